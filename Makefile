@@ -1,0 +1,43 @@
+# The everyday commands. `make` or `make help` lists them.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+ARGS   ?=
+PORT   ?= 6006
+
+.DEFAULT_GOAL := help
+.PHONY: help train test dashboard bench lint format clean
+
+help:  ## list these commands
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+# Made anew only when the dependencies change.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; choose one with: make PYTHON=python3.12")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV) (a few minutes, once) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $@
+
+train: $(STAMP)  ## train the default run; ARGS="optimizer=sgd init=xavier" changes it
+	@$(BIN)/python -m experiments.train $(ARGS)
+
+test: $(STAMP)  ## run the tests
+	@$(BIN)/python -m pytest -n 2 $(ARGS)
+
+dashboard: $(STAMP)  ## show outputs/ in TensorBoard on http://localhost:6006 (PORT=... changes it)
+	@$(BIN)/python -m tensorboard.main --logdir outputs --host localhost --port $(PORT) $(ARGS)
+
+bench: $(STAMP)  ## measure speed, start-up and memory against hand-written loops
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+lint: $(STAMP)  ## check style and types
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+format: $(STAMP)  ## put the code into the house style
+	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+clean:  ## remove the environment and caches; outputs/ stays
+	@rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

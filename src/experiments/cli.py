@@ -1,0 +1,160 @@
+"""From the command line to a verb's task: composing, and errors in one sentence."""
+
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from .errors import UserError, nearest
+
+FULL_ERROR = "HYDRA_FULL_ERROR"
+LONGEST_FOLDER_NAME = 120
+
+
+def conf_folder() -> Path:
+    """The configuration: inside the package in a built wheel, at the top of the checkout otherwise."""
+    here = Path(__file__).resolve().parent
+    return here / "conf" if (here / "conf").is_dir() else here.parents[1] / "conf"
+
+
+def launch(task: Callable[[DictConfig], Any], config_name: str) -> None:
+    """Compose the configuration from the command line and run the task, once or for each job of a sweep.
+
+    A user's error is printed as one sentence and ends the program with code 2; `HYDRA_FULL_ERROR=1` shows
+    where it came from instead.
+    """
+    OmegaConf.register_new_resolver("clipped", clipped, replace=True)
+    before = os.environ.get(FULL_ERROR)
+    guarded = task if before else saying_errors(task)
+    os.environ[FULL_ERROR] = "1"  # Hydra raises its errors, instead of printing them and exiting with code 1
+    try:
+        hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=config_name)(guarded)()
+    except (UserError, HydraException, OmegaConfBaseException, OSError) as error:
+        if before:
+            raise
+        if not getattr(error, "said", False):
+            say(explained(error, config_name))
+        sys.exit(2)
+    finally:
+        if before is None:
+            del os.environ[FULL_ERROR]
+
+
+def say(sentence: str) -> None:
+    """Print an error's sentence."""
+    print(f"Error: {sentence}", file=sys.stderr, flush=True)
+
+
+def saying_errors(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
+    """Let a lone run end at once with its sentence; in a sweep the other jobs go on, and the end says so."""
+
+    @wraps(task)
+    def guarded(cfg: DictConfig) -> Any:
+        try:
+            return task(cfg)
+        except UserError as error:
+            say(str(error))
+            if HydraConfig.get().mode != RunMode.MULTIRUN:
+                sys.exit(2)
+            error.said = True  # type: ignore[attr-defined]
+            raise
+
+    return guarded
+
+
+def explained(error: Exception, config_name: str) -> str:
+    """Say in one sentence what is wrong with a command line that Hydra could not compose."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
+        group, _, choice = error.missing_cfg_file.rpartition("/")
+        allowed = ", ".join(error.options)
+        return f"{group}={choice} is no choice; allowed: {allowed}" + nearest(choice, error.options)
+    if isinstance(error, OSError) and not isinstance(error, HydraException):
+        return f"cannot write {error.filename or 'a file'}: {error.strerror or error}"
+    message = str(error) or str(error.__cause__ or type(error).__name__)
+    unknown = re.match(r"Could not override '(?P<key>[^']+)'", message)
+    if unknown:
+        key = unknown["key"]
+        known = known_keys(config_name)
+        if key in known or any(k.startswith(f"{key}.") for k in known):
+            reason = str(error.__cause__ or message).splitlines()[0]
+            return f"{key} cannot be set so: {reason}"
+        siblings = [k.rpartition(".")[2] for k in known if k.rpartition(".")[0] == key.rpartition(".")[0]]
+        allowed = f"; allowed there: {', '.join(siblings)}" if siblings and "." in key else ""
+        return f"{key} is no key of the configuration{allowed}" + nearest(key, known)
+    if isinstance(error, ConfigCompositionException) and error.__cause__ is not None:
+        message = f"{message}: {error.__cause__}"
+    return " ".join(message.split())
+
+
+def known_keys(config_name: str) -> list[str]:
+    """Return every key and config group of the command's configuration, with its groups as far as they compose."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    GlobalHydra.instance().clear()
+    groups = [word for word in sys.argv[1:] if re.fullmatch(r"[a-z_]+=[\w]+", word)]
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        for overrides in (groups, []):
+            try:
+                cfg = compose(config_name, overrides=overrides)
+            except (HydraException, OmegaConfBaseException):
+                continue
+            return list(flattened(OmegaConf.to_container(cfg)))
+    return []
+
+
+def flattened(config: Any, prefix: str = "") -> dict[str, Any]:
+    """Return a nested configuration as dotted keys: sections too, so that `optimizer` itself is a key."""
+    flat: dict[str, Any] = {}
+    for name, value in config.items():
+        flat[f"{prefix}{name}"] = value
+        if isinstance(value, Mapping):
+            flat |= flattened(value, f"{prefix}{name}.")
+    return flat
+
+
+def clipped(name: str) -> str:
+    """Return a job's overrides as a folder name that every file system takes."""
+    return name.replace("/", "_")[:LONGEST_FOLDER_NAME]
+
+
+class FreshFolder(Callback):
+    """A Hydra callback: two commands started in the same second get two folders."""
+
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        """Claim the run's folder, or the next free name after it."""
+        if config.get("resume") is None:
+            config.hydra.run.dir = claimed(config.hydra.run.dir)
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """Claim the sweep's folder, or the next free name after it."""
+        config.hydra.sweep.dir = claimed(config.hydra.sweep.dir)
+
+
+def claimed(path: str) -> str:
+    """Make a folder that was not there, with a number behind its name where it was; return its path.
+
+    A folder that cannot be made is left for Hydra to fail at, which says why.
+    """
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    for attempt in range(1, 10_000):
+        candidate = path if attempt == 1 else f"{path}_{attempt}"
+        try:
+            Path(candidate).mkdir()
+        except FileExistsError:
+            continue
+        return candidate
+    return path

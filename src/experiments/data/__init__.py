@@ -1,0 +1,1 @@
+"""Where arrays come from, how they are split, prepared and batched."""

@@ -1,0 +1,160 @@
+"""Where arrays come from. Each function returns a `Source`; a user's own may too."""
+
+import gzip
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .split import stratified
+
+DIGITS_TEST_SHARE = 0.2
+
+
+@dataclass
+class Source:
+    """A data set as it came: nothing split from the training examples and nothing scaled.
+
+    Args:
+        x_train, x_test: (examples, features) or (examples, channels, height, width); uint8 or a float type.
+        y_train, y_test: (examples,), class numbers from 0, int64.
+        classes: the classes' names, in the order of their numbers.
+    """
+
+    x_train: Tensor
+    y_train: Tensor
+    x_test: Tensor
+    y_test: Tensor
+    classes: list[str]
+
+    def __post_init__(self) -> None:
+        for part in ("train", "test"):
+            x, y = getattr(self, f"x_{part}"), getattr(self, f"y_{part}")
+            if len(x) != len(y):
+                raise ValueError(f"x_{part} has {len(x)} examples and y_{part} has {len(y)}; they must agree")
+            if x.is_floating_point() and not x.isfinite().all():
+                row = int((~x.flatten(1).isfinite().all(1)).nonzero()[0])
+                raise ValueError(f"x_{part} holds a value that is not finite, first in example {row}")
+        if len(self.x_train) == 0:
+            raise ValueError("x_train holds no example")
+        if self.x_train.shape[1:] != self.x_test.shape[1:]:
+            shapes = f"{tuple(self.x_train.shape[1:])} and {tuple(self.x_test.shape[1:])}"
+            raise ValueError(f"training and test examples differ in shape: {shapes}")
+
+
+def digits() -> Source:
+    """8 x 8 pictures of handwritten digits, 0 to 16, from scikit-learn: 1,438 to train and 359 to test.
+
+    scikit-learn gives no test part, so a stratified fifth, the same for every seed, is put aside for it.
+    The file is read from the installed package, since importing it would take longer than the training.
+    """
+    package = find_spec("sklearn")
+    if package is None or not package.submodule_search_locations:
+        raise ValueError("scikit-learn is not installed, and it holds the data; run `pip install scikit-learn`")
+    path = Path(package.submodule_search_locations[0]) / "datasets" / "data" / "digits.csv.gz"
+    with gzip.open(path) as file:
+        table = torch.from_numpy(np.loadtxt(file, delimiter=",", dtype=np.uint8))
+    x, y = table[:, :-1].reshape(-1, 1, 8, 8).contiguous(), table[:, -1].long()
+    test, train = stratified(y, round(DIGITS_TEST_SHARE * len(y)), torch.Generator().manual_seed(0))
+    return Source(x[train], y[train], x[test], y[test], [str(digit) for digit in range(10)])
+
+
+def torchvision_set(kind: str, root: str, download: bool = False) -> Source:
+    """A data set of torchvision that holds its pictures as one array.
+
+    Args:
+        kind: MNIST, FashionMNIST, KMNIST, CIFAR10 or CIFAR100.
+        root: the folder that torchvision keeps it in.
+        download: whether it may be fetched when it is absent.
+
+    Raises:
+        ValueError: it is absent and may not be, or cannot be, downloaded.
+    """
+    from torchvision import datasets
+
+    try:
+        train, test = (getattr(datasets, kind)(root, train=part, download=download) for part in (True, False))
+    except RuntimeError as error:
+        if download:
+            raise ValueError(f"{kind} could not be downloaded into root={root!r}: {error}") from error
+        raise ValueError(
+            f"root={root!r} holds no {kind} and download=false; to fetch it there, add data.download=true"
+        ) from None
+    except OSError as error:
+        raise ValueError(f"{kind} could not be downloaded into root={root!r}: {error}") from error
+    names = [str(name) for name in train.classes]
+    return Source(
+        channels_first(torch.as_tensor(train.data)),
+        torch.as_tensor(train.targets).long(),
+        channels_first(torch.as_tensor(test.data)),
+        torch.as_tensor(test.targets).long(),
+        names,
+    )
+
+
+def npz(path: str) -> Source:
+    """A file of arrays in the layout of Keras: x_train, y_train, x_test, y_test.
+
+    Args:
+        path: the .npz file. x may be (examples, features), (examples, height, width) or
+            (examples, height, width, channels); y holds a whole number for each example's class.
+
+    Raises:
+        ValueError: the file is absent or unreadable, or an array is missing or unsuitable.
+    """
+    names = ("x_train", "y_train", "x_test", "y_test")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            missing = [name for name in names if name not in file.files]
+            if missing:
+                raise ValueError(
+                    f"path={path!r} has no {' and no '.join(missing)}; it holds {', '.join(file.files) or 'nothing'}"
+                )
+            x_train, y_train, x_test, y_test = (file[name] for name in names)
+    except FileNotFoundError:
+        raise ValueError(f"path={path!r} does not exist; name an .npz file with {', '.join(names)}") from None
+    except (OSError, EOFError, AttributeError, TypeError) as error:
+        raise ValueError(f"path={path!r} cannot be read as an .npz file: {error}") from None
+    labels = [class_labels(y, name) for y, name in ((y_train, "y_train"), (y_test, "y_test"))]
+    values = np.unique(labels[0])
+    unknown = np.setdiff1d(labels[1], values)
+    if len(unknown):
+        raise ValueError(f"y_test holds the class {unknown[0]}, which y_train does not")
+    return Source(
+        channels_first(as_inputs(x_train, "x_train")),
+        torch.from_numpy(np.searchsorted(values, labels[0])),
+        channels_first(as_inputs(x_test, "x_test")),
+        torch.from_numpy(np.searchsorted(values, labels[1])),
+        [str(value) for value in values],
+    )
+
+
+def class_labels(y: np.ndarray, name: str) -> np.ndarray:
+    """Return class numbers of shape (examples,) from (examples,) or (examples, 1) whole numbers."""
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    if y.ndim != 1 or y.dtype.kind not in "iub":
+        raise ValueError(
+            f"{name} has the shape {y.shape} and type {y.dtype}; expected one whole number an example"
+        )
+    return y.astype(np.int64)
+
+
+def as_inputs(x: np.ndarray, name: str) -> Tensor:
+    """Return inputs as a uint8 or float32 tensor of 2 to 4 dimensions."""
+    if not 2 <= x.ndim <= 4 or x.dtype.kind not in "iubf":
+        raise ValueError(
+            f"{name} has the shape {x.shape} and type {x.dtype}; expected numbers of shape (examples, features), "
+            "(examples, height, width) or (examples, height, width, channels)"
+        )
+    return torch.from_numpy(np.ascontiguousarray(x if x.dtype == np.uint8 else x.astype(np.float32)))
+
+
+def channels_first(x: Tensor) -> Tensor:
+    """Turn (n, height, width) and (n, height, width, channels) into (n, channels, height, width)."""
+    if x.ndim == 3:
+        return x.unsqueeze(1)
+    return x.permute(0, 3, 1, 2).contiguous() if x.ndim == 4 else x

@@ -1,0 +1,340 @@
+"""The loop, written once for K >= 1 runs."""
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+import torch
+from annotated_types import Ge
+from torch import Tensor
+
+from .observers.base import Observer
+from .program import Program
+from .run import Row, RunFolder
+from .schedules import Schedule
+from .streams import Streams, global_state
+
+Status = Literal["finished", "stopped", "diverged", "interrupted"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long to train: the same for every member.
+
+    Args:
+        epochs: passes over the training split.
+        batch_size: examples an update.
+        examples: in the training split.
+        drop_last: leave out the examples that do not fill a last batch, in every epoch others.
+        validate: whether there is a validation split.
+    """
+
+    epochs: int
+    batch_size: int
+    examples: int
+    drop_last: bool
+    validate: bool
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Updates an epoch."""
+        whole, rest = divmod(self.examples, self.batch_size)
+        return whole + (rest > 0 and not self.drop_last)
+
+    @property
+    def total_steps(self) -> int:
+        """Updates altogether."""
+        return self.epochs * self.steps_per_epoch
+
+
+@dataclass(frozen=True)
+class EarlyStopping:
+    """Stop when `metric` has not improved by more than `min_delta` for `patience` epochs.
+
+    (Prechelt 1998; Goodfellow et al. 2016, algorithm 7.1.)
+    """
+
+    patience: Annotated[int, Ge(1)]
+    metric: str = "val/loss"
+    min_delta: Annotated[float, Ge(0)] = 0.0
+
+    def applies(self, history: Sequence[Row]) -> bool:
+        """Whether the epochs so far say stop; it replays them, so there is nothing to save."""
+        best, waited = -math.inf, 0
+        for row in history:
+            score = better_is_more(self.metric) * row[self.metric]
+            if score > best + self.min_delta:
+                best, waited = score, 0
+            else:
+                waited += 1
+        return waited >= self.patience
+
+
+def better_is_more(metric: str) -> int:
+    """Return 1 for a metric that should rise, such as an accuracy, and -1 for a loss."""
+    return -1 if metric.endswith("loss") else 1
+
+
+def best_row(history: Sequence[Row], objective: str) -> Row | None:
+    """Return the first epoch with the best objective, or the last epoch where it was not measured."""
+    measured = [row for row in history if objective in row]
+    if measured:
+        return max(measured, key=lambda row: better_is_more(objective) * row[objective])
+    return history[-1] if history else None
+
+
+@dataclass
+class Member:
+    """One run inside the loop.
+
+    Args:
+        folder: where it writes.
+        streams: its randomness.
+        rate: its learning rate before the schedule.
+        schedule: what the rate is multiplied by.
+        objective: the metric that says which epoch is best.
+        early_stopping: when to stop before the last epoch, if at all.
+        observers: what watches it.
+        history: its epochs so far.
+        status: None while it trains.
+        diverged_at: the step whose loss was not finite.
+    """
+
+    folder: RunFolder
+    streams: Streams
+    rate: float
+    schedule: Schedule
+    objective: str
+    early_stopping: EarlyStopping | None = None
+    observers: list[Observer] = field(default_factory=list)
+    history: list[Row] = field(default_factory=list)
+    status: Status | None = None
+    diverged_at: int | None = None
+
+    def learning_rate(self, progress: float, val_losses: Sequence[float]) -> float:
+        """The scheduled rate."""
+        return self.rate * self.schedule(progress, val_losses)
+
+    def val_losses(self) -> list[float]:
+        """The validation losses so far, one an epoch: what `plateau` looks at."""
+        return [row["val/loss"] for row in self.history if "val/loss" in row]
+
+    def improved(self) -> bool:
+        """Whether the newest epoch is the best so far."""
+        return bool(self.history) and best_row(self.history, self.objective) is self.history[-1]
+
+
+@dataclass
+class Position:
+    """Where the loop is, members side by side.
+
+    Args:
+        epoch: how many epochs are complete.
+        batch: how many updates of the next one are done.
+        seconds: time spent in updates and evaluation so far; `training_seconds` in updates alone.
+        orders: (K, examples), the order in which this epoch takes each member's examples.
+        losses: (updates an epoch, K), the mean loss of each batch so far.
+        correct: (K,), right answers so far.
+    """
+
+    plan: Plan
+    epoch: int = 0
+    batch: int = 0
+    seconds: float = 0.0
+    training_seconds: float = 0.0
+    trained_examples: int = 0
+    orders: Tensor = field(default_factory=lambda: torch.empty(0))
+    losses: Tensor = field(default_factory=lambda: torch.empty(0))
+    correct: Tensor = field(default_factory=lambda: torch.empty(0))
+
+    @property
+    def step(self) -> int:
+        """How many updates are done."""
+        return self.epoch * self.plan.steps_per_epoch + self.batch
+
+    @property
+    def progress(self) -> float:
+        """The share of training that is done."""
+        return self.step / max(self.plan.total_steps, 1)
+
+    def state_dict(self, member: int) -> dict[str, Any]:
+        """Return one member's place, with the half-done epoch where there is one."""
+        state: dict[str, Any] = {
+            name: getattr(self, name)
+            for name in ("epoch", "batch", "seconds", "training_seconds", "trained_examples")
+        }
+        if self.batch:
+            state["order"] = self.orders[member].cpu()
+            state["losses"] = self.losses[: self.batch, member].cpu()
+            state["correct"] = self.correct[member].cpu()
+        return state
+
+    def load(self, states: Sequence[dict[str, Any]], program: Program) -> None:
+        """Go to where the members were, all at the same place."""
+        first = states[0]
+        for name in ("epoch", "batch", "seconds", "training_seconds", "trained_examples"):
+            setattr(self, name, first[name])
+        if self.batch:
+            self.orders = torch.stack([state["order"] for state in states]).to(program.index_device)
+            self.losses = torch.zeros(self.plan.steps_per_epoch, len(states), device=program.device)
+            self.losses[: self.batch] = torch.stack([s["losses"] for s in states], 1).to(program.device)
+            self.correct = torch.stack([s["correct"] for s in states]).to(program.device)
+
+
+class Stop:
+    """Says, when asked after a step, whether someone wants training to end; this one never does."""
+
+    requested = False
+
+
+def fit(
+    program: Program, members: Sequence[Member], position: Position, stop: Stop | None = None
+) -> None:
+    """Train until every member has a status.
+
+    Each epoch's metrics go to the members' histories, observers and checkpoints. A request to stop is
+    followed after the step in hand, and the half-done epoch is in the checkpoint.
+
+    Args:
+        program: computes for all members.
+        members: in the program's order; their `status` says how each ended.
+        position: where to begin; moves along.
+        stop: asked after every step.
+
+    Raises:
+        OSError: a file cannot be written; what was complete stays.
+    """
+    stop = stop or Stop()
+    for number, member in enumerate(members):
+        for observer in member.observers:
+            observer.start(member, number, program, position)
+    if position.step == 0:
+        save(program, members, position)
+    decide(members, position, interrupted=False)
+    while any(member.status is None for member in members):
+        whole = train_epoch(program, members, position, stop)
+        if whole:
+            end_epoch(program, members, position)
+        decide(members, position, interrupted=stop.requested)
+        if whole or stop.requested:
+            save(program, members, position)
+    for member in members:
+        for observer in member.observers:
+            observer.close()
+
+
+def train_epoch(program: Program, members: Sequence[Member], position: Position, stop: Stop) -> bool:
+    """Make the updates that are left of an epoch; False when it was cut short.
+
+    Nothing waits for the device in here: losses stay on it until the epoch ends.
+    """
+    plan = position.plan
+    if position.batch == 0:
+        begin_epoch(program, members, position)
+    val_losses = [member.val_losses() for member in members]
+    watching = [o for member in members for o in member.observers if o.watches_updates]
+    started = time.perf_counter()
+    while position.batch < plan.steps_per_epoch and not stop.requested:
+        first = position.batch * plan.batch_size
+        index = position.orders[:, first : first + plan.batch_size]
+        rates = [m.learning_rate(position.progress, v) for m, v in zip(members, val_losses, strict=True)]
+        for observer in watching:
+            observer.before_update(position.step)
+        position.losses[position.batch], correct = program.step(index, rates)
+        position.correct += correct
+        position.batch += 1
+        position.trained_examples += index.shape[1]
+        for observer in watching:
+            observer.after_update(position.step)
+    if program.device.type == "cuda":
+        torch.cuda.synchronize(program.device)
+    spent = time.perf_counter() - started
+    position.seconds += spent
+    position.training_seconds += spent
+    return position.batch == plan.steps_per_epoch
+
+
+def begin_epoch(program: Program, members: Sequence[Member], position: Position) -> None:
+    """Draw each member's order and clear the sums."""
+    plan = position.plan
+    orders = [torch.randperm(plan.examples, generator=member.streams.order) for member in members]
+    position.orders = torch.stack(orders).to(program.index_device)
+    position.losses = torch.zeros(plan.steps_per_epoch, len(members), device=program.device)
+    position.correct = torch.zeros(len(members), dtype=torch.int64, device=program.device)
+
+
+def end_epoch(program: Program, members: Sequence[Member], position: Position) -> None:
+    """Read the sums, evaluate, and tell the observers; a member whose loss is not finite gets no row."""
+    plan = position.plan
+    started = time.perf_counter()
+    losses, correct = position.losses.double().cpu(), position.correct.cpu()
+    sizes = torch.full((plan.steps_per_epoch, 1), plan.batch_size, dtype=torch.float64)
+    if not plan.drop_last:
+        sizes[-1] = plan.examples - plan.batch_size * (plan.steps_per_epoch - 1)
+    means = (losses * sizes).sum(0) / sizes.sum()
+    validation = program.evaluate("val") if plan.validate else [()] * len(members)
+    position.seconds += time.perf_counter() - started
+    first_step = position.step - plan.steps_per_epoch
+    position.epoch, position.batch = position.epoch + 1, 0
+
+    for k, member in enumerate(members):
+        if member.status is not None:
+            continue
+        member.diverged_at = first_bad_step(losses[:, k], validation[k], first_step)
+        if member.diverged_at is not None:
+            continue
+        row: Row = {
+            "epoch": position.epoch,
+            "step": position.step,
+            "lr": member.learning_rate((position.step - 1) / plan.total_steps, member.val_losses()),
+            "train/loss": means[k].item(),
+            "train/accuracy": correct[k].item() / sizes.sum().item(),
+        }
+        row |= zip(("val/loss", "val/accuracy"), validation[k], strict=False)
+        row["seconds"] = position.seconds
+        member.history.append(row)
+        for observer in member.observers:
+            if observer.when(position.epoch):
+                observer.epoch_end(row)
+
+
+def first_bad_step(losses: Tensor, validation: Sequence[float], first_step: int) -> int | None:
+    """Return the first step (counted from 1) whose loss is not finite; the last for a validation loss."""
+    bad = (~losses.isfinite()).nonzero()
+    if len(bad):
+        return first_step + int(bad[0]) + 1
+    if validation and not math.isfinite(validation[0]):
+        return first_step + len(losses)
+    return None
+
+
+def decide(members: Sequence[Member], position: Position, *, interrupted: bool) -> None:
+    """Give every member that has come to an end its status: the one place where that is decided."""
+    for member in members:
+        if member.status is not None:
+            continue
+        if member.diverged_at is not None:
+            member.status = "diverged"
+        elif position.epoch >= position.plan.epochs:
+            member.status = "finished"
+        elif member.early_stopping and position.batch == 0 and member.early_stopping.applies(member.history):
+            member.status = "stopped"
+        elif interrupted:
+            member.status = "interrupted"
+
+
+def save(program: Program, members: Sequence[Member], position: Position) -> None:
+    """Write each member's checkpoint; a diverged one keeps its last good one."""
+    for k, member in enumerate(members):
+        if member.status == "diverged":
+            continue
+        state = {
+            "program": program.state_dict(k),
+            "streams": member.streams.state_dict(),
+            "generator": global_state(program.device),
+            "position": position.state_dict(k),
+            "history": member.history,
+        }
+        member.folder.save(state, best=position.batch == 0 and member.improved())

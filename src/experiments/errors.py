@@ -1,0 +1,17 @@
+"""The one kind of error that a user can cause, and how it helps."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class UserError(Exception):
+    """Something the user asked for cannot be done: one sentence that names the key, the value and the remedy.
+
+    The command line prints the sentence and exits with code 2.
+    """
+
+
+def nearest(word: str, allowed: Iterable[str]) -> str:
+    """Return `; did you mean 'x'?` for the allowed word closest to `word`, or an empty string."""
+    matches = get_close_matches(word, list(allowed), n=1, cutoff=0.5)
+    return f"; did you mean {matches[0]!r}?" if matches else ""

@@ -1,0 +1,87 @@
+"""The model's graph for TensorBoard."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, fx, nn
+
+if TYPE_CHECKING:
+    from tensorboard.compat.proto.graph_pb2 import GraphDef
+
+
+class _Layers(fx.Tracer):
+    """Follows the model down to the modules that have no children."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        del module_qualified_name
+        return not any(m.children())
+
+
+def graph_definition(model: nn.Module, example: Tensor) -> GraphDef | None:
+    """Trace the model into a graph whose nodes carry the modules' names and output shapes.
+
+    By torch.fx: TensorBoard's own way goes through `torch.jit.trace`, which torch is giving up.
+
+    Args:
+        model: left as it was.
+        example: inputs of shape (batch, *input_shape).
+
+    Returns:
+        The graph, or None for a model whose control flow depends on its data, which cannot be traced.
+    """
+    from tensorboard.compat.proto.graph_pb2 import GraphDef
+
+    was_training = model.training
+    try:
+        model.eval()
+        graph = _Layers().trace(model)
+        with torch.no_grad():
+            shapes = _Shapes(fx.GraphModule(model, graph))
+            shapes.run(example)
+    except Exception:  # fx raises many kinds of error for a model it cannot follow
+        return None
+    finally:
+        model.train(was_training)
+
+    definition = GraphDef()
+    names = {node: _name(node) for node in graph.nodes}
+    for node in graph.nodes:
+        made = definition.node.add(name=names[node], op=_kind(node, model))
+        made.input.extend(names[source] for source in node.all_input_nodes)
+        shape = shapes.found.get(node.name)
+        if shape is not None:
+            listed = made.attr["_output_shapes"].list.shape.add()
+            for size in (-1, *shape[1:]):
+                listed.dim.add(size=size)
+    return definition
+
+
+class _Shapes(fx.Interpreter):
+    """Runs the graph and keeps each node's output shape."""
+
+    def __init__(self, module: fx.GraphModule) -> None:
+        super().__init__(module)
+        self.found: dict[str, torch.Size] = {}
+
+    def run_node(self, n: fx.Node) -> Any:
+        result = super().run_node(n)
+        if isinstance(result, Tensor) and result.ndim:
+            self.found[n.name] = result.shape
+        return result
+
+
+def _name(node: fx.Node) -> str:
+    """`features.hidden1.linear` becomes the scope `features/hidden1/linear`; reused modules stay apart."""
+    if node.op != "call_module":
+        return node.name
+    scope = str(node.target).replace(".", "/")
+    repeats = [n for n in node.graph.nodes if n.op == "call_module" and n.target == node.target]
+    return scope if repeats[0] is node else f"{scope}_{repeats.index(node)}"
+
+
+def _kind(node: fx.Node, model: nn.Module) -> str:
+    if node.op == "call_module":
+        return type(model.get_submodule(str(node.target))).__name__
+    return {"placeholder": "Input", "output": "Output"}.get(node.op, node.name)

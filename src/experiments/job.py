@@ -1,0 +1,451 @@
+"""One run from its configuration to its summary."""
+
+import platform
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from . import __version__, build, device
+from .cli import flattened, say
+from .engine import Member, Plan, Position, Stop, best_row, fit
+from .errors import UserError
+from .models.layers import Layer
+from .program import Single, batch_norms
+from .resume import check_unchanged
+from .run import RunFolder, write_whole
+from .screen import Screen, duration, table
+from .streams import Streams, global_generator, set_global_state
+
+EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
+
+
+class SignalStop(Stop):
+    """Ctrl-C and SIGTERM ask for an end after the step in hand; a second one ends at once."""
+
+    signal: int | None = None
+
+    @property
+    def requested(self) -> bool:  # type: ignore[override]
+        """Whether a signal came."""
+        return self.signal is not None
+
+    def catch(self, number: int, _frame: Any) -> None:
+        """Note the signal, and let the next one through."""
+        self.signal = number
+        signal.signal(number, signal.SIG_DFL)
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Catch signals inside the block; outside the main thread there are none to catch."""
+        try:
+            before = {number: signal.signal(number, self.catch) for number in EXIT_CODES}
+        except ValueError:
+            before = {}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def run(cfg: DictConfig) -> float | None:
+    """Train a configuration composed by Hydra in the folder that Hydra made; exits when interrupted."""
+    hydra = HydraConfig.get()
+    choices = {group: choice for group, choice in hydra.runtime.choices.items() if not group.startswith("hydra/")}
+    config = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(config, dict)
+    folder = RunFolder(Path(hydra.runtime.output_dir))
+    stop = SignalStop()
+    overrides = list(hydra.overrides.task)
+    with stop.listening():
+        summary = train(config, folder, choices=choices, overrides=overrides, stop=stop)
+    if stop.signal is not None and summary["status"] == "interrupted":
+        sys.exit(EXIT_CODES[signal.Signals(stop.signal)])
+    return summary["metrics"].get(config["objective"])
+
+
+def train(
+    config: dict[str, Any],
+    folder: RunFolder,
+    *,
+    choices: Mapping[str, str] | None = None,
+    overrides: Sequence[str] = (),
+    stop: Stop | None = None,
+) -> dict[str, Any]:
+    """Train one run, or go on with it, and return its summary.
+
+    Args:
+        config: the composed configuration.
+        folder: where everything is written.
+        choices: the file chosen in each config group.
+        overrides: what was typed.
+        stop: asked after every step.
+
+    Raises:
+        UserError: something in the configuration or the folder cannot be used; a run that had not begun
+            gets a summary that says so, one that had keeps what it has.
+    """
+    fresh = not (folder.path / "summary.json").exists() and config.get("resume") is None
+    screen = Screen(folder.path / "train.log")
+    try:
+        return _train(config, folder, screen, dict(choices or {}), list(overrides), stop or Stop())
+    except Exception as error:
+        screen.log(f"Error: {error}")
+        if fresh:
+            try_to_say_failed(folder, config, overrides, error)
+        if isinstance(error, OSError):
+            raise UserError(disk_problem(error, folder)) from error
+        raise
+    finally:
+        screen.close()
+
+
+def _train(
+    config: dict[str, Any],
+    folder: RunFolder,
+    screen: Screen,
+    choices: dict[str, str],
+    overrides: list[str],
+    stop: Stop,
+) -> dict[str, Any]:
+    general, settings = build.general(config), build.training(config)
+    if general.resume is not None:
+        check_unchanged(folder.path, config)
+        folder.clear_unfinished()
+    place = chosen_device(settings.device)
+    with ExitStack() as stack:
+        stack.enter_context(global_generator(general.seed, place))
+        stack.enter_context(kernels(deterministic=settings.deterministic))
+        streams = Streams(general.seed, place)
+        data = build.data(config, streams, place)
+        model, layers = build.model(config, data, streams, place)
+        optimizer, rate = build.optimizer(config, list(model.parameters()))
+        validate = "val" in data.splits
+        plan = planned(settings, len(data.splits["train"]), bool(batch_norms(model)), validate, screen)
+        member = Member(
+            folder=folder,
+            streams=streams,
+            rate=rate,
+            schedule=build.schedule(config, validate=validate),
+            objective=general.objective,
+            early_stopping=build.early_stopping(settings, validate=validate),
+        )
+        program = Single(
+            model,
+            optimizer,
+            data.splits,
+            eval_batch_size=settings.eval_batch_size,
+            clip_norm=settings.clip_norm,
+        )
+        position = Position(plan)
+        state = restored(folder, program, member, position, screen) if general.resume is not None else None
+        threads = thread_count(settings, plan, layers, place, state)
+        stack.enter_context(torch_threads(threads))
+        writer = opened_writer(config, folder, position)
+        if writer is not None:
+            stack.callback(writer.close)
+        text = OmegaConf.to_yaml(OmegaConf.create(config))
+        member.observers = build.observers(
+            config,
+            {
+                "screen": screen,
+                "writer": writer,
+                "configuration": text,
+                "hyperparameters": hyperparameters(config, choices),
+            },
+        )
+        introduce(screen, data, layers, place, threads, settings, choices)
+        if general.resume is not None:
+            note_resume(folder, config, overrides)
+        fit(program, [member], position, stop)
+        summary = {
+            "status": member.status,
+            **outcome(program, member, position, folder),
+            "parameters": sum(p.numel() for p in model.parameters()),
+            "device": device.describe(place),
+            "threads": threads,
+            **identity(config, overrides),
+        }
+    folder.write_summary(summary)
+    conclude(screen, folder, member, summary, general.objective)
+    return summary
+
+
+def chosen_device(name: str) -> torch.device:
+    """Return the device, or a UserError that says which there are."""
+    try:
+        return device.choose(name)
+    except ValueError as error:
+        raise UserError(f"training.{error}") from None
+
+
+@contextmanager
+def kernels(*, deterministic: bool) -> Iterator[None]:
+    """Refuse kernels whose result depends on chance, inside the block, where that is asked for."""
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(deterministic or before)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Use so many threads inside the block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def planned(settings: build.Training, examples: int, batch_statistics: bool, validate: bool, screen: Screen) -> Plan:
+    """Say how long to train, and what had to be changed for it."""
+    size = settings.batch_size
+    if size > examples:
+        screen.print(f"training.batch_size={size} is more than the {examples} training examples: {examples} is used")
+        size = examples
+    if batch_statistics and size == 1:
+        raise UserError("training.batch_size=1 leaves BatchNorm no spread to divide by; use at least 2")
+    drop_last = batch_statistics and examples % size == 1
+    if drop_last:
+        screen.print(
+            f"The last batch would hold 1 of {examples} examples, and BatchNorm needs 2: each epoch leaves one out"
+        )
+    return Plan(settings.epochs, size, examples, drop_last, validate)
+
+
+def thread_count(
+    settings: build.Training, plan: Plan, layers: list[Layer], place: torch.device, state: Mapping[str, Any] | None
+) -> int:
+    """Return the threads asked for, those the run had before, or those that its model's size calls for."""
+    if settings.threads != "auto":
+        return settings.threads
+    if place.type != "cpu":
+        return torch.get_num_threads()
+    if state is not None:
+        return int(state["program"].get("threads", 1))
+    return device.threads_for(plan.batch_size * sum(layer.multiply_adds for layer in layers))
+
+
+def restored(
+    folder: RunFolder, program: Single, member: Member, position: Position, screen: Screen
+) -> dict[str, Any] | None:
+    """Put the run back to its last checkpoint that can be read; None where it had not come to one.
+
+    Raises:
+        UserError: there are checkpoints, but none that can be used.
+    """
+    problems = []
+    for path in (folder.last, folder.best):
+        try:
+            state = folder.load(path)
+            apply_state(state, program, member, position)
+        except FileNotFoundError:
+            continue
+        except ValueError as error:
+            problems.append(str(error) if str(path) in str(error) else f"{path} cannot be used: {error}")
+            continue
+        for problem in problems:
+            screen.print(f"{problem}; going on from {path.name} instead")
+        where = f"epoch {position.epoch}" + (f", step {position.step}" if position.batch else "")
+        screen.print(f"Going on after {where}")
+        return state
+    if problems:
+        raise UserError("; ".join(problems))
+    screen.print("There is no checkpoint yet: starting from the beginning")
+    return None
+
+
+def apply_state(state: Mapping[str, Any], program: Single, member: Member, position: Position) -> None:
+    """Load a checkpoint into the objects of a run.
+
+    Raises:
+        ValueError: it does not fit them.
+    """
+    try:
+        program.load_state_dict(0, state["program"])
+        member.streams.load_state_dict(state["streams"])
+        set_global_state(state["generator"], program.device)
+        position.load([state["position"]], program)
+        member.history = list(state["history"])
+    except (KeyError, TypeError, AttributeError, RuntimeError, IndexError) as error:
+        raise ValueError(f"it does not fit this run ({build.first_line(error)})") from error
+
+
+def opened_writer(config: build.Config, folder: RunFolder, position: Position) -> Any:
+    """Open the run's TensorBoard file, or None where it is turned off; what a killed run wrote beyond its
+    checkpoint is taken back."""
+    entry = config["observers"].get("tensorboard")
+    if not entry or entry.get("enabled") is False:
+        return None
+    from torch.utils.tensorboard import SummaryWriter
+
+    purge = position.epoch + 1 if position.step else None
+    return SummaryWriter(str(folder.path), purge_step=purge)
+
+
+def hyperparameters(config: build.Config, choices: Mapping[str, str]) -> dict[str, str | float | bool]:
+    """Return the choices and numbers of a run, flat, for TensorBoard."""
+    left_out = ("observers", "resume", "trust", "name")
+    flat = flattened({k: v for k, v in config.items() if k not in left_out and k not in choices})
+    for group, choice in choices.items():
+        flat[group] = choice
+        flat |= {k: v for k, v in flattened(config.get(group) or {}, f"{group}.").items() if "_target_" not in k}
+    return {
+        k: v if isinstance(v, str | float | bool | int) else str(v)
+        for k, v in flat.items()
+        if v is not None and not isinstance(v, Mapping)
+    }
+
+
+def introduce(
+    screen: Screen,
+    data: build.Data,
+    layers: list[Layer],
+    place: torch.device,
+    threads: int,
+    settings: build.Training,
+    choices: Mapping[str, str],
+) -> None:
+    """Print the model, the data and the machine."""
+    shown = table("layer", "kind", "output", "parameters", right=("output", "parameters"))
+    for layer in layers:
+        shown.add_row(layer.name, layer.kind, shape(layer.output_shape), f"{layer.parameters:,}")
+    shown.add_row("total", "", "", f"{sum(layer.parameters for layer in layers):,}")
+    screen.print(shown)
+    sizes = ", ".join(f"{len(data.splits[s]):,} {s}" for s in ("train", "val", "test") if s in data.splits)
+    name = choices.get("data", "own")
+    screen.print(f"\ndata     {name}: {sizes}; {shape(data.input_shape)}, {len(data.classes)} classes")
+    why = " (chosen from the model's size)" if settings.threads == "auto" and place.type == "cpu" else ""
+    screen.print(f"device   {device.describe(place)}, {threads} thread{'s' * (threads > 1)}{why}\n")
+
+
+def shape(sizes: Sequence[int]) -> str:
+    """Return a shape for people: '1 x 28 x 28'."""
+    return " x ".join(map(str, sizes))
+
+
+def outcome(program: Single, member: Member, position: Position, folder: RunFolder) -> dict[str, Any]:
+    """Return what came of it; the test split is looked at once, here, with the best epoch's weights."""
+    best = best_row(member.history, member.objective)
+    metrics = {name: value for name, value in (best or {}).items() if "/" in name}
+    if member.status in ("finished", "stopped") or (member.status == "diverged" and best):
+        if best is not None and best is not member.history[-1] or member.status == "diverged":
+            program.load_state_dict(0, folder.load(folder.best)["program"])
+        loss, accuracy = program.evaluate("test")[0]
+        metrics |= {"test/loss": loss, "test/accuracy": accuracy}
+    result: dict[str, Any] = {
+        "epochs": position.epoch if member.status != "diverged" else len(member.history),
+        "steps": position.step,
+        "best_epoch": int(best["epoch"]) if best else None,
+        "metrics": metrics,
+        "seconds": position.seconds,
+        "examples_per_second": position.trained_examples / max(position.training_seconds, 1e-9),
+    }
+    if member.diverged_at is not None:
+        result["diverged_at_step"] = member.diverged_at
+    return result
+
+
+def identity(config: build.Config, overrides: Sequence[str]) -> dict[str, Any]:
+    """Return what says which run this is, and under which versions it ran."""
+    return {
+        "seed": config.get("seed"),
+        "overrides": list(overrides),
+        "verdicts": [],
+        "versions": {
+            "experiments": __version__,
+            "python": platform.python_version(),
+            "torch": str(torch.__version__),
+            "numpy": np.__version__,
+        },
+        "git_commit": git_commit(),
+    }
+
+
+def git_commit() -> str | None:
+    """Return the commit of the folder that the command was typed in, if it is a checkout."""
+    try:
+        done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def note_resume(folder: RunFolder, config: build.Config, overrides: Sequence[str]) -> None:
+    """Write down what a resume changed, such as more epochs, so that the folder describes the run as it went on."""
+    kept = [o for o in overrides if not o.startswith(("resume=", "trust="))]
+    own = {**config, "resume": None}
+    for name, content in (("config.yaml", own), ("overrides.yaml", kept)):
+        text = OmegaConf.to_yaml(OmegaConf.create(content))
+        write_whole(folder.path / ".hydra" / name, text.encode())
+
+
+def conclude(
+    screen: Screen, folder: RunFolder, member: Member, summary: Mapping[str, Any], objective: str
+) -> None:
+    """Print how it ended, and what to type next."""
+    path = shown_path(folder.path)
+    metrics = summary["metrics"]
+    screen.print("")
+    if summary["status"] == "diverged":
+        screen.print(f"diverged: the loss was not finite at step {member.diverged_at}; a smaller optimizer.lr may help")
+    if summary["status"] == "stopped":
+        screen.print(f"stopped early: no better for {member.early_stopping.patience} epochs")  # type: ignore[union-attr]
+    shown = table("", "loss", "accuracy", right=("loss", "accuracy"))
+    for split in ("train", "val", "test"):
+        if f"{split}/loss" in metrics:
+            shown.add_row(split, f"{metrics[f'{split}/loss']:.4f}", f"{metrics[f'{split}/accuracy']:.4f}")
+    if shown.row_count:
+        screen.print(shown)
+    best = f", best epoch {summary['best_epoch']} by {objective}" if summary["best_epoch"] else ""
+    screen.print(
+        f"\n{summary['status']} after {summary['epochs']} epochs ({summary['steps']:,} steps){best}, "
+        f"{duration(summary['seconds'])}, {summary['examples_per_second']:,.0f} examples/s"
+    )
+    screen.print(f"run      {path}")
+    if summary["status"] == "interrupted":
+        screen.print(f"go on    python -m experiments.train 'resume={path}'")
+    else:
+        screen.print(f"look     tensorboard --logdir '{path}'")
+
+
+def shown_path(path: Path) -> str:
+    """Return a path as it is typed from here."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def try_to_say_failed(
+    folder: RunFolder, config: build.Config, overrides: Sequence[str], error: Exception
+) -> None:
+    """Leave a summary that says why there is nothing else; on a full disk there may be none."""
+    summary = {"status": "failed", "error": build.first_line(error), "epochs": 0, "steps": 0, "metrics": {}}
+    try:
+        folder.write_summary({**summary, **identity(config, overrides)})
+    except OSError:
+        say("the summary could not be written either")
+
+
+def disk_problem(error: OSError, folder: RunFolder) -> str:
+    """Say in one sentence what could not be written, and how to go on."""
+    path = shown_path(folder.path)
+    return (
+        f"cannot write {error.filename or path}: {error.strerror or error}; what was complete is as it was, "
+        f"and 'resume={path}' goes on from the last checkpoint"
+    )

@@ -1,0 +1,1 @@
+"""The models, built from torch.nn modules with telling names."""

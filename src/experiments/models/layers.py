@@ -1,0 +1,76 @@
+"""What a model consists of, layer by layer, seen in one forward pass."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One leaf module: its name and kind, its output's shape without the batch, and its size and cost."""
+
+    name: str
+    kind: str
+    output_shape: tuple[int, ...]
+    parameters: int
+    multiply_adds: int
+    """multiplications of one example's forward pass (linear and convolutional layers)"""
+
+
+@torch.no_grad()
+def describe(model: nn.Module, example: Tensor) -> tuple[list[Layer], Any]:
+    """Run one batch in evaluation mode; return the leaf modules in the order in which they ran, and the output.
+
+    Args:
+        model: left in the mode it was in.
+        example: inputs of shape (batch, *input_shape).
+    """
+    layers: list[Layer] = []
+
+    def note(name: str, module: nn.Module, _inputs: Any, output: Any) -> None:
+        if isinstance(output, Tensor):
+            parameters = sum(p.numel() for p in module.parameters())
+            cost = multiply_adds(module, output)
+            layers.append(Layer(name, type(module).__name__, tuple(output.shape[1:]), parameters, cost))
+
+    leaves = {name: m for name, m in model.named_modules() if not any(m.children())}
+    hooks = [module.register_forward_hook(partial(note, name)) for name, module in leaves.items()]
+    was_training = model.training
+    try:
+        output = model.eval()(example)
+    finally:
+        model.train(was_training)
+        for hook in hooks:
+            hook.remove()
+    return layers, output
+
+
+def multiply_adds(module: nn.Module, output: Tensor) -> int:
+    """Count one example's multiplications: weights, each used once an output position."""
+    if not isinstance(module, nn.Linear | nn.modules.conv._ConvNd):
+        return 0
+    return output[0].numel() * module.weight[0].numel()
+
+
+def activation_layers(model: nn.Module) -> dict[str, nn.Module]:
+    """Return, by name, the layers whose outputs are looked at: every activation, and the class scores' layer.
+
+    An activation is a module called `activation` (as in our models) or of a class in torch.nn's activations.
+    Where the last weighted layer comes after all of them, its output (the scores) is looked at too.
+    """
+    kinds = tuple(getattr(nn.modules.activation, name) for name in nn.modules.activation.__all__)
+    found: dict[str, nn.Module] = {}
+    last = ""
+    for name, module in model.named_modules():
+        if any(module.children()):
+            continue
+        if name.rpartition(".")[2] == "activation" or isinstance(module, kinds):
+            found[name] = module
+        elif isinstance(module, nn.Linear | nn.modules.conv._ConvNd):
+            last = name
+    if last:
+        found[last] = model.get_submodule(last)
+    return found

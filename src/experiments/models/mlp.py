@@ -1,0 +1,52 @@
+"""The multi-layer perceptron."""
+
+import math
+from collections import OrderedDict
+from typing import Annotated
+
+from annotated_types import Ge, Lt
+from torch import Tensor, nn
+
+from .blocks import Dropout, hidden_layers
+
+Units = Annotated[int, Ge(1)]
+Rate = Annotated[float, Ge(0), Lt(1)]
+
+
+class MLP(nn.Module):
+    """Fully connected layers: `hidden` of them, then the `head` that gives the class scores.
+
+    Without hidden layers it is softmax regression.
+
+    Args:
+        input_shape: the shape of one example; flattened.
+        classes: how many scores the head gives.
+        hidden: the size of each hidden layer.
+        activation: any name in torch.nn, such as relu, sigmoid, tanh, leaky_relu, gelu, identity.
+        batch_norm: BatchNorm after each hidden linear layer, before the activation (Ioffe and Szegedy 2015).
+        dropout: probability of dropping a hidden unit, after its activation.
+        input_dropout: probability of dropping an input.
+    """
+
+    def __init__(
+        self,
+        input_shape: tuple[int, ...],
+        classes: int,
+        *,
+        hidden: list[Units],
+        activation: str = "relu",
+        batch_norm: bool = False,
+        dropout: Rate = 0.0,
+        input_dropout: Rate = 0.0,
+    ) -> None:
+        super().__init__()
+        parts: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
+        if input_dropout > 0:
+            parts["input_dropout"] = Dropout(input_dropout)
+        layers, size = hidden_layers(math.prod(input_shape), hidden, activation, batch_norm, dropout)
+        self.features = nn.Sequential(parts | layers)
+        self.head = nn.Linear(size, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map inputs of shape (batch, *input_shape) to scores of shape (batch, classes)."""
+        return self.head(self.features(x))

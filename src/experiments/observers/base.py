@@ -1,0 +1,46 @@
+"""What every observer is, and the predicates that say when it looks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..engine import Member, Position
+    from ..program import Program
+
+When = Callable[[int], bool]
+
+
+def every(epochs: int) -> When:
+    """True at each epoch that `epochs` divides; never for 0."""
+    return lambda epoch: epochs > 0 and epoch % epochs == 0
+
+
+class Observer:
+    """Watches one member of the loop and never changes it. Override the hooks that you need.
+
+    `when` says at which epochs `epoch_end` is called; `watches_updates` asks for the two hooks around every
+    update. Draw no random number, and leave weights, buffers, modes and gradients as they are.
+    """
+
+    when: When = staticmethod(every(1))
+    watches_updates = False
+
+    def start(self, member: Member, number: int, program: Program, position: Position) -> None:
+        """Called once before the first update, also after a resume; keeps what the hooks may read."""
+        self.member, self.number, self.program, self.position = member, number, program, position
+
+    def before_update(self, step: int) -> None:
+        """Called before update `step` + 1, with the parameters as they are."""
+
+    def after_update(self, step: int) -> None:
+        """Called after update `step`; the parameters' `grad` is still the one it used."""
+
+    def epoch_end(self, row: dict[str, float]) -> None:
+        """Called with the metrics of the epoch that just ended."""
+
+    def close(self) -> None:
+        """Called once when training has ended in any way but an error; `member.status` says how."""
+
+

@@ -1,0 +1,100 @@
+"""Histograms of activations, weights and gradients on the probe batch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import torch
+from annotated_types import Ge
+from torch import Tensor
+
+from .base import Observer
+from .base import every as every_epochs
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+    from ..engine import Member, Position
+    from ..program import Program
+
+BINS = 64
+
+
+class Histograms(Observer):
+    """Writes a histogram of each activation layer's outputs, each parameter and each gradient.
+
+    The first ones are taken before training, as epoch 0.
+
+    Args:
+        writer: the run's event file.
+        every: look at every so many epochs; 0 for never.
+    """
+
+    def __init__(self, writer: SummaryWriter, every: Annotated[int, Ge(0)] = 1) -> None:
+        self.writer = writer
+        self.when = every_epochs(every)
+        self.enabled = every > 0
+
+    def start(self, member: Member, number: int, program: Program, position: Position) -> None:
+        """See `Observer.start`."""
+        super().start(member, number, program, position)
+        if position.step == 0 and self.enabled:
+            self.write(0)
+
+    def epoch_end(self, row: dict[str, float]) -> None:
+        """See `Observer.epoch_end`."""
+        self.write(int(row["epoch"]))
+
+    def write(self, epoch: int) -> None:
+        """Look inside now. A tensor with a value that is not finite has no histogram."""
+        seen = self.program.capture(self.number)
+        tensors = {
+            f"{kind}/{name}": tensor
+            for kind in ("activations", "weights", "gradients")
+            for name, tensor in getattr(seen, kind).items()
+        }
+        for tag, numbers in zip(tensors, histograms(list(tensors.values())).tolist(), strict=True):
+            low, high, count, total, squares, *counts = numbers
+            if not (low < high < float("inf")):
+                continue
+            width = (high - low) / BINS
+            self.writer.add_histogram_raw(
+                tag,
+                min=low,
+                max=high,
+                num=int(count),
+                sum=total,
+                sum_squares=squares,
+                bucket_limits=[low + width * (i + 1) for i in range(BINS)],
+                bucket_counts=counts,
+                global_step=epoch,
+            )
+
+
+def histograms(tensors: list[Tensor]) -> Tensor:
+    """Reduce tensors to histograms on their device, and bring them to the host in one transfer.
+
+    Args:
+        tensors: of any shape.
+
+    Returns:
+        (len(tensors), 5 + BINS) in float64 on the CPU: the lowest and highest edge, how many values, their sum
+        and sum of squares, and the counts of equally wide bins. Values that are all equal get a bin range of
+        width 1 around them; a value that is not finite makes both edges nan.
+    """
+    return torch.stack([_histogram(tensor.detach().flatten().float()) for tensor in tensors]).cpu()
+
+
+def _histogram(values: Tensor) -> Tensor:
+    low, high = values.aminmax()
+    low, high = low.double(), high.double()
+    flat = low == high
+    low, high = torch.where(flat, low - 0.5, low), torch.where(flat, high + 0.5, high)
+    broken = ~(low.isfinite() & high.isfinite())
+    scale = torch.where(broken, 0.0, BINS / (high - low))
+    place = (values - low.float()).mul_(scale.float()).nan_to_num_(0.0, 0.0, 0.0)
+    counts = torch.bincount(place.to(torch.int64).clamp_(0, BINS - 1), minlength=BINS).double()
+    nothing = torch.full_like(low, torch.nan)
+    edges = torch.stack([torch.where(broken, nothing, low), torch.where(broken, nothing, high)])
+    sums = torch.stack([torch.full_like(low, values.numel()), values.sum().double(), values.square().sum().double()])
+    return torch.cat([edges, sums, counts])

@@ -1,0 +1,77 @@
+"""Curves, configuration, hyperparameters and the model's graph in TensorBoard, in the run folder itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from ..graph import graph_definition
+from .base import Observer
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+    from ..engine import Member, Position
+    from ..program import Program
+
+CHARTS = {
+    "curves": {
+        "loss": ["Multiline", ["train/loss", "val/loss"]],
+        "accuracy": ["Multiline", ["train/accuracy", "val/accuracy"]],
+    }
+}
+"""The custom-scalars tab: training and validation share a chart."""
+
+
+class TensorBoard(Observer):
+    """Writes each epoch's metrics, and once the configuration, hyperparameters and graph.
+
+    Args:
+        writer: the run's event file.
+        configuration: as text.
+        hyperparameters: the run's choices and numbers, for the HParams tab.
+    """
+
+    def __init__(
+        self, writer: SummaryWriter, configuration: str, hyperparameters: Mapping[str, str | float | bool]
+    ) -> None:
+        self.writer = writer
+        self.configuration = configuration
+        self.hyperparameters = hyperparameters
+
+    def start(self, member: Member, number: int, program: Program, position: Position) -> None:
+        """See `Observer.start`."""
+        super().start(member, number, program, position)
+        self.before = (position.training_seconds, position.trained_examples)
+        if position.step > 0:
+            return
+        from tensorboard.plugins.hparams.summary_v2 import hparams_pb
+
+        writer, name = self.writer, str(member.folder.path)
+        writer.add_text("configuration", f"```yaml\n{self.configuration}\n```")
+        writer.add_custom_scalars(CHARTS)
+        # Into the run's own file: `add_hparams` would open another run beside it.
+        self._add(summary=hparams_pb(dict(self.hyperparameters), trial_id=name, start_time_secs=time.time()))
+        graph = graph_definition(program.module(number), program.probe(number)[0][:2])
+        if graph is not None:
+            self._add(graph_def=graph.SerializeToString())
+        writer.flush()
+
+    def _add(self, **content: object) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event
+
+        self.writer.file_writer.add_event(Event(**content), 0)
+
+    def epoch_end(self, row: dict[str, float]) -> None:
+        """See `Observer.epoch_end`."""
+        epoch = int(row["epoch"])
+        for name, value in row.items():
+            if name not in ("epoch", "step", "seconds"):
+                self.writer.add_scalar(name, value, epoch)
+        place = self.position
+        seconds = place.training_seconds - self.before[0]
+        examples = place.trained_examples - self.before[1]
+        self.before = (place.training_seconds, place.trained_examples)
+        self.writer.add_scalar("examples_per_second", examples / max(seconds, 1e-9), epoch)
+        self.writer.flush()

@@ -1,0 +1,130 @@
+"""Going on with a run: its own command line again, in its own folder, with nothing changed that matters."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .cli import flattened, say
+from .errors import UserError
+
+CHANGEABLE = re.compile(
+    r"resume|trust.*|name|observers(\..*)?"
+    r"|training\.(epochs|eval_batch_size|device|threads|early_stopping(\..*)?)"
+)
+"""What may differ from the run's own configuration: how long, where and what is watched."""
+
+TRUSTED = (
+    *(f"experiments.{part}" for part in ("data", "models", "initializers", "optimizers", "schedules", "observers")),
+    "torch.nn",
+    "torch.optim",
+    "torchvision.models",
+)
+"""The modules whose functions and classes a resumed configuration may name without being asked about."""
+
+
+def resumed_command_line(arguments: Sequence[str]) -> list[str]:
+    """Return a command line with `resume=<folder>` replaced by that run's own overrides and folder.
+
+    The run is composed anew from what its user typed, and from what is typed now; other command lines are
+    returned as they are. Ends the program with code 2 where the folder holds no run that can be trusted.
+    """
+    folders = [a.removeprefix("resume=").strip("'\"") for a in arguments if a.startswith("resume=")]
+    if not folders or folders[-1] == "null":
+        return list(arguments)
+    try:
+        folder = Path(folders[-1])
+        own = saved_overrides(folder)
+    except UserError as error:
+        say(str(error))
+        raise SystemExit(2) from None
+    rest = [a for a in arguments if not a.startswith("resume=")]
+    return [*own, *rest, f"resume={quoted(folder)}", f"hydra.run.dir={quoted(folder)}", "hydra.output_subdir=null"]
+
+
+def saved_overrides(folder: Path) -> list[str]:
+    """Return the overrides that a run was started with.
+
+    Raises:
+        UserError: the folder holds no run, or an override that reaches beyond the run's configuration.
+    """
+    path = folder / ".hydra" / "overrides.yaml"
+    try:
+        overrides = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, UnicodeDecodeError):
+        overrides = None
+    if not isinstance(overrides, list) or not all(isinstance(o, str) for o in overrides):
+        raise UserError(f"resume={str(folder)!r} is no run folder: it has no {path.relative_to(folder)} that can be read")
+    for override in overrides:
+        # Hydra's own settings can name code and folders, an interpolation can read the environment.
+        if re.match(r"[-+~]*\s*(hydra|resume|trust)\b|-", override) or "${" in override:
+            raise UserError(f"resume={str(folder)!r} holds the override {override!r}, which no run of ours writes")
+    return overrides
+
+
+def quoted(path: Path) -> str:
+    """Return a path as a quoted value in Hydra's grammar."""
+    return "'" + str(path).replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def check_unchanged(folder: Path, config: Mapping[str, Any]) -> None:
+    """Refuse to go on with a run whose configuration would be another one.
+
+    Raises:
+        UserError: names the keys that differ and both values, or the code that is not trusted.
+    """
+    path = folder / ".hydra" / "config.yaml"
+    try:
+        saved = flattened(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (OSError, yaml.YAMLError, UnicodeDecodeError, AttributeError):
+        raise UserError(f"resume={str(folder)!r} is no run folder: {path.relative_to(folder)} cannot be read") from None
+    now = flattened(config)
+    differing = [
+        f"{key} ({saved.get(key, 'absent')} -> {now.get(key, 'absent')})"
+        for key in dict.fromkeys([*saved, *now])
+        if not CHANGEABLE.fullmatch(key)
+        and not isinstance(saved.get(key, now.get(key)), Mapping)
+        and saved.get(key) != now.get(key)
+    ]
+    if differing:
+        raise UserError(
+            f"resume cannot change {', '.join(differing)}; start a new run, or leave these as they were"
+        )
+    prefixes = (*TRUSTED, *(config.get("trust") or ()))
+    for key, value in targets(config):
+        if not trusted(str(value), prefixes):
+            raise UserError(
+                f"{key}={value!r} in resume={str(folder)!r} names code that is not ours; "
+                f"if you trust it, add 'trust=[{str(value).partition('.')[0]}]'"
+            )
+
+
+def trusted(path: str, prefixes: Sequence[str]) -> bool:
+    """Whether a dotted path leads into the trusted modules and ends at something that is defined there.
+
+    The second part matters: `torch.nn.init.math` is a way out of `torch.nn`.
+    """
+    from hydra.utils import get_object
+
+    def inside(name: str) -> bool:
+        return any(name == prefix or name.startswith(f"{prefix}.") for prefix in prefixes)
+
+    if not inside(path):
+        return False
+    try:
+        found = get_object(path)
+    except Exception:  # nothing that can be imported: building it says so
+        return True
+    return callable(found) and inside(getattr(found, "__module__", None) or "")
+
+
+def targets(value: Any, key: str = "") -> list[tuple[str, Any]]:
+    """Return every `_target_` in a configuration, in lists too, with its key."""
+    if isinstance(value, Mapping):
+        found = [(f"{key}_target_", value["_target_"])] if "_target_" in value else []
+        return found + [hit for name, item in value.items() for hit in targets(item, f"{key}{name}.")]
+    if isinstance(value, list):
+        return [hit for number, item in enumerate(value) for hit in targets(item, f"{key}{number}.")]
+    return []

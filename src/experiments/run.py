@@ -1,0 +1,116 @@
+"""The run folder: the one record of what happened, and the only thing that later verbs read."""
+
+import csv
+import io
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+FORMAT = 1
+"""The checkpoint's layout; a checkpoint of another layout is refused."""
+
+COLUMNS = ("epoch", "step", "lr", "train/loss", "train/accuracy", "val/loss", "val/accuracy", "seconds")
+CHECKPOINT_KEYS = {"format", "program", "streams", "generator", "position", "history"}
+
+Row = dict[str, float]
+"""One epoch's metrics, by column; those of an absent validation split are left out."""
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file completely or not at all: beside it first, then in its place by renaming.
+
+    Raises:
+        OSError: it cannot be written; a file that was there before is as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        beside.write_bytes(content)
+        os.replace(beside, path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+class RunFolder:
+    """One run's files.
+
+    Args:
+        path: the folder; made when something is written into it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.last = path / "checkpoints" / "last.pt"
+        self.best = path / "checkpoints" / "best.pt"
+
+    def write_metrics(self, rows: Sequence[Row]) -> None:
+        """Write `metrics.csv`: one row an epoch, every number to its last digit."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_whole(self.path / "metrics.csv", text.getvalue().encode())
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        """Write `summary.json`; numbers that JSON does not have (nan, inf) become null."""
+        text = json.dumps(_finite(summary), indent=2, allow_nan=False)
+        write_whole(self.path / "summary.json", text.encode() + b"\n")
+
+    def save(self, state: Mapping[str, Any], *, best: bool) -> None:
+        """Write `last.pt`, and when it is the best so far make `best.pt` another name of the same file."""
+        buffer = io.BytesIO()
+        torch.save({"format": FORMAT, **state}, buffer)
+        write_whole(self.last, buffer.getvalue())
+        if best:
+            self._name_best()
+
+    def _name_best(self) -> None:
+        beside = self.best.with_name(f".best.pt.{os.getpid()}.tmp")
+        beside.unlink(missing_ok=True)
+        try:
+            os.link(self.last, beside)
+        except OSError:  # a file system without hard links
+            write_whole(self.best, self.last.read_bytes())
+            return
+        os.replace(beside, self.best)
+
+    def clear_unfinished(self) -> None:
+        """Remove what a killed process was writing beside the real files."""
+        for folder in (self.path, self.path / "checkpoints"):
+            for leftover in folder.glob(".*.tmp"):
+                leftover.unlink(missing_ok=True)
+
+    def load(self, path: Path) -> dict[str, Any]:
+        """Read a checkpoint's tensors and numbers, never code, onto the CPU.
+
+        Raises:
+            ValueError: the file is broken, or is no checkpoint of a run.
+            FileNotFoundError: there is none.
+        """
+        if not path.exists():
+            raise FileNotFoundError(path)
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # a broken file can fail in any way inside the reader
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise ValueError(f"{path} is broken ({reason[:120]})") from None
+        if not isinstance(state, dict) or not state.keys() >= CHECKPOINT_KEYS:
+            raise ValueError(f"{path} is no checkpoint of a run")
+        if state["format"] != FORMAT:
+            raise ValueError(f"{path} has the layout {state['format']}, this program reads {FORMAT}")
+        return state
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return None
+    return value

@@ -1,0 +1,131 @@
+"""Learning-rate schedules: pure functions of progress, so there is nothing to save.
+
+Progress is the share of training that is done, `step / total_steps`, in [0, 1). A schedule returns what the
+learning rate is multiplied by. Every duration is a share of training too, so a schedule keeps its shape when
+the number of epochs changes.
+"""
+
+import math
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from typing import Annotated
+
+from annotated_types import Ge, Gt, Le, Lt
+
+Share = Annotated[float, Gt(0), Le(1)]
+Factor = Annotated[float, Gt(0), Le(1)]
+Floor = Annotated[float, Ge(0), Le(1)]
+
+Schedule = Callable[[float, Sequence[float]], float]
+"""`(progress, validation losses so far, one an epoch) -> multiplier`"""
+
+WARMUP_START = 0.01
+
+
+def constant(_progress: float) -> float:
+    """The rate stays as it is."""
+    return 1.0
+
+
+def step(progress: float, *, every: Share = 1 / 3, factor: Factor = 0.1) -> float:
+    """Multiply by `factor` after every `every` of training (CS231n: step decay)."""
+    return factor ** math.floor(progress / every + 1e-9)
+
+
+def multistep(progress: float, *, milestones: Sequence[Share] = (0.5, 0.75), factor: Factor = 0.1) -> float:
+    """Multiply by `factor` at each milestone (He et al. 2016: at 50 % and 75 %)."""
+    return factor ** bisect_right(sorted(milestones), progress + 1e-9)
+
+
+def exponential(progress: float, *, final: Factor = 0.01) -> float:
+    """Fall by the same ratio in every step, to `final` at the end: `final ** progress`."""
+    return final**progress
+
+
+def inverse_time(progress: float, *, decay: Annotated[float, Ge(0)] = 10.0) -> float:
+    """Fall as 1/t: `1 / (1 + decay * progress)` (CS231n: 1/t decay)."""
+    return 1 / (1 + decay * progress)
+
+
+def polynomial(progress: float, *, power: Annotated[float, Gt(0)] = 2.0, final: Floor = 0.0) -> float:
+    """Fall as `(1 - progress) ** power`, from 1 to `final`."""
+    return final + (1 - final) * (1 - progress) ** power
+
+
+def linear(progress: float, *, final: Floor = 0.0) -> float:
+    """Fall in a straight line from 1 to `final`."""
+    return polynomial(progress, power=1.0, final=final)
+
+
+def cosine(progress: float, *, final: Floor = 0.0) -> float:
+    """Fall along half a cosine from 1 to `final` (Loshchilov and Hutter 2017, equation 5)."""
+    return final + (1 - final) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def cosine_restarts(
+    progress: float, *, cycles: Annotated[int, Ge(1)] = 3, growth: Annotated[float, Ge(1)] = 1.0, final: Floor = 0.0
+) -> float:
+    """Repeat the cosine `cycles` times, each `growth` times as long as the last (SGDR, Loshchilov and Hutter 2017)."""
+    lengths = [growth**i for i in range(cycles)]
+    place = progress * sum(lengths)
+    for length in lengths:
+        if place < length:
+            return cosine(place / length, final=final)
+        place -= length
+    return final
+
+
+def one_cycle(
+    progress: float,
+    *,
+    peak: Annotated[float, Gt(0), Lt(1)] = 0.3,
+    start: Factor = 0.04,
+    final: Floor = 0.0001,
+) -> float:
+    """Rise along a cosine from `start` to 1 at `peak`, then fall to `final` (Smith and Topin 2018)."""
+    if progress < peak:
+        return start + (1 - start) * (1 - math.cos(math.pi * progress / peak)) / 2
+    return cosine((progress - peak) / (1 - peak), final=final)
+
+
+def plateau(
+    _progress: float,
+    val_losses: Sequence[float],
+    *,
+    factor: Annotated[float, Gt(0), Lt(1)] = 0.1,
+    patience: Annotated[int, Ge(0)] = 3,
+    threshold: Annotated[float, Ge(0)] = 1e-4,
+    final: Floor = 0.0,
+) -> float:
+    """Multiply by `factor` when the validation loss has not improved for more than `patience` epochs.
+
+    An improvement is a fall by more than the share `threshold` of the best loss (as in torch's
+    `ReduceLROnPlateau`). It replays the losses so far, so it too has no state; never below `final`.
+    """
+    best, waited, multiplier = math.inf, 0, 1.0
+    for loss in val_losses:
+        if loss < best * (1 - threshold):
+            best, waited = loss, 0
+        else:
+            waited += 1
+        if waited > patience:
+            multiplier, waited = max(multiplier * factor, final), 0
+    return multiplier
+
+
+def warmed_up(schedule: Schedule, share: float) -> Schedule:
+    """Rise in a straight line from 1 % to the full rate over `share` of training, then follow `schedule`.
+
+    The schedule runs over what is left of training, so that it still begins at its beginning and ends at its
+    end (Goyal et al. 2017, section 2.2). `share` = 0 leaves the schedule as it is.
+    """
+    if share == 0:
+        return schedule
+
+    def warmed(progress: float, val_losses: Sequence[float]) -> float:
+        if progress < share:
+            rise = WARMUP_START + (1 - WARMUP_START) * progress / share
+            return rise * schedule(0.0, val_losses)
+        return schedule((progress - share) / (1 - share), val_losses)
+
+    return warmed

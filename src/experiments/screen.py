@@ -1,0 +1,58 @@
+"""What a person sees: the terminal, and the same in plain text in the run's log."""
+
+import sys
+from pathlib import Path
+
+from rich.console import Console, RenderableType
+from rich.table import Table
+
+LOG_WIDTH = 110
+
+
+class Screen:
+    """Prints to the terminal and to a log file.
+
+    Args:
+        log: the file to append to; None for none.
+        quiet: whether to leave the terminal alone.
+    """
+
+    def __init__(self, log: Path | None = None, *, quiet: bool = False) -> None:
+        self.terminal = Console(quiet=quiet, soft_wrap=not sys.stdout.isatty(), highlight=False)
+        self._file = log.open("a", encoding="utf-8") if log else None
+        self._log = Console(file=self._file, width=LOG_WIDTH, highlight=False) if self._file else None
+
+    def print(self, *what: RenderableType) -> None:
+        """Print to both."""
+        self.terminal.print(*what)
+        self.log(*what)
+
+    def log(self, *what: RenderableType) -> None:
+        """Write to the log alone."""
+        if self._log and self._file:
+            self._log.print(*what)
+            self._file.flush()
+
+    def close(self) -> None:
+        """Close the log."""
+        if self._file:
+            self._file.close()
+            self._file = None
+
+
+def table(*columns: str, right: tuple[str, ...] = ()) -> Table:
+    """Return an empty table in the house style; the columns in `right` hold numbers."""
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        made.add_column(column, justify="right" if column in right else "left", no_wrap=True)
+    return made
+
+
+def duration(seconds: float) -> str:
+    """Return seconds for people: '3.2 s', '4 min 05 s', '2 h 10 min'."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"

@@ -1,0 +1,109 @@
+"""Holding a configuration against the signature of what it configures.
+
+The signature is the only place where a setting's name, type and range are written down: a parameter of type
+`Annotated[float, Gt(0)]` refuses 0 and 'fast' from the command line in one sentence, for our own functions and
+for a user's alike. A parameter without annotation takes anything.
+"""
+
+import inspect
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, get_type_hints
+
+from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
+from pydantic.errors import PydanticSchemaGenerationError
+
+from .errors import UserError, nearest
+
+TARGET = "_target_"
+
+
+def checked(
+    target: Callable[..., Any],
+    given: Mapping[str, Any],
+    key: str,
+    *,
+    supplied: tuple[str, ...] = (),
+    ranges: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return `given` with its values in the types that `target` takes.
+
+    Args:
+        target: a function or class.
+        given: settings by name; values that are themselves to be built (`_target_`) are passed through.
+        key: where the settings stand in the configuration, such as 'optimizer'.
+        supplied: parameters that the program gives itself.
+        ranges: types that go before the signature's own.
+
+    Raises:
+        UserError: a name is unknown or missing, or a value has the wrong type or is out of range.
+    """
+    parameters = inspect.signature(target).parameters
+    kinds = {p.kind for p in parameters.values()}
+    settable = [
+        name
+        for name, p in parameters.items()
+        if name not in supplied and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+    ]
+    for name in given:
+        if name not in settable and inspect.Parameter.VAR_KEYWORD not in kinds:
+            allowed = ", ".join(settable) or "nothing"
+            raise UserError(f"{dotted(key, name)} is no setting of {title(target)}; allowed: {allowed}" + nearest(name, settable))
+    for name in settable:
+        if parameters[name].default is inspect.Parameter.empty and name not in given:
+            raise UserError(f"{dotted(key, name)} is missing, and {title(target)} has no default for it")
+    hints = {**type_hints(target), **(ranges or {})}
+    return {name: value_of(value, hints.get(name, Any), dotted(key, name)) for name, value in given.items()}
+
+
+def value_of(value: Any, hint: Any, key: str) -> Any:
+    """Return a configuration value as the hinted type, by pydantic's strict rules for JSON.
+
+    Raises:
+        UserError: it is of another type, or out of range.
+    """
+    if isinstance(value, Mapping) and TARGET in value:
+        return value
+    try:
+        adapter: TypeAdapter[Any] = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
+    except (PydanticSchemaGenerationError, PydanticUserError):
+        return value  # a type that pydantic knows nothing of: its owner checks it
+    try:
+        return adapter.validate_json(json.dumps(value), strict=True)
+    except ValidationError as error:
+        raise UserError(sentence(error, value, key)) from None
+
+
+def sentence(error: ValidationError, value: Any, key: str) -> str:
+    """Say in one sentence what is wrong with a value and what is allowed."""
+    problems = [p for p in error.errors() if p["type"] != "is_instance_of"] or error.errors()
+    place = "".join(f"[{step}]" for step in problems[0]["loc"] if isinstance(step, int))
+    wishes = [problem["msg"].removeprefix("Input should be ").removeprefix("Input should ") for problem in problems]
+    hint = ""
+    if isinstance(value, str):
+        words = [p["ctx"]["expected"] for p in problems if p["type"] == "literal_error"]
+        hint = nearest(value, [word.strip("'") for words_ in words for word in words_.replace(" or ", ", ").split(", ")])
+    return f"{key}{place}={shown(problems[0]['input'])} should be {' or '.join(dict.fromkeys(wishes))}{hint}"
+
+
+def shown(value: Any) -> str:
+    """Return a value as it would be typed."""
+    return "null" if value is None else json.dumps(value) if not isinstance(value, str) else repr(value)
+
+
+def type_hints(target: Callable[..., Any]) -> dict[str, Any]:
+    """Return the annotations of a function's or a class's parameters; none where they cannot be resolved."""
+    try:
+        return get_type_hints(target.__init__ if inspect.isclass(target) else target, include_extras=True)
+    except (NameError, TypeError, AttributeError):
+        return {}
+
+
+def dotted(key: str, name: str) -> str:
+    """Join a section and a setting's name."""
+    return f"{key}.{name}" if key else name
+
+
+def title(target: Callable[..., Any]) -> str:
+    """Return what a target is called."""
+    return getattr(target, "__name__", str(target))
