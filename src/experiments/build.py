@@ -23,6 +23,8 @@ from .models.layers import Layer, describe
 from .settings import TARGET, checked, dotted, shown
 from .streams import Streams
 
+SECTIONS = ("data", "model", "init", "optimizer", "scheduler", "training", "observers")
+
 Config = Mapping[str, Any]
 """A composed configuration as plain dictionaries and lists."""
 
@@ -115,8 +117,10 @@ class Data:
 
 def general(config: Config) -> General:
     """Check the top level's settings."""
-    names = {field.name for field in fields(General)}
-    return General(**checked(General, {k: v for k, v in config.items() if k in names}, ""))
+    for section in SECTIONS:
+        if not isinstance(config.get(section), Mapping):
+            raise UserError(f"{section}={shown(config.get(section))} should be a section of settings")
+    return General(**checked(General, {k: v for k, v in config.items() if k not in SECTIONS}, ""))
 
 
 def training(config: Config) -> Training:
@@ -170,9 +174,7 @@ def data(config: Config, streams: Streams, device: torch.device) -> Data:
     return Data(splits, source.classes)
 
 
-def stratified_subset(
-    labels: Tensor, index: Tensor, size: int, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
+def stratified_subset(labels: Tensor, index: Tensor, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Draw `size` of the examples at `index` in proportion; returns (drawn, rest) as indices."""
     drawn, rest = stratified(labels[index], size, generator)
     return index[drawn], index[rest]
@@ -197,7 +199,9 @@ def model(config: Config, data: Data, streams: Streams, device: torch.device) ->
     available = {"input_shape": data.input_shape, "classes": len(data.classes)}
     built = call(config["model"], "model", available)
     if not isinstance(built, nn.Module):
-        raise UserError(f"model._target_={config['model'][TARGET]!r} built a {type(built).__name__}, expected an nn.Module")
+        raise UserError(
+            f"model._target_={config['model'][TARGET]!r} built a {type(built).__name__}, expected an nn.Module"
+        )
     common, own = divided(config["init"], Initialization)
     bias = Initialization(**checked(Initialization, common, "init")).bias
     initializer = target(own, "init", supplied=("weight", "tensor", "generator"))
@@ -262,17 +266,27 @@ def observers(config: Config, given: Mapping[str, Any]) -> list[Any]:
     """
     built = []
     for name, entry in config["observers"].items():
-        key = f"observers.{name}"
-        own = {k: v for k, v in (entry or {}).items() if k != "enabled"}
-        enabled = (entry or {}).get("enabled", True)
-        if not isinstance(enabled, bool):
-            raise UserError(f"{key}.enabled={shown(enabled)} should be true or false")
-        cls = located(own, key)
+        on = enabled(config, name)
+        if entry is None:
+            continue
+        own = {k: v for k, v in entry.items() if k != "enabled"}
+        cls = located(own, f"observers.{name}")
         wants = {p: given[p] for p in inspect.signature(cls).parameters if p in given}
-        make = target(own, key, supplied=tuple(wants))
-        if enabled and all(value is not None for value in wants.values()):
+        make = target(own, f"observers.{name}", supplied=tuple(wants))
+        if on and all(value is not None for value in wants.values()):
             built.append(make(**wants))
     return built
+
+
+def enabled(config: Config, observer: str) -> bool:
+    """Whether an observer is there and not turned off."""
+    entry, key = config["observers"].get(observer), f"observers.{observer}"
+    if entry is not None and not isinstance(entry, Mapping):
+        raise UserError(f"{key}={shown(entry)} should be a section of settings")
+    chosen = entry.get("enabled", True) if entry else False
+    if not isinstance(chosen, bool):
+        raise UserError(f"{key}.enabled={shown(chosen)} should be true or false")
+    return chosen
 
 
 def divided(section: Config, common: type) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -336,6 +350,6 @@ def call(section: Config, key: str, available: Mapping[str, Any] | None = None) 
 
 
 def first_line(error: BaseException) -> str:
-    """Return an error's message in one line."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    """Return an error's message in one line of a readable length."""
+    message = " ".join(str(error).split())
+    return f"{message[:300]} ..." if len(message) > 300 else message or type(error).__name__

@@ -1,9 +1,11 @@
 """From the command line to a verb's task: composing, and errors in one sentence."""
 
+import itertools
 import os
 import re
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -14,11 +16,13 @@ from hydra.errors import ConfigCompositionException, HydraException, MissingConf
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from .errors import UserError, nearest
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
+FROM_TASK = "from_task"
+"""The mark of an error that was raised by the task, not while its configuration was composed."""
 LONGEST_FOLDER_NAME = 120
 
 
@@ -36,14 +40,14 @@ def launch(task: Callable[[DictConfig], Any], config_name: str) -> None:
     """
     OmegaConf.register_new_resolver("clipped", clipped, replace=True)
     before = os.environ.get(FULL_ERROR)
-    guarded = task if before else saying_errors(task)
+    guarded = task if before else saying_errors(task, config_name)
     os.environ[FULL_ERROR] = "1"  # Hydra raises its errors, instead of printing them and exiting with code 1
     try:
         hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=config_name)(guarded)()
-    except (UserError, HydraException, OmegaConfBaseException, OSError) as error:
-        if before:
+    except Exception as error:
+        if before or getattr(error, FROM_TASK, None) == "a defect":
             raise
-        if not getattr(error, "said", False):
+        if not hasattr(error, FROM_TASK):
             say(explained(error, config_name))
         sys.exit(2)
     finally:
@@ -56,18 +60,24 @@ def say(sentence: str) -> None:
     print(f"Error: {sentence}", file=sys.stderr, flush=True)
 
 
-def saying_errors(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
-    """Let a lone run end at once with its sentence; in a sweep the other jobs go on, and the end says so."""
+def saying_errors(task: Callable[[DictConfig], Any], config_name: str) -> Callable[[DictConfig], Any]:
+    """Let a lone run end at once with its sentence; in a sweep the other jobs go on, and the end says so.
+
+    An error that is not the user's is marked as a defect, to be shown with its traceback.
+    """
 
     @wraps(task)
     def guarded(cfg: DictConfig) -> Any:
         try:
             return task(cfg)
-        except UserError as error:
-            say(str(error))
+        except (UserError, OmegaConfBaseException) as error:
+            say(explained(error, config_name))
             if HydraConfig.get().mode != RunMode.MULTIRUN:
                 sys.exit(2)
-            error.said = True  # type: ignore[attr-defined]
+            setattr(error, FROM_TASK, "said")
+            raise
+        except Exception as error:
+            setattr(error, FROM_TASK, "a defect")
             raise
 
     return guarded
@@ -83,6 +93,9 @@ def explained(error: Exception, config_name: str) -> str:
         return f"{group}={choice} is no choice; allowed: {allowed}" + nearest(choice, error.options)
     if isinstance(error, OSError) and not isinstance(error, HydraException):
         return f"cannot write {error.filename or 'a file'}: {error.strerror or error}"
+    if isinstance(error, MissingMandatoryValue):
+        key = error.full_key
+        return f"{key} is missing; give it as {key}=..."
     message = str(error) or str(error.__cause__ or type(error).__name__)
     unknown = re.match(r"Could not override '(?P<key>[^']+)'", message)
     if unknown:
@@ -149,12 +162,11 @@ def claimed(path: str) -> str:
 
     A folder that cannot be made is left for Hydra to fail at, which says why.
     """
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    for attempt in range(1, 10_000):
-        candidate = path if attempt == 1 else f"{path}_{attempt}"
-        try:
-            Path(candidate).mkdir()
-        except FileExistsError:
-            continue
-        return candidate
+    with suppress(OSError):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        for attempt in itertools.count(1):
+            candidate = path if attempt == 1 else f"{path}_{attempt}"
+            with suppress(FileExistsError):
+                Path(candidate).mkdir()
+                return candidate
     return path

@@ -162,8 +162,7 @@ class Position:
     def state_dict(self, member: int) -> dict[str, Any]:
         """Return one member's place, with the half-done epoch where there is one."""
         state: dict[str, Any] = {
-            name: getattr(self, name)
-            for name in ("epoch", "batch", "seconds", "training_seconds", "trained_examples")
+            name: getattr(self, name) for name in ("epoch", "batch", "seconds", "training_seconds", "trained_examples")
         }
         if self.batch:
             state["order"] = self.orders[member].cpu()
@@ -189,9 +188,7 @@ class Stop:
     requested = False
 
 
-def fit(
-    program: Program, members: Sequence[Member], position: Position, stop: Stop | None = None
-) -> None:
+def fit(program: Program, members: Sequence[Member], position: Position, stop: Stop | None = None) -> None:
     """Train until every member has a status.
 
     Each epoch's metrics go to the members' histories, observers and checkpoints. A request to stop is

@@ -80,10 +80,12 @@ def torch_default(weight: Tensor, generator: torch.Generator) -> None:
     uniform(weight, generator, std=1 / math.sqrt(3 * fans(weight)[0]))
 
 
-def weighted_layers(model: nn.Module) -> dict[str, nn.Module]:
+Weighted = nn.Linear | nn.modules.conv._ConvNd
+
+
+def weighted_layers(model: nn.Module) -> dict[str, Weighted]:
     """Return, by name, the linear and convolutional layers: those that an initializer fills."""
-    kinds = (nn.Linear, nn.modules.conv._ConvNd)
-    return {name: module for name, module in model.named_modules() if isinstance(module, kinds)}
+    return {name: module for name, module in model.named_modules() if isinstance(module, Weighted)}
 
 
 @torch.no_grad()
@@ -103,10 +105,10 @@ def initialize(
     """
     for layer in weighted_layers(model).values():
         initializer(layer.weight, generator=generator)
-        if layer.bias is None:
+        own: Tensor | None = layer.bias
+        if own is None:
             continue
         if bias == "torch":
-            bound = 1 / math.sqrt(fans(layer.weight)[0])
-            layer.bias.uniform_(-1, 1, generator=generator).mul_(bound)
+            own.uniform_(-1, 1, generator=generator).mul_(1 / math.sqrt(fans(layer.weight)[0]))
         else:
-            layer.bias.fill_(bias)
+            own.fill_(bias)

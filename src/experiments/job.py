@@ -4,7 +4,6 @@ import platform
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -62,8 +61,7 @@ def run(cfg: DictConfig) -> float | None:
     """Train a configuration composed by Hydra in the folder that Hydra made; exits when interrupted."""
     hydra = HydraConfig.get()
     choices = {group: choice for group, choice in hydra.runtime.choices.items() if not group.startswith("hydra/")}
-    config = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(config, dict)
+    config: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     folder = RunFolder(Path(hydra.runtime.output_dir))
     stop = SignalStop()
     overrides = list(hydra.overrides.task)
@@ -228,7 +226,11 @@ def planned(settings: build.Training, examples: int, batch_statistics: bool, val
 
 
 def thread_count(
-    settings: build.Training, plan: Plan, layers: list[Layer], place: torch.device, state: Mapping[str, Any] | None
+    settings: build.Training,
+    plan: Plan,
+    layers: list[Layer],
+    place: torch.device,
+    state: Mapping[str, Any] | None,
 ) -> int:
     """Return the threads asked for, those the run had before, or those that its model's size calls for."""
     if settings.threads != "auto":
@@ -288,8 +290,7 @@ def apply_state(state: Mapping[str, Any], program: Single, member: Member, posit
 def opened_writer(config: build.Config, folder: RunFolder, position: Position) -> Any:
     """Open the run's TensorBoard file, or None where it is turned off; what a killed run wrote beyond its
     checkpoint is taken back."""
-    entry = config["observers"].get("tensorboard")
-    if not entry or entry.get("enabled") is False:
+    if not build.enabled(config, "tensorboard"):
         return None
     from torch.utils.tensorboard import SummaryWriter
 
@@ -343,7 +344,7 @@ def outcome(program: Single, member: Member, position: Position, folder: RunFold
     best = best_row(member.history, member.objective)
     metrics = {name: value for name, value in (best or {}).items() if "/" in name}
     if member.status in ("finished", "stopped") or (member.status == "diverged" and best):
-        if best is not None and best is not member.history[-1] or member.status == "diverged":
+        if (best is not None and best is not member.history[-1]) or member.status == "diverged":
             program.load_state_dict(0, folder.load(folder.best)["program"])
         loss, accuracy = program.evaluate("test")[0]
         metrics |= {"test/loss": loss, "test/accuracy": accuracy}
@@ -394,9 +395,7 @@ def note_resume(folder: RunFolder, config: build.Config, overrides: Sequence[str
         write_whole(folder.path / ".hydra" / name, text.encode())
 
 
-def conclude(
-    screen: Screen, folder: RunFolder, member: Member, summary: Mapping[str, Any], objective: str
-) -> None:
+def conclude(screen: Screen, folder: RunFolder, member: Member, summary: Mapping[str, Any], objective: str) -> None:
     """Print how it ended, and what to type next."""
     path = shown_path(folder.path)
     metrics = summary["metrics"]
@@ -431,9 +430,7 @@ def shown_path(path: Path) -> str:
         return str(path)
 
 
-def try_to_say_failed(
-    folder: RunFolder, config: build.Config, overrides: Sequence[str], error: Exception
-) -> None:
+def try_to_say_failed(folder: RunFolder, config: build.Config, overrides: Sequence[str], error: Exception) -> None:
     """Leave a summary that says why there is nothing else; on a full disk there may be none."""
     summary = {"status": "failed", "error": build.first_line(error), "epochs": 0, "steps": 0, "metrics": {}}
     try:

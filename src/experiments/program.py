@@ -197,9 +197,7 @@ def batch_norms(model: nn.Module) -> list[nn.Module]:
     return [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
 
 
-def with_activations(
-    model: nn.Module, state: Mapping[str, Tensor], x: Tensor
-) -> tuple[Tensor, dict[str, Tensor]]:
+def with_activations(model: nn.Module, state: Mapping[str, Tensor], x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
     """Run the model with the given parameters and buffers; return its scores and every activation by name."""
     activations: dict[str, Tensor] = {}
 

@@ -41,7 +41,13 @@ def resumed_command_line(arguments: Sequence[str]) -> list[str]:
         say(str(error))
         raise SystemExit(2) from None
     rest = [a for a in arguments if not a.startswith("resume=")]
-    return [*own, *rest, f"resume={quoted(folder)}", f"hydra.run.dir={quoted(folder)}", "hydra.output_subdir=null"]
+    return [
+        *own,
+        *rest,
+        f"resume={quoted(folder)}",
+        f"hydra.run.dir={quoted(folder)}",
+        "hydra.output_subdir=null",
+    ]
 
 
 def saved_overrides(folder: Path) -> list[str]:
@@ -56,7 +62,9 @@ def saved_overrides(folder: Path) -> list[str]:
     except (OSError, yaml.YAMLError, UnicodeDecodeError):
         overrides = None
     if not isinstance(overrides, list) or not all(isinstance(o, str) for o in overrides):
-        raise UserError(f"resume={str(folder)!r} is no run folder: it has no {path.relative_to(folder)} that can be read")
+        raise UserError(
+            f"resume={str(folder)!r} is no run folder: it has no {path.relative_to(folder)} that can be read"
+        )
     for override in overrides:
         # Hydra's own settings can name code and folders, an interpolation can read the environment.
         if re.match(r"[-+~]*\s*(hydra|resume|trust)\b|-", override) or "${" in override:
@@ -89,9 +97,7 @@ def check_unchanged(folder: Path, config: Mapping[str, Any]) -> None:
         and saved.get(key) != now.get(key)
     ]
     if differing:
-        raise UserError(
-            f"resume cannot change {', '.join(differing)}; start a new run, or leave these as they were"
-        )
+        raise UserError(f"resume cannot change {', '.join(differing)}; start a new run, or leave these as they were")
     prefixes = (*TRUSTED, *(config.get("trust") or ()))
     for key, value in targets(config):
         if not trusted(str(value), prefixes):

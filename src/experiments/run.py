@@ -30,7 +30,7 @@ def write_whole(path: Path, content: bytes) -> None:
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         beside.write_bytes(content)
-        os.replace(beside, path)
+        beside.replace(path)
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
@@ -77,7 +77,7 @@ class RunFolder:
         except OSError:  # a file system without hard links
             write_whole(self.best, self.last.read_bytes())
             return
-        os.replace(beside, self.best)
+        beside.replace(self.best)
 
     def clear_unfinished(self) -> None:
         """Remove what a killed process was writing beside the real files."""

@@ -63,7 +63,11 @@ def cosine(progress: float, *, final: Floor = 0.0) -> float:
 
 
 def cosine_restarts(
-    progress: float, *, cycles: Annotated[int, Ge(1)] = 3, growth: Annotated[float, Ge(1)] = 1.0, final: Floor = 0.0
+    progress: float,
+    *,
+    cycles: Annotated[int, Ge(1)] = 3,
+    growth: Annotated[float, Ge(1)] = 1.0,
+    final: Floor = 0.0,
 ) -> float:
     """Repeat the cosine `cycles` times, each `growth` times as long as the last (SGDR, Loshchilov and Hutter 2017)."""
     lengths = [growth**i for i in range(cycles)]

@@ -7,6 +7,7 @@ for a user's alike. A parameter without annotation takes anything.
 
 import inspect
 import json
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, get_type_hints
 
@@ -48,7 +49,9 @@ def checked(
     for name in given:
         if name not in settable and inspect.Parameter.VAR_KEYWORD not in kinds:
             allowed = ", ".join(settable) or "nothing"
-            raise UserError(f"{dotted(key, name)} is no setting of {title(target)}; allowed: {allowed}" + nearest(name, settable))
+            raise UserError(
+                f"{dotted(key, name)} is no setting of {title(target)}; allowed: {allowed}" + nearest(name, settable)
+            )
     for name in settable:
         if parameters[name].default is inspect.Parameter.empty and name not in given:
             raise UserError(f"{dotted(key, name)} is missing, and {title(target)} has no default for it")
@@ -78,12 +81,20 @@ def sentence(error: ValidationError, value: Any, key: str) -> str:
     """Say in one sentence what is wrong with a value and what is allowed."""
     problems = [p for p in error.errors() if p["type"] != "is_instance_of"] or error.errors()
     place = "".join(f"[{step}]" for step in problems[0]["loc"] if isinstance(step, int))
-    wishes = [problem["msg"].removeprefix("Input should be ").removeprefix("Input should ") for problem in problems]
-    hint = ""
-    if isinstance(value, str):
-        words = [p["ctx"]["expected"] for p in problems if p["type"] == "literal_error"]
-        hint = nearest(value, [word.strip("'") for words_ in words for word in words_.replace(" or ", ", ").split(", ")])
-    return f"{key}{place}={shown(problems[0]['input'])} should be {' or '.join(dict.fromkeys(wishes))}{hint}"
+    wishes = " or ".join(dict.fromkeys(wish(problem["msg"]) for problem in problems)).replace(" or be ", " or ")
+    expected = [
+        word for p in problems if p["type"] == "literal_error" for word in re.findall("'(.*?)'", p["ctx"]["expected"])
+    ]
+    meant = nearest(value, expected) if isinstance(value, str) else ""
+    return f"{key}{place}={shown(problems[0]['input'])} should {wishes}{meant}"
+
+
+def wish(message: str) -> str:
+    """Return what pydantic's message asks for, to be read after 'should'."""
+    if message == "Field required":
+        return "have one more item"
+    _, should, rest = message.partition(" should ")
+    return rest.partition(" after validation")[0] if should else f"be otherwise: {message}"
 
 
 def shown(value: Any) -> str:

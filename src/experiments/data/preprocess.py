@@ -56,7 +56,7 @@ def standardize(x: Tensor) -> Affine:
     """Give each channel or feature mean 0 and variance 1; one that is constant is only centred."""
     dims = _channel_dims(x)
     mean = _mean(x, dims)
-    squares = sum(((part.double() - mean) ** 2).sum(dims, keepdim=True)[0] for part in _parts(x))
+    squares = torch.stack([((part.double() - mean) ** 2).sum(dims, keepdim=True)[0] for part in _parts(x)]).sum(0)
     return _affine(mean, _reciprocal((squares / _count(x, dims)).sqrt()))
 
 
@@ -89,9 +89,7 @@ def _parts(x: Tensor) -> Iterator[Tensor]:
 
 
 def _mean(x: Tensor, dims: tuple[int, ...]) -> Tensor:
-    total = sum(part.double().sum(dims, keepdim=True)[0] for part in _parts(x))
-    assert isinstance(total, Tensor)
-    return total / _count(x, dims)
+    return torch.stack([part.double().sum(dims, keepdim=True)[0] for part in _parts(x)]).sum(0) / _count(x, dims)
 
 
 def _reciprocal(spread: Tensor) -> Tensor:

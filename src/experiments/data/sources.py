@@ -137,9 +137,7 @@ def class_labels(y: np.ndarray, name: str) -> np.ndarray:
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if y.ndim != 1 or y.dtype.kind not in "iub":
-        raise ValueError(
-            f"{name} has the shape {y.shape} and type {y.dtype}; expected one whole number an example"
-        )
+        raise ValueError(f"{name} has the shape {y.shape} and type {y.dtype}; expected one whole number an example")
     return y.astype(np.int64)
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..engine import Member, Position
-    from ..program import Program
+    from experiments.engine import Member, Position
+    from experiments.program import Program
 
 When = Callable[[int], bool]
 
@@ -42,5 +42,3 @@ class Observer:
 
     def close(self) -> None:
         """Called once when training has ended in any way but an error; `member.status` says how."""
-
-

@@ -14,8 +14,8 @@ from .base import every as every_epochs
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-    from ..engine import Member, Position
-    from ..program import Program
+    from experiments.engine import Member, Position
+    from experiments.program import Program
 
 BINS = 64
 

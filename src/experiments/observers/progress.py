@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ..screen import Screen
+from experiments.screen import Screen
+
 from .base import Observer
 
 if TYPE_CHECKING:
-    from ..engine import Member, Position
-    from ..program import Program
+    from experiments.engine import Member, Position
+    from experiments.program import Program
 
 REFRESH_SECONDS = 0.25
 
@@ -84,7 +85,10 @@ class ProgressBar(Observer):
             return
         self.screen.log(line)
         self.bar.update(
-            self.task, completed=place.step, epoch=f"{place.epoch}/{place.plan.epochs}", metrics=f"{metrics}  {speed}"
+            self.task,
+            completed=place.step,
+            epoch=f"{place.epoch}/{place.plan.epochs}",
+            metrics=f"{metrics}  {speed}",
         )
 
     def close(self) -> None:

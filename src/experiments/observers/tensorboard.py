@@ -6,14 +6,15 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from ..graph import graph_definition
+from experiments.graph import graph_definition
+
 from .base import Observer
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-    from ..engine import Member, Position
-    from ..program import Program
+    from experiments.engine import Member, Position
+    from experiments.program import Program
 
 CHARTS = {
     "curves": {
@@ -61,7 +62,7 @@ class TensorBoard(Observer):
     def _add(self, **content: object) -> None:
         from tensorboard.compat.proto.event_pb2 import Event
 
-        self.writer.file_writer.add_event(Event(**content), 0)
+        self.writer._get_file_writer().add_event(Event(**content), 0)
 
     def epoch_end(self, row: dict[str, float]) -> None:
         """See `Observer.epoch_end`."""
