@@ -1,1 +1,120 @@
-"""x"""
+"""What several tests need: commands as a user types them, in this process or in a real one."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+CONF = REPOSITORY / "conf"
+SHARED_DATA = REPOSITORY.parent / "shared" / "data"
+
+needs_mnist = pytest.mark.skipif(not (SHARED_DATA / "MNIST").is_dir(), reason="MNIST is not on this machine")
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
+
+SMALL = ("training.epochs=2", "data.limit=96", "model.hidden=[12]", "observers.tensorboard.enabled=false")
+"""A run of a fraction of a second."""
+
+
+@dataclass
+class Outcome:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Commands:
+    """Types `python -m experiments.train ...` in a folder of its own, without the cost of another process."""
+
+    def __init__(self, folder: Path, capture: pytest.CaptureFixture[str], patch: pytest.MonkeyPatch) -> None:
+        self.folder = folder
+        self._capture = capture
+        self._patch = patch
+        patch.chdir(folder)
+
+    def train(self, *overrides: str) -> Outcome:
+        """Run the verb in this process."""
+        from experiments.train import main
+
+        self._patch.setattr(sys, "argv", ["train", *overrides])
+        self._capture.readouterr()
+        code = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 1
+        shown = self._capture.readouterr()
+        return Outcome(code, shown.out, shown.err)
+
+    def trained(self, *overrides: str) -> Path:
+        """Run the verb, expect it to succeed, and return the new run's folder."""
+        before = set(run_folders(self.folder))
+        outcome = self.train(*overrides)
+        assert outcome.code == 0, outcome.err
+        (made,) = set(run_folders(self.folder)) - before
+        return made
+
+
+def run_folders(below: Path) -> list[Path]:
+    """Every folder that a run was started in."""
+    return sorted(path.parent for path in below.glob("outputs/**/.hydra"))
+
+
+def start(folder: Path, *overrides: str, prelude: str = "", **kwargs: Any) -> subprocess.Popen[str]:
+    """Start `python -m experiments.train` as a process of its own.
+
+    Args:
+        folder: where it runs.
+        prelude: Python to run before the command, in the same process.
+    """
+    code = f"{prelude}\nimport sys; sys.argv[0] = 'train'\nfrom experiments.train import main\nmain()"
+    command = ["-c", code] if prelude else ["-m", "experiments.train"]
+    return subprocess.Popen(
+        [sys.executable, *command, *overrides],
+        cwd=folder,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONWARNINGS": "error"} if not prelude else None,
+        **kwargs,
+    )
+
+
+def run(folder: Path, *overrides: str, prelude: str = "", **kwargs: Any) -> Outcome:
+    """Run `python -m experiments.train` as a process of its own, to its end."""
+    process = start(folder, *overrides, prelude=prelude, **kwargs)
+    out, err = process.communicate(timeout=240)
+    return Outcome(process.returncode, out, err)
+
+
+def metrics(folder: Path, *, seconds: bool = False) -> list[dict[str, str]]:
+    """Return metrics.csv as it stands, without the clock's column unless asked."""
+    with (folder / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    return rows if seconds else [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+
+
+def summary(folder: Path) -> dict[str, Any]:
+    """Return summary.json."""
+    return json.loads((folder / "summary.json").read_text())
+
+
+def weights(folder: Path, name: str = "last") -> dict[str, torch.Tensor]:
+    """Return a checkpoint's model."""
+    return torch.load(folder / "checkpoints" / f"{name}.pt", weights_only=True)["program"]["model"]
+
+
+def assert_equal_weights(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    """Fail unless two models are equal to the bit."""
+    assert one.keys() == other.keys()
+    for name in one:
+        assert torch.equal(one[name], other[name]), name

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -208,15 +208,15 @@ def fit(program: Program, members: Sequence[Member], position: Position, stop: S
         for observer in member.observers:
             observer.start(member, number, program, position)
     if position.step == 0:
-        save(program, members, position)
+        save(program, dict(enumerate(members)), position)
     decide(members, position, interrupted=False)
-    while any(member.status is None for member in members):
+    while active := {k: member for k, member in enumerate(members) if member.status is None}:
         whole = train_epoch(program, members, position, stop)
         if whole:
             end_epoch(program, members, position)
         decide(members, position, interrupted=stop.requested)
         if whole or stop.requested:
-            save(program, members, position)
+            save(program, active, position)
     for member in members:
         for observer in member.observers:
             observer.close()
@@ -322,9 +322,9 @@ def decide(members: Sequence[Member], position: Position, *, interrupted: bool) 
             member.status = "interrupted"
 
 
-def save(program: Program, members: Sequence[Member], position: Position) -> None:
-    """Write each member's checkpoint; a diverged one keeps its last good one."""
-    for k, member in enumerate(members):
+def save(program: Program, members: Mapping[int, Member], position: Position) -> None:
+    """Write checkpoints of the members, by their numbers; a diverged one keeps its last good one."""
+    for k, member in members.items():
         if member.status == "diverged":
             continue
         state = {

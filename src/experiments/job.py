@@ -262,6 +262,8 @@ def restored(
             continue
         for problem in problems:
             screen.print(f"{problem}; going on from {path.name} instead")
+        if path == folder.last and position.batch == 0 and member.improved():
+            folder.name_best()  # the process may have been killed between the two names
         where = f"epoch {position.epoch}" + (f", step {position.step}" if position.batch else "")
         screen.print(f"Going on after {where}")
         return state

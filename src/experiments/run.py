@@ -67,9 +67,10 @@ class RunFolder:
         torch.save({"format": FORMAT, **state}, buffer)
         write_whole(self.last, buffer.getvalue())
         if best:
-            self._name_best()
+            self.name_best()
 
-    def _name_best(self) -> None:
+    def name_best(self) -> None:
+        """Make `best.pt` another name of the file that `last.pt` is now."""
         beside = self.best.with_name(f".best.pt.{os.getpid()}.tmp")
         beside.unlink(missing_ok=True)
         try:
