@@ -48,7 +48,12 @@ def test_every_choice_composes_and_trains(commands: Commands, npz: Path, group: 
     small = [] if group == "model" else ["model.hidden=[12]"]
     size = 24 if choice == "npz" else 64
     folder = commands.trained(
-        f"{group}={choice}", *more, *small, f"data.limit={size}", f"training.batch_size={size // 2}", "training.epochs=1"
+        f"{group}={choice}",
+        *more,
+        *small,
+        f"data.limit={size}",
+        f"training.batch_size={size // 2}",
+        "training.epochs=1",
     )
     found = summary(folder)
     assert found["status"] == "finished"
@@ -64,13 +69,24 @@ def test_run_folder_holds_what_the_contract_says(commands: Commands) -> None:
     assert not list(folder.rglob("*.tmp"))
 
     rows = metrics(folder, seconds=True)
-    assert list(rows[0]) == "epoch step lr train/loss train/accuracy val/loss val/accuracy seconds".split()
+    assert list(rows[0]) == [
+        "epoch",
+        "step",
+        "lr",
+        "train/loss",
+        "train/accuracy",
+        "val/loss",
+        "val/accuracy",
+        "seconds",
+    ]
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
     assert [row["step"] for row in rows] == ["36", "72", "108"]
     assert {row["lr"] for row in rows} == {"0.02"}
 
     found = summary(folder)
-    keys = "status epochs steps best_epoch metrics seconds examples_per_second parameters device seed overrides verdicts"
+    keys = (
+        "status epochs steps best_epoch metrics seconds examples_per_second parameters device seed overrides verdicts"
+    )
     assert found.keys() >= {*keys.split(), "versions", "git_commit"}
     assert found["parameters"] == 64 * 100 + 100 + 100 * 100 + 100 + 100 * 10 + 10
     assert found["overrides"] == ["training.epochs=3", "optimizer=momentum", "optimizer.lr=0.02"]
@@ -232,9 +248,7 @@ def test_a_sweep_leaves_a_folder_for_each_job(commands: Commands) -> None:
     assert [f.name.partition("_")[0] for f in folders] == ["0", "1", "2", "3"]
 
 
-def test_a_user_adds_choices_from_a_folder_of_their_own(
-    commands: Commands, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_user_adds_choices_from_a_folder_of_their_own(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
     own = commands.folder / "own"
     (own / "optimizer").mkdir(parents=True)
     (own / "model").mkdir()
@@ -263,8 +277,15 @@ def test_a_user_adds_choices_from_a_folder_of_their_own(
 
 
 def test_any_torch_class_by_target(commands: Commands) -> None:
-    folder = commands.trained(*SMALL, "optimizer._target_=torch.optim.Rprop", "~optimizer.betas", "~optimizer.eps",
-                              "~optimizer.weight_decay", "init._target_=torch.nn.init.kaiming_normal_", "~init.gain")
+    folder = commands.trained(
+        *SMALL,
+        "optimizer._target_=torch.optim.Rprop",
+        "~optimizer.betas",
+        "~optimizer.eps",
+        "~optimizer.weight_decay",
+        "init._target_=torch.nn.init.kaiming_normal_",
+        "~init.gain",
+    )
     assert summary(folder)["status"] == "finished"
 
 

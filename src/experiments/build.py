@@ -352,4 +352,4 @@ def call(section: Config, key: str, available: Mapping[str, Any] | None = None) 
 def first_line(error: BaseException) -> str:
     """Return an error's message in one line of a readable length."""
     message = " ".join(str(error).split())
-    return f"{message[:300]} ..." if len(message) > 300 else message or type(error).__name__
+    return f"{message[:600]} ..." if len(message) > 600 else message or type(error).__name__

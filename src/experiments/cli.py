@@ -12,11 +12,11 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
 
 from .errors import UserError, nearest
 
@@ -93,9 +93,8 @@ def explained(error: Exception, config_name: str) -> str:
         return f"{group}={choice} is no choice; allowed: {allowed}" + nearest(choice, error.options)
     if isinstance(error, OSError) and not isinstance(error, HydraException):
         return f"cannot write {error.filename or 'a file'}: {error.strerror or error}"
-    if isinstance(error, MissingMandatoryValue):
-        key = error.full_key
-        return f"{key} is missing; give it as {key}=..."
+    if isinstance(error, OverrideParseException):
+        return f"{error.override} cannot be read: {' '.join(error.message.split()).partition(' See https')[0]}"
     message = str(error) or str(error.__cause__ or type(error).__name__)
     unknown = re.match(r"Could not override '(?P<key>[^']+)'", message)
     if unknown:

@@ -4,6 +4,7 @@ import platform
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -61,7 +62,7 @@ def run(cfg: DictConfig) -> float | None:
     """Train a configuration composed by Hydra in the folder that Hydra made; exits when interrupted."""
     hydra = HydraConfig.get()
     choices = {group: choice for group, choice in hydra.runtime.choices.items() if not group.startswith("hydra/")}
-    config: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    config: Any = OmegaConf.to_container(cfg, resolve=True)
     folder = RunFolder(Path(hydra.runtime.output_dir))
     stop = SignalStop()
     overrides = list(hydra.overrides.task)
@@ -151,6 +152,7 @@ def _train(
         stack.enter_context(torch_threads(threads))
         writer = opened_writer(config, folder, position)
         if writer is not None:
+            stack.enter_context(quiet_writer_thread())
             stack.callback(writer.close)
         text = OmegaConf.to_yaml(OmegaConf.create(config))
         member.observers = build.observers(
@@ -298,6 +300,25 @@ def opened_writer(config: build.Config, folder: RunFolder, position: Position) -
 
     purge = position.epoch + 1 if position.step else None
     return SummaryWriter(str(folder.path), purge_step=purge)
+
+
+@contextmanager
+def quiet_writer_thread() -> Iterator[None]:
+    """Keep the event writer's thread from printing a traceback on a full disk.
+
+    Its next write raises the error again in the main thread, where it is said in a sentence.
+    """
+    before = threading.excepthook
+
+    def hook(args: threading.ExceptHookArgs) -> None:
+        if not isinstance(args.exc_value, OSError):
+            before(args)
+
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 def hyperparameters(config: build.Config, choices: Mapping[str, str]) -> dict[str, str | float | bool]:

@@ -17,6 +17,8 @@ from pydantic.errors import PydanticSchemaGenerationError
 from .errors import UserError, nearest
 
 TARGET = "_target_"
+MISSING = "???"
+"""Hydra's mark of a value that the user must give."""
 
 
 def checked(
@@ -52,6 +54,8 @@ def checked(
             raise UserError(
                 f"{dotted(key, name)} is no setting of {title(target)}; allowed: {allowed}" + nearest(name, settable)
             )
+        if given[name] == MISSING:
+            raise UserError(f"{dotted(key, name)} is missing; give it as {dotted(key, name)}=...")
     for name in settable:
         if parameters[name].default is inspect.Parameter.empty and name not in given:
             raise UserError(f"{dotted(key, name)} is missing, and {title(target)} has no default for it")

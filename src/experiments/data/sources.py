@@ -4,6 +4,7 @@ import gzip
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -106,18 +107,12 @@ def npz(path: str) -> Source:
         ValueError: the file is absent or unreadable, or an array is missing or unsuitable.
     """
     names = ("x_train", "y_train", "x_test", "y_test")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            missing = [name for name in names if name not in file.files]
-            if missing:
-                raise ValueError(
-                    f"path={path!r} has no {' and no '.join(missing)}; it holds {', '.join(file.files) or 'nothing'}"
-                )
-            x_train, y_train, x_test, y_test = (file[name] for name in names)
-    except FileNotFoundError:
-        raise ValueError(f"path={path!r} does not exist; name an .npz file with {', '.join(names)}") from None
-    except (OSError, EOFError, AttributeError, TypeError) as error:
-        raise ValueError(f"path={path!r} cannot be read as an .npz file: {error}") from None
+    arrays = read_arrays(path)
+    missing = [name for name in names if name not in arrays]
+    if missing:
+        held = ", ".join(arrays) or "nothing"
+        raise ValueError(f"path={path!r} has no {' and no '.join(missing)}; it holds {held}")
+    x_train, y_train, x_test, y_test = (arrays[name] for name in names)
     labels = [class_labels(y, name) for y, name in ((y_train, "y_train"), (y_test, "y_test"))]
     values = np.unique(labels[0])
     unknown = np.setdiff1d(labels[1], values)
@@ -130,6 +125,17 @@ def npz(path: str) -> Source:
         torch.from_numpy(np.searchsorted(values, labels[1])),
         [str(value) for value in values],
     )
+
+
+def read_arrays(path: str) -> dict[str, np.ndarray]:
+    """Read every array of an .npz file, and no pickled objects."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return dict(file)
+    except FileNotFoundError:
+        raise ValueError(f"path={path!r} does not exist; name an .npz file with x_train, y_train, ...") from None
+    except (OSError, EOFError, ValueError, TypeError, BadZipFile) as error:
+        raise ValueError(f"path={path!r} cannot be read as an .npz file: {error}") from None
 
 
 def class_labels(y: np.ndarray, name: str) -> np.ndarray:
