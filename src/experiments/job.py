@@ -1,5 +1,6 @@
 """One run from its configuration to its summary."""
 
+import os
 import platform
 import signal
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -118,67 +120,93 @@ def _train(
     stop: Stop,
 ) -> dict[str, Any]:
     general, settings = build.general(config), build.training(config)
-    if general.resume is not None:
+    resuming = general.resume is not None
+    if resuming:
         check_unchanged(folder.path, config)
         folder.clear_unfinished()
     place = chosen_device(settings.device)
     with ExitStack() as stack:
-        stack.enter_context(global_generator(general.seed, place))
         stack.enter_context(kernels(deterministic=settings.deterministic))
-        streams = Streams(general.seed, place)
-        data = build.data(config, streams, place)
-        model, layers = build.model(config, data, streams, place)
-        optimizer, rate = build.optimizer(config, list(model.parameters()))
-        validate = "val" in data.splits
-        plan = planned(settings, len(data.splits["train"]), bool(batch_norms(model)), validate, screen)
-        member = Member(
-            folder=folder,
-            streams=streams,
-            rate=rate,
-            schedule=build.schedule(config, validate=validate),
-            objective=general.objective,
-            early_stopping=build.early_stopping(settings, validate=validate),
-        )
-        program = Single(
-            model,
-            optimizer,
-            data.splits,
-            eval_batch_size=settings.eval_batch_size,
-            clip_norm=settings.clip_norm,
-        )
-        position = Position(plan)
-        state = restored(folder, program, member, position, screen) if general.resume is not None else None
-        threads = thread_count(settings, plan, layers, place, state)
+        stack.enter_context(global_generator(general.seed, place))
+        parts = assembled(config, general, settings, place, folder, screen)
+        position = Position(parts.plan)
+        state = restored(folder, parts.program, parts.member, position, screen) if resuming else None
+        threads = thread_count(settings, parts, place, state)
         stack.enter_context(torch_threads(threads))
         writer = opened_writer(config, folder, position)
         if writer is not None:
             stack.enter_context(quiet_writer_thread())
             stack.callback(writer.close)
-        text = OmegaConf.to_yaml(OmegaConf.create(config))
-        member.observers = build.observers(
-            config,
-            {
-                "screen": screen,
-                "writer": writer,
-                "configuration": text,
-                "hyperparameters": hyperparameters(config, choices),
-            },
-        )
-        introduce(screen, data, layers, place, threads, settings, choices)
-        if general.resume is not None:
+        offered = {
+            "screen": screen,
+            "writer": writer,
+            "configuration": OmegaConf.to_yaml(OmegaConf.create(config)),
+            "hyperparameters": hyperparameters(config, choices),
+        }
+        parts.member.observers = build.observers(config, offered)
+        introduce(screen, parts, place, threads, settings, choices)
+        if resuming:
             note_resume(folder, config, overrides)
-        fit(program, [member], position, stop)
+        fit(parts.program, [parts.member], position, stop)
         summary = {
-            "status": member.status,
-            **outcome(program, member, position, folder),
-            "parameters": sum(p.numel() for p in model.parameters()),
+            "status": parts.member.status,
+            **outcome(parts.program, parts.member, position),
+            "parameters": sum(p.numel() for p in parts.program.model.parameters()),
             "device": device.describe(place),
             "threads": threads,
             **identity(config, overrides),
         }
     folder.write_summary(summary)
-    conclude(screen, folder, member, summary, general.objective)
+    conclude(screen, parts.member, summary)
     return summary
+
+
+@dataclass
+class Parts:
+    """A run's objects, put together and not yet trained."""
+
+    data: build.Data
+    layers: list[Layer]
+    program: Single
+    plan: Plan
+    member: Member
+
+
+def assembled(
+    config: build.Config,
+    general: build.General,
+    settings: build.Training,
+    place: torch.device,
+    folder: RunFolder,
+    screen: Screen,
+) -> Parts:
+    """Build everything that the configuration names.
+
+    Raises:
+        UserError: something in it cannot be used.
+    """
+    streams = Streams(general.seed, place)
+    data = build.data(config, streams, place)
+    model, layers = build.model(config, data, streams, place)
+    optimizer, rate = build.optimizer(config, list(model.parameters()))
+    validate = "val" in data.splits
+    program = Single(
+        model,
+        optimizer,
+        data.splits,
+        eval_batch_size=settings.eval_batch_size,
+        clip_norm=settings.clip_norm,
+    )
+    member = Member(
+        folder=folder,
+        streams=streams,
+        rate=rate,
+        schedule=build.schedule(config, validate=validate),
+        objective=general.objective,
+        early_stopping=build.early_stopping(settings, validate=validate),
+    )
+    plan = planned(settings, len(data.splits["train"]), bool(batch_norms(model)), validate, screen)
+    return Parts(data, layers, program, plan, member)
 
 
 def chosen_device(name: str) -> torch.device:
@@ -192,6 +220,8 @@ def chosen_device(name: str) -> torch.device:
 @contextmanager
 def kernels(*, deterministic: bool) -> Iterator[None]:
     """Refuse kernels whose result depends on chance, inside the block, where that is asked for."""
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS has none that are exact
     before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(deterministic or before)
     try:
@@ -227,13 +257,7 @@ def planned(settings: build.Training, examples: int, batch_statistics: bool, val
     return Plan(settings.epochs, size, examples, drop_last, validate)
 
 
-def thread_count(
-    settings: build.Training,
-    plan: Plan,
-    layers: list[Layer],
-    place: torch.device,
-    state: Mapping[str, Any] | None,
-) -> int:
+def thread_count(settings: build.Training, parts: Parts, place: torch.device, state: Mapping[str, Any] | None) -> int:
     """Return the threads asked for, those the run had before, or those that its model's size calls for."""
     if settings.threads != "auto":
         return settings.threads
@@ -241,7 +265,7 @@ def thread_count(
         return torch.get_num_threads()
     if state is not None:
         return int(state["program"].get("threads", 1))
-    return device.threads_for(plan.batch_size * sum(layer.multiply_adds for layer in layers))
+    return device.threads_for(parts.plan.batch_size * sum(layer.multiply_adds for layer in parts.layers))
 
 
 def restored(
@@ -337,8 +361,7 @@ def hyperparameters(config: build.Config, choices: Mapping[str, str]) -> dict[st
 
 def introduce(
     screen: Screen,
-    data: build.Data,
-    layers: list[Layer],
+    parts: Parts,
     place: torch.device,
     threads: int,
     settings: build.Training,
@@ -346,10 +369,11 @@ def introduce(
 ) -> None:
     """Print the model, the data and the machine."""
     shown = table("layer", "kind", "output", "parameters", right=("output", "parameters"))
-    for layer in layers:
+    for layer in parts.layers:
         shown.add_row(layer.name, layer.kind, shape(layer.output_shape), f"{layer.parameters:,}")
-    shown.add_row("total", "", "", f"{sum(layer.parameters for layer in layers):,}")
+    shown.add_row("total", "", "", f"{sum(layer.parameters for layer in parts.layers):,}")
     screen.print(shown)
+    data = parts.data
     sizes = ", ".join(f"{len(data.splits[s]):,} {s}" for s in ("train", "val", "test") if s in data.splits)
     name = choices.get("data", "own")
     screen.print(f"\ndata     {name}: {sizes}; {shape(data.input_shape)}, {len(data.classes)} classes")
@@ -362,13 +386,13 @@ def shape(sizes: Sequence[int]) -> str:
     return " x ".join(map(str, sizes))
 
 
-def outcome(program: Single, member: Member, position: Position, folder: RunFolder) -> dict[str, Any]:
+def outcome(program: Single, member: Member, position: Position) -> dict[str, Any]:
     """Return what came of it; the test split is looked at once, here, with the best epoch's weights."""
     best = best_row(member.history, member.objective)
     metrics = {name: value for name, value in (best or {}).items() if "/" in name}
     if member.status in ("finished", "stopped") or (member.status == "diverged" and best):
         if (best is not None and best is not member.history[-1]) or member.status == "diverged":
-            program.load_state_dict(0, folder.load(folder.best)["program"])
+            program.load_state_dict(0, member.folder.load(member.folder.best)["program"])
         loss, accuracy = program.evaluate("test")[0]
         metrics |= {"test/loss": loss, "test/accuracy": accuracy}
     result: dict[str, Any] = {
@@ -418,9 +442,9 @@ def note_resume(folder: RunFolder, config: build.Config, overrides: Sequence[str
         write_whole(folder.path / ".hydra" / name, text.encode())
 
 
-def conclude(screen: Screen, folder: RunFolder, member: Member, summary: Mapping[str, Any], objective: str) -> None:
+def conclude(screen: Screen, member: Member, summary: Mapping[str, Any]) -> None:
     """Print how it ended, and what to type next."""
-    path = shown_path(folder.path)
+    path = shown_path(member.folder.path)
     metrics = summary["metrics"]
     screen.print("")
     if summary["status"] == "diverged":
@@ -433,7 +457,7 @@ def conclude(screen: Screen, folder: RunFolder, member: Member, summary: Mapping
             shown.add_row(split, f"{metrics[f'{split}/loss']:.4f}", f"{metrics[f'{split}/accuracy']:.4f}")
     if shown.row_count:
         screen.print(shown)
-    best = f", best epoch {summary['best_epoch']} by {objective}" if summary["best_epoch"] else ""
+    best = f", best epoch {summary['best_epoch']} by {member.objective}" if summary["best_epoch"] else ""
     screen.print(
         f"\n{summary['status']} after {summary['epochs']} epochs ({summary['steps']:,} steps){best}, "
         f"{duration(summary['seconds'])}, {summary['examples_per_second']:,.0f} examples/s"

@@ -40,9 +40,9 @@ class ProgressBar(Observer):
         if self.screen.terminal.is_terminal and position.plan.total_steps:
             columns = (
                 TextColumn("epoch {task.fields[epoch]}"),
-                BarColumn(),
+                BarColumn(bar_width=10),
                 TextColumn("{task.fields[metrics]}"),
-                TimeRemainingColumn(),
+                TimeRemainingColumn(compact=True),
             )
             self.bar = Progress(*columns, console=self.screen.terminal, refresh_per_second=4)
             self.task = self.bar.add_task(
@@ -57,38 +57,37 @@ class ProgressBar(Observer):
             return
         place = self.position
         loss = place.losses[: place.batch, self.number].mean().item()
-        accuracy = place.correct[self.number].item() / min(place.batch * place.plan.batch_size, place.plan.examples)
-        rate = (step - self.shown_step) * place.plan.batch_size / (now - self.shown_at)
-        self.bar.update(
-            self.task,
-            completed=step,
-            epoch=f"{place.epoch + 1}/{place.plan.epochs}",
-            metrics=f"loss {loss:.4f}  accuracy {accuracy:.4f}  {self.validation}{rate:,.0f} examples/s",
-        )
+        seen = min(place.batch * place.plan.batch_size, place.plan.examples)
+        speed = (step - self.shown_step) * place.plan.batch_size / (now - self.shown_at)
+        self._advance(place.epoch + 1, loss, place.correct[self.number].item() / seen, speed)
         self.shown_at, self.shown_step = now, step
 
     def epoch_end(self, row: dict[str, float]) -> None:
         """See `Observer.epoch_end`."""
         place = self.position
         seconds = place.training_seconds - self.epoch_began[0]
-        examples = place.trained_examples - self.epoch_began[1]
+        speed = (place.trained_examples - self.epoch_began[1]) / max(seconds, 1e-9)
         self.epoch_began = (place.training_seconds, place.trained_examples)
-        self.validation = f"val accuracy {row['val/accuracy']:.4f}  " if "val/accuracy" in row else ""
         metrics = f"loss {row['train/loss']:.4f}  accuracy {row['train/accuracy']:.4f}"
         if "val/loss" in row:
             metrics += f"  val loss {row['val/loss']:.4f}  val accuracy {row['val/accuracy']:.4f}"
+            self.validation = f"val {row['val/accuracy']:.4f}  "
         width = len(str(place.plan.epochs))
-        speed = f"{examples / max(seconds, 1e-9):,.0f} examples/s"
-        line = f"epoch {place.epoch:{width}}/{place.plan.epochs}  {metrics}  {speed}"
+        line = f"epoch {place.epoch:{width}}/{place.plan.epochs}  {metrics}  {speed:,.0f} examples/s"
         if self.bar is None:
             self.screen.print(line)
             return
         self.screen.log(line)
+        self._advance(place.epoch, row["train/loss"], row["train/accuracy"], speed)
+
+    def _advance(self, epoch: int, loss: float, accuracy: float, speed: float) -> None:
+        """Move the bar; what stands beside it fits into 80 columns."""
+        assert self.bar is not None
         self.bar.update(
             self.task,
-            completed=place.step,
-            epoch=f"{place.epoch}/{place.plan.epochs}",
-            metrics=f"{metrics}  {speed}",
+            completed=self.position.step,
+            epoch=f"{epoch}/{self.position.plan.epochs}",
+            metrics=f"loss {loss:.4f}  acc {accuracy:.4f}  {self.validation}{speed:,.0f} ex/s",
         )
 
     def close(self) -> None:

@@ -49,7 +49,7 @@ class TensorBoard(Observer):
             return
         from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 
-        writer, name = self.writer, str(member.folder.path)
+        writer, name = self.writer, "/".join(member.folder.path.parts[-2:])
         writer.add_text("configuration", f"```yaml\n{self.configuration}\n```")
         writer.add_custom_scalars(CHARTS)
         # Into the run's own file: `add_hparams` would open another run beside it.

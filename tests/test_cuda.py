@@ -1,0 +1,69 @@
+"""The same code on a CUDA device."""
+
+import pytest
+import torch
+
+from tests.helpers import Commands, assert_equal_weights, metrics, needs_cuda, run_folders, summary, weights
+
+pytestmark = needs_cuda
+CHOICES = ("training.epochs=3", "data.limit=300", "model.batch_norm=true")
+
+
+@pytest.mark.parametrize("model", ["mlp", "cnn"])
+def test_cuda_comes_to_the_same_end_as_the_cpu(commands: Commands, model: str) -> None:
+    slow = commands.trained(*CHOICES, f"model={model}", "training.device=cpu")
+    fast = commands.trained(*CHOICES, f"model={model}", "training.device=cuda")
+    assert summary(fast)["device"].startswith("cuda:0 (")
+    for one, other in zip(metrics(slow), metrics(fast), strict=True):
+        assert float(one["train/loss"]) == pytest.approx(float(other["train/loss"]), rel=0.02)
+        assert float(one["val/accuracy"]) == pytest.approx(float(other["val/accuracy"]), abs=0.03)
+
+
+def test_auto_chooses_cuda(commands: Commands) -> None:
+    assert summary(commands.trained(*CHOICES))["device"].startswith("cuda:0")
+
+
+def test_deterministic_runs_are_equal_to_the_bit(commands: Commands) -> None:
+    choices = (*CHOICES, "model=cnn", "model.dropout=0.2", "training.deterministic=true")
+    assert_equal_weights(weights(commands.trained(*choices)), weights(commands.trained(*choices)))
+
+
+def test_dropout_draws_from_the_stream_on_the_device(commands: Commands) -> None:
+    before = torch.cuda.get_rng_state()
+    first, second = (commands.trained(*CHOICES, "model.dropout=0.4") for _ in range(2))
+    assert_equal_weights(weights(first), weights(second))
+    assert torch.equal(torch.cuda.get_rng_state(), before)
+
+
+def test_a_data_set_larger_than_the_device_stays_on_the_host(
+    commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resident = commands.trained(*CHOICES)
+    monkeypatch.setattr("experiments.data.batches.RESIDENT_SHARE", 0.0)
+    moved = commands.trained(*CHOICES)
+    for one, other in zip(metrics(resident), metrics(moved), strict=True):
+        assert float(one["train/loss"]) == pytest.approx(float(other["train/loss"]), rel=0.02)
+
+
+def test_the_step_does_not_wait_for_the_device(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    from experiments.program import Single
+
+    real = Single.step
+
+    def step(self: Single, *args: object) -> object:
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            return real(self, *args)  # type: ignore[arg-type]
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+    monkeypatch.setattr(Single, "step", step)
+    commands.trained(*CHOICES, "training.clip_norm=1.0")
+
+
+def test_resume_on_the_device(commands: Commands) -> None:
+    choices = (*CHOICES, "model.dropout=0.2", "training.deterministic=true")
+    folder = commands.trained(*choices, "training.epochs=1")
+    assert commands.train(f"resume={folder}", "training.epochs=3").code == 0
+    assert_equal_weights(weights(folder), weights(commands.trained(*choices)))
+    assert len(run_folders(commands.folder)) == 2

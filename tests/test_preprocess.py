@@ -1,0 +1,182 @@
+"""Preparations: parity with scikit-learn and numpy, fitted on the training split alone."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from sklearn.preprocessing import MinMaxScaler, StandardScaler
+from torch import Tensor
+
+from experiments import build
+from experiments.cli import conf_folder
+from experiments.data import preprocess
+from experiments.data.preprocess import PREPROCESSES
+from experiments.errors import UserError
+from experiments.streams import Streams
+
+CPU = torch.device("cpu")
+EXAMPLES = 5000  # more than the rows that are summed at a time
+
+
+@cache
+def composed() -> dict[str, Any]:
+    """The default run with arrays from a file that is still to be named."""
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        cfg = compose("train", overrides=["data=npz", "data.path=named later"])
+    return cast(dict[str, Any], OmegaConf.to_container(cfg))
+
+
+def table(dtype: torch.dtype = torch.float32) -> Tensor:
+    """Features of different centres and spreads; the last is constant."""
+    noise = torch.randn(EXAMPLES, 4, generator=torch.Generator().manual_seed(0))
+    values = noise * torch.tensor([1.0, 0.01, 300.0, 0.0]) + torch.tensor([0.0, 5.0, -100.0, 0.1])
+    return (values * 10).clamp(0, 255).to(dtype) if dtype == torch.uint8 else values.to(dtype)
+
+
+def pictures(examples: int = 300) -> Tensor:
+    """Bytes whose channels and corners differ."""
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.rand(examples, 3, 6, 5, generator=generator)
+    dimmed = noise * torch.tensor([1.0, 0.5, 0.2])[:, None, None] * torch.linspace(0.3, 1, 5)
+    return (dimmed * 256).to(torch.uint8)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.uint8])
+@pytest.mark.parametrize(("name", "reference"), [("standardize", StandardScaler), ("scale", MinMaxScaler)])
+def test_tables_agree_with_scikit_learn(name: str, reference: Any, dtype: torch.dtype) -> None:
+    x = table(dtype)
+    scaler = reference().fit(x.double().numpy())
+    prepared = PREPROCESSES[name](x)
+    unseen = x[:100] + x[100:200]
+    for inputs in (x, unseen):
+        expected = scaler.transform(inputs.double().numpy())
+        np.testing.assert_allclose(prepared(inputs).numpy(), expected, atol=1e-3 if dtype == torch.float32 else 1e-5)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, 7.0, -1e6])
+def test_a_constant_feature_is_only_moved_to_zero(value: float) -> None:
+    x = torch.full((EXAMPLES, 1), value)
+    for name in ("standardize", "scale"):
+        prepared = PREPROCESSES[name](x)
+        assert torch.equal(prepared(x), torch.zeros(EXAMPLES, 1))
+        assert float(prepared(x[:1] + 1)) == pytest.approx(1)
+
+
+def test_standardized_pictures_have_mean_0_and_variance_1_in_each_channel() -> None:
+    x = pictures()
+    prepared = preprocess.standardize(x)(x).double()
+    assert prepared.mean((0, 2, 3)).tolist() == pytest.approx([0, 0, 0], abs=1e-6)
+    assert prepared.var((0, 2, 3), correction=0).tolist() == pytest.approx([1, 1, 1], rel=1e-6)
+    pixel_means = prepared.mean(0)
+    assert float((pixel_means - pixel_means.mean((1, 2), keepdim=True)).abs().max()) > 0.1  # per channel, not pixel
+
+
+def test_channel_mean_of_pictures_agrees_with_numpy() -> None:
+    x = pictures()
+    expected = x.numpy() - x.numpy().astype(np.float64).mean((0, 2, 3), keepdims=True)
+    np.testing.assert_allclose(preprocess.channel_mean(x)(x).numpy(), expected, atol=1e-4)
+
+
+def test_channel_mean_of_a_table_is_each_features_mean() -> None:
+    x = table()
+    expected = x.double().numpy() - x.double().numpy().mean(0)
+    np.testing.assert_allclose(preprocess.channel_mean(x)(x).numpy(), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("x", [pictures(), pictures(4100), table()], ids=["pictures", "many pictures", "table"])
+def test_pixel_mean_agrees_with_numpy(x: Tensor) -> None:
+    expected = x.numpy() - x.numpy().astype(np.float64).mean(0)
+    np.testing.assert_allclose(preprocess.pixel_mean(x)(x).numpy(), expected, atol=1e-4)
+
+
+def test_scaled_pictures_run_from_0_to_1_over_all_pixels() -> None:
+    x = pictures() // 2 + 9
+    low, high = float(x.min()), float(x.max())
+    prepared = preprocess.scale(x)(x)
+    np.testing.assert_allclose(prepared.numpy(), (x.numpy() - low) / (high - low), atol=1e-6)
+    assert float(prepared[:, 2].max()) < 0.5  # the dim channel stays dim
+
+
+def test_none_leaves_the_values() -> None:
+    x = pictures()
+    assert torch.equal(preprocess.none(x)(x), x.float())
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float64, torch.float16])
+@pytest.mark.parametrize("name", list(PREPROCESSES))
+def test_output_is_float32_and_the_input_is_left_alone(name: str, dtype: torch.dtype) -> None:
+    x = pictures(50).to(dtype)
+    before = x.clone()
+    prepared = PREPROCESSES[name](x)
+    output = prepared(x)
+    assert output.dtype == torch.float32
+    assert output.shape == x.shape
+    assert torch.equal(x, before)
+    assert torch.equal(prepared(x[3:5]), output[3:5])  # a batch is prepared as the whole is
+
+
+def test_moving_and_saving_keep_the_numbers() -> None:
+    x = pictures()
+    prepared = preprocess.standardize(x)
+    saved = prepared.state_dict()
+    assert torch.equal(preprocess.Affine(saved["shift"], saved["scale"])(x), prepared(x))
+    assert torch.equal(prepared.to(CPU)(x), prepared(x))
+
+
+def write(path: Path, x_train: np.ndarray, x_test: np.ndarray) -> str:
+    labels = np.arange(len(x_train)) % 2
+    np.savez(path, x_train=x_train, y_train=labels, x_test=x_test, y_test=np.arange(len(x_test)) % 2)
+    return str(path)
+
+
+def loaded(path: str, **settings: Any) -> build.Data:
+    chosen = {**composed()["data"], "path": path, **settings}
+    return build.data({**composed(), "data": chosen}, Streams(0), CPU)
+
+
+@pytest.mark.parametrize("limit", [None, 30])
+@pytest.mark.parametrize("name", [name for name in PREPROCESSES if name != "none"])
+def test_only_the_training_split_decides(tmp_path: Path, name: str, limit: int | None) -> None:
+    """Other validation, test and left-out examples give the same numbers; another training example does not."""
+    noise = np.random.default_rng(0)
+    x_train, x_test = noise.normal(size=(100, 3)), noise.normal(size=(20, 3))
+    x_train[:, 0] = np.arange(100)  # says which row it is
+    settings = {"limit": limit, "preprocess": name}
+    first = loaded(write(tmp_path / "first.npz", x_train, x_test), **settings)
+    rows = first.splits["train"].x[:, 0].long().numpy()
+    assert len(rows) == (limit or 80)
+
+    others = np.setdiff1d(np.arange(100), rows)
+    changed = x_train.copy()
+    changed[others] = 1000 * noise.normal(size=(len(others), 3))
+    second = loaded(write(tmp_path / "second.npz", changed, 1000 + x_test), **settings)
+    fitted, refitted = (cast(preprocess.Affine, data.splits["test"].prepare) for data in (first, second))
+    assert torch.equal(fitted.shift, refitted.shift)
+    assert torch.equal(fitted.scale, refitted.scale)
+    assert not torch.equal(first.splits["test"].x, second.splits["test"].x)
+
+    changed[rows[0]] += 1000
+    third = loaded(write(tmp_path / "third.npz", changed, x_test), **settings)
+    moved = cast(preprocess.Affine, third.splits["val"].prepare)
+    assert not torch.equal(moved.shift, fitted.shift) or not torch.equal(moved.scale, fitted.scale)
+
+
+def test_every_split_is_prepared_with_the_same_numbers(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(3, 2, size=(60, 4)).astype(np.float32)
+    data = loaded(write(tmp_path / "a.npz", x, x), preprocess="standardize")
+    for split in data.splits.values():
+        prepared = torch.cat([batch for batch, _ in split.in_order(7)])
+        train = data.splits["train"].x.double()
+        expected = (split.x.double() - train.mean(0)) / train.std(0, correction=0)
+        torch.testing.assert_close(prepared.double(), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_an_unknown_name_is_refused_with_the_nearest(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.npz", np.zeros((10, 2)), np.zeros((2, 2)))
+    with pytest.raises(UserError, match=r"data\.preprocess='standardise' is unknown.*did you mean 'standardize'"):
+        loaded(path, preprocess="standardise")

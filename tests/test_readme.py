@@ -1,0 +1,62 @@
+"""README.md is true: its table is the configuration's, and its commands run."""
+
+import re
+import shlex
+import subprocess
+
+import pytest
+
+from tests.helpers import CONF, REPOSITORY, SHARED_DATA, Commands, run_folders, summary
+
+README = (REPOSITORY / "README.md").read_text()
+SHELL = "\n".join(re.findall(r"```sh\n(.*?)```", README, re.DOTALL))
+TRAIN = re.findall(r"^python -m experiments\.train (.*)$", SHELL, re.MULTILINE)
+
+
+def test_the_table_of_choices_is_complete() -> None:
+    rows = dict(re.findall(r"^\| `(\w+)` \| (`.*`) \|$", README, re.MULTILINE))
+    groups = {
+        folder.name: sorted(path.stem for path in folder.glob("*.yaml")) for folder in CONF.iterdir() if folder.is_dir()
+    }
+    assert {name: re.findall(r"`(\w+)`", choices) for name, choices in rows.items()} == groups
+
+
+def test_every_choice_says_what_it_is() -> None:
+    for path in CONF.glob("*/*.yaml"):
+        assert path.read_text().startswith("# "), path
+
+
+@pytest.mark.parametrize("command", [command for command in TRAIN if "resume=" not in command])
+def test_the_commands_run(commands: Commands, command: str) -> None:
+    words = shlex.split(command)
+    if "data=mnist" in words:
+        if not (SHARED_DATA / "MNIST").is_dir():
+            pytest.skip("MNIST is not on this machine")
+        words = [f"data.root={SHARED_DATA}" if word == "data.download=true" else word for word in words]
+    outcome = commands.train(*words, "training.epochs=1", "data.limit=200")
+    assert outcome.code == 0, outcome.err
+    assert {summary(folder)["status"] for folder in run_folders(commands.folder)} == {"finished"}
+
+
+def test_the_resume_command_runs(commands: Commands) -> None:
+    (command,) = [command for command in TRAIN if "resume=" in command]
+    folder = commands.trained("training.epochs=1", "data.limit=64")
+    (word,) = shlex.split(command)
+    assert commands.train(word.replace("<date>_<time>", folder.name), "training.epochs=2").code == 0
+    assert summary(folder)["epochs"] == 2
+
+
+def test_the_shown_error_is_the_real_one(commands: Commands) -> None:
+    (shown,) = re.findall(r"^Error: .*$", README, re.MULTILINE)
+    assert commands.train("optimizer=adm").err == shown + "\n"
+
+
+def test_the_make_targets_exist() -> None:
+    named = set(re.findall(r"\bmake ([a-z]+)", README + (REPOSITORY / "CONTRIBUTING.md").read_text()))
+    listed = subprocess.run(["make", "help"], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    assert named <= set(re.findall(r"^  make ([a-z]+)", listed, re.MULTILINE))
+
+
+def test_the_pictures_and_links_exist() -> None:
+    for link in re.findall(r"\]\((?!http)([^)]+)\)", README):
+        assert (REPOSITORY / link).exists(), link
