@@ -27,7 +27,7 @@ CASES = [
     ("optimizer.lr=fast", "optimizer.lr='fast' should be a valid number", ""),
     ("training.epochs=2.5", "training.epochs=2.5 should be a valid integer", ""),
     ("training.batch_size=true", "training.batch_size=true should be a valid integer", ""),
-    ("optimizer.betas=[0.9]", "optimizer.betas[1]=[0.9] should have one more item", ""),
+    ("optimizer.betas=[0.9]", "optimizer.betas=[0.9] should have one more item", ""),
     ("model.batch_norm=maybe", "model.batch_norm='maybe' should be a valid boolean", ""),
     ("training=5", "training=5 should be a section of settings", ""),
     ("optimizer=null", "Config group override must be a string", ""),

@@ -141,7 +141,7 @@ def test_a_generator_of_parameters_is_taken() -> None:
     [
         ("sgd", {"lr": 0}, r"optimizer\.lr=0 should be greater than 0"),
         ("adam", {"lr": -0.1}, r"optimizer\.lr=-0\.1 should be greater than 0"),
-        ("adagrad", {"lr": float("nan")}, r"optimizer\.lr=NaN should be greater than 0"),
+        ("adagrad", {"lr": float("nan")}, r"optimizer\.lr=NaN should be a finite number"),
         ("adam", {"lr": "fast"}, r"optimizer\.lr='fast' should be a valid number"),
         ("momentum", {"momentum": 1}, r"optimizer\.momentum=1 should be less than 1"),
         ("nesterov", {"momentum": 1.5}, r"optimizer\.momentum=1\.5 should be less than 1"),

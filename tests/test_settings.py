@@ -137,7 +137,7 @@ def test_a_missing_setting_is_named(target: Callable[..., Any]) -> None:
         ("size", 0, "model.size=0 should be greater than or equal to 1"),
         ("rate", 1.0, "model.rate=1.0 should be less than 1"),
         ("rate", -0.5, "model.rate=-0.5 should be greater than or equal to 0"),
-        ("rate", float("nan"), "model.rate=NaN should be less than 1"),
+        ("rate", float("nan"), "model.rate=NaN should be a finite number"),
         ("limit", 0, "model.limit=0 should be greater than or equal to 1"),
         ("stages", [[16], [32, 0]], "model.stages[1][1]=0 should be greater than or equal to 1"),
         ("stages", [[16, "x"], [32]], "model.stages[0][1]='x' should be a valid integer"),

@@ -111,9 +111,9 @@ def broken(row: int, value: float) -> np.ndarray:
         ({"y_train": np.array([0, 1, 2])}, "x_train has 6 examples and y_train has 3"),
         ({"y_test": np.array([0])}, "x_test has 2 examples and y_test has 1"),
         ({"y_test": np.array([0, 9])}, "y_test holds the class 9, which y_train does not"),
-        ({"x_train": broken(4, np.nan)}, "x_train holds a value that is not finite, first in example 4"),
-        ({"x_train": broken(0, -np.inf)}, "x_train holds a value that is not finite, first in example 0"),
-        ({"x_test": broken(1, np.inf)[:2]}, "x_test holds a value that is not finite, first in example 1"),
+        ({"x_train": broken(4, np.nan)}, "x_train holds a value that is not finite in float32, first in example 4"),
+        ({"x_train": broken(0, -np.inf)}, "x_train holds a value that is not finite in float32, first in example 0"),
+        ({"x_test": broken(1, np.inf)[:2]}, "x_test holds a value that is not finite in float32, first in example 1"),
         ({"x_train": np.full((6, 2, 2), np.nan)}, "x_train holds a value that is not finite"),
         ({"x_train": np.zeros(6)}, r"x_train has the shape \(6,\)"),
         ({"x_train": np.zeros((6, 1, 2, 3, 4))}, r"x_train has the shape \(6, 1, 2, 3, 4\)"),
@@ -243,4 +243,4 @@ def test_mnist_is_what_its_files_hold() -> None:
 @pytest.mark.parametrize("kind", ["MNIST", "FashionMNIST", "CIFAR10", "CIFAR100"])
 def test_an_absent_torchvision_set_is_refused_with_the_remedy(tmp_path: Path, kind: str) -> None:
     with pytest.raises(ValueError, match=rf"holds no {kind} and download=false; .* data\.download=true"):
-        torchvision_set(kind, str(tmp_path))
+        torchvision_set(kind, str(tmp_path))  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -59,16 +59,23 @@ class Dashboard:
 
 
 @pytest.fixture
-def dashboard(tmp_path: Path) -> Iterator[Dashboard]:
-    """A server over the test's outputs."""
-    server = Dashboard(tmp_path)
-    yield server
-    server.process.kill()
-    server.process.wait()
+def show(tmp_path: Path) -> Iterator[Callable[[], Dashboard]]:
+    """Starts a server over the test's outputs."""
+    servers: list[Dashboard] = []
+
+    def started() -> Dashboard:
+        servers.append(Dashboard(tmp_path))
+        return servers[-1]
+
+    yield started
+    for server in servers:
+        server.process.kill()
+        server.process.wait()
 
 
-def test_the_real_server_shows_a_run(commands: Commands, dashboard: Dashboard) -> None:
+def test_the_real_server_shows_a_run(commands: Commands, show: Callable[[], Dashboard]) -> None:
     folder = commands.trained("training.epochs=3", "model.batch_norm=false")
+    dashboard = show()
     (name,) = dashboard.wait_for(1)
     assert name == str(folder.relative_to(commands.folder / "outputs"))
 
@@ -102,8 +109,9 @@ def test_the_real_server_shows_a_run(commands: Commands, dashboard: Dashboard) -
     assert {info["name"] for info in experiment["hparamInfos"]} >= {"optimizer", "optimizer.lr", "init", "seed"}
 
 
-def test_a_sweep_is_one_trial_a_run(commands: Commands, dashboard: Dashboard) -> None:
+def test_a_sweep_is_one_trial_a_run(commands: Commands, show: Callable[[], Dashboard]) -> None:
     assert commands.train("-m", "training.epochs=1", "data.limit=64", "optimizer=sgd,adam").code == 0
+    dashboard = show()
     names = dashboard.wait_for(2)
     assert len(names) == 2, "no runs beside the real ones"
     question = {

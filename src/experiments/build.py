@@ -20,7 +20,7 @@ from .engine import EarlyStopping
 from .errors import UserError, nearest
 from .models.blocks import use_noise
 from .models.layers import Layer, describe
-from .settings import TARGET, checked, dotted, shown
+from .settings import TARGET, checked, dotted, parameters_of, shown
 from .streams import Streams
 
 SECTIONS = ("data", "model", "init", "optimizer", "scheduler", "training", "observers")
@@ -166,6 +166,8 @@ def data(config: Config, streams: Streams, device: torch.device) -> Data:
         raise UserError(f"data.val_fraction={settings.val_fraction} leaves no example to train on")
     x_train = source.x_train[train]
     prepare = fit(x_train)
+    if not callable(prepare):
+        raise UserError(f"data.preprocess fits a {type(prepare).__name__}, expected a function of inputs")
     prepare = prepare.to(device) if hasattr(prepare, "to") else prepare
     parts = {"train": (x_train, source.y_train[train]), "test": (source.x_test, source.y_test)}
     if len(val):
@@ -271,7 +273,7 @@ def observers(config: Config, given: Mapping[str, Any]) -> list[Any]:
             continue
         own = {k: v for k, v in entry.items() if k != "enabled"}
         cls = located(own, f"observers.{name}")
-        wants = {p: given[p] for p in inspect.signature(cls).parameters if p in given}
+        wants = {p: given[p] for p in (parameters_of(cls) or {}) if p in given}
         make = target(own, f"observers.{name}", supplied=tuple(wants))
         if on and all(value is not None for value in wants.values()):
             built.append(make(**wants))
@@ -338,7 +340,7 @@ def call(section: Config, key: str, available: Mapping[str, Any] | None = None) 
     Raises:
         UserError: it refuses with a ValueError or TypeError.
     """
-    parameters = inspect.signature(located(section, key)).parameters
+    parameters = parameters_of(located(section, key)) or {}
     wanted = {name: value for name, value in (available or {}).items() if name in parameters}
     function = target(section, key, supplied=tuple(wanted))
     try:

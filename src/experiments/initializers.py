@@ -1,11 +1,13 @@
 """Initial weights.
 
-An initializer fills one weight in place: `initializer(weight, generator=...)`, as those of `torch.nn.init` do.
+An initializer fills one weight in place, as those of `torch.nn.init` do: `initializer(weight, generator=...)`,
+without the generator where it takes none.
 The same generator state gives the same underlying draw whatever the scale, so two runs that differ in
 `init` differ in scale alone. `fan_in` and `fan_out` count a unit's inputs and outputs; for a convolution of
 shape (out, in, *kernel) both are multiplied by the kernel's size.
 """
 
+import inspect
 import math
 from collections.abc import Callable
 from typing import Annotated, Literal
@@ -103,8 +105,11 @@ def initialize(
         generator: the run's `init` stream.
         bias: the value of every bias, or 'torch' for the library's uniform draw within `1 / sqrt(fan_in)`.
     """
-    for layer in weighted_layers(model).values():
-        initializer(layer.weight, generator=generator)
+    layers = weighted_layers(model).values()
+    drawing = {"generator": generator} if takes_generator(initializer) else {}
+    for layer in layers:
+        initializer(layer.weight, **drawing)
+    for layer in layers:  # after all weights, so that the biases' draws move none of them
         own: Tensor | None = layer.bias
         if own is None:
             continue
@@ -112,3 +117,9 @@ def initialize(
             own.uniform_(-1, 1, generator=generator).mul_(1 / math.sqrt(fans(layer.weight)[0]))
         else:
             own.fill_(bias)
+
+
+def takes_generator(initializer: Initializer) -> bool:
+    """Whether an initializer draws: `torch.nn.init.zeros_` does not."""
+    parameters = inspect.signature(initializer).parameters
+    return "generator" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())

@@ -65,13 +65,13 @@ def cosine(progress: float, *, final: Floor = 0.0) -> float:
 def cosine_restarts(
     progress: float,
     *,
-    cycles: Annotated[int, Ge(1)] = 3,
-    growth: Annotated[float, Ge(1)] = 1.0,
+    cycles: Annotated[int, Ge(1), Le(100)] = 3,
+    growth: Annotated[float, Ge(1), Le(10)] = 1.0,
     final: Floor = 0.0,
 ) -> float:
     """Repeat the cosine `cycles` times, each `growth` times as long as the last (SGDR, Loshchilov and Hutter 2017)."""
     lengths = [growth**i for i in range(cycles)]
-    place = progress * sum(lengths)
+    place = (progress + 1e-9) * sum(lengths)
     for length in lengths:
         if place < length:
             return cosine(place / length, final=final)

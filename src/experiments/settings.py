@@ -41,7 +41,9 @@ def checked(
     Raises:
         UserError: a name is unknown or missing, or a value has the wrong type or is out of range.
     """
-    parameters = inspect.signature(target).parameters
+    parameters = parameters_of(target)
+    if parameters is None:
+        return dict(given)
     kinds = {p.kind for p in parameters.values()}
     settable = [
         name
@@ -72,7 +74,9 @@ def value_of(value: Any, hint: Any, key: str) -> Any:
     if isinstance(value, Mapping) and TARGET in value:
         return value
     try:
-        adapter: TypeAdapter[Any] = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
+        adapter: TypeAdapter[Any] = TypeAdapter(
+            hint, config=ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False)
+        )
     except (PydanticSchemaGenerationError, PydanticUserError):
         return value  # a type that pydantic knows nothing of: its owner checks it
     try:
@@ -84,7 +88,9 @@ def value_of(value: Any, hint: Any, key: str) -> Any:
 def sentence(error: ValidationError, value: Any, key: str) -> str:
     """Say in one sentence what is wrong with a value and what is allowed."""
     problems = [p for p in error.errors() if p["type"] != "is_instance_of"] or error.errors()
-    place = "".join(f"[{step}]" for step in problems[0]["loc"] if isinstance(step, int))
+    missing = problems[0]["type"] == "missing"
+    steps = () if missing else problems[0]["loc"]
+    place = "".join(f"[{step}]" for step in steps if isinstance(step, int))
     wishes = " or ".join(dict.fromkeys(wish(problem["msg"]) for problem in problems)).replace(" or be ", " or ")
     expected = [
         word for p in problems if p["type"] == "literal_error" for word in re.findall("'(.*?)'", p["ctx"]["expected"])
@@ -104,6 +110,14 @@ def wish(message: str) -> str:
 def shown(value: Any) -> str:
     """Return a value as it would be typed."""
     return "null" if value is None else json.dumps(value) if not isinstance(value, str) else repr(value)
+
+
+def parameters_of(target: Callable[..., Any]) -> Mapping[str, inspect.Parameter] | None:
+    """Return a target's parameters, or None for one that does not tell, such as `torch.relu`."""
+    try:
+        return inspect.signature(target).parameters
+    except ValueError:
+        return None
 
 
 def type_hints(target: Callable[..., Any]) -> dict[str, Any]:

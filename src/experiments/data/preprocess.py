@@ -39,7 +39,7 @@ def scale(x: Tensor) -> Affine:
     """Map the smallest training value to 0 and the largest to 1: of all pixels, or of each feature of a table."""
     dims = _statistic_dims(x)
     low, high = x.amin(dims, keepdim=True)[0].double(), x.amax(dims, keepdim=True)[0].double()
-    return _affine(low, _reciprocal(high - low))
+    return _affine(low, _reciprocal(high - low, high.abs().maximum(low.abs())))
 
 
 def pixel_mean(x: Tensor) -> Affine:
@@ -57,7 +57,7 @@ def standardize(x: Tensor) -> Affine:
     dims = _channel_dims(x)
     mean = _mean(x, dims)
     squares = torch.stack([((part.double() - mean) ** 2).sum(dims, keepdim=True)[0] for part in _parts(x)]).sum(0)
-    return _affine(mean, _reciprocal((squares / _count(x, dims)).sqrt()))
+    return _affine(mean, _reciprocal((squares / _count(x, dims)).sqrt(), mean.abs()))
 
 
 PREPROCESSES: dict[str, Callable[[Tensor], Affine]] = {
@@ -92,6 +92,10 @@ def _mean(x: Tensor, dims: tuple[int, ...]) -> Tensor:
     return torch.stack([part.double().sum(dims, keepdim=True)[0] for part in _parts(x)]).sum(0) / _count(x, dims)
 
 
-def _reciprocal(spread: Tensor) -> Tensor:
-    """1 / spread, and 1 where there is none."""
-    return torch.where(spread > 0, 1 / spread.clamp_min(1e-300), 1.0)
+def _reciprocal(spread: Tensor, size: Tensor) -> Tensor:
+    """1 / spread, and 1 where there is none.
+
+    There is none below what rounding leaves of values of that size, or what float32 can invert.
+    """
+    real = (spread > 1e-12 * size) & (spread > 1e-37)
+    return torch.where(real, 1 / spread.where(real, 1.0), 1.0)

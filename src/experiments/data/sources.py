@@ -1,9 +1,12 @@
 """Where arrays come from. Each function returns a `Source`; a user's own may too."""
 
 import gzip
+import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 from zipfile import BadZipFile
 
 import numpy as np
@@ -34,13 +37,13 @@ class Source:
     def __post_init__(self) -> None:
         for part in ("train", "test"):
             x, y = getattr(self, f"x_{part}"), getattr(self, f"y_{part}")
+            if len(x) == 0:
+                raise ValueError(f"x_{part} holds no example")
             if len(x) != len(y):
                 raise ValueError(f"x_{part} has {len(x)} examples and y_{part} has {len(y)}; they must agree")
             if x.is_floating_point() and not x.isfinite().all():
                 row = int((~x.flatten(1).isfinite().all(1)).nonzero()[0])
-                raise ValueError(f"x_{part} holds a value that is not finite, first in example {row}")
-        if len(self.x_train) == 0:
-            raise ValueError("x_train holds no example")
+                raise ValueError(f"x_{part} holds a value that is not finite in float32, first in example {row}")
         if self.x_train.shape[1:] != self.x_test.shape[1:]:
             shapes = f"{tuple(self.x_train.shape[1:])} and {tuple(self.x_test.shape[1:])}"
             raise ValueError(f"training and test examples differ in shape: {shapes}")
@@ -63,7 +66,9 @@ def digits() -> Source:
     return Source(x[train], y[train], x[test], y[test], [str(digit) for digit in range(10)])
 
 
-def torchvision_set(kind: str, root: str, download: bool = False) -> Source:
+def torchvision_set(
+    kind: Literal["MNIST", "FashionMNIST", "KMNIST", "CIFAR10", "CIFAR100"], root: str, download: bool = False
+) -> Source:
     """A data set of torchvision that holds its pictures as one array.
 
     Args:
@@ -107,12 +112,11 @@ def npz(path: str) -> Source:
         ValueError: the file is absent or unreadable, or an array is missing or unsuitable.
     """
     names = ("x_train", "y_train", "x_test", "y_test")
-    arrays = read_arrays(path)
-    missing = [name for name in names if name not in arrays]
-    if missing:
-        held = ", ".join(arrays) or "nothing"
-        raise ValueError(f"path={path!r} has no {' and no '.join(missing)}; it holds {held}")
+    arrays = read_arrays(path, names)
     x_train, y_train, x_test, y_test = (arrays[name] for name in names)
+    for name, array in (("x_train", x_train), ("x_test", x_test)):
+        if len(array) == 0:
+            raise ValueError(f"path={path!r}: {name} holds no example")
     labels = [class_labels(y, name) for y, name in ((y_train, "y_train"), (y_test, "y_test"))]
     values = np.unique(labels[0])
     unknown = np.setdiff1d(labels[1], values)
@@ -127,15 +131,20 @@ def npz(path: str) -> Source:
     )
 
 
-def read_arrays(path: str) -> dict[str, np.ndarray]:
-    """Read every array of an .npz file, and no pickled objects."""
+def read_arrays(path: str, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Read the named arrays of an .npz file, and no pickled objects."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return dict(file)
+        with Path(path).open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            held = list(getattr(file, "files", ()))
+            missing = [name for name in names if name not in held]
+            arrays = {name: file[name] for name in names if name in held}
     except FileNotFoundError:
-        raise ValueError(f"path={path!r} does not exist; name an .npz file with x_train, y_train, ...") from None
-    except (OSError, EOFError, ValueError, TypeError, BadZipFile) as error:
+        raise ValueError(f"path={path!r} does not exist; name an .npz file with {', '.join(names)}") from None
+    except (OSError, EOFError, ValueError, TypeError, AttributeError, BadZipFile, zlib.error) as error:
         raise ValueError(f"path={path!r} cannot be read as an .npz file: {error}") from None
+    if missing:
+        raise ValueError(f"path={path!r} has no {' and no '.join(missing)}; it holds {', '.join(held) or 'nothing'}")
+    return arrays
 
 
 def class_labels(y: np.ndarray, name: str) -> np.ndarray:
@@ -144,6 +153,8 @@ def class_labels(y: np.ndarray, name: str) -> np.ndarray:
         y = y[:, 0]
     if y.ndim != 1 or y.dtype.kind not in "iub":
         raise ValueError(f"{name} has the shape {y.shape} and type {y.dtype}; expected one whole number an example")
+    if y.dtype.kind == "u" and y.size and y.max() > np.iinfo(np.int64).max:
+        raise ValueError(f"{name} holds {y.max()}, too large for a class number")
     return y.astype(np.int64)
 
 
@@ -154,7 +165,10 @@ def as_inputs(x: np.ndarray, name: str) -> Tensor:
             f"{name} has the shape {x.shape} and type {x.dtype}; expected numbers of shape (examples, features), "
             "(examples, height, width) or (examples, height, width, channels)"
         )
-    return torch.from_numpy(np.ascontiguousarray(x if x.dtype == np.uint8 else x.astype(np.float32)))
+    if x.dtype != np.uint8:
+        with np.errstate(over="ignore"):  # what float32 cannot hold is refused as not finite
+            x = x.astype(np.float32)
+    return torch.from_numpy(np.ascontiguousarray(x))
 
 
 def channels_first(x: Tensor) -> Tensor:

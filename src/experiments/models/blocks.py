@@ -60,7 +60,7 @@ class Dropout(nn.Dropout):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x of the same shape, dropped out in training mode."""
-        if self.generator is None or not self.training or self.p == 0:
+        if self.generator is None or not self.training or self.p in (0, 1):
             return super().forward(x)
         keep = 1 - self.p
         return x * (kept(x, keep, self.generator).to(x.dtype) / keep)
@@ -73,7 +73,7 @@ def kept(x: Tensor, keep: float, generator: torch.Generator) -> Tensor:
     """
     draws = torch.empty((x.numel() + 1) // 2, dtype=torch.int64, device=x.device)
     bits = draws.random_(-(2**63), None, generator=generator).view(torch.int32)[: x.numel()]
-    return (bits < round(keep * 2**32) - 2**31).view(x.shape)
+    return (bits < min(round(keep * 2**32) - 2**31, 2**31 - 1)).view(x.shape)
 
 
 def use_noise(model: nn.Module, generator: torch.Generator) -> None:
