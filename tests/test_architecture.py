@@ -15,7 +15,7 @@ LEVELS = (
     {"screen", "settings", "graph"},
     {"program", "engine", "observers"},
     {"build", "cli"},
-    {"resume"},
+    {"resume", "stop", "messages"},
     {"job"},
     {"train"},
 )

@@ -34,7 +34,7 @@ def open_ended(size: Unit, **rest: Any) -> None:
     """Takes names that it does not list."""
 
 
-def unannotated(size, rate=0.1):  # type: ignore[no-untyped-def]  # noqa: ANN
+def unannotated(size, rate=0.1):  # type: ignore[no-untyped-def]
     """A user's function without types."""
 
 

@@ -1,6 +1,8 @@
 """Which device a run uses, and how many threads."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -43,3 +45,27 @@ def threads_for(multiply_adds: int) -> int:
         multiply_adds: of one batch's forward pass.
     """
     return max(1, min(cores(), multiply_adds // MULTIPLY_ADDS_PER_THREAD))
+
+
+@contextmanager
+def kernels(*, deterministic: bool) -> Iterator[None]:
+    """Refuse kernels whose result depends on chance, inside the block, where that is asked for."""
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS has none that are exact
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(deterministic or before)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Use so many threads inside the block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,6 +1,5 @@
 """One run from its configuration to its summary."""
 
-import os
 import platform
 import signal
 import subprocess
@@ -21,43 +20,14 @@ from . import __version__, build, device
 from .cli import flattened, say
 from .engine import Member, Plan, Position, Stop, best_row, fit
 from .errors import UserError
+from .messages import conclude, introduce, shown_path
 from .models.layers import Layer
 from .program import Single, batch_norms
 from .resume import check_unchanged
 from .run import RunFolder, write_whole
-from .screen import Screen, duration, table
+from .screen import Screen
+from .stop import EXIT_CODES, SignalStop
 from .streams import Streams, global_generator, set_global_state
-
-EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
-
-
-class SignalStop(Stop):
-    """Ctrl-C and SIGTERM ask for an end after the step in hand; a second one ends at once."""
-
-    signal: int | None = None
-
-    @property
-    def requested(self) -> bool:  # type: ignore[override]
-        """Whether a signal came."""
-        return self.signal is not None
-
-    def catch(self, number: int, _frame: Any) -> None:
-        """Note the signal, and let the next one through."""
-        self.signal = number
-        signal.signal(number, signal.SIG_DFL)
-
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Catch signals inside the block; outside the main thread there are none to catch."""
-        try:
-            before = {number: signal.signal(number, self.catch) for number in EXIT_CODES}
-        except ValueError:
-            before = {}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
 
 def run(cfg: DictConfig) -> float | None:
@@ -126,13 +96,13 @@ def _train(
         folder.clear_unfinished()
     place = chosen_device(settings.device)
     with ExitStack() as stack:
-        stack.enter_context(kernels(deterministic=settings.deterministic))
+        stack.enter_context(device.kernels(deterministic=settings.deterministic))
         stack.enter_context(global_generator(general.seed, place))
         parts = assembled(config, general, settings, place, folder, screen)
         position = Position(parts.plan)
         state = restored(folder, parts.program, parts.member, position, screen) if resuming else None
         threads = thread_count(settings, parts, place, state)
-        stack.enter_context(torch_threads(threads))
+        stack.enter_context(device.torch_threads(threads))
         writer = opened_writer(config, folder, position)
         if writer is not None:
             stack.enter_context(quiet_writer_thread())
@@ -144,7 +114,7 @@ def _train(
             "hyperparameters": hyperparameters(config, choices),
         }
         parts.member.observers = build.observers(config, offered)
-        introduce(screen, parts, place, threads, settings, choices)
+        introduce(screen, parts.data, parts.layers, place, threads, settings, choices)
         if resuming:
             note_resume(folder, config, overrides)
         fit(parts.program, [parts.member], position, stop)
@@ -215,30 +185,6 @@ def chosen_device(name: str) -> torch.device:
         return device.choose(name)
     except ValueError as error:
         raise UserError(f"training.{error}") from None
-
-
-@contextmanager
-def kernels(*, deterministic: bool) -> Iterator[None]:
-    """Refuse kernels whose result depends on chance, inside the block, where that is asked for."""
-    if deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS has none that are exact
-    before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(deterministic or before)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before)
-
-
-@contextmanager
-def torch_threads(count: int) -> Iterator[None]:
-    """Use so many threads inside the block."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def planned(settings: build.Training, examples: int, batch_statistics: bool, validate: bool, screen: Screen) -> Plan:
@@ -359,33 +305,6 @@ def hyperparameters(config: build.Config, choices: Mapping[str, str]) -> dict[st
     }
 
 
-def introduce(
-    screen: Screen,
-    parts: Parts,
-    place: torch.device,
-    threads: int,
-    settings: build.Training,
-    choices: Mapping[str, str],
-) -> None:
-    """Print the model, the data and the machine."""
-    shown = table("layer", "kind", "output", "parameters", right=("output", "parameters"))
-    for layer in parts.layers:
-        shown.add_row(layer.name, layer.kind, shape(layer.output_shape), f"{layer.parameters:,}")
-    shown.add_row("total", "", "", f"{sum(layer.parameters for layer in parts.layers):,}")
-    screen.print(shown)
-    data = parts.data
-    sizes = ", ".join(f"{len(data.splits[s]):,} {s}" for s in ("train", "val", "test") if s in data.splits)
-    name = choices.get("data", "own")
-    screen.print(f"\ndata     {name}: {sizes}; {shape(data.input_shape)}, {len(data.classes)} classes")
-    why = " (chosen from the model's size)" if settings.threads == "auto" and place.type == "cpu" else ""
-    screen.print(f"device   {device.describe(place)}, {threads} thread{'s' * (threads > 1)}{why}\n")
-
-
-def shape(sizes: Sequence[int]) -> str:
-    """Return a shape for people: '1 x 28 x 28'."""
-    return " x ".join(map(str, sizes))
-
-
 def outcome(program: Single, member: Member, position: Position) -> dict[str, Any]:
     """Return what came of it; the test split is looked at once, here, with the best epoch's weights."""
     best = best_row(member.history, member.objective)
@@ -440,41 +359,6 @@ def note_resume(folder: RunFolder, config: build.Config, overrides: Sequence[str
     for name, content in (("config.yaml", own), ("overrides.yaml", kept)):
         text = OmegaConf.to_yaml(OmegaConf.create(content))
         write_whole(folder.path / ".hydra" / name, text.encode())
-
-
-def conclude(screen: Screen, member: Member, summary: Mapping[str, Any]) -> None:
-    """Print how it ended, and what to type next."""
-    path = shown_path(member.folder.path)
-    metrics = summary["metrics"]
-    screen.print("")
-    if summary["status"] == "diverged":
-        screen.print(f"diverged: the loss was not finite at step {member.diverged_at}; a smaller optimizer.lr may help")
-    if summary["status"] == "stopped":
-        screen.print(f"stopped early: no better for {member.early_stopping.patience} epochs")  # type: ignore[union-attr]
-    shown = table("", "loss", "accuracy", right=("loss", "accuracy"))
-    for split in ("train", "val", "test"):
-        if f"{split}/loss" in metrics:
-            shown.add_row(split, f"{metrics[f'{split}/loss']:.4f}", f"{metrics[f'{split}/accuracy']:.4f}")
-    if shown.row_count:
-        screen.print(shown)
-    best = f", best epoch {summary['best_epoch']} by {member.objective}" if summary["best_epoch"] else ""
-    screen.print(
-        f"\n{summary['status']} after {summary['epochs']} epochs ({summary['steps']:,} steps){best}, "
-        f"{duration(summary['seconds'])}, {summary['examples_per_second']:,.0f} examples/s"
-    )
-    screen.print(f"run      {path}")
-    if summary["status"] == "interrupted":
-        screen.print(f"go on    python -m experiments.train 'resume={path}'")
-    else:
-        screen.print(f"look     tensorboard --logdir '{path}'")
-
-
-def shown_path(path: Path) -> str:
-    """Return a path as it is typed from here."""
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
 
 
 def try_to_say_failed(folder: RunFolder, config: build.Config, overrides: Sequence[str], error: Exception) -> None:

@@ -1,0 +1,74 @@
+"""What a run says when it begins and when it ends."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from . import build, device
+from .engine import Member
+from .models.layers import Layer
+from .screen import Screen, duration, table
+
+
+def introduce(
+    screen: Screen,
+    data: build.Data,
+    layers: Sequence[Layer],
+    place: torch.device,
+    threads: int,
+    settings: build.Training,
+    choices: Mapping[str, str],
+) -> None:
+    """Print the model, the data and the machine."""
+    shown = table("layer", "kind", "output", "parameters", right=("output", "parameters"))
+    for layer in layers:
+        shown.add_row(layer.name, layer.kind, shape(layer.output_shape), f"{layer.parameters:,}")
+    shown.add_row("total", "", "", f"{sum(layer.parameters for layer in layers):,}")
+    screen.print(shown)
+    sizes = ", ".join(f"{len(data.splits[s]):,} {s}" for s in ("train", "val", "test") if s in data.splits)
+    name = choices.get("data", "own")
+    screen.print(f"\ndata     {name}: {sizes}; {shape(data.input_shape)}, {len(data.classes)} classes")
+    why = " (chosen from the model's size)" if settings.threads == "auto" and place.type == "cpu" else ""
+    screen.print(f"device   {device.describe(place)}, {threads} thread{'s' * (threads > 1)}{why}\n")
+
+
+def shape(sizes: Sequence[int]) -> str:
+    """Return a shape for people: '1 x 28 x 28'."""
+    return " x ".join(map(str, sizes))
+
+
+def conclude(screen: Screen, member: Member, summary: Mapping[str, Any]) -> None:
+    """Print how it ended, and what to type next."""
+    path = shown_path(member.folder.path)
+    metrics = summary["metrics"]
+    screen.print("")
+    if summary["status"] == "diverged":
+        screen.print(f"diverged: the loss was not finite at step {member.diverged_at}; a smaller optimizer.lr may help")
+    if summary["status"] == "stopped":
+        screen.print(f"stopped early: no better for {member.early_stopping.patience} epochs")  # type: ignore[union-attr]
+    shown = table("", "loss", "accuracy", right=("loss", "accuracy"))
+    for split in ("train", "val", "test"):
+        if f"{split}/loss" in metrics:
+            shown.add_row(split, f"{metrics[f'{split}/loss']:.4f}", f"{metrics[f'{split}/accuracy']:.4f}")
+    if shown.row_count:
+        screen.print(shown)
+    best = f", best epoch {summary['best_epoch']} by {member.objective}" if summary["best_epoch"] else ""
+    screen.print(
+        f"\n{summary['status']} after {summary['epochs']} epochs ({summary['steps']:,} steps){best}, "
+        f"{duration(summary['seconds'])}, {summary['examples_per_second']:,.0f} examples/s"
+    )
+    screen.print(f"run      {path}")
+    if summary["status"] == "interrupted":
+        screen.print(f"go on    python -m experiments.train 'resume={path}'")
+    else:
+        screen.print(f"look     tensorboard --logdir '{path}'")
+
+
+def shown_path(path: Path) -> str:
+    """Return a path as it is typed from here."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
