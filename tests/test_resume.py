@@ -1,6 +1,7 @@
 """Going on with a run that was killed, interrupted or tampered with. Real processes, real signals."""
 
 import os
+import shlex
 import shutil
 import signal
 import time
@@ -107,7 +108,8 @@ def test_a_signal_saves_the_half_done_epoch_and_says_how_to_go_on(commands: Comm
     assert (found["status"], found["steps"], found["epochs"]) == ("interrupted", 12, 2)
     assert torch.load(folder / "checkpoints" / "last.pt", weights_only=True)["position"]["batch"] == 2
     shown = folder.relative_to(commands.folder)
-    assert f"go on    python -m experiments.train 'resume={shown}'" in stopped.out
+    (typed,) = [line.removeprefix("go on ").strip() for line in stopped.out.splitlines() if line.startswith("go on ")]
+    assert shlex.split(typed)[1:] == ["-m", "experiments.train", f"resume={shown}"]
 
     outcome = commands.train(f"resume={shown}")
     assert outcome.code == 0, outcome.err

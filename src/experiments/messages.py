@@ -1,5 +1,8 @@
 """What a run says when it begins and when it ends."""
 
+import shlex
+import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -61,9 +64,15 @@ def conclude(screen: Screen, member: Member, summary: Mapping[str, Any]) -> None
     )
     screen.print(f"run      {path}")
     if summary["status"] == "interrupted":
-        screen.print(f"go on    python -m experiments.train 'resume={path}'")
+        screen.print(f"go on    {installed('python')} -m experiments.train {shlex.quote(f'resume={path}')}")
     else:
-        screen.print(f"look     tensorboard --logdir '{path}'")
+        screen.print(f"look     {installed('tensorboard')} --logdir {shlex.quote(path)}")
+
+
+def installed(name: str) -> str:
+    """Return how a program of this environment is typed: its name where the shell finds it, its path elsewhere."""
+    here = Path(sys.executable).parent / name
+    return name if shutil.which(name) == str(here) else shown_path(here)
 
 
 def shown_path(path: Path) -> str:
