@@ -232,10 +232,10 @@ def train_epoch(program: Program, members: Sequence[Member], position: Position,
         begin_epoch(program, members, position)
     val_losses = [member.val_losses() for member in members]
     watching = [o for member in members for o in member.observers if o.watches_updates]
+    batches = position.orders.split(plan.batch_size, dim=1)
     started = time.perf_counter()
     while position.batch < plan.steps_per_epoch and not stop.requested:
-        first = position.batch * plan.batch_size
-        index = position.orders[:, first : first + plan.batch_size]
+        index = batches[position.batch]
         rates = [m.learning_rate(position.progress, v) for m, v in zip(members, val_losses, strict=True)]
         for observer in watching:
             observer.before_update(position.step)

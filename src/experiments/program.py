@@ -92,6 +92,7 @@ class Single:
         clip_norm: float | None = None,
     ) -> None:
         self.model = model
+        self.parameters = list(model.parameters())
         self.optimizer = optimizer
         self.splits = splits
         self.eval_batch_size = eval_batch_size
@@ -104,10 +105,11 @@ class Single:
         x, y = self.splits["train"].batch(index[0])
         scores = self.model(x)
         loss = F.cross_entropy(scores, y)
-        self.optimizer.zero_grad(set_to_none=True)
+        for parameter in self.parameters:
+            parameter.grad = None  # what zero_grad does, without its label for the profiler (4 % of a small step)
         loss.backward()
         if self.clip_norm is not None:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
+            nn.utils.clip_grad_norm_(self.parameters, self.clip_norm)
         for group in self.optimizer.param_groups:
             group["lr"] = rates[0]
         self.optimizer.step()

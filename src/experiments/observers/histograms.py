@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from experiments.engine import Member, Position
     from experiments.program import Program
 
-BINS = 64
+BINS = 30
+"""As many as TensorBoard draws (the default of TensorFlow's own histograms)."""
 
 
 class Histograms(Observer):
