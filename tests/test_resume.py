@@ -130,6 +130,24 @@ def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
     process.communicate()
 
 
+@pytest.mark.parametrize("name", ["two words", "it's", "a=1,b=[2]", "back\\slash", "ends\\'so"])
+def test_a_folder_of_any_name_is_gone_on_with(commands: Commands, name: str) -> None:
+    folder = commands.trained(*CHOICES, "training.epochs=1")
+    renamed = folder.rename(folder.parent / name)
+    outcome = commands.train(f"resume={renamed.relative_to(commands.folder)}", "training.epochs=2")
+    assert outcome.code == 0, outcome.err
+    assert summary(renamed)["epochs"] == 2
+    assert run_folders(commands.folder) == [renamed]
+
+
+def test_a_job_of_a_sweep_is_gone_on_with(commands: Commands) -> None:
+    assert commands.train("-m", *CHOICES, "training.epochs=1", "name=two words", "seed=1,2").code == 0
+    job = run_folders(commands.folder)[1]
+    outcome = commands.train(f"resume={job}", "training.epochs=3")
+    assert outcome.code == 0, outcome.err
+    assert (summary(job)["seed"], summary(job)["epochs"]) == (2, 3)
+
+
 @pytest.fixture
 def interrupted(commands: Commands) -> Path:
     """A run of two epochs of which more can be made."""

@@ -14,6 +14,7 @@ from tests.helpers import (
     metrics,
     needs_mnist,
     run_folders,
+    start,
     summary,
     weights,
 )
@@ -237,6 +238,19 @@ def test_schedule_is_followed_to_the_last_step(commands: Commands) -> None:
     # 3 updates an epoch, 12 altogether; a row shows the rate of its epoch's last update.
     expected = [0.1 * (1 - step / 12) for step in (2, 5, 8, 11)]
     assert [float(row["lr"]) for row in metrics(folder)] == pytest.approx(expected)
+
+
+def test_a_reader_that_goes_away_does_not_end_the_run(tmp_path: Path) -> None:
+    process = start(tmp_path, *SMALL)
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(120) == 0
+    assert process.stderr is not None
+    assert process.stderr.read() == ""
+    process.stderr.close()
+    (folder,) = run_folders(tmp_path)
+    assert summary(folder)["status"] == "finished"
 
 
 def test_a_sweep_leaves_a_folder_for_each_job(commands: Commands) -> None:

@@ -139,8 +139,8 @@ def flattened(config: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def clipped(name: str) -> str:
-    """Return a job's overrides as a folder name that every file system takes."""
-    return name.replace("/", "_")[:LONGEST_FOLDER_NAME]
+    """Return a job's overrides as a folder name that every file system takes and no shell misreads."""
+    return re.sub(r"[^\w.=,+-]+", "_", name)[:LONGEST_FOLDER_NAME]
 
 
 class FreshFolder(Callback):

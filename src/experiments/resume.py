@@ -73,8 +73,9 @@ def saved_overrides(folder: Path) -> list[str]:
 
 
 def quoted(path: Path) -> str:
-    """Return a path as a quoted value in Hydra's grammar."""
-    return "'" + str(path).replace("\\", "\\\\").replace("'", "\\'") + "'"
+    """Return a path as a quoted value in Hydra's grammar, where a backslash matters only before a quote."""
+    escaped = re.sub(r"(\\*)'", r"\1\1\\'", str(path))
+    return "'" + re.sub(r"(\\+)$", r"\1\1", escaped) + "'"
 
 
 def check_unchanged(folder: Path, config: Mapping[str, Any]) -> None:

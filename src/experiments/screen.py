@@ -1,5 +1,6 @@
 """What a person sees: the terminal, and the same in plain text in the run's log."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -7,6 +8,15 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 
 LOG_WIDTH = 110
+
+
+class Terminal(Console):
+    """A terminal, or a pipe to a program that may end before the run does: the run goes on without it."""
+
+    def on_broken_pipe(self) -> None:
+        """Stop printing, where rich would end the program."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class Screen:
@@ -18,7 +28,7 @@ class Screen:
     """
 
     def __init__(self, log: Path | None = None, *, quiet: bool = False) -> None:
-        self.terminal = Console(quiet=quiet, soft_wrap=not sys.stdout.isatty(), highlight=False)
+        self.terminal = Terminal(quiet=quiet, soft_wrap=not sys.stdout.isatty(), highlight=False)
         self._file = log.open("a", encoding="utf-8") if log else None
         self._log = Console(file=self._file, width=LOG_WIDTH, highlight=False) if self._file else None
 
