@@ -1,0 +1,118 @@
+"""This project's training, built as its main job builds it, and let go on for one epoch at a time."""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from experiments import build
+from experiments.cli import clipped, conf_folder
+from experiments.engine import Member, Plan, Position, Stop, fit
+from experiments.job import hyperparameters
+from experiments.program import Single
+from experiments.run import RunFolder
+from experiments.screen import Screen
+from experiments.streams import Streams
+
+LONG = 1000
+"""Epochs that the training believes it has: more than any benchmark makes."""
+
+OBSERVERS = ("progress", "metrics", "tensorboard", "histograms")
+
+
+def composed(overrides: Sequence[str]) -> dict[str, Any]:
+    """Return the configuration that a command line gives."""
+    OmegaConf.register_new_resolver("clipped", clipped, replace=True)
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        config: Any = OmegaConf.to_container(compose("train", overrides=list(overrides)), resolve=True)
+    return config
+
+
+class AtEpochsEnd(Stop):
+    """Asks for an end as soon as an epoch is complete, with its evaluation, observers and checkpoint."""
+
+    def __init__(self, position: Position) -> None:
+        self.position = position
+        self.began = position.epoch
+
+    @property
+    def requested(self) -> bool:  # type: ignore[override]
+        """Whether an epoch was completed."""
+        return self.position.epoch > self.began
+
+
+class Project:
+    """One training that `engine.fit` carries on by an epoch whenever it is asked to.
+
+    What happens once (the model's graph, the hyperparameters, the first checkpoint) falls into the first epoch.
+
+    Args:
+        overrides: the command line.
+        folder: where it writes.
+        watched: the observers that are on.
+    """
+
+    def __init__(self, overrides: Sequence[str], folder: Path, watched: Sequence[str] = OBSERVERS) -> None:
+        config = composed([*overrides, f"training.epochs={LONG}"])
+        config["observers"] = {name: config["observers"][name] for name in watched}
+        settings = build.training(config)
+        self.device = torch.device(settings.device)
+        self.streams = Streams(config["seed"], self.device)
+        self.data = build.data(config, self.streams, self.device)
+        self.model, _ = build.model(config, self.data, self.streams, self.device)
+        optimizer, rate = build.optimizer(config, list(self.model.parameters()))
+        self.program = Single(self.model, optimizer, self.data.splits, eval_batch_size=settings.eval_batch_size)
+        self.position = Position(
+            Plan(LONG, settings.batch_size, len(self.data.splits["train"]), drop_last=False, validate=True)
+        )
+        self.stack = ExitStack()
+        self.member = Member(
+            folder=RunFolder(folder),
+            streams=self.streams,
+            rate=rate,
+            schedule=build.schedule(config, validate=True),
+            objective=config["objective"],
+            observers=self._observers(config, folder),
+        )
+        self.stop = AtEpochsEnd(self.position)
+
+    def _observers(self, config: dict[str, Any], folder: Path) -> list[Any]:
+        folder.mkdir(parents=True, exist_ok=True)
+        screen = Screen(folder / "train.log")
+        self.stack.callback(screen.close)
+        screen.terminal.file = self.stack.enter_context((folder / "stdout").open("w", encoding="utf-8"))
+        self.writer = None
+        if {"tensorboard", "histograms"} & set(config["observers"]):
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.writer = SummaryWriter(str(folder))
+            self.stack.callback(self.writer.close)
+        given = {
+            "screen": screen,
+            "writer": self.writer,
+            "configuration": OmegaConf.to_yaml(config),
+            "hyperparameters": hyperparameters(config, {}),
+        }
+        return build.observers(config, given)
+
+    def epoch(self) -> None:
+        """Train for one epoch, with all that belongs to it, until everything is written."""
+        self.member.status = None
+        self.stop.began = self.position.epoch
+        fit(self.program, [self.member], self.position, self.stop)
+        if self.writer is not None:
+            self.writer.flush()  # it writes on a thread of its own, which must not be left to the next one's time
+
+    def close(self) -> None:
+        """Close its files."""
+        self.stack.close()
+
+    def __enter__(self) -> "Project":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
