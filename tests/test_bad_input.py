@@ -42,7 +42,7 @@ CASES = [
     ("training.threads=0", "training.threads=0 should be greater than or equal to 1", "'auto'"),
     ("data.val_fraction=1", "data.val_fraction=1 should be less than 1", ""),
     ("data.limit=5000", "data.limit=5000 is more than the 1150 training examples", ""),
-    ("scheduler=step scheduler.every=0", "scheduler.every=0 should be greater than 0", ""),
+    ("scheduler=step scheduler.every=0", "scheduler.every=0 should be greater than or equal to 0.000001", ""),
     ("init.gain=0", "init.gain=0 should be greater than 0", ""),
     ("training.batch_size=1 model.batch_norm=true", "training.batch_size=1 leaves BatchNorm no spread", "at least 2"),
     ("seed=-1", "seed=-1 should be greater than or equal to 0", ""),
@@ -64,6 +64,9 @@ CASES = [
     ("model=cnn model.kernel=2", "model.kernel=2 has no middle", "such as 3"),
     ("model._target_=torch.nn.Linear ~model.hidden ~model.activation ~model.batch_norm ~model.dropout "
      "~model.input_dropout +model.in_features=5 +model.out_features=10", "model cannot take an example", "(1, 8, 8)"),
+    ("optimizer._target_=torch.optim.LBFGS ~optimizer.betas ~optimizer.eps ~optimizer.weight_decay",
+     "optimizer: LBFGS evaluates the loss itself", "choose another"),
+    ("data.preprocess=[1]", "data.preprocess=[1] is unknown", "allowed: none"),
     # absent
     ("data=mnist", "data.root='data' holds no MNIST and download=false", "data.download=true"),
     ("data=npz", "data.path is missing", "data.path=..."),

@@ -143,6 +143,24 @@ def test_a_preprocess_that_fits_nothing_is_refused(tmp_path: Path) -> None:
         build.data(config, Streams(0), torch.device("cpu"))
 
 
+def test_an_optimizer_without_a_rate_is_refused() -> None:
+    config = {"optimizer": {"_target_": "tests.test_edges.NoRate"}}
+    with pytest.raises(UserError, match="NoRate has no learning rate called lr"):
+        build.optimizer(config, [nn.Parameter(torch.zeros(1))])
+
+
+class NoRate(torch.optim.Optimizer):
+    """A user's optimizer that nothing can be scheduled in."""
+
+    def __init__(self, params: list[nn.Parameter]) -> None:
+        super().__init__(params, {})
+
+
+def test_examples_without_a_value_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="x_train holds no"):
+        npz(saved(tmp_path / "a.npz", x_train=np.zeros((40, 0)), x_test=np.zeros((2, 0))))
+
+
 def test_more_restarts_than_floats_can_hold_are_refused() -> None:
     scheduler = {"_target_": "experiments.schedules.cosine_restarts", "cycles": 400, "growth": 10.0}
     with pytest.raises(UserError, match=r"scheduler\.cycles=400 should be less than or equal to 100"):

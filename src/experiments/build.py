@@ -188,7 +188,7 @@ def preprocess(choice: Any) -> Callable[[Tensor], Any]:
         return target(choice, "data.preprocess")
     if choice is None:
         choice = "none"
-    if choice not in PREPROCESSES:
+    if not isinstance(choice, str) or choice not in PREPROCESSES:
         raise UserError(
             f"data.preprocess={shown(choice)} is unknown; allowed: {', '.join(PREPROCESSES)}"
             + nearest(str(choice), PREPROCESSES)
@@ -241,6 +241,11 @@ def optimizer(config: Config, parameters: Sequence[nn.Parameter]) -> tuple[torch
         built = optimizers.make(make, parameters)
     except (ValueError, TypeError, RuntimeError) as error:
         raise UserError(f"optimizer: {first_line(error)}") from error
+    if "lr" not in built.param_groups[0]:
+        raise UserError(f"optimizer: {type(built).__name__} has no learning rate called lr, which the schedule sets")
+    closure = (parameters_of(built.step) or {}).get("closure")
+    if closure is not None and closure.default is closure.empty:
+        raise UserError(f"optimizer: {type(built).__name__} evaluates the loss itself, by a closure; choose another")
     return built, float(built.param_groups[0]["lr"])
 
 

@@ -203,8 +203,9 @@ def with_activations(model: nn.Module, state: Mapping[str, Tensor], x: Tensor) -
     """Run the model with the given parameters and buffers; return its scores and every activation by name."""
     activations: dict[str, Tensor] = {}
 
-    def keep(name: str, _module: nn.Module, _inputs: Any, output: Tensor) -> None:
-        activations[name] = output.clone()  # what follows may overwrite it in place
+    def keep(name: str, _module: nn.Module, _inputs: Any, output: Any) -> None:
+        if isinstance(output, Tensor):
+            activations[name] = output.clone()  # what follows may overwrite it in place
 
     layers = activation_layers(model).items()
     hooks = [layer.register_forward_hook(partial(keep, name)) for name, layer in layers]

@@ -27,7 +27,7 @@ def constant(_progress: float) -> float:
     return 1.0
 
 
-def step(progress: float, *, every: Share = 1 / 3, factor: Factor = 0.1) -> float:
+def step(progress: float, *, every: Annotated[float, Ge(1e-6), Le(1)] = 1 / 3, factor: Factor = 0.1) -> float:
     """Multiply by `factor` after every `every` of training (CS231n: step decay)."""
     return factor ** math.floor(progress / every + 1e-9)
 

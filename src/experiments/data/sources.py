@@ -37,8 +37,8 @@ class Source:
     def __post_init__(self) -> None:
         for part in ("train", "test"):
             x, y = getattr(self, f"x_{part}"), getattr(self, f"y_{part}")
-            if len(x) == 0:
-                raise ValueError(f"x_{part} holds no example")
+            if len(x) == 0 or x[0].numel() == 0:
+                raise ValueError(f"x_{part} holds no {'example' if len(x) == 0 else 'value'}")
             if len(x) != len(y):
                 raise ValueError(f"x_{part} has {len(x)} examples and y_{part} has {len(y)}; they must agree")
             if x.is_floating_point() and not x.isfinite().all():
@@ -115,8 +115,8 @@ def npz(path: str) -> Source:
     arrays = read_arrays(path, names)
     x_train, y_train, x_test, y_test = (arrays[name] for name in names)
     for name, array in (("x_train", x_train), ("x_test", x_test)):
-        if len(array) == 0:
-            raise ValueError(f"path={path!r}: {name} holds no example")
+        if array.size == 0:
+            raise ValueError(f"{name} holds no example")
     labels = [class_labels(y, name) for y, name in ((y_train, "y_train"), (y_test, "y_test"))]
     values = np.unique(labels[0])
     unknown = np.setdiff1d(labels[1], values)

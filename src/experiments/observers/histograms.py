@@ -53,6 +53,7 @@ class Histograms(Observer):
             f"{kind}/{name}": tensor
             for kind in ("activations", "weights", "gradients")
             for name, tensor in getattr(seen, kind).items()
+            if tensor.numel()
         }
         for tag, numbers in zip(tensors, histograms(list(tensors.values())).tolist(), strict=True):
             low, high, count, total, squares, *counts = numbers
