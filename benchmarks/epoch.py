@@ -41,6 +41,7 @@ def run(settings: Settings, console: Console) -> None:
     root = settings.mnist()
     places = [("cpu", 1)] + [("cpu", 2)] * (cores() > 1) + [("cuda:0", 1)] * torch.cuda.is_available()
     console.print(f"An epoch of MNIST: 48,000 examples, batch {BATCH}, MLP 784-100-100-10, Adam; seconds")
+    console.print("c, c2 and d are compared with the median of a")
     if not lightning_loop.available():
         console.print("skipped: d, because lightning is not installed (pip install -e '.[bench]')")
     before = torch.get_num_threads()

@@ -52,8 +52,8 @@ CASES = [
     ("objective=val/acc", "objective='val/acc' should be", "did you mean 'val/accuracy'?"),
     ("init.bias=none", "init.bias='none' should be a valid number or 'torch'", ""),
     (
-        "training.early_stopping.patience=2 training.early_stopping.metric=val/los",
-        "training.early_stopping.metric='val/los' is not measured",
+        "training.early_stopping.metric=val/los",
+        "training.early_stopping.metric='val/los' should be 'val/accuracy', 'val/loss'",
         "did you mean 'val/loss'?",
     ),
     ("optimizer._target_=torch.optim.Adamm", "optimizer._target_='torch.optim.Adamm' cannot be imported", ""),
@@ -66,6 +66,12 @@ CASES = [
      "~model.input_dropout +model.in_features=5 +model.out_features=10", "model cannot take an example", "(1, 8, 8)"),
     ("optimizer._target_=torch.optim.LBFGS ~optimizer.betas ~optimizer.eps ~optimizer.weight_decay",
      "optimizer: LBFGS evaluates the loss itself", "choose another"),
+    ("training.early_stopping.patience=2 data.val_fraction=0", "metric='val/loss' is not measured", "no validation"),
+    ("training.early_stopping.min_delta=abc", "min_delta='abc' should be a valid number", ""),
+    ("observers.histograms.every=abc", "observers.histograms.every='abc' should be a valid integer", ""),
+    ("observers.histograms.every=-1", "observers.histograms.every=-1 should be greater than or equal to 0", ""),
+    ("-m resume=nowhere seed=1,2", "resume goes on with one run", "leave out -m"),
+    ("data=npz data.path='x[/b].npz'", "data.path='x[/b].npz' does not exist", ""),
     ("data.preprocess=[1]", "data.preprocess=[1] is unknown", "allowed: none"),
     # absent
     ("data=mnist", "data.root='data' holds no MNIST and download=false", "data.download=true"),

@@ -6,7 +6,9 @@ import shutil
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -164,6 +166,23 @@ def test_more_epochs_are_the_same_as_asking_for_them_at_first(commands: Commands
     assert yaml.safe_load((folder / ".hydra" / "config.yaml").read_text())["training"]["epochs"] == 5
     assert commands.train(f"resume={folder}").code == 0, "and the folder knows that there are five now"
     assert len(metrics(folder)) == 5
+
+
+def test_fewer_epochs_than_there_were_are_refused(commands: Commands, interrupted: Path) -> None:
+    outcome = commands.train(f"resume={interrupted}", "training.epochs=1")
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert "training.epochs=1 is less than the 2 epochs" in outcome.err
+
+
+def test_data_that_changed_is_refused(commands: Commands) -> None:
+    x, y = torch.rand(60, 5).numpy(), (torch.arange(60) % 3).numpy()
+    arrays: dict[str, Any] = {"y_train": y, "x_test": x, "y_test": y}
+    np.savez(commands.folder / "own.npz", x_train=x, **arrays)
+    folder = commands.trained("data=npz", "data.path=own.npz", "training.epochs=1")
+    np.savez(commands.folder / "own.npz", x_train=2 * x, **arrays)
+    outcome = commands.train(f"resume={folder}", "training.epochs=2")
+    assert outcome.code == 2
+    assert "the data set has changed" in outcome.err
 
 
 def test_a_broken_checkpoint_falls_back_to_the_other(commands: Commands) -> None:

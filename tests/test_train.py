@@ -262,6 +262,25 @@ def test_a_sweep_leaves_a_folder_for_each_job(commands: Commands) -> None:
     assert [f.name.partition("_")[0] for f in folders] == ["0", "1", "2", "3"]
 
 
+def test_two_sweeps_of_the_same_second_get_two_folders(commands: Commands) -> None:
+    for _ in range(2):
+        assert commands.train("-m", *SMALL, "seed=1,2", "hydra.sweep.dir=outputs/same").code == 0
+    folders = run_folders(commands.folder)
+    assert [f.parent.name for f in folders] == ["same", "same", "same_2", "same_2"]
+
+
+def test_groups_keep_the_proportions_of_their_rates() -> None:
+    from experiments.program import Single
+    from tests.test_engine import single
+
+    program = single(1)
+    head, rest = list(program.model.parameters())[-2:], list(program.model.parameters())[:-2]
+    groups = torch.optim.SGD([{"params": rest, "lr": 1.0}, {"params": head, "lr": 0.1}])
+    uneven = Single(program.model, groups, program.splits, eval_batch_size=8)
+    uneven.step(torch.arange(16)[None], [0.5])
+    assert [group["lr"] for group in groups.param_groups] == [0.5, pytest.approx(0.05)]
+
+
 def test_a_user_adds_choices_from_a_folder_of_their_own(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
     own = commands.folder / "own"
     (own / "optimizer").mkdir(parents=True)
@@ -286,6 +305,9 @@ def test_a_user_adds_choices_from_a_folder_of_their_own(commands: Commands, monk
     first, second = commands.trained(*choices), commands.trained(*choices)
     assert summary(first)["metrics"]["val/accuracy"] > 0.5
     assert_equal_weights(weights(first), weights(second))  # nn.Dropout draws from the global generator
+    resumed = commands.train(*choices[:2], f"resume={first}", "training.epochs=4", "trust=[mine]")
+    assert resumed.code == 0, resumed.err
+    assert summary(first)["epochs"] == 4
     refused = commands.train(*choices, "model.width=wide")
     assert (refused.code, refused.err) == (2, "Error: model.width='wide' should be a valid integer\n")
 

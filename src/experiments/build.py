@@ -16,7 +16,7 @@ from .data.batches import Split, placed
 from .data.preprocess import PREPROCESSES
 from .data.sources import Source
 from .data.split import stratified
-from .engine import EarlyStopping
+from .engine import EarlyStopping, Metric
 from .errors import UserError, nearest
 from .models.blocks import use_noise
 from .models.layers import Layer, describe
@@ -43,7 +43,7 @@ class General:
 
     name: str | int
     seed: Annotated[int, Ge(0)]
-    objective: Literal["val/accuracy", "val/loss", "train/accuracy", "train/loss"]
+    objective: Metric
     resume: str | None = None
     trust: tuple[str, ...] = ()
 
@@ -130,11 +130,11 @@ def training(config: Config) -> Training:
 
 def early_stopping(settings: Training, *, validate: bool) -> EarlyStopping | None:
     """Build the rule, or None where no patience is set."""
-    chosen = settings.early_stopping or {}
-    if chosen.get("patience") is None:
+    chosen, key = settings.early_stopping or {}, "training.early_stopping"
+    never = chosen.get("patience") is None
+    rule = EarlyStopping(**checked(EarlyStopping, {**chosen, "patience": 1} if never else chosen, key))
+    if never:
         return None
-    key = "training.early_stopping"
-    rule = EarlyStopping(**checked(EarlyStopping, chosen, key))
     measured = [f"{split}/{what}" for split in ("train", "val")[: 1 + validate] for what in ("loss", "accuracy")]
     if rule.metric not in measured:
         why = "" if validate else " (data.val_fraction=0 leaves no validation split)"

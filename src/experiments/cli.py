@@ -154,6 +154,8 @@ class FreshFolder(Callback):
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Claim the sweep's folder, or the next free name after it."""
         config.hydra.sweep.dir = claimed(config.hydra.sweep.dir)
+        # Each job is composed anew, from the overrides.
+        config.hydra.overrides.hydra.append(f"hydra.sweep.dir={quoted(Path(config.hydra.sweep.dir))}")
 
 
 def claimed(path: str) -> str:
@@ -169,3 +171,9 @@ def claimed(path: str) -> str:
                 Path(candidate).mkdir()
                 return candidate
     return path
+
+
+def quoted(path: Path) -> str:
+    """Return a path as a quoted value in Hydra's grammar, where a backslash matters only before a quote."""
+    escaped = re.sub(r"(\\*)'", r"\1\1\\'", str(path))
+    return "'" + re.sub(r"(\\+)$", r"\1\1", escaped) + "'"

@@ -16,6 +16,7 @@ from .run import Row, RunFolder
 from .schedules import Schedule
 from .streams import Streams, global_state
 
+Metric = Literal["val/accuracy", "val/loss", "train/accuracy", "train/loss"]
 Status = Literal["finished", "stopped", "diverged", "interrupted"]
 
 
@@ -57,7 +58,7 @@ class EarlyStopping:
     """
 
     patience: Annotated[int, Ge(1)]
-    metric: str = "val/loss"
+    metric: Metric = "val/loss"
     min_delta: Annotated[float, Ge(0)] = 0.0
 
     def applies(self, history: Sequence[Row]) -> bool:
@@ -207,19 +208,21 @@ def fit(program: Program, members: Sequence[Member], position: Position, stop: S
     for number, member in enumerate(members):
         for observer in member.observers:
             observer.start(member, number, program, position)
-    if position.step == 0:
-        save(program, dict(enumerate(members)), position)
-    decide(members, position, interrupted=False)
-    while active := {k: member for k, member in enumerate(members) if member.status is None}:
-        whole = train_epoch(program, members, position, stop)
-        if whole:
-            end_epoch(program, members, position)
-        decide(members, position, interrupted=stop.requested)
-        if whole or stop.requested:
-            save(program, active, position)
-    for member in members:
-        for observer in member.observers:
-            observer.close()
+    try:
+        if position.step == 0:
+            save(program, dict(enumerate(members)), position)
+        decide(members, position, interrupted=False)
+        while active := {k: member for k, member in enumerate(members) if member.status is None}:
+            whole = train_epoch(program, members, position, stop)
+            if whole:
+                end_epoch(program, members, position)
+            decide(members, position, interrupted=stop.requested)
+            if whole or stop.requested:
+                save(program, active, position)
+    finally:
+        for member in members:
+            for observer in member.observers:
+                observer.close()
 
 
 def train_epoch(program: Program, members: Sequence[Member], position: Position, stop: Stop) -> bool:

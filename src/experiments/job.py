@@ -236,6 +236,9 @@ def restored(
             screen.print(f"{problem}; going on from {path.name} instead")
         if path == folder.last and position.batch == 0 and member.improved():
             folder.name_best()  # the process may have been killed between the two names
+        if position.epoch > position.plan.epochs:
+            asked = position.plan.epochs
+            raise UserError(f"training.epochs={asked} is less than the {position.epoch} epochs that the run has had")
         where = f"epoch {position.epoch}" + (f", step {position.step}" if position.batch else "")
         screen.print(f"Going on after {where}")
         return state

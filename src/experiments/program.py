@@ -74,7 +74,8 @@ class Single:
 
     Args:
         model: on the device, in training mode.
-        optimizer: of the model's parameters; every group's rate is set to the scheduled one at each step.
+        optimizer: of the model's parameters; at each step the first group's rate is set to the scheduled one, and
+            the others' in the proportions that they had.
         splits: `train`, `test` and, where there is one, `val`.
         eval_batch_size: examples a forward pass in evaluation.
         clip_norm: largest norm of the whole gradient; None leaves it as it is.
@@ -94,6 +95,8 @@ class Single:
         self.model = model
         self.parameters = list(model.parameters())
         self.optimizer = optimizer
+        first = optimizer.param_groups[0]["lr"]
+        self.shares = [group["lr"] / first for group in optimizer.param_groups]
         self.splits = splits
         self.eval_batch_size = eval_batch_size
         self.clip_norm = clip_norm
@@ -110,8 +113,8 @@ class Single:
         loss.backward()
         if self.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.parameters, self.clip_norm)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rates[0]
+        for group, share in zip(self.optimizer.param_groups, self.shares, strict=True):
+            group["lr"] = rates[0] * share
         self.optimizer.step()
         return loss.detach().reshape(1), (scores.detach().argmax(1) == y).sum().reshape(1)
 
@@ -190,6 +193,10 @@ class Single:
                     f"it is of another architecture: {name} is {_shape(theirs)} in the checkpoint and "
                     f"{_shape(ours)} in the model"
                 )
+        fitted = self.splits["train"].prepare
+        for name, value in (fitted.state_dict() if hasattr(fitted, "state_dict") else {}).items():
+            if not torch.equal(value, state["preparation"].get(name, value)):
+                raise ValueError("the data set has changed: its training split has other statistics")
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from .cli import flattened, say
+from .cli import flattened, quoted, say
 from .errors import UserError
 
 CHANGEABLE = re.compile(
@@ -15,6 +15,10 @@ CHANGEABLE = re.compile(
     r"|training\.(epochs|eval_batch_size|device|threads|early_stopping(\..*)?)"
 )
 """What may differ from the run's own configuration: how long, where and what is watched."""
+
+RESUME = re.compile(r"\+{0,2}resume=")
+VALUED = {"--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--package", "-p"}
+"""Hydra's flags that take the next word as their value."""
 
 TRUSTED = (
     *(f"experiments.{part}" for part in ("data", "models", "initializers", "optimizers", "schedules", "observers")),
@@ -31,23 +35,33 @@ def resumed_command_line(arguments: Sequence[str]) -> list[str]:
     The run is composed anew from what its user typed, and from what is typed now; other command lines are
     returned as they are. Ends the program with code 2 where the folder holds no run that can be trusted.
     """
-    folders = [a.removeprefix("resume=").strip("'\"") for a in arguments if a.startswith("resume=")]
+    flags, overrides = divided(arguments)
+    resumes = [override for override in overrides if RESUME.match(override)]
+    folders = [RESUME.sub("", override).strip("'\"") for override in resumes]
     if not folders or folders[-1] == "null":
         return list(arguments)
     try:
+        if {"-m", "--multirun"} & set(flags):
+            raise UserError("resume goes on with one run and cannot be swept; leave out -m")
         folder = Path(folders[-1])
         own = saved_overrides(folder)
     except UserError as error:
         say(str(error))
         raise SystemExit(2) from None
-    rest = [a for a in arguments if not a.startswith("resume=")]
-    return [
-        *own,
-        *rest,
-        f"resume={quoted(folder)}",
-        f"hydra.run.dir={quoted(folder)}",
-        "hydra.output_subdir=null",
-    ]
+    rest = [override for override in overrides if override not in resumes]
+    place = [f"resume={quoted(folder)}", f"hydra.run.dir={quoted(folder)}", "hydra.output_subdir=null"]
+    return [*flags, *own, *rest, *place]
+
+
+def divided(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Split a command line into Hydra's flags, with the values that follow them, and the overrides."""
+    flags: list[str] = []
+    overrides: list[str] = []
+    waiting = False
+    for argument in arguments:
+        (flags if waiting or argument.startswith("-") else overrides).append(argument)
+        waiting = argument in VALUED
+    return flags, overrides
 
 
 def saved_overrides(folder: Path) -> list[str]:
@@ -70,12 +84,6 @@ def saved_overrides(folder: Path) -> list[str]:
         if re.match(r"[-+~]*\s*(hydra|resume|trust)\b|-", override) or "${" in override:
             raise UserError(f"resume={str(folder)!r} holds the override {override!r}, which no run of ours writes")
     return overrides
-
-
-def quoted(path: Path) -> str:
-    """Return a path as a quoted value in Hydra's grammar, where a backslash matters only before a quote."""
-    escaped = re.sub(r"(\\*)'", r"\1\1\\'", str(path))
-    return "'" + re.sub(r"(\\+)$", r"\1\1", escaped) + "'"
 
 
 def check_unchanged(folder: Path, config: Mapping[str, Any]) -> None:

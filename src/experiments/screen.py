@@ -3,11 +3,14 @@
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console, RenderableType
 from rich.table import Table
 
 LOG_WIDTH = 110
+AS_IT_IS: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
+"""A path may hold [brackets]."""
 
 
 class Terminal(Console):
@@ -28,9 +31,11 @@ class Screen:
     """
 
     def __init__(self, log: Path | None = None, *, quiet: bool = False) -> None:
-        self.terminal = Terminal(quiet=quiet, soft_wrap=not sys.stdout.isatty(), highlight=False)
+        self.terminal = Terminal(
+            quiet=quiet, soft_wrap=not sys.stdout.isatty(), highlight=False, markup=False, emoji=False
+        )
         self._file = log.open("a", encoding="utf-8") if log else None
-        self._log = Console(file=self._file, width=LOG_WIDTH, highlight=False) if self._file else None
+        self._log = Console(file=self._file, width=LOG_WIDTH, **AS_IT_IS) if self._file else None
 
     def print(self, *what: RenderableType) -> None:
         """Print to both."""

@@ -9,6 +9,7 @@ import inspect
 import json
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, get_type_hints
 
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
@@ -122,10 +123,17 @@ def parameters_of(target: Callable[..., Any]) -> Mapping[str, inspect.Parameter]
 
 def type_hints(target: Callable[..., Any]) -> dict[str, Any]:
     """Return the annotations of a function's or a class's parameters; none where they cannot be resolved."""
+    function = target.__init__ if inspect.isclass(target) else target
     try:
-        return get_type_hints(target.__init__ if inspect.isclass(target) else target, include_extras=True)
+        return get_type_hints(function, include_extras=True)
     except (NameError, TypeError, AttributeError):
-        return {}
+        pass
+    hints: dict[str, Any] = {}
+    for name, annotation in getattr(function, "__annotations__", {}).items():
+        with suppress(Exception):  # one that is imported for the type checker alone hides no other
+            scope = getattr(function, "__globals__", {})
+            hints[name] = eval(annotation, scope) if isinstance(annotation, str) else annotation
+    return hints
 
 
 def dotted(key: str, name: str) -> str:

@@ -17,7 +17,10 @@ def task(cfg: Any) -> float | None:
 def main() -> None:
     """Run the command line."""
     sys.argv[1:] = resumed_command_line(sys.argv[1:])
-    launch(task, "train")
+    try:
+        launch(task, "train")
+    except KeyboardInterrupt:  # before the run listens itself
+        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ def _snake_free(name: str) -> str:
 def _activations() -> dict[str, type[nn.Module]]:
     modules = {name: getattr(nn.modules.activation, name) for name in nn.modules.activation.__all__}
     modules["Identity"] = nn.Identity
-    unsuitable = {"GLU", "Softmax2d"}  # change the shape, or want another one
+    unsuitable = {"GLU", "Softmax2d", "RReLU"}  # change the shape, want another one, draw from the global generator
     return {
         _snake_free(name): module
         for name, module in modules.items()

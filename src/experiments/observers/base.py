@@ -41,4 +41,4 @@ class Observer:
         """Called with the metrics of the epoch that just ended."""
 
     def close(self) -> None:
-        """Called once when training has ended in any way but an error; `member.status` says how."""
+        """Called once when training has ended; `member.status` says how, and is None after an error."""
