@@ -161,7 +161,8 @@ def data(config: Config, streams: Streams, device: torch.device) -> Data:
     if settings.limit is not None:
         if settings.limit > len(train):
             raise UserError(f"data.limit={settings.limit} is more than the {len(train)} training examples there are")
-        train, _ = stratified_subset(source.y_train, train, settings.limit, streams.split)
+        kept, _ = stratified(source.y_train[train], settings.limit, streams.split)
+        train = train[kept]
     if len(train) == 0:
         raise UserError(f"data.val_fraction={settings.val_fraction} leaves no example to train on")
     x_train = source.x_train[train]
@@ -174,12 +175,6 @@ def data(config: Config, streams: Streams, device: torch.device) -> Data:
         parts["val"] = (source.x_train[val], source.y_train[val])
     splits = {name: Split(*placed(x, y, device), prepare, device) for name, (x, y) in parts.items()}
     return Data(splits, source.classes)
-
-
-def stratified_subset(labels: Tensor, index: Tensor, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Draw `size` of the examples at `index` in proportion; returns (drawn, rest) as indices."""
-    drawn, rest = stratified(labels[index], size, generator)
-    return index[drawn], index[rest]
 
 
 def preprocess(choice: Any) -> Callable[[Tensor], Any]:

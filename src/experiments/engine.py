@@ -135,6 +135,7 @@ class Position:
         epoch: how many epochs are complete.
         batch: how many updates of the next one are done.
         seconds: time spent in updates and evaluation so far; `training_seconds` in updates alone.
+        examples_per_second: of the updates made last, up to the end of their epoch.
         orders: (K, examples), the order in which this epoch takes each member's examples.
         losses: (updates an epoch, K), the mean loss of each batch so far.
         correct: (K,), right answers so far.
@@ -146,6 +147,7 @@ class Position:
     seconds: float = 0.0
     training_seconds: float = 0.0
     trained_examples: int = 0
+    examples_per_second: float = 0.0
     orders: Tensor = field(default_factory=lambda: torch.empty(0))
     losses: Tensor = field(default_factory=lambda: torch.empty(0))
     correct: Tensor = field(default_factory=lambda: torch.empty(0))
@@ -236,6 +238,7 @@ def train_epoch(program: Program, members: Sequence[Member], position: Position,
     val_losses = [member.val_losses() for member in members]
     watching = [o for member in members for o in member.observers if o.watches_updates]
     batches = position.orders.split(plan.batch_size, dim=1)
+    examples_before = position.trained_examples
     started = time.perf_counter()
     while position.batch < plan.steps_per_epoch and not stop.requested:
         index = batches[position.batch]
@@ -253,6 +256,7 @@ def train_epoch(program: Program, members: Sequence[Member], position: Position,
     spent = time.perf_counter() - started
     position.seconds += spent
     position.training_seconds += spent
+    position.examples_per_second = (position.trained_examples - examples_before) / max(spent, 1e-9)
     return position.batch == plan.steps_per_epoch
 
 

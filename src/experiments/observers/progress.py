@@ -35,7 +35,6 @@ class ProgressBar(Observer):
         super().start(member, number, program, position)
         self.shown_at = time.perf_counter()
         self.shown_step = position.step
-        self.epoch_began = (position.training_seconds, position.trained_examples)
         self.validation = ""
         if self.screen.terminal.is_terminal and position.plan.total_steps:
             columns = (
@@ -65,9 +64,7 @@ class ProgressBar(Observer):
     def epoch_end(self, row: dict[str, float]) -> None:
         """See `Observer.epoch_end`."""
         place = self.position
-        seconds = place.training_seconds - self.epoch_began[0]
-        speed = (place.trained_examples - self.epoch_began[1]) / max(seconds, 1e-9)
-        self.epoch_began = (place.training_seconds, place.trained_examples)
+        speed = place.examples_per_second
         metrics = f"loss {row['train/loss']:.4f}  accuracy {row['train/accuracy']:.4f}"
         if "val/loss" in row:
             metrics += f"  val loss {row['val/loss']:.4f}  val accuracy {row['val/accuracy']:.4f}"

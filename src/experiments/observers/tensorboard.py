@@ -44,7 +44,6 @@ class TensorBoard(Observer):
     def start(self, member: Member, number: int, program: Program, position: Position) -> None:
         """See `Observer.start`."""
         super().start(member, number, program, position)
-        self.before = (position.training_seconds, position.trained_examples)
         if position.step > 0:
             return
         from tensorboard.plugins.hparams.summary_v2 import hparams_pb
@@ -70,9 +69,5 @@ class TensorBoard(Observer):
         for name, value in row.items():
             if name not in ("epoch", "step", "seconds"):
                 self.writer.add_scalar(name, value, epoch)
-        place = self.position
-        seconds = place.training_seconds - self.before[0]
-        examples = place.trained_examples - self.before[1]
-        self.before = (place.training_seconds, place.trained_examples)
-        self.writer.add_scalar("examples_per_second", examples / max(seconds, 1e-9), epoch)
+        self.writer.add_scalar("examples_per_second", self.position.examples_per_second, epoch)
         self.writer.flush()
