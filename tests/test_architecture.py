@@ -11,9 +11,22 @@ from tests.helpers import REPOSITORY
 
 SOURCE = REPOSITORY / "src" / "experiments"
 LEVELS = (
-    {"errors", "streams", "device", "schedules", "initializers", "optimizers", "data", "models", "run"},
-    {"screen", "settings", "graph"},
-    {"program", "engine", "observers"},
+    {
+        "errors",
+        "streams",
+        "device",
+        "schedules",
+        "initializers",
+        "optimizers",
+        "losses",
+        "penalties",
+        "averaging",
+        "data",
+        "models",
+        "run",
+    },
+    {"screen", "settings", "graph", "criterion", "help"},
+    {"program", "engine", "observers", "completion"},
     {"build", "cli"},
     {"resume", "stop", "messages"},
     {"job"},
@@ -21,7 +34,7 @@ LEVELS = (
 )
 """From the bottom: a part may import what is on its own level or below."""
 LEAVES = LEVELS[0]
-EAGER = {"train", "cli", "resume", "errors"}
+EAGER = {"train", "cli", "completion", "help", "resume", "errors"}
 """What is imported before Hydra has found the command line in order."""
 
 

@@ -11,6 +11,8 @@ import torch
 from torch import nn
 
 from experiments import build, initializers, schedules
+from experiments.build.parts import Initialization
+from experiments.build.targets import call
 from experiments.data import preprocess
 from experiments.data.sources import Source, npz
 from experiments.errors import UserError
@@ -122,18 +124,18 @@ def test_an_empty_training_part_says_so(tmp_path: Path) -> None:
 
 def test_an_unknown_kind_is_refused() -> None:
     with pytest.raises(UserError, match=r"data\.kind='MNST' should be .*did you mean 'MNIST'"):
-        build.call({"_target_": "experiments.data.sources.torchvision_set", "kind": "MNST", "root": "x"}, "data")
+        call({"_target_": "experiments.data.sources.torchvision_set", "kind": "MNST", "root": "x"}, "data")
 
 
 def test_an_infinite_rate_is_refused() -> None:
     with pytest.raises(UserError, match=r"optimizer\.lr"):
-        build.optimizer({"optimizer": {"_target_": "torch.optim.SGD", "lr": math.inf}}, [nn.Parameter(torch.zeros(1))])
+        build.optimizer({"optimizer": {"_target_": "torch.optim.SGD", "lr": math.inf}}, nn.Linear(1, 1))
 
 
 @pytest.mark.parametrize("bias", [math.nan, math.inf])
 def test_a_bias_that_is_no_number_is_refused(bias: float) -> None:
     with pytest.raises(UserError):
-        checked(build.Initialization, {"bias": bias}, "init")
+        checked(Initialization, {"bias": bias}, "init")
 
 
 def test_a_preprocess_that_fits_nothing_is_refused(tmp_path: Path) -> None:
@@ -146,7 +148,7 @@ def test_a_preprocess_that_fits_nothing_is_refused(tmp_path: Path) -> None:
 def test_an_optimizer_without_a_rate_is_refused() -> None:
     config = {"optimizer": {"_target_": "tests.test_edges.NoRate"}}
     with pytest.raises(UserError, match="NoRate has no learning rate called lr"):
-        build.optimizer(config, [nn.Parameter(torch.zeros(1))])
+        build.optimizer(config, nn.Linear(1, 1))
 
 
 class NoRate(torch.optim.Optimizer):

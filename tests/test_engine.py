@@ -14,7 +14,7 @@ from experiments.data.batches import Split
 from experiments.engine import EarlyStopping, Member, Plan, Position, Stop, best_row, fit
 from experiments.models.mlp import MLP
 from experiments.observers.base import Observer, every
-from experiments.program import Capture, Program, Single
+from experiments.program import Capture, Measured, Program, Single
 from experiments.run import RunFolder
 from experiments.streams import Streams
 
@@ -46,9 +46,13 @@ class SideBySide:
         self.programs = programs
         self.members = len(programs)
 
-    def step(self, index: Tensor, rates: Sequence[float]) -> tuple[Tensor, Tensor]:
+    def step(self, index: Tensor, rates: Sequence[float]) -> Measured:
         results = [p.step(index[k : k + 1], rates[k : k + 1]) for k, p in enumerate(self.programs)]
-        return torch.cat([loss for loss, _ in results]), torch.cat([correct for _, correct in results])
+        return Measured(torch.cat([r.loss for r in results]), torch.cat([r.correct for r in results]))
+
+    def end_epoch(self, epoch: int) -> None:
+        for program in self.programs:
+            program.end_epoch(epoch)
 
     def evaluate(self, split: str) -> list[tuple[float, float]]:
         return [program.evaluate(split)[0] for program in self.programs]
@@ -117,7 +121,7 @@ def test_every_example_is_taken_once_an_epoch(tmp_path: Path) -> None:
     program, taken = single(1), []
     real = program.step
 
-    def step(index: Tensor, rates: Sequence[float]) -> tuple[Tensor, Tensor]:
+    def step(index: Tensor, rates: Sequence[float]) -> Measured:
         taken.append(index[0])
         return real(index, rates)
 
@@ -134,10 +138,10 @@ def test_training_metrics_weigh_a_short_batch_by_its_size(tmp_path: Path) -> Non
     program, batches = single(1), []
     real = program.step
 
-    def step(index: Tensor, rates: Sequence[float]) -> tuple[Tensor, Tensor]:
-        loss, correct = real(index, rates)
-        batches.append((index.shape[1], loss.item(), correct.item()))
-        return loss, correct
+    def step(index: Tensor, rates: Sequence[float]) -> Measured:
+        measured = real(index, rates)
+        batches.append((index.shape[1], measured.loss.item(), measured.correct.item()))
+        return measured
 
     program.step = step  # type: ignore[method-assign]
     runner = member(tmp_path, 1)

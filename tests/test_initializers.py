@@ -1,5 +1,6 @@
 """Initial weights: their spread, shape and draw, parity with torch.nn.init, and the biases."""
 
+import inspect
 import math
 from collections.abc import Callable
 from functools import cache, partial
@@ -7,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from torch import Tensor, nn
@@ -14,7 +16,10 @@ from torch import Tensor, nn
 from experiments import build, initializers
 from experiments.cli import conf_folder
 from experiments.errors import UserError
-from experiments.initializers import initialize
+from experiments.initializers import initialize, lsuv, weighted_layers
+from experiments.models.blocks import use_noise
+from experiments.models.cnn import CNN
+from experiments.models.mlp import MLP
 from experiments.streams import Streams
 
 Initializer = Callable[..., object]
@@ -326,3 +331,170 @@ def test_a_function_that_does_not_fit_is_refused(digits: build.Data) -> None:
     config = {**composed(), "init": {"_target_": "torch.nn.init.dirac_", "bias": 0.0}}
     with pytest.raises(UserError, match=r"init: torch\.nn\.init\.dirac_ cannot fill a weight of this model"):
         build.model(config, digits, Streams(0), torch.device("cpu"))
+
+
+def examples(*shape: int) -> Tensor:
+    """A batch whose features differ in centre and spread."""
+    noise = torch.randn(64, *shape, generator=generator(1))
+    return noise * torch.linspace(0.1, 5, shape[-1]) + torch.linspace(-2, 2, shape[-1])
+
+
+def unit_variance_models() -> list[tuple[str, nn.Module, Tensor]]:
+    """Models of ours, deep enough for the variance to fade or grow, with a batch for each."""
+    found: list[tuple[str, nn.Module, Tensor]] = []
+    for activation in ("relu", "tanh"):
+        for extras in ({}, {"batch_norm": True, "dropout": 0.5, "input_dropout": 0.2}):
+            mlp = MLP((30,), 10, hidden=[50, 20, 60, 40, 30], activation=activation, **extras)  # type: ignore[arg-type]
+            cnn = CNN((2, 8, 8), 7, stages=[[6, 9], [12]], hidden=[20], activation=activation, **extras)  # type: ignore[arg-type]
+            suffix = f"{activation}{' with extras' if extras else ''}"
+            found += [(f"MLP {suffix}", mlp, examples(30)), (f"CNN {suffix}", cnn, examples(2, 8, 8))]
+    return found
+
+
+def variances(model: nn.Module, inputs: Tensor) -> dict[str, float]:
+    """The variance of each weighted layer's outputs in evaluation mode, by the layer's name."""
+    found: dict[str, float] = {}
+
+    def note(name: str, _module: nn.Module, _inputs: Any, output: Tensor) -> None:
+        found[name] = float(output.var(correction=0))
+
+    hooks = [layer.register_forward_hook(partial(note, name)) for name, layer in weighted_layers(model).items()]
+    with torch.no_grad():
+        model.eval()(inputs)
+    for hook in hooks:
+        hook.remove()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("model", "inputs"), [pytest.param(model, inputs, id=name) for name, model, inputs in unit_variance_models()]
+)
+@pytest.mark.parametrize(("bias", "tolerance"), [(0.0, 1e-3), (0.3, 1e-3), ("torch", 0.05)])
+def test_lsuv_gives_every_layer_outputs_of_variance_1(
+    model: nn.Module, inputs: Tensor, bias: Any, tolerance: float
+) -> None:
+    initialize(model, initializers.orthogonal, generator(), bias)
+    before = variances(model, inputs)
+    initialize(model, partial(lsuv, tolerance=tolerance), generator(), bias, inputs)
+    after = variances(model, inputs)
+    assert set(after) == set(weighted_layers(model))
+    assert max(abs(variance - 1) for variance in before.values()) > 0.5
+    assert all(variance == pytest.approx(1, abs=1.1 * tolerance) for variance in after.values())
+
+
+def test_lsuv_keeps_the_orthogonal_directions() -> None:
+    model, inputs = CNN((2, 8, 8), 7, stages=[[6, 9]], hidden=[20]), examples(2, 8, 8)
+    initialize(model, lsuv, generator(), inputs=inputs)
+    for layer in weighted_layers(model).values():
+        rows = layer.weight.detach().flatten(1)
+        rows = rows if rows.shape[0] <= rows.shape[1] else rows.T
+        products = rows @ rows.T
+        torch.testing.assert_close(products / products[0, 0], torch.eye(len(rows)), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("rounds", [0, 1, 3])
+def test_lsuv_divides_at_most_so_many_times(rounds: int) -> None:
+    """Biases of another spread make each division a step only."""
+    weight, bias, x = torch.empty(3, 3), torch.tensor([0.9, -0.9, 0.3]), examples(3)
+    calls = 0
+
+    def outputs() -> Tensor:
+        nonlocal calls
+        calls += 1
+        return F.linear(x, weight, bias)
+
+    lsuv(weight, generator(), outputs, tolerance=1e-9, rounds=rounds)
+    assert calls == rounds
+    expected = drawn(initializers.orthogonal, (3, 3))
+    for _ in range(rounds):
+        expected /= F.linear(x, expected, bias).var(correction=0).sqrt()
+    torch.testing.assert_close(weight, expected)
+
+
+@pytest.mark.parametrize("output", [torch.zeros(5, 4), torch.full((5, 4), 3.0), torch.full((2, 4), math.inf)])
+def test_lsuv_leaves_a_layer_without_a_usable_variance(output: Tensor) -> None:
+    weight = torch.empty(4, 3)
+    lsuv(weight, generator(), lambda: output)
+    assert torch.equal(weight, drawn(initializers.orthogonal, (4, 3)))
+
+
+class Tangled(nn.Module):
+    """Its layers run in another order than they are written in, one twice, one never, one before an in-place ReLU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = nn.Linear(6, 4)
+        self.idle = nn.Linear(6, 6)
+        self.twice = nn.Linear(6, 6)
+        self.first = nn.Linear(3, 6)
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.relu(self.first(x))
+        return self.last(self.twice(self.twice(x)))
+
+
+def test_layers_are_filled_in_the_order_in_which_they_run() -> None:
+    model, inputs = Tangled(), examples(3)
+    idle = {name: value.clone() for name, value in model.idle.state_dict().items()}
+    sizes: list[tuple[int, ...]] = []
+
+    def noting(weight: Tensor, generator: torch.Generator, outputs: Callable[[], Tensor]) -> None:
+        sizes.append(tuple(weight.shape))
+        lsuv(weight, generator, outputs)
+
+    initialize(model, noting, generator(), 0.5, inputs)
+    assert sizes == [(6, 3), (6, 6), (4, 6)]
+    for name, value in model.idle.state_dict().items():
+        assert torch.equal(value, idle[name])
+    with torch.no_grad():
+        first = model.first(inputs)
+        assert float(first.var()) == pytest.approx(1, abs=0.05)
+        assert float(model.twice(first.relu()).var()) == pytest.approx(1, abs=0.05)
+        assert float(model(inputs).var()) == pytest.approx(1, abs=0.05)
+
+
+def test_looking_at_outputs_leaves_the_mode_the_statistics_and_the_hooks() -> None:
+    model, inputs = CNN((2, 8, 8), 7, stages=[[6]], hidden=[20], batch_norm=True, dropout=0.5), examples(2, 8, 8)
+    model.train()
+    frozen = model.get_submodule("features.stage1_1.batch_norm").eval()
+    noise = generator(5)
+    use_noise(model, noise)
+    buffers = {name: value.clone() for name, value in model.named_buffers()}
+    states = torch.get_rng_state(), noise.get_state()
+    initialize(model, lsuv, generator(), inputs=inputs)
+    assert [module for module in model.modules() if not module.training] == [frozen]
+    assert all(torch.equal(value, buffers[name]) for name, value in model.named_buffers())
+    assert torch.equal(torch.get_rng_state(), states[0])
+    assert torch.equal(noise.get_state(), states[1])
+    assert not any(module._forward_hooks for module in model.modules())
+    assert all(p.requires_grad and p.grad is None for p in model.parameters())
+
+
+def test_lsuv_draws_the_same_model_from_the_same_seed() -> None:
+    first, again, other = (MLP((30,), 10, hidden=[50, 20]) for _ in range(3))
+    for model, seed in ((first, 3), (again, 3), (other, 4)):
+        initialize(model, lsuv, generator(seed), "torch", examples(30))
+    for name, value in first.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name])
+        assert not torch.equal(value, other.state_dict()[name])
+
+
+def test_an_initializer_that_looks_at_outputs_needs_inputs() -> None:
+    with pytest.raises(ValueError, match=r"^inputs=None "):
+        initialize(network(), lsuv, generator())
+
+
+def test_inputs_change_nothing_for_an_initializer_that_does_not_look() -> None:
+    models = [network() for _ in range(2)]
+    for model, inputs in zip(models, (None, examples(3, 6, 6)), strict=True):
+        initialize(model, initializers.he, generator(3), "torch", inputs)
+    for name in weighted_layers(models[0]):
+        assert torch.equal(models[0].get_parameter(f"{name}.weight"), models[1].get_parameter(f"{name}.weight"))
+
+
+def test_the_choice_lsuv_names_the_defaults() -> None:
+    section = composed("init=lsuv")["init"]
+    defaults = {name: p.default for name, p in inspect.signature(lsuv).parameters.items() if p.default is not p.empty}
+    assert defaults.items() <= section.items()
+    assert section["_target_"] == "experiments.initializers.lsuv"

@@ -1,5 +1,6 @@
 """Preparations: parity with scikit-learn and numpy, fitted on the training split alone."""
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -9,18 +10,27 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
+from sklearn.decomposition import PCA
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from torch import Tensor
 
 from experiments import build
 from experiments.cli import conf_folder
-from experiments.data import preprocess
+from experiments.data import preprocess, sources
 from experiments.data.preprocess import PREPROCESSES
 from experiments.errors import UserError
 from experiments.streams import Streams
 
 CPU = torch.device("cpu")
-EXAMPLES = 5000  # more than the rows that are summed at a time
+EXAMPLES = 5000
+AFFINE = [name for name, fit in PREPROCESSES.items() if fit not in (preprocess.pca_whiten, preprocess.zca)]
+WHITENINGS = ["pca_whiten", "zca"]
+
+
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sums run over many parts, of which the last is shorter."""
+    monkeypatch.setattr(preprocess, "PART", 1000)
 
 
 @cache
@@ -46,6 +56,7 @@ def pictures(examples: int = 300) -> Tensor:
     return (dimmed * 256).to(torch.uint8)
 
 
+@pytest.mark.usefixtures("small_parts")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.uint8])
 @pytest.mark.parametrize(("name", "reference"), [("standardize", StandardScaler), ("scale", MinMaxScaler)])
 def test_tables_agree_with_scikit_learn(name: str, reference: Any, dtype: torch.dtype) -> None:
@@ -88,7 +99,8 @@ def test_channel_mean_of_a_table_is_each_features_mean() -> None:
     np.testing.assert_allclose(preprocess.channel_mean(x)(x).numpy(), expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("x", [pictures(), pictures(4100), table()], ids=["pictures", "many pictures", "table"])
+@pytest.mark.usefixtures("small_parts")
+@pytest.mark.parametrize("x", [pictures(), table()], ids=["pictures", "table"])
 def test_pixel_mean_agrees_with_numpy(x: Tensor) -> None:
     expected = x.numpy() - x.numpy().astype(np.float64).mean(0)
     np.testing.assert_allclose(preprocess.pixel_mean(x)(x).numpy(), expected, atol=1e-4)
@@ -115,17 +127,161 @@ def test_output_is_float32_and_the_input_is_left_alone(name: str, dtype: torch.d
     prepared = PREPROCESSES[name](x)
     output = prepared(x)
     assert output.dtype == torch.float32
-    assert output.shape == x.shape
+    assert output.shape == (x.flatten(1).shape if name == "pca_whiten" else x.shape)
     assert torch.equal(x, before)
-    assert torch.equal(prepared(x[3:5]), output[3:5])  # a batch is prepared as the whole is
+    torch.testing.assert_close(prepared(x[3:5]), output[3:5])  # a batch is prepared as the whole is
+    assert prepared.ahead == (name in WHITENINGS)
 
 
-def test_moving_and_saving_keep_the_numbers() -> None:
+@pytest.mark.parametrize("name", ["standardize", *WHITENINGS])
+def test_moving_and_saving_keep_the_numbers(name: str) -> None:
     x = pictures()
-    prepared = preprocess.standardize(x)
-    saved = prepared.state_dict()
-    assert torch.equal(preprocess.Affine(saved["shift"], saved["scale"])(x), prepared(x))
+    prepared = PREPROCESSES[name](x)
+    saved: dict[str, Any] = prepared.state_dict()
+    again = replace(prepared, **saved)
+    assert torch.equal(again(x), prepared(x))
     assert torch.equal(prepared.to(CPU)(x), prepared(x))
+
+
+@cache
+def digits() -> sources.Source:
+    return sources.digits()
+
+
+def principal_variances(x: Tensor) -> Tensor:
+    """The variances along the principal axes, widest first, by singular values of the centred data."""
+    centred = x.flatten(1).double()
+    return torch.linalg.svdvals(centred - centred.mean(0)) ** 2 / len(x)
+
+
+def covariance(x: Tensor) -> Tensor:
+    return torch.cov(x.flatten(1).double().T, correction=0)
+
+
+@pytest.mark.usefixtures("small_parts")
+@pytest.mark.parametrize("eps", [0.0, 1e-3, 0.1])
+def test_whitened_coordinates_are_uncorrelated_with_the_variance_of_the_formula(eps: float) -> None:
+    x = digits().x_train
+    variances = principal_variances(x)
+    expected = variances / (variances + eps * variances.mean())
+    expected[61:] = 0  # three pixels of the digits are always 0
+    whitened = preprocess.pca_whiten(x, eps)(x)
+    torch.testing.assert_close(covariance(whitened), expected.diag(), atol=1e-5, rtol=0)
+    torch.testing.assert_close(whitened.double().mean(0), torch.zeros(64).double(), atol=1e-5, rtol=0)
+    zca = preprocess.zca(x, eps)(x)
+    torch.testing.assert_close(torch.linalg.eigvalsh(covariance(zca)).flip(0), expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_exact_whitening_agrees_with_scikit_learn_but_for_the_signs(dtype: torch.dtype) -> None:
+    x, unseen = digits().x_train.to(dtype), digits().x_test.to(dtype)
+    reference = PCA(whiten=True, n_components=61).fit(x.flatten(1).double().numpy())
+    whitened = preprocess.pca_whiten(x, eps=0)(unseen)[:, :61].double()
+    expected = torch.from_numpy(reference.transform(unseen.flatten(1).double().numpy()))
+    expected *= (len(x) / (len(x) - 1)) ** 0.5  # it divides the squares by one less
+    signs = (whitened * expected).sum(0).sign()
+    torch.testing.assert_close(whitened, expected * signs, atol=1e-3, rtol=1e-3)
+
+
+def test_zca_is_a_symmetric_map_that_keeps_the_picture() -> None:
+    x = digits().x_train
+    prepared = preprocess.zca(x)
+    torch.testing.assert_close(prepared.matrix, prepared.matrix.T, atol=1e-6, rtol=0)
+    assert float(torch.linalg.eigvalsh(prepared.matrix).min()) > -1e-6
+    assert prepared(x).shape == x.shape
+    centred = x.float() - x.float().mean(0)
+    places = torch.stack([prepared(x).flatten(), centred.flatten()])
+    assert float(torch.corrcoef(places)[0, 1]) > 0.7  # a digit is still seen
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_zca_is_nearest_to_the_original_of_all_whitened_data(seed: int) -> None:
+    """Any rotation of whitened data is white too, and lies farther from the centred inputs."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(500, 6, generator=generator) @ torch.randn(6, 6, generator=generator)
+    whitened, centred = preprocess.zca(x, eps=0)(x), x - x.mean(0)
+    rotation, _ = torch.linalg.qr(torch.randn(6, 6, generator=generator))
+    for other in (preprocess.pca_whiten(x, eps=0)(x), whitened @ rotation):
+        torch.testing.assert_close(covariance(other), torch.eye(6).double(), atol=1e-4, rtol=0)
+        assert float(((whitened - centred) ** 2).sum()) < float(((other - centred) ** 2).sum())
+
+
+@pytest.mark.parametrize("eps", [0.0, 0.1])
+@pytest.mark.parametrize("name", WHITENINGS)
+def test_a_direction_without_variance_is_left_out(name: str, eps: float) -> None:
+    """A constant feature, and the difference of two equal ones, are 0 for test examples too."""
+    x = torch.randn(200, 4, generator=torch.Generator().manual_seed(0))
+    x[:, 1], x[:, 3] = x[:, 0], 7.0
+    fit = {"pca_whiten": preprocess.pca_whiten, "zca": preprocess.zca}[name]
+    prepared = fit(x, eps)
+    moved = x + torch.tensor([5.0, -5.0, 0.0, 100.0])
+    torch.testing.assert_close(prepared(moved), prepared(x), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("name", WHITENINGS)
+@pytest.mark.parametrize("x", [torch.full((10, 3), 7.0), torch.ones(1, 2, 2, 2), 1e-42 * torch.randn(50, 3)])
+def test_whitening_stays_finite(name: str, x: Tensor) -> None:
+    assert PREPROCESSES[name](x)(x).isfinite().all()
+
+
+def test_the_axes_signs_do_not_depend_on_the_library() -> None:
+    matrix = preprocess.pca_whiten(digits().x_train).matrix
+    assert (matrix.amax(0) >= -matrix.amin(0)).all()
+
+
+@pytest.mark.parametrize("name", WHITENINGS)
+def test_whitening_of_too_many_features_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=rf"^preprocess={name} needs .*8,192 .*12,288; use preprocess=standardize$"):
+        PREPROCESSES[name](torch.zeros(2, 3, 64, 64))
+
+
+@pytest.mark.parametrize("shape", [(100_000, 3), (5000, 784), (40, 3, 224, 224), (3, 5_000_000)])
+def test_few_values_are_summed_at_a_time(shape: tuple[int, ...]) -> None:
+    x = torch.zeros((), dtype=torch.uint8).expand(shape)
+    parts = list(preprocess._parts(x))
+    assert sum(len(part) for part in parts) == len(x)
+    assert all(part.numel() <= 16e6 or len(part) == 1 for part in parts)
+    assert len(parts) <= 1 + x.numel() // 1e6 + len(x) * (x[0].numel() > 1e6)
+
+
+def with_gaps() -> Tensor:
+    """A table of which one value in five is missing."""
+    x = table()
+    return x.masked_fill(torch.rand(x.shape, generator=torch.Generator().manual_seed(1)) < 0.2, torch.nan)
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_column_means_agree_with_numpy() -> None:
+    x = with_gaps()
+    means = preprocess.column_means(x)
+    assert means.dtype == torch.float32
+    np.testing.assert_allclose(means.numpy(), np.nanmean(x.double().numpy(), 0), rtol=1e-6)
+
+
+def test_a_column_without_any_value_has_the_mean_0() -> None:
+    assert preprocess.column_means(torch.tensor([[1.0, torch.nan], [3.0, torch.nan]])).tolist() == [2.0, 0.0]
+
+
+@pytest.mark.parametrize("name", ["standardize", "pca_whiten"])
+def test_missing_values_are_replaced_before_the_preparation(name: str) -> None:
+    x = with_gaps()
+    means = preprocess.column_means(x)
+    filled = torch.where(x.isnan(), means, x)
+    inner = PREPROCESSES[name](filled)
+    prepared = preprocess.Imputed(means, inner)
+    before = x.clone()
+    assert torch.equal(prepared(x), inner(filled))
+    assert torch.equal(prepared.to(CPU)(x), inner(filled))
+    torch.testing.assert_close(x, before, equal_nan=True)
+    assert prepared.ahead == inner.ahead
+    assert set(prepared.state_dict()) == {"means", *inner.state_dict()}
+
+
+def test_a_preparation_of_ones_own_may_be_a_bare_function() -> None:
+    prepared = preprocess.Imputed(torch.tensor([2.0]), torch.sqrt).to(CPU)
+    torch.testing.assert_close(prepared(torch.tensor([[torch.nan], [9.0]])), torch.tensor([[2.0**0.5], [3.0]]))
+    assert not prepared.ahead
+    assert set(prepared.state_dict()) == {"means"}
 
 
 def write(path: Path, x_train: np.ndarray, x_test: np.ndarray) -> str:
@@ -140,7 +296,7 @@ def loaded(path: str, **settings: Any) -> build.Data:
 
 
 @pytest.mark.parametrize("limit", [None, 30])
-@pytest.mark.parametrize("name", [name for name in PREPROCESSES if name != "none"])
+@pytest.mark.parametrize("name", [name for name in AFFINE if name != "none"])
 def test_only_the_training_split_decides(tmp_path: Path, name: str, limit: int | None) -> None:
     """Other validation, test and left-out examples give the same numbers; another training example does not."""
     noise = np.random.default_rng(0)

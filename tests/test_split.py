@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from torch import Tensor
 
 from experiments import build
 from experiments.cli import conf_folder
-from experiments.data.split import stratified
+from experiments.data.split import folds, stratified, with_label_noise
 from experiments.errors import UserError
 from experiments.streams import Streams
 
@@ -100,6 +102,65 @@ def test_every_example_can_be_drawn() -> None:
     for seed in range(400):
         times[stratified(labels, 8, generator(seed))[0]] += 1
     assert 40 < float(times.min()) <= float(times.max()) < 130  # 80 expected, standard deviation 8
+
+
+label_vectors = st.lists(st.integers(0, 5), min_size=1, max_size=60).map(torch.tensor)
+
+
+@settings(deadline=None)
+@given(label_vectors, st.integers(1, 12), st.integers(0, 5))
+def test_folds_differ_by_at_most_one_example_of_each_class_and_in_all(labels: Tensor, count: int, seed: int) -> None:
+    numbers = folds(labels, count, generator(seed))
+    assert numbers.shape == labels.shape
+    assert numbers.dtype == torch.int64
+    for members in (numbers, *(numbers[labels == c] for c in labels.unique())):
+        sizes = torch.bincount(members, minlength=count)
+        assert len(sizes) == count
+        assert int(sizes.max() - sizes.min()) <= 1
+
+
+def test_folds_are_drawn() -> None:
+    labels = torch.arange(200) % 4
+    first, again, other = (folds(labels, 5, generator(seed)) for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    together = sum(
+        (numbers[0] == numbers[4]).item() for numbers in (folds(labels, 5, generator(s)) for s in range(400))
+    )
+    assert 50 < together < 110  # of the same class: 400 * 9 / 49 = 73 expected, standard deviation 8
+
+
+@settings(deadline=None)
+@given(label_vectors, st.floats(0, 1), st.integers(6, 8), st.integers(0, 5))
+def test_label_noise_changes_exactly_the_share(labels: Tensor, share: float, classes: int, seed: int) -> None:
+    before = labels.clone()
+    noisy = with_label_noise(labels, share, classes, generator(seed))
+    assert int((noisy != labels).sum()) == round(share * len(labels))
+    assert int(noisy.min()) >= 0
+    assert int(noisy.max()) < classes
+    assert torch.equal(labels, before)
+    assert noisy is not labels
+    assert torch.equal(noisy, with_label_noise(labels, share, classes, generator(seed)))
+
+
+def test_a_wrong_label_is_each_other_class_as_often() -> None:
+    labels = torch.full((9000,), 2)
+    counts = torch.bincount(with_label_noise(labels, 2 / 3, 4, generator()), minlength=4)
+    assert int(counts[2]) == 3000
+    assert all(abs(int(counts[c]) - 2000) < 150 for c in (0, 1, 3))  # standard deviation 37
+
+
+def test_the_wrong_labels_are_anywhere() -> None:
+    labels = torch.zeros(9000, dtype=torch.int64)
+    wrong = with_label_noise(labels, 0.5, 2, generator()).view(9, 1000).sum(1)
+    assert int((wrong - 500).abs().max()) < 75  # standard deviation 15
+
+
+def test_label_noise_needs_another_class() -> None:
+    labels = torch.zeros(10, dtype=torch.int64)
+    assert torch.equal(with_label_noise(labels, 0.0, 1, generator()), labels)
+    with pytest.raises(ValueError, match=r"^share=0\.5 .*one class"):
+        with_label_noise(labels, 0.5, 1, generator())
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from tests.helpers import (
     CONF,
@@ -19,7 +20,7 @@ from tests.helpers import (
     weights,
 )
 
-GROUPS = ("data", "model", "init", "optimizer", "scheduler")
+GROUPS = ("data", "model", "init", "loss", "penalty", "optimizer", "scheduler")
 CHOICES = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
 TORCHVISION = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "cifar10": "CIFAR10", "cifar100": "CIFAR100"}
 
@@ -37,7 +38,9 @@ def npz(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
-def test_every_choice_composes_and_trains(commands: Commands, npz: Path, group: str, choice: str) -> None:
+def test_every_choice_composes_and_trains(
+    commands: Commands, tmp_path: Path, npz: Path, group: str, choice: str
+) -> None:
     more = []
     if choice in TORCHVISION:
         if not (choice == "mnist" and (SHARED_DATA / "MNIST").is_dir()):
@@ -47,7 +50,15 @@ def test_every_choice_composes_and_trains(commands: Commands, npz: Path, group: 
     if choice == "npz":
         more = [f"data.path={npz}"]
     small = [] if group == "model" else ["model.hidden=[12]"]
-    size = 24 if choice == "npz" else 64
+    if choice == "csv":
+        (tmp_path / "own.csv").write_text("a,b,kind\n" + "".join(f"{i},{i % 7},{i % 2}\n" for i in range(60)))
+        more = [f"data.path={tmp_path / 'own.csv'}", "data.target=kind"]
+    if choice == "image_folder":
+        for i in range(60):
+            (tmp_path / "own" / f"c{i % 2}").mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (9, 8), (i, 4 * i, 255 * (i % 2))).save(tmp_path / "own" / f"c{i % 2}" / f"{i}.png")
+        more = [f"data.path={tmp_path / 'own'}", "data.size=8", f"data.cache={tmp_path / 'cache'}"]
+    size = 24 if choice in ("npz", "csv", "image_folder") else 64
     folder = commands.trained(
         f"{group}={choice}",
         *more,
@@ -58,7 +69,7 @@ def test_every_choice_composes_and_trains(commands: Commands, npz: Path, group: 
     )
     found = summary(folder)
     assert found["status"] == "finished"
-    assert found["steps"] == 2
+    assert found["steps"] == (1 if choice == "lbfgs" else 2)
     assert all(w.isfinite().all() for w in weights(folder).values())
 
 

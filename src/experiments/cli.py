@@ -4,13 +4,14 @@ import itertools
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from hydra.experimental.callback import Callback
@@ -18,7 +19,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from .completion import completion
 from .errors import UserError, nearest
+from .help import help_text
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 FROM_TASK = "from_task"
@@ -30,6 +33,36 @@ def conf_folder() -> Path:
     """The configuration: inside the package in a built wheel, at the top of the checkout otherwise."""
     here = Path(__file__).resolve().parent
     return here / "conf" if (here / "conf").is_dir() else here.parents[1] / "conf"
+
+
+def answered(verb: str, examples: Sequence[tuple[str, str]]) -> bool:
+    """Whether the command line asks for help or for tab completion, which is then printed, and nothing is to be run.
+
+    Args:
+        verb: the command, whose configuration has its name.
+        examples: arguments of the verb, and what they do.
+    """
+    asked, _ = get_args_parser().parse_known_args()
+    try:
+        if asked.help:
+            print(help_text(verb, [conf_folder(), *own_folder(asked.config_dir)], examples, asked.config_name))
+        elif asked.shell_completion:
+            print(completion(asked.overrides, verb, conf_folder()))
+    except UserError as error:
+        say(str(error))
+        sys.exit(2)
+    return asked.help or asked.shell_completion
+
+
+def own_folder(given: str | None) -> list[Path]:
+    """Return the folder of `--config-dir`, if one is given.
+
+    Raises:
+        UserError: it is not there.
+    """
+    if given and not Path(given).is_dir():
+        raise UserError(f"--config-dir={given} is no folder; give one that holds <group>/<choice>.yaml")
+    return [Path(given)] if given else []
 
 
 def launch(task: Callable[[DictConfig], Any], config_name: str) -> None:

@@ -97,6 +97,7 @@ class Member:
         schedule: what the rate is multiplied by.
         objective: the metric that says which epoch is best.
         early_stopping: when to stop before the last epoch, if at all.
+        penalized: whether a penalty is added to its loss, and shown apart from it.
         observers: what watches it.
         history: its epochs so far.
         status: None while it trains.
@@ -109,6 +110,7 @@ class Member:
     schedule: Schedule
     objective: str
     early_stopping: EarlyStopping | None = None
+    penalized: bool = False
     observers: list[Observer] = field(default_factory=list)
     history: list[Row] = field(default_factory=list)
     status: Status | None = None
@@ -139,6 +141,7 @@ class Position:
         orders: (K, examples), the order in which this epoch takes each member's examples.
         losses: (updates an epoch, K), the mean loss of each batch so far.
         correct: (K,), right answers so far.
+        penalty: (K,), the sum over the examples so far of the penalty in their batch.
     """
 
     plan: Plan
@@ -151,6 +154,7 @@ class Position:
     orders: Tensor = field(default_factory=lambda: torch.empty(0))
     losses: Tensor = field(default_factory=lambda: torch.empty(0))
     correct: Tensor = field(default_factory=lambda: torch.empty(0))
+    penalty: Tensor = field(default_factory=lambda: torch.empty(0))
 
     @property
     def step(self) -> int:
@@ -171,6 +175,7 @@ class Position:
             state["order"] = self.orders[member].cpu()
             state["losses"] = self.losses[: self.batch, member].cpu()
             state["correct"] = self.correct[member].cpu()
+            state["penalty"] = self.penalty[member].cpu()
         return state
 
     def load(self, states: Sequence[dict[str, Any]], program: Program) -> None:
@@ -183,6 +188,7 @@ class Position:
             self.losses = torch.zeros(self.plan.steps_per_epoch, len(states), device=program.device)
             self.losses[: self.batch] = torch.stack([s["losses"] for s in states], 1).to(program.device)
             self.correct = torch.stack([s["correct"] for s in states]).to(program.device)
+            self.penalty = torch.stack([s["penalty"] for s in states]).to(program.device)
 
 
 class Stop:
@@ -245,8 +251,11 @@ def train_epoch(program: Program, members: Sequence[Member], position: Position,
         rates = [m.learning_rate(position.progress, v) for m, v in zip(members, val_losses, strict=True)]
         for observer in watching:
             observer.before_update(position.step)
-        position.losses[position.batch], correct = program.step(index, rates)
-        position.correct += correct
+        measured = program.step(index, rates)
+        position.losses[position.batch] = measured.loss
+        position.correct += measured.correct
+        if measured.penalty is not None:
+            position.penalty += measured.penalty * index.shape[1]
         position.batch += 1
         position.trained_examples += index.shape[1]
         for observer in watching:
@@ -267,6 +276,7 @@ def begin_epoch(program: Program, members: Sequence[Member], position: Position)
     position.orders = torch.stack(orders).to(program.index_device)
     position.losses = torch.zeros(plan.steps_per_epoch, len(members), device=program.device)
     position.correct = torch.zeros(len(members), dtype=torch.int64, device=program.device)
+    position.penalty = torch.zeros(len(members), dtype=torch.float64, device=program.device)
 
 
 def end_epoch(program: Program, members: Sequence[Member], position: Position) -> None:
@@ -278,6 +288,7 @@ def end_epoch(program: Program, members: Sequence[Member], position: Position) -
     if not plan.drop_last:
         sizes[-1] = plan.examples - plan.batch_size * (plan.steps_per_epoch - 1)
     means = (losses * sizes).sum(0) / sizes.sum()
+    program.end_epoch(position.epoch + 1)
     validation = program.evaluate("val") if plan.validate else [()] * len(members)
     position.seconds += time.perf_counter() - started
     first_step = position.step - plan.steps_per_epoch
@@ -296,6 +307,8 @@ def end_epoch(program: Program, members: Sequence[Member], position: Position) -
             "train/loss": means[k].item(),
             "train/accuracy": correct[k].item() / sizes.sum().item(),
         }
+        if member.penalized:
+            row["train/penalty"] = position.penalty[k].item() / sizes.sum().item()
         row |= zip(("val/loss", "val/accuracy"), validation[k], strict=False)
         row["seconds"] = position.seconds
         member.history.append(row)

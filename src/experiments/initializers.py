@@ -5,11 +5,15 @@ without the generator where it takes none.
 The same generator state gives the same underlying draw whatever the scale, so two runs that differ in
 `init` differ in scale alone. `fan_in` and `fan_out` count a unit's inputs and outputs; for a convolution of
 shape (out, in, *kernel) both are multiplied by the kernel's size.
+
+An initializer that asks for `outputs` looks at training examples: it is given a function without arguments that
+returns the layer's outputs with the weights as they are now. See `lsuv`.
 """
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated, Literal
 
 import torch
@@ -17,6 +21,7 @@ from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
 Initializer = Callable[..., object]
+Outputs = Callable[[], Tensor]
 Gain = Annotated[float, Gt(0)]
 
 
@@ -82,6 +87,33 @@ def torch_default(weight: Tensor, generator: torch.Generator) -> None:
     uniform(weight, generator, std=1 / math.sqrt(3 * fans(weight)[0]))
 
 
+def lsuv(
+    weight: Tensor,
+    generator: torch.Generator,
+    outputs: Outputs,
+    *,
+    tolerance: Annotated[float, Gt(0)] = 0.05,
+    rounds: Annotated[int, Ge(0)] = 10,
+) -> None:
+    """Start orthogonal, then divide until the layer's outputs have variance 1 (Mishkin and Matas 2016, algorithm 1).
+
+    The variance is over all units, places and examples at once. Where it is 0 or not finite the weight stays.
+
+    Args:
+        weight: of shape (out, in, *kernel).
+        generator: draws the orthogonal weights.
+        outputs: returns the layer's outputs on some training examples, before the activation.
+        tolerance: how far from 1 the variance may be.
+        rounds: divisions at most; one is enough where the biases are all equal.
+    """
+    orthogonal(weight, generator)
+    for _ in range(rounds):
+        variance = float(outputs().double().var(correction=0))
+        if abs(variance - 1) <= tolerance or variance == 0 or not math.isfinite(variance):
+            return
+        weight.div_(math.sqrt(variance))
+
+
 Weighted = nn.Linear | nn.modules.conv._ConvNd
 
 
@@ -96,20 +128,42 @@ def initialize(
     initializer: Initializer,
     generator: torch.Generator,
     bias: float | Literal["torch"] = 0.0,
+    inputs: Tensor | None = None,
 ) -> None:
     """Fill the weights and biases of every linear and convolutional layer in place.
+
+    An initializer that asks for `outputs` fills one layer after another, in the order in which they run; a layer
+    that does not run keeps what its constructor gave.
 
     Args:
         model: on the CPU, where `generator` draws; other layers keep what their constructor gave them.
         initializer: fills one weight.
         generator: the run's `init` stream.
         bias: the value of every bias, or 'torch' for the library's uniform draw within `1 / sqrt(fan_in)`.
+        inputs: prepared training examples of shape (batch, *input_shape), for an initializer that asks for `outputs`.
+
+    Raises:
+        ValueError: the initializer asks for `outputs`, and there are no inputs.
     """
-    layers = weighted_layers(model).values()
     drawing = {"generator": generator} if takes_generator(initializer) else {}
+    if takes_outputs(initializer):
+        if inputs is None:
+            raise ValueError("inputs=None leaves out the training examples on which it looks at the outputs; give some")
+        with evaluating(model):
+            layers = running_order(model, inputs)
+            fill_biases(layers, bias, generator)
+            for layer in layers:
+                initializer(layer.weight, outputs=lambda layer=layer: layer_outputs(model, layer, inputs), **drawing)
+        return
+    layers = list(weighted_layers(model).values())
     for layer in layers:
         initializer(layer.weight, **drawing)
-    for layer in layers:  # after all weights, so that the biases' draws move none of them
+    fill_biases(layers, bias, generator)  # after all weights, so that the biases' draws move none of them
+
+
+def fill_biases(layers: list[Weighted], bias: float | Literal["torch"], generator: torch.Generator) -> None:
+    """Set the biases of those layers that have them; see `initialize`."""
+    for layer in layers:
         own: Tensor | None = layer.bias
         if own is None:
             continue
@@ -119,7 +173,49 @@ def initialize(
             own.fill_(bias)
 
 
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put every module in evaluation mode, and each back in its own afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def running_order(model: nn.Module, inputs: Tensor) -> list[Weighted]:
+    """Return the weighted layers that take part in a forward pass, in the order in which they first run."""
+    order: dict[nn.Module, None] = {}
+    layers = weighted_layers(model).values()
+    hooks = [layer.register_forward_hook(lambda module, _x, _y: order.setdefault(module)) for layer in layers]
+    try:
+        model(inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return [layer for layer in order if isinstance(layer, Weighted)]
+
+
+def layer_outputs(model: nn.Module, layer: nn.Module, inputs: Tensor) -> Tensor:
+    """Return what a layer gives in a forward pass of the model, the first time where it runs more than once."""
+    seen: list[Tensor] = []
+    # a copy, since an activation may work in place
+    hook = layer.register_forward_hook(lambda _module, _x, output: seen.append(output.clone()))
+    try:
+        model(inputs)
+    finally:
+        hook.remove()
+    return seen[0]
+
+
 def takes_generator(initializer: Initializer) -> bool:
     """Whether an initializer draws: `torch.nn.init.zeros_` does not."""
     parameters = inspect.signature(initializer).parameters
     return "generator" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+
+
+def takes_outputs(initializer: Initializer) -> bool:
+    """Whether an initializer looks at what its layer gives for training examples."""
+    return "outputs" in inspect.signature(initializer).parameters

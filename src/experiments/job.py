@@ -17,12 +17,13 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from . import __version__, build, device
+from .averaging import batch_norms
 from .cli import flattened, say
 from .engine import Member, Plan, Position, Stop, best_row, fit
 from .errors import UserError
 from .messages import conclude, introduce, shown_path
 from .models.layers import Layer
-from .program import Single, batch_norms
+from .program import Single
 from .resume import check_unchanged
 from .run import RunFolder, write_whole
 from .screen import Screen
@@ -158,14 +159,18 @@ def assembled(
     streams = Streams(general.seed, place)
     data = build.data(config, streams, place)
     model, layers = build.model(config, data, streams, place)
-    optimizer, rate = build.optimizer(config, list(model.parameters()))
+    optimizer, rate = build.optimizer(config, model)
+    criterion = build.criterion(config, data)
     validate = "val" in data.splits
     program = Single(
         model,
         optimizer,
         data.splits,
         eval_batch_size=settings.eval_batch_size,
-        clip_norm=settings.clip_norm,
+        criterion=criterion,
+        updating=build.updating(settings, optimizer, criterion.penalty),
+        augments=data.augments,
+        noise=streams.noise,
     )
     member = Member(
         folder=folder,
@@ -174,8 +179,9 @@ def assembled(
         schedule=build.schedule(config, validate=validate),
         objective=general.objective,
         early_stopping=build.early_stopping(settings, validate=validate),
+        penalized=criterion.penalty.adds,
     )
-    plan = planned(settings, len(data.splits["train"]), bool(batch_norms(model)), validate, screen)
+    plan = planned(settings, program, validate, screen)
     return Parts(data, layers, program, plan, member)
 
 
@@ -187,13 +193,20 @@ def chosen_device(name: str) -> torch.device:
         raise UserError(f"training.{error}") from None
 
 
-def planned(settings: build.Training, examples: int, batch_statistics: bool, validate: bool, screen: Screen) -> Plan:
+def planned(settings: build.Training, program: Single, validate: bool, screen: Screen) -> Plan:
     """Say how long to train, and what had to be changed for it."""
-    size = settings.batch_size
-    if size > examples:
-        screen.print(f"training.batch_size={size} is more than the {examples} training examples: {examples} is used")
+    examples, batch_statistics = len(program.splits["train"]), bool(batch_norms(program.model))
+    size, asked = settings.batch_size * settings.accumulate, f"training.batch_size={settings.batch_size}"
+    if settings.accumulate > 1:
+        asked += f" times training.accumulate={settings.accumulate}"
+    if program.needs_closure:
+        name = type(program.optimizer).__name__
+        screen.print(f"{name} takes all {examples:,} training examples at each update; {asked} is not used")
         size = examples
-    if batch_statistics and size == 1:
+    elif size > examples:
+        screen.print(f"{asked} is more than the {examples} training examples: {examples} is used")
+        size = examples
+    if batch_statistics and min(settings.batch_size, size) == 1:
         raise UserError("training.batch_size=1 leaves BatchNorm no spread to divide by; use at least 2")
     drop_last = batch_statistics and examples % size == 1
     if drop_last:
@@ -211,7 +224,8 @@ def thread_count(settings: build.Training, parts: Parts, place: torch.device, st
         return torch.get_num_threads()
     if state is not None:
         return int(state["program"].get("threads", 1))
-    return device.threads_for(parts.plan.batch_size * sum(layer.multiply_adds for layer in parts.layers))
+    examples = min(parts.plan.batch_size, parts.program.updating.micro_batch or parts.plan.batch_size)
+    return device.threads_for(examples * sum(layer.multiply_adds for layer in parts.layers))
 
 
 def restored(

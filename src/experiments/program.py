@@ -1,18 +1,22 @@
 """What the loop drives: it computes steps for its members and returns what it measured."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .averaging import Average, batch_norms, refresh_statistics
+from .criterion import Criterion, penalized_weights
 from .data.batches import Split
 from .models.layers import activation_layers
+from .optimizers import needs_closure
 
 PROBE_SIZE = 256
+
+Augment = Callable[[Tensor, Tensor, torch.Generator | None], tuple[Tensor, Tensor]]
 
 
 @dataclass
@@ -24,6 +28,17 @@ class Capture:
     gradients: dict[str, Tensor]
 
 
+class Measured(NamedTuple):
+    """What a step measured, each of shape (K,), on the device."""
+
+    loss: Tensor
+    """the batch's mean loss before the update, without the penalty"""
+    correct: Tensor
+    """the count of right answers"""
+    penalty: Tensor | None = None
+    """the penalty's term before the update, where there is one"""
+
+
 class Program(Protocol):
     """Computes for K members at once. Tensors that hold a value for each member have K on their first axis."""
 
@@ -32,16 +47,17 @@ class Program(Protocol):
     index_device: torch.device
     """Where the examples are, and so where the indices of a batch belong."""
 
-    def step(self, index: Tensor, rates: Sequence[float]) -> tuple[Tensor, Tensor]:
+    def step(self, index: Tensor, rates: Sequence[float]) -> Measured:
         """Make one update of every member.
 
         Args:
             index: (K, batch), each member's examples in its training split.
             rates: each member's learning rate.
-
-        Returns:
-            The batch's mean loss before the update and the count of right answers, each (K,), on the device.
         """
+        ...
+
+    def end_epoch(self, epoch: int) -> None:
+        """Note that so many epochs are complete, before they are evaluated: averages of the weights are taken."""
         ...
 
     def evaluate(self, split: str) -> list[tuple[float, float]]:
@@ -69,16 +85,48 @@ class Program(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Updating:
+    """How an update is made from the examples.
+
+    Args:
+        micro_batch: examples a forward and backward pass; an update of more adds up their gradients. None for all.
+        clip_norm: largest norm of the whole gradient; None leaves it as it is.
+        clip_value: largest absolute value of a gradient's element.
+        precision: of the forward and backward pass: 'fp32', 'bf16', or 'fp16' with the loss scaled so that small
+            gradients do not vanish (Micikevicius et al. 2018). Weights, updates and losses stay in fp32.
+        compiled: the mode of `torch.compile`, or None.
+        channels_last: whether pictures lie in memory with their channels side by side.
+        ema: decay of the exponential average of the weights.
+        swa: the first epoch whose weights go into the plain average.
+    """
+
+    micro_batch: int | None = None
+    clip_norm: float | None = None
+    clip_value: float | None = None
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    compiled: str | None = None
+    channels_last: bool = False
+    ema: float | None = None
+    swa: int | None = None
+
+
+PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
 class Single:
     """One run: any `nn.Module` with any `torch.optim.Optimizer`.
 
     Args:
         model: on the device, in training mode.
         optimizer: of the model's parameters; at each step the first group's rate is set to the scheduled one, and
-            the others' in the proportions that they had.
+            the others' in the proportions that they had; a group's `lr_scale` multiplies its rate.
         splits: `train`, `test` and, where there is one, `val`.
         eval_batch_size: examples a forward pass in evaluation.
-        clip_norm: largest norm of the whole gradient; None leaves it as it is.
+        criterion: what is minimised.
+        updating: how.
+        augments: what is done to training inputs, one after another.
+        noise: where these draw, and the model's Dropout.
     """
 
     members = 1
@@ -90,33 +138,142 @@ class Single:
         splits: Mapping[str, Split],
         *,
         eval_batch_size: int,
-        clip_norm: float | None = None,
+        criterion: Criterion | None = None,
+        updating: Updating | None = None,
+        augments: Sequence[Augment] = (),
+        noise: torch.Generator | None = None,
     ) -> None:
         self.model = model
         self.parameters = list(model.parameters())
         self.optimizer = optimizer
         first = optimizer.param_groups[0]["lr"]
-        self.shares = [group["lr"] / first for group in optimizer.param_groups]
+        self.shares = [group["lr"] / first * group.get("lr_scale", 1.0) for group in optimizer.param_groups]
+        self.needs_closure = needs_closure(optimizer)
         self.splits = splits
         self.eval_batch_size = eval_batch_size
-        self.clip_norm = clip_norm
+        self.criterion = criterion or Criterion()
+        self.weights = penalized_weights(model)
+        self.updating = updating or Updating()
+        self.augments = augments
+        self.noise = noise
         self.device = splits["train"].device
         self.index_device = splits["train"].x.device
+        scaled = self.updating.precision == "fp16"
+        self.scaler = torch.amp.GradScaler(self.device.type) if scaled else None
+        if self.updating.channels_last:
+            model.to(memory_format=torch.channels_last)
+        self.forward: Callable[[Tensor], Tensor] = model
+        if self.updating.compiled is not None:
+            # A program for each size of batch: what a shape was met before must not change its numbers.
+            self.forward = torch.compile(model, mode=self.updating.compiled, dynamic=False)
+        averaged = self.updating.ema is not None or self.updating.swa is not None
+        self.average = Average(model, self.updating.ema) if averaged else None
 
-    def step(self, index: Tensor, rates: Sequence[float]) -> tuple[Tensor, Tensor]:
+    def step(self, index: Tensor, rates: Sequence[float]) -> Measured:
         """See `Program.step`."""
-        x, y = self.splits["train"].batch(index[0])
-        scores = self.model(x)
-        loss = F.cross_entropy(scores, y)
-        for parameter in self.parameters:
-            parameter.grad = None  # what zero_grad does, without its label for the profiler (4 % of a small step)
-        loss.backward()
-        if self.clip_norm is not None:
-            nn.utils.clip_grad_norm_(self.parameters, self.clip_norm)
+        x, targets = self.splits["train"].batch(index[0])
+        for augment in self.augments:
+            x, targets = augment(x, targets, self.noise)
         for group, share in zip(self.optimizer.param_groups, self.shares, strict=True):
             group["lr"] = rates[0] * share
-        self.optimizer.step()
-        return loss.detach().reshape(1), (scores.detach().argmax(1) == y).sum().reshape(1)
+        measured = self._evaluate_within(x, targets) if self.needs_closure else self._update(x, targets)
+        if self.criterion.penalty.bounds:
+            self.criterion.penalty.bound(self.weights)
+        if self.average is not None and self.updating.ema is not None:
+            self.average.update()
+        return measured
+
+    def _update(self, x: Tensor, targets: Tensor) -> Measured:
+        """Take the gradient once, and let the optimizer use it."""
+        measured = self._backward(x, targets)
+        if self.scaler is not None:
+            self.scaler.unscale_(self.optimizer)
+        if self.updating.clip_value is not None:
+            nn.utils.clip_grad_value_(self.parameters, self.updating.clip_value)
+        if self.updating.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.parameters, self.updating.clip_norm)
+        if self.scaler is None:
+            self.optimizer.step()
+        else:
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        return measured
+
+    def _evaluate_within(self, x: Tensor, targets: Tensor) -> Measured:
+        """Let the optimizer take the gradient as often as it likes, of one function: with the same noise each time."""
+        before = self.noise.get_state() if self.noise is not None else None
+        measurements: list[Measured] = []
+
+        def closure() -> Tensor:
+            if self.noise is not None and before is not None:
+                self.noise.set_state(before)
+            measured = self._backward(x, targets)
+            measurements.append(measured)
+            return (measured.loss if measured.penalty is None else measured.loss + measured.penalty).squeeze()
+
+        self.optimizer.step(closure)  # type: ignore[arg-type]
+        return measurements[0]
+
+    def _backward(self, x: Tensor, targets: Tensor) -> Measured:
+        """Leave the gradient of the whole batch in the parameters."""
+        for parameter in self.parameters:
+            parameter.grad = None  # what zero_grad does, without its label for the profiler (4 % of a small step)
+        term = self.criterion.penalty.term(self.weights) if self.criterion.penalty.adds else None
+        micro = self.updating.micro_batch
+        if micro is None or len(x) <= micro:
+            loss, correct = self._forward(x, targets)
+            self._scaled(loss if term is None else loss + term).backward()
+            loss = loss.detach()
+        else:
+            loss, correct = self._in_parts(x, targets, micro)
+            if term is not None:
+                self._scaled(term).backward()
+        penalty = term.detach().reshape(1) if term is not None else None
+        return Measured(loss.reshape(1), correct.reshape(1), penalty)
+
+    def _in_parts(self, x: Tensor, targets: Tensor, micro: int) -> tuple[Tensor, Tensor]:
+        """Add up the gradients of parts of the batch."""
+        sizes = part_sizes(len(x), micro)
+        loss, correct = torch.zeros((), device=self.device), torch.zeros((), dtype=torch.int64, device=self.device)
+        for part, wanted in zip(x.split(sizes), targets.split(sizes), strict=True):
+            mean, right = self._forward(part, wanted)
+            share = mean * (len(part) / len(x))
+            self._scaled(share).backward()
+            loss += share.detach()
+            correct += right
+        return loss, correct
+
+    def _forward(self, x: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the mean loss and the count of right answers; a mixture's answer is its larger class."""
+        scores = self._scores(self.forward, x)
+        wanted = targets if targets.ndim == 1 else targets.argmax(1)
+        return self.criterion.mean(scores, targets), (scores.detach().argmax(1) == wanted).sum()
+
+    def _scores(self, model: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        """Run a model in the run's precision and memory layout; its scores come in fp32."""
+        if self.updating.channels_last and x.ndim == 4:
+            x = x.contiguous(memory_format=torch.channels_last)
+        if self.updating.precision == "fp32":
+            return model(x)
+        with torch.autocast(self.device.type, PRECISIONS[self.updating.precision]):
+            scores = model(x)
+        return scores.float()
+
+    def _scaled(self, loss: Tensor) -> Tensor:
+        return loss if self.scaler is None else self.scaler.scale(loss)
+
+    def end_epoch(self, epoch: int) -> None:
+        """See `Program.end_epoch`."""
+        if self.average is None or self.updating.swa is None or epoch < self.updating.swa:
+            return
+        self.average.update()
+        batches = (x for x, _ in self.splits["train"].in_order(self.eval_batch_size))
+        refresh_statistics(self.average.module, partial(self._scores, self.average.module), batches)
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The model whose answers count: the average of the weights, once there is one."""
+        return self.average.module if self.average is not None and self.average.count else self.model
 
     @torch.no_grad()
     def evaluate(self, split: str) -> list[tuple[float, float]]:
@@ -124,10 +281,11 @@ class Single:
         examples = self.splits[split]
         loss = torch.zeros((), dtype=torch.float64, device=self.device)
         correct = torch.zeros((), dtype=torch.int64, device=self.device)
-        self.model.eval()
+        model = self.evaluated
+        model.eval()
         for x, y in examples.in_order(self.eval_batch_size):
-            scores = self.model(x)
-            loss += F.cross_entropy(scores, y, reduction="sum")
+            scores = self._scores(model, x)
+            loss += self.criterion.total(scores, y)
             correct += (scores.argmax(1) == y).sum()
         self.model.train()
         return [(loss.item() / len(examples), correct.item() / len(examples))]
@@ -147,7 +305,7 @@ class Single:
                 module.train()
         scores, activations = with_activations(self.model, {**parameters, **buffers}, x)
         trained = {name: p for name, p in parameters.items() if p.requires_grad}
-        loss = F.cross_entropy(scores, y)
+        loss = self.criterion.mean(scores, y)
         gradients = torch.autograd.grad(loss, list(trained.values()), allow_unused=True)
         self.model.train()
         return Capture(
@@ -164,19 +322,23 @@ class Single:
     def probe(self, member: int) -> tuple[Tensor, Tensor]:
         """See `Program.probe`: the first examples of the shuffled training split."""
         del member
-        train = self.splits["train"]
-        return train.batch(torch.arange(min(PROBE_SIZE, len(train)), device=train.x.device))
+        return self.splits["train"].first(PROBE_SIZE)
 
     def state_dict(self, member: int) -> dict[str, Any]:
-        """See `Program.state_dict`."""
+        """See `Program.state_dict`. `model` is what is evaluated; what is trained is `trained` where it differs."""
         del member
         prepare = self.splits["train"].prepare
-        return {
-            "model": self.model.state_dict(),
+        state = {
+            "model": self.evaluated.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "preparation": prepare.state_dict() if hasattr(prepare, "state_dict") else {},
             "threads": torch.get_num_threads(),
         }
+        if self.average is not None and self.average.count:
+            state |= {"trained": self.model.state_dict(), "averaged": self.average.count}
+        if self.scaler is not None:
+            state["scaler"] = self.scaler.state_dict()
+        return state
 
     def load_state_dict(self, member: int, state: Mapping[str, Any]) -> None:
         """See `Program.load_state_dict`.
@@ -195,15 +357,21 @@ class Single:
                 )
         fitted = self.splits["train"].prepare
         for name, value in (fitted.state_dict() if hasattr(fitted, "state_dict") else {}).items():
-            if not torch.equal(value, state["preparation"].get(name, value)):
+            # The last bits of a whitening matrix depend on the number of threads; its shift tells as much.
+            if name != "matrix" and not torch.equal(value, state["preparation"].get(name, value)):
                 raise ValueError("the data set has changed: its training split has other statistics")
-        self.model.load_state_dict(state["model"])
+        self.model.load_state_dict(state.get("trained", state["model"]))
         self.optimizer.load_state_dict(state["optimizer"])
+        if self.average is not None:
+            self.average.load(state["model"], state.get("averaged", 0))
+        if self.scaler is not None:
+            self.scaler.load_state_dict(state["scaler"])
 
 
-def batch_norms(model: nn.Module) -> list[nn.Module]:
-    """Return the layers that use statistics of the batch in training mode."""
-    return [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+def part_sizes(examples: int, size: int) -> list[int]:
+    """Divide a batch into parts of a size; a last one of a single example, which BatchNorm cannot use, joins on."""
+    sizes = [size] * (examples // size) + [examples % size] * (examples % size > 0)
+    return sizes if sizes[-1] > 1 or len(sizes) == 1 else [*sizes[:-2], sizes[-2] + 1]
 
 
 def with_activations(model: nn.Module, state: Mapping[str, Tensor], x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:

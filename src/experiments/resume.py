@@ -21,7 +21,10 @@ VALUED = {"--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp",
 """Hydra's flags that take the next word as their value."""
 
 TRUSTED = (
-    *(f"experiments.{part}" for part in ("data", "models", "initializers", "optimizers", "schedules", "observers")),
+    *(
+        f"experiments.{part}"
+        for part in ("data", "models", "initializers", "losses", "penalties", "optimizers", "schedules", "observers")
+    ),
     "torch.nn",
     "torch.optim",
     "torchvision.models",

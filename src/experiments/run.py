@@ -13,7 +13,19 @@ import torch
 FORMAT = 1
 """The checkpoint's layout; a checkpoint of another layout is refused."""
 
-COLUMNS = ("epoch", "step", "lr", "train/loss", "train/accuracy", "val/loss", "val/accuracy", "seconds")
+COLUMNS = (
+    "epoch",
+    "step",
+    "lr",
+    "train/loss",
+    "train/accuracy",
+    "train/penalty",
+    "val/loss",
+    "val/accuracy",
+    "seconds",
+)
+OPTIONAL = {"train/penalty"}
+"""Columns that are there only where something was measured."""
 CHECKPOINT_KEYS = {"format", "program", "streams", "generator", "position", "history"}
 
 Row = dict[str, float]
@@ -51,7 +63,8 @@ class RunFolder:
     def write_metrics(self, rows: Sequence[Row]) -> None:
         """Write `metrics.csv`: one row an epoch, every number to its last digit."""
         text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        columns = [name for name in COLUMNS if name not in OPTIONAL or any(name in row for row in rows)]
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
         write_whole(self.path / "metrics.csv", text.getvalue().encode())

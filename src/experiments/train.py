@@ -3,8 +3,15 @@
 import sys
 from typing import Any
 
-from .cli import launch
+from .cli import answered, launch
 from .resume import resumed_command_line
+
+EXAMPLES = (
+    ("", "the default run"),
+    ("optimizer=sgd optimizer.lr=0.1", "another choice, and one of its numbers"),
+    ("model=cnn data=mnist training.epochs=3", "several of them"),
+    ("-m init=he,xavier seed=0,1,2", "six runs, one for each combination"),
+)
 
 
 def task(cfg: Any) -> float | None:
@@ -16,6 +23,8 @@ def task(cfg: Any) -> float | None:
 
 def main() -> None:
     """Run the command line."""
+    if answered("train", EXAMPLES):
+        return
     sys.argv[1:] = resumed_command_line(sys.argv[1:])
     try:
         launch(task, "train")

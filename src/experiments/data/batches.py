@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 
 RESIDENT_SHARE = 0.5
+GATHERED = 1024
+"""Examples that are brought to the device at once from a file that is mapped into memory."""
 
 Preparation = Callable[[Tensor], Tensor]
 
@@ -20,29 +22,33 @@ class Split:
         y: (examples,), class numbers, beside x.
         prepare: turns gathered inputs into the model's, on the device.
         device: where batches are wanted.
+        rows: where x is shared by several splits, the rows that are this one's, beside x; None for all.
     """
 
     x: Tensor
     y: Tensor
     prepare: Preparation
     device: torch.device
+    rows: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.y)
 
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        """The shape of one example."""
-        return tuple(self.x.shape[1:])
-
     def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Gather and prepare the examples at `index`, a tensor of shape (batch,) beside x."""
-        return self._prepared(self.x.index_select(0, index), self.y.index_select(0, index))
+        rows = index if self.rows is None else self.rows.index_select(0, index)
+        return self._prepared(self.x.index_select(0, rows), self.y.index_select(0, index))
+
+    def first(self, count: int) -> tuple[Tensor, Tensor]:
+        """Return the first examples, prepared: at most so many."""
+        return self.batch(torch.arange(min(count, len(self)), device=self.x.device))
 
     def in_order(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Go once through all examples, `size` at a time."""
         for start in range(0, len(self), size):
-            yield self._prepared(self.x[start : start + size], self.y[start : start + size])
+            part = slice(start, start + size)
+            x = self.x[part] if self.rows is None else self.x.index_select(0, self.rows[part])
+            yield self._prepared(x, self.y[part])
 
     def _prepared(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         if x.device != self.device:
@@ -50,10 +56,23 @@ class Split:
         return self.prepare(x), y
 
 
-def placed(x: Tensor, y: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Move examples to the device, unless they would take more than half of its free memory."""
-    if device.type == "cuda":
-        free, _total = torch.cuda.mem_get_info(device)
-        if x.nbytes > RESIDENT_SHARE * free:
-            return x, y
-    return x.to(device), y.to(device)
+def placed(x: Tensor, y: Tensor, rows: Tensor | None, prepare: Preparation, device: torch.device) -> Split:
+    """Make a split whose examples are on the device, unless they would take more than half of its free memory.
+
+    Args:
+        x, y: as in `Split`, on the host.
+        rows: see `Split`; what is brought to a device is brought without the others.
+        prepare, device: see `Split`.
+    """
+    if device.type != "cuda":
+        return Split(x, y, prepare, device, rows)
+    free, _total = torch.cuda.mem_get_info(device)
+    if x[0].nbytes * len(y) > RESIDENT_SHARE * free:
+        return Split(x, y, prepare, device, rows)
+    if rows is None:
+        return Split(x.to(device), y.to(device), prepare, device)
+    resident = torch.empty(len(rows), *x.shape[1:], dtype=x.dtype, device=device)
+    for start in range(0, len(rows), GATHERED):
+        part = rows[start : start + GATHERED]
+        resident[start : start + GATHERED] = x.index_select(0, part).to(device)
+    return Split(resident, y.to(device), prepare, device)

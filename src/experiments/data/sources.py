@@ -26,6 +26,8 @@ class Source:
         x_train, x_test: (examples, features) or (examples, channels, height, width); uint8 or a float type.
         y_train, y_test: (examples,), class numbers from 0, int64.
         classes: the classes' names, in the order of their numbers.
+        impute: whether nan stands for a missing value, to be replaced by the training split's mean.
+        mapped: whether x lies in a file that is mapped into memory, and may be larger than it.
     """
 
     x_train: Tensor
@@ -33,6 +35,8 @@ class Source:
     x_test: Tensor
     y_test: Tensor
     classes: list[str]
+    impute: bool = False
+    mapped: bool = False
 
     def __post_init__(self) -> None:
         for part in ("train", "test"):
@@ -41,9 +45,11 @@ class Source:
                 raise ValueError(f"x_{part} holds no {'example' if len(x) == 0 else 'value'}")
             if len(x) != len(y):
                 raise ValueError(f"x_{part} has {len(x)} examples and y_{part} has {len(y)}; they must agree")
-            if x.is_floating_point() and not x.isfinite().all():
-                row = int((~x.flatten(1).isfinite().all(1)).nonzero()[0])
-                raise ValueError(f"x_{part} holds a value that is not finite in float32, first in example {row}")
+            if x.is_floating_point():
+                finite = x.isfinite() | x.isnan() if self.impute else x.isfinite()
+                if not finite.all():
+                    row = int((~finite.flatten(1).all(1)).nonzero()[0])
+                    raise ValueError(f"x_{part} holds a value that is not finite in float32, first in example {row}")
         if self.x_train.shape[1:] != self.x_test.shape[1:]:
             shapes = f"{tuple(self.x_train.shape[1:])} and {tuple(self.x_test.shape[1:])}"
             raise ValueError(f"training and test examples differ in shape: {shapes}")

@@ -27,3 +27,44 @@ def stratified(labels: Tensor, size: int, generator: torch.Generator) -> tuple[T
     rank[by_class] = torch.arange(len(labels)) - (counts.cumsum(0) - counts)[mixed[by_class]]
     drawn = rank < quotas[mixed]
     return shuffled[drawn], shuffled[~drawn]
+
+
+def folds(labels: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Return each example's fold, a number from 0 below `count`, with the classes alike in all folds.
+
+    The examples are dealt out like cards, one class after another, so neither a class's counts in two folds
+    nor two folds' sizes differ by more than 1.
+
+    Args:
+        labels: class numbers of shape (examples,).
+        count: how many folds; with more than there are examples, some are empty.
+        generator: draws the shuffle within each class.
+    """
+    shuffled = torch.randperm(len(labels), generator=generator)
+    by_class = shuffled[labels[shuffled].argsort(stable=True)]
+    numbers = torch.empty(len(labels), dtype=torch.int64)
+    numbers[by_class] = torch.arange(len(labels)) % count
+    return numbers
+
+
+def with_label_noise(labels: Tensor, share: float, classes: int, generator: torch.Generator) -> Tensor:
+    """Return the labels with `round(share * examples)` of them replaced by another class, each as likely.
+
+    (Zhang et al. 2017, section 2, with the right class left out of the draw.)
+
+    Args:
+        labels: class numbers of shape (examples,); they stay.
+        share: from 0 to 1.
+        classes: how many there are.
+        generator: draws the examples and their classes.
+
+    Raises:
+        ValueError: there is no other class.
+    """
+    chosen = torch.randperm(len(labels), generator=generator)[: round(share * len(labels))]
+    if len(chosen) and classes < 2:
+        raise ValueError(f"share={share} of the labels cannot be wrong with one class; use 0 or data of more classes")
+    noisy = labels.clone()
+    if len(chosen):
+        noisy[chosen] = (labels[chosen] + torch.randint(1, classes, chosen.shape, generator=generator)) % classes
+    return noisy

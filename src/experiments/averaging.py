@@ -1,0 +1,87 @@
+"""Averages of the weights over training, which often do better than the last weights."""
+
+from collections.abc import Callable, Iterable, Mapping
+from copy import deepcopy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class Average:
+    """A model whose weights are the average of another's.
+
+    With a `decay` d, exponentially: `average = d' average + (1 - d') weights` at every update, where
+    `d' = min(d, (1 + n) / (10 + n))` after n updates, so that the first weights are soon forgotten (Polyak and
+    Juditsky 1992; the warm-up as in TensorFlow's ExponentialMovingAverage). Without, all count alike (stochastic
+    weight averaging, Izmailov et al. 2018). Buffers such as BatchNorm's running statistics are averaged too.
+    torch's own `AveragedModel` has no such warm-up, and reads its count back from the device at every update.
+
+    Args:
+        model: what is averaged; its parameters stay the same objects.
+        decay: in (0, 1), or None.
+    """
+
+    def __init__(self, model: nn.Module, decay: float | None) -> None:
+        self.decay = decay
+        self.count = 0
+        self.module = deepcopy(model).requires_grad_(False).eval()
+        self._floating, self._whole = [
+            [pair for pair in zip(tensors(self.module), tensors(model), strict=True) if wanted(pair[1])]
+            for wanted in (torch.is_floating_point, lambda tensor: not torch.is_floating_point(tensor))
+        ]
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Take the model's weights as they are now into the average."""
+        if self.decay is None:
+            share = 1 / (self.count + 1)
+        else:
+            share = 1 - min(self.decay, (1 + self.count) / (10 + self.count)) if self.count else 1.0
+        average, model = zip(*self._floating, strict=True)
+        torch._foreach_lerp_(average, model, share)
+        for own, theirs in self._whole:
+            own.copy_(theirs)
+        self.count += 1
+
+    def load(self, weights: Mapping[str, Any], count: int) -> None:
+        """Go on from an average of so many updates."""
+        self.module.load_state_dict(weights)
+        self.count = count
+
+
+def tensors(model: nn.Module) -> Iterable[Tensor]:
+    """Return the parameters and buffers."""
+    return [*model.parameters(), *model.buffers()]
+
+
+def batch_norms(model: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
+    """Return the layers that use statistics of the batch in training mode."""
+    return [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+
+
+@torch.no_grad()
+def refresh_statistics(model: nn.Module, forward: Callable[[Tensor], Tensor], batches: Iterable[Tensor]) -> None:
+    """Measure BatchNorm's running statistics anew, as averaged weights need it; Dropout stays off.
+
+    (Izmailov et al. 2018, section 3.2; `torch.optim.swa_utils.update_bn` would leave Dropout on.)
+
+    Args:
+        model: in evaluation mode, as it is left.
+        forward: runs the model.
+        batches: of prepared inputs; one of a single example has no spread and is passed over.
+    """
+    norms = [norm for norm in batch_norms(model) if norm.track_running_stats]
+    if not norms:
+        return
+    before = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the plain average over the batches
+        norm.train()
+    for x in batches:
+        if len(x) > 1:
+            forward(x)
+    for norm, momentum in zip(norms, before, strict=True):
+        norm.momentum = momentum
+        norm.eval()

@@ -1,0 +1,25 @@
+"""Configuration -> objects."""
+
+from .datasets import Data, data
+from .parts import criterion, enabled, model, observers, optimizer, schedule, updating
+from .targets import Config, first_line
+from .training import General, Training, early_stopping, general, training
+
+__all__ = [
+    "Config",
+    "Data",
+    "General",
+    "Training",
+    "criterion",
+    "data",
+    "early_stopping",
+    "enabled",
+    "first_line",
+    "general",
+    "model",
+    "observers",
+    "optimizer",
+    "schedule",
+    "training",
+    "updating",
+]

@@ -1,0 +1,220 @@
+"""The data set: loaded, split, prepared and put on the device."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import torch
+from annotated_types import Ge, Le, Lt
+from torch import Tensor
+
+from experiments.data.augment import AUGMENTS
+from experiments.data.batches import Preparation, Split, placed
+from experiments.data.preprocess import PREPROCESSES, Ahead, Imputed, column_means
+from experiments.data.sources import Source
+from experiments.data.split import folds, stratified, with_label_noise
+from experiments.errors import UserError, nearest
+from experiments.program import Augment
+from experiments.settings import TARGET, checked, parameters_of, shown
+from experiments.streams import Streams
+
+from .targets import Config, call, divided, located, target
+
+AHEAD_ROWS = 4096
+FITTED_BYTES = 2**30
+"""How much of a data set that lies in a mapped file is read to fit its preparation."""
+
+
+@dataclass(frozen=True)
+class Splitting:
+    """What is done with any data set.
+
+    Args:
+        val_fraction: the share of the training examples that becomes the validation split.
+        folds: cut the training examples into so many folds instead, one of which is the validation split.
+        fold: which one, from 0.
+        limit: how many examples to keep in the training split; null for all.
+        label_noise: the share of the training split whose classes are replaced by wrong ones.
+        balance: class_weights weighs the loss so that every class counts alike in training.
+        preprocess: how inputs are prepared, by name, or a function by `_target_`.
+        augment: how training inputs are varied: a name, a class by `_target_`, or a list of these.
+    """
+
+    val_fraction: Annotated[float, Ge(0), Lt(1)] = 0.2
+    folds: Annotated[int, Ge(2)] | None = None
+    fold: Annotated[int, Ge(0)] | None = None
+    limit: Annotated[int, Ge(1)] | None = None
+    label_noise: Annotated[float, Ge(0), Le(1)] = 0.0
+    balance: Literal["none", "class_weights"] | None = "none"
+    preprocess: Any = "standardize"
+    augment: Any = "none"
+
+
+@dataclass
+class Data:
+    """The splits on their device, the names of the classes, and what is done with training batches.
+
+    Args:
+        splits: `train`, `test` and, where there is one, `val`.
+        classes: names.
+        augments: what varies training inputs.
+        class_weights: (classes,), on the device; None where all examples count alike.
+    """
+
+    splits: dict[str, Split]
+    classes: list[str]
+    augments: Sequence[Augment] = ()
+    class_weights: Tensor | None = None
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of one prepared example."""
+        return tuple(self.example.shape[1:])
+
+    @property
+    def example(self) -> Tensor:
+        """The first training example, prepared, as a batch."""
+        return self.splits["train"].first(1)[0]
+
+
+def data(config: Config, streams: Streams, device: torch.device) -> Data:
+    """Load, split and prepare the data set.
+
+    The validation split is cut from the training examples first, then the training split is limited, so a
+    limit changes no other split. Every statistic is fitted on what is left to train on.
+    """
+    common, own = divided(config["data"], Splitting)
+    settings = Splitting(**checked(Splitting, common, "data"))
+    fit = preprocess(settings.preprocess)
+    source = call(own, "data")
+    if not isinstance(source, Source):
+        raise UserError(f"data._target_={own[TARGET]!r} returned a {type(source).__name__}, expected a Source")
+    train, val = divided_rows(source.y_train, settings, streams.split)
+    labels = source.y_train[train]
+    if settings.label_noise:
+        if len(source.classes) < 2:
+            raise UserError(f"data.label_noise={settings.label_noise} needs a second class to take for the first")
+        labels = with_label_noise(labels, settings.label_noise, len(source.classes), streams.split)
+    prepare = fitted(fit, source, train, device)
+    parts = {
+        "train": (source.x_train, labels, train),
+        "val": (source.x_train, source.y_train[val], val),
+        "test": (source.x_test, source.y_test, None),
+    }
+    splits = {name: split_of(source, x, y, rows, prepare, device) for name, (x, y, rows) in parts.items() if len(y)}
+    weights = class_weights(labels, len(source.classes)).to(device) if settings.balance == "class_weights" else None
+    made = Data(splits, source.classes, class_weights=weights)
+    made.augments = augments(settings.augment, made, device)
+    return made
+
+
+def divided_rows(labels: Tensor, settings: Splitting, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Return the rows of the training and of the validation split."""
+    if settings.folds is not None:
+        train, val = one_fold(labels, settings, generator)
+    elif settings.fold is not None:
+        raise UserError(f"data.fold={settings.fold} is one of how many? add data.folds=5")
+    else:
+        val, train = stratified(labels, round(settings.val_fraction * len(labels)), generator)
+    if settings.limit is not None:
+        if settings.limit > len(train):
+            raise UserError(f"data.limit={settings.limit} is more than the {len(train)} training examples there are")
+        kept, _ = stratified(labels[train], settings.limit, generator)
+        train = train[kept]
+    if len(train) == 0:
+        raise UserError(f"data.val_fraction={settings.val_fraction} leaves no example to train on")
+    return train, val
+
+
+def one_fold(labels: Tensor, settings: Splitting, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Return the rows outside and inside a fold, both shuffled; the folds are the same for each of them."""
+    count, fold = settings.folds or 0, settings.fold
+    if count > len(labels):
+        raise UserError(f"data.folds={count} is more than the {len(labels)} training examples there are")
+    if fold is None:
+        raise UserError(f"data.folds={count} needs data.fold, from 0 to {count - 1}; -m 'data.fold=range({count})'")
+    if fold >= count:
+        raise UserError(f"data.fold={fold} is not there; data.folds={count} allows 0 to {count - 1}")
+    number = folds(labels, count, generator)
+    shuffled = torch.randperm(len(labels), generator=generator)
+    inside = number[shuffled] == fold
+    return shuffled[~inside], shuffled[inside]
+
+
+def fitted(fit: Callable[[Tensor], Any], source: Source, train: Tensor, device: torch.device) -> Preparation:
+    """Fit the preparation on the training split, or on as much of a mapped file as is read for it."""
+    rows = train
+    if source.mapped:
+        rows = train[: max(1, FITTED_BYTES // source.x_train[0].nbytes)]
+    x = source.x_train[rows]
+    means = column_means(x) if source.impute else None
+    if means is not None:
+        x = torch.where(x.isnan(), means, x)
+    try:
+        prepare = fit(x)
+    except (ValueError, TypeError) as error:
+        raise UserError(
+            f"data.{error}" if str(error).startswith("preprocess=") else f"data.preprocess: {error}"
+        ) from error
+    if not callable(prepare):
+        raise UserError(f"data.preprocess fits a {type(prepare).__name__}, expected a function of inputs")
+    if means is not None:
+        prepare = Imputed(means, prepare)
+    return prepare.to(device) if hasattr(prepare, "to") else prepare
+
+
+def split_of(
+    source: Source, x: Tensor, y: Tensor, rows: Tensor | None, prepare: Preparation, device: torch.device
+) -> Split:
+    """Make a split: rows of a mapped file, or a copy of them; a costly preparation is applied to a copy at once."""
+    if source.mapped:
+        return placed(x, y, rows, prepare, device)
+    split = placed(x if rows is None else x[rows], y, None, prepare, device)
+    if getattr(prepare, "ahead", False):
+        prepared = torch.cat([part for part, _ in split.in_order(AHEAD_ROWS)])
+        return Split(prepared.to(split.x.device), split.y, Ahead(prepare), device)
+    return split
+
+
+def class_weights(labels: Tensor, classes: int) -> Tensor:
+    """Return what each class's loss is multiplied by: N / (classes present * N of the class), 1 on average."""
+    counts = torch.bincount(labels, minlength=classes).float()
+    present = (counts > 0).sum()
+    return torch.where(counts > 0, len(labels) / (present * counts.clamp_min(1)), 0.0)
+
+
+def preprocess(choice: Any) -> Callable[[Tensor], Any]:
+    """Return what fits a preparation to training inputs."""
+    if isinstance(choice, Mapping) and TARGET in choice:
+        first = next(iter(parameters_of(located(choice, "data.preprocess")) or {}), "")
+        return target(choice, "data.preprocess", supplied=(first,))
+    return named(choice, PREPROCESSES, "data.preprocess")
+
+
+def augments(choice: Any, data: Data, device: torch.device) -> list[Augment]:
+    """Return what varies training inputs, tried on one example."""
+    chosen = choice if isinstance(choice, list) else [choice]
+    built = []
+    for number, entry in enumerate(chosen):
+        key = "data.augment" if entry is choice else f"data.augment[{number}]"
+        if entry in (None, "none"):
+            continue
+        if not isinstance(entry, Mapping):
+            named(entry, {"none": None, **AUGMENTS}, key)
+            entry = {TARGET: f"{AUGMENTS[entry].__module__}.{AUGMENTS[entry].__name__}"}
+        augment = call(entry, key, {"classes": len(data.classes)})
+        tried = torch.zeros(1, dtype=torch.int64, device=device)
+        try:
+            augment(data.example, tried, torch.Generator(device))
+        except (ValueError, TypeError, RuntimeError) as error:
+            raise UserError(f"{key}={shown(choice)} {error}") from error
+        built.append(augment)
+    return built
+
+
+def named(choice: Any, table: Mapping[str, Any], key: str) -> Any:
+    """Return what a name stands for."""
+    choice = "none" if choice is None else choice
+    if not isinstance(choice, str) or choice not in table:
+        raise UserError(f"{key}={shown(choice)} is unknown; allowed: {', '.join(table)}" + nearest(str(choice), table))
+    return table[choice]

@@ -1,0 +1,223 @@
+"""The objects of a run, besides its data."""
+
+import inspect
+import os
+import shutil
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Annotated, Any, Literal
+
+import torch
+from annotated_types import Ge, Lt
+from torch import Tensor, nn
+
+from experiments import initializers, optimizers, schedules
+from experiments.criterion import Criterion
+from experiments.errors import UserError
+from experiments.models.blocks import use_noise
+from experiments.models.layers import Layer, describe
+from experiments.penalties import Penalty
+from experiments.program import PROBE_SIZE, Updating
+from experiments.settings import TARGET, checked, parameters_of, shown
+from experiments.streams import Streams
+
+from .datasets import Data
+from .targets import Config, call, divided, first_line, located, target
+from .training import Training
+
+
+@dataclass(frozen=True)
+class Initialization:
+    """What every initializer is given besides the weights: the value of the biases."""
+
+    bias: float | Literal["torch"] = 0.0
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """What every optimizer is given: see `optimizers.parameter_groups`."""
+
+    decay_exempt: Literal["auto"] | list[str] = "auto"
+    lr_scale: dict[str, Annotated[float, Ge(0)]] | None = field(default=None)
+
+
+@dataclass(frozen=True)
+class Warmup:
+    """What every schedule can begin with: a rise over this share of training."""
+
+    warmup: Annotated[float, Ge(0), Lt(1)] = 0.0
+
+
+def model(config: Config, data: Data, streams: Streams, device: torch.device) -> tuple[nn.Module, list[Layer]]:
+    """Build and initialize the model; also returns its layers, found by running one example through it."""
+    available = {"input_shape": data.input_shape, "classes": len(data.classes)}
+    built = call(config["model"], "model", available)
+    if not isinstance(built, nn.Module):
+        raise UserError(
+            f"model._target_={config['model'][TARGET]!r} built a {type(built).__name__}, expected an nn.Module"
+        )
+    common, own = divided(config["init"], Initialization)
+    bias = Initialization(**checked(Initialization, common, "init")).bias
+    initializer = target(own, "init", supplied=("weight", "tensor", "generator", "outputs"))
+    inputs = data.splits["train"].first(PROBE_SIZE)[0].cpu() if initializers.takes_outputs(initializer) else None
+    try:
+        initializers.initialize(built, initializer, streams.init, bias, inputs)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise UserError(f"init: {own[TARGET]} cannot fill a weight of this model: {first_line(error)}") from error
+    built = built.to(device)
+    use_noise(built, streams.noise)
+    return built, layers(built, data)
+
+
+def layers(built: nn.Module, data: Data) -> list[Layer]:
+    """Run one example through the model, and refuse a model that does not fit the data."""
+    example = data.example
+    wanted = (1, len(data.classes))
+    try:
+        found, scores = describe(built, example)
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        shape = tuple(example.shape[1:])
+        raise UserError(f"model cannot take an example of shape {shape}: {first_line(error)}") from error
+    if not isinstance(scores, Tensor) or tuple(scores.shape) != wanted:
+        got = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
+        raise UserError(f"model returns {got} for one example, expected the scores of shape {wanted}")
+    if not any(p.requires_grad for p in built.parameters()):
+        raise UserError("model has no parameter to train")
+    return found
+
+
+def criterion(config: Config, data: Data) -> Criterion:
+    """Build what training minimises."""
+    section = config["loss"]
+    parameters = list(parameters_of(located(section, "loss")) or {})
+    if "reduction" not in parameters:
+        raise UserError(
+            f"loss._target_={section[TARGET]!r} takes no reduction; expected a function of scores, targets and "
+            "reduction, as those of torch.nn.functional are"
+        )
+    loss = target(section, "loss", supplied=(*parameters[:2], "reduction"))
+    penalty = call(config["penalty"], "penalty")
+    if not isinstance(penalty, Penalty):
+        raise UserError(f"penalty._target_={config['penalty'][TARGET]!r} built no Penalty, but {penalty!r}")
+    made = Criterion(loss, penalty, data.class_weights)
+    scores = torch.zeros(3, len(data.classes), device=data.splits["train"].device)
+    classes = torch.zeros(3, dtype=torch.int64, device=scores.device)
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            each = loss(scores, classes, reduction="none")
+    except (ValueError, TypeError, RuntimeError, IndexError) as error:
+        raise UserError(
+            f"loss: {section[TARGET]} cannot be called with scores and classes: {first_line(error)}"
+        ) from error
+    if not isinstance(each, Tensor) or each.shape != classes.shape:
+        raise UserError(f"loss: {section[TARGET]} does not give one number an example for reduction='none'")
+    return made
+
+
+def optimizer(config: Config, model: nn.Module) -> tuple[torch.optim.Optimizer, float]:
+    """Build the optimizer; also returns the learning rate that the schedule multiplies."""
+    common, own = divided(config["optimizer"], Grouping)
+    grouping = Grouping(**checked(Grouping, common, "optimizer"))
+    cls = located(own, "optimizer")
+    asks = {"hidden": hidden_weights(model)} if "hidden" in (parameters_of(cls) or {}) else {}
+    make = target(own, "optimizer", supplied=("params", *asks), ranges=optimizers.RANGES)
+    try:
+        groups = optimizers.parameter_groups(
+            model, decays=bool(own.get("weight_decay")), exempt=grouping.decay_exempt, scales=grouping.lr_scale
+        )
+    except ValueError as error:
+        raise UserError(f"optimizer.{error}") from error
+    try:
+        built = optimizers.make(partial(make, **asks) if asks else make, groups)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise UserError(f"optimizer: {first_line(error)}") from error
+    if "lr" not in built.param_groups[0]:
+        raise UserError(f"optimizer: {type(built).__name__} has no learning rate called lr, which the schedule sets")
+    return built, float(built.param_groups[0]["lr"])
+
+
+def hidden_weights(model: nn.Module) -> list[Tensor]:
+    """Return the weights of all linear and convolutional layers but the last, which gives the scores."""
+    return [layer.weight for layer in initializers.weighted_layers(model).values()][:-1]
+
+
+def updating(settings: Training, optimizer: torch.optim.Optimizer, penalty: Penalty) -> Updating:
+    """Say how updates are made, and refuse what does not go together."""
+    closed = optimizers.needs_closure(optimizer)
+    if closed:
+        name = type(optimizer).__name__
+        for key, chosen, why in (
+            ("training.accumulate", settings.accumulate > 1, "takes the whole training split at once"),
+            ("training.clip_norm", settings.clip_norm is not None, "searches along the gradient as it is"),
+            ("training.clip_value", settings.clip_value is not None, "searches along the gradient as it is"),
+            ("training.precision", settings.precision == "fp16", "cannot have its loss scaled"),
+            (
+                f"penalty={type(penalty).__name__}",
+                penalty.bounds,
+                "remembers gradients, which a change of the weights after it belies",
+            ),
+        ):
+            if chosen:
+                raise UserError(f"{key} does not go with {name}, which {why}; leave one of them out")
+    if settings.compile and not shutil.which(os.environ.get("CXX", "g++")) and not torch.cuda.is_available():
+        raise UserError("training.compile needs a C++ compiler, and there is none on this machine; install g++")
+    mode = "default" if settings.compile is True else settings.compile or None
+    return Updating(
+        micro_batch=None if closed else settings.batch_size,
+        clip_norm=settings.clip_norm,
+        clip_value=settings.clip_value,
+        precision=settings.precision,
+        compiled=mode,
+        channels_last=settings.channels_last,
+        ema=settings.ema,
+        swa=settings.swa,
+    )
+
+
+def schedule(config: Config, *, validate: bool) -> schedules.Schedule:
+    """Build the schedule with its warm-up."""
+    common, own = divided(config["scheduler"], Warmup)
+    share = Warmup(**checked(Warmup, common, "scheduler")).warmup
+    curve = target(own, "scheduler", supplied=("progress", "_progress", "val_losses"))
+    if "val_losses" not in inspect.signature(curve).parameters:
+        return schedules.warmed_up(lambda progress, _losses: curve(progress), share)
+    if not validate:
+        raise UserError(
+            "scheduler=plateau looks at the validation loss, but data.val_fraction=0 leaves no validation split"
+        )
+    return schedules.warmed_up(curve, share)
+
+
+def observers(config: Config, given: Mapping[str, Any]) -> list[Any]:
+    """Build the observers that are enabled.
+
+    Args:
+        config: each entry of `observers` names its class by `_target_`.
+        given: what the program hands to those that ask for it by a parameter's name; an observer that asks
+            for something that there is not (None, such as the writer of a disabled TensorBoard) is left out.
+    """
+    built = []
+    for name, entry in config["observers"].items():
+        on = enabled(config, name)
+        if entry is None:
+            continue
+        own = {k: v for k, v in entry.items() if k != "enabled"}
+        cls = located(own, f"observers.{name}")
+        wants = {p: given[p] for p in (parameters_of(cls) or {}) if p in given}
+        make = target(own, f"observers.{name}", supplied=tuple(wants))
+        if on and all(value is not None for value in wants.values()):
+            built.append(make(**wants))
+    return built
+
+
+def enabled(config: Config, observer: str) -> bool:
+    """Whether an observer is there and not turned off."""
+    entry, key = config["observers"].get(observer), f"observers.{observer}"
+    if entry is not None and not isinstance(entry, Mapping):
+        raise UserError(f"{key}={shown(entry)} should be a section of settings")
+    chosen = entry.get("enabled", True) if entry else False
+    if not isinstance(chosen, bool):
+        raise UserError(f"{key}.enabled={shown(chosen)} should be true or false")
+    return chosen

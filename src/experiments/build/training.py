@@ -1,0 +1,108 @@
+"""The settings of a run and of its training."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Lt
+
+from experiments.engine import EarlyStopping, Metric
+from experiments.errors import UserError, nearest
+from experiments.settings import checked, shown
+
+from .targets import Config
+
+SECTIONS = ("data", "model", "init", "loss", "penalty", "optimizer", "scheduler", "training", "observers")
+
+
+@dataclass(frozen=True)
+class General:
+    """The settings at the top level.
+
+    Args:
+        name: the folder below `outputs/`.
+        seed: the run's one seed.
+        objective: the metric that says which epoch is best, and that a sweep returns.
+        resume: the run folder to go on with.
+        trust: prefixes of code that a resumed configuration may name besides torch and this package.
+    """
+
+    name: str | int
+    seed: Annotated[int, Ge(0)]
+    objective: Metric
+    resume: str | None = None
+    trust: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Training:
+    """How to train.
+
+    Args:
+        epochs: passes over the training split; 0 only prepares and evaluates.
+        batch_size: examples a forward and backward pass, and an update where nothing is accumulated.
+        accumulate: batches whose gradients make one update.
+        eval_batch_size: examples a forward pass in evaluation.
+        device: auto (CUDA where there is one), cpu, cuda or cuda:<number>.
+        deterministic: refuse kernels whose result depends on chance (only CUDA has some).
+        threads: of the CPU; auto chooses from the model's size.
+        precision: of the forward and backward pass; fp16 scales the loss so that small gradients do not vanish.
+        compile: whether to translate the model with `torch.compile`, or its mode.
+        channels_last: whether pictures lie in memory with their channels side by side.
+        clip_norm: largest norm of the whole gradient.
+        clip_value: largest absolute value of a gradient's element.
+        ema: decay of the exponential average of the weights, which is then what is validated and kept.
+        swa: the first epoch whose weights go into a plain average, which is then what is validated and kept.
+        early_stopping: patience (in epochs; null for never), metric and min_delta.
+    """
+
+    epochs: Annotated[int, Ge(0)]
+    batch_size: Annotated[int, Ge(1)]
+    accumulate: Annotated[int, Ge(1)] = 1
+    eval_batch_size: Annotated[int, Ge(1)] = 1000
+    device: str = "auto"
+    deterministic: bool = False
+    threads: Annotated[int, Ge(1)] | Literal["auto"] = "auto"
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    compile: bool | Literal["default", "reduce-overhead", "max-autotune"] = False
+    channels_last: bool = False
+    clip_norm: Annotated[float, Gt(0)] | None = None
+    clip_value: Annotated[float, Gt(0)] | None = None
+    ema: Annotated[float, Gt(0), Lt(1)] | None = None
+    swa: Annotated[int, Ge(1)] | None = None
+    early_stopping: dict[str, Any] | None = None
+
+
+def general(config: Config) -> General:
+    """Check the top level's settings."""
+    for section in SECTIONS:
+        if not isinstance(config.get(section), Mapping):
+            raise UserError(f"{section}={shown(config.get(section))} should be a section of settings")
+    return General(**checked(General, {k: v for k, v in config.items() if k not in SECTIONS}, ""))
+
+
+def training(config: Config) -> Training:
+    """Check the training's settings."""
+    settings = Training(**checked(Training, config["training"], "training"))
+    if settings.ema is not None and settings.swa is not None:
+        raise UserError(f"training.ema={settings.ema} and training.swa={settings.swa} both average; leave one null")
+    if settings.swa is not None and 0 < settings.epochs < settings.swa:
+        raise UserError(f"training.swa={settings.swa} begins after the last of training.epochs={settings.epochs}")
+    return settings
+
+
+def early_stopping(settings: Training, *, validate: bool) -> EarlyStopping | None:
+    """Build the rule, or None where no patience is set."""
+    chosen, key = settings.early_stopping or {}, "training.early_stopping"
+    never = chosen.get("patience") is None
+    rule = EarlyStopping(**checked(EarlyStopping, {**chosen, "patience": 1} if never else chosen, key))
+    if never:
+        return None
+    measured = [f"{split}/{what}" for split in ("train", "val")[: 1 + validate] for what in ("loss", "accuracy")]
+    if rule.metric not in measured:
+        why = "" if validate else " (data.val_fraction=0 leaves no validation split)"
+        raise UserError(
+            f"{key}.metric={rule.metric!r} is not measured{why}; allowed: {', '.join(measured)}"
+            + nearest(rule.metric, measured)
+        )
+    return rule

@@ -1,0 +1,60 @@
+"""Losses, called as those of `torch.nn.functional` are: `loss(scores, targets, reduction=...)`.
+
+Scores have the shape (batch, classes). Targets are class numbers of shape (batch,), or probabilities of shape
+(batch, classes), for which a loss is its expectation over the classes. `reduction` is 'mean' or 'sum' over the
+batch, or 'none' for the loss of each example.
+"""
+
+from collections.abc import Callable
+from typing import Annotated
+
+import torch.nn.functional as F
+from annotated_types import Ge, Gt, Lt
+from torch import Tensor
+
+Loss = Callable[..., Tensor]
+
+
+def cross_entropy(
+    scores: Tensor,
+    targets: Tensor,
+    reduction: str = "mean",
+    *,
+    label_smoothing: Annotated[float, Ge(0), Lt(1)] = 0.0,
+) -> Tensor:
+    """Softmax and the negative log-likelihood; ln C where all scores are equal.
+
+    Args:
+        scores, targets, reduction: see above.
+        label_smoothing: how much of the target is spread over all classes (Szegedy et al. 2016, section 7).
+    """
+    return F.cross_entropy(scores, targets, reduction=reduction, label_smoothing=label_smoothing)
+
+
+def hinge(scores: Tensor, targets: Tensor, reduction: str = "mean", *, margin: Annotated[float, Gt(0)] = 1.0) -> Tensor:
+    """The multi-class SVM: `sum over j != y of max(0, s_j - s_y + margin)` (Weston and Watkins 1999; CS231n).
+
+    (C - 1) margin where all scores are equal.
+
+    Args:
+        scores, targets, reduction: see above.
+        margin: by how much the right class's score should lead.
+    """
+    if targets.ndim == 1:
+        right = scores.gather(1, targets.unsqueeze(1))
+        return reduced((scores - right + margin).clamp_min(0).sum(1) - margin, reduction)  # j = y gives margin
+    of_each_class = (scores.unsqueeze(1) - scores.unsqueeze(2) + margin).clamp_min(0).sum(2) - margin
+    return reduced((targets * of_each_class).sum(1), reduction)
+
+
+def mse(scores: Tensor, targets: Tensor, reduction: str = "mean") -> Tensor:
+    """The squared distance to the one-hot target, averaged over the classes."""
+    wanted = targets if targets.ndim == 2 else F.one_hot(targets, scores.shape[1])
+    return reduced((scores - wanted.to(scores.dtype)).square().mean(1), reduction)
+
+
+def reduced(each: Tensor, reduction: str) -> Tensor:
+    """Bring the examples' losses, of shape (batch,), together."""
+    if reduction == "none":
+        return each
+    return each.sum() if reduction == "sum" else each.mean()
