@@ -11,12 +11,10 @@ from omegaconf import OmegaConf
 
 from experiments import build
 from experiments.cli import clipped, conf_folder
-from experiments.engine import Member, Plan, Position, Stop, fit
-from experiments.job import hyperparameters
-from experiments.program import Single
+from experiments.engine import Position, Stop, fit
+from experiments.job import assembled, hyperparameters
 from experiments.run import RunFolder
 from experiments.screen import Screen
-from experiments.streams import Streams
 
 LONG = 1000
 """Epochs that the training believes it has: more than any benchmark makes."""
@@ -61,30 +59,23 @@ class Project:
         config["observers"] = {name: config["observers"][name] for name in watched}
         settings = build.training(config)
         self.device = torch.device(settings.device)
-        self.streams = Streams(config["seed"], self.device)
-        self.data = build.data(config, self.streams, self.device)
-        self.model, _ = build.model(config, self.data, self.streams, self.device)
-        optimizer, rate = build.optimizer(config, list(self.model.parameters()))
-        self.program = Single(self.model, optimizer, self.data.splits, eval_batch_size=settings.eval_batch_size)
-        self.position = Position(
-            Plan(LONG, settings.batch_size, len(self.data.splits["train"]), drop_last=False, validate=True)
-        )
         self.stack = ExitStack()
-        self.member = Member(
-            folder=RunFolder(folder),
-            streams=self.streams,
-            rate=rate,
-            schedule=build.schedule(config, validate=True),
-            objective=config["objective"],
-            observers=self._observers(config, folder),
-        )
+        screen = self._screen(folder)
+        parts = assembled(config, build.general(config), settings, self.device, RunFolder(folder), screen)
+        self.data, self.program, self.member = parts.data, parts.program, parts.member
+        self.model, self.streams = parts.program.model, parts.member.streams
+        self.position = Position(parts.plan)
+        self.member.observers = self._observers(config, folder, screen)
         self.stop = AtEpochsEnd(self.position)
 
-    def _observers(self, config: dict[str, Any], folder: Path) -> list[Any]:
+    def _screen(self, folder: Path) -> Screen:
         folder.mkdir(parents=True, exist_ok=True)
         screen = Screen(folder / "train.log")
         self.stack.callback(screen.close)
         screen.terminal.file = self.stack.enter_context((folder / "stdout").open("w", encoding="utf-8"))
+        return screen
+
+    def _observers(self, config: dict[str, Any], folder: Path, screen: Screen) -> list[Any]:
         self.writer = None
         if {"tensorboard", "histograms"} & set(config["observers"]):
             from torch.utils.tensorboard import SummaryWriter

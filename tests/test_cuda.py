@@ -67,3 +67,34 @@ def test_resume_on_the_device(commands: Commands) -> None:
     assert commands.train(f"resume={folder}", "training.epochs=3").code == 0
     assert_equal_weights(weights(folder), weights(commands.trained(*choices)))
     assert len(run_folders(commands.folder)) == 2
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        ("training.precision=bf16",),
+        ("training.precision=fp16", "training.clip_norm=1"),
+        ("training.precision=fp16", "optimizer=muon"),
+        ("training.compile=true",),
+        ("training.compile=reduce-overhead", "training.accumulate=2"),
+        ("training.channels_last=true", "training.precision=bf16", "training.compile=true"),
+        ("data.augment=[crop_flip,cutout,mixup]", "model.dropout=0.2"),
+        ("training.ema=0.9", "penalty=l2", "data.balance=class_weights"),
+        ("optimizer=lbfgs", "model.dropout=0.2"),
+    ],
+    ids=" ".join,
+)
+def test_the_catalogue_learns_on_the_device(commands: Commands, choices: tuple[str, ...]) -> None:
+    folder = commands.trained("model=cnn", "model.batch_norm=true", "training.epochs=3", *choices)
+    found = summary(folder)
+    assert found["status"] == "finished"
+    assert found["device"].startswith("cuda:0")
+    assert found["metrics"]["val/accuracy"] > 0.3
+    assert all(value.isfinite().all() for value in weights(folder).values())
+
+
+@pytest.mark.parametrize("choice", ["training.precision=bf16", "training.compile=reduce-overhead"])
+def test_faster_ways_come_to_the_same_end(commands: Commands, choice: str) -> None:
+    plain, other = commands.trained(*CHOICES, "model=cnn"), commands.trained(*CHOICES, "model=cnn", choice)
+    for one, two in zip(metrics(plain), metrics(other), strict=True):
+        assert float(one["train/loss"]) == pytest.approx(float(two["train/loss"]), rel=0.05)

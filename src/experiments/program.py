@@ -245,6 +245,8 @@ class Single:
 
     def _forward(self, x: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Return the mean loss and the count of right answers; a mixture's answer is its larger class."""
+        if self.updating.compiled is not None:
+            torch.compiler.cudagraph_mark_step_begin()  # what the last pass left in a CUDA graph's memory is used up
         scores = self._scores(self.forward, x)
         wanted = targets if targets.ndim == 1 else targets.argmax(1)
         return self.criterion.mean(scores, targets), (scores.detach().argmax(1) == wanted).sum()
