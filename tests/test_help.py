@@ -358,8 +358,10 @@ def test_bash_keeps_the_completion_of_other_commands() -> None:
 def test_the_tab_key_in_bash(tmp_path: Path) -> None:
     """What a user sees: an interactive shell at a terminal."""
     import pty
+    import termios
 
     terminal, end = pty.openpty()
+    termios.tcsetwinsize(end, (24, 300))  # the line is not to be scrolled
     environment = {**os.environ, "PS1": "$ ", "TERM": "dumb", "HOME": str(tmp_path), "INPUTRC": "/dev/null"}
     shell = subprocess.Popen(
         ["bash", "--norc", "-i"], stdin=end, stdout=end, stderr=end, env=environment, start_new_session=True

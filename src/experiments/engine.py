@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 import torch
@@ -38,13 +39,13 @@ class Plan:
     drop_last: bool
     validate: bool
 
-    @property
+    @cached_property
     def steps_per_epoch(self) -> int:
         """Updates an epoch."""
         whole, rest = divmod(self.examples, self.batch_size)
         return whole + (rest > 0 and not self.drop_last)
 
-    @property
+    @cached_property
     def total_steps(self) -> int:
         """Updates altogether."""
         return self.epochs * self.steps_per_epoch

@@ -26,7 +26,7 @@ from .models.layers import Layer
 from .program import Single
 from .resume import check_unchanged
 from .run import RunFolder, write_whole
-from .screen import Screen
+from .screen import Screen, hearing
 from .stop import EXIT_CODES, SignalStop
 from .streams import Streams, global_generator, set_global_state
 
@@ -70,7 +70,8 @@ def train(
     fresh = not (folder.path / "summary.json").exists() and config.get("resume") is None
     screen = Screen(folder.path / "train.log")
     try:
-        return _train(config, folder, screen, dict(choices or {}), list(overrides), stop or Stop())
+        with hearing(screen):
+            return _train(config, folder, screen, dict(choices or {}), list(overrides), stop or Stop())
     except Exception as error:
         screen.log(f"Error: {error}")
         if fresh:

@@ -1,7 +1,10 @@
 """What a person sees: the terminal, and the same in plain text in the run's log."""
 
+import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +56,34 @@ class Screen:
         if self._file:
             self._file.close()
             self._file = None
+
+
+class Said(logging.Handler):
+    """Prints what parts that have no screen say, by the logger `experiments`."""
+
+    def __init__(self, screen: Screen) -> None:
+        super().__init__(logging.INFO)
+        self.screen = screen
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a message."""
+        self.screen.print(record.getMessage())
+
+
+@contextmanager
+def hearing(screen: Screen) -> Iterator[None]:
+    """Print what is said inside the block."""
+    logger, said = logging.getLogger("experiments"), Said(screen)
+    before = logger.level, logger.propagate
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    logger.addHandler(said)
+    try:
+        yield
+    finally:
+        logger.removeHandler(said)
+        logger.setLevel(before[0])
+        logger.propagate = before[1]
 
 
 def table(*columns: str, right: tuple[str, ...] = ()) -> Table:

@@ -21,7 +21,7 @@ from experiments.streams import Streams
 from .targets import Config, call, divided, located, target
 
 AHEAD_ROWS = 4096
-FITTED_BYTES = 2**30
+FITTED_BYTES = 2**28
 """How much of a data set that lies in a mapped file is read to fit its preparation."""
 
 
