@@ -26,7 +26,7 @@ LEVELS = (
         "run",
     },
     {"screen", "settings", "graph", "criterion", "help"},
-    {"program", "engine", "observers", "completion"},
+    {"program", "single", "engine", "observers", "completion"},
     {"build", "cli"},
     {"resume", "stop", "messages"},
     {"job"},

@@ -14,8 +14,9 @@ from experiments.data.batches import Split
 from experiments.engine import EarlyStopping, Member, Plan, Position, Stop, best_row, fit
 from experiments.models.mlp import MLP
 from experiments.observers.base import Observer, every
-from experiments.program import Capture, Measured, Program, Single
+from experiments.program import Capture, Measured, Program
 from experiments.run import RunFolder
+from experiments.single import Single
 from experiments.streams import Streams
 
 CPU = torch.device("cpu")

@@ -56,7 +56,7 @@ pathlib.Path.write_bytes = write_bytes
 
 AT_STEP = """
 import os, signal
-from experiments.program import Single
+from experiments.single import Single
 real, count = Single.step, 0
 def step(self, index, rates):
     global count

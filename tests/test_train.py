@@ -281,7 +281,7 @@ def test_two_sweeps_of_the_same_second_get_two_folders(commands: Commands) -> No
 
 
 def test_groups_keep_the_proportions_of_their_rates() -> None:
-    from experiments.program import Single
+    from experiments.single import Single
     from tests.test_engine import single
 
     program = single(1)

@@ -15,7 +15,7 @@ from experiments.data.augment import CropFlip
 from experiments.data.batches import Split
 from experiments.models.cnn import CNN
 from experiments.models.mlp import MLP
-from experiments.program import Single, Updating, part_sizes
+from experiments.single import Single, Updating, part_sizes
 from experiments.streams import Streams
 from tests.helpers import SMALL, Commands, assert_equal_weights, metrics, run_folders, summary, weights
 
@@ -346,12 +346,10 @@ def test_lbfgs_sees_the_same_noise_at_every_evaluation() -> None:
     )
     from experiments.models.blocks import use_noise
 
-    assert program.noise is not None
     use_noise(program.model, program.noise)
     first, calls = program._backward, []
 
     def backward(x: Tensor, targets: Tensor) -> Any:
-        assert program.noise is not None
         calls.append(program.noise.get_state())
         return first(x, targets)
 

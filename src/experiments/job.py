@@ -23,10 +23,10 @@ from .engine import Member, Plan, Position, Stop, best_row, fit
 from .errors import UserError
 from .messages import conclude, introduce, shown_path
 from .models.layers import Layer
-from .program import Single
 from .resume import check_unchanged
 from .run import RunFolder, write_whole
 from .screen import Screen, hearing
+from .single import Single
 from .stop import EXIT_CODES, SignalStop
 from .streams import Streams, global_generator, set_global_state
 

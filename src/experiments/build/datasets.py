@@ -8,13 +8,12 @@ import torch
 from annotated_types import Ge, Le, Lt
 from torch import Tensor
 
-from experiments.data.augment import AUGMENTS
+from experiments.data.augment import AUGMENTS, Augmentation
 from experiments.data.batches import Preparation, Split, placed
 from experiments.data.preprocess import PREPROCESSES, Ahead, Imputed, column_means
 from experiments.data.sources import Source
 from experiments.data.split import folds, stratified, with_label_noise
 from experiments.errors import UserError, nearest
-from experiments.program import Augment
 from experiments.settings import TARGET, checked, parameters_of, shown
 from experiments.streams import Streams
 
@@ -63,7 +62,7 @@ class Data:
 
     splits: dict[str, Split]
     classes: list[str]
-    augments: Sequence[Augment] = ()
+    augments: Sequence[Augmentation] = ()
     class_weights: Tensor | None = None
 
     @property
@@ -191,7 +190,7 @@ def preprocess(choice: Any) -> Callable[[Tensor], Any]:
     return named(choice, PREPROCESSES, "data.preprocess")
 
 
-def augments(choice: Any, data: Data, device: torch.device) -> list[Augment]:
+def augments(choice: Any, data: Data, device: torch.device) -> list[Augmentation]:
     """Return what varies training inputs, tried on one example."""
     chosen = choice if isinstance(choice, list) else [choice]
     built = []

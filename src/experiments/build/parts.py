@@ -19,8 +19,9 @@ from experiments.errors import UserError
 from experiments.models.blocks import use_noise
 from experiments.models.layers import Layer, describe
 from experiments.penalties import Penalty
-from experiments.program import PROBE_SIZE, Updating
+from experiments.program import PROBE_SIZE
 from experiments.settings import TARGET, checked, parameters_of, shown
+from experiments.single import Updating
 from experiments.streams import Streams
 
 from .datasets import Data

@@ -1,0 +1,310 @@
+"""The program of one run."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from .averaging import Average, batch_norms, refresh_statistics
+from .criterion import Criterion, penalized_weights
+from .data.augment import Augmentation
+from .data.batches import Split
+from .optimizers import needs_closure
+from .program import PROBE_SIZE, Capture, Measured, with_activations
+
+
+@dataclass(frozen=True)
+class Updating:
+    """How an update is made from the examples.
+
+    Args:
+        micro_batch: examples a forward and backward pass; an update of more adds up their gradients. None for all.
+        clip_norm: largest norm of the whole gradient; None leaves it as it is.
+        clip_value: largest absolute value of a gradient's element.
+        precision: of the forward and backward pass: 'fp32', 'bf16', or 'fp16' with the loss scaled so that small
+            gradients do not vanish (Micikevicius et al. 2018). Weights, updates and losses stay in fp32.
+        compiled: the mode of `torch.compile`, or None.
+        channels_last: whether pictures lie in memory with their channels side by side.
+        ema: decay of the exponential average of the weights.
+        swa: the first epoch whose weights go into the plain average.
+    """
+
+    micro_batch: int | None = None
+    clip_norm: float | None = None
+    clip_value: float | None = None
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    compiled: str | None = None
+    channels_last: bool = False
+    ema: float | None = None
+    swa: int | None = None
+
+
+PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Single:
+    """One run: any `nn.Module` with any `torch.optim.Optimizer`.
+
+    Args:
+        model: on the device, in training mode.
+        optimizer: of the model's parameters; at each step the first group's rate is set to the scheduled one, and
+            the others' in the proportions that they had; a group's `lr_scale` multiplies its rate.
+        splits: `train`, `test` and, where there is one, `val`.
+        eval_batch_size: examples a forward pass in evaluation.
+        criterion: what is minimised.
+        updating: how.
+        augments: what is done to training inputs, one after another.
+        noise: where these draw, and the model's Dropout.
+    """
+
+    members = 1
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        splits: Mapping[str, Split],
+        *,
+        eval_batch_size: int,
+        criterion: Criterion | None = None,
+        updating: Updating | None = None,
+        augments: Sequence[Augmentation] = (),
+        noise: torch.Generator | None = None,
+    ) -> None:
+        self.model = model
+        self.parameters = list(model.parameters())
+        self.optimizer = optimizer
+        first = optimizer.param_groups[0]["lr"]
+        self.shares = [group["lr"] / first * group.get("lr_scale", 1.0) for group in optimizer.param_groups]
+        self.needs_closure = needs_closure(optimizer)
+        self.splits = splits
+        self.eval_batch_size = eval_batch_size
+        self.criterion = criterion or Criterion()
+        self.weights = penalized_weights(model)
+        self.updating = updating or Updating()
+        self.augments = augments
+        self.noise = noise or torch.Generator(splits["train"].device)
+        self.device = splits["train"].device
+        self.index_device = splits["train"].x.device
+        scaled = self.updating.precision == "fp16"
+        self.scaler = torch.amp.GradScaler(self.device.type) if scaled else None
+        if self.updating.channels_last:
+            model.to(memory_format=torch.channels_last)
+        self.forward: Callable[[Tensor], Tensor] = model
+        if self.updating.compiled is not None:
+            # A program for each size of batch: what a shape was met before must not change its numbers.
+            self.forward = torch.compile(model, mode=self.updating.compiled, dynamic=False)
+        averaged = self.updating.ema is not None or self.updating.swa is not None
+        self.average = Average(model, self.updating.ema) if averaged else None
+
+    def step(self, index: Tensor, rates: Sequence[float]) -> Measured:
+        """See `Program.step`."""
+        x, targets = self.splits["train"].batch(index[0])
+        for augment in self.augments:
+            x, targets = augment(x, targets, self.noise)
+        for group, share in zip(self.optimizer.param_groups, self.shares, strict=True):
+            group["lr"] = rates[0] * share
+        measured = self._evaluate_within(x, targets) if self.needs_closure else self._update(x, targets)
+        if self.criterion.penalty.bounds:
+            self.criterion.penalty.bound(self.weights)
+        if self.average is not None and self.updating.ema is not None:
+            self.average.update()
+        return measured
+
+    def _update(self, x: Tensor, targets: Tensor) -> Measured:
+        """Take the gradient once, and let the optimizer use it."""
+        measured = self._backward(x, targets)
+        if self.scaler is not None:
+            self.scaler.unscale_(self.optimizer)
+        if self.updating.clip_value is not None:
+            nn.utils.clip_grad_value_(self.parameters, self.updating.clip_value)
+        if self.updating.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.parameters, self.updating.clip_norm)
+        if self.scaler is None:
+            self.optimizer.step()
+        else:
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        return measured
+
+    def _evaluate_within(self, x: Tensor, targets: Tensor) -> Measured:
+        """Let the optimizer take the gradient as often as it likes, of one function: with the same noise each time."""
+        before = self.noise.get_state()
+        measurements: list[Measured] = []
+
+        def closure() -> Tensor:
+            self.noise.set_state(before)
+            measured = self._backward(x, targets)
+            measurements.append(measured)
+            return (measured.loss if measured.penalty is None else measured.loss + measured.penalty).squeeze()
+
+        self.optimizer.step(closure)  # type: ignore[arg-type]
+        return measurements[0]
+
+    def _backward(self, x: Tensor, targets: Tensor) -> Measured:
+        """Leave the gradient of the whole batch in the parameters."""
+        for parameter in self.parameters:
+            parameter.grad = None  # what zero_grad does, without its label for the profiler (4 % of a small step)
+        term = self.criterion.penalty.term(self.weights) if self.criterion.penalty.adds else None
+        micro = self.updating.micro_batch
+        if micro is None or len(x) <= micro:
+            loss, correct = self._forward(x, targets)
+            self._scaled(loss if term is None else loss + term).backward()
+            loss = loss.detach()
+        else:
+            loss, correct = self._in_parts(x, targets, micro)
+            if term is not None:
+                self._scaled(term).backward()
+        penalty = term.detach().reshape(1) if term is not None else None
+        return Measured(loss.reshape(1), correct.reshape(1), penalty)
+
+    def _in_parts(self, x: Tensor, targets: Tensor, micro: int) -> tuple[Tensor, Tensor]:
+        """Add up the gradients of parts of the batch."""
+        sizes = part_sizes(len(x), micro)
+        loss, correct = torch.zeros((), device=self.device), torch.zeros((), dtype=torch.int64, device=self.device)
+        for part, wanted in zip(x.split(sizes), targets.split(sizes), strict=True):
+            mean, right = self._forward(part, wanted)
+            share = mean * (len(part) / len(x))
+            self._scaled(share).backward()
+            loss += share.detach()
+            correct += right
+        return loss, correct
+
+    def _forward(self, x: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the mean loss and the count of right answers; a mixture's answer is its larger class."""
+        if self.updating.compiled is not None:
+            torch.compiler.cudagraph_mark_step_begin()  # what the last pass left in a CUDA graph's memory is used up
+        scores = self._scores(self.forward, x)
+        wanted = targets if targets.ndim == 1 else targets.argmax(1)
+        return self.criterion.mean(scores, targets), (scores.detach().argmax(1) == wanted).sum()
+
+    def _scores(self, model: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        """Run a model in the run's precision and memory layout; its scores come in fp32."""
+        if self.updating.channels_last and x.ndim == 4:
+            x = x.contiguous(memory_format=torch.channels_last)
+        if self.updating.precision == "fp32":
+            return model(x)
+        with torch.autocast(self.device.type, PRECISIONS[self.updating.precision]):
+            scores = model(x)
+        return scores.float()
+
+    def _scaled(self, loss: Tensor) -> Tensor:
+        return loss if self.scaler is None else self.scaler.scale(loss)
+
+    def end_epoch(self, epoch: int) -> None:
+        """See `Program.end_epoch`."""
+        if self.average is None or self.updating.swa is None or epoch < self.updating.swa:
+            return
+        self.average.update()
+        batches = (x for x, _ in self.splits["train"].in_order(self.eval_batch_size))
+        refresh_statistics(self.average.module, partial(self._scores, self.average.module), batches)
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The model whose answers count: the average of the weights, once there is one."""
+        return self.average.module if self.average is not None and self.average.count else self.model
+
+    @torch.no_grad()
+    def evaluate(self, split: str) -> list[tuple[float, float]]:
+        """See `Program.evaluate`."""
+        examples = self.splits[split]
+        loss = torch.zeros((), dtype=torch.float64, device=self.device)
+        correct = torch.zeros((), dtype=torch.int64, device=self.device)
+        model = self.evaluated
+        model.eval()
+        for x, y in examples.in_order(self.eval_batch_size):
+            scores = self._scores(model, x)
+            loss += self.criterion.total(scores, y)
+            correct += (scores.argmax(1) == y).sum()
+        self.model.train()
+        return [(loss.item() / len(examples), correct.item() / len(examples))]
+
+    def capture(self, member: int) -> Capture:
+        """See `Program.capture`.
+
+        Dropout is off. BatchNorm uses the probe's own statistics, since before training there are no running
+        ones; the running ones are kept out of it.
+        """
+        x, y = self.probe(member)
+        parameters = dict(self.model.named_parameters())
+        buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
+        self.model.eval()
+        if len(x) > 1:
+            for module in batch_norms(self.model):
+                module.train()
+        scores, activations = with_activations(self.model, {**parameters, **buffers}, x)
+        trained = {name: p for name, p in parameters.items() if p.requires_grad}
+        loss = self.criterion.mean(scores, y)
+        gradients = torch.autograd.grad(loss, list(trained.values()), allow_unused=True)
+        self.model.train()
+        return Capture(
+            activations={name: a.detach() for name, a in activations.items()},
+            weights={name: p.detach() for name, p in parameters.items()},
+            gradients={name: g for name, g in zip(trained, gradients, strict=True) if g is not None},
+        )
+
+    def module(self, member: int) -> nn.Module:
+        """See `Program.module`."""
+        del member
+        return self.model
+
+    def probe(self, member: int) -> tuple[Tensor, Tensor]:
+        """See `Program.probe`: the first examples of the shuffled training split."""
+        del member
+        return self.splits["train"].first(PROBE_SIZE)
+
+    def state_dict(self, member: int) -> dict[str, Any]:
+        """See `Program.state_dict`. `model` is what is evaluated; what is trained is `trained` where it differs."""
+        del member
+        prepare = self.splits["train"].prepare
+        state = {
+            "model": self.evaluated.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "preparation": prepare.state_dict() if hasattr(prepare, "state_dict") else {},
+            "threads": torch.get_num_threads(),
+        }
+        if self.average is not None and self.average.count:
+            state |= {"trained": self.model.state_dict(), "averaged": self.average.count}
+        if self.scaler is not None:
+            state["scaler"] = self.scaler.state_dict()
+        return state
+
+    def load_state_dict(self, member: int, state: Mapping[str, Any]) -> None:
+        """See `Program.load_state_dict`.
+
+        Raises:
+            ValueError: the state is of another architecture or optimizer; says what does not fit.
+        """
+        del member
+        own = self.model.state_dict()
+        for name in [*own, *state["model"]]:
+            theirs, ours = state["model"].get(name), own.get(name)
+            if theirs is None or ours is None or theirs.shape != ours.shape:
+                raise ValueError(
+                    f"it is of another architecture: {name} is {_shape(theirs)} in the checkpoint and "
+                    f"{_shape(ours)} in the model"
+                )
+        fitted = self.splits["train"].prepare
+        for name, value in (fitted.state_dict() if hasattr(fitted, "state_dict") else {}).items():
+            # The last bits of a whitening matrix depend on the number of threads; its shift tells as much.
+            if name != "matrix" and not torch.equal(value, state["preparation"].get(name, value)):
+                raise ValueError("the data set has changed: its training split has other statistics")
+        self.model.load_state_dict(state.get("trained", state["model"]))
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.average is not None:
+            self.average.load(state["model"], state.get("averaged", 0))
+        if self.scaler is not None:
+            self.scaler.load_state_dict(state["scaler"])
+
+
+def part_sizes(examples: int, size: int) -> list[int]:
+    """Divide a batch into parts of a size; a last one of a single example, which BatchNorm cannot use, joins on."""
+    sizes = [size] * (examples // size) + [examples % size] * (examples % size > 0)
+    return sizes if sizes[-1] > 1 or len(sizes) == 1 else [*sizes[:-2], sizes[-2] + 1]
+
+
+def _shape(tensor: Tensor | None) -> str:
+    return "absent" if tensor is None else f"of shape {tuple(tensor.shape)}"
