@@ -1,0 +1,222 @@
+"""Everything composes with everything: two updates of random compositions, or one sentence that says why not."""
+
+import contextlib
+import io
+import re
+import tempfile
+import warnings
+from functools import cache
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+from PIL import Image
+
+from experiments.cli import clipped, conf_folder
+from experiments.errors import UserError
+from experiments.job import train
+from experiments.run import RunFolder
+from tests.helpers import CONF
+
+GROUPS = ("data", "model", "init", "loss", "penalty", "optimizer", "scheduler")
+NOT_HERE = {"mnist", "fashion_mnist", "cifar10", "cifar100"}
+"""Data that a clone does not have."""
+
+EXPECTED = (
+    r"does not go with LBFGS, which .*; leave one of them out",
+    r"optimizer: LBFGS doesn't support per-parameter options",
+    r"data\.augment(\[\d\])?=.* needs pictures, but an example has the shape",
+    r"model: a CNN needs pictures, but an example has the shape .*; use model=mlp",
+    r"training\.ema=.* and training\.swa=.* both average; leave one null",
+    r"scheduler=plateau looks at the validation loss, but data\.val_fraction=0 leaves no validation split",
+    r"training\.early_stopping\.metric=.* is not measured",
+    r"optimizer\.lr_scale='features.*' matches no parameter",
+    r"training\.batch_size=1 leaves BatchNorm no spread",
+)
+"""Why some compositions are refused: no other reason is good enough."""
+
+
+@cache
+def own_data() -> Path:
+    """A small table, arrays and pictures."""
+    folder = Path(tempfile.mkdtemp())
+    draw = np.random.default_rng(0)
+    rows = [
+        f"{draw.normal():.3f},{'abc'[i % 3]},{'' if i % 9 == 0 else i % 7},{['no', 'yes'][i % 2]}" for i in range(90)
+    ]
+    (folder / "own.csv").write_text("\n".join(["size,kind,count,answer", *rows]) + "\n")
+    x, y = draw.integers(0, 256, (96, 8, 8, 3), dtype=np.uint8), np.arange(96) % 3
+    np.savez(folder / "own.npz", x_train=x, y_train=y, x_test=x[:12], y_test=y[:12])
+    for i in range(80):
+        (folder / "own" / f"c{i % 2}").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(draw.integers(0, 256, (9, 11, 3), dtype=np.uint8)).save(
+            folder / "own" / f"c{i % 2}" / f"{i}.png"
+        )
+    return folder
+
+
+@cache
+def defaults() -> dict[str, Any]:
+    """The default run."""
+    OmegaConf.register_new_resolver("clipped", clipped, replace=True)
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        return cast(dict[str, Any], OmegaConf.to_container(compose("train"), resolve=True))
+
+
+@cache
+def choices(group: str) -> dict[str, dict[str, Any]]:
+    """Each choice of a group: what its file holds."""
+    files = sorted(path for path in (CONF / group).glob("*.yaml") if path.stem not in NOT_HERE)
+    return {path.stem: cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(path))) for path in files}
+
+
+def places(data: str) -> dict[str, Any]:
+    """What a choice of data must be told."""
+    own = own_data()
+    return {
+        "csv": {"path": str(own / "own.csv"), "target": "answer", "missing": "mean"},
+        "npz": {"path": str(own / "own.npz")},
+        "image_folder": {"path": str(own / "own"), "size": 8, "cache": str(own / "cache")},
+    }.get(data, {})
+
+
+def some(*values: Any) -> st.SearchStrategy[Any]:
+    """One of these values; the first is the default, and drawn as often as all others together."""
+    return st.one_of(st.just(values[0]), st.sampled_from(values[1:]))
+
+
+COMMON = {
+    "data": {
+        "val_fraction": some(0.2, 0.0, 0.5),
+        "limit": some(None, 12),
+        "label_noise": some(0.0, 0.3),
+        "balance": some("none", "class_weights"),
+        "preprocess": some("standardize", "none", "scale", "pixel_mean", "channel_mean", "pca_whiten", "zca"),
+        "augment": some("none", "crop_flip", "cutout", "mixup", ["mixup", "cutout"], ["crop_flip", "mixup"]),
+    },
+    "init": {"bias": some(0.0, 0.1, "torch")},
+    "optimizer": {
+        "decay_exempt": some("auto", [], ["*.bias"], ["head", "*.weight"]),
+        "lr_scale": some(None, {"head": 0.5}, {"features": 0}, {"*.weight": 2.0, "head.bias": 0}),
+    },
+    "scheduler": {"warmup": some(0.0, 0.5)},
+    "training": {
+        "batch_size": some(16, 2, 7, 1000),
+        "accumulate": some(1, 2, 3),
+        "eval_batch_size": some(1000, 5),
+        "precision": some("fp32", "bf16", "fp16"),
+        "channels_last": some(False, True),
+        "deterministic": some(False, True),
+        "clip_norm": some(None, 1.0),
+        "clip_value": some(None, 0.1),
+        "ema": some(None, 0.9),
+        "swa": some(None, 1),
+    },
+}
+MODEL = {
+    "activation": some("relu", "tanh", "sigmoid", "gelu", "LeakyReLU", "softplus"),
+    "batch_norm": some(False, True),
+    "dropout": some(0.0, 0.4),
+    "input_dropout": some(0.0, 0.2),
+    "hidden": some([8], [], [8, 6]),
+}
+
+
+@st.composite
+def compositions(draw: st.DrawFn, epochs: int = 1) -> dict[str, Any]:
+    """Draw a configuration of the small kind."""
+    config = {**defaults(), "training": {**defaults()["training"], "epochs": epochs}, "seed": draw(some(0, 1, 7))}
+    for group in GROUPS:
+        name = draw(st.sampled_from(sorted(choices(group))))
+        config[group] = {**{k: defaults()[group][k] for k in COMMON.get(group, {})}, **choices(group)[name]}
+        config[group] |= places(name)
+    for section, values in COMMON.items():
+        config[section] = {**config[section], **{key: draw(value) for key, value in values.items()}}
+    config["model"] |= {key: draw(value) for key, value in MODEL.items()}
+    if config["model"]["_target_"].endswith("CNN"):
+        config["model"]["stages"] = draw(some([[3]], [[3], [4]]))
+    if "weight_decay" in config["optimizer"]:
+        config["optimizer"]["weight_decay"] = draw(some(0.0, 0.1))
+    if draw(st.booleans()):
+        config["data"] |= {"folds": 3, "fold": draw(st.integers(0, 2))}
+    if config["optimizer"]["lr"] > 0.01 and not config["optimizer"]["_target_"].endswith("LBFGS"):
+        config["optimizer"]["lr"] = 0.01
+    config["observers"] = {name: config["observers"][name] for name in ("metrics", "histograms")}
+    if config["data"]["limit"] is None:
+        config["data"]["limit"] = draw(st.integers(17, 20))
+    return config
+
+
+def trained(config: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Train as the command does, without its terminal."""
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return train(config, RunFolder(folder))
+
+
+def assert_expected(error: UserError) -> None:
+    """Fail unless a refusal is one of those that are meant."""
+    assert "\n" not in str(error)
+    assert any(re.search(pattern, str(error)) for pattern in EXPECTED), error
+
+
+def program_of(folder: Path) -> dict[str, Any]:
+    """The last checkpoint's state."""
+    return torch.load(folder / "checkpoints" / "last.pt", weights_only=True)["program"]
+
+
+SOBER = settings(deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+
+
+@settings(SOBER, max_examples=300)
+@given(compositions())
+def test_everything_composes_or_says_why_not(config: dict[str, Any]) -> None:
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        try:
+            summary = trained(config, folder)
+        except UserError as error:
+            assert_expected(error)
+            return
+        assert summary["status"] == "finished"
+        assert all(np.isfinite(value) for value in summary["metrics"].values())
+        assert all(value.isfinite().all() for value in program_of(folder)["model"].values())
+
+
+@settings(SOBER, max_examples=40)
+@given(compositions(epochs=2))
+def test_every_composition_resumes_to_the_bit(config: dict[str, Any]) -> None:
+    with tempfile.TemporaryDirectory() as temporary:
+        whole, parts = Path(temporary, "whole"), Path(temporary, "parts")
+        for folder in (whole, parts):
+            (folder / ".hydra").mkdir(parents=True)
+            OmegaConf.save(OmegaConf.create(config), folder / ".hydra" / "config.yaml")
+        half = {**config, "training": {**config["training"], "epochs": 1}}
+        half["scheduler"] = config["scheduler"] = {"_target_": "experiments.schedules.constant", "warmup": 0.0}
+        for folder in (whole, parts):
+            OmegaConf.save(OmegaConf.create(config), folder / ".hydra" / "config.yaml")
+        try:
+            trained(config, whole)
+        except UserError as error:
+            assert_expected(error)
+            return
+        trained(half, parts)
+        trained({**config, "resume": str(parts)}, parts)
+        one, other = program_of(whole), program_of(parts)
+        for key in ("model", "trained"):
+            assert (key in one) == (key in other)
+            for name, value in one.get(key, {}).items():
+                assert torch.equal(value, other[key][name]), (key, name)
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_every_choice_is_drawn(group: str) -> None:
+    listed = {path.stem for path in (CONF / group).glob("*.yaml")} - NOT_HERE
+    assert set(choices(group)) == listed
+    assert len(listed) > 1
