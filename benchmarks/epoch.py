@@ -43,7 +43,7 @@ def run(settings: Settings, console: Console) -> None:
     console.print(f"An epoch of MNIST: 48,000 examples, batch {BATCH}, MLP 784-100-100-10, Adam; seconds")
     console.print("c, c2 and d are compared with the median of a")
     if not lightning_loop.available():
-        console.print("skipped: d, because lightning is not installed (pip install -e '.[bench]')")
+        console.print("skipped: d, because lightning is not installed (pip install -e '.\\[bench]')")
     before = torch.get_num_threads()
     for name, threads in places:
         torch.set_num_threads(threads)

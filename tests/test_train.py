@@ -167,6 +167,26 @@ def test_observers_change_nothing(commands: Commands) -> None:
     assert not list(alone.glob("events*"))
 
 
+class Restless(torch.nn.Sequential):
+    """A model that draws in evaluation mode too."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__(torch.nn.Flatten(), torch.nn.Linear(64, 9), torch.nn.ReLU(), torch.nn.Linear(9, classes))
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return super().forward(torch.nn.functional.dropout(input, 0.2, training=True))
+
+
+def test_observers_draw_nothing_even_for_a_model_that_does(commands: Commands) -> None:
+    own = commands.folder / "own" / "model"
+    own.mkdir(parents=True)
+    (own / "mine.yaml").write_text("_target_: tests.test_train.Restless\n")
+    choices = ("--config-dir", "own", "model=mine", "training.epochs=2", "data.limit=96", "data.val_fraction=0")
+    watched = commands.trained(*choices)
+    off = [f"observers.{name}.enabled=false" for name in ("tensorboard", "histograms")]
+    assert_equal_weights(weights(watched), weights(commands.trained(*choices, *off)))
+
+
 def test_divergence_is_a_status_and_says_at_which_step(commands: Commands) -> None:
     outcome = commands.train("optimizer=sgd", "optimizer.lr=1e6", "init=unit_normal", "training.epochs=5")
     assert outcome.code == 0

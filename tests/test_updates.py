@@ -145,6 +145,23 @@ def test_a_scaled_overflow_leaves_the_weights() -> None:
     assert program.scaler.get_scale() < 1e30
 
 
+def test_momentum_begins_at_zero_where_the_first_update_is_left_out() -> None:
+    """What torch's fused SGD leaves in memory is made visible here: deterministic algorithms fill it with nan."""
+
+    def momentum(fused: bool) -> dict[str, Tensor]:
+        program = made(optimizer=lambda p: torch.optim.SGD(p, 0.1, momentum=0.9, fused=fused), precision="fp16")
+        program.scaler = torch.amp.GradScaler("cpu", init_scale=1e30, backoff_factor=1e-27)
+        return go(program, 4)
+
+    plain = momentum(False)
+    torch.use_deterministic_algorithms(True)
+    try:
+        fused = momentum(True)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert_close(plain, fused)
+
+
 def test_channels_last_changes_no_number_beyond_rounding() -> None:
     def cnn() -> nn.Module:
         return CNN((2, 8, 8), 3, stages=[[4], [6]], hidden=[8], batch_norm=True)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, fx, nn
 
+from .streams import undrawn
+
 if TYPE_CHECKING:
     from tensorboard.compat.proto.graph_pb2 import GraphDef
 
@@ -37,7 +39,7 @@ def graph_definition(model: nn.Module, example: Tensor) -> GraphDef | None:
     try:
         model.eval()
         graph = _Layers().trace(model)
-        with torch.no_grad():
+        with torch.no_grad(), undrawn(example.device):
             shapes = _Shapes(fx.GraphModule(model, graph))
             shapes.run(example)
     except Exception:  # fx raises many kinds of error for a model it cannot follow

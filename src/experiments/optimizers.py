@@ -123,6 +123,19 @@ def matches(name: str, pattern: str) -> bool:
     return fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*")
 
 
+def begin_momentum(optimizer: torch.optim.Optimizer) -> None:
+    """Give SGD its momentum, which is zero before the first update.
+
+    torch's fused SGD takes the first gradient for it; where that update is left out because a scaled loss
+    overflowed, the momentum would stay whatever was in memory.
+    """
+    if not isinstance(optimizer, torch.optim.SGD):
+        return
+    for group in optimizer.param_groups:
+        for parameter in group["params"] if group["momentum"] else ():
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+
+
 def needs_closure(optimizer: torch.optim.Optimizer) -> bool:
     """Whether the optimizer evaluates the loss itself, more than once an update, as L-BFGS does."""
     closure = inspect.signature(optimizer.step).parameters.get("closure")

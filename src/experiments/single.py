@@ -12,8 +12,9 @@ from .averaging import Average, batch_norms, refresh_statistics
 from .criterion import Criterion, penalized_weights
 from .data.augment import Augmentation
 from .data.batches import Split
-from .optimizers import needs_closure
+from .optimizers import begin_momentum, needs_closure
 from .program import PROBE_SIZE, Capture, Measured, with_activations
+from .streams import undrawn
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,8 @@ class Single:
         self.index_device = splits["train"].x.device
         scaled = self.updating.precision == "fp16"
         self.scaler = torch.amp.GradScaler(self.device.type) if scaled else None
+        if scaled:
+            begin_momentum(optimizer)
         if self.updating.channels_last:
             model.to(memory_format=torch.channels_last)
         self.forward: Callable[[Tensor], Tensor] = model
@@ -235,7 +238,8 @@ class Single:
         if len(x) > 1:
             for module in batch_norms(self.model):
                 module.train()
-        scores, activations = with_activations(self.model, {**parameters, **buffers}, x)
+        with undrawn(self.device):
+            scores, activations = with_activations(self.model, {**parameters, **buffers}, x)
         trained = {name: p for name, p in parameters.items() if p.requires_grad}
         loss = self.criterion.mean(scores, y)
         gradients = torch.autograd.grad(loss, list(trained.values()), allow_unused=True)

@@ -56,6 +56,13 @@ def global_generator(seed: int, device: torch.device) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def undrawn(device: torch.device) -> Iterator[None]:
+    """Put torch's global generators back after the block: a user's model may draw even in evaluation mode."""
+    with torch.random.fork_rng(devices=[device.index or 0] if device.type == "cuda" else []):
+        yield
+
+
 def global_state(device: torch.device) -> dict[str, Any]:
     """Return the state of torch's global generators, for a checkpoint."""
     state = {"cpu": torch.get_rng_state()}
