@@ -56,6 +56,10 @@ def test_a_second_table_is_the_test_part(tmp_path: Path) -> None:
         (["1", "2", "10"], ["1", "2", "10"]),
         (["1.0", "2.0", "3.0"], ["1", "2", "3"]),
         (["b", "a", "10"], ["10", "a", "b"]),
+        (["True", "False", "True"], ["False", "True"]),
+        (["0.5", "inf", "0.25"], ["0.25", "0.5", "inf"]),
+        (["1.23456781", "1.23456782", "1.23456783"], ["1.23456781", "1.23456782", "1.23456783"]),
+        (["9007199254740992", "9007199254740993", "7"], ["7", "9007199254740992", "9007199254740993"]),
     ],
 )
 def test_classes_are_sorted_and_named(tmp_path: Path, values: list[str], names: list[str]) -> None:
@@ -71,11 +75,52 @@ def test_bom_windows_line_ends_and_spaces(tmp_path: Path) -> None:
     assert sorted(torch.cat([source.x_train, source.x_test]).flatten().tolist()) == list(range(12))
 
 
+def test_a_tab_as_it_is_typed_and_a_column_called_na(tmp_path: Path) -> None:
+    source = csv(written(tmp_path, "NA\tkind", *(f"{i}\tk{i % 2}" for i in range(12))), "kind", separator="\\t")
+    assert sorted(torch.cat([source.x_train, source.x_test]).flatten().tolist()) == list(range(12))
+    with pytest.raises(ValueError, match=r"drop=\['NA'\] leaves no column besides the target"):
+        csv(str(tmp_path / "t.csv"), "kind", separator="\t", drop=["NA"])
+
+
+def test_a_column_of_texts_in_one_table_is_one_in_both(tmp_path: Path) -> None:
+    """The test table's column alone would be one of numbers, or of truth values."""
+    train = written(tmp_path, "code,flag,kind", *(f"{'a 1 b'.split()[i % 3]},x,{i % 2}" for i in range(12)))  # noqa: SIM905
+    source = csv(train, "kind", test_path=written(tmp_path, "code,flag,kind", "1,True,0", "1,True,1", name="test.csv"))
+    assert source.x_test.tolist() == [[1, 0, 0, 1, 0]] * 2  # 1, a, b; True, x
+    assert source.x_train[:3].tolist() == [[0, 1, 0, 0, 1], [1, 0, 0, 0, 1], [0, 0, 1, 0, 1]]
+
+
+def test_a_cell_of_the_second_table_is_named_with_its_file(tmp_path: Path) -> None:
+    train = written(tmp_path, "a,kind", *(f"{i},{i % 2}" for i in range(12)))
+    for cell, message in (
+        ("", r"missing='error': row 2 of test_path='.*test\.csv' has no 'a'"),
+        ("x", r"^test_path='.*test\.csv' holds numbers in column 'a', and 'x' in row 2"),
+        ("-inf", r"^test_path='.*test\.csv' has -inf in row 2 of column 'a'"),
+    ):
+        test = written(tmp_path, "a,kind", "1,0", f"{cell},1", name="test.csv")
+        with pytest.raises(ValueError, match=message):
+            csv(train, "kind", test_path=test)
+
+
+def test_spellings_of_numbers_and_gaps(tmp_path: Path) -> None:
+    """What a whole column parses as, and what only single cells do, become the same numbers."""
+    spelled = ["1", "+2", "3.0", " 4", "5 ", "6e0", '"7"', "08", ".9e1", "10."]
+    plain = written(tmp_path, "a,kind", *(f"{cell},k{i % 2}" for i, cell in enumerate(spelled)))
+    gaps = ["", " ", "NA", "nan", "NULL", "N/A"]
+    some = written(tmp_path, "a,kind", *(f"{c},k{i % 2}" for i, c in enumerate([*spelled, *gaps])), name="gaps.csv")
+    for source, missing in ((csv(plain, "kind"), 0), (csv(some, "kind", missing="mean"), len(gaps))):
+        x = torch.cat([source.x_train, source.x_test]).flatten()
+        assert sorted(x[~x.isnan()].tolist()) == list(range(1, 11))
+        assert x.isnan().sum() == missing
+
+
 def test_missing_cells(tmp_path: Path) -> None:
     rows = list(ROWS)
     rows[4], rows[9] = ",1.00,red,True,yes", "9,2.25,NA,False,no"
     path = written(tmp_path, HEADER, *rows)
-    with pytest.raises(ValueError, match=r"missing='error': row 5 has no 'number' \(2 missing cells altogether\)"):
+    with pytest.raises(
+        ValueError, match=r"missing='error': row 5 of .* has no 'number' \(2 missing cells altogether\)"
+    ):
         csv(path, "answer")
     dropped = csv(path, "answer", missing="drop")
     assert len(dropped.x_train) + len(dropped.x_test) == 38
@@ -94,9 +139,17 @@ BAD: dict[str, tuple[list[str], dict[str, Any], str]] = {
     "header alone": ([HEADER], {}, r"path='.*' holds a header and no row"),
     "ragged": ([HEADER, *ROWS, "1,2,3,4,5,6,7"], {}, r"path='.*' cannot be read as a csv file: .*line 42"),
     "twice": (["a,a,answer", "1,2,x", "1,2,y"], {}, r"path='.*' has two columns called 'a'"),
-    "infinite": ([HEADER, *ROWS, "inf,1,red,True,yes"], {}, r"path: row 41 has 'inf' in column 'number', which is not"),
-    "too large": ([HEADER, *ROWS, "1e300,1,red,True,no"], {}, r"path: row 41 has '1e300' in column 'number'"),
-    "typo": ([HEADER, *ROWS, "4l,1,red,True,yes"], {}, r"path: column 'number' holds numbers, and '4l' in row 41"),
+    "infinite": (
+        [HEADER, *ROWS, "inf,1,red,True,yes"],
+        {},
+        r"path='.*' has inf in row 41 of column 'number', which is not",
+    ),
+    "too large": ([HEADER, *ROWS, "1e300,1,red,True,no"], {}, r"path='.*' has 1e\+300 in row 41 of column 'number'"),
+    "typo": (
+        [HEADER, *ROWS, "4l,1,red,True,yes"],
+        {},
+        r"path='.*' holds numbers in column 'number', and '4l' in row 41",
+    ),
     "one class": (["a,answer", "1,x", "2,x"], {}, r"target='answer' holds one class only, 'x'"),
     "lone": ([HEADER, *ROWS, "1,1,red,True,maybe"], {}, r"target='answer' has one example only of the class 'maybe'"),
     "quantity": (
@@ -107,15 +160,25 @@ BAD: dict[str, tuple[list[str], dict[str, Any], str]] = {
     "no class": (
         [HEADER, *ROWS, "1,1,red,True,"],
         {"missing": "mean"},
-        r"target='answer' is missing in row 41 \(1 such",
+        r"target='answer' is missing in row 41 of .* \(1 such",
     ),
     "empty column": (["a,b,answer", "1,,x", "2,,y"], {"missing": "mean"}, r"no value at all in column 'b'"),
     "names": (
         ["a,answer", *(f"n{i},{i % 2}" for i in range(300))],
         {},
-        r"'a' holds 300 different texts.*'data.drop=\[a\]'",
+        r"path='.*' holds 300 different texts in column 'a'.*'data.drop=\[a\]'",
     ),
-    "all dropped": (["a,answer", ",x", ",y"], {"missing": "drop"}, r"missing='drop' leaves no row"),
+    "all dropped": (["a,b,answer", "1,,x", ",1,y"], {"missing": "drop"}, r"missing='drop' leaves no row"),
+    "first row too long": (["a,answer", "1,x,9", "2,y"], {}, r"path='.*' cannot be read as a csv file"),
+    "decimal commas": (
+        ["a;answer", *(f"{i},5;{i % 2}" for i in range(20))],
+        {"separator": ";"},
+        r"path='.*' has '0,5' in row 1 of column 'a': numbers with commas",
+    ),
+    "other separator": (["a;answer", "1;x"], {}, r"path='.*' has one column only, 'a;answer'; .*data\.separator"),
+    "long separator": ([HEADER, *ROWS], {"separator": ";;"}, "separator=';;' must be one character"),
+    "none to test": ([HEADER, *ROWS], {"test_fraction": 0.01}, r"test_fraction=0\.01 leaves no row to test on"),
+    "none to train": ([HEADER, *ROWS], {"test_fraction": 0.99}, r"test_fraction=0\.99 leaves no row of the class"),
 }
 
 
@@ -132,14 +195,14 @@ def test_files_that_are_no_tables(tmp_path: Path) -> None:
     for name, content in (("empty", b""), ("binary", bytes(range(256)) * 9), ("latin", "a,b\né,ü\n".encode("latin-1"))):
         path = tmp_path / name
         path.write_bytes(content)
-        with pytest.raises(ValueError, match=r"^path='.*' (cannot be read as a csv file|is not in UTF-8)"):
+        with pytest.raises(ValueError, match=r"^path='.*' (cannot be read as a csv file|is not text in UTF-8)"):
             csv(str(path), "b")
-    with pytest.raises(ValueError, match=r"path='.*' does not exist"):
+    with pytest.raises(ValueError, match=r"path='.*' is no file"):
         csv(str(tmp_path / "absent"), "b")
     table = written(tmp_path, HEADER, *ROWS)
     with pytest.raises(ValueError, match=r"test_path='.*' lacks the columns colour, even"):
         csv(table, "answer", test_path=written(tmp_path, "number,share,answer", "1,1,yes", name="test.csv"))
-    with pytest.raises(ValueError, match="the class 'perhaps' is in the test rows alone"):
+    with pytest.raises(ValueError, match=r"test_path='.*' leaves no row of the class 'perhaps' to train on"):
         csv(table, "answer", test_path=written(tmp_path, HEADER, *["1,1,red,True,perhaps"] * 2, name="test.csv"))
 
 

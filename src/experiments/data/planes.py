@@ -17,7 +17,8 @@ Examples = Annotated[int, Ge(4)]
 Noise = Annotated[float, Ge(0)]
 Imbalance = Annotated[float, Ge(1)]
 Classes = Annotated[int, Ge(2), Le(20)]
-Seed = Annotated[int, Ge(0)]
+Seed = Annotated[int, Ge(0), Lt(2**31)]
+"""Each draw takes two of scikit-learn's 2^32 seeds."""
 
 Drawn = tuple[np.ndarray, np.ndarray]
 

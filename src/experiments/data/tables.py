@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -20,6 +21,8 @@ MOST_TEXTS = 256
 """A text column with more different texts is taken for names or a mistake, and not made into so many features."""
 MISSING_TEXTS = ["", "NA", "N/A", "NaN", "nan", "NULL", "null"]
 """What counts as a missing cell."""
+LARGEST_EXACT = 2**53
+"""Up to here float64 holds every whole number."""
 SHOWN = 20
 
 
@@ -32,7 +35,7 @@ def csv(
     drop: list[str] | None = None,
     separator: str = ",",
 ) -> Source:
-    """A table with a header: one column is the class, the others are features.
+    r"""A table with a header: one column is the class, the others are features.
 
     Columns of numbers (and of true and false) are features as they are, each text of another column is a feature
     that is 1 or 0. A cell is missing when it is empty, NA, N/A, nan or null.
@@ -45,72 +48,132 @@ def csv(
         missing: what to do about missing cells: `mean` takes the mean of the training split (of a text column: the
             texts' frequencies), `drop` leaves the row out.
         drop: columns to leave out.
-        separator: between cells.
+        separator: one character, between cells; a tab may be written as \t.
 
     Raises:
         ValueError: the file cannot be read as such a table.
     """
-    tables = [read_table(path, "path", separator)]
-    if test_path is not None:
-        tables.append(read_table(test_path, "test_path", separator))
+    places = {f"{key}={name!r}": name for key, name in (("path", path), ("test_path", test_path)) if name is not None}
+    tables = read_tables(places, target, one_character(separator))
     check_columns(tables, path, test_path, target, drop or [])
     kept = [[name for name in table.columns if name not in (drop or [])] for table in tables]
-    tables = [without_missing(table[names], target, missing) for table, names in zip(tables, kept, strict=True)]
+    tables = [
+        without_missing(table[names], place, target, missing)
+        for table, names, place in zip(tables, kept, places, strict=True)
+    ]
 
     import pandas as pd
 
-    whole = pd.concat(tables)
+    whole = pd.concat(tables, keys=list(places))  # a row's label is its file's place and its number there
     numbers, classes = class_numbers(whole.pop(target), target)
     x = torch.from_numpy(features(whole))
     if test_path is None:
         test, train = stratified(numbers, round(test_fraction * len(numbers)), torch.Generator().manual_seed(0))
+        refused = f"test_fraction={test_fraction}"
     else:
         train, test = torch.arange(len(numbers)).split([len(table) for table in tables])
-    check_parts(numbers[train], numbers[test], classes, target)
+        refused = f"test_path={test_path!r}"
+    check_parts(numbers[train], numbers[test], classes, refused)
     return Source(x[train], numbers[train], x[test], numbers[test], classes, impute=missing == "mean")
 
 
-def read_table(path: str, key: str, separator: str) -> pd.DataFrame:
-    """Read a file with every cell as it stands there; missing cells become None.
+def one_character(separator: str) -> str:
+    """Return what separates cells, a tab for its usual spelling.
+
+    Raises:
+        ValueError: it is not one character, or one that a file has another use for.
+    """
+    meant = separator.replace("\\t", "\t")
+    if len(meant) != 1 or meant in '"\r\n':
+        raise ValueError(f"separator={separator!r} must be one character, such as ',' or ';', and \\t for a tab")
+    return meant
+
+
+def read_tables(places: dict[str, str], target: str, separator: str) -> list[pd.DataFrame]:
+    """Read files; what is a column of texts in one of them, and the target, is one in all.
+
+    Args:
+        places: the files' names, each after what an error calls it.
+        target: the name of the class's column.
+        separator: one character.
+
+    Raises:
+        ValueError: a file is absent, no table, or has no row.
+    """
+    from pandas.api.types import is_bool_dtype, is_numeric_dtype
+
+    tables = [read_table(name, place, separator) for place, name in places.items()]
+    texts = {target}
+    for table in tables:
+        kinds = table.dtypes.items()
+        texts |= {str(name) for name, kind in kinds if is_bool_dtype(kind) or not is_numeric_dtype(kind)}
+    return [with_texts(table, texts, name, separator) for table, name in zip(tables, places.values(), strict=True)]
+
+
+def read_table(path: str, place: str, separator: str) -> pd.DataFrame:
+    """Read a file, with numbers where a whole column parses as such: much faster than texts.
 
     Raises:
         ValueError: it is absent, no table, or has no row.
     """
     import pandas as pd
+    from pandas.errors import ParserWarning
 
     if not Path(path).is_file():
-        raise ValueError(f"{key}={path!r} does not exist; name a csv file with a header")
+        raise ValueError(f"{place} is no file; name a csv file with a header")
     try:
-        table = pd.read_csv(
-            path,
-            sep=separator,
-            dtype=str,
-            keep_default_na=False,
-            na_values=MISSING_TEXTS,
-            encoding="utf-8-sig",
-            header=None,
-            skip_blank_lines=True,
-            index_col=False,
-        )
+        header = parsed(path, separator, header=None, nrows=1, dtype=str, na_filter=False)
+        names = [str(name).strip() for name in header.iloc[0]]
+        twice = [name for number, name in enumerate(names) if name in names[:number]]
+        if twice:
+            raise ValueError(f"{place} has two columns called {twice[0]!r}; every column needs a name of its own")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", ParserWarning)  # a first row that is longer than the header
+            table = parsed(path, separator, header=0, names=range(len(names)))
     except UnicodeDecodeError:
-        raise ValueError(f"{key}={path!r} is not in UTF-8; save it in that encoding") from None
-    except (ValueError, OverflowError) as error:
-        raise ValueError(f"{key}={path!r} cannot be read as a csv file: {' '.join(str(error).split())}") from None
-    names = ["" if name is None or name != name else str(name).strip() for name in table.iloc[0]]
-    twice = [name for number, name in enumerate(names) if name in names[:number]]
-    if twice:
-        raise ValueError(f"{key}={path!r} has two columns called {twice[0]!r}; every column needs a name of its own")
-    table = table.iloc[1:].reset_index(drop=True)
-    table.columns = pd.Index(names)
+        raise ValueError(f"{place} is not text in UTF-8; name a csv file, saved in that encoding") from None
+    except ParserWarning:
+        raise ValueError(f"{place} cannot be read as a csv file: the first row is longer than the header") from None
+    except (pd.errors.EmptyDataError, pd.errors.ParserError, OverflowError, OSError) as error:
+        raise ValueError(f"{place} cannot be read as a csv file: {' '.join(str(error).split())}") from None
     if len(table) == 0:
-        raise ValueError(f"{key}={path!r} holds a header and no row")
-    table = table.apply(lambda column: column.str.strip())
-    return table.where(~table.isin(MISSING_TEXTS))
+        raise ValueError(f"{place} holds a header and no row")
+    table.columns = pd.Index(names)
+    return table
+
+
+def with_texts(table: pd.DataFrame, texts: set[str], path: str, separator: str) -> pd.DataFrame:
+    """Return a table with the cells of some columns as they stand in its file, nan where they are missing."""
+    import pandas as pd
+
+    numbers = [number for number, name in enumerate(table.columns) if name in texts]
+    if not numbers:
+        return table
+    read = parsed(path, separator, header=0, names=range(table.shape[1]), usecols=numbers, dtype=str, na_filter=False)
+    columns: dict[str, pd.Series] = dict(table.items())  # type: ignore[arg-type]
+    for number in numbers:
+        column = read[number].str.strip()
+        columns[table.columns[number]] = column.where(~(column.isin(MISSING_TEXTS) | column.isna()))
+    return pd.DataFrame(columns)
+
+
+def parsed(path: str, separator: str, **settings: Any) -> pd.DataFrame:
+    """Read a csv file with what is the same in every reading."""
+    import pandas as pd
+
+    settings = {"keep_default_na": False, "na_values": MISSING_TEXTS, **settings}
+    return pd.read_csv(
+        path, sep=separator, encoding="utf-8-sig", skipinitialspace=True, index_col=False, low_memory=False, **settings
+    )
 
 
 def check_columns(tables: list[pd.DataFrame], path: str, test_path: str | None, target: str, drop: list[str]) -> None:
     """Refuse names that are not in the table, and a second table with other columns."""
     names = list(tables[0].columns)
+    if len(names) == 1 and names != [target]:
+        raise ValueError(
+            f"path={path!r} has one column only, {names[0]!r}; give what separates its cells as data.separator"
+        )
     for key, name in [("target", target), *(("drop", name) for name in drop)]:
         if name not in names:
             close = get_close_matches(name, names, n=1, cutoff=0.5)
@@ -130,31 +193,29 @@ def check_columns(tables: list[pd.DataFrame], path: str, test_path: str | None, 
         tables[1] = tables[1][names if not drop else [name for name in names if name in tables[1].columns]]
 
 
-def without_missing(table: pd.DataFrame, target: str, missing: str) -> pd.DataFrame:
+def without_missing(table: pd.DataFrame, place: str, target: str, missing: str) -> pd.DataFrame:
     """Deal with missing cells; rows are counted from 1 below the header, and keep their numbers."""
     table.index = table.index + 1
     gaps = table.isna()
+    empty = [name for name in table.columns if name != target and gaps[name].all()]
+    if empty:
+        raise ValueError(f"{place} has no value at all in column {empty[0]!r}; leave it out with 'data.drop'")
     if missing == "drop":
         table = table[~gaps.any(axis=1)]
         if len(table) == 0:
-            raise ValueError("missing='drop' leaves no row, since each has a missing cell; use mean")
+            raise ValueError(f"missing='drop' leaves no row of {place}, since each has a missing cell; use mean")
         return table
     without_class = gaps.index[gaps[target]]
     if len(without_class):
         raise ValueError(
-            f"target={target!r} is missing in row {without_class[0]} ({len(without_class)} such); "
+            f"target={target!r} is missing in row {without_class[0]} of {place} ({len(without_class)} such); "
             "fill it in, or leave such rows out with data.missing=drop"
         )
     if missing == "error" and gaps.to_numpy().any():
         row, column = np.argwhere(gaps.to_numpy())[0]
         raise ValueError(
-            f"missing='error': row {table.index[row]} has no {table.columns[column]!r} "
+            f"missing='error': row {table.index[row]} of {place} has no {table.columns[column]!r} "
             f"({int(gaps.to_numpy().sum())} missing cells altogether); use mean or drop"
-        )
-    empty = [name for name in table.columns if gaps[name].all()]
-    if empty:
-        raise ValueError(
-            f"missing={missing!r} finds no value at all in column {empty[0]!r}; leave it out with data.drop"
         )
     return table
 
@@ -163,10 +224,11 @@ def class_numbers(column: pd.Series, target: str) -> tuple[torch.Tensor, list[st
     """Return each row's class number, and the names: in the order of numbers, or of the alphabet."""
     import pandas as pd
 
-    numbers = pd.to_numeric(column, errors="coerce")
-    if numbers.notna().all():
-        values, codes = np.unique(numbers.to_numpy(dtype=np.float64), return_inverse=True)
-        names = [f"{value:g}" if value != int(value) else str(int(value)) for value in values]
+    numbers = pd.to_numeric(column, errors="coerce").to_numpy()
+    exact = numbers.dtype.kind in "iu" or bool((np.abs(numbers) < LARGEST_EXACT).all())
+    if exact:
+        values, codes = np.unique(numbers, return_inverse=True)
+        names = [str(int(value)) if value == int(value) else str(value) for value in values]
     else:
         values, codes = np.unique(column.to_numpy(dtype=str), return_inverse=True)
         names = [str(value) for value in values]
@@ -190,16 +252,27 @@ def is_numeric(column: pd.Series) -> bool:
     """Whether a column holds numbers.
 
     Raises:
-        ValueError: most of its cells are numbers and some are not.
+        ValueError: most of its cells are numbers and some are not, or would be with a point in place of a comma.
     """
     import pandas as pd
+    from pandas.api.types import is_numeric_dtype
 
+    if is_numeric_dtype(column):
+        return True
     present = column.dropna()
     odd = present[pd.to_numeric(present, errors="coerce").isna()]
-    if 0 < len(odd) < len(present) / 2 and not set(present.str.lower()) <= {"true", "false"}:
+    commas = odd[odd.str.contains(",")]
+    if 0 < len(odd) < len(present) / 2:
+        place, row = odd.index[0]
         raise ValueError(
-            f"path: column {column.name!r} holds numbers, and {odd.iloc[0]!r} in row {odd.index[0]}; "
-            "correct it, or leave the column out with data.drop"
+            f"{place} holds numbers in column {column.name!r}, and {odd.iloc[0]!r} in row {row}; "
+            "correct it, or leave the column out with 'data.drop'"
+        )
+    if len(commas) and pd.to_numeric(odd.str.replace(",", ""), errors="coerce").notna().mean() > 0.5:
+        place, row = commas.index[0]
+        raise ValueError(
+            f"{place} has {commas.iloc[0]!r} in row {row} of column {column.name!r}: numbers with commas; "
+            "write a decimal point and nothing between thousands, or leave the column out with 'data.drop'"
         )
     return len(odd) == 0
 
@@ -216,9 +289,12 @@ def numeric(column: pd.Series) -> np.ndarray:
         values = pd.to_numeric(column).to_numpy(dtype=np.float64).astype(np.float32)
     infinite = np.flatnonzero(np.isinf(values))
     if len(infinite):
-        place = infinite[0]
-        row, cell = column.index[place], column.iloc[place]
-        raise ValueError(f"path: row {row} has {cell!r} in column {column.name!r}, which is not finite")
+        first = infinite[0]
+        place, row = column.index[first]
+        raise ValueError(
+            f"{place} has {column.iloc[first]!s} in row {row} of column {column.name!r}, "
+            "which is not finite in float32; correct it, or empty the cell and add data.missing=mean"
+        )
     return values[:, None]
 
 
@@ -233,7 +309,7 @@ def one_hot(column: pd.Series) -> np.ndarray:
     texts = sorted(column.dropna().unique())
     if len(texts) > MOST_TEXTS:
         raise ValueError(
-            f"path: column {column.name!r} holds {len(texts)} different texts, too many to make features of; "
+            f"{column.index[0][0]} holds {len(texts)} different texts in column {column.name!r}, too many for one-hot; "
             f"leave it out with 'data.drop=[{column.name}]'"
         )
     if {text.lower() for text in texts} <= {"true", "false"}:
@@ -245,11 +321,16 @@ def one_hot(column: pd.Series) -> np.ndarray:
     return made
 
 
-def check_parts(y_train: torch.Tensor, y_test: torch.Tensor, classes: list[str], target: str) -> None:
-    """Refuse a class that there is nothing to learn from."""
-    known = torch.bincount(y_train, minlength=len(classes))
-    if (known == 0).any():
-        name = classes[int((known == 0).nonzero()[0])]
-        raise ValueError(f"target={target!r}: the class {name!r} is in the test rows alone; train on it too")
+def check_parts(y_train: torch.Tensor, y_test: torch.Tensor, classes: list[str], refused: str) -> None:
+    """Refuse a class that there is nothing to learn from.
+
+    Args:
+        y_train, y_test: (examples,), class numbers.
+        classes: their names.
+        refused: the setting that made the test part, with its value.
+    """
     if len(y_test) == 0:
-        raise ValueError("test_fraction leaves no row to test on; use a larger one")
+        raise ValueError(f"{refused} leaves no row to test on; use a larger one")
+    absent = (torch.bincount(y_train, minlength=len(classes)) == 0).nonzero()
+    if len(absent):
+        raise ValueError(f"{refused} leaves no row of the class {classes[int(absent[0])]!r} to train on; it needs one")
