@@ -1,7 +1,7 @@
 """What it costs to watch: the same training with all observers and with none."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -15,8 +15,19 @@ from .report import Line, Target, tabulated
 
 ROUNDS = 40
 NONE = "no observer"
-CASES = {NONE: (), "all observers": OBSERVERS, "histograms alone": ("histograms",)}
-TARGET = Target(5, unit=" %")
+EVERY_STEP = "layers alone, at every step"
+CASES = {
+    NONE: (),
+    "all observers": OBSERVERS,
+    "histograms alone": ("histograms",),
+    "layers alone": ("layers",),
+    EVERY_STEP: ("layers",),
+}
+TARGETS = {
+    "all observers": Target(5, unit=" %"),
+    "layers alone": Target(5, unit=" %"),
+    EVERY_STEP: Target(100, unit=" %"),
+}
 
 
 def run(settings: Settings, console: Console) -> None:
@@ -26,18 +37,20 @@ def run(settings: Settings, console: Console) -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        measure("MNIST, batch 128, one thread", mnist, settings.repeats(ROUNDS), TARGET, console)
-        measure("digits, batch 32, one thread (the default run)", digits, settings.repeats(ROUNDS), None, console)
+        measure("MNIST, batch 128, one thread", mnist, settings.repeats(ROUNDS), TARGETS, console)
+        measure("digits, batch 32, one thread (the default run)", digits, settings.repeats(ROUNDS), {}, console)
     finally:
         torch.set_num_threads(before)
 
 
-def measure(title: str, command_line: Sequence[str], repeats: int, target: Target | None, console: Console) -> None:
+def measure(
+    title: str, command_line: Sequence[str], repeats: int, targets: Mapping[str, Target], console: Console
+) -> None:
     """Measure one training with each set of observers, and print the table."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         trainings = {
-            name: stack.enter_context(Project(command_line, folder / str(number), watched))
+            name: stack.enter_context(Project([*command_line, *steps(name)], folder / str(number), watched))
             for number, (name, watched) in enumerate(CASES.items())
         }
         for training in trainings.values():
@@ -47,7 +60,11 @@ def measure(title: str, command_line: Sequence[str], repeats: int, target: Targe
     lines = [Line(NONE, samples[NONE])]
     for name in list(CASES)[1:]:
         costs = [100 * (ratio - 1) for ratio in ratios(samples, name, NONE)]
-        held = target if name == "all observers" else None
-        lines.append(Line(name, samples[name], "cost of an epoch", costs, " %", held))
+        lines.append(Line(name, samples[name], "cost of an epoch", costs, " %", targets.get(name)))
     console.print(f"Observers: {title}; seconds an epoch, checkpoint and validation in each")
     console.print(tabulated("s", lines))
+
+
+def steps(case: str) -> list[str]:
+    """Return what a case adds to the command line."""
+    return ["observers.layers.every_steps=1"] if case == EVERY_STEP else []

@@ -12,14 +12,14 @@ from omegaconf import OmegaConf
 from experiments import build
 from experiments.cli import clipped, conf_folder
 from experiments.engine import Position, Stop, fit
-from experiments.job import assembled, hyperparameters
+from experiments.job import Parts, assembled, offered
 from experiments.run import RunFolder
 from experiments.screen import Screen
 
 LONG = 1000
 """Epochs that the training believes it has: more than any benchmark makes."""
 
-OBSERVERS = ("progress", "metrics", "tensorboard", "histograms")
+OBSERVERS = ("progress", "metrics", "tensorboard", "histograms", "layers")
 
 
 def composed(overrides: Sequence[str]) -> dict[str, Any]:
@@ -65,7 +65,7 @@ class Project:
         self.data, self.program, self.member = parts.data, parts.program, parts.member
         self.model, self.streams = parts.program.model, parts.member.streams
         self.position = Position(parts.plan)
-        self.member.observers = self._observers(config, folder, screen)
+        self.member.observers = self._observers(config, parts, screen)
         self.stop = AtEpochsEnd(self.position)
 
     def _screen(self, folder: Path) -> Screen:
@@ -75,24 +75,19 @@ class Project:
         screen.terminal.file = self.stack.enter_context((folder / "stdout").open("w", encoding="utf-8"))
         return screen
 
-    def _observers(self, config: dict[str, Any], folder: Path, screen: Screen) -> list[Any]:
+    def _observers(self, config: dict[str, Any], parts: Parts, screen: Screen) -> list[Any]:
         self.writer = None
-        if {"tensorboard", "histograms"} & set(config["observers"]):
+        if {"tensorboard", "histograms", "layers"} & set(config["observers"]):
             from torch.utils.tensorboard import SummaryWriter
 
-            self.writer = SummaryWriter(str(folder))
+            self.writer = SummaryWriter(str(parts.member.folder.path), max_queue=1000)
             self.stack.callback(self.writer.close)
-        given = {
-            "screen": screen,
-            "writer": self.writer,
-            "configuration": OmegaConf.to_yaml(config),
-            "hyperparameters": hyperparameters(config, {}),
-        }
-        return build.observers(config, given)
+        return build.observers(config, offered(config, {}, parts, screen, self.writer))
 
     def epoch(self) -> None:
         """Train for one epoch, with all that belongs to it, until everything is written."""
         self.member.status = None
+        (self.member.folder.path / "layers.csv").unlink(missing_ok=True)  # read when a training goes on, as here
         self.stop.began = self.position.epoch
         fit(self.program, [self.member], self.position, self.stop)
         if self.writer is not None:

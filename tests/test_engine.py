@@ -58,8 +58,14 @@ class SideBySide:
     def evaluate(self, split: str) -> list[tuple[float, float]]:
         return [program.evaluate(split)[0] for program in self.programs]
 
-    def capture(self, member: int) -> Capture:
-        return self.programs[member].capture(0)
+    def capture(self, member: int, *, brief: bool = False) -> Capture:
+        return self.programs[member].capture(0, brief=brief)
+
+    def gradients(self, member: int) -> dict[str, Tensor]:
+        return self.programs[member].gradients(0)
+
+    def scores(self, member: int, split: str) -> Tensor:
+        return self.programs[member].scores(0, split)
 
     def module(self, member: int) -> nn.Module:
         return self.programs[member].model

@@ -12,7 +12,7 @@ from experiments.models.blocks import ACTIVATIONS, Dropout, activation, use_nois
 from experiments.models.cnn import CNN
 from experiments.models.layers import describe
 from experiments.models.mlp import MLP
-from experiments.program import with_activations
+from experiments.program import Watch
 
 OPTIONS: list[dict[str, Any]] = [
     {},
@@ -302,7 +302,9 @@ def test_a_layer_has_one_name_everywhere(make: Any, options: dict[str, Any]) -> 
     with_state = {name.rpartition(".")[0] for name in model.state_dict()}
     stateful = [name for name in described if model.get_submodule(name).state_dict()]
     assert set(stateful) == with_state
-    scores, recorded = with_activations(model, model.state_dict(), PICTURES)
+    with Watch(model).seeing() as seen:
+        scores = model(PICTURES)
+    recorded = seen.activations
     assert list(recorded) == [name for name in described if name.endswith(".activation") or name == "head"]
     assert torch.equal(recorded["head"], scores)
     assert torch.equal(scores, model(PICTURES))
@@ -311,7 +313,9 @@ def test_a_layer_has_one_name_everywhere(make: Any, options: dict[str, Any]) -> 
 @pytest.mark.parametrize("make", MAKERS)
 def test_recorded_activations_are_what_the_layers_put_out(make: Any) -> None:
     model = make().eval()
-    _, recorded = with_activations(model, model.state_dict(), PICTURES)
+    with Watch(model).seeing() as seen:
+        model(PICTURES)
+    recorded = seen.activations
     shapes = {layer.name: layer.output_shape for layer in describe(model, PICTURES)[0]}
     assert {name: tuple(value.shape[1:]) for name, value in recorded.items()} == {
         name: shapes[name] for name in recorded

@@ -22,6 +22,7 @@ from tests.helpers import Commands, metrics, start
 LAYERS = ("features.hidden1.activation", "features.hidden2.activation", "head")
 PARAMETERS = tuple(f"{layer}.{part}" for layer in ("features.hidden1.linear", "features.hidden2.linear", "head")
                    for part in ("weight", "bias"))  # fmt: skip
+MODULES = {parameter.rpartition(".")[0] for parameter in PARAMETERS}
 
 
 class Dashboard:
@@ -81,7 +82,9 @@ def test_the_real_server_shows_a_run(commands: Commands, show: Callable[[], Dash
 
     scalars = dashboard.ask("plugin/scalars/tags")[name]
     expected = {"train/loss", "train/accuracy", "val/loss", "val/accuracy", "lr", "examples_per_second"}
-    assert set(scalars) == expected
+    of_layers = {tag for tag in scalars if tag.partition("/")[2] in {*LAYERS, *PARAMETERS, "model"} | MODULES}
+    assert set(scalars) == expected | of_layers
+    assert {"activation_std/head", "dead/features.hidden1.activation", "update_ratio/head.weight"} <= of_layers
     shown = dashboard.ask(f"plugin/scalars/scalars?run={name}&tag=val/loss")
     assert [point[1] for point in shown] == [1, 2, 3]
     assert [point[2] for point in shown] == pytest.approx([float(row["val/loss"]) for row in metrics(folder)])
@@ -93,7 +96,10 @@ def test_the_real_server_shows_a_run(commands: Commands, show: Callable[[], Dash
     assert [point[1] for point in drawn] == [0, 1, 2, 3], "before training, and after each epoch"
 
     layout = dashboard.ask("plugin/custom_scalars/layout")
-    charts = {chart["title"]: chart["multiline"]["tag"] for chart in layout["category"][0]["chart"]}
+    charts, layers = (
+        {chart["title"]: chart["multiline"]["tag"] for chart in category["chart"]} for category in layout["category"]
+    )
+    assert all(any(re.search(pattern, tag) for tag in of_layers) for pattern in layers["update_ratio"])
     assert charts == {"loss": ["train/loss", "val/loss"], "accuracy": ["train/accuracy", "val/accuracy"]}
 
     text = dashboard.ask(f"plugin/text/text?run={name}&tag=configuration/text_summary")

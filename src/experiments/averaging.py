@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+BatchNorm = nn.modules.batchnorm._BatchNorm
+
 
 class Average:
     """A model whose weights are the average of another's.
@@ -55,9 +57,9 @@ def tensors(model: nn.Module) -> Iterable[Tensor]:
     return [*model.parameters(), *model.buffers()]
 
 
-def batch_norms(model: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
+def batch_norms(model: nn.Module) -> list[BatchNorm]:
     """Return the layers that use statistics of the batch in training mode."""
-    return [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    return [module for module in model.modules() if isinstance(module, BatchNorm)]
 
 
 @torch.no_grad()

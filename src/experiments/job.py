@@ -29,6 +29,7 @@ from .screen import Screen, hearing
 from .single import Single
 from .stop import EXIT_CODES, SignalStop
 from .streams import Streams, global_generator, set_global_state
+from .verdicts import Story, as_dict, as_text, verdicts
 
 
 def run(cfg: DictConfig) -> float | None:
@@ -109,27 +110,25 @@ def _train(
         if writer is not None:
             stack.enter_context(quiet_writer_thread())
             stack.callback(writer.close)
-        offered = {
-            "screen": screen,
-            "writer": writer,
-            "configuration": OmegaConf.to_yaml(OmegaConf.create(config)),
-            "hyperparameters": hyperparameters(config, choices),
-        }
-        parts.member.observers = build.observers(config, offered)
+        parts.member.observers = build.observers(config, offered(config, choices, parts, screen, writer))
         introduce(screen, parts.data, parts.layers, place, threads, settings, choices)
         if resuming:
             note_resume(folder, config, overrides)
         fit(parts.program, [parts.member], position, stop)
+        found = verdicts(story(config, parts))
+        if writer is not None and found:
+            writer.add_text("verdicts", as_text(found), position.epoch)
         summary = {
             "status": parts.member.status,
             **outcome(parts.program, parts.member, position),
+            "verdicts": [as_dict(verdict) for verdict in found],
             "parameters": sum(p.numel() for p in parts.program.model.parameters()),
             "device": device.describe(place),
             "threads": threads,
             **identity(config, overrides),
         }
     folder.write_summary(summary)
-    conclude(screen, parts.member, summary)
+    conclude(screen, parts.member, summary, found)
     return summary
 
 
@@ -279,6 +278,20 @@ def apply_state(state: Mapping[str, Any], program: Single, member: Member, posit
         raise ValueError(f"it does not fit this run ({build.first_line(error)})") from error
 
 
+def offered(
+    config: dict[str, Any], choices: Mapping[str, str], parts: Parts, screen: Screen, writer: Any
+) -> dict[str, Any]:
+    """Return what observers may ask for by name."""
+    return {
+        "screen": screen,
+        "writer": writer,
+        "configuration": OmegaConf.to_yaml(OmegaConf.create(config)),
+        "hyperparameters": hyperparameters(config, choices),
+        "splits": parts.data.splits,
+        "classes": parts.data.classes,
+    }
+
+
 def opened_writer(config: build.Config, folder: RunFolder, position: Position) -> Any:
     """Open the run's TensorBoard file, or None where it is turned off; what a killed run wrote beyond its
     checkpoint is taken back."""
@@ -287,7 +300,7 @@ def opened_writer(config: build.Config, folder: RunFolder, position: Position) -
     from torch.utils.tensorboard import SummaryWriter
 
     purge = position.epoch + 1 if position.step else None
-    return SummaryWriter(str(folder.path), purge_step=purge)
+    return SummaryWriter(str(folder.path), purge_step=purge, max_queue=1000)  # 10 would make the loop wait
 
 
 @contextmanager
@@ -345,12 +358,50 @@ def outcome(program: Single, member: Member, position: Position) -> dict[str, An
     return result
 
 
+def story(config: build.Config, parts: Parts) -> Story:
+    """Collect what the verdicts are given on."""
+    member, program, train = parts.member, parts.program, parts.data.splits["train"]
+    classes = len(parts.data.classes)
+    scores, targets = torch.zeros(classes, classes), torch.arange(classes)
+    return Story(
+        history=member.history,
+        layers=member.folder.read_layers() if build.enabled(config, "layers") else [],
+        status=member.status or "",
+        chance=program.criterion.loss(scores, targets, reduction="mean").item(),
+        class_counts=torch.bincount(train.y.cpu(), minlength=classes).tolist(),
+        batch_size=parts.plan.batch_size,
+        parameters=sum(p.numel() for p in program.parameters if p.requires_grad),
+        rate=member.rate,
+        val_examples=len(parts.data.splits["val"]) if "val" in parts.data.splits else 0,
+        regularization=regularization(config, program),
+        whole_batch=program.needs_closure,
+        weighted=program.criterion.class_weights is not None,
+        diverged_at=member.diverged_at,
+    )
+
+
+REGULARIZING = (
+    "model.dropout",
+    "model.input_dropout",
+    "optimizer.weight_decay",
+    "loss.label_smoothing",
+    "data.augment",
+)
+
+
+def regularization(config: build.Config, program: Single) -> list[str]:
+    """Return what holds the network back from learning the training examples by heart, as it would be typed."""
+    flat = flattened(config)
+    held = [f"{key}={flat[key]}" for key in REGULARIZING if flat.get(key) not in (None, 0, "none", [])]
+    penalty = program.criterion.penalty
+    return [*held, f"penalty={type(penalty).__name__}"] if penalty.adds or penalty.bounds else held
+
+
 def identity(config: build.Config, overrides: Sequence[str]) -> dict[str, Any]:
     """Return what says which run this is, and under which versions it ran."""
     return {
         "seed": config.get("seed"),
         "overrides": list(overrides),
-        "verdicts": [],
         "versions": {
             "experiments": __version__,
             "python": platform.python_version(),
@@ -382,6 +433,7 @@ def note_resume(folder: RunFolder, config: build.Config, overrides: Sequence[str
 def try_to_say_failed(folder: RunFolder, config: build.Config, overrides: Sequence[str], error: Exception) -> None:
     """Leave a summary that says why there is nothing else; on a full disk there may be none."""
     summary = {"status": "failed", "error": build.first_line(error), "epochs": 0, "steps": 0, "metrics": {}}
+    summary["verdicts"] = []
     try:
         folder.write_summary({**summary, **identity(config, overrides)})
     except OSError:

@@ -13,6 +13,7 @@ from . import build, device
 from .engine import Member
 from .models.layers import Layer
 from .screen import Screen, duration, table
+from .verdicts import Verdict
 
 
 def introduce(
@@ -42,13 +43,13 @@ def shape(sizes: Sequence[int]) -> str:
     return " x ".join(map(str, sizes))
 
 
-def conclude(screen: Screen, member: Member, summary: Mapping[str, Any]) -> None:
-    """Print how it ended, and what to type next."""
+def conclude(screen: Screen, member: Member, summary: Mapping[str, Any], verdicts: Sequence[Verdict]) -> None:
+    """Print how it ended, what it means, and what to type next."""
     path = shown_path(member.folder.path)
     metrics = summary["metrics"]
     screen.print("")
     if summary["status"] == "diverged":
-        screen.print(f"diverged: the loss was not finite at step {member.diverged_at}; a smaller optimizer.lr may help")
+        screen.print(f"diverged: the loss was not finite at step {member.diverged_at}")
     if summary["status"] == "stopped":
         screen.print(f"stopped early: no better for {member.early_stopping.patience} epochs")  # type: ignore[union-attr]
     shown = table("", "loss", "accuracy", right=("loss", "accuracy"))
@@ -62,11 +63,24 @@ def conclude(screen: Screen, member: Member, summary: Mapping[str, Any]) -> None
         f"\n{summary['status']} after {summary['epochs']} epochs ({summary['steps']:,} steps){best}, "
         f"{duration(summary['seconds'])}, {summary['examples_per_second']:,.0f} examples/s"
     )
+    judged(screen, verdicts)
     screen.print(f"run      {path}")
     if summary["status"] == "interrupted":
         screen.print(f"go on    {installed('python')} -m experiments.train {shlex.quote(f'resume={path}')}")
     else:
         screen.print(f"look     {installed('tensorboard')} --logdir {shlex.quote(path)}")
+
+
+def judged(screen: Screen, verdicts: Sequence[Verdict]) -> None:
+    """Print the verdicts, each with its evidence and what to try."""
+    screen.print("")
+    for verdict in verdicts:
+        screen.print(f"{verdict.name} ({verdict.where}): {verdict.finding}")
+        screen.print(f"    {verdict.evidence}")
+        for advice in verdict.advice:
+            screen.print(f"    try  {advice}")
+    if verdicts:
+        screen.print("")
 
 
 def installed(name: str) -> str:

@@ -1,25 +1,46 @@
 """What the loop drives: it computes steps for its members and returns what it measured."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from .averaging import BatchNorm
 from .models.layers import activation_layers
 
 PROBE_SIZE = 256
 
+Statistics = tuple[Tensor, Tensor]
+"""Mean and variance, of shape (channels,) each."""
+
 
 @dataclass
 class Capture:
-    """What a model looks like from inside on the probe batch, by the layers' and parameters' names."""
+    """What a model looks like from inside on the probe batch, by the layers' and parameters' names.
 
+    Args:
+        loss: the mean loss, without a penalty, a scalar.
+        scores: (examples, classes).
+        activations: (examples, ...) each, in the order in which the layers ran.
+        signals: each example's gradient of its own loss with respect to these, in their shapes.
+        weights: the parameters.
+        gradients: of the loss with respect to these, where they take part in it; none in a brief look.
+        batch_statistics: what BatchNorm found in the batch.
+        running_statistics: what it would use in evaluation.
+    """
+
+    loss: Tensor
+    scores: Tensor
     activations: dict[str, Tensor]
+    signals: dict[str, Tensor]
     weights: dict[str, Tensor]
     gradients: dict[str, Tensor]
+    batch_statistics: dict[str, Statistics]
+    running_statistics: dict[str, Statistics]
 
 
 class Measured(NamedTuple):
@@ -58,8 +79,20 @@ class Program(Protocol):
         """Return each member's mean loss and accuracy over a split, in evaluation mode."""
         ...
 
-    def capture(self, member: int) -> Capture:
-        """Look inside a member on its probe batch, changing nothing."""
+    def capture(self, member: int, *, brief: bool = False) -> Capture:
+        """Look inside a member on its probe batch, changing nothing.
+
+        A brief look leaves out the gradients of the weights, half of the cost. What was found is kept until the
+        next update, for whoever else looks.
+        """
+        ...
+
+    def gradients(self, member: int) -> dict[str, Tensor]:
+        """Return the gradients that the last update used, penalty and clipping included, by parameter."""
+        ...
+
+    def scores(self, member: int, split: str) -> Tensor:
+        """Return a member's scores for a split's examples in their order, (examples, classes), in evaluation mode."""
         ...
 
     def module(self, member: int) -> nn.Module:
@@ -79,19 +112,58 @@ class Program(Protocol):
         ...
 
 
-def with_activations(model: nn.Module, state: Mapping[str, Tensor], x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-    """Run the model with the given parameters and buffers; return its scores and every activation by name."""
-    activations: dict[str, Tensor] = {}
+@dataclass
+class Seen:
+    """What is seen in a forward pass, and of the gradients in a backward pass after it; see `Capture`."""
 
-    def keep(name: str, _module: nn.Module, _inputs: Any, output: Any) -> None:
-        if isinstance(output, Tensor):
-            activations[name] = output.clone()  # what follows may overwrite it in place
+    outputs: list[Tensor] = field(default_factory=list)
+    activations: dict[str, Tensor] = field(default_factory=dict)
+    signals: dict[str, Tensor] = field(default_factory=dict)
+    batch_statistics: dict[str, Statistics] = field(default_factory=dict)
 
-    layers = activation_layers(model).items()
-    hooks = [layer.register_forward_hook(partial(keep, name)) for name, layer in layers]
-    try:
-        scores = torch.func.functional_call(model, dict(state), (x,))
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return scores, activations
+
+class Watch:
+    """Sees every activation and BatchNorm of a model, by name.
+
+    Args:
+        model: left as it is outside `seeing`.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.modules = list(model.modules())
+        self.layers = activation_layers(model)
+        self.norms = {name: module for name, module in model.named_modules() if isinstance(module, BatchNorm)}
+
+    @contextmanager
+    def seeing(self) -> Iterator[Seen]:
+        """See what runs inside the block."""
+        seen = Seen()
+
+        def output(name: str, _module: nn.Module, _inputs: Any, output: Any) -> None:
+            if not isinstance(output, Tensor):
+                return
+            seen.activations[name] = output.detach().clone()  # what follows may overwrite it in place
+            if output.requires_grad:
+                seen.outputs.append(output)
+                output.register_hook(partial(seen.signals.__setitem__, name))
+
+        def statistics(name: str, _module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            x = inputs[0].detach()
+            variance, mean = torch.var_mean(x, [axis for axis in range(x.ndim) if axis != 1])
+            seen.batch_statistics[name] = mean, variance
+
+        hooks = [layer.register_forward_hook(partial(output, name)) for name, layer in self.layers.items()]
+        hooks += [norm.register_forward_pre_hook(partial(statistics, name)) for name, norm in self.norms.items()]
+        try:
+            yield seen
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def running_statistics(self) -> dict[str, Statistics]:
+        """Return each BatchNorm's running mean and variance, where it keeps them."""
+        return {
+            name: (norm.running_mean, norm.running_var)
+            for name, norm in self.norms.items()
+            if norm.running_mean is not None and norm.running_var is not None
+        }

@@ -4,9 +4,9 @@ import csv
 import io
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -30,6 +30,27 @@ CHECKPOINT_KEYS = {"format", "program", "streams", "generator", "position", "his
 
 Row = dict[str, float]
 """One epoch's metrics, by column; those of an absent validation split are left out."""
+
+
+class LayerRow(NamedTuple):
+    """One number about one layer: `layers.csv` holds a row for each.
+
+    Args:
+        epoch: in which it was measured; 0 before training.
+        step: updates made so far; the last ones of an epoch are its end.
+        layer: the name of a layer or parameter, or `model`.
+        quantity: what was measured; see `observers.layers`.
+        value: finite.
+    """
+
+    epoch: int
+    step: int
+    layer: str
+    quantity: str
+    value: float
+
+    def __str__(self) -> str:
+        return f"{self.epoch},{self.step},{self.layer},{self.quantity},{self.value:.6g}\n"
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -68,6 +89,24 @@ class RunFolder:
         writer.writeheader()
         writer.writerows(rows)
         write_whole(self.path / "metrics.csv", text.getvalue().encode())
+
+    def write_layers(self, rows: Iterable[str]) -> None:
+        """Write `layers.csv` from the text of its rows."""
+        header = ",".join(LayerRow._fields) + "\n"
+        write_whole(self.path / "layers.csv", "".join([header, *rows]).encode())
+
+    def read_layers(self) -> list[LayerRow]:
+        """Read `layers.csv`; no rows where there is none."""
+        try:
+            text = (self.path / "layers.csv").read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return []
+        found = []
+        for line in text.splitlines()[1:]:
+            epoch, step, rest = line.split(",", 2)
+            layer, quantity, value = rest.rsplit(",", 2)
+            found.append(LayerRow(int(epoch), int(step), layer, quantity, float(value)))
+        return found
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Write `summary.json`; numbers that JSON does not have (nan, inf) become null."""

@@ -2,18 +2,18 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from .averaging import Average, batch_norms, refresh_statistics
+from .averaging import Average, BatchNorm, refresh_statistics
 from .criterion import Criterion, penalized_weights
 from .data.augment import Augmentation
 from .data.batches import Split
 from .optimizers import begin_momentum, needs_closure
-from .program import PROBE_SIZE, Capture, Measured, with_activations
+from .program import PROBE_SIZE, Capture, Measured, Watch
 from .streams import undrawn
 
 
@@ -102,9 +102,12 @@ class Single:
             self.forward = torch.compile(model, mode=self.updating.compiled, dynamic=False)
         averaged = self.updating.ema is not None or self.updating.swa is not None
         self.average = Average(model, self.updating.ema) if averaged else None
+        self.watch = Watch(model)
+        self.captured: Capture | None = None
 
     def step(self, index: Tensor, rates: Sequence[float]) -> Measured:
         """See `Program.step`."""
+        self.captured = None
         x, targets = self.splits["train"].batch(index[0])
         for augment in self.augments:
             x, targets = augment(x, targets, self.noise)
@@ -225,30 +228,63 @@ class Single:
         self.model.train()
         return [(loss.item() / len(examples), correct.item() / len(examples))]
 
-    def capture(self, member: int) -> Capture:
+    @torch.no_grad()
+    def scores(self, member: int, split: str) -> Tensor:
+        """See `Program.scores`."""
+        del member
+        model = self.evaluated
+        model.eval()
+        scores = [self._scores(model, x) for x, _ in self.splits[split].in_order(self.eval_batch_size)]
+        self.model.train()
+        return torch.cat(scores)
+
+    def capture(self, member: int, *, brief: bool = False) -> Capture:
         """See `Program.capture`.
 
         Dropout is off. BatchNorm uses the probe's own statistics, since before training there are no running
         ones; the running ones are kept out of it.
         """
-        x, y = self.probe(member)
+        if self.captured is None or (not brief and not self.captured.gradients):
+            self.captured = self._capture(*self.probe(member), brief=brief)
+        return self.captured
+
+    def _capture(self, x: Tensor, y: Tensor, *, brief: bool) -> Capture:
         parameters = dict(self.model.named_parameters())
-        buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
-        self.model.eval()
-        if len(x) > 1:
-            for module in batch_norms(self.model):
-                module.train()
-        with undrawn(self.device):
-            scores, activations = with_activations(self.model, {**parameters, **buffers}, x)
         trained = {name: p for name, p in parameters.items() if p.requires_grad}
-        loss = self.criterion.mean(scores, y)
-        gradients = torch.autograd.grad(loss, list(trained.values()), allow_unused=True)
-        self.model.train()
+        with undrawn(self.device), self.watch.seeing() as seen:
+            scores = self._as_in_training(x)
+            loss = self.criterion.mean(scores, y)
+            wanted = seen.outputs if brief else list(trained.values())
+            gradients = torch.autograd.grad(loss, wanted, allow_unused=True) if wanted else ()
         return Capture(
-            activations={name: a.detach() for name, a in activations.items()},
+            loss=loss.detach(),
+            scores=scores.detach(),
+            activations=seen.activations,
+            signals={name: seen.signals[name] * len(x) for name in seen.activations if name in seen.signals},
             weights={name: p.detach() for name, p in parameters.items()},
-            gradients={name: g for name, g in zip(trained, gradients, strict=True) if g is not None},
+            gradients={} if brief else {n: g for n, g in zip(trained, gradients, strict=True) if g is not None},
+            batch_statistics=seen.batch_statistics,
+            running_statistics=self.watch.running_statistics(),
         )
+
+    def _as_in_training(self, x: Tensor) -> Tensor:
+        """Return the scores with the batch's own statistics in BatchNorm, without Dropout; buffers stay."""
+        modes = [module for module in self.watch.modules if module.training]
+        for module in modes:  # `eval` and `train` take longer than a small model's forward pass
+            module.training = len(x) > 1 and isinstance(module, BatchNorm)
+        try:
+            buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
+            if not buffers:
+                return self.model(x)
+            return torch.func.functional_call(self.model, buffers, (x,))
+        finally:
+            for module in modes:
+                module.training = True
+
+    def gradients(self, member: int) -> dict[str, Tensor]:
+        """See `Program.gradients`."""
+        del member
+        return {name: p.grad for name, p in self.model.named_parameters() if p.grad is not None}
 
     def module(self, member: int) -> nn.Module:
         """See `Program.module`."""
@@ -258,6 +294,10 @@ class Single:
     def probe(self, member: int) -> tuple[Tensor, Tensor]:
         """See `Program.probe`: the first examples of the shuffled training split."""
         del member
+        return self._probe
+
+    @cached_property
+    def _probe(self) -> tuple[Tensor, Tensor]:
         return self.splits["train"].first(PROBE_SIZE)
 
     def state_dict(self, member: int) -> dict[str, Any]:
@@ -291,6 +331,7 @@ class Single:
                     f"it is of another architecture: {name} is {_shape(theirs)} in the checkpoint and "
                     f"{_shape(ours)} in the model"
                 )
+        self.captured = None
         fitted = self.splits["train"].prepare
         for name, value in (fitted.state_dict() if hasattr(fitted, "state_dict") else {}).items():
             # The last bits of a whitening matrix depend on the number of threads; its shift tells as much.

@@ -197,7 +197,8 @@ def observers(config: Config, given: Mapping[str, Any]) -> list[Any]:
     Args:
         config: each entry of `observers` names its class by `_target_`.
         given: what the program hands to those that ask for it by a parameter's name; an observer that asks
-            for something that there is not (None, such as the writer of a disabled TensorBoard) is left out.
+            for something that there is not (None, such as the writer of a disabled TensorBoard) is left out, unless
+            its parameter has a default.
     """
     built = []
     for name, entry in config["observers"].items():
@@ -206,10 +207,11 @@ def observers(config: Config, given: Mapping[str, Any]) -> list[Any]:
             continue
         own = {k: v for k, v in entry.items() if k != "enabled"}
         cls = located(own, f"observers.{name}")
-        wants = {p: given[p] for p in (parameters_of(cls) or {}) if p in given}
-        make = target(own, f"observers.{name}", supplied=tuple(wants))
-        if on and all(value is not None for value in wants.values()):
-            built.append(make(**wants))
+        parameters = parameters_of(cls) or {}
+        asked = [p for p in parameters if p in given]
+        make = target(own, f"observers.{name}", supplied=tuple(asked))
+        if on and all(given[p] is not None or parameters[p].default is not inspect.Parameter.empty for p in asked):
+            built.append(make(**{p: given[p] for p in asked if given[p] is not None}))
     return built
 
 

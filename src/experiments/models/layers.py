@@ -59,18 +59,19 @@ def activation_layers(model: nn.Module) -> dict[str, nn.Module]:
     """Return, by name, the layers whose outputs are looked at: every activation, and the class scores' layer.
 
     An activation is a module called `activation` (as in our models) or of a class in torch.nn's activations.
-    Where the last weighted layer comes after all of them, its output (the scores) is looked at too.
+    Where the last weighted layer comes after all of them, its output (the scores) is looked at too. A model whose
+    activations are no modules (`torch.relu(self.linear(x))`) is looked at by its weighted layers.
     """
     kinds = tuple(getattr(nn.modules.activation, name) for name in nn.modules.activation.__all__)
     found: dict[str, nn.Module] = {}
-    last = ""
+    weighted: dict[str, nn.Module] = {}
     for name, module in model.named_modules():
         if any(module.children()):
             continue
         if name.rpartition(".")[2] == "activation" or isinstance(module, kinds):
             found[name] = module
         elif isinstance(module, nn.Linear | nn.modules.conv._ConvNd):
-            last = name
-    if last:
-        found[last] = model.get_submodule(last)
-    return found
+            weighted[name] = module
+    if not found:
+        return weighted
+    return found | dict(list(weighted.items())[-1:])

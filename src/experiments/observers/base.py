@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from experiments.engine import Member, Position
     from experiments.program import Program
 
 When = Callable[[int], bool]
+Charts = Mapping[str, Mapping[str, list[str]]]
+"""Category -> chart's title -> regular expressions of the tags that share it."""
 
 
 def every(epochs: int) -> When:
@@ -26,6 +28,8 @@ class Observer:
 
     when: When = staticmethod(every(1))
     watches_updates = False
+    charts: ClassVar[Charts] = {}
+    """What TensorBoard's custom-scalars tab draws of its scalars."""
 
     def start(self, member: Member, number: int, program: Program, position: Position) -> None:
         """Called once before the first update, also after a resume; keeps what the hooks may read."""

@@ -4,25 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from experiments.graph import graph_definition
 
-from .base import Observer
+from .base import Charts, Observer
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
     from experiments.engine import Member, Position
     from experiments.program import Program
-
-CHARTS = {
-    "curves": {
-        "loss": ["Multiline", ["train/loss", "val/loss"]],
-        "accuracy": ["Multiline", ["train/accuracy", "val/accuracy"]],
-    }
-}
-"""The custom-scalars tab: training and validation share a chart."""
 
 
 class TensorBoard(Observer):
@@ -33,6 +25,10 @@ class TensorBoard(Observer):
         configuration: as text.
         hyperparameters: the run's choices and numbers, for the HParams tab.
     """
+
+    charts: ClassVar[Charts] = {
+        "curves": {"loss": ["train/loss", "val/loss"], "accuracy": ["train/accuracy", "val/accuracy"]}
+    }
 
     def __init__(
         self, writer: SummaryWriter, configuration: str, hyperparameters: Mapping[str, str | float | bool]
@@ -50,7 +46,13 @@ class TensorBoard(Observer):
 
         writer, name = self.writer, "/".join(member.folder.path.parts[-2:])
         writer.add_text("configuration", f"```yaml\n{self.configuration}\n```")
-        writer.add_custom_scalars(CHARTS)
+        charts = {category: drawn for observer in member.observers for category, drawn in observer.charts.items()}
+        writer.add_custom_scalars(
+            {
+                category: {title: ["Multiline", tags] for title, tags in drawn.items()}
+                for category, drawn in charts.items()
+            }
+        )
         # Into the run's own file: `add_hparams` would open another run beside it.
         self._add(summary=hparams_pb(dict(self.hyperparameters), trial_id=name, start_time_secs=time.time()))
         graph = graph_definition(program.module(number), program.probe(number)[0][:2])

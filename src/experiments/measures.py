@@ -1,0 +1,132 @@
+"""What can be measured of a layer: numbers about activations, weights and updates.
+
+Activations have the shape (examples, units) or (examples, channels, *positions); a channel counts as one unit, and
+each of its positions as a further example of it.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+CAN_DIE = (nn.ReLU, nn.ReLU6, nn.Hardswish, nn.Threshold)
+"""Activations that are exactly zero, with a gradient of zero, over a whole half-line."""
+
+SATURATION: dict[type[nn.Module], tuple[float, float]] = {
+    nn.Tanh: (-0.99, 0.99),
+    nn.Hardtanh: (-0.99, 0.99),
+    nn.Sigmoid: (0.01, 0.99),
+    nn.Hardsigmoid: (0.01, 0.99),
+}
+"""Beyond these outputs an activation hardly passes a gradient on: tanh' < 0.02, sigmoid' < 0.01."""
+
+CORRELATED_EXAMPLES = 4096
+"""Examples times positions that correlations are taken over, at most."""
+TWIN_TOLERANCE = 1e-4
+"""How far apart, relative to a layer's typical unit, the weights of equal units may be: rounding parts them."""
+FEW_MULTIPLICATIONS = 2e9
+"""What the singular values of a convolution may cost; beyond that they are not taken."""
+
+
+def by_unit(activations: Tensor) -> Tensor:
+    """Return activations as (examples and positions, units)."""
+    return activations.flatten(2).transpose(1, 2).flatten(0, 1) if activations.ndim > 2 else activations
+
+
+def dead(activations: Tensor) -> Tensor:
+    """Return the fraction of units that are zero for every example, a scalar."""
+    return (by_unit(activations).abs().amax(0) == 0).float().mean()
+
+
+def saturated(activations: Tensor, low: float, high: float) -> Tensor:
+    """Return the fraction of activations below `low` or above `high`, a scalar."""
+    return ((activations < low) | (activations > high)).float().mean()
+
+
+def correlation(activations: Tensor) -> Tensor:
+    """Return the mean absolute correlation of all pairs of units, a scalar in [0, 1].
+
+    1 where all units do the same. Units that are constant have no correlation and are left out; nan where fewer
+    than two are left. At most 4,096 examples and positions are looked at, evenly spaced.
+    """
+    units = by_unit(activations)
+    centred = units[:: -(-len(units) // CORRELATED_EXAMPLES)]
+    centred = centred - centred.mean(0)
+    lengths = centred.norm(dim=0)
+    varying = lengths > 1e-6 * units.abs().amax(0).clamp_min(1e-30) * math.sqrt(len(centred))
+    normed = torch.where(varying, centred / lengths.clamp_min(1e-30), 0.0)
+    count = varying.sum()
+    total = (normed.T @ normed).abs().sum() - count
+    return torch.where(count > 1, total / (count * (count - 1)).clamp_min(1), torch.nan).clamp_max(1.0)
+
+
+def incoming(layer: nn.Module) -> Tensor:
+    """Return what comes into each unit of a linear or convolutional layer: weights and bias, (units, ...)."""
+    weight, bias = layer.get_parameter("weight").detach(), layer._parameters.get("bias")
+    transposed = isinstance(layer, nn.modules.conv._ConvTransposeNd)
+    rows = (weight.transpose(0, 1) if transposed else weight).flatten(1)
+    return rows if bias is None or len(bias) != len(rows) else torch.cat([rows, bias.detach()[:, None]], 1)
+
+
+def twins(rows: Tensor) -> Tensor:
+    """Return the fraction of units that have an equal one beside them, a scalar; nan for a single unit.
+
+    Two units are equal when their rows differ by less than 1e-4 of the rows' root mean square length. The rows are
+    compared by four fixed random projections, sorted by the first.
+
+    Args:
+        rows: (units, ...), each unit's incoming weights and whatever else makes it what it is.
+    """
+    rows = rows.detach().flatten(1).float()
+    if len(rows) < 2:
+        return rows.new_full((), torch.nan)
+    draw = torch.Generator().manual_seed(0)
+    directions = torch.randn(rows.shape[1], 4, generator=draw).to(rows.device)
+    seen = rows @ directions
+    seen = seen[seen[:, 0].argsort()]
+    scale = rows.square().sum(1).mean().sqrt()
+    equal = ((seen[1:] - seen[:-1]).abs() <= TWIN_TOLERANCE * scale).all(1)
+    alone = torch.zeros(1, dtype=torch.bool, device=rows.device)
+    return (torch.cat([equal, alone]) | torch.cat([alone, equal])).float().mean()
+
+
+def drift(batch: tuple[Tensor, Tensor], running: tuple[Tensor, Tensor]) -> Tensor:
+    """Return how far BatchNorm's running mean lies from a batch's, in running standard deviations.
+
+    Args:
+        batch, running: mean and variance, of shape (channels,) each.
+
+    Returns:
+        The root mean square over the channels, a scalar.
+    """
+    return ((batch[0] - running[0]) / (running[1] + 1e-5).sqrt()).square().mean().sqrt()
+
+
+def spread_drift(batch: tuple[Tensor, Tensor], running: tuple[Tensor, Tensor]) -> Tensor:
+    """Return the root mean square over the channels of `ln(batch deviation / running deviation)`, a scalar."""
+    return (0.5 * ((batch[1] + 1e-5) / (running[1] + 1e-5)).log()).square().mean().sqrt()
+
+
+def mean_singular_value(layer: nn.Module, input_shape: tuple[int, ...]) -> float | None:
+    """Return the mean singular value of a linear or convolutional layer's Jacobian, None where it is not known.
+
+    A linear layer's Jacobian is its weight. With independent weights of standard deviation s a square layer of n
+    units has singular values spread over a quarter of a circle, with mean 8 / (3 pi) s sqrt(n): 0.85 with Xavier's,
+    0.49 with the uniform draw within 1 / sqrt(n) (Saxe et al. 2014, section 3, explains what they do in depth).
+    A convolution of stride 1 is taken to be circular, and falls apart into one small matrix for each frequency
+    (Sedghi, Gupta and Long 2019, theorem 6).
+
+    Args:
+        layer: any module.
+        input_shape: of one example of its input.
+    """
+    if isinstance(layer, nn.Linear):
+        return torch.linalg.svdvals(layer.weight.detach().float()).mean().item()
+    if not isinstance(layer, nn.Conv2d) or layer.groups != 1 or {*layer.stride, *layer.dilation} != {1}:
+        return None
+    height, width = input_shape[-2:]
+    small, large = sorted(layer.weight.shape[:2])
+    if height * width * small**2 * large > FEW_MULTIPLICATIONS or min(height, width) < max(layer.kernel_size):
+        return None
+    frequencies = torch.fft.fft2(layer.weight.detach().float(), (height, width)).permute(2, 3, 0, 1)
+    return torch.linalg.svdvals(frequencies).mean().item()

@@ -1,0 +1,270 @@
+"""Pictures of a run: first-layer filters, layers over epochs, the confusion matrix, the worst-classified examples."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+import torch
+from annotated_types import Ge
+from torch import Tensor
+
+from experiments.data.batches import Split
+from experiments.initializers import weighted_layers
+from experiments.run import LayerRow, write_whole
+
+from .base import Observer
+from .base import every as every_epochs
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from torch.utils.tensorboard import SummaryWriter
+
+    from experiments.engine import Member, Position
+    from experiments.program import Program
+
+MOST_FILTERS = 100
+MOST_WORST = 24
+MOST_NUMBERED = 20
+"""Classes up to which a confusion matrix shows its counts."""
+MOST_NAMED = 40
+DIVERGING = "RdBu_r"
+HEAT = {"activation_std": "spread of activations", "gradient_norm": "norm of the gradient"}
+
+
+class Pictures(Observer):
+    """Draws pictures when training ends, into `pictures/` and TensorBoard; the filters at ends of epochs too.
+
+    Args:
+        splits: the confusion matrix and the worst examples are of the validation split, or else of the training split.
+        classes: names.
+        writer: the run's event file; None for none.
+        every: show the filters in TensorBoard at the end of every so many epochs, and before training; 0 for never.
+    """
+
+    def __init__(
+        self,
+        splits: Mapping[str, Split],
+        classes: Sequence[str],
+        writer: SummaryWriter | None = None,
+        every: Annotated[int, Ge(0)] = 1,
+    ) -> None:
+        self.splits = splits
+        self.classes = classes
+        self.writer = writer
+        self.when = every_epochs(every if writer is not None else 0)
+        self.at_start = every > 0 and writer is not None
+
+    def start(self, member: Member, number: int, program: Program, position: Position) -> None:
+        """See `Observer.start`."""
+        super().start(member, number, program, position)
+        self.example_shape = tuple(self.splits["train"].x.shape[1:])
+        if position.step == 0 and self.at_start:
+            self.show_filters(0)
+
+    def epoch_end(self, row: dict[str, float]) -> None:
+        """See `Observer.epoch_end`."""
+        self.show_filters(int(row["epoch"]))
+
+    def close(self) -> None:
+        """See `Observer.close`: nothing is drawn of a run that has not ended well, or has not trained."""
+        epoch = self.position.epoch
+        if self.member.status not in ("finished", "stopped") or epoch == 0:
+            return
+        images = filters(self.program.module(self.number), self.example_shape)
+        if images is not None:
+            self.keep("filters", filters_figure(*images), epoch)
+        rows = [row for row in self.member.folder.read_layers() if row.quantity in HEAT]
+        if rows:
+            self.keep("layers", layers_figure(rows), epoch)
+        name = "val" if "val" in self.splits else "train"
+        split, scores = self.splits[name], self.program.scores(self.number, name).float().cpu()
+        about = f"{'validation' if name == 'val' else 'training'} split, after epoch {epoch}"
+        self.keep("confusion", confusion_figure(confusion(scores, split.y.cpu()), self.classes, about), epoch)
+        if drawable(self.example_shape):
+            self.keep("worst", worst_figure(split, scores, self.classes, about), epoch)
+
+    def show_filters(self, epoch: int) -> None:
+        """Show the filters as they are now, pixel by pixel."""
+        images = filters(self.program.module(self.number), self.example_shape)
+        if images is not None and self.writer is not None:
+            self.writer.add_image("filters", coloured(*images), epoch, dataformats="HWC")
+
+    def keep(self, name: str, figure: Figure, epoch: int) -> None:
+        """Write a figure into the run folder and TensorBoard."""
+        content = io.BytesIO()
+        figure.savefig(content, format="png")
+        write_whole(self.member.folder.path / "pictures" / f"{name}.png", content.getvalue())
+        if self.writer is None:
+            return
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        width, height = figure.canvas.get_width_height()
+        image = Summary.Image(height=height, width=width, colorspace=4, encoded_image_string=content.getvalue())
+        self.writer._get_file_writer().add_summary(
+            Summary(value=[Summary.Value(tag=f"pictures/{name}", image=image)]), epoch
+        )
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure of a size in inches."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), dpi=120, layout="constrained")
+
+
+def drawable(shape: Sequence[int]) -> bool:
+    """Whether an example is a picture: one or three channels of at least 2 x 2 pixels."""
+    return len(shape) == 3 and shape[0] in (1, 3) and min(shape[1:]) > 1
+
+
+def filters(model: torch.nn.Module, example_shape: tuple[int, ...]) -> tuple[np.ndarray, float] | None:
+    """Return the first layer's weights as pictures in one grid, with the largest absolute weight.
+
+    Args:
+        model: its first linear or convolutional layer is taken to see the examples.
+        example_shape: of one example.
+
+    Returns:
+        (height, width) or, for weights of three channels, (height, width, 3), with nan between the filters; None
+        where the weights are no pictures.
+    """
+    layer = next(iter(weighted_layers(model).values()), None)
+    if layer is None:
+        return None
+    weight = layer.weight.detach().float().cpu()[:MOST_FILTERS]
+    if weight.ndim == 2 and drawable(example_shape) and weight.shape[1] == math.prod(example_shape):
+        weight = weight.reshape(-1, *example_shape)
+    if weight.ndim != 4 or not drawable(tuple(weight.shape[1:])) or not bool(weight.isfinite().all()):
+        return None
+    return grid(weight.numpy()), float(weight.abs().max())
+
+
+def grid(images: np.ndarray) -> np.ndarray:
+    """Lay images of shape (count, channels, height, width) side by side, with one pixel of nan between them."""
+    count, channels, height, width = images.shape
+    columns = math.ceil(math.sqrt(count))
+    rows = math.ceil(count / columns)
+    made = np.full((rows * (height + 1) - 1, columns * (width + 1) - 1, channels), np.nan, dtype=np.float32)
+    for number, image in enumerate(images):
+        top, left = number // columns * (height + 1), number % columns * (width + 1)
+        made[top : top + height, left : left + width] = image.transpose(1, 2, 0)
+    return made[..., 0] if channels == 1 else made
+
+
+def coloured(image: np.ndarray, largest: float) -> np.ndarray:
+    """Return weights as colours, 0 in the middle and `largest` at both ends; what is nan becomes white."""
+    scaled = 0.5 + image / (2 * max(largest, 1e-30))
+    if image.ndim == 3:
+        return np.nan_to_num(scaled, nan=1.0)
+    from matplotlib import colormaps
+
+    pixels = colormaps[DIVERGING].with_extremes(bad="white")(np.ma.masked_invalid(scaled))
+    return pixels[..., :3].astype(np.float32)
+
+
+def filters_figure(image: np.ndarray, largest: float) -> Figure:
+    """Draw the filters with their colour scale."""
+    figure = new_figure(6.4, 6)
+    axes = figure.subplots()
+    if image.ndim == 3:
+        axes.imshow(coloured(image, largest))
+        axes.set_xlabel(f"weights of red, green and blue, from -{largest:.2g} (dark) to {largest:.2g} (bright)")
+    else:
+        shown = axes.imshow(image, cmap=DIVERGING, vmin=-largest, vmax=largest, interpolation="nearest")
+        figure.colorbar(shown, label="weight", shrink=0.8)
+    axes.set_title("What each unit of the first layer looks for")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_visible(False)
+    return figure
+
+
+def layers_figure(rows: Sequence[LayerRow]) -> Figure:
+    """Draw heat maps, a row a layer and a column an epoch: the spread of activations and the gradients' norm."""
+    drawn = {quantity: [row for row in rows if row.quantity == quantity] for quantity in HEAT}
+    deepest = max(len({row.layer for row in found}) for found in drawn.values())
+    figure = new_figure(11, 1.6 + 0.35 * deepest)
+    for axes, (quantity, found) in zip(figure.subplots(1, len(HEAT)), drawn.items(), strict=True):
+        if found:
+            heat_map(figure, axes, found, HEAT[quantity])
+    return figure
+
+
+def heat_map(figure: Figure, axes: Axes, rows: Sequence[LayerRow], label: str) -> None:
+    """Draw one quantity, on a logarithmic scale where it spans more than a factor of 10."""
+    from matplotlib.colors import LogNorm
+
+    layers = list(dict.fromkeys(row.layer for row in rows))
+    epochs = sorted({row.epoch for row in rows})
+    values = np.full((len(layers), len(epochs)), np.nan)
+    for row in rows:  # the last row of an epoch is its end
+        values[layers.index(row.layer), epochs.index(row.epoch)] = row.value
+    low, high = np.nanmin(values), np.nanmax(values)
+    norm = LogNorm(max(low, high * 1e-8), high) if high > 10 * low and high > 0 else None
+    shown = axes.imshow(values, aspect="auto", cmap="viridis", norm=norm, interpolation="nearest")
+    figure.colorbar(shown, label=label)
+    axes.set_yticks(range(len(layers)), layers, fontsize=8)
+    steps = range(0, len(epochs), max(1, math.ceil(len(epochs) / 10)))
+    axes.set_xticks(steps, [str(epochs[step]) for step in steps])
+    axes.set_xlabel("epoch (0 is before training)")
+    axes.set_title(label)
+
+
+def confusion(scores: Tensor, y: Tensor) -> np.ndarray:
+    """Count how often each class (row) is taken for each class (column)."""
+    classes = scores.shape[1]
+    return torch.bincount(y * classes + scores.argmax(1), minlength=classes**2).reshape(classes, classes).numpy()
+
+
+def confusion_figure(counts: np.ndarray, classes: Sequence[str], about: str) -> Figure:
+    """Draw a confusion matrix, coloured by the share of each true class."""
+    size = min(4 + 0.35 * len(classes), 12)
+    figure = new_figure(size + 1, size)
+    axes = figure.subplots()
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    shown = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(shown, label="share of the true class", shrink=0.8)
+    if len(classes) <= MOST_NUMBERED:
+        for (row, column), count in np.ndenumerate(counts):
+            if count:
+                colour = "white" if shares[row, column] > 0.5 else "black"
+                axes.text(column, row, str(count), ha="center", va="center", color=colour, fontsize=8)
+    if len(classes) <= MOST_NAMED:
+        axes.set_xticks(range(len(classes)), classes, rotation=90 if max(map(len, classes)) > 3 else 0)
+        axes.set_yticks(range(len(classes)), classes)
+    axes.set_xlabel("predicted class")
+    axes.set_ylabel("true class")
+    axes.set_title(f"Confusion matrix: {about}\naccuracy {np.trace(counts) / max(counts.sum(), 1):.4f}", fontsize=10)
+    return figure
+
+
+def worst_figure(split: Split, scores: Tensor, classes: Sequence[str], about: str) -> Figure:
+    """Draw the examples whose true class was given the smallest share of the probability, the worst first."""
+    y = split.y.cpu()
+    right = scores.log_softmax(1).gather(1, y[:, None]).squeeze(1)
+    places = right.argsort()[:MOST_WORST]
+    rows = places if split.rows is None else split.rows.cpu()[places]
+    images = split.x[rows.to(split.x.device)].cpu().float()
+    columns = 6
+    lines = math.ceil(len(places) / columns)
+    figure = new_figure(1.5 * columns, 0.6 + 1.65 * lines)
+    places_on_page = list(figure.subplots(lines, columns, squeeze=False).flat)
+    for axes in places_on_page:
+        axes.axis("off")
+    for axes, image, place in zip(places_on_page, images, places.tolist(), strict=False):
+        axes.imshow(unit_range(image).permute(1, 2, 0).squeeze(), cmap="gray", vmin=0, vmax=1)
+        true, taken = classes[int(y[place])], classes[int(scores[place].argmax())]
+        axes.set_title(f"{true} as {taken}\n{math.exp(right[place]):.1%} for {true}", fontsize=8)
+    figure.suptitle(f"Worst-classified examples: {about}", fontsize=10)
+    return figure
+
+
+def unit_range(image: Tensor) -> Tensor:
+    """Bring a picture's values to [0, 1]."""
+    low, high = image.min(), image.max()
+    return (image - low) / (high - low).clamp_min(1e-12)

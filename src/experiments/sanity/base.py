@@ -1,0 +1,127 @@
+"""What a check is given and what it returns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from experiments.criterion import Criterion
+from experiments.data.augment import Augmentation
+from experiments.data.batches import Split
+from experiments.models.blocks import use_noise
+from experiments.penalties import Penalty
+from experiments.single import Single, Updating
+from experiments.streams import derived_seed
+
+Verdict = Literal["pass", "warn", "fail", "skip"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a check found.
+
+    Args:
+        measured: in words and numbers, for the table.
+        expected: likewise.
+        verdict: `fail` where training would be a waste, `warn` where it may be, `skip` where the check cannot be made.
+        advice: what to try, a sentence or two; empty where all is well.
+        numbers: what was measured, for `checks.json`.
+    """
+
+    measured: str
+    expected: str
+    verdict: Verdict
+    advice: str = ""
+    numbers: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A run that has been put together and not trained. A check never changes it: it works on copies.
+
+    Args:
+        model: initialized, on the device, in training mode.
+        splits: `train`, `test` and, where there is one, `val`.
+        classes: names.
+        criterion: what is minimised.
+        optimizer: makes the run's optimizer for a copy of the model.
+        rate: the run's learning rate before its schedule.
+        batch_size: examples an update.
+        updating: how updates are made.
+        augments: what varies training inputs.
+        seed: what the checks' own draws follow from.
+        folder: where figures are written; None for nowhere.
+    """
+
+    model: nn.Module
+    splits: Mapping[str, Split]
+    classes: Sequence[str]
+    criterion: Criterion
+    optimizer: Callable[[nn.Module], torch.optim.Optimizer]
+    rate: float
+    batch_size: int
+    updating: Updating = field(default_factory=Updating)
+    augments: Sequence[Augmentation] = ()
+    seed: int = 0
+    folder: Path | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return self.splits["train"].device
+
+    def generator(self, purpose: str) -> torch.Generator:
+        """Return a fresh stream on the CPU for one purpose of one check."""
+        return torch.Generator().manual_seed(derived_seed(self.seed, f"check/{purpose}"))
+
+    def copy(self, *, dropout: bool = True) -> nn.Module:
+        """Return a copy of the model in training mode, whose Dropout draws from a stream of its own or does nothing."""
+        model = deepcopy(self.model).train()
+        for parameter in model.parameters():
+            parameter.grad = None
+        use_noise(model, torch.Generator(self.device).manual_seed(derived_seed(self.seed, "check/noise")))
+        if not dropout:
+            for module in model.modules():
+                if isinstance(module, nn.modules.dropout._DropoutNd):
+                    module.p = 0.0
+        return model
+
+    def program(
+        self, model: nn.Module, *, train: Split | None = None, optimizer: torch.optim.Optimizer | None = None
+    ) -> Single:
+        """Return what trains a copy of the model: as the run would, on other examples or by another optimizer.
+
+        By another optimizer it is trained without regularisation: no penalty, augmentation or class weights.
+        """
+        own = optimizer is None
+        criterion = self.criterion if own else replace(self.criterion, penalty=Penalty(), class_weights=None)
+        return Single(
+            model,
+            optimizer or self.optimizer(model),
+            {"train": train or self.splits["train"]},
+            eval_batch_size=1000,
+            criterion=criterion,
+            updating=replace(self.updating, compiled=None, ema=None, swa=None) if own else None,
+            augments=self.augments if own else (),
+            noise=torch.Generator(self.device).manual_seed(derived_seed(self.seed, "check/noise")),
+        )
+
+    def batches(self, purpose: str, examples: int | None = None) -> Iterator[Tensor]:
+        """Yield the indices of batches of the run's size without end, (1, batch) each: shuffled, epoch by epoch.
+
+        Args:
+            purpose: see `generator`.
+            examples: how many there are to draw from; the whole training split by default.
+        """
+        draw, count = self.generator(purpose), examples or len(self.splits["train"])
+        size = min(self.batch_size, count)
+        place = self.splits["train"].x.device
+        while True:
+            order = torch.randperm(count, generator=draw)[: count - count % size]
+            yield from order.to(place).reshape(-1, 1, size)

@@ -1,0 +1,113 @@
+"""Each verdict is given to a real training that has the fault, and to none that does not."""
+
+import shlex
+from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any, cast
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from experiments.cli import clipped, conf_folder
+from experiments.job import train
+from experiments.run import RunFolder
+from experiments.verdicts import EXPLAINS, JUDGES, THRESHOLDS, Story, verdicts
+from tests.helpers import Commands, summary
+
+UNSEEN = [f"observers.{name}.enabled=false" for name in ("progress", "tensorboard", "histograms", "pictures")]
+
+TABLE: dict[str, set[str]] = {
+    # The default run, and others that do well.
+    "": {"healthy"},
+    "training.epochs=40": {"healthy"},
+    "optimizer=sgd optimizer.lr=0.1": {"healthy"},
+    "optimizer=momentum scheduler=cosine": {"healthy"},
+    "scheduler=one_cycle": {"healthy"},
+    "optimizer=adamw training.early_stopping.patience=3": {"healthy"},
+    "data.val_fraction=0": {"healthy"},
+    "loss=hinge": {"healthy"},
+    "init=xavier model.activation=tanh": {"healthy"},
+    "init=xavier model.activation=tanh model.hidden=[50,50,50,50,50]": {"healthy"},
+    "data=blobs": {"healthy"},
+    "data=spiral training.epochs=100": {"healthy"},
+    "init=zeros model.hidden=[] optimizer=sgd optimizer.lr=1": {"healthy"},
+    "optimizer=lbfgs training.epochs=4": {"healthy"},
+    # The learning rate.
+    "optimizer=sgd optimizer.lr=1000": {"learning rate too high"},
+    "optimizer=sgd optimizer.lr=3": {"learning rate too high"},
+    "optimizer=sgd optimizer.lr=1": {"learning rate too high"},
+    "optimizer.lr=0.5": {"learning rate too high"},
+    "optimizer=sgd optimizer.lr=1e-5": {"learning rate too low"},
+    "optimizer=sgd optimizer.lr=1e-4": {"learning rate too low"},
+    "optimizer.lr=1e-5": {"learning rate too low"},
+    "optimizer=sgd optimizer.lr=0.001": {"still improving"},
+    "training.epochs=4 optimizer=sgd optimizer.lr=0.01": {"still improving"},
+    "optimizer=sgd optimizer.lr=1 training.epochs=3 scheduler.warmup=0.9 init=unit_normal": {
+        "initial loss off", "dead units",
+    },
+    # The initial weights.
+    "init=zeros": {"symmetry"},
+    "init=constant init.value=0.05": {"symmetry"},
+    "init=unit_normal": {"initial loss off", "overfitting", "still improving"},
+    "init=unit_normal init.std=0.3 model.activation=tanh": {"healthy"},
+    "init=unit_normal model.activation=tanh": {"initial loss off", "saturation", "overfitting", "still improving"},
+    "init=unit_normal model.hidden=[50,50,50,50,50,50]": {
+        "initial loss off", "exploding gradients", "overfitting", "still improving",
+    },
+    "init=small_normal model.activation=tanh model.hidden=[50,50,50,50,50]": {"vanishing gradients"},
+    "init=small_normal model.hidden=[50,50,50,50,50,50,50,50] optimizer=sgd optimizer.lr=0.1": {
+        "stuck", "vanishing gradients", "dead units",
+    },
+    "init.bias=-3 optimizer=sgd optimizer.lr=0.01": {"stuck", "vanishing gradients", "dead units"},
+    "optimizer.lr=0.1": {"dead units"},
+    # The network and its data.
+    "data.limit=60 training.epochs=60": {"overfitting"},
+    "data.limit=60 training.epochs=100 training.batch_size=60": {"overfitting", "large batch"},
+    "training.batch_size=1000 training.epochs=60": {"large batch"},
+    "data=circles model.hidden=[]": {"underfitting"},
+    "model.dropout=0.9": {"underfitting"},
+    "data=circles data.noise=0.4 model.hidden=[200,200] training.epochs=60": {"data suspect"},
+    "data=moons data.label_noise=0.45 model.hidden=[200,200] training.epochs=40": {"data suspect"},
+    "data=blobs data.imbalance=20": {"class imbalance"},
+    "data=blobs data.imbalance=20 data.balance=class_weights": {"healthy"},
+    "optimizer=lbfgs training.epochs=10": {"best epoch long past"},
+    "optimizer.lr=0.03": {"dead units", "best epoch long past"},
+}  # fmt: skip
+"""Command lines, and all that is true of them."""
+
+ELSEWHERE = {"one class", "updates too large", "updates too small"}
+"""Given below, to runs that are made for them."""
+
+
+@cache
+def trained(command_line: str) -> dict[str, Any]:
+    """The summary of a training."""
+    OmegaConf.register_new_resolver("clipped", clipped, replace=True)
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        composed = compose("train", overrides=[*shlex.split(command_line), *UNSEEN])
+    config = cast(dict[str, Any], OmegaConf.to_container(composed, resolve=True))
+    return train(config, RunFolder(Path(mkdtemp())))
+
+
+def names(command_line: str) -> set[str]:
+    """The names of its verdicts."""
+    return {verdict["name"] for verdict in trained(command_line)["verdicts"]}
+
+
+@pytest.mark.parametrize("command_line", TABLE)
+def test_a_training_gets_the_verdicts_that_are_true_of_it(command_line: str) -> None:
+    assert names(command_line) == TABLE[command_line]
+
+
+def test_the_table_shows_every_verdict() -> None:
+    shown = set().union(*TABLE.values()) | ELSEWHERE
+    given = {name for causes in EXPLAINS.items() for name in (causes[0], *causes[1])}
+    assert given <= shown
+    assert len(shown - {"healthy"}) == len(JUDGES) + 2, "learning rate, low everywhere: each judge gives one or two"
+
+
+@pytest.mark.parametrize("threshold", THRESHOLDS)
+def test_every_threshold_has_a_source(threshold: str) -> None:
+    assert len(THRESHOLDS[threshold].source) > 20
