@@ -23,7 +23,7 @@ SATURATION: dict[type[nn.Module], tuple[float, float]] = {
 CORRELATED_EXAMPLES = 4096
 """Examples times positions that correlations are taken over, at most."""
 TWIN_TOLERANCE = 1e-4
-"""How far apart, relative to a layer's typical unit, the weights of equal units may be: rounding parts them."""
+"""How far apart, relative to their length, the weights of equal units may be: rounding parts them."""
 FEW_MULTIPLICATIONS = 2e9
 """What the singular values of a convolution may cost; beyond that they are not taken."""
 
@@ -71,8 +71,8 @@ def incoming(layer: nn.Module) -> Tensor:
 def twins(rows: Tensor) -> Tensor:
     """Return the fraction of units that have an equal one beside them, a scalar; nan for a single unit.
 
-    Two units are equal when their rows differ by less than 1e-4 of the rows' root mean square length. The rows are
-    compared by four fixed random projections, sorted by the first.
+    Two units are equal when their rows differ by less than 1e-4 of their length. The rows are compared by four fixed
+    random projections, sorted by the first.
 
     Args:
         rows: (units, ...), each unit's incoming weights and whatever else makes it what it is.
@@ -83,9 +83,10 @@ def twins(rows: Tensor) -> Tensor:
     draw = torch.Generator().manual_seed(0)
     directions = torch.randn(rows.shape[1], 4, generator=draw).to(rows.device)
     seen = rows @ directions
-    seen = seen[seen[:, 0].argsort()]
-    scale = rows.square().sum(1).mean().sqrt()
-    equal = ((seen[1:] - seen[:-1]).abs() <= TWIN_TOLERANCE * scale).all(1)
+    order = seen[:, 0].argsort()
+    seen, lengths = seen[order], rows.norm(dim=1)[order]
+    scale = torch.maximum(lengths[1:], lengths[:-1])
+    equal = ((seen[1:] - seen[:-1]).abs() <= TWIN_TOLERANCE * scale[:, None]).all(1)
     alone = torch.zeros(1, dtype=torch.bool, device=rows.device)
     return (torch.cat([equal, alone]) | torch.cat([alone, equal])).float().mean()
 

@@ -43,7 +43,7 @@ THRESHOLDS = {
     "signal": Threshold(100, "first layer : last, or its inverse; " + OURS),
     "twins": Threshold(0.9, "of a hidden layer's units; " + OURS),
     "low_ratio": Threshold(3e-5, "update : weight at its largest; a thirtieth of 1e-3 (CS231n)"),
-    "high_ratio": Threshold(3e-2, "update : weight, median; thirty times 1e-3 (CS231n)"),
+    "high_ratio": Threshold(1e-1, "update : weight, median; a hundred times 1e-3 (CS231n)"),
     "past": Threshold(0.5, "of the epochs (Prechelt 1998 stops where validation loss is past its minimum)"),
     "worse": Threshold(1.25, "times the lowest validation loss; " + OURS),
     "batch": Threshold(0.8, "of the training split: an epoch is one update, or two; " + OURS),
@@ -142,6 +142,12 @@ class Story:
         """The loss on the probe before training."""
         return next((row.value for row in self.layers if row.quantity == "loss" and row.step == 0), None)
 
+    @cached_property
+    def first(self) -> float:
+        """The loss of the first epoch: the larger one of training and validation, where no Dropout adds to it."""
+        noisy = any("dropout" in key for key in self.regularization)
+        return self.watched[0] if noisy else max(self.watched[0], self.history[0]["train/loss"])
+
     def ends(self, quantity: str) -> dict[str, dict[int, float]]:
         """Return a quantity at the end of each epoch, by layer."""
         found: dict[str, dict[int, float]] = {}
@@ -152,7 +158,12 @@ class Story:
 
     @cached_property
     def weight_ratios(self) -> dict[str, list[float]]:
-        """The update : weight ratios of the linear and convolutional layers' weights, epoch by epoch."""
+        """The update : weight ratios of the linear and convolutional layers' weights, epoch by epoch.
+
+        None for an optimizer that searches along a line: it takes as large a step as does good.
+        """
+        if self.whole_batch:
+            return {}
         wanted = {f"{layer}.weight" for layer in self.ends("twins")}
         return {name: list(found.values()) for name, found in self.ends("update_ratio").items() if name in wanted}
 
@@ -253,20 +264,22 @@ def initial_loss(story: Story) -> Verdict | None:
 
 def rate_too_high(story: Story) -> Verdict | None:
     """The loss diverges, rises or swings."""
+    if story.settled and story.status != "diverged":
+        return None
     if story.status == "diverged":
         where, evidence = f"step {story.diverged_at}", f"the loss is not finite at step {story.diverged_at}"
         if story.diverged_at == 1:
             return None
-    elif story.history and story.initial_loss and story.watched[0] > at("rise") * max(story.initial_loss, story.chance):
-        where, evidence = "epoch 1", f"the loss rose from {story.initial_loss:.3g} to {story.watched[0]:.3g}"
-    elif story.long_enough and story.losses[-1] > at("rise") * min(story.losses) and not story.settled:
+    elif story.history and story.initial_loss and story.first > at("rise") * max(story.initial_loss, story.chance):
+        where, evidence = "epoch 1", f"the loss rose from {story.initial_loss:.3g} to {story.first:.3g}"
+    elif story.long_enough and story.losses[-1] > at("rise") * min(story.losses):
         best = story.losses.index(min(story.losses)) + 1
         where = f"epochs {best} to {len(story.losses)}"
         evidence = f"the training loss rose from {min(story.losses):.3g} to {story.losses[-1]:.3g}"
     else:
         pairs = list(zip(story.losses, story.losses[1:], strict=False))
         up = [n for n, (one, two) in enumerate(pairs, 2) if two > one * (1 + at("swing"))]
-        if not story.long_enough or story.settled or len(up) < at("swinging_epochs") * len(pairs):
+        if not story.long_enough or len(up) < at("swinging_epochs") * len(pairs):
             return None
         where = f"epochs {', '.join(map(str, up[:5]))}"
         evidence = f"the training loss rose by more than {at('swing'):.0%} in {len(up)} of {len(pairs)} epochs"
@@ -290,7 +303,8 @@ def rate_too_low(story: Story) -> Verdict | None:
     first = story.initial_loss or story.losses[0]
     falling = sum(two < one for one, two in zip(story.losses, story.losses[1:], strict=False))
     left = story.losses[-1] / first if first > 0 else 0.0
-    if left < at("slow_fall") or falling < 0.9 * (len(story.losses) - 1):
+    still = bool(ratios) and median(ratios) < at("low_ratio")
+    if left < at("slow_fall") or not (still or falling >= 0.9 * (len(story.losses) - 1)):
         return None
     small = f"; a weight changes by {median(ratios):.1e} of itself an update (1e-3 is healthy)" if ratios else ""
     return Verdict(
@@ -581,12 +595,12 @@ JUDGES: tuple[Judge, ...] = (
     symmetry,
     initial_loss,
     rate_too_high,
-    rate_too_low,
-    stuck,
     vanishing,
     exploding,
     dead_units,
     saturation,
+    rate_too_low,
+    stuck,
     one_class,
     class_imbalance,
     updates_too_large,
@@ -602,6 +616,7 @@ LOW = ("underfitting", "data suspect")
 EXPLAINS: dict[str, tuple[str, ...]] = {
     "symmetry": ("stuck", "dead units", "one class", *LOW),
     "learning rate too high": (
+        "learning rate too low",
         "stuck",
         "dead units",
         "saturation",
@@ -616,10 +631,11 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     ),
     "learning rate too low": ("stuck", "updates too small", "still improving", *LOW),
     "stuck": ("one class", "updates too small", *LOW),
-    "dead units": LOW,
+    "one class": LOW,
+    "dead units": ("learning rate too low", "updates too small", *LOW),
     "class imbalance": LOW,
     "saturation": LOW,
-    "vanishing gradients": LOW,
+    "vanishing gradients": ("learning rate too low", "updates too small", *LOW),
     "exploding gradients": LOW,
     "overfitting": ("best epoch long past",),
 }
