@@ -29,13 +29,13 @@ LEVELS = (
     {"screen", "settings", "graph", "criterion", "help"},
     {"program", "single", "engine", "observers", "sanity", "verdicts", "completion"},
     {"build", "cli"},
-    {"resume", "stop", "messages"},
+    {"resume", "stop", "messages", "checking"},
     {"job"},
-    {"train"},
+    {"train", "check"},
 )
 """From the bottom: a part may import what is on its own level or below."""
 LEAVES = LEVELS[0]
-EAGER = {"train", "cli", "completion", "help", "resume", "errors"}
+EAGER = {"train", "check", "cli", "completion", "help", "resume", "errors"}
 """What is imported before Hydra has found the command line in order."""
 
 

@@ -82,7 +82,7 @@ def launch(task: Callable[[DictConfig], Any], config_name: str) -> None:
             raise
         if not hasattr(error, FROM_TASK):
             say(explained(error, config_name))
-        sys.exit(2)
+        sys.exit(error.code if isinstance(error, UserError) else 2)
     finally:
         if before is None:
             del os.environ[FULL_ERROR]
@@ -106,7 +106,7 @@ def saying_errors(task: Callable[[DictConfig], Any], config_name: str) -> Callab
         except (UserError, OmegaConfBaseException) as error:
             say(explained(error, config_name))
             if HydraConfig.get().mode != RunMode.MULTIRUN:
-                sys.exit(2)
+                sys.exit(error.code if isinstance(error, UserError) else 2)
             setattr(error, FROM_TASK, "said")
             raise
         except Exception as error:

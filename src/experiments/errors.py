@@ -7,8 +7,10 @@ from difflib import get_close_matches
 class UserError(Exception):
     """Something the user asked for cannot be done: one sentence that names the key, the value and the remedy.
 
-    The command line prints the sentence and exits with code 2.
+    The command line prints the sentence and exits with `code`.
     """
+
+    code = 2
 
 
 def nearest(word: str, allowed: Iterable[str]) -> str:

@@ -1,5 +1,7 @@
 """One run from its configuration to its summary."""
 
+from __future__ import annotations
+
 import platform
 import signal
 import subprocess
@@ -18,6 +20,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from . import __version__, build, device
 from .averaging import batch_norms
+from .checking import check as run_checks
+from .checking import chosen, subject
 from .cli import flattened, say
 from .engine import Member, Plan, Position, Stop, best_row, fit
 from .errors import UserError
@@ -45,6 +49,35 @@ def run(cfg: DictConfig) -> float | None:
     if stop.signal is not None and summary["status"] == "interrupted":
         sys.exit(EXIT_CODES[signal.Signals(stop.signal)])
     return summary["metrics"].get(config["objective"])
+
+
+def check(cfg: DictConfig) -> None:
+    """Make the sanity checks of a configuration composed by Hydra, in the folder that Hydra made."""
+    hydra = HydraConfig.get()
+    config: Any = OmegaConf.to_container(cfg, resolve=True)
+    names = chosen(config.pop("only", None))
+    folder = RunFolder(Path(hydra.runtime.output_dir))
+    general, settings = build.general(config), build.training(config)
+    place = chosen_device(settings.device)
+    screen = Screen(folder.path / "check.log")
+    with ExitStack() as stack:
+        stack.callback(screen.close)
+        stack.enter_context(hearing(screen))
+        stack.enter_context(device.kernels(deterministic=settings.deterministic))
+        stack.enter_context(global_generator(general.seed, place))
+        parts = assembled(config, general, settings, place, folder, screen)
+        stack.enter_context(device.torch_threads(thread_count(settings, parts, place, None)))
+        try:
+            check_parts(config, parts, names, screen, list(hydra.overrides.task))
+        finally:
+            screen.print(f"checks   {shown_path(folder.path / 'checks.json')}")
+
+
+def check_parts(config: build.Config, parts: Parts, names: Sequence[str], screen: Screen, overrides: list[str]) -> None:
+    """Make checks of a run that was put together and not trained; it is as before afterwards."""
+    member = parts.member
+    made = subject(config, parts.data, parts.program, member.rate, parts.plan.batch_size, member.folder)
+    run_checks(made, names, member.folder, screen, identity(config, overrides))
 
 
 def train(
@@ -114,6 +147,8 @@ def _train(
         introduce(screen, parts.data, parts.layers, place, threads, settings, choices)
         if resuming:
             note_resume(folder, config, overrides)
+        elif general.check:
+            check_parts(config, parts, chosen(None), screen, overrides)
         fit(parts.program, [parts.member], position, stop)
         found = verdicts(story(config, parts))
         if writer is not None and found:
@@ -324,7 +359,7 @@ def quiet_writer_thread() -> Iterator[None]:
 
 def hyperparameters(config: build.Config, choices: Mapping[str, str]) -> dict[str, str | float | bool]:
     """Return the choices and numbers of a run, flat, for TensorBoard."""
-    left_out = ("observers", "resume", "trust", "name")
+    left_out = ("observers", "resume", "trust", "name", "check")
     flat = flattened({k: v for k, v in config.items() if k not in left_out and k not in choices})
     for group, choice in choices.items():
         flat[group] = choice

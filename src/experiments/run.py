@@ -110,7 +110,7 @@ class RunFolder:
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Write `summary.json`; numbers that JSON does not have (nan, inf) become null."""
-        text = json.dumps(_finite(summary), indent=2, allow_nan=False)
+        text = json.dumps(finite(summary), indent=2, allow_nan=False)
         write_whole(self.path / "summary.json", text.encode() + b"\n")
 
     def save(self, state: Mapping[str, Any], *, best: bool) -> None:
@@ -159,11 +159,12 @@ class RunFolder:
         return state
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """Return a value with null in place of the numbers that JSON does not have."""
     if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
         return None
     return value

@@ -86,11 +86,11 @@ def hearing(screen: Screen) -> Iterator[None]:
         logger.propagate = before[1]
 
 
-def table(*columns: str, right: tuple[str, ...] = ()) -> Table:
-    """Return an empty table in the house style; the columns in `right` hold numbers."""
+def table(*columns: str, right: tuple[str, ...] = (), wrapped: tuple[str, ...] = ()) -> Table:
+    """Return an empty table in the house style; columns in `right` hold numbers, those in `wrapped` longer texts."""
     made = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        made.add_column(column, justify="right" if column in right else "left", no_wrap=True)
+        made.add_column(column, justify="right" if column in right else "left", no_wrap=column not in wrapped)
     return made
 
 

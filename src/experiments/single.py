@@ -252,7 +252,7 @@ class Single:
         parameters = dict(self.model.named_parameters())
         trained = {name: p for name, p in parameters.items() if p.requires_grad}
         with undrawn(self.device), self.watch.seeing() as seen:
-            scores = self._as_in_training(x)
+            scores = self.as_in_training(x)
             loss = self.criterion.mean(scores, y)
             wanted = seen.outputs if brief else list(trained.values())
             gradients = torch.autograd.grad(loss, wanted, allow_unused=True) if wanted else ()
@@ -267,7 +267,7 @@ class Single:
             running_statistics=self.watch.running_statistics(),
         )
 
-    def _as_in_training(self, x: Tensor) -> Tensor:
+    def as_in_training(self, x: Tensor) -> Tensor:
         """Return the scores with the batch's own statistics in BatchNorm, without Dropout; buffers stay."""
         modes = [module for module in self.watch.modules if module.training]
         for module in modes:  # `eval` and `train` take longer than a small model's forward pass

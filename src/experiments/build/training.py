@@ -23,6 +23,7 @@ class General:
         name: the folder below `outputs/`.
         seed: the run's one seed.
         objective: the metric that says which epoch is best, and that a sweep returns.
+        check: whether the sanity checks are made before training.
         resume: the run folder to go on with.
         trust: prefixes of code that a resumed configuration may name besides torch and this package.
     """
@@ -30,6 +31,7 @@ class General:
     name: str | int
     seed: Annotated[int, Ge(0)]
     objective: Metric
+    check: bool = False
     resume: str | None = None
     trust: tuple[str, ...] = ()
 

@@ -86,11 +86,7 @@ class Subject:
         for parameter in model.parameters():
             parameter.grad = None
         use_noise(model, torch.Generator(self.device).manual_seed(derived_seed(self.seed, "check/noise")))
-        if not dropout:
-            for module in model.modules():
-                if isinstance(module, nn.modules.dropout._DropoutNd):
-                    module.p = 0.0
-        return model
+        return model if dropout else without_dropout(model)
 
     def program(
         self, model: nn.Module, *, train: Split | None = None, optimizer: torch.optim.Optimizer | None = None
@@ -112,6 +108,18 @@ class Subject:
             noise=torch.Generator(self.device).manual_seed(derived_seed(self.seed, "check/noise")),
         )
 
+    @property
+    def chance(self) -> float:
+        """The loss of equal scores: ln C for softmax, C - 1 for the SVM."""
+        classes = len(self.classes)
+        scores, targets = torch.zeros(classes, classes), torch.arange(classes)
+        return self.criterion.loss(scores, targets, reduction="mean").item()
+
+    @property
+    def regularized_loss(self) -> bool:
+        """Whether the loss itself holds the scores back, as label smoothing does."""
+        return bool(getattr(self.criterion.loss, "keywords", {}).get("label_smoothing"))
+
     def batches(self, purpose: str, examples: int | None = None) -> Iterator[Tensor]:
         """Yield the indices of batches of the run's size without end, (1, batch) each: shuffled, epoch by epoch.
 
@@ -125,3 +133,16 @@ class Subject:
         while True:
             order = torch.randperm(count, generator=draw)[: count - count % size]
             yield from order.to(place).reshape(-1, 1, size)
+
+
+def without_dropout(model: nn.Module) -> nn.Module:
+    """Let every Dropout of the model pass everything; returns the model."""
+    for module in model.modules():
+        if isinstance(module, nn.modules.dropout._DropoutNd):
+            module.p = 0.0
+    return model
+
+
+def worst(*found: Verdict) -> Verdict:
+    """Return the worst of several verdicts."""
+    return max(found, key=("skip", "pass", "warn", "fail").index)

@@ -1,0 +1,34 @@
+"""Look before you train: `python -m experiments.check model=cnn init=xavier`."""
+
+import sys
+from typing import Any
+
+from .cli import answered, launch
+
+EXAMPLES = (
+    ("", "all checks of the default run"),
+    ("model=cnn data=mnist", "of another one: everything that train takes"),
+    ("only=lr_range optimizer=sgd", "one check alone: which learning rates work"),
+    ("-m init=he,zeros", "two runs; the code is 1 when a check of one of them fails"),
+)
+
+
+def task(cfg: Any) -> None:
+    """Check the composed run."""
+    from .job import check  # the heavy imports: only once Hydra has found the command line in order
+
+    check(cfg)
+
+
+def main() -> None:
+    """Run the command line."""
+    if answered("check", EXAMPLES):
+        return
+    try:
+        launch(task, "check")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""Checks of the loss before training: what it is, and what a penalty adds."""
+
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from experiments.initializers import weighted_layers
+from experiments.penalties import L2, Penalty
+from experiments.single import Single
+
+from .base import Result, Subject
+
+EXAMPLES = 1000
+LARGE, TOO_LARGE = 1.5, 3.0
+"""Times the loss of equal scores. He's initialization of the last layer gives scores a standard deviation of about
+1.4, and ten classes a loss of 1.4 times ln 10; beyond 3 the first epochs go into unlearning."""
+SCALED_TO = 1.1
+STANDARD_ERRORS, SLACK = 4, 0.05
+TRIED = L2(1e-3)
+TIMES = 10
+EXACT = 1e-5
+
+
+def initial_loss(subject: Subject) -> Result:
+    """Compare the loss with that of equal scores, ln C for softmax, and with what the scores' spread explains."""
+    scores, y = scores_before_training(subject)
+    loss, chance = subject.criterion.loss, subject.chance
+    each = loss(scores, y, reduction="none").double()
+    measured, error = each.mean().item(), (each.std() / len(each) ** 0.5).item() if len(each) > 1 else 0.0
+    explained = unknowing(subject, scores, y)
+    numbers = {"loss": measured, "chance": chance, "explained_by_spread": explained, "score_std": scores.std().item()}
+    shown = f"{measured:.4g}" + (f" ({explained:.4g} by the scores' spread)" if abs(explained - chance) > 0.01 else "")
+    expected = f"{chance:.4g} with equal scores"
+    if not measured < float("inf"):
+        advice = (
+            "The loss is not finite before any update: smaller initial weights, or scaled inputs (data.preprocess)."
+        )
+        return Result(shown, expected, "fail", advice, numbers)
+    if measured > explained + STANDARD_ERRORS * error + SLACK * chance:
+        advice = (
+            "The loss is worse than that of a network that knows nothing: are classes mixed up, or the loss's sign?"
+        )
+        return Result(shown, expected, "fail", advice, numbers)
+    if measured < explained - STANDARD_ERRORS * error - SLACK * chance:
+        return Result(shown, expected, "pass", "The model knows something already.", numbers)
+    if explained <= LARGE * chance:
+        return Result(shown, expected, "pass", "", numbers)
+    factor = right_scale(subject, scores, y, SCALED_TO * chance)
+    last = list(weighted_layers(subject.model))[-1:] or ["the last layer"]
+    advice = (
+        f"The scores are too large; {last[0]} with its weights times {factor:.2g} begins near {chance:.3g} (init.gain)."
+    )
+    return Result(
+        shown, expected, "warn" if explained <= TOO_LARGE * chance else "fail", advice, {**numbers, "scale": factor}
+    )
+
+
+@torch.no_grad()
+def scores_before_training(subject: Subject) -> tuple[Tensor, Tensor]:
+    """Return scores and classes of training examples, with Dropout off and the batch's statistics in BatchNorm."""
+    split = subject.splits["train"]
+    program = subject.program(subject.copy(dropout=False))
+    x, y = split.first(EXAMPLES)
+    return program.as_in_training(x), y
+
+
+def unknowing(subject: Subject, scores: Tensor, y: Tensor) -> float:
+    """Return the mean loss if classes were drawn by their frequency, whatever the scores."""
+    shares = torch.bincount(y, minlength=scores.shape[1]) / len(y)
+    total = 0.0
+    for number, share in enumerate(shares.tolist()):
+        if share:
+            total += share * subject.criterion.loss(scores, torch.full_like(y, number), reduction="mean").item()
+    return total
+
+
+def right_scale(subject: Subject, scores: Tensor, y: Tensor, wanted: float) -> float:
+    """Return the largest factor of the scores for which they explain at most the wanted loss, by bisection."""
+    low, high = 0.0, 1.0
+    for _ in range(30):
+        middle = (low + high) / 2
+        low, high = (middle, high) if unknowing(subject, middle * scores, y) <= wanted else (low, middle)
+    return low
+
+
+def penalty(subject: Subject) -> Result:
+    """Raise the penalty's strength: the loss of a first update must rise by exactly as much as its term."""
+    own = subject.criterion.penalty
+    tried = own if own.adds else TRIED
+    if not has_strength(tried):
+        return Result("no strength to raise", "strength times term", "skip")
+    strength = getattr(tried, "strength") or TRIED.strength  # noqa: B009
+    stronger = [strengthened(tried, factor * strength) for factor in (1, TIMES)]
+    objectives = [first_objective(subject, one) for one in stronger]
+    weights = [
+        layer.weight.detach().double()
+        for layer in weighted_layers(subject.model).values()
+        if layer.weight.requires_grad
+    ]
+    term = (TIMES - 1) * stronger[0].term(weights).item() if weights else 0.0
+    rise = objectives[1] - objectives[0]
+    numbers = {"rise": rise, "expected_rise": term, "strength": strength}
+    named = type(tried).__name__ + ("" if own.adds else ", tried")
+    measured, expected = f"+{rise:.6g} ({named})", f"+{term:.6g}: {TIMES - 1} strength x term"
+    if abs(rise - term) <= EXACT * max(abs(term), abs(objectives[1])):
+        return Result(measured, expected, "pass", "", numbers)
+    advice = f"What training adds is not the strength times a term: look at {type(tried).__name__}.term."
+    return Result(measured, expected, "fail", advice, numbers)
+
+
+def has_strength(tried: Any) -> bool:
+    """Whether a penalty is proportional to a strength that can be replaced."""
+    return is_dataclass(tried) and "strength" in {field.name for field in fields(tried)}
+
+
+def strengthened(tried: Any, strength: float) -> Penalty:
+    """Return a penalty with another strength."""
+    made: Penalty = replace(tried, strength=strength)
+    return made
+
+
+def first_objective(subject: Subject, tried: Penalty) -> float:
+    """Return loss and penalty of a first update, made as training makes it."""
+    model = subject.copy(dropout=False)
+    own = replace(subject, criterion=replace(subject.criterion, penalty=tried), augments=())
+    program: Single = own.program(model)
+    if program.needs_closure:
+        program = replace(own, optimizer=partial(plain_sgd, rate=subject.rate)).program(model)
+    measured = program.step(next(own.batches("penalty")), [0.0])
+    assert measured.penalty is not None
+    return (measured.loss.double() + measured.penalty.double()).item()
+
+
+def plain_sgd(model: torch.nn.Module, rate: float) -> torch.optim.Optimizer:
+    """Return an optimizer that any run can use for one update."""
+    return torch.optim.SGD(model.parameters(), rate)
