@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ class Outcome:
 
 
 class Commands:
-    """Types `python -m experiments.train ...` in a folder of its own, without the cost of another process."""
+    """Types `python -m experiments.<verb> ...` in a folder of its own, without the cost of another process."""
 
     def __init__(self, folder: Path, capture: pytest.CaptureFixture[str], patch: pytest.MonkeyPatch) -> None:
         self.folder = folder
@@ -42,10 +43,13 @@ class Commands:
         patch.chdir(folder)
 
     def train(self, *overrides: str) -> Outcome:
-        """Run the verb in this process."""
-        from experiments.train import main
+        """Train in this process."""
+        return self.type("train", *overrides)
 
-        self._patch.setattr(sys, "argv", ["train", *overrides])
+    def type(self, verb: str, *overrides: str) -> Outcome:
+        """Run a verb in this process."""
+        main = import_module(f"experiments.{verb}").main
+        self._patch.setattr(sys, "argv", [verb, *overrides])
         self._capture.readouterr()
         code = 0
         try:

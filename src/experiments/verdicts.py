@@ -26,6 +26,7 @@ OURS = "our choice; on the runs of tests/test_verdicts.py it separates those tha
 
 THRESHOLDS = {
     "initial_loss": Threshold(3.0, "times the loss of equal scores, ln C for softmax (CS231n, sanity checks); " + OURS),
+    "wide_scores": Threshold(3.0, "standard deviation of the scores before training; He's gives about 1.4; " + OURS),
     "rise": Threshold(1.2, "times the initial loss, or the lowest so far; " + OURS),
     "swing": Threshold(0.05, "of the loss, up from one epoch to the next; " + OURS),
     "swinging_epochs": Threshold(0.3, "share of the epochs; " + OURS),
@@ -250,8 +251,9 @@ def symmetry(story: Story) -> Verdict | None:
 
 def initial_loss(story: Story) -> Verdict | None:
     """The loss before training is far above that of equal scores."""
-    first = story.initial_loss
-    if first is None or first <= at("initial_loss") * story.chance:
+    first, spreads = story.initial_loss, list(story.ends("activation_std").values())
+    wide = spreads and spreads[-1].get(0, 0.0) > at("wide_scores")
+    if first is None or not wide or first <= at("initial_loss") * story.chance:
         return None
     return Verdict(
         "initial loss off",

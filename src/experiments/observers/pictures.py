@@ -257,7 +257,7 @@ def worst_figure(split: Split, scores: Tensor, classes: Sequence[str], about: st
     for axes in places_on_page:
         axes.axis("off")
     for axes, image, place in zip(places_on_page, images, places.tolist(), strict=False):
-        axes.imshow(unit_range(image).permute(1, 2, 0).squeeze(), cmap="gray", vmin=0, vmax=1)
+        axes.imshow(unit_range(image).permute(1, 2, 0).squeeze().numpy(), cmap="gray", vmin=0, vmax=1)
         true, taken = classes[int(y[place])], classes[int(scores[place].argmax())]
         axes.set_title(f"{true} as {taken}\n{math.exp(right[place]):.1%} for {true}", fontsize=8)
     figure.suptitle(f"Worst-classified examples: {about}", fontsize=10)

@@ -169,32 +169,28 @@ def compared_at(name: str, parameter: Tensor, element: int, analytic: Tensor, lo
         return torch.cat([parts, parts.sum(0, keepdim=True)])
 
     try:
-        middle, error = value(0.0), torch.full_like(wanted, torch.inf)
-        kink = False
+        middle = value(0.0)
+        error, explained = torch.zeros_like(wanted), torch.zeros_like(wanted, dtype=torch.bool)
         for number, step in enumerate((STEP, STEP / 10, STEP / 100)):
-            above, below = value(step), value(-step)
-            found = relative_error(wanted, (above - below) / (2 * step), rounding(middle, step))
+            above, below, floor = value(step), value(-step), rounding(middle, step)
+            found = relative_error(wanted, (above - below) / (2 * step), floor)
             if number == 0:
                 error = found
-                right, left = (above - middle) / step, (middle - below) / step
-                corner = relative_error(right, left, rounding(middle, step)) > DOUBTFUL
-                sided = torch.minimum(
-                    relative_error(wanted, right, rounding(middle, step)),
-                    relative_error(wanted, left, rounding(middle, step)),
-                )
-            off = error > DOUBTFUL
-            # A corner within the step is passed by as the step shrinks; one at the very point has two slopes.
-            kink = bool((~off | (found <= DOUBTFUL) | (corner & (sided <= 10 * DOUBTFUL))).all()) and bool(off.any())
-            if kink or not bool(off.any()):
+            # A corner within the step is passed by as the step shrinks; one at the very point keeps two slopes.
+            slopes = relative_error((above - middle) / step, (middle - below) / step, floor)
+            explained = (error <= DOUBTFUL) | (found <= DOUBTFUL) | (slopes > DOUBTFUL)
+            if not bool((error > DOUBTFUL).any()) or bool((found <= DOUBTFUL).all()):
                 break
     finally:
         flat[element] = here
-    return Compared(name, float(error.max()), kink)
+    largest = float(error.max())
+    return Compared(name, largest, kink=largest > DOUBTFUL and bool(explained.all()))
 
 
 def rounding(loss: Tensor, step: float) -> Tensor:
-    """Return the difference quotients that rounding alone can make."""
-    return 20 * EPSILON * loss.abs().clamp_min(1) / step
+    """Return the difference quotients that rounding alone can make: scores of about 1 go into the data loss."""
+    least = torch.tensor([1.0, 0.0, 1.0], dtype=loss.dtype, device=loss.device)
+    return 20 * EPSILON * torch.maximum(loss.abs(), least) / step
 
 
 def relative_error(one: Tensor, other: Tensor, floor: Tensor) -> Tensor:

@@ -22,15 +22,20 @@ within the first."""
 
 
 def symmetry(subject: Subject) -> Result:
-    """Look for units of a layer with equal weights and equal gradients: they stay equal for ever."""
+    """Look for units of a hidden layer with equal weights and equal gradients: they stay equal for ever.
+
+    Those of the last layer are told apart by the classes.
+    """
     seen = subject.program(subject.copy(dropout=False)).capture(0)
     equal: dict[str, float] = {}
-    for name, layer in weighted_layers(subject.model).items():
+    for name, layer in list(weighted_layers(subject.model).items())[:-1]:
         rows = [measures.incoming(layer)]
         gradient = seen.gradients.get(f"{name}.weight")
         if gradient is not None:
             transposed = isinstance(layer, nn.modules.conv._ConvTransposeNd)
             rows.append((gradient.transpose(0, 1) if transposed else gradient).flatten(1))
+        if f"{name}.bias" in seen.gradients:
+            rows.append(seen.gradients[f"{name}.bias"][:, None])
         fraction = measures.twins(torch.cat([row / row.norm().clamp_min(1e-30) for row in rows], 1)).item()
         if fraction > 0:  # False for a layer of one unit, whose fraction is nan
             equal[name] = fraction

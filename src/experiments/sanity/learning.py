@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -21,7 +22,10 @@ NEAR_ZERO = 0.01
 UPDATES = 500
 RATES = (1e-3, 1e-2, 1e-4)
 """Adam's, one after another: the check is of the model and the data, not of the run's optimizer."""
-PASSES, MOST_UPDATES, FEWEST_UPDATES = 3, 200, 40
+STAGES = (50, 100, 200, 400)
+"""Updates after which it may be clear that the inputs make a difference."""
+WHOLE_STAGES = (4,)
+"""The same for an optimizer that takes the whole training split at once."""
 CLEAR = 3
 """Standard errors between the two losses."""
 
@@ -96,39 +100,33 @@ def baseline(subject: Subject) -> Result:
     """Train for a while on the inputs, and on zeros in their place: the inputs must make a difference (CS231n)."""
     train = subject.splits["train"]
     zeros = Split(train.x, train.y, lambda x: torch.zeros_like(train.prepare(x)), train.device, train.rows)
-    real, blind = (last_losses(subject, split) for split in (train, zeros))
-    gap = blind.mean() - real.mean()
-    error = (real.var() / len(real) + blind.var() / len(blind)).sqrt()
-    numbers = {"loss": real.mean().item(), "loss_of_zeros": blind.mean().item(), "standard_error": error.item()}
-    measured, expected = f"loss {real.mean():.3g}", f"below {blind.mean():.3g}, with zeros for inputs"
+    seeing, blind = stages(subject, train), stages(subject, zeros)
+    for real, without in zip(seeing, blind, strict=True):
+        gap = without.mean() - real.mean()
+        error = (real.var() / len(real) + without.var() / len(without)).sqrt()
+        clear = bool(gap > CLEAR * error)
+        if clear or not bool(real.isfinite().all()):
+            break
+    numbers = {"loss": real.mean().item(), "loss_of_zeros": without.mean().item(), "standard_error": error.item()}
+    measured, expected = f"loss {real.mean():.3g}", f"below {without.mean():.3g}, with zeros for inputs"
     if not bool(real.isfinite().all()):
         advice = f"Training diverges within a few updates: a smaller optimizer.lr than {subject.rate:g}."
         return Result(measured, expected, "fail", advice, numbers)
-    if gap > CLEAR * error:
+    if clear:
         return Result(measured, expected, "pass", "", numbers)
     advice = (
-        f"Training makes no use of the inputs within a few updates: optimizer.lr={subject.rate:g} may be too small or "
-        "too large, the initial weights may pass no signal on, or the inputs may not belong to the labels."
+        f"Training makes no use of the inputs within {STAGES[-1]} updates: optimizer.lr={subject.rate:g} may be too "
+        "small or too large, the initial weights may pass no signal on, or the inputs may not belong to the labels."
     )
     return Result(measured, expected, "fail", advice, numbers)
 
 
-def last_losses(subject: Subject, train: Split) -> Tensor:
-    """Train as the run would; return the losses of the last quarter of the updates."""
+def stages(subject: Subject, train: Split) -> Iterator[Tensor]:
+    """Train as the run would; at each stage yield the losses of the last quarter of the updates so far."""
     program = subject.program(subject.copy(), train=train)
-    losses = torch.stack(
-        [program.step(index, [subject.rate]).loss for index in updates(subject, program.needs_closure)]
-    )
-    return losses[-max(2, len(losses) // 4) :].squeeze(1).double().cpu()
-
-
-def updates(subject: Subject, whole: bool) -> Iterator[Tensor]:
-    """Yield the batches of a short training; an optimizer that takes everything at once gets it a few times."""
-    examples = len(subject.splits["train"])
-    if whole:
-        yield from [torch.arange(examples, device=subject.splits["train"].x.device)[None]] * 4
-        return
-    per_epoch = max(1, examples // min(subject.batch_size, examples))
-    count = max(FEWEST_UPDATES, min(MOST_UPDATES, PASSES * per_epoch))
-    for _, index in zip(range(count), subject.batches("baseline"), strict=False):
-        yield index
+    whole = torch.arange(len(train), device=train.x.device)[None]
+    batches = itertools.repeat(whole) if program.needs_closure else subject.batches("baseline")
+    losses: list[Tensor] = []
+    for stage in WHOLE_STAGES if program.needs_closure else STAGES:
+        losses += [program.step(next(batches), [subject.rate]).loss for _ in range(stage - len(losses))]
+        yield torch.cat(losses[-max(2, stage // 4) :]).double().cpu()

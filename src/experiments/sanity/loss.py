@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from dataclasses import fields, is_dataclass, replace
 from functools import partial
 from typing import Any
@@ -13,14 +14,18 @@ from experiments.initializers import weighted_layers
 from experiments.penalties import L2, Penalty
 from experiments.single import Single
 
-from .base import Result, Subject
+from .base import Result, Subject, Verdict
 
 EXAMPLES = 1000
 LARGE, TOO_LARGE = 1.5, 3.0
 """Times the loss of equal scores. He's initialization of the last layer gives scores a standard deviation of about
 1.4, and ten classes a loss of 1.4 times ln 10; beyond 3 the first epochs go into unlearning."""
+WIDE = 3.0
+"""The scores' standard deviation up to which a large loss, such as the squared error, is soon unlearned."""
 SCALED_TO = 1.1
-STANDARD_ERRORS, SLACK = 4, 0.05
+PERMUTATIONS = 100
+DEVIATIONS, SLACK = 4, 0.05
+"""How far from the mean of these the loss may lie, and a share of the loss of equal scores besides."""
 TRIED = L2(1e-3)
 TIMES = 10
 EXACT = 1e-5
@@ -29,11 +34,11 @@ EXACT = 1e-5
 def initial_loss(subject: Subject) -> Result:
     """Compare the loss with that of equal scores, ln C for softmax, and with what the scores' spread explains."""
     scores, y = scores_before_training(subject)
-    loss, chance = subject.criterion.loss, subject.chance
-    each = loss(scores, y, reduction="none").double()
-    measured, error = each.mean().item(), (each.std() / len(each) ** 0.5).item() if len(each) > 1 else 0.0
-    explained = unknowing(subject, scores, y)
-    numbers = {"loss": measured, "chance": chance, "explained_by_spread": explained, "score_std": scores.std().item()}
+    chance = subject.chance
+    measured = subject.criterion.loss(scores, y, reduction="mean").item()
+    explained, deviation = unknowing(subject, scores, y)
+    spread = scores.std().item()
+    numbers = {"loss": measured, "chance": chance, "explained_by_spread": explained, "score_std": spread}
     shown = f"{measured:.4g}" + (f" ({explained:.4g} by the scores' spread)" if abs(explained - chance) > 0.01 else "")
     expected = f"{chance:.4g} with equal scores"
     if not measured < float("inf"):
@@ -41,12 +46,13 @@ def initial_loss(subject: Subject) -> Result:
             "The loss is not finite before any update: smaller initial weights, or scaled inputs (data.preprocess)."
         )
         return Result(shown, expected, "fail", advice, numbers)
-    if measured > explained + STANDARD_ERRORS * error + SLACK * chance:
+    slack = DEVIATIONS * deviation + SLACK * chance
+    if measured > explained + slack:
         advice = (
-            "The loss is worse than that of a network that knows nothing: are classes mixed up, or the loss's sign?"
+            "The loss is worse than that of a network that knows nothing: is the loss's or the scores' sign turned?"
         )
         return Result(shown, expected, "fail", advice, numbers)
-    if measured < explained - STANDARD_ERRORS * error - SLACK * chance:
+    if measured < explained - slack:
         return Result(shown, expected, "pass", "The model knows something already.", numbers)
     if explained <= LARGE * chance:
         return Result(shown, expected, "pass", "", numbers)
@@ -55,9 +61,8 @@ def initial_loss(subject: Subject) -> Result:
     advice = (
         f"The scores are too large; {last[0]} with its weights times {factor:.2g} begins near {chance:.3g} (init.gain)."
     )
-    return Result(
-        shown, expected, "warn" if explained <= TOO_LARGE * chance else "fail", advice, {**numbers, "scale": factor}
-    )
+    verdict: Verdict = "fail" if explained > TOO_LARGE * chance and spread > WIDE else "warn"
+    return Result(shown, expected, verdict, advice, {**numbers, "scale": factor})
 
 
 @torch.no_grad()
@@ -69,22 +74,24 @@ def scores_before_training(subject: Subject) -> tuple[Tensor, Tensor]:
     return program.as_in_training(x), y
 
 
-def unknowing(subject: Subject, scores: Tensor, y: Tensor) -> float:
-    """Return the mean loss if classes were drawn by their frequency, whatever the scores."""
-    shares = torch.bincount(y, minlength=scores.shape[1]) / len(y)
-    total = 0.0
-    for number, share in enumerate(shares.tolist()):
-        if share:
-            total += share * subject.criterion.loss(scores, torch.full_like(y, number), reduction="mean").item()
-    return total
+def unknowing(subject: Subject, scores: Tensor, y: Tensor) -> tuple[float, float]:
+    """Return the mean loss and its standard deviation if each score could as well be another class's.
+
+    A network that knows nothing gives its scores to classes by chance: any order of its columns is as likely.
+    """
+    draw, losses = subject.generator("permutations"), []
+    for _ in range(PERMUTATIONS):
+        order = torch.randperm(scores.shape[1], generator=draw).to(scores.device)
+        losses.append(subject.criterion.loss(scores[:, order], y, reduction="mean").item())
+    return statistics.fmean(losses), statistics.stdev(losses)
 
 
 def right_scale(subject: Subject, scores: Tensor, y: Tensor, wanted: float) -> float:
     """Return the largest factor of the scores for which they explain at most the wanted loss, by bisection."""
     low, high = 0.0, 1.0
-    for _ in range(30):
+    for _ in range(20):
         middle = (low + high) / 2
-        low, high = (middle, high) if unknowing(subject, middle * scores, y) <= wanted else (low, middle)
+        low, high = (middle, high) if unknowing(subject, middle * scores, y)[0] <= wanted else (low, middle)
     return low
 
 
