@@ -465,6 +465,36 @@ def test_what_is_wrong_with_the_data_is_named(problem: str) -> None:
     assert text in result.advice
 
 
+def test_a_users_dropout_that_is_no_module_moves_nothing() -> None:
+    class Dropping(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.enter, self.out = nn.Linear(64, 30), nn.Linear(30, 10)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.out(nn.functional.dropout(torch.relu(self.enter(x.flatten(1))), 0.5, training=True))
+
+    for name in ("gradient", "penalty"):
+        assert run(name, made(Dropping())).verdict == "pass"
+
+
+def test_a_last_layer_of_zeros_is_no_loss_of_signal() -> None:
+    subject = made(mlp())
+    nn.init.zeros_(subject.model.get_parameter("head.weight"))
+    result = run("signal", subject)
+    assert (result.verdict, "last layer" in result.advice) == ("warn", True)
+
+
+def test_scores_that_go_through_an_activation_are_not_hidden() -> None:
+    result = run("signal", made(nn.Sequential(mlp(), nn.LogSoftmax(1))))
+    assert list(result.numbers["activation_std"]) == ["0.features.hidden1.activation", "0.features.hidden2.activation"]
+
+
+def test_a_loss_that_cannot_fall_at_any_rate_is_said() -> None:
+    result = run("lr_range", made(mlp(), partial(initializers.constant, value=0.0)))
+    assert (result.verdict, "at any rate" in result.advice) == ("warn", True)
+
+
 # What cannot be checked.
 
 
@@ -484,6 +514,8 @@ class Rounded(nn.Module):
     [
         (lambda: made(Rounded()), "^model: its scores have no gradient; an operation such as argmax"),
         (lambda: made(mlp(), splits=changed("train", prepare=lambda b: b.long())), r"whole numbers \(torch.int64\)"),
+        (lambda: made(mlp(), splits=changed("val", y=DIGITS["val"].y + 1)), "labels of the val split run from 1 to 10"),
+        (lambda: made(mlp(), splits=changed("train", x=FEW.x[:1], y=FEW.y[:1])), "one training example only"),
         (lambda: made(mlp(), splits=changed("val", x=with_gap())), "example 17 of the val split .* nan or infinite"),
     ],
 )

@@ -15,6 +15,7 @@ from .sanity import CHECKS, Result, Subject, refuse, worst
 from .screen import Screen, table
 from .settings import shown
 from .single import Single
+from .streams import global_generator
 
 
 class ChecksFailedError(UserError):
@@ -82,7 +83,10 @@ def check(made: Subject, names: Sequence[str], folder: RunFolder, screen: Screen
         refuse(made)
     except ValueError as error:
         raise UserError(str(error)) from None
-    results = {name: CHECKS[name](made) for name in names}
+    results = {}
+    for name in names:
+        with global_generator(made.seed, made.device):  # a user's model may draw from it
+            results[name] = CHECKS[name](made)
     report(screen, results)
     content = {
         "verdict": worst(*(result.verdict for result in results.values())),

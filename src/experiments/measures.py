@@ -25,7 +25,7 @@ CORRELATED_EXAMPLES = 4096
 TWIN_TOLERANCE = 1e-4
 """How far apart, relative to their length, the weights of equal units may be: rounding parts them."""
 FEW_MULTIPLICATIONS = 2e9
-"""What the singular values of a convolution may cost; beyond that they are not taken."""
+"""What a layer's singular values may cost; beyond that they are not taken."""
 
 
 def by_unit(activations: Tensor) -> Tensor:
@@ -122,6 +122,8 @@ def mean_singular_value(layer: nn.Module, input_shape: tuple[int, ...]) -> float
         input_shape: of one example of its input.
     """
     if isinstance(layer, nn.Linear):
+        if layer.weight.numel() * min(layer.weight.shape) > FEW_MULTIPLICATIONS:
+            return None
         return torch.linalg.svdvals(layer.weight.detach().float()).mean().item()
     if not isinstance(layer, nn.Conv2d) or layer.groups != 1 or {*layer.stride, *layer.dilation} != {1}:
         return None

@@ -2,10 +2,8 @@
 
 from collections.abc import Callable
 
-import torch
-
 from .base import Result, Subject, worst
-from .data import examples
+from .data import examples, parts
 from .gradient_check import gradient
 from .layers import leak, signal, symmetry
 from .learning import baseline, overfit
@@ -38,10 +36,17 @@ def refuse(subject: Subject) -> None:
     Raises:
         ValueError: names the cause.
     """
+    if len(subject.splits["train"]) < 2:
+        raise ValueError("data: there is one training example only; the checks need two at least")
     for name, split in subject.splits.items():
-        for start in range(0, len(split), 1000):
-            rows = torch.arange(start, min(start + 1000, len(split)), device=split.x.device)
-            x, _ = split.batch(rows)
+        low, high = int(split.y.min()), int(split.y.max())
+        if low < 0 or high >= len(subject.classes):
+            raise ValueError(
+                f"data: labels of the {name} split run from {low} to {high}; they should lie within 0 and "
+                f"{len(subject.classes) - 1}"
+            )
+        for index in parts(split):
+            x, _ = split.batch(index)
             if not x.is_floating_point():
                 raise ValueError(
                     f"data.preprocess: inputs are whole numbers ({x.dtype}), which have no gradient; "
@@ -50,11 +55,9 @@ def refuse(subject: Subject) -> None:
             bad = (~x.flatten(1).isfinite()).any(1).nonzero()
             if len(bad):
                 raise ValueError(
-                    f"data: example {start + int(bad[0])} of the {name} split has an input that is nan or infinite; "
+                    f"data: example {int(index[bad[0]])} of the {name} split has an input that is nan or infinite; "
                     "correct it, or fill gaps (data.missing=mean for a table)"
                 )
-            if start >= 20_000:
-                break
     model = subject.copy(dropout=False)
     scores = model(subject.splits["train"].first(2)[0])
     if not scores.requires_grad:

@@ -116,9 +116,12 @@ class Subject:
         return self.criterion.loss(scores, targets, reduction="mean").item()
 
     @property
-    def regularized_loss(self) -> bool:
-        """Whether the loss itself holds the scores back, as label smoothing does."""
-        return bool(getattr(self.criterion.loss, "keywords", {}).get("label_smoothing"))
+    def lowest_loss(self) -> float:
+        """The loss of the best scores that favour the right class alone: above 0 with label smoothing."""
+        targets = torch.arange(len(self.classes))
+        right = torch.eye(len(self.classes))
+        sizes = torch.logspace(-1, 3, 200)
+        return min(self.criterion.loss(size * right, targets, reduction="mean").item() for size in sizes)
 
     def batches(self, purpose: str, examples: int | None = None) -> Iterator[Tensor]:
         """Yield the indices of batches of the run's size without end, (1, batch) each: shuffled, epoch by epoch.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +16,8 @@ from .base import Result, Subject, Verdict, worst
 
 MOST = 20_000
 """Examples of a split that are looked at."""
-PART = 2000
+PART = 10_000_000
+"""Numbers that are looked at at once."""
 UNEVEN = 10.0
 LEAKED = 0.01
 """The share of a split's examples that may be in the training split too before the check fails."""
@@ -89,10 +91,8 @@ def look_for_duplicates(subject: Subject, found: Findings) -> None:
 
 def digests(split: Split) -> list[bytes]:
     """Return a digest of each example's input, as it came."""
-    count = min(len(split), MOST)
     keys = []
-    for start in range(0, count, PART):
-        rows = torch.arange(start, min(start + PART, count), device=split.x.device)
+    for rows in parts(split):
         x = split.x.index_select(0, rows if split.rows is None else split.rows[rows])
         keys += [hashlib.blake2b(one.tobytes(), digest_size=16).digest() for one in x.cpu().numpy()]
     return keys
@@ -103,8 +103,8 @@ def look_at_inputs(subject: Subject, found: Findings) -> None:
     for name, split in subject.splits.items():
         count, total, squares = 0, *torch.zeros(2, dtype=torch.float64, device=split.device)
         low = high = torch.full((), torch.nan, dtype=torch.float64, device=split.device)
-        for x, _ in prepared_parts(split):
-            flat = x.flatten(1).double()
+        for index in parts(split):
+            flat = split.batch(index)[0].flatten(1).double()
             bad = (~flat.isfinite()).any(1).nonzero()
             if len(bad):
                 found.note("fail", f"Example {count + int(bad[0])} of {name} has an input that is not finite.")
@@ -116,11 +116,10 @@ def look_at_inputs(subject: Subject, found: Findings) -> None:
             scale(found, total / count, squares / count, high - low)
 
 
-def prepared_parts(split: Split) -> list[tuple[Tensor, Tensor]]:
-    """Return the first examples of a split, prepared, in parts."""
-    count = min(len(split), MOST)
-    device = split.x.device
-    return [split.batch(torch.arange(s, min(s + PART, count), device=device)) for s in range(0, count, PART)]
+def parts(split: Split) -> Iterator[Tensor]:
+    """Yield the indices of the first examples of a split, part by part."""
+    size = max(1, PART // max(1, split.x[0].numel()))
+    yield from torch.arange(min(len(split), MOST), device=split.x.device).split(size)
 
 
 def scale(found: Findings, mean: Tensor, square: Tensor, extent: Tensor) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from experiments.averaging import BatchNorm
 from experiments.criterion import Criterion, penalized_weights
+from experiments.streams import undrawn
 
 from .base import Result, Subject, without_dropout
 
@@ -134,8 +135,9 @@ def in_double(subject: Subject, model: nn.Module) -> tuple[nn.Module, Losses]:
 
 
 def both_losses(model: nn.Module, criterion: Criterion, x: Tensor, y: Tensor) -> Tensor:
-    """Return the data loss and the penalty, (2,)."""
-    data = criterion.mean(model(x), y)
+    """Return the data loss and the penalty, (2,): of a model that draws, with the same draw each time."""
+    with undrawn(x.device):
+        data = criterion.mean(model(x), y)
     if not criterion.penalty.adds:
         return torch.stack([data, torch.zeros_like(data)])
     return torch.stack([data, criterion.penalty.term(penalized_weights(model))])

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from experiments import measures
 from experiments.averaging import batch_norms
 from experiments.initializers import evaluating, weighted_layers
+from experiments.program import Capture
 from experiments.streams import undrawn
 
 from .base import Result, Subject, Verdict, worst
@@ -50,7 +51,7 @@ def symmetry(subject: Subject) -> Result:
 def signal(subject: Subject) -> Result:
     """Follow the spread of activations forward and of gradients backward through the hidden layers."""
     seen = subject.program(subject.copy(dropout=False)).capture(0)
-    spreads = {name: a.std(correction=0).item() for name, a in list(seen.activations.items())[:-1]}
+    spreads = {name: seen.activations[name].std(correction=0).item() for name in hidden(subject, seen)}
     sizes = {name: s.square().mean().sqrt().item() for name, s in seen.signals.items() if name in spreads}
     values = singular_values(subject)
     numbers = {"activation_std": spreads, "signal": sizes, "mean_singular_value": values}
@@ -62,6 +63,9 @@ def signal(subject: Subject) -> Result:
     if not all(0 < spread < float("inf") for spread in spreads.values()):
         advice = "An activation is the same for all examples, or not finite: init=he for ReLU, init=xavier for tanh."
         return Result("no spread left" + singular, expected, "fail", advice, numbers)
+    if len(sizes) == len(spreads) and list(sizes.values())[-1] == 0:
+        advice = "No gradient comes back from the scores: the weights of the last layer are zero."
+        return Result("no gradient" + singular, expected, "warn", advice, numbers)
     forward = list(spreads.values())[-1] / next(iter(spreads.values()))
     backward = ratio(list(sizes.values()))
     verdict = worst(judged(forward), judged(backward))
@@ -70,6 +74,12 @@ def signal(subject: Subject) -> Result:
     )
     measured = f"activations x {forward:.2g}, gradients x {backward:.2g}{singular}"
     return Result(measured, expected, verdict, advice, numbers)
+
+
+def hidden(subject: Subject, seen: Capture) -> list[str]:
+    """Return the names of the activations before the last weighted layer, which gives the scores."""
+    names, last = list(seen.activations), list(weighted_layers(subject.model))[-1:]
+    return names[: names.index(last[0])] if last and last[0] in names else names[:-1]
 
 
 def ratio(sizes: list[float]) -> float:

@@ -20,6 +20,8 @@ TOO_HIGH = 4.0
 """Times the best smoothed loss: there the test stops."""
 SETTLING = 10
 """Updates before the smoothed loss says anything."""
+LEAST_FALL = 0.05
+"""Of the loss, at the best of all rates."""
 BELOW = 30.0
 """How far below the smaller suggestion a rate still makes progress."""
 
@@ -89,10 +91,15 @@ def told(found: Found, rate: float) -> Result:
     }  # fmt: skip
     measured = f"steepest {found.steepest:.1e}, minimum / 10 {tenth:.1e}"
     expected = f"lr={rate:g} within {low:.1e} and {high:.1e}"
+    fall = 1 - min(found.smoothed[SETTLING:]) / found.smoothed[SETTLING]
+    if fall < LEAST_FALL:
+        advice = f"The loss falls by {fall:.0%} only, at any rate: see the other checks."
+        return Result(measured, expected, "warn", advice, numbers)
     if low <= rate <= high:
         return Result(measured, expected, "pass", "", numbers)
     way = "small" if rate < low else "large"
-    advice = f"optimizer.lr={rate:g} looks too {way}: try optimizer.lr={found.steepest:.1e} or {tenth:.1e}."
+    smaller, larger = sorted((found.steepest, tenth))
+    advice = f"optimizer.lr={rate:g} looks too {way}: try optimizer.lr={smaller:.1e}, or {larger:.1e} at most."
     return Result(measured, expected, "warn", advice, numbers)
 
 
