@@ -109,6 +109,7 @@ def test_activations_and_gradients_are_those_of_the_probe(tmp_path: Path) -> Non
     found = trained(tmp_path, made, Layers(), epochs=1)
     x, y = made.probe(0)
     model = made.model
+    model.zero_grad()
     first = torch.relu(model.features.hidden1.linear(x))  # type: ignore[union-attr, operator]
     first.retain_grad()
     second = torch.relu(model.features.hidden2.linear(first))  # type: ignore[union-attr, operator]
