@@ -19,7 +19,7 @@ from experiments.screen import Screen
 LONG = 1000
 """Epochs that the training believes it has: more than any benchmark makes."""
 
-OBSERVERS = ("progress", "metrics", "tensorboard", "histograms", "layers")
+OBSERVERS = ("progress", "metrics", "tensorboard", "histograms", "layers", "pictures")
 
 
 def composed(overrides: Sequence[str]) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from .averaging import BatchNorm
 from .models.layers import activation_layers
 
 PROBE_SIZE = 256
+BRIEF_SIZE = 64
+"""How much of the probe a brief look takes."""
 
 Statistics = tuple[Tensor, Tensor]
 """Mean and variance, of shape (channels,) each."""
@@ -82,8 +84,8 @@ class Program(Protocol):
     def capture(self, member: int, *, brief: bool = False) -> Capture:
         """Look inside a member on its probe batch, changing nothing.
 
-        A brief look leaves out the gradients of the weights, half of the cost. What was found is kept until the
-        next update, for whoever else looks.
+        A brief look takes the beginning of the probe, and leaves out the gradients of the weights: a fraction of the
+        cost. What was found is kept until the next update, for whoever else looks.
         """
         ...
 

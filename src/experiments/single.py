@@ -13,7 +13,7 @@ from .criterion import Criterion, penalized_weights
 from .data.augment import Augmentation
 from .data.batches import Split
 from .optimizers import begin_momentum, needs_closure
-from .program import PROBE_SIZE, Capture, Measured, Watch
+from .program import BRIEF_SIZE, PROBE_SIZE, Capture, Measured, Watch
 from .streams import undrawn
 
 
@@ -76,7 +76,8 @@ class Single:
         noise: torch.Generator | None = None,
     ) -> None:
         self.model = model
-        self.parameters = list(model.parameters())
+        self.named = dict(model.named_parameters())
+        self.parameters = list(self.named.values())
         self.optimizer = optimizer
         first = optimizer.param_groups[0]["lr"]
         self.shares = [group["lr"] / first * group.get("lr_scale", 1.0) for group in optimizer.param_groups]
@@ -245,12 +246,12 @@ class Single:
         ones; the running ones are kept out of it.
         """
         if self.captured is None or (not brief and not self.captured.gradients):
-            self.captured = self._capture(*self.probe(member), brief=brief)
+            x, y = self.probe(member)
+            self.captured = self._capture(*(x[:BRIEF_SIZE], y[:BRIEF_SIZE]) if brief else (x, y), brief=brief)
         return self.captured
 
     def _capture(self, x: Tensor, y: Tensor, *, brief: bool) -> Capture:
-        parameters = dict(self.model.named_parameters())
-        trained = {name: p for name, p in parameters.items() if p.requires_grad}
+        trained = {name: p for name, p in self.named.items() if p.requires_grad}
         with undrawn(self.device), self.watch.seeing() as seen:
             scores = self.as_in_training(x)
             loss = self.criterion.mean(scores, y)
@@ -261,7 +262,7 @@ class Single:
             scores=scores.detach(),
             activations=seen.activations,
             signals={name: seen.signals[name] * len(x) for name in seen.activations if name in seen.signals},
-            weights={name: p.detach() for name, p in parameters.items()},
+            weights={name: p.detach() for name, p in self.named.items()},
             gradients={} if brief else {n: g for n, g in zip(trained, gradients, strict=True) if g is not None},
             batch_statistics=seen.batch_statistics,
             running_statistics=self.watch.running_statistics(),
@@ -270,8 +271,8 @@ class Single:
     def as_in_training(self, x: Tensor) -> Tensor:
         """Return the scores with the batch's own statistics in BatchNorm, without Dropout; buffers stay."""
         modes = [module for module in self.watch.modules if module.training]
-        for module in modes:  # `eval` and `train` take longer than a small model's forward pass
-            module.training = len(x) > 1 and isinstance(module, BatchNorm)
+        for module in modes:  # `eval` and `train` take as long as a small model's forward pass
+            object.__setattr__(module, "training", len(x) > 1 and isinstance(module, BatchNorm))
         try:
             buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
             if not buffers:
@@ -279,12 +280,12 @@ class Single:
             return torch.func.functional_call(self.model, buffers, (x,))
         finally:
             for module in modes:
-                module.training = True
+                object.__setattr__(module, "training", True)
 
     def gradients(self, member: int) -> dict[str, Tensor]:
         """See `Program.gradients`."""
         del member
-        return {name: p.grad for name, p in self.model.named_parameters() if p.grad is not None}
+        return {name: p.grad for name, p in self.named.items() if p.grad is not None}
 
     def module(self, member: int) -> nn.Module:
         """See `Program.module`."""

@@ -20,7 +20,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
@@ -41,14 +41,16 @@ if TYPE_CHECKING:
     from experiments.engine import Member, Position
     from experiments.program import Capture, Program
 
+SHOWN = 50
+"""Looks within an epoch that TensorBoard gets, which keeps 1,000 points of a curve; `layers.csv` holds all of them."""
 MODEL = "model"
 """What stands in place of a layer's name for a number about all of them."""
 
 CHARTED = ("activation_std", "dead", "saturated", "correlation", "signal", "gradient_norm", "update_ratio")
 """What is drawn with all layers in one chart."""
 
-Measured = Iterator[tuple[str, str, Tensor]]
-"""Layer, quantity and value, a scalar on the device."""
+Measured = Iterator[tuple[Sequence[str], str, Tensor]]
+"""Layers, quantity and the values, (layers,), on the device."""
 
 
 @dataclass
@@ -58,7 +60,7 @@ class Update:
     step: int
     change: tuple[Tensor, ...]
     before: tuple[Tensor, ...]
-    cosines: list[Tensor] | None = None
+    last: tuple[Tensor, ...] | None = None
 
 
 class Layers(Observer):
@@ -69,8 +71,8 @@ class Layers(Observer):
     Args:
         writer: the run's event file; None for none.
         every: look at the end of every so many epochs; 0 for never.
-        every_steps: look after every so many updates too, at all but `correlation`, `twins` and
-            `gradient_norm`; 0 for never.
+        every_steps: look after every so many updates too, at the probe's first 64 examples, without `dead`,
+            `correlation`, `twins` and `gradient_norm`; 0 for never.
     """
 
     charts: ClassVar[Charts] = {"layers": {title: [f"^{title}/"] for title in CHARTED}}
@@ -123,7 +125,7 @@ class Layers(Observer):
         if not self.looks_at(step):
             return
         if last is not None and last.step == step - 1:
-            self.update.cosines = cosines(self.update.change, last.change)
+            self.update.last = last.change
         self.look(step)
 
     def epoch_end(self, row: dict[str, float]) -> None:
@@ -140,64 +142,88 @@ class Layers(Observer):
         whole = step % self.position.plan.steps_per_epoch == 0
         seen = self.program.capture(self.number, brief=not whole)
         found = [*self.inside(seen, whole=whole), *self.updated(step)]
-        keys = [(layer, quantity) for layer, quantity, _ in found]
-        self.pending.append((step, keys, torch.stack([value.detach().float() for *_, value in found])))
+        keys = [(layer, quantity) for layers, quantity, _ in found for layer in layers]
+        self.pending.append((step, keys, torch.cat([values.detach().float() for *_, values in found])))
 
     def inside(self, seen: Capture, *, whole: bool) -> Measured:
         """Measure what a capture shows."""
+        names, activations = list(seen.activations), list(seen.activations.values())
+        means = torch.stack([a.mean() for a in activations])
+        yield names, "activation_mean", means
+        # A third of what `std` costs on a CPU.
+        yield names, "activation_std", root_mean_square([a - mean for a, mean in zip(activations, means, strict=True)])
         for name, a in seen.activations.items():
-            mean = a.mean()
-            yield name, "activation_mean", mean
-            # A third of what `std` costs on a CPU.
-            yield name, "activation_std", (a - mean).norm() / a.numel() ** 0.5
-            module = self.modules[name]
-            if isinstance(module, measures.CAN_DIE):
-                yield name, "dead", measures.dead(a)
-            limits = measures.SATURATION.get(type(module))
+            limits = measures.SATURATION.get(type(self.modules[name]))
             if limits is not None:
-                yield name, "saturated", measures.saturated(a, *limits)
+                yield [name], "saturated", measures.saturated(a, *limits).reshape(1)
+            if whole and isinstance(self.modules[name], measures.CAN_DIE):
+                yield [name], "dead", measures.dead(a).reshape(1)
             if whole:
-                yield name, "correlation", measures.correlation(a)
-        signals = {name: signal.norm() / signal.numel() ** 0.5 for name, signal in seen.signals.items()}
-        for name, size in signals.items():
-            yield name, "signal", size
-        hidden = list(signals.values())[:-1]  # the last one is the scores'
-        if len(hidden) > 1:
-            yield MODEL, "signal_ratio", hidden[0] / hidden[-1]
+                yield [name], "correlation", measures.correlation(a).reshape(1)
+        yield from self.signals(seen)
         if whole:
-            yield from gradient_norms(seen.gradients, "gradient_norm")
+            yield self.layers(seen.gradients, "gradient_norm")
             for name, layer in self.weighted.items():
-                yield name, "twins", measures.twins(measures.incoming(layer))
+                yield [name], "twins", measures.twins(measures.incoming(layer)).reshape(1)
         for name, running in seen.running_statistics.items():
             if name in seen.batch_statistics:
-                yield name, "mean_drift", measures.drift(seen.batch_statistics[name], running)
-                yield name, "spread_drift", measures.spread_drift(seen.batch_statistics[name], running)
-        yield MODEL, "loss", seen.loss
+                yield [name], "mean_drift", measures.drift(seen.batch_statistics[name], running).reshape(1)
+                yield [name], "spread_drift", measures.spread_drift(seen.batch_statistics[name], running).reshape(1)
+        yield [MODEL], "loss", seen.loss.reshape(1)
         answers = torch.bincount(seen.scores.argmax(1), minlength=seen.scores.shape[1])
-        yield MODEL, "top_class", answers.max() / len(seen.scores)
+        yield [MODEL], "top_class", answers.max().reshape(1) / len(seen.scores)
+
+    def signals(self, seen: Capture) -> Measured:
+        """Measure the gradients that come back to the activations; the last ones are the scores'."""
+        if not seen.signals:
+            return
+        sizes = root_mean_square(list(seen.signals.values()))
+        yield list(seen.signals), "signal", sizes
+        if len(sizes) > 2:
+            yield [MODEL], "signal_ratio", sizes[:1] / sizes[-2]
 
     def updated(self, step: int) -> Measured:
         """Measure what the update did; 0 by 0, such as of a bias that begins at 0, is left out as not finite."""
-        if self.update is None or self.update.step != step:
+        update = self.update
+        if update is None or update.step != step:
             return
-        yield from gradient_norms(self.program.gradients(self.number), "update_gradient_norm")
-        changes, sizes = torch._foreach_norm(self.update.change), torch._foreach_norm(self.update.before)
-        for name, change, size in zip(self.names, changes, sizes, strict=True):
-            yield name, "update_ratio", change / size
-        for name, cosine in zip(self.names, self.update.cosines or (), strict=False):
-            yield name, "update_cosine", cosine
+        gradients = self.program.gradients(self.number)
+        if gradients:
+            yield self.layers(gradients, "update_gradient_norm")
+        changed = torch.stack(torch._foreach_norm(update.change))
+        yield self.names, "update_ratio", changed / torch.stack(torch._foreach_norm(update.before))
+        if update.last is not None:
+            before = torch.stack(torch._foreach_norm(update.last))
+            apart = torch.stack(torch._foreach_norm(torch._foreach_sub(update.change, update.last)))
+            # The law of cosines: on a CPU half as dear as dot products, one by one.
+            cosines = (changed**2 + before**2 - apart**2) / (2 * changed * before)
+            yield self.names, "update_cosine", cosines.clamp(-1, 1)
+
+    def layers(self, gradients: Mapping[str, Tensor], quantity: str) -> tuple[Sequence[str], str, Tensor]:
+        """Measure gradients, those of a layer's parameters together."""
+        owners = [name.rpartition(".")[0] or name for name in gradients]
+        names = list(dict.fromkeys(owners))
+        norms = torch.stack(torch._foreach_norm(list(gradients.values())))
+        place = torch.tensor([names.index(owner) for owner in owners], device=norms.device)
+        return (
+            names,
+            quantity,
+            torch.zeros(len(names), device=norms.device).index_add_(0, place, norms.float() ** 2).sqrt(),
+        )
 
     def flush(self) -> None:
         """Read what was measured, and write it."""
         if not self.pending:
             return
         per_epoch = self.position.plan.steps_per_epoch
-        for step, keys, values in self.pending:
+        shown = max(1, len(self.pending) // SHOWN)
+        for number, (step, keys, values) in enumerate(self.pending):
             epoch = -(-step // per_epoch)
             found = dict(zip(keys, values.tolist(), strict=True))
             finite = {key: value for key, value in found.items() if abs(value) < float("inf")}
             self.rows += [str(LayerRow(epoch, step, *key, value)) for key, value in finite.items()]
-            self.show(finite, step, epoch if step % per_epoch == 0 else None)
+            if number % shown == 0 or step % per_epoch == 0:
+                self.show(finite, step, epoch if step % per_epoch == 0 else None)
         self.pending = []
         self.member.folder.write_layers(self.rows)
 
@@ -220,18 +246,7 @@ class Layers(Observer):
                 file.add_summary(Summary(value=scalars), place)
 
 
-def cosines(one: tuple[Tensor, ...], other: tuple[Tensor, ...]) -> list[Tensor]:
-    """Return the cosine of the angle between two lists of tensors, pair by pair."""
-    return [
-        torch.dot(a.flatten(), b.flatten()) / (length * size)
-        for a, b, length, size in zip(one, other, torch._foreach_norm(one), torch._foreach_norm(other), strict=True)
-    ]
-
-
-def gradient_norms(gradients: dict[str, Tensor], quantity: str) -> Measured:
-    """Measure the gradients, those of a layer's parameters together."""
-    layers: dict[str, list[Tensor]] = {}
-    for name, norm in zip(gradients, torch._foreach_norm(list(gradients.values())), strict=True):
-        layers.setdefault(name.rpartition(".")[0] or name, []).append(norm)
-    for name, norms in layers.items():
-        yield name, quantity, torch.stack(norms).norm()
+def root_mean_square(tensors: list[Tensor]) -> Tensor:
+    """Return the root mean square of each tensor, (tensors,)."""
+    sizes = torch.tensor([tensor.numel() for tensor in tensors], device=tensors[0].device)
+    return torch.stack(torch._foreach_norm(tensors)) / sizes.sqrt()

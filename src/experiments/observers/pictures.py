@@ -51,7 +51,7 @@ class Pictures(Observer):
         splits: Mapping[str, Split],
         classes: Sequence[str],
         writer: SummaryWriter | None = None,
-        every: Annotated[int, Ge(0)] = 1,
+        every: Annotated[int, Ge(0)] = 5,
     ) -> None:
         self.splits = splits
         self.classes = classes
@@ -91,23 +91,26 @@ class Pictures(Observer):
     def show_filters(self, epoch: int) -> None:
         """Show the filters as they are now, pixel by pixel."""
         images = filters(self.program.module(self.number), self.example_shape)
-        if images is not None and self.writer is not None:
-            self.writer.add_image("filters", coloured(*images), epoch, dataformats="HWC")
+        if images is not None:
+            content, (height, width) = encoded(*images), images[0].shape[:2]
+            self.show("filters", content, (width, height), epoch)
 
     def keep(self, name: str, figure: Figure, epoch: int) -> None:
         """Write a figure into the run folder and TensorBoard."""
         content = io.BytesIO()
         figure.savefig(content, format="png")
         write_whole(self.member.folder.path / "pictures" / f"{name}.png", content.getvalue())
+        self.show(f"pictures/{name}", content.getvalue(), figure.canvas.get_width_height(), epoch)
+
+    def show(self, tag: str, png: bytes, size: tuple[int, int], epoch: int) -> None:
+        """Write an encoded picture to TensorBoard: `add_image` would take ten times as long."""
         if self.writer is None:
             return
         from tensorboard.compat.proto.summary_pb2 import Summary
 
-        width, height = figure.canvas.get_width_height()
-        image = Summary.Image(height=height, width=width, colorspace=4, encoded_image_string=content.getvalue())
-        self.writer._get_file_writer().add_summary(
-            Summary(value=[Summary.Value(tag=f"pictures/{name}", image=image)]), epoch
-        )
+        width, height = size
+        image = Summary.Image(width=width, height=height, encoded_image_string=png)
+        self.writer._get_file_writer().add_summary(Summary(value=[Summary.Value(tag=tag, image=image)]), epoch)
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -156,15 +159,25 @@ def grid(images: np.ndarray) -> np.ndarray:
     return made[..., 0] if channels == 1 else made
 
 
-def coloured(image: np.ndarray, largest: float) -> np.ndarray:
-    """Return weights as colours, 0 in the middle and `largest` at both ends; what is nan becomes white."""
-    scaled = 0.5 + image / (2 * max(largest, 1e-30))
-    if image.ndim == 3:
-        return np.nan_to_num(scaled, nan=1.0)
-    from matplotlib import colormaps
+def encoded(image: np.ndarray, largest: float) -> bytes:
+    """Return weights as a PNG, pixel by pixel: 0 in the middle of the scale and `largest` at both ends, gaps white."""
+    from PIL import Image
 
-    pixels = colormaps[DIVERGING].with_extremes(bad="white")(np.ma.masked_invalid(scaled))
-    return pixels[..., :3].astype(np.float32)
+    levels = np.nan_to_num(levels_of(image, largest), nan=255).astype(np.uint8)  # 255: the gaps
+    picture = Image.fromarray(levels)
+    if image.ndim == 2:
+        from matplotlib import colormaps
+
+        colours = (255 * colormaps[DIVERGING](np.linspace(0, 1, 255))[:, :3]).astype(np.uint8)
+        picture.putpalette([*colours.flatten().tolist(), 255, 255, 255])
+    content = io.BytesIO()
+    picture.save(content, "PNG", compress_level=1)
+    return content.getvalue()
+
+
+def levels_of(image: np.ndarray, largest: float) -> np.ndarray:
+    """Return weights on a scale of 0 to 254, with 127 for 0."""
+    return np.clip(127 * (1 + image / max(largest, 1e-30)), 0, 254)
 
 
 def filters_figure(image: np.ndarray, largest: float) -> Figure:
@@ -172,7 +185,7 @@ def filters_figure(image: np.ndarray, largest: float) -> Figure:
     figure = new_figure(6.4, 6)
     axes = figure.subplots()
     if image.ndim == 3:
-        axes.imshow(coloured(image, largest))
+        axes.imshow(np.nan_to_num(levels_of(image, largest) / 254, nan=1.0))
         axes.set_xlabel(f"weights of red, green and blue, from -{largest:.2g} (dark) to {largest:.2g} (bright)")
     else:
         shown = axes.imshow(image, cmap=DIVERGING, vmin=-largest, vmax=largest, interpolation="nearest")
