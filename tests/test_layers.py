@@ -257,7 +257,7 @@ def test_filters_are_the_first_layers_weights_in_a_grid() -> None:
     model = MLP((1, 2, 3), 4, hidden=[5])
     image, largest = filters(model, (1, 2, 3)) or (np.zeros(0), 0.0)
     weight = model.get_parameter("features.hidden1.linear.weight").detach().numpy()
-    assert largest == pytest.approx(np.abs(weight).max())
+    assert largest == pytest.approx(np.quantile(np.abs(weight), 0.995))
     assert image.shape == (2 * 3 - 1, 3 * 4 - 1)
     assert np.array_equal(image[:2, 4:7], weight[1].reshape(2, 3))
     assert np.array_equal(image[3:5, 0:3], weight[3].reshape(2, 3))

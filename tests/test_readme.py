@@ -10,6 +10,7 @@ from tests.helpers import CONF, REPOSITORY, SHARED_DATA, Commands, run_folders, 
 
 README = (REPOSITORY / "README.md").read_text()
 SHELL = "\n".join(re.findall(r"```sh\n(.*?)```", README, re.DOTALL))
+CHECK = re.findall(r"^python -m experiments\.check ?(.*)$", SHELL, re.MULTILINE)
 TRAIN = re.findall(r"^python -m experiments\.train (.*)$", SHELL, re.MULTILINE)
 
 
@@ -33,9 +34,31 @@ def test_the_commands_run(commands: Commands, command: str) -> None:
         if not (SHARED_DATA / "MNIST").is_dir():
             pytest.skip("MNIST is not on this machine")
         words = [f"data.root={SHARED_DATA}" if word == "data.download=true" else word for word in words]
+    words = [word for word in words if not word.startswith("training.epochs=")]
     outcome = commands.train(*words, "training.epochs=1", "data.limit=200")
     assert outcome.code == 0, outcome.err
     assert {summary(folder)["status"] for folder in run_folders(commands.folder)} == {"finished"}
+
+
+@pytest.mark.parametrize("command", CHECK)
+def test_the_checks_run_and_print_what_is_shown(commands: Commands, command: str) -> None:
+    outcome = commands.type("check", *shlex.split(command))
+    assert outcome.code == 0, outcome.err
+    if not command:
+        (shown,) = re.findall(r"^check +measured.*?```", README, re.DOTALL | re.MULTILINE)
+        rows = re.findall(r"^(\w+)  .* (pass|warn|fail) *$", shown, re.MULTILINE)
+        assert rows == re.findall(r"^(\w+)  .* (pass|warn|fail) *$", outcome.out, re.MULTILINE)
+        assert len(rows) == 10
+
+
+def test_the_shown_verdict_is_the_real_one(commands: Commands) -> None:
+    (command,) = [
+        command for command in TRAIN if "init=small_normal model.activation" in command and "name=" not in command
+    ]
+    shown = re.findall(r"^vanishing gradients.*?(?=```)", README, re.DOTALL | re.MULTILINE)[0]
+    outcome = commands.train(*shlex.split(command))
+    assert outcome.out.count(shown.splitlines()[0]) == 1
+    assert all(line in outcome.out for line in shown.splitlines())
 
 
 def test_the_resume_command_runs(commands: Commands) -> None:

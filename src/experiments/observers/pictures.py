@@ -33,6 +33,8 @@ MOST_NUMBERED = 20
 """Classes up to which a confusion matrix shows its counts."""
 MOST_NAMED = 40
 DIVERGING = "RdBu_r"
+SCALE = 0.995
+"""The share of weights that the colour scale covers: a few large ones would make all others pale."""
 HEAT = {"activation_std": "spread of activations", "gradient_norm": "norm of the gradient"}
 
 
@@ -126,7 +128,7 @@ def drawable(shape: Sequence[int]) -> bool:
 
 
 def filters(model: torch.nn.Module, example_shape: tuple[int, ...]) -> tuple[np.ndarray, float] | None:
-    """Return the first layer's weights as pictures in one grid, with the largest absolute weight.
+    """Return the first layer's weights as pictures in one grid, with the end of the colour scale they share.
 
     Args:
         model: its first linear or convolutional layer is taken to see the examples.
@@ -144,7 +146,7 @@ def filters(model: torch.nn.Module, example_shape: tuple[int, ...]) -> tuple[np.
         weight = weight.reshape(-1, *example_shape)
     if weight.ndim != 4 or not drawable(tuple(weight.shape[1:])) or not bool(weight.isfinite().all()):
         return None
-    return grid(weight.numpy()), float(weight.abs().max())
+    return grid(weight.numpy()), float(np.quantile(weight.abs().numpy(), SCALE))
 
 
 def grid(images: np.ndarray) -> np.ndarray:
@@ -189,7 +191,7 @@ def filters_figure(image: np.ndarray, largest: float) -> Figure:
         axes.set_xlabel(f"weights of red, green and blue, from -{largest:.2g} (dark) to {largest:.2g} (bright)")
     else:
         shown = axes.imshow(image, cmap=DIVERGING, vmin=-largest, vmax=largest, interpolation="nearest")
-        figure.colorbar(shown, label="weight", shrink=0.8)
+        figure.colorbar(shown, label="weight", shrink=0.8, extend="both")
     axes.set_title("What each unit of the first layer looks for")
     axes.set_xticks([])
     axes.set_yticks([])
