@@ -208,6 +208,27 @@ def test_kinks_are_counted_and_are_no_errors(offset: float) -> None:
     assert result.numbers["kinks"] > 0
 
 
+@pytest.mark.parametrize("options", [{"dropout": 0.3}, {"activation": "identity"}, {"batch_norm": True}])
+def test_the_layer_is_named_among_others_that_pass_their_input_on(options: dict[str, Any]) -> None:
+    model = mlp(hidden=[20, 20, 20], **options)
+    bias = not options.get("batch_norm", False)
+    model.get_submodule("features.hidden2").linear = OffInput(20, 20, bias=bias)
+    assert run("gradient", made(model)).numbers["layer"] == "features.hidden2.linear"
+
+
+def test_a_gradient_that_is_not_a_number_is_wrong() -> None:
+    class Root(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear, self.scale = nn.Linear(64, 10), nn.Parameter(torch.zeros(1))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.linear(x.flatten(1)) + self.scale.square().sum().sqrt()
+
+    result = run("gradient", made(Root()))
+    assert (result.verdict, result.numbers["wrong_parameters"]) == ("fail", ["scale"])
+
+
 def test_the_penalty_is_checked_apart() -> None:
     class Wrong(Penalty):
         adds = True
@@ -287,7 +308,31 @@ def test_a_penalty_that_is_not_its_strength_times_a_term_is_found() -> None:
     assert run("penalty", made(mlp(), criterion=Criterion(penalty=Root(0.01)))).verdict == "fail"
 
 
+def test_without_a_weight_there_is_no_penalty_to_check() -> None:
+    subject = made(mlp())
+    subject.model.requires_grad_(False).get_parameter("head.bias").requires_grad_(True)
+    assert run("penalty", subject).verdict == "skip"
+
+
 # The layers.
+
+
+class HeadFirst(nn.Module):
+    """Names its last layer first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head, self.body = nn.Linear(30, 10), nn.Linear(64, 30)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.relu(self.body(x.flatten(1))))
+
+
+def test_the_last_layer_is_the_one_that_runs_last() -> None:
+    result = run("symmetry", made(HeadFirst(), partial(initializers.constant, value=0.1)))
+    assert set(result.numbers["equal_units"]) == {"body"}
+    large = run("initial_loss", made(HeadFirst(), partial(initializers.normal, std=1.0)))
+    assert large.advice.startswith("The scores are too large; head ")
 
 
 @pytest.mark.parametrize(
@@ -367,6 +412,8 @@ class Mixes(nn.Module):
         (lambda s, _: s - s.mean(0), "fail"),
         (lambda s, _: s.softmax(0), "fail"),
         (lambda s, _: s.T.reshape(s.shape), "fail"),
+        (lambda s, _: s - s.mean(0).detach(), "fail"),
+        (lambda s, _: s - s.mean(0) * torch.tensor(float("nan")), "fail"),
         (lambda s, training: s - s.mean(0) if training else s, "warn"),
         (lambda s, _: s.softmax(1), "pass"),
     ],

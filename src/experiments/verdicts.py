@@ -227,7 +227,7 @@ def as_dict(verdict: Verdict) -> dict[str, Any]:
 def as_text(found: Sequence[Verdict]) -> str:
     """Return verdicts in Markdown, for TensorBoard."""
     return "\n\n".join(
-        f"**{verdict.name}** ({verdict.where}). {verdict.finding} {verdict.evidence}.\n\n"
+        f"**{verdict.name}** ({verdict.where}). {verdict.finding} In numbers: {verdict.evidence}.\n\n"
         + "\n".join(f"- try {advice}" for advice in verdict.advice)
         for verdict in found
     )

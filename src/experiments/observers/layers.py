@@ -55,12 +55,18 @@ Measured = Iterator[tuple[Sequence[str], str, Tensor]]
 
 @dataclass
 class Update:
-    """What an update changed, parameter by parameter."""
+    """What an update changed, parameter by parameter.
+
+    Args:
+        step: its number.
+        change: old parameters minus new ones.
+        ratios, cosines: of each parameter, (parameters,); None where nobody looks.
+    """
 
     step: int
-    change: tuple[Tensor, ...]
-    before: tuple[Tensor, ...]
-    last: tuple[Tensor, ...] | None = None
+    change: list[Tensor]
+    ratios: Tensor | None = None
+    cosines: Tensor | None = None
 
 
 class Layers(Observer):
@@ -96,7 +102,8 @@ class Layers(Observer):
         self.weighted = weighted_layers(model)
         trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self.names, self.parameters = list(trained), [p.detach() for p in trained.values()]
-        self.before: tuple[Tensor, ...] | None = None
+        self.before: list[Tensor] | None = None
+        self.spare: list[list[Tensor]] = []
         self.update: Update | None = None
         self.rows: list[str] = []
         self.pending: list[tuple[int, list[tuple[str, str]], Tensor]] = []
@@ -114,19 +121,28 @@ class Layers(Observer):
     def before_update(self, step: int) -> None:
         """Keep the parameters where the update is to be measured, or the one after it."""
         if self.looks_at(step + 1) or self.looks_at(step + 2):
-            self.before = torch._foreach_mul(self.parameters, 1)  # copies, all at once
+            # Memory that is used again: to allocate it anew takes longer than to fill it.
+            self.before = self.spare.pop() if self.spare else [torch.empty_like(p) for p in self.parameters]
+            torch._foreach_copy_(self.before, self.parameters)
 
     def after_update(self, step: int) -> None:
         """Look, if it is time."""
         if self.before is None:
             return
-        last, self.update = self.update, Update(step, torch._foreach_sub(self.parameters, self.before), self.before)
+        last, self.update = self.update, Update(step, self.before)
         self.before = None
-        if not self.looks_at(step):
-            return
-        if last is not None and last.step == step - 1:
-            self.update.last = last.change
-        self.look(step)
+        looking = self.looks_at(step)
+        sizes = norms(self.update.change) if looking else None
+        torch._foreach_sub_(self.update.change, self.parameters)
+        if sizes is not None:
+            changed = norms(self.update.change)
+            self.update.ratios = changed / sizes
+            if last is not None and last.step == step - 1:
+                self.update.cosines = cosines(self.update.change, changed, last.change)
+        if last is not None:
+            self.spare.append(last.change)
+        if looking:
+            self.look(step)
 
     def epoch_end(self, row: dict[str, float]) -> None:
         """See `Observer.epoch_end`."""
@@ -190,14 +206,10 @@ class Layers(Observer):
         gradients = self.program.gradients(self.number)
         if gradients:
             yield self.layers(gradients, "update_gradient_norm")
-        changed = torch.stack(torch._foreach_norm(update.change))
-        yield self.names, "update_ratio", changed / torch.stack(torch._foreach_norm(update.before))
-        if update.last is not None:
-            before = torch.stack(torch._foreach_norm(update.last))
-            apart = torch.stack(torch._foreach_norm(torch._foreach_sub(update.change, update.last)))
-            # The law of cosines: on a CPU half as dear as dot products, one by one.
-            cosines = (changed**2 + before**2 - apart**2) / (2 * changed * before)
-            yield self.names, "update_cosine", cosines.clamp(-1, 1)
+        if update.ratios is not None:
+            yield self.names, "update_ratio", update.ratios
+        if update.cosines is not None:
+            yield self.names, "update_cosine", update.cosines
 
     def layers(self, gradients: Mapping[str, Tensor], quantity: str) -> tuple[Sequence[str], str, Tensor]:
         """Measure gradients, those of a layer's parameters together."""
@@ -249,4 +261,23 @@ class Layers(Observer):
 def root_mean_square(tensors: list[Tensor]) -> Tensor:
     """Return the root mean square of each tensor, (tensors,)."""
     sizes = torch.tensor([tensor.numel() for tensor in tensors], device=tensors[0].device)
-    return torch.stack(torch._foreach_norm(tensors)) / sizes.sqrt()
+    return norms(tensors) / sizes.sqrt()
+
+
+def norms(tensors: list[Tensor]) -> Tensor:
+    """Return the Euclidean norm of each tensor, (tensors,)."""
+    return torch.stack(torch._foreach_norm(tensors))
+
+
+def cosines(change: list[Tensor], changed: Tensor, last: list[Tensor]) -> Tensor:
+    """Return the cosine of the angle between two updates, (parameters,), by the law of cosines.
+
+    On a CPU that is half as dear as dot products, one by one.
+
+    Args:
+        change, last: the updates; `last` is used up.
+        changed: the norms of `change`.
+    """
+    before = norms(last)
+    torch._foreach_sub_(last, change)
+    return ((changed**2 + before**2 - norms(last) ** 2) / (2 * changed * before)).clamp(-1, 1)

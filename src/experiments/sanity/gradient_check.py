@@ -196,10 +196,13 @@ def rounding(loss: Tensor, step: float) -> Tensor:
 
 
 def relative_error(one: Tensor, other: Tensor, floor: Tensor) -> Tensor:
-    """Return |a - n| / max(|a|, |n|); 0 where both are 0, or so small that their difference is lost in rounding."""
+    """Return |a - n| / max(|a|, |n|); 0 where both are 0, or so small that their difference is lost in rounding.
+
+    Infinite where one of them is not a number.
+    """
     gap, size = (one - other).abs(), torch.maximum(one.abs(), other.abs())
     lost = (gap <= floor) & (size * DOUBTFUL <= floor)
-    return torch.where(lost, 0.0, gap / size.clamp_min(1e-300))
+    return torch.where(lost, 0.0, gap / size.clamp_min(1e-300)).nan_to_num(torch.inf, torch.inf)
 
 
 def culprit(subject: Subject, model: nn.Module) -> str | None:
@@ -255,6 +258,6 @@ def shifted(module: nn.Module, inputs: tuple[Any, ...], tensor: Tensor, offset: 
     before = tensor.detach().clone()
     tensor.data += offset
     try:
-        return module(*inputs)
+        return module(*inputs).clone()  # a view would be moved back with its input
     finally:
         tensor.data.copy_(before)

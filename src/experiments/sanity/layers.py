@@ -9,13 +9,15 @@ from torch import Tensor, nn
 
 from experiments import measures
 from experiments.averaging import batch_norms
-from experiments.initializers import evaluating, weighted_layers
+from experiments.initializers import evaluating, running_order, weighted_layers
 from experiments.program import Capture
 from experiments.streams import undrawn
 
 from .base import Result, Subject, Verdict, worst
 
 EXAMPLES = 8
+ROUNDING = 1e-4
+"""Of the scores: what another order of additions may change."""
 BAND, LIMIT = 10.0, 1000.0
 """Factors between the first hidden layer and the last: beyond the first one training is slow, beyond the second one
 it hardly takes place. A signal that should neither grow nor shrink (Glorot and Bengio 2010, section 4.2) stays far
@@ -29,7 +31,8 @@ def symmetry(subject: Subject) -> Result:
     """
     seen = subject.program(subject.copy(dropout=False)).capture(0)
     equal: dict[str, float] = {}
-    for name, layer in list(weighted_layers(subject.model).items())[:-1]:
+    names = running_names(subject)[:-1]
+    for name, layer in [(name, layer) for name, layer in weighted_layers(subject.model).items() if name in names]:
         rows = [measures.incoming(layer)]
         gradient = seen.gradients.get(f"{name}.weight")
         if gradient is not None:
@@ -78,8 +81,17 @@ def signal(subject: Subject) -> Result:
 
 def hidden(subject: Subject, seen: Capture) -> list[str]:
     """Return the names of the activations before the last weighted layer, which gives the scores."""
-    names, last = list(seen.activations), list(weighted_layers(subject.model))[-1:]
+    names, last = list(seen.activations), running_names(subject)[-1:]
     return names[: names.index(last[0])] if last and last[0] in names else names[:-1]
+
+
+def running_names(subject: Subject) -> list[str]:
+    """Return the names of the linear and convolutional layers in the order in which they run."""
+    model = subject.copy(dropout=False).eval()
+    with torch.no_grad(), undrawn(subject.device):
+        order = running_order(model, subject.splits["train"].first(1)[0])
+    names = {layer: name for name, layer in weighted_layers(model).items()}
+    return [names[layer] for layer in order]
 
 
 def ratio(sizes: list[float]) -> float:
@@ -129,7 +141,7 @@ def leak(subject: Subject) -> Result:
     if len(x) < 2:
         return Result("a single example", expected, "skip")
     with evaluating(model), undrawn(subject.device):
-        evaluation = mixing(model, x)
+        evaluation = max(mixing(model, x), moved(model, x))
     training = 0.0
     if not batch_norms(model):
         with undrawn(subject.device):
@@ -156,7 +168,18 @@ def mixing(model: nn.Module, x: Tensor) -> float:
             weights = torch.linspace(1, 2, scores.shape[1], device=x.device, dtype=scores.dtype)
             (gradient,) = torch.autograd.grad((scores[number] * weights).sum(), x, retain_graph=True, allow_unused=True)
             if gradient is not None:
-                others = gradient.abs().flatten(1).amax(1)
+                others = gradient.abs().nan_to_num(torch.inf).flatten(1).amax(1)
                 others[number] = 0
                 largest = max(largest, float(others.max()))
     return largest
+
+
+@torch.no_grad()
+def moved(model: nn.Module, x: Tensor) -> float:
+    """Return how far an example's scores move when the others are exchanged: what is detached has no gradient."""
+    changed = torch.cat([x[:1], -x[1:].flip(0)])
+    with undrawn(x.device):
+        before = model(x)[0]
+    with undrawn(x.device):
+        gap = (model(changed)[0] - before).abs().max().nan_to_num(torch.inf).item()
+    return gap if gap > ROUNDING * (1 + before.abs().max().item()) else 0.0

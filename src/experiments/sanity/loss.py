@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from experiments.initializers import weighted_layers
+from experiments.criterion import penalized_weights
 from experiments.penalties import L2, Penalty
 from experiments.single import Single
-from experiments.streams import global_generator
 
 from .base import Result, Subject, Verdict
+from .layers import running_names
 
 EXAMPLES = 1000
 LARGE, TOO_LARGE = 2.0, 3.0
@@ -58,7 +58,7 @@ def initial_loss(subject: Subject) -> Result:
     if explained <= LARGE * chance:
         return Result(shown, expected, "pass", "", numbers)
     factor = right_scale(subject, scores, y, SCALED_TO * chance)
-    last = list(weighted_layers(subject.model))[-1:] or ["the last layer"]
+    last = running_names(subject)[-1:] or ["the last layer"]
     advice = (
         f"The scores are too large; {last[0]} with its weights times {factor:.2g} begins near {chance:.3g} (init.gain)."
     )
@@ -100,22 +100,21 @@ def penalty(subject: Subject) -> Result:
     """Raise the penalty's strength: the loss of a first update must rise by exactly as much as its term."""
     own = subject.criterion.penalty
     tried = own if own.adds else TRIED
+    seen = penalized_weights(subject.model)
+    if not seen:
+        return Result("no weight that it would see", "strength times term", "skip")
     if not has_strength(tried):
         return Result("no strength to raise", "strength times term", "skip")
     strength = getattr(tried, "strength") or TRIED.strength  # noqa: B009
     stronger = [strengthened(tried, factor * strength) for factor in (1, TIMES)]
-    objectives = [first_objective(subject, one) for one in stronger]
-    weights = [
-        layer.weight.detach().double()
-        for layer in weighted_layers(subject.model).values()
-        if layer.weight.requires_grad
-    ]
-    term = (TIMES - 1) * stronger[0].term(weights).item() if weights else 0.0
-    rise = objectives[1] - objectives[0]
+    terms = [first_term(subject, one) for one in stronger]
+    weights = [weight.detach().double() for weight in seen]
+    term = (TIMES - 1) * stronger[0].term(weights).item()
+    rise = terms[1] - terms[0]
     numbers = {"rise": rise, "expected_rise": term, "strength": strength}
     named = type(tried).__name__ + ("" if own.adds else ", tried")
     measured, expected = f"+{rise:.6g} ({named})", f"+{term:.6g}: {TIMES - 1} strength x term"
-    if abs(rise - term) <= EXACT * max(abs(term), abs(objectives[1])):
+    if abs(rise - term) <= EXACT * abs(term):
         return Result(measured, expected, "pass", "", numbers)
     advice = f"What training adds is not the strength times a term: look at {type(tried).__name__}.term."
     return Result(measured, expected, "fail", advice, numbers)
@@ -132,17 +131,16 @@ def strengthened(tried: Any, strength: float) -> Penalty:
     return made
 
 
-def first_objective(subject: Subject, tried: Penalty) -> float:
-    """Return loss and penalty of a first update, made as training makes it."""
+def first_term(subject: Subject, tried: Penalty) -> float:
+    """Return what a penalty adds in a first update, made as training makes it."""
     model = subject.copy(dropout=False)
     own = replace(subject, criterion=replace(subject.criterion, penalty=tried), augments=())
     program: Single = own.program(model)
     if program.needs_closure:
         program = replace(own, optimizer=partial(plain_sgd, rate=subject.rate)).program(model)
-    with global_generator(subject.seed, subject.device):  # the same mask for a Dropout that cannot be switched off
-        measured = program.step(next(own.batches("penalty")), [0.0])
+    measured = program.step(next(own.batches("penalty")), [0.0])
     assert measured.penalty is not None
-    return (measured.loss.double() + measured.penalty.double()).item()
+    return measured.penalty.double().item()
 
 
 def plain_sgd(model: torch.nn.Module, rate: float) -> torch.optim.Optimizer:
