@@ -20,7 +20,13 @@ SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 needs_mnist = pytest.mark.skipif(not (SHARED_DATA / "MNIST").is_dir(), reason="MNIST is not on this machine")
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
 
-SMALL = ("training.epochs=2", "data.limit=96", "model.hidden=[12]", "observers.tensorboard.enabled=false")
+SMALL = (
+    "training.epochs=2",
+    "data.limit=96",
+    "model.hidden=[12]",
+    "observers.tensorboard.enabled=false",
+    "observers.pictures.enabled=false",
+)
 """A run of a fraction of a second."""
 
 

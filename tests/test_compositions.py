@@ -161,7 +161,7 @@ def compositions(draw: st.DrawFn, epochs: int = 1) -> dict[str, Any]:
         config["data"] |= {"folds": 3, "fold": draw(st.integers(0, 2))}
     if config["optimizer"]["lr"] > 0.01 and not config["optimizer"]["_target_"].endswith("LBFGS"):
         config["optimizer"]["lr"] = 0.01
-    config["observers"] = {name: config["observers"][name] for name in ("metrics", "histograms")}
+    config["observers"] = {name: config["observers"][name] for name in ("metrics", "histograms", "layers")}
     if config["data"]["limit"] is None:
         config["data"]["limit"] = draw(st.integers(17, 20))
     return config

@@ -210,7 +210,8 @@ def test_a_resumed_run_has_the_rows_of_one_that_was_never_stopped(commands: Comm
 
 
 def test_observers_change_no_bit(commands: Commands) -> None:
-    watched = commands.trained(*SMALL, "observers.layers.every_steps=1", "model.batch_norm=true", "model.dropout=0.3")
+    on = ["observers.layers.every_steps=1", "observers.pictures.enabled=true", "observers.tensorboard.enabled=true"]
+    watched = commands.trained(*SMALL, *on, "model.batch_norm=true", "model.dropout=0.3")
     off = [f"observers.{name}.enabled=false" for name in ("layers", "pictures", "histograms")]
     alone = commands.trained(*SMALL, "model.batch_norm=true", "model.dropout=0.3", *off)
     assert metrics(watched) == metrics(alone)
