@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from experiments.program import Program
 
 MOST_FILTERS = 100
-MOST_WORST = 24
+MOST_WORST, COLUMNS = 24, 6
 MOST_NUMBERED = 20
 """Classes up to which a confusion matrix shows its counts."""
 MOST_NAMED = 40
@@ -100,7 +100,7 @@ class Pictures(Observer):
     def keep(self, name: str, figure: Figure, epoch: int) -> None:
         """Write a figure into the run folder and TensorBoard."""
         content = io.BytesIO()
-        figure.savefig(content, format="png")
+        figure.savefig(content, format="png", pil_kwargs={"compress_level": 1})
         write_whole(self.member.folder.path / "pictures" / f"{name}.png", content.getvalue())
         self.show(f"pictures/{name}", content.getvalue(), figure.canvas.get_width_height(), epoch)
 
@@ -119,7 +119,7 @@ def new_figure(width: float, height: float) -> Figure:
     """Return an empty figure of a size in inches."""
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), dpi=120, layout="constrained")
+    return Figure(figsize=(width, height), dpi=100)
 
 
 def drawable(shape: Sequence[int]) -> bool:
@@ -184,14 +184,14 @@ def levels_of(image: np.ndarray, largest: float) -> np.ndarray:
 
 def filters_figure(image: np.ndarray, largest: float) -> Figure:
     """Draw the filters with their colour scale."""
-    figure = new_figure(6.4, 6)
-    axes = figure.subplots()
+    figure = new_figure(6.8, 6)
+    axes = figure.add_axes((0.02, 0.04, 0.8, 0.9))
     if image.ndim == 3:
         axes.imshow(np.nan_to_num(levels_of(image, largest) / 254, nan=1.0))
         axes.set_xlabel(f"weights of red, green and blue, from -{largest:.2g} (dark) to {largest:.2g} (bright)")
     else:
         shown = axes.imshow(image, cmap=DIVERGING, vmin=-largest, vmax=largest, interpolation="nearest")
-        figure.colorbar(shown, label="weight", shrink=0.8, extend="both")
+        figure.colorbar(shown, figure.add_axes((0.85, 0.1, 0.03, 0.78)), label="weight", extend="both")
     axes.set_title("What each unit of the first layer looks for")
     axes.set_xticks([])
     axes.set_yticks([])
@@ -203,8 +203,15 @@ def layers_figure(rows: Sequence[LayerRow]) -> Figure:
     """Draw heat maps, a row a layer and a column an epoch: the spread of activations and the gradients' norm."""
     drawn = {quantity: [row for row in rows if row.quantity == quantity] for quantity in HEAT}
     deepest = max(len({row.layer for row in found}) for found in drawn.values())
-    figure = new_figure(11, 1.6 + 0.35 * deepest)
-    for axes, (quantity, found) in zip(figure.subplots(1, len(HEAT)), drawn.items(), strict=True):
+    longest = max(len(row.layer) for row in rows)
+    left = 0.075 * longest + 0.2  # inches
+    figure = new_figure(2 * (left + 4.6), 1.5 + 0.35 * deepest)
+    all_axes = figure.subplots(1, len(HEAT))
+    figure.subplots_adjust(
+        left=left / figure.get_figwidth(), right=0.96, wspace=(left + 0.9) / 3.4,
+        bottom=0.6 / figure.get_figheight(), top=1 - 0.4 / figure.get_figheight(),
+    )  # fmt: skip
+    for axes, (quantity, found) in zip(all_axes, drawn.items(), strict=True):
         if found:
             heat_map(figure, axes, found, HEAT[quantity])
     return figure
@@ -239,11 +246,16 @@ def confusion(scores: Tensor, y: Tensor) -> np.ndarray:
 def confusion_figure(counts: np.ndarray, classes: Sequence[str], about: str) -> Figure:
     """Draw a confusion matrix, coloured by the share of each true class."""
     size = min(4 + 0.35 * len(classes), 12)
+    longest = max(map(len, classes)) if len(classes) <= MOST_NAMED else 3
+    margin = 0.7 + 0.08 * longest  # inches
     figure = new_figure(size + 1, size)
-    axes = figure.subplots()
+    axes = figure.add_axes(
+        (margin / (size + 1), margin / size, (size - margin - 0.3) / (size + 1), (size - margin - 0.6) / size)
+    )
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     shown = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    figure.colorbar(shown, label="share of the true class", shrink=0.8)
+    colours = figure.add_axes(((size + 0.05) / (size + 1), margin / size, 0.02, (size - margin - 0.6) / size))
+    figure.colorbar(shown, colours, label="share of the true class")
     if len(classes) <= MOST_NUMBERED:
         for (row, column), count in np.ndenumerate(counts):
             if count:
@@ -265,16 +277,20 @@ def worst_figure(split: Split, scores: Tensor, classes: Sequence[str], about: st
     places = right.argsort()[:MOST_WORST]
     rows = places if split.rows is None else split.rows.cpu()[places]
     images = split.x[rows.to(split.x.device)].cpu().float()
-    columns = 6
-    lines = math.ceil(len(places) / columns)
-    figure = new_figure(1.5 * columns, 0.6 + 1.65 * lines)
-    places_on_page = list(figure.subplots(lines, columns, squeeze=False).flat)
-    for axes in places_on_page:
-        axes.axis("off")
-    for axes, image, place in zip(places_on_page, images, places.tolist(), strict=False):
-        axes.imshow(unit_range(image).permute(1, 2, 0).squeeze().numpy(), cmap="gray", vmin=0, vmax=1)
-        true, taken = classes[int(y[place])], classes[int(scores[place].argmax())]
-        axes.set_title(f"{true} as {taken}\n{math.exp(right[place]):.1%} for {true}", fontsize=8)
+    lines = math.ceil(len(places) / COLUMNS)
+    height, width = images.shape[2:]
+    tall, wide = height + 2 * height // 5 + 2, width + 2  # room for two lines of text above each
+    page = torch.ones(lines * tall, COLUMNS * wide, images.shape[1])
+    figure = new_figure(1.4 * COLUMNS, 0.4 + 1.4 * lines * tall / wide)
+    axes = figure.add_axes((0.0, 0.0, 1.0, 1 - 0.35 / (0.4 + 1.4 * lines * tall / wide)))
+    for number, (image, place) in enumerate(zip(images, places.tolist(), strict=True)):
+        top, left = number // COLUMNS * tall + tall - height - 1, number % COLUMNS * wide + 1
+        page[top : top + height, left : left + width] = unit_range(image).permute(1, 2, 0)
+        true, taken = str(classes[int(y[place])])[:12], str(classes[int(scores[place].argmax())])[:12]
+        text = f"{true} as {taken}\n{math.exp(right[place]):.1%} for {true}"
+        axes.text(left + width / 2, top - 1, text, ha="center", va="bottom", fontsize=8)
+    axes.imshow(page.squeeze(2).numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
+    axes.axis("off")
     figure.suptitle(f"Worst-classified examples: {about}", fontsize=10)
     return figure
 
