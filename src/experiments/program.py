@@ -13,7 +13,7 @@ from .averaging import BatchNorm
 from .models.layers import activation_layers
 
 PROBE_SIZE = 256
-BRIEF_SIZE = 64
+BRIEF_SIZE = 48
 """How much of the probe a brief look takes."""
 
 Statistics = tuple[Tensor, Tensor]

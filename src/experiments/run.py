@@ -50,7 +50,12 @@ class LayerRow(NamedTuple):
     value: float
 
     def __str__(self) -> str:
-        return f"{self.epoch},{self.step},{self.layer},{self.quantity},{self.value:.6g}\n"
+        return row_text(*self)
+
+
+def row_text(epoch: int, step: int, layer: str, quantity: str, value: float) -> str:
+    """Return a row of `layers.csv`."""
+    return f"{epoch},{step},{layer},{quantity},{value:.6g}\n"
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -30,7 +30,7 @@ from torch import Tensor
 
 from experiments import measures
 from experiments.initializers import weighted_layers
-from experiments.run import LayerRow
+from experiments.run import row_text
 
 from .base import Charts, Observer
 from .base import every as every_th
@@ -77,8 +77,8 @@ class Layers(Observer):
     Args:
         writer: the run's event file; None for none.
         every: look at the end of every so many epochs; 0 for never.
-        every_steps: look after every so many updates too, at the probe's first 64 examples, without `dead`,
-            `correlation`, `twins` and `gradient_norm`; 0 for never.
+        every_steps: look after every so many updates too, at the beginning of the probe (48 examples), without
+            `dead`, `correlation`, `twins`, `gradient_norm` and `top_class`; 0 for never.
     """
 
     charts: ClassVar[Charts] = {"layers": {title: [f"^{title}/"] for title in CHARTED}}
@@ -186,8 +186,9 @@ class Layers(Observer):
                 yield [name], "mean_drift", measures.drift(seen.batch_statistics[name], running).reshape(1)
                 yield [name], "spread_drift", measures.spread_drift(seen.batch_statistics[name], running).reshape(1)
         yield [MODEL], "loss", seen.loss.reshape(1)
-        answers = torch.bincount(seen.scores.argmax(1), minlength=seen.scores.shape[1])
-        yield [MODEL], "top_class", answers.max().reshape(1) / len(seen.scores)
+        if whole:
+            answers = torch.bincount(seen.scores.argmax(1), minlength=seen.scores.shape[1])
+            yield [MODEL], "top_class", answers.max().reshape(1) / len(seen.scores)
 
     def signals(self, seen: Capture) -> Measured:
         """Measure the gradients that come back to the activations; the last ones are the scores'."""
@@ -233,7 +234,7 @@ class Layers(Observer):
             epoch = -(-step // per_epoch)
             found = dict(zip(keys, values.tolist(), strict=True))
             finite = {key: value for key, value in found.items() if abs(value) < float("inf")}
-            self.rows += [str(LayerRow(epoch, step, *key, value)) for key, value in finite.items()]
+            self.rows += [row_text(epoch, step, *key, value) for key, value in finite.items()]
             if number % shown == 0 or step % per_epoch == 0:
                 self.show(finite, step, epoch if step % per_epoch == 0 else None)
         self.pending = []
