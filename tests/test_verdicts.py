@@ -76,6 +76,10 @@ TABLE: dict[str, set[str]] = {
     "data=moons data.label_noise=0.45 model.hidden=[200,200] training.epochs=40": {"data suspect"},
     "data=blobs data.imbalance=20": {"class imbalance"},
     "data=blobs data.imbalance=20 data.balance=class_weights": {"healthy"},
+    "data=moons data.imbalance=20 data.balance=class_weights": {"healthy"},
+    "training.accumulate=50 training.epochs=8": {"large batch"},
+    "data.preprocess=none training.epochs=6": {"initial loss off"},
+    "data.label_noise=0.5 training.epochs=15": {"healthy"},
     "optimizer=lbfgs training.epochs=10": {"best epoch long past"},
     "optimizer.lr=0.03": {"dead units", "best epoch long past"},
 }  # fmt: skip

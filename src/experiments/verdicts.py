@@ -51,8 +51,8 @@ THRESHOLDS = {
     "improving": Threshold(0.1, "fall of the loss over the last quarter; " + OURS),
     "solved": Threshold(0.02, "of the loss of equal scores: there is nothing left to gain; " + OURS),
 }
-FEWEST_EPOCHS = 4
-"""Curves of fewer epochs say nothing."""
+FEWEST_EPOCHS, FEWEST_UPDATES = 4, 100
+"""Curves of fewer epochs or updates say nothing."""
 
 
 def at(name: str) -> float:
@@ -260,7 +260,10 @@ def initial_loss(story: Story) -> Verdict | None:
         "The loss begins far above that of a network that knows nothing: it is sure of wrong answers.",
         f"{first:.3g} before training, {story.chance:.3g} expected",
         "epoch 0",
-        ["smaller initial weights: init=he or init=xavier", "python -m experiments.check says by which factor"],
+        [
+            "smaller initial weights: init=he or init=xavier; inputs of size 1: data.preprocess=standardize",
+            "python -m experiments.check only=initial_loss says by which factor",
+        ],
     )
 
 
@@ -483,7 +486,8 @@ def overfitting(story: Story) -> Verdict | None:
 def low_everywhere(story: Story) -> Verdict | None:
     """Training and validation are both low, and have stopped to improve."""
     low = story.long_enough and story.skill < at("low_skill") and story.gap < at("gap")
-    if not low or still_improving(story) is not None:
+    # Weights for rare classes cost accuracy on the common ones; a handful of updates says nothing.
+    if not low or story.weighted or story.last["step"] < FEWEST_UPDATES or still_improving(story) is not None:
         return None
     evidence = f"training accuracy {story.last['train/accuracy']:.3f}"
     if "val/accuracy" in story.last:
