@@ -17,7 +17,7 @@ from experiments.engine import Member, Plan, Position, fit
 from experiments.models.mlp import MLP
 from experiments.observers.base import Observer
 from experiments.observers.layers import Layers
-from experiments.observers.pictures import confusion, filters, grid
+from experiments.observers.pictures import confusion, confusion_figure, filters, grid
 from experiments.run import LayerRow, RunFolder
 from experiments.single import Single, Updating
 from experiments.streams import Streams
@@ -265,6 +265,11 @@ def test_filters_are_the_first_layers_weights_in_a_grid() -> None:
     assert np.isnan(image[2]).all()
     assert filters(MLP((7,), 4, hidden=[5]), (7,)) is None
     assert grid(np.ones((4, 3, 5, 5), dtype=np.float32)).shape == (11, 11, 3)
+
+
+def test_long_names_of_classes_leave_room_for_the_matrix() -> None:
+    figure = confusion_figure(np.eye(3, dtype=np.int64), ["x" * 130, "y", "z" * 50], "training split")
+    assert min(figure.axes[0].get_position().size) > 0.3
 
 
 def test_the_confusion_matrix_is_scikit_learns() -> None:

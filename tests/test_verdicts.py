@@ -80,6 +80,7 @@ TABLE: dict[str, set[str]] = {
     "training.accumulate=50 training.epochs=8": {"large batch"},
     "data.preprocess=none training.epochs=6": {"initial loss off"},
     "data.label_noise=0.5 training.epochs=15": {"healthy"},
+    "data.limit=20 training.epochs=10": {"large batch"},
     "optimizer=lbfgs training.epochs=10": {"best epoch long past"},
     "optimizer.lr=0.03": {"dead units", "best epoch long past"},
 }  # fmt: skip

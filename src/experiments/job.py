@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 import signal
 import subprocess
 import sys
@@ -429,7 +430,8 @@ def regularization(config: build.Config, program: Single) -> list[str]:
     flat = flattened(config)
     held = [f"{key}={flat[key]}" for key in REGULARIZING if flat.get(key) not in (None, 0, "none", [])]
     penalty = program.criterion.penalty
-    return [*held, f"penalty={type(penalty).__name__}"] if penalty.adds or penalty.bounds else held
+    name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(penalty).__name__).lower()
+    return [*held, f"penalty={name}"] if penalty.adds or penalty.bounds else held
 
 
 def identity(config: build.Config, overrides: Sequence[str]) -> dict[str, Any]:

@@ -55,6 +55,9 @@ FEWEST_EPOCHS, FEWEST_UPDATES = 4, 100
 """Curves of fewer epochs or updates say nothing."""
 
 
+FINDER = "python -m experiments.check with the same overrides and only=lr_range finds one"
+
+
 def at(name: str) -> float:
     """Return a threshold's value."""
     return THRESHOLDS[name].value
@@ -262,7 +265,7 @@ def initial_loss(story: Story) -> Verdict | None:
         "epoch 0",
         [
             "smaller initial weights: init=he or init=xavier; inputs of size 1: data.preprocess=standardize",
-            "python -m experiments.check only=initial_loss says by which factor",
+            "python -m experiments.check with the same overrides says by which factor",
         ],
     )
 
@@ -294,7 +297,7 @@ def rate_too_high(story: Story) -> Verdict | None:
         f"{evidence}; lr={story.rate:g}",
         where,
         [
-            f"optimizer.lr={story.rate / 10:g}; python -m experiments.check only=lr_range finds one",
+            f"optimizer.lr={story.rate / 10:g}; {FINDER}",
             "training.clip_norm=1 or scheduler.warmup=0.1 where only the beginning is too steep",
         ],
     )
@@ -314,11 +317,11 @@ def rate_too_low(story: Story) -> Verdict | None:
     small = f"; a weight changes by {median(ratios):.1e} of itself an update (1e-3 is healthy)" if ratios else ""
     return Verdict(
         "learning rate too low",
-        "The loss falls steadily, but so slowly that most of the way is still to go.",
+        "The loss falls so slowly, if at all, that most of the way is still to go.",
         f"{first:.3g} before training, {story.losses[-1]:.3g} after {len(story.losses)} epochs{small}; "
         f"lr={story.rate:g}",
         "all epochs",
-        [f"optimizer.lr={story.rate * 10:g}; python -m experiments.check only=lr_range finds one"],
+        [f"optimizer.lr={story.rate * 10:g}; {FINDER}"],
     )
 
 
@@ -469,7 +472,8 @@ def updates_too_small(story: Story) -> Verdict | None:
 
 def overfitting(story: Story) -> Verdict | None:
     """Training is well above validation."""
-    if not story.history or story.gap < max(at("gap"), 2 * story.gap_error):
+    few = not story.history or story.last["step"] < FEWEST_UPDATES
+    if few or story.gap < max(at("gap"), 2 * story.gap_error):
         return None
     return Verdict(
         "overfitting",
@@ -484,7 +488,7 @@ def overfitting(story: Story) -> Verdict | None:
 
 
 def low_everywhere(story: Story) -> Verdict | None:
-    """Training and validation are both low, and have stopped to improve."""
+    """Training and validation are both low, and have stopped improving."""
     low = story.long_enough and story.skill < at("low_skill") and story.gap < at("gap")
     # Weights for rare classes cost accuracy on the common ones; a handful of updates says nothing.
     if not low or story.weighted or story.last["step"] < FEWEST_UPDATES or still_improving(story) is not None:
@@ -492,7 +496,8 @@ def low_everywhere(story: Story) -> Verdict | None:
     evidence = f"training accuracy {story.last['train/accuracy']:.3f}"
     if "val/accuracy" in story.last:
         evidence += f", validation {story.last['val/accuracy']:.3f}"
-    evidence += f"; the loss fell by {story.fall:.1%} in the last quarter of the epochs"
+    way = "fell" if story.fall >= 0 else "rose"
+    evidence += f"; the loss {way} by {abs(story.fall):.1%} in the last quarter of the epochs"
     where = f"epoch {len(story.history)}"
     if story.parameters >= at("capacity") * story.examples and not story.regularization:
         return Verdict(
@@ -503,7 +508,7 @@ def low_everywhere(story: Story) -> Verdict | None:
             where,
             ["look at the examples: pictures/worst.png", "python -m experiments.check only=examples"],
         )
-    held = [f"less regularisation: {', '.join(story.regularization)}"] if story.regularization else []
+    held = [f"less regularisation than {', '.join(story.regularization)}"] if story.regularization else []
     return Verdict(
         "underfitting",
         "The network is not able to learn even the training examples.",
@@ -528,7 +533,7 @@ def still_improving(story: Story) -> Verdict | None:
         f"the {'validation' if 'val/loss' in story.last else 'training'} loss fell by {fall:.0%} in the last "
         + (f"{quarter} epochs" if quarter > 1 else "epoch"),
         f"epoch {len(watched)}",
-        [f"training.epochs={2 * len(watched)} with resume=<this folder>, or a larger optimizer.lr"],
+        [f"training.epochs={2 * len(watched)} with resume= and this run's folder, or a larger optimizer.lr"],
     )
 
 
@@ -574,6 +579,7 @@ def healthy(story: Story) -> Verdict:
     if dead:
         numbers.append(f"at most {max(dead):.0%} of a layer's units dead")
     unseen = "" if story.layers else " The layers were not recorded."
+    unseen += "" if story.long_enough else f" Curves of fewer than {FEWEST_EPOCHS} epochs are not judged."
     return Verdict(
         "healthy", f"Nothing is wrong that these numbers could show.{unseen}", "; ".join(numbers), "all epochs", []
     )

@@ -32,6 +32,7 @@ MOST_WORST, COLUMNS = 24, 6
 MOST_NUMBERED = 20
 """Classes up to which a confusion matrix shows its counts."""
 MOST_NAMED = 40
+LONGEST_NAME = 20
 DIVERGING = "RdBu_r"
 SCALE = 0.995
 """The share of weights that the colour scale covers: a few large ones would make all others pale."""
@@ -245,6 +246,7 @@ def confusion(scores: Tensor, y: Tensor) -> np.ndarray:
 
 def confusion_figure(counts: np.ndarray, classes: Sequence[str], about: str) -> Figure:
     """Draw a confusion matrix, coloured by the share of each true class."""
+    classes = [str(name)[:LONGEST_NAME] for name in classes]
     size = min(4 + 0.35 * len(classes), 12)
     longest = max(map(len, classes)) if len(classes) <= MOST_NAMED else 3
     margin = 0.7 + 0.08 * longest  # inches
@@ -286,7 +288,7 @@ def worst_figure(split: Split, scores: Tensor, classes: Sequence[str], about: st
     for number, (image, place) in enumerate(zip(images, places.tolist(), strict=True)):
         top, left = number // COLUMNS * tall + tall - height - 1, number % COLUMNS * wide + 1
         page[top : top + height, left : left + width] = unit_range(image).permute(1, 2, 0)
-        true, taken = str(classes[int(y[place])])[:12], str(classes[int(scores[place].argmax())])[:12]
+        true, taken = (str(classes[int(n)])[:12] for n in (y[place], scores[place].argmax()))
         text = f"{true} as {taken}\n{math.exp(right[place]):.1%} for {true}"
         axes.text(left + width / 2, top - 1, text, ha="center", va="bottom", fontsize=8)
     axes.imshow(page.squeeze(2).numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest", aspect="auto")

@@ -66,7 +66,7 @@ def signal(subject: Subject) -> Result:
     if not all(0 < spread < float("inf") for spread in spreads.values()):
         advice = "An activation is the same for all examples, or not finite: init=he for ReLU, init=xavier for tanh."
         return Result("no spread left" + singular, expected, "fail", advice, numbers)
-    if len(sizes) == len(spreads) and list(sizes.values())[-1] == 0:
+    if sizes and list(sizes.values())[-1] == 0:
         advice = "No gradient comes back from the scores: the weights of the last layer are zero."
         return Result("no gradient" + singular, expected, "warn", advice, numbers)
     forward = list(spreads.values())[-1] / next(iter(spreads.values()))
@@ -95,8 +95,8 @@ def running_names(subject: Subject) -> list[str]:
 
 
 def ratio(sizes: list[float]) -> float:
-    """Return the first layer's size by the last one's; nan where nothing comes back."""
-    return sizes[0] / sizes[-1] if sizes and sizes[-1] > 0 else float("nan")
+    """Return the first layer's size by the last one's; 1 where there are no two, as with frozen layers."""
+    return sizes[0] / sizes[-1] if len(sizes) > 1 else 1.0
 
 
 def judged(factor: float) -> Verdict:
