@@ -1,6 +1,5 @@
 """The sanity checks of a run: made, printed and written down."""
 
-import json
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -10,7 +9,7 @@ from torch import nn
 
 from . import build
 from .errors import UserError, nearest
-from .run import RunFolder, finite, write_whole
+from .run import RunFolder, write_json
 from .sanity import CHECKS, Result, Subject, refuse, worst
 from .screen import Screen, table
 from .settings import shown
@@ -93,7 +92,7 @@ def check(made: Subject, names: Sequence[str], folder: RunFolder, screen: Screen
         "checks": [{"check": name, **vars(result)} for name, result in results.items()],
         **about,
     }
-    write_whole(folder.path / "checks.json", json.dumps(finite(content), indent=2, allow_nan=False).encode() + b"\n")
+    write_json(folder.path / "checks.json", content)
     failed = [name for name, result in results.items() if result.verdict == "fail"]
     if failed:
         raise ChecksFailedError(f"{len(failed)} of {len(results)} checks failed: {', '.join(failed)}")

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor, nn
 
 from . import losses
@@ -38,6 +39,11 @@ class Criterion:
     def total(self, scores: Tensor, targets: Tensor) -> Tensor:
         """Return the sum of the examples' losses for evaluation, where every example counts alike."""
         return self.loss(scores, targets, reduction="sum")
+
+
+def chance(loss: losses.Loss, classes: int) -> float:
+    """Return the loss of equal scores: ln C for softmax, C - 1 for the SVM."""
+    return loss(torch.zeros(classes, classes), torch.arange(classes), reduction="mean").item()
 
 
 def penalized_weights(model: nn.Module) -> Sequence[Tensor]:

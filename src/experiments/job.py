@@ -24,6 +24,7 @@ from .averaging import batch_norms
 from .checking import check as run_checks
 from .checking import chosen, subject
 from .cli import flattened, say
+from .criterion import chance
 from .engine import Member, Plan, Position, Stop, best_row, fit
 from .errors import UserError
 from .messages import conclude, introduce, shown_path
@@ -398,12 +399,11 @@ def story(config: build.Config, parts: Parts) -> Story:
     """Collect what the verdicts are given on."""
     member, program, train = parts.member, parts.program, parts.data.splits["train"]
     classes = len(parts.data.classes)
-    scores, targets = torch.zeros(classes, classes), torch.arange(classes)
     return Story(
         history=member.history,
         layers=member.folder.read_layers() if build.enabled(config, "layers") else [],
         status=member.status or "",
-        chance=program.criterion.loss(scores, targets, reduction="mean").item(),
+        chance=chance(program.criterion.loss, classes),
         class_counts=torch.bincount(train.y.cpu(), minlength=classes).tolist(),
         batch_size=parts.plan.batch_size,
         parameters=sum(p.numel() for p in program.parameters if p.requires_grad),

@@ -60,11 +60,15 @@ def correlation(activations: Tensor) -> Tensor:
     return torch.where(count > 1, total / (count * (count - 1)).clamp_min(1), torch.nan).clamp_max(1.0)
 
 
+def by_row(layer: nn.Module, weight: Tensor) -> Tensor:
+    """Return a layer's weight, or something of its shape such as the gradient, as (units, ...)."""
+    transposed = isinstance(layer, nn.modules.conv._ConvTransposeNd)
+    return (weight.transpose(0, 1) if transposed else weight).flatten(1)
+
+
 def incoming(layer: nn.Module) -> Tensor:
     """Return what comes into each unit of a linear or convolutional layer: weights and bias, (units, ...)."""
-    weight, bias = layer.get_parameter("weight").detach(), layer._parameters.get("bias")
-    transposed = isinstance(layer, nn.modules.conv._ConvTransposeNd)
-    rows = (weight.transpose(0, 1) if transposed else weight).flatten(1)
+    rows, bias = by_row(layer, layer.get_parameter("weight").detach()), layer._parameters.get("bias")
     return rows if bias is None or len(bias) != len(rows) else torch.cat([rows, bias.detach()[:, None]], 1)
 
 

@@ -74,6 +74,11 @@ def write_whole(path: Path, content: bytes) -> None:
         raise
 
 
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file whole or not at all; numbers that JSON does not have (nan, inf) become null."""
+    write_whole(path, json.dumps(_finite(content), indent=2, allow_nan=False).encode() + b"\n")
+
+
 class RunFolder:
     """One run's files.
 
@@ -114,9 +119,8 @@ class RunFolder:
         return found
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
-        """Write `summary.json`; numbers that JSON does not have (nan, inf) become null."""
-        text = json.dumps(finite(summary), indent=2, allow_nan=False)
-        write_whole(self.path / "summary.json", text.encode() + b"\n")
+        """Write `summary.json`."""
+        write_json(self.path / "summary.json", summary)
 
     def save(self, state: Mapping[str, Any], *, best: bool) -> None:
         """Write `last.pt`, and when it is the best so far make `best.pt` another name of the same file."""
@@ -164,12 +168,12 @@ class RunFolder:
         return state
 
 
-def finite(value: Any) -> Any:
+def _finite(value: Any) -> Any:
     """Return a value with null in place of the numbers that JSON does not have."""
     if isinstance(value, Mapping):
-        return {key: finite(item) for key, item in value.items()}
+        return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
+        return [_finite(item) for item in value]
     if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
         return None
     return value

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from experiments.criterion import Criterion
+from experiments.criterion import Criterion, chance
 from experiments.data.augment import Augmentation
 from experiments.data.batches import Split
 from experiments.models.blocks import use_noise
@@ -110,10 +110,8 @@ class Subject:
 
     @property
     def chance(self) -> float:
-        """The loss of equal scores: ln C for softmax, C - 1 for the SVM."""
-        classes = len(self.classes)
-        scores, targets = torch.zeros(classes, classes), torch.arange(classes)
-        return self.criterion.loss(scores, targets, reduction="mean").item()
+        """The loss of equal scores."""
+        return chance(self.criterion.loss, len(self.classes))
 
     @property
     def lowest_loss(self) -> float:
@@ -123,14 +121,13 @@ class Subject:
         sizes = torch.logspace(-1, 3, 200)
         return min(self.criterion.loss(size * right, targets, reduction="mean").item() for size in sizes)
 
-    def batches(self, purpose: str, examples: int | None = None) -> Iterator[Tensor]:
+    def batches(self, purpose: str) -> Iterator[Tensor]:
         """Yield the indices of batches of the run's size without end, (1, batch) each: shuffled, epoch by epoch.
 
         Args:
             purpose: see `generator`.
-            examples: how many there are to draw from; the whole training split by default.
         """
-        draw, count = self.generator(purpose), examples or len(self.splits["train"])
+        draw, count = self.generator(purpose), len(self.splits["train"])
         size = min(self.batch_size, count)
         place = self.splits["train"].x.device
         while True:

@@ -36,8 +36,7 @@ def symmetry(subject: Subject) -> Result:
         rows = [measures.incoming(layer)]
         gradient = seen.gradients.get(f"{name}.weight")
         if gradient is not None:
-            transposed = isinstance(layer, nn.modules.conv._ConvTransposeNd)
-            rows.append((gradient.transpose(0, 1) if transposed else gradient).flatten(1))
+            rows.append(measures.by_row(layer, gradient))
         if f"{name}.bias" in seen.gradients:
             rows.append(seen.gradients[f"{name}.bias"][:, None])
         fraction = measures.twins(torch.cat([row / row.norm().clamp_min(1e-30) for row in rows], 1)).item()

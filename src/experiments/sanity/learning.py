@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from experiments.data.batches import Split
 from experiments.data.split import stratified
-from experiments.penalties import Penalty
 
 from .base import Result, Subject
 
@@ -32,12 +30,11 @@ CLEAR = 3
 def overfit(subject: Subject) -> Result:
     """Learn a few examples by heart with regularisation off: what cannot do that cannot learn (CS231n)."""
     few, y = few_examples(subject)
-    own = without_regularization(subject)
-    goal = own.lowest_loss + NEAR * (own.chance - own.lowest_loss)
+    goal = subject.lowest_loss + NEAR * (subject.chance - subject.lowest_loss)
     expected = f"100 %, loss below {goal:.2g}"
     best = (0.0, float("inf"), 0)
     for rate in RATES:
-        accuracy, loss, updates = learned(own, few, rate, goal)
+        accuracy, loss, updates = learned(subject, few, rate, goal)
         best = max(best, (accuracy, loss, updates), key=lambda found: (found[0], -found[1]))
         if accuracy == 1 and loss < goal:
             break
@@ -56,11 +53,6 @@ def few_examples(subject: Subject) -> tuple[Split, Tensor]:
     kept, _ = stratified(y, min(FEW, len(y)), subject.generator("overfit"))
     x, y = train.batch(kept.to(train.y.device))
     return Split(x, y, lambda prepared: prepared, subject.device), y
-
-
-def without_regularization(subject: Subject) -> Subject:
-    """Return the subject with the loss alone."""
-    return replace(subject, criterion=replace(subject.criterion, penalty=Penalty(), class_weights=None))
 
 
 def learned(subject: Subject, few: Split, rate: float, goal: float) -> tuple[float, float, int]:
