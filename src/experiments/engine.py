@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated, Any, Literal
@@ -15,10 +15,10 @@ from .observers.base import Observer
 from .program import Program
 from .run import Row, RunFolder
 from .schedules import Schedule
-from .streams import Streams, global_state
+from .streams import Streams
 
 Metric = Literal["val/accuracy", "val/loss", "train/accuracy", "train/loss"]
-Status = Literal["finished", "stopped", "diverged", "interrupted"]
+Status = Literal["finished", "stopped", "pruned", "diverged", "interrupted"]
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,7 @@ class Member:
         schedule: what the rate is multiplied by.
         objective: the metric that says which epoch is best.
         early_stopping: when to stop before the last epoch, if at all.
+        pruned: told the epochs so far after each one, says whether a search has no use for the rest.
         penalized: whether a penalty is added to its loss, and shown apart from it.
         observers: what watches it.
         history: its epochs so far.
@@ -111,6 +112,7 @@ class Member:
     schedule: Schedule
     objective: str
     early_stopping: EarlyStopping | None = None
+    pruned: Callable[[Sequence[Row]], bool] | None = None
     penalized: bool = False
     observers: list[Observer] = field(default_factory=list)
     history: list[Row] = field(default_factory=list)
@@ -138,11 +140,12 @@ class Position:
         epoch: how many epochs are complete.
         batch: how many updates of the next one are done.
         seconds: time spent in updates and evaluation so far; `training_seconds` in updates alone.
-        examples_per_second: of the updates made last, up to the end of their epoch.
-        orders: (K, examples), the order in which this epoch takes each member's examples.
-        losses: (updates an epoch, K), the mean loss of each batch so far.
-        correct: (K,), right answers so far.
-        penalty: (K,), the sum over the examples so far of the penalty in their batch.
+        examples_per_second: of each member's updates made last, up to the end of their epoch.
+        active: the numbers of the members that are still trained, A of K: the rows of what follows.
+        orders: (A, examples), the order in which this epoch takes each member's examples.
+        losses: (updates an epoch, A), the mean loss of each batch so far.
+        correct: (A,), right answers so far.
+        penalty: (A,), the sum over the examples so far of the penalty in their batch.
     """
 
     plan: Plan
@@ -152,6 +155,7 @@ class Position:
     training_seconds: float = 0.0
     trained_examples: int = 0
     examples_per_second: float = 0.0
+    active: list[int] = field(default_factory=list)
     orders: Tensor = field(default_factory=lambda: torch.empty(0))
     losses: Tensor = field(default_factory=lambda: torch.empty(0))
     correct: Tensor = field(default_factory=lambda: torch.empty(0))
@@ -167,16 +171,21 @@ class Position:
         """The share of training that is done."""
         return self.step / max(self.plan.total_steps, 1)
 
+    def row(self, member: int) -> int:
+        """Which row of the tensors is a member's."""
+        return self.active.index(member)
+
     def state_dict(self, member: int) -> dict[str, Any]:
         """Return one member's place, with the half-done epoch where there is one."""
         state: dict[str, Any] = {
             name: getattr(self, name) for name in ("epoch", "batch", "seconds", "training_seconds", "trained_examples")
         }
         if self.batch:
-            state["order"] = self.orders[member].cpu()
-            state["losses"] = self.losses[: self.batch, member].cpu()
-            state["correct"] = self.correct[member].cpu()
-            state["penalty"] = self.penalty[member].cpu()
+            row = self.row(member)
+            state["order"] = self.orders[row].cpu()
+            state["losses"] = self.losses[: self.batch, row].cpu()
+            state["correct"] = self.correct[row].cpu()
+            state["penalty"] = self.penalty[row].cpu()
         return state
 
     def load(self, states: Sequence[dict[str, Any]], program: Program) -> None:
@@ -186,7 +195,9 @@ class Position:
             setattr(self, name, first[name])
         if self.batch:
             self.orders = torch.stack([state["order"] for state in states]).to(program.index_device)
-            self.losses = torch.zeros(self.plan.steps_per_epoch, len(states), device=program.device)
+            self.losses = torch.zeros(
+                self.plan.steps_per_epoch, len(states), dtype=torch.float64, device=program.device
+            )
             self.losses[: self.batch] = torch.stack([s["losses"] for s in states], 1).to(program.device)
             self.correct = torch.stack([s["correct"] for s in states]).to(program.device)
             self.penalty = torch.stack([s["penalty"] for s in states]).to(program.device)
@@ -198,40 +209,71 @@ class Stop:
     requested = False
 
 
-def fit(program: Program, members: Sequence[Member], position: Position, stop: Stop | None = None) -> None:
+Ended = Callable[[list[int]], None]
+
+
+def fit(
+    program: Program,
+    members: Sequence[Member],
+    position: Position,
+    stop: Stop | None = None,
+    ended: Ended | None = None,
+) -> None:
     """Train until every member has a status.
 
     Each epoch's metrics go to the members' histories, observers and checkpoints. A request to stop is
-    followed after the step in hand, and the half-done epoch is in the checkpoint.
+    followed after the step in hand, and the half-done epoch is in the checkpoint. A member that has come to its end
+    leaves, and the others go on without it.
 
     Args:
         program: computes for all members.
         members: in the program's order; their `status` says how each ended.
         position: where to begin; moves along.
         stop: asked after every step.
+        ended: told after each epoch which members came to their end in it, while the program still has them.
 
     Raises:
         OSError: a file cannot be written; what was complete stays.
     """
     stop = stop or Stop()
+    position.active = list(range(len(members)))
     for number, member in enumerate(members):
         for observer in member.observers:
             observer.start(member, number, program, position)
     try:
         if position.step == 0:
-            save(program, dict(enumerate(members)), position)
+            save(program, members, position)
         decide(members, position, interrupted=False)
-        while active := {k: member for k, member in enumerate(members) if member.status is None}:
+        part_with(program, members, position, ended)
+        while position.active:
             whole = train_epoch(program, members, position, stop)
             if whole:
                 end_epoch(program, members, position)
             decide(members, position, interrupted=stop.requested)
             if whole or stop.requested:
-                save(program, active, position)
+                save(program, members, position)
+            part_with(program, members, position, ended)
     finally:
-        for member in members:
-            for observer in member.observers:
-                observer.close()
+        for k in position.active:  # after an error
+            close(members[k])
+
+
+def part_with(program: Program, members: Sequence[Member], position: Position, ended: Ended | None) -> None:
+    """Let the members go that have come to their end."""
+    over = [k for k in position.active if members[k].status is not None]
+    for k in over:
+        close(members[k])
+    if ended is not None:
+        ended(over)
+    position.active = [k for k in position.active if k not in over]
+    if over and position.active:
+        program.keep(position.active)
+
+
+def close(member: Member) -> None:
+    """Close a member's observers."""
+    for observer in member.observers:
+        observer.close()
 
 
 def train_epoch(program: Program, members: Sequence[Member], position: Position, stop: Stop) -> bool:
@@ -242,14 +284,15 @@ def train_epoch(program: Program, members: Sequence[Member], position: Position,
     plan = position.plan
     if position.batch == 0:
         begin_epoch(program, members, position)
-    val_losses = [member.val_losses() for member in members]
-    watching = [o for member in members for o in member.observers if o.watches_updates]
+    training = [members[k] for k in position.active]
+    val_losses = [member.val_losses() for member in training]
+    watching = [o for member in training for o in member.observers if o.watches_updates]
     batches = position.orders.split(plan.batch_size, dim=1)
     examples_before = position.trained_examples
     started = time.perf_counter()
     while position.batch < plan.steps_per_epoch and not stop.requested:
         index = batches[position.batch]
-        rates = [m.learning_rate(position.progress, v) for m, v in zip(members, val_losses, strict=True)]
+        rates = [m.learning_rate(position.progress, v) for m, v in zip(training, val_losses, strict=True)]
         for observer in watching:
             observer.before_update(position.step)
         measured = program.step(index, rates)
@@ -272,50 +315,49 @@ def train_epoch(program: Program, members: Sequence[Member], position: Position,
 
 def begin_epoch(program: Program, members: Sequence[Member], position: Position) -> None:
     """Draw each member's order and clear the sums."""
-    plan = position.plan
-    orders = [torch.randperm(plan.examples, generator=member.streams.order) for member in members]
+    plan, active = position.plan, position.active
+    orders = [torch.randperm(plan.examples, generator=members[k].streams.order) for k in active]
     position.orders = torch.stack(orders).to(program.index_device)
-    position.losses = torch.zeros(plan.steps_per_epoch, len(members), device=program.device)
-    position.correct = torch.zeros(len(members), dtype=torch.int64, device=program.device)
-    position.penalty = torch.zeros(len(members), dtype=torch.float64, device=program.device)
+    position.losses = torch.zeros(plan.steps_per_epoch, len(active), dtype=torch.float64, device=program.device)
+    position.correct = torch.zeros(len(active), dtype=torch.int64, device=program.device)
+    position.penalty = torch.zeros(len(active), dtype=torch.float64, device=program.device)
 
 
 def end_epoch(program: Program, members: Sequence[Member], position: Position) -> None:
     """Read the sums, evaluate, and tell the observers; a member whose loss is not finite gets no row."""
-    plan = position.plan
+    plan, active = position.plan, position.active
     started = time.perf_counter()
-    losses, correct = position.losses.double().cpu(), position.correct.cpu()
+    losses, correct, penalty = position.losses.cpu(), position.correct.cpu(), position.penalty.cpu()
     sizes = torch.full((plan.steps_per_epoch, 1), plan.batch_size, dtype=torch.float64)
     if not plan.drop_last:
         sizes[-1] = plan.examples - plan.batch_size * (plan.steps_per_epoch - 1)
     means = (losses * sizes).sum(0) / sizes.sum()
     program.end_epoch(position.epoch + 1)
-    validation = program.evaluate("val") if plan.validate else [()] * len(members)
+    validation = program.evaluate("val", active) if plan.validate else [()] * len(active)
     position.seconds += time.perf_counter() - started
     first_step = position.step - plan.steps_per_epoch
     position.epoch, position.batch = position.epoch + 1, 0
 
-    for k, member in enumerate(members):
-        if member.status is not None:
-            continue
-        member.diverged_at = first_bad_step(losses[:, k], validation[k], first_step)
+    for row, (k, measured) in enumerate(zip(active, validation, strict=True)):
+        member = members[k]
+        member.diverged_at = first_bad_step(losses[:, row], measured, first_step)
         if member.diverged_at is not None:
             continue
-        row: Row = {
+        metrics: Row = {
             "epoch": position.epoch,
             "step": position.step,
             "lr": member.learning_rate((position.step - 1) / plan.total_steps, member.val_losses()),
-            "train/loss": means[k].item(),
-            "train/accuracy": correct[k].item() / sizes.sum().item(),
+            "train/loss": means[row].item(),
+            "train/accuracy": correct[row].item() / sizes.sum().item(),
         }
         if member.penalized:
-            row["train/penalty"] = position.penalty[k].item() / sizes.sum().item()
-        row |= zip(("val/loss", "val/accuracy"), validation[k], strict=False)
-        row["seconds"] = position.seconds
-        member.history.append(row)
+            metrics["train/penalty"] = penalty[row].item() / sizes.sum().item()
+        metrics |= zip(("val/loss", "val/accuracy"), measured, strict=False)
+        metrics["seconds"] = position.seconds
+        member.history.append(metrics)
         for observer in member.observers:
             if observer.when(position.epoch):
-                observer.epoch_end(row)
+                observer.epoch_end(metrics)
 
 
 def first_bad_step(losses: Tensor, validation: Sequence[float], first_step: int) -> int | None:
@@ -339,19 +381,22 @@ def decide(members: Sequence[Member], position: Position, *, interrupted: bool) 
             member.status = "finished"
         elif member.early_stopping and position.batch == 0 and member.early_stopping.applies(member.history):
             member.status = "stopped"
+        elif member.pruned and position.batch == 0 and member.history and member.pruned(member.history):
+            member.status = "pruned"
         elif interrupted:
             member.status = "interrupted"
 
 
-def save(program: Program, members: Mapping[int, Member], position: Position) -> None:
-    """Write checkpoints of the members, by their numbers; a diverged one keeps its last good one."""
-    for k, member in members.items():
+def save(program: Program, members: Sequence[Member], position: Position) -> None:
+    """Write checkpoints of the members that are trained; a diverged one keeps its last good one."""
+    for k in position.active:
+        member = members[k]
         if member.status == "diverged":
             continue
         state = {
             "program": program.state_dict(k),
             "streams": member.streams.state_dict(),
-            "generator": global_state(program.device),
+            "generator": program.generator(k),
             "position": position.state_dict(k),
             "history": member.history,
         }

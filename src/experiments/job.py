@@ -1,56 +1,78 @@
-"""One run from its configuration to its summary."""
+"""Runs from their configuration to their summaries, one at a time or many as one program."""
 
 from __future__ import annotations
 
-import platform
-import re
 import signal
-import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from . import __version__, build, device
-from .averaging import batch_norms
+from . import build, device
+from .assembly import Parts, assembled, chosen_device, restored, thread_count
 from .checking import check as run_checks
 from .checking import chosen, subject
-from .cli import flattened, say
-from .criterion import chance
-from .engine import Member, Plan, Position, Stop, best_row, fit
+from .cli import flattened
+from .engine import Position, Stop, fit
 from .errors import UserError
 from .messages import conclude, introduce, shown_path
-from .models.layers import Layer
+from .program import Program
+from .results import disk_problem, identity, outcomes, story, try_to_say_failed
 from .resume import check_unchanged
 from .run import RunFolder, write_whole
 from .screen import Screen, hearing
-from .single import Single
+from .stack import Stack, reason_apart, rule_for, signature
 from .stop import EXIT_CODES, SignalStop
-from .streams import Streams, global_generator, set_global_state
-from .verdicts import Story, as_dict, as_text, verdicts
+from .streams import global_generator, global_state, set_global_state
+from .verdicts import as_dict, as_text, verdicts
+
+
+@dataclass
+class Job:
+    """One run as it was asked for.
+
+    Args:
+        config: the composed configuration; its `resume` names the folder where the run is gone on with.
+        folder: where everything is written.
+        choices: the file chosen in each config group.
+        overrides: what was typed.
+    """
+
+    config: dict[str, Any]
+    folder: RunFolder
+    choices: Mapping[str, str] = field(default_factory=dict)
+    overrides: Sequence[str] = ()
+
+    @property
+    def resuming(self) -> bool:
+        """Whether the run had begun before."""
+        return self.config.get("resume") is not None
 
 
 def run(cfg: DictConfig) -> float | None:
     """Train a configuration composed by Hydra in the folder that Hydra made; exits when interrupted."""
+    stop = SignalStop()
+    job = composed(cfg)
+    with stop.listening():
+        summary = train(job.config, job.folder, choices=job.choices, overrides=job.overrides, stop=stop)
+    if stop.signal is not None and summary["status"] == "interrupted":
+        sys.exit(EXIT_CODES[signal.Signals(stop.signal)])
+    return summary["metrics"].get(job.config["objective"])
+
+
+def composed(cfg: DictConfig) -> Job:
+    """Return the job that Hydra has composed."""
     hydra = HydraConfig.get()
     choices = {group: choice for group, choice in hydra.runtime.choices.items() if not group.startswith("hydra/")}
     config: Any = OmegaConf.to_container(cfg, resolve=True)
-    folder = RunFolder(Path(hydra.runtime.output_dir))
-    stop = SignalStop()
-    overrides = list(hydra.overrides.task)
-    with stop.listening():
-        summary = train(config, folder, choices=choices, overrides=overrides, stop=stop)
-    if stop.signal is not None and summary["status"] == "interrupted":
-        sys.exit(EXIT_CODES[signal.Signals(stop.signal)])
-    return summary["metrics"].get(config["objective"])
+    return Job(config, RunFolder(Path(hydra.runtime.output_dir)), choices, list(hydra.overrides.task))
 
 
 def check(cfg: DictConfig) -> None:
@@ -93,226 +115,277 @@ def train(
     """Train one run, or go on with it, and return its summary.
 
     Args:
-        config: the composed configuration.
-        folder: where everything is written.
-        choices: the file chosen in each config group.
-        overrides: what was typed.
+        config, folder, choices, overrides: see `Job`.
         stop: asked after every step.
 
     Raises:
         UserError: something in the configuration or the folder cannot be used; a run that had not begun
             gets a summary that says so, one that had keeps what it has.
     """
-    fresh = not (folder.path / "summary.json").exists() and config.get("resume") is None
-    screen = Screen(folder.path / "train.log")
+    with Run(Job(config, folder, choices or {}, overrides)) as run:
+        run.prepare(None)
+        train_apart(run, stop or Stop())
+    assert run.summary is not None
+    return run.summary
+
+
+Told = Callable[["Run"], None]
+Watched = Callable[[Sequence["Run"], Position], None]
+
+
+def train_together(
+    jobs: Sequence[Job], stop: Stop, ended: Told, say: Callable[[str], None], watched: Watched = lambda _runs, _at: None
+) -> None:
+    """Train runs, as many of them at once as can be; one that fails does not keep the others from their end.
+
+    Args:
+        jobs: what to train.
+        stop: asked after every step.
+        ended: told of each run when it has a summary.
+        say: told what became of the plan.
+        watched: told of the runs of a stack and where they are, after each epoch.
+    """
+    sources = build.Sources()
+    prepared = []
+    for job in jobs:
+        if stop.requested:
+            break
+        run = Run(job, quiet=True)
+        if run.attempt(lambda run=run: run.prepare(sources)):  # type: ignore[misc]
+            prepared.append(run)
+        else:
+            ended(run)
+    for group in stacks(prepared, say):
+        if stop.requested:
+            for run in group:
+                run.close()
+            continue
+        program, group = program_of(group, say)
+        if program is not None:
+            train_stack(program, group, stop, ended, watched)
+            continue
+        for run in group:
+            run.attempt(lambda run=run: train_apart(run, stop, watched))  # type: ignore[misc]
+            ended(run)
+
+
+def stacks(runs: Sequence[Run], say: Callable[[str], None]) -> list[list[Run]]:
+    """Divide runs into those that can share a program; those with one rule stand next to each other."""
+    groups: list[tuple[dict[str, object], list[Run]]] = []
+    for run in runs:
+        reason = reason_apart(run.parts.program)
+        own = {**signature(run.parts.program), "place": run.place_in_training(), "reason": reason and id(run)}
+        if reason and len(runs) > 1:
+            say(f"{run.name} on its own: {reason}")
+        for known, group in groups:
+            if own == known:
+                group.append(run)
+                break
+        else:
+            groups.append((own, [run]))
+    if len(groups) > 1:
+        first = groups[0][0]
+        differing = {key for own, _ in groups[1:] for key in own if own[key] != first[key]} - {"reason"}
+        if differing:
+            say(f"{len(groups)} stacks in place of one, since they differ in {', '.join(sorted(differing))}")
+    rules = [rule_for(run.parts.program) for run in runs]
+    order = {id(run): rules.index(rule) for run, rule in zip(runs, rules, strict=True)}
+    return [sorted(group, key=lambda run: order[id(run)]) for _, group in groups]
+
+
+def program_of(group: list[Run], say: Callable[[str], None]) -> tuple[Stack | None, list[Run]]:
+    """Return the program of a group; None where each has to go on its own."""
+    if len(group) == 1:
+        return None, group
     try:
-        with hearing(screen):
-            return _train(config, folder, screen, dict(choices or {}), list(overrides), stop or Stop())
+        return Stack([run.parts.program for run in group], [run.generator for run in group]), group
+    except ValueError as error:
+        say(f"{len(group)} runs one after another: {error}")
+        return None, group
+
+
+def train_apart(run: Run, stop: Stop, watched: Watched = lambda _runs, _at: None) -> None:
+    """Train a run by a program of its own."""
+    position = Position(run.parts.plan)
+    if run.state is not None:
+        position.load([run.state["position"]], run.parts.program)
+    threads = thread_count(run.settings, run.parts, run.place, run.state)
+    with run.surroundings(threads):
+        set_global_state(run.generator, run.place)
+        run.begin(position, threads)
+
+        def ended(over: list[int]) -> None:
+            watched([run], position)
+            if over:
+                finish(run.parts.program, {0: run}, position)
+
+        fit(run.parts.program, [run.parts.member], position, stop, ended)
+
+
+def train_stack(program: Stack, runs: Sequence[Run], stop: Stop, told: Told, watched: Watched) -> None:
+    """Train runs as one program."""
+    position = Position(runs[0].parts.plan)
+    if runs[0].state is not None:
+        position.load([run.state["position"] for run in runs if run.state is not None], program)
+    first = runs[0]
+    threads = thread_count(first.settings, first.parts, first.place, first.state, len(runs))
+
+    def ended(over: list[int]) -> None:
+        watched(runs, position)
+        finish(program, {k: runs[k] for k in over}, position)
+        for k in over:
+            runs[k].close()
+            told(runs[k])
+
+    try:
+        with first.surroundings(threads):
+            for run in runs:
+                run.begin(position, threads)
+            fit(program, [run.parts.member for run in runs], position, stop, ended)
     except Exception as error:
-        screen.log(f"Error: {error}")
-        if fresh:
-            try_to_say_failed(folder, config, overrides, error)
+        for run in runs:
+            if run.summary is None:
+                run.fail(error)
+                told(run)
+
+
+def finish(program: Program, runs: Mapping[int, Run], position: Position) -> None:
+    """Write and say what came of runs that have come to their end."""
+    found = {k: run.judged(position) for k, run in runs.items()}
+    results = outcomes(program, {k: run.parts.member for k, run in runs.items()}, position)
+    for k, run in runs.items():
+        run.conclude(results[k], found[k], program.members)
+
+
+class Run:
+    """A job on its way: its objects, its log and its TensorBoard file.
+
+    Args:
+        job: what was asked for.
+        quiet: whether to leave the terminal alone.
+    """
+
+    def __init__(self, job: Job, *, quiet: bool = False) -> None:
+        self.job = job
+        self.fresh = not (job.folder.path / "summary.json").exists() and not job.resuming
+        self.summary: dict[str, Any] | None = None
+        self.error: Exception | None = None
+        self.open = ExitStack()
+        job.folder.path.mkdir(parents=True, exist_ok=True)
+        self.screen = Screen(job.folder.path / "train.log", quiet=quiet)
+        self.open.callback(self.screen.close)
+
+    @property
+    def name(self) -> str:
+        """What it is called in print."""
+        return self.job.folder.path.name
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
+        if not isinstance(error, Exception):
+            self.close()
+            return
+        self.fail(error)
         if isinstance(error, OSError):
-            raise UserError(disk_problem(error, folder)) from error
-        raise
-    finally:
-        screen.close()
+            raise UserError(disk_problem(error, self.job.folder)) from error
 
+    def close(self) -> None:
+        """Close its files."""
+        self.open.close()
 
-def _train(
-    config: dict[str, Any],
-    folder: RunFolder,
-    screen: Screen,
-    choices: dict[str, str],
-    overrides: list[str],
-    stop: Stop,
-) -> dict[str, Any]:
-    general, settings = build.general(config), build.training(config)
-    resuming = general.resume is not None
-    if resuming:
-        check_unchanged(folder.path, config)
-        folder.clear_unfinished()
-    place = chosen_device(settings.device)
-    with ExitStack() as stack:
-        stack.enter_context(device.kernels(deterministic=settings.deterministic))
-        stack.enter_context(global_generator(general.seed, place))
-        parts = assembled(config, general, settings, place, folder, screen)
-        position = Position(parts.plan)
-        state = restored(folder, parts.program, parts.member, position, screen) if resuming else None
-        threads = thread_count(settings, parts, place, state)
-        stack.enter_context(device.torch_threads(threads))
-        writer = opened_writer(config, folder, position)
-        if writer is not None:
-            stack.enter_context(quiet_writer_thread())
-            stack.callback(writer.close)
-        parts.member.observers = build.observers(config, offered(config, choices, parts, screen, writer))
-        introduce(screen, parts.data, parts.layers, place, threads, settings, choices)
-        if resuming:
-            note_resume(folder, config, overrides)
-        elif general.check:
-            check_parts(config, parts, chosen(None), screen, overrides)
-        fit(parts.program, [parts.member], position, stop)
-        found = verdicts(story(config, parts))
-        if writer is not None and found:
-            writer.add_text("verdicts", as_text(found), position.epoch)
-        summary = {
+    def attempt(self, work: Callable[[], None]) -> bool:
+        """Do something; False where that failed, which is then said in the run's folder."""
+        try:
+            work()
+        except Exception as error:
+            self.fail(error)
+            return False
+        return True
+
+    def fail(self, error: Exception) -> None:
+        """Say in the run's folder what went wrong."""
+        self.error = error
+        self.screen.log(f"Error: {error}")
+        if not isinstance(error, UserError | OSError):
+            self.screen.log("".join(traceback.format_exception(error)))
+        if self.fresh:
+            try_to_say_failed(self.job.folder, self.job.config, self.job.overrides, error)
+        self.close()
+
+    @contextmanager
+    def surroundings(self, threads: int | None = None) -> Iterator[None]:
+        """What the whole process is put to while the run uses it."""
+        with ExitStack() as stack:
+            stack.enter_context(hearing(self.screen))
+            stack.enter_context(device.kernels(deterministic=self.settings.deterministic))
+            stack.enter_context(global_generator(self.general.seed, self.place))
+            if threads is not None:
+                stack.enter_context(device.torch_threads(threads))
+            yield
+
+    def prepare(self, sources: build.Sources | None) -> None:
+        """Build everything that the configuration names, and put it back to where it was."""
+        job = self.job
+        with hearing(self.screen):
+            self.general, self.settings = build.general(job.config), build.training(job.config)
+            if job.resuming:
+                check_unchanged(job.folder.path, job.config)
+                job.folder.clear_unfinished()
+            self.place = chosen_device(self.settings.device)
+        with self.surroundings():
+            self.parts: Parts = assembled(
+                job.config, self.general, self.settings, self.place, job.folder, self.screen, sources
+            )
+            self.state = restored(job.folder, self.parts, self.screen) if job.resuming else None
+            self.generator = global_state(self.place)
+
+    def place_in_training(self) -> tuple[int, int, int]:
+        """How many epochs it is to have and has had, and how many updates of the next."""
+        place = self.state["position"] if self.state is not None else {"epoch": 0, "batch": 0}
+        return self.parts.plan.epochs, place["epoch"], place["batch"]
+
+    def begin(self, position: Position, threads: int) -> None:
+        """Open what is written into, build what watches, and say what is going to be trained."""
+        job, parts = self.job, self.parts
+        self.threads = threads
+        self.writer = opened_writer(job.config, job.folder, position)
+        if self.writer is not None:
+            self.open.enter_context(quiet_writer_thread())
+            self.open.callback(self.writer.close)
+        parts.member.observers = build.observers(
+            job.config, offered(job.config, job.choices, parts, self.screen, self.writer)
+        )
+        introduce(self.screen, parts.data, parts.layers, self.place, threads, self.settings, job.choices)
+        if job.resuming:
+            note_resume(job.folder, job.config, job.overrides)
+        elif self.general.check:
+            check_parts(job.config, parts, chosen(None), self.screen, list(job.overrides))
+
+    def judged(self, position: Position) -> list[Any]:
+        """Give the verdicts."""
+        parts = self.parts
+        found = verdicts(story(self.job.config, parts.data, parts.program, parts.member, parts.plan.batch_size))
+        if self.writer is not None and found:
+            self.writer.add_text("verdicts", as_text(found), position.epoch)
+        return found
+
+    def conclude(self, outcome: Mapping[str, Any], found: Sequence[Any], members: int) -> None:
+        """Write the summary, and print it."""
+        parts, job = self.parts, self.job
+        self.summary = {
             "status": parts.member.status,
-            **outcome(parts.program, parts.member, position),
+            **outcome,
             "verdicts": [as_dict(verdict) for verdict in found],
             "parameters": sum(p.numel() for p in parts.program.model.parameters()),
-            "device": device.describe(place),
-            "threads": threads,
-            **identity(config, overrides),
+            "device": device.describe(self.place),
+            "threads": self.threads,
+            **({"trained_together": members} if members > 1 else {}),
+            **identity(job.config, job.overrides),
         }
-    folder.write_summary(summary)
-    conclude(screen, parts.member, summary, found)
-    return summary
-
-
-@dataclass
-class Parts:
-    """A run's objects, put together and not yet trained."""
-
-    data: build.Data
-    layers: list[Layer]
-    program: Single
-    plan: Plan
-    member: Member
-
-
-def assembled(
-    config: build.Config,
-    general: build.General,
-    settings: build.Training,
-    place: torch.device,
-    folder: RunFolder,
-    screen: Screen,
-) -> Parts:
-    """Build everything that the configuration names.
-
-    Raises:
-        UserError: something in it cannot be used.
-    """
-    streams = Streams(general.seed, place)
-    data = build.data(config, streams, place)
-    model, layers = build.model(config, data, streams, place)
-    optimizer, rate = build.optimizer(config, model)
-    criterion = build.criterion(config, data)
-    validate = "val" in data.splits
-    program = Single(
-        model,
-        optimizer,
-        data.splits,
-        eval_batch_size=settings.eval_batch_size,
-        criterion=criterion,
-        updating=build.updating(settings, optimizer, criterion.penalty),
-        augments=data.augments,
-        noise=streams.noise,
-    )
-    member = Member(
-        folder=folder,
-        streams=streams,
-        rate=rate,
-        schedule=build.schedule(config, validate=validate),
-        objective=general.objective,
-        early_stopping=build.early_stopping(settings, validate=validate),
-        penalized=criterion.penalty.adds,
-    )
-    plan = planned(settings, program, validate, screen)
-    return Parts(data, layers, program, plan, member)
-
-
-def chosen_device(name: str) -> torch.device:
-    """Return the device, or a UserError that says which there are."""
-    try:
-        return device.choose(name)
-    except ValueError as error:
-        raise UserError(f"training.{error}") from None
-
-
-def planned(settings: build.Training, program: Single, validate: bool, screen: Screen) -> Plan:
-    """Say how long to train, and what had to be changed for it."""
-    examples, batch_statistics = len(program.splits["train"]), bool(batch_norms(program.model))
-    size, asked = settings.batch_size * settings.accumulate, f"training.batch_size={settings.batch_size}"
-    if settings.accumulate > 1:
-        asked += f" times training.accumulate={settings.accumulate}"
-    if program.needs_closure:
-        name = type(program.optimizer).__name__
-        screen.print(f"{name} takes all {examples:,} training examples at each update; {asked} is not used")
-        size = examples
-    elif size > examples:
-        screen.print(f"{asked} is more than the {examples} training examples: {examples} is used")
-        size = examples
-    if batch_statistics and min(settings.batch_size, size) == 1:
-        raise UserError("training.batch_size=1 leaves BatchNorm no spread to divide by; use at least 2")
-    drop_last = batch_statistics and examples % size == 1
-    if drop_last:
-        screen.print(
-            f"The last batch would hold 1 of {examples} examples, and BatchNorm needs 2: each epoch leaves one out"
-        )
-    return Plan(settings.epochs, size, examples, drop_last, validate)
-
-
-def thread_count(settings: build.Training, parts: Parts, place: torch.device, state: Mapping[str, Any] | None) -> int:
-    """Return the threads asked for, those the run had before, or those that its model's size calls for."""
-    if settings.threads != "auto":
-        return settings.threads
-    if place.type != "cpu":
-        return torch.get_num_threads()
-    if state is not None:
-        return int(state["program"].get("threads", 1))
-    examples = min(parts.plan.batch_size, parts.program.updating.micro_batch or parts.plan.batch_size)
-    return device.threads_for(examples * sum(layer.multiply_adds for layer in parts.layers))
-
-
-def restored(
-    folder: RunFolder, program: Single, member: Member, position: Position, screen: Screen
-) -> dict[str, Any] | None:
-    """Put the run back to its last checkpoint that can be read; None where it had not come to one.
-
-    Raises:
-        UserError: there are checkpoints, but none that can be used.
-    """
-    problems = []
-    for path in (folder.last, folder.best):
-        try:
-            state = folder.load(path)
-            apply_state(state, program, member, position)
-        except FileNotFoundError:
-            continue
-        except ValueError as error:
-            problems.append(str(error) if str(path) in str(error) else f"{path} cannot be used: {error}")
-            continue
-        for problem in problems:
-            screen.print(f"{problem}; going on from {path.name} instead")
-        if path == folder.last and position.batch == 0 and member.improved():
-            folder.name_best()  # the process may have been killed between the two names
-        if position.epoch > position.plan.epochs:
-            asked = position.plan.epochs
-            raise UserError(f"training.epochs={asked} is less than the {position.epoch} epochs that the run has had")
-        where = f"epoch {position.epoch}" + (f", step {position.step}" if position.batch else "")
-        screen.print(f"Going on after {where}")
-        return state
-    if problems:
-        raise UserError("; ".join(problems))
-    screen.print("There is no checkpoint yet: starting from the beginning")
-    return None
-
-
-def apply_state(state: Mapping[str, Any], program: Single, member: Member, position: Position) -> None:
-    """Load a checkpoint into the objects of a run.
-
-    Raises:
-        ValueError: it does not fit them.
-    """
-    try:
-        program.load_state_dict(0, state["program"])
-        member.streams.load_state_dict(state["streams"])
-        set_global_state(state["generator"], program.device)
-        position.load([state["position"]], program)
-        member.history = list(state["history"])
-    except (KeyError, TypeError, AttributeError, RuntimeError, IndexError) as error:
-        raise ValueError(f"it does not fit this run ({build.first_line(error)})") from error
+        job.folder.write_summary(self.summary)
+        conclude(self.screen, parts.member, self.summary, found)
 
 
 def offered(
@@ -373,91 +446,6 @@ def hyperparameters(config: build.Config, choices: Mapping[str, str]) -> dict[st
     }
 
 
-def outcome(program: Single, member: Member, position: Position) -> dict[str, Any]:
-    """Return what came of it; the test split is looked at once, here, with the best epoch's weights."""
-    best = best_row(member.history, member.objective)
-    metrics = {name: value for name, value in (best or {}).items() if "/" in name}
-    if member.status in ("finished", "stopped") or (member.status == "diverged" and best):
-        if (best is not None and best is not member.history[-1]) or member.status == "diverged":
-            program.load_state_dict(0, member.folder.load(member.folder.best)["program"])
-        loss, accuracy = program.evaluate("test")[0]
-        metrics |= {"test/loss": loss, "test/accuracy": accuracy}
-    result: dict[str, Any] = {
-        "epochs": position.epoch if member.status != "diverged" else len(member.history),
-        "steps": position.step,
-        "best_epoch": int(best["epoch"]) if best else None,
-        "metrics": metrics,
-        "seconds": position.seconds,
-        "examples_per_second": position.trained_examples / max(position.training_seconds, 1e-9),
-    }
-    if member.diverged_at is not None:
-        result["diverged_at_step"] = member.diverged_at
-    return result
-
-
-def story(config: build.Config, parts: Parts) -> Story:
-    """Collect what the verdicts are given on."""
-    member, program, train = parts.member, parts.program, parts.data.splits["train"]
-    classes = len(parts.data.classes)
-    return Story(
-        history=member.history,
-        layers=member.folder.read_layers() if build.enabled(config, "layers") else [],
-        status=member.status or "",
-        chance=chance(program.criterion.loss, classes),
-        class_counts=torch.bincount(train.y.cpu(), minlength=classes).tolist(),
-        batch_size=parts.plan.batch_size,
-        parameters=sum(p.numel() for p in program.parameters if p.requires_grad),
-        rate=member.rate,
-        val_examples=len(parts.data.splits["val"]) if "val" in parts.data.splits else 0,
-        regularization=regularization(config, program),
-        whole_batch=program.needs_closure,
-        weighted=program.criterion.class_weights is not None,
-        diverged_at=member.diverged_at,
-    )
-
-
-REGULARIZING = (
-    "model.dropout",
-    "model.input_dropout",
-    "optimizer.weight_decay",
-    "loss.label_smoothing",
-    "data.augment",
-)
-
-
-def regularization(config: build.Config, program: Single) -> list[str]:
-    """Return what holds the network back from learning the training examples by heart, as it would be typed."""
-    flat = flattened(config)
-    held = [f"{key}={flat[key]}" for key in REGULARIZING if flat.get(key) not in (None, 0, "none", [])]
-    penalty = program.criterion.penalty
-    name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(penalty).__name__).lower()
-    return [*held, f"penalty={name}"] if penalty.adds or penalty.bounds else held
-
-
-def identity(config: build.Config, overrides: Sequence[str]) -> dict[str, Any]:
-    """Return what says which run this is, and under which versions it ran."""
-    return {
-        "seed": config.get("seed"),
-        "overrides": list(overrides),
-        "versions": {
-            "experiments": __version__,
-            "python": platform.python_version(),
-            "torch": str(torch.__version__),
-            "numpy": np.__version__,
-        },
-        "git_commit": git_commit(),
-    }
-
-
-def git_commit() -> str | None:
-    """Return the commit of the folder that the command was typed in, if it is a checkout."""
-    try:
-        done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
-
-
 def note_resume(folder: RunFolder, config: build.Config, overrides: Sequence[str]) -> None:
     """Write down what a resume changed, such as more epochs, so that the folder describes the run as it went on."""
     kept = [o for o in overrides if not o.startswith(("resume=", "trust="))]
@@ -465,22 +453,3 @@ def note_resume(folder: RunFolder, config: build.Config, overrides: Sequence[str
     for name, content in (("config.yaml", own), ("overrides.yaml", kept)):
         text = OmegaConf.to_yaml(OmegaConf.create(content))
         write_whole(folder.path / ".hydra" / name, text.encode())
-
-
-def try_to_say_failed(folder: RunFolder, config: build.Config, overrides: Sequence[str], error: Exception) -> None:
-    """Leave a summary that says why there is nothing else; on a full disk there may be none."""
-    summary = {"status": "failed", "error": build.first_line(error), "epochs": 0, "steps": 0, "metrics": {}}
-    summary["verdicts"] = []
-    try:
-        folder.write_summary({**summary, **identity(config, overrides)})
-    except OSError:
-        say("the summary could not be written either")
-
-
-def disk_problem(error: OSError, folder: RunFolder) -> str:
-    """Say in one sentence what could not be written, and how to go on."""
-    path = shown_path(folder.path)
-    return (
-        f"cannot write {error.filename or path}: {error.strerror or error}; what was complete is as it was, "
-        f"and 'resume={path}' goes on from the last checkpoint"
-    )

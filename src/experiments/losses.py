@@ -26,8 +26,13 @@ def cross_entropy(
 
     Args:
         scores, targets, reduction: see above.
-        label_smoothing: how much of the target is spread over all classes (Szegedy et al. 2016, section 7).
+        label_smoothing: how much of the target is spread over all classes (Szegedy et al. 2016, section 7); a scalar
+            tensor in a stack, which torch's own function does not take.
     """
+    if isinstance(label_smoothing, Tensor):
+        own = F.cross_entropy(scores, targets, reduction=reduction)
+        even = reduced(-scores.log_softmax(1).mean(1), reduction)
+        return (1 - label_smoothing) * own + label_smoothing * even
     return F.cross_entropy(scores, targets, reduction=reduction, label_smoothing=label_smoothing)
 
 

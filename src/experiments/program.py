@@ -46,7 +46,7 @@ class Capture:
 
 
 class Measured(NamedTuple):
-    """What a step measured, each of shape (K,), on the device."""
+    """What a step measured, each of shape (A,), on the device."""
 
     loss: Tensor
     """the batch's mean loss before the update, without the penalty"""
@@ -57,7 +57,10 @@ class Measured(NamedTuple):
 
 
 class Program(Protocol):
-    """Computes for K members at once. Tensors that hold a value for each member have K on their first axis."""
+    """Computes for K members at once, of which A are still trained: all of them until `keep` says otherwise.
+
+    Tensors that hold a value for each of these have A on their first axis.
+    """
 
     members: int
     device: torch.device
@@ -68,7 +71,7 @@ class Program(Protocol):
         """Make one update of every member.
 
         Args:
-            index: (K, batch), each member's examples in its training split.
+            index: (A, batch), each member's examples in its training split.
             rates: each member's learning rate.
         """
         ...
@@ -77,8 +80,12 @@ class Program(Protocol):
         """Note that so many epochs are complete, before they are evaluated: averages of the weights are taken."""
         ...
 
-    def evaluate(self, split: str) -> list[tuple[float, float]]:
-        """Return each member's mean loss and accuracy over a split, in evaluation mode."""
+    def keep(self, members: Sequence[int]) -> None:
+        """Go on with these members alone; the others have come to their end."""
+        ...
+
+    def evaluate(self, split: str, members: Sequence[int]) -> list[tuple[float, float]]:
+        """Return the mean loss and accuracy of these members over a split, in evaluation mode."""
         ...
 
     def capture(self, member: int, *, brief: bool = False) -> Capture:
@@ -111,6 +118,14 @@ class Program(Protocol):
 
     def load_state_dict(self, member: int, state: Mapping[str, Any]) -> None:
         """Put a member back to a state."""
+        ...
+
+    def load_model(self, member: int, state: Mapping[str, Any]) -> None:
+        """Let a member be evaluated as it was in a state; it is not trained any more."""
+        ...
+
+    def generator(self, member: int) -> dict[str, Any]:
+        """Return the state of torch's global generators as a member on its own would find them."""
         ...
 
 

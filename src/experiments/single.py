@@ -14,7 +14,7 @@ from .data.augment import Augmentation
 from .data.batches import Split
 from .optimizers import begin_momentum, needs_closure
 from .program import BRIEF_SIZE, PROBE_SIZE, Capture, Measured, Watch
-from .streams import undrawn
+from .streams import global_state, undrawn
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,9 @@ class Updating:
         micro_batch: examples a forward and backward pass; an update of more adds up their gradients. None for all.
         clip_norm: largest norm of the whole gradient; None leaves it as it is.
         clip_value: largest absolute value of a gradient's element.
-        precision: of the forward and backward pass: 'fp32', 'bf16', or 'fp16' with the loss scaled so that small
-            gradients do not vanish (Micikevicius et al. 2018). Weights, updates and losses stay in fp32.
+        precision: of the forward and backward pass: 'fp32', 'fp64', 'bf16', or 'fp16' with the loss scaled so that
+            small gradients do not vanish (Micikevicius et al. 2018). Weights, updates and losses stay in fp32; with
+            'fp64' everything is, model and inputs included, which come so.
         compiled: the mode of `torch.compile`, or None.
         channels_last: whether pictures lie in memory with their channels side by side.
         ema: decay of the exponential average of the weights.
@@ -36,7 +37,7 @@ class Updating:
     micro_batch: int | None = None
     clip_norm: float | None = None
     clip_value: float | None = None
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Literal["fp32", "fp64", "bf16", "fp16"] = "fp32"
     compiled: str | None = None
     channels_last: bool = False
     ema: float | None = None
@@ -192,7 +193,7 @@ class Single:
         """Run a model in the run's precision and memory layout; its scores come in fp32."""
         if self.updating.channels_last and x.ndim == 4:
             x = x.contiguous(memory_format=torch.channels_last)
-        if self.updating.precision == "fp32":
+        if self.updating.precision not in PRECISIONS:
             return model(x)
         with torch.autocast(self.device.type, PRECISIONS[self.updating.precision]):
             scores = model(x)
@@ -214,9 +215,13 @@ class Single:
         """The model whose answers count: the average of the weights, once there is one."""
         return self.average.module if self.average is not None and self.average.count else self.model
 
+    def keep(self, members: Sequence[int]) -> None:
+        """See `Program.keep`: there is no other."""
+
     @torch.no_grad()
-    def evaluate(self, split: str) -> list[tuple[float, float]]:
+    def evaluate(self, split: str, members: Sequence[int] = (0,)) -> list[tuple[float, float]]:
         """See `Program.evaluate`."""
+        del members
         examples = self.splits[split]
         loss = torch.zeros((), dtype=torch.float64, device=self.device)
         correct = torch.zeros((), dtype=torch.int64, device=self.device)
@@ -282,6 +287,13 @@ class Single:
             for module in modes:
                 object.__setattr__(module, "training", True)
 
+    def in_evaluation(self, x: Tensor) -> Tensor:
+        """Return the scores in evaluation mode."""
+        self.model.eval()
+        scores = self._scores(self.model, x)
+        self.model.train()
+        return scores
+
     def gradients(self, member: int) -> dict[str, Tensor]:
         """See `Program.gradients`."""
         del member
@@ -344,6 +356,21 @@ class Single:
             self.average.load(state["model"], state.get("averaged", 0))
         if self.scaler is not None:
             self.scaler.load_state_dict(state["scaler"])
+
+    def load_model(self, member: int, state: Mapping[str, Any]) -> None:
+        """See `Program.load_model`."""
+        del member
+        self.captured = None
+        if self.average is not None and state.get("averaged", 0):
+            self.average.load(state["model"], state["averaged"])
+        else:
+            self.average = None
+            self.model.load_state_dict(state["model"])
+
+    def generator(self, member: int) -> dict[str, Any]:
+        """See `Program.generator`."""
+        del member
+        return global_state(self.device)
 
 
 def part_sizes(examples: int, size: int) -> list[int]:

@@ -1,6 +1,6 @@
 """Configuration -> objects."""
 
-from .datasets import Data, data
+from .datasets import Data, Sources, data
 from .parts import criterion, enabled, model, observers, optimizer, schedule, updating
 from .targets import Config, first_line
 from .training import General, Training, early_stopping, general, training
@@ -9,6 +9,7 @@ __all__ = [
     "Config",
     "Data",
     "General",
+    "Sources",
     "Training",
     "criterion",
     "data",

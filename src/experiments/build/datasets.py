@@ -1,5 +1,6 @@
 """The data set: loaded, split, prepared and put on the device."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from experiments.data.augment import AUGMENTS, Augmentation
 from experiments.data.batches import Preparation, Split, placed
-from experiments.data.preprocess import PREPROCESSES, Ahead, Imputed, column_means
+from experiments.data.preprocess import PREPROCESSES, Ahead, Double, Imputed, column_means
 from experiments.data.sources import Source
 from experiments.data.split import folds, stratified, with_label_noise
 from experiments.errors import UserError, nearest
@@ -65,6 +66,13 @@ class Data:
     augments: Sequence[Augmentation] = ()
     class_weights: Tensor | None = None
 
+    def double(self) -> None:
+        """Give inputs, and what the loss multiplies by, in float64."""
+        for split in self.splits.values():
+            split.prepare = Double(split.prepare)
+        if self.class_weights is not None:
+            self.class_weights = self.class_weights.double()
+
     @property
     def input_shape(self) -> tuple[int, ...]:
         """The shape of one prepared example."""
@@ -76,8 +84,39 @@ class Data:
         return self.splits["train"].first(1)[0]
 
 
-def data(config: Config, streams: Streams, device: torch.device) -> Data:
-    """Load, split and prepare the data set.
+class Sources:
+    """Data sets that several runs share: each is loaded and brought to the device once."""
+
+    def __init__(self) -> None:
+        self._loaded: dict[str, Source] = {}
+        self._placed: dict[tuple[int, torch.device], tuple[Tensor, Tensor]] = {}
+
+    def load(self, section: Config) -> Source:
+        """Return what a section of the configuration loads."""
+        key = json.dumps(section, sort_keys=True)
+        if key not in self._loaded:
+            self._loaded[key] = loaded(section)
+        return self._loaded[key]
+
+    def placed(self, x: Tensor, device: torch.device) -> Tensor:
+        """Return inputs on a device, unless they would take too much of it."""
+        key = (id(x), device)
+        if key not in self._placed:
+            split = placed(x, torch.empty(len(x), dtype=torch.int64), None, lambda inputs: inputs, device)
+            self._placed[key] = x, split.x
+        return self._placed[key][1]
+
+
+def loaded(section: Config) -> Source:
+    """Load the data set that a section names."""
+    source = call(section, "data")
+    if not isinstance(source, Source):
+        raise UserError(f"data._target_={section[TARGET]!r} returned a {type(source).__name__}, expected a Source")
+    return source
+
+
+def data(config: Config, streams: Streams, device: torch.device, sources: Sources | None = None) -> Data:
+    """Load, split and prepare the data set; from `sources`, where it is shared with other runs.
 
     The validation split is cut from the training examples first, then the training split is limited, so a
     limit changes no other split. Every statistic is fitted on what is left to train on.
@@ -85,9 +124,7 @@ def data(config: Config, streams: Streams, device: torch.device) -> Data:
     common, own = divided(config["data"], Splitting)
     settings = Splitting(**checked(Splitting, common, "data"))
     fit = preprocess(settings.preprocess)
-    source = call(own, "data")
-    if not isinstance(source, Source):
-        raise UserError(f"data._target_={own[TARGET]!r} returned a {type(source).__name__}, expected a Source")
+    source = loaded(own) if sources is None else sources.load(own)
     train, val = divided_rows(source.y_train, settings, streams.split)
     labels = source.y_train[train]
     if settings.label_noise:
@@ -100,7 +137,9 @@ def data(config: Config, streams: Streams, device: torch.device) -> Data:
         "val": (source.x_train, source.y_train[val], val),
         "test": (source.x_test, source.y_test, None),
     }
-    splits = {name: split_of(source, x, y, rows, prepare, device) for name, (x, y, rows) in parts.items() if len(y)}
+    splits = {
+        name: split_of(source, x, y, rows, prepare, device, sources) for name, (x, y, rows) in parts.items() if len(y)
+    }
     weights = class_weights(labels, len(source.classes)).to(device) if settings.balance == "class_weights" else None
     made = Data(splits, source.classes, class_weights=weights)
     made.augments = augments(settings.augment, made, device)
@@ -163,11 +202,20 @@ def fitted(fit: Callable[[Tensor], Any], source: Source, train: Tensor, device: 
 
 
 def split_of(
-    source: Source, x: Tensor, y: Tensor, rows: Tensor | None, prepare: Preparation, device: torch.device
+    source: Source,
+    x: Tensor,
+    y: Tensor,
+    rows: Tensor | None,
+    prepare: Preparation,
+    device: torch.device,
+    sources: Sources | None,
 ) -> Split:
-    """Make a split: rows of a mapped file, or a copy of them; a costly preparation is applied to a copy at once."""
+    """Make a split: rows of a mapped file or of shared inputs, or a copy; a costly preparation is applied at once."""
     if source.mapped:
         return placed(x, y, rows, prepare, device)
+    if sources is not None and not getattr(prepare, "ahead", False):
+        shared = sources.placed(x, device)
+        return Split(shared, y.to(shared.device), prepare, device, None if rows is None else rows.to(shared.device))
     split = placed(x if rows is None else x[rows], y, None, prepare, device)
     if getattr(prepare, "ahead", False):
         prepared = torch.cat([part for part, _ in split.in_order(AHEAD_ROWS)])

@@ -48,7 +48,8 @@ class Training:
         device: auto (CUDA where there is one), cpu, cuda or cuda:<number>.
         deterministic: refuse kernels whose result depends on chance (only CUDA has some).
         threads: of the CPU; auto chooses from the model's size.
-        precision: of the forward and backward pass; fp16 scales the loss so that small gradients do not vanish.
+        precision: of the forward and backward pass; fp16 scales the loss so that small gradients do not vanish; fp64
+            is for looking at rounding.
         compile: whether to translate the model with `torch.compile`, or its mode.
         channels_last: whether pictures lie in memory with their channels side by side.
         clip_norm: largest norm of the whole gradient.
@@ -65,7 +66,7 @@ class Training:
     device: str = "auto"
     deterministic: bool = False
     threads: Annotated[int, Ge(1)] | Literal["auto"] = "auto"
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Literal["fp32", "fp64", "bf16", "fp16"] = "fp32"
     compile: bool | Literal["default", "reduce-overhead", "max-autotune"] = False
     channels_last: bool = False
     clip_norm: Annotated[float, Gt(0)] | None = None

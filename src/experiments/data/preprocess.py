@@ -115,6 +115,21 @@ class Ahead:
         return self.applied.state_dict() if hasattr(self.applied, "state_dict") else {}
 
 
+@dataclass
+class Double:
+    """A preparation whose results are wanted in float64."""
+
+    inner: Any
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Prepare inputs of shape (batch, *input_shape)."""
+        return self.inner(x).double()
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the fitted numbers, for a checkpoint."""
+        return self.inner.state_dict() if hasattr(self.inner, "state_dict") else {}
+
+
 def column_means(x: Tensor) -> Tensor:
     """Return the mean of each feature's values that are not nan, and 0 where there is none.
 

@@ -100,8 +100,8 @@ class Layers(Observer):
         model = program.module(number)
         self.modules = dict(model.named_modules())
         self.weighted = weighted_layers(model)
-        trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
-        self.names, self.parameters = list(trained), [p.detach() for p in trained.values()]
+        self.trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        self.names = list(self.trained)
         self.before: list[Tensor] | None = None
         self.spare: list[list[Tensor]] = []
         self.update: Update | None = None
@@ -113,6 +113,11 @@ class Layers(Observer):
             self.look(0)
             self.flush()
 
+    @property
+    def parameters(self) -> list[Tensor]:
+        """The trained parameters, where they are now: a stack that shrinks moves them."""
+        return [parameter.detach() for parameter in self.trained.values()]
+
     def looks_at(self, step: int) -> bool:
         """Whether a look is due after so many updates."""
         epoch, rest = divmod(step, self.position.plan.steps_per_epoch)
@@ -122,8 +127,9 @@ class Layers(Observer):
         """Keep the parameters where the update is to be measured, or the one after it."""
         if self.looks_at(step + 1) or self.looks_at(step + 2):
             # Memory that is used again: to allocate it anew takes longer than to fill it.
-            self.before = self.spare.pop() if self.spare else [torch.empty_like(p) for p in self.parameters]
-            torch._foreach_copy_(self.before, self.parameters)
+            parameters = self.parameters
+            self.before = self.spare.pop() if self.spare else [torch.empty_like(p) for p in parameters]
+            torch._foreach_copy_(self.before, parameters)
 
     def after_update(self, step: int) -> None:
         """Look, if it is time."""

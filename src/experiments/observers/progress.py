@@ -27,7 +27,8 @@ class ProgressBar(Observer):
 
     def __init__(self, screen: Screen) -> None:
         self.screen = screen
-        self.watches_updates = screen.terminal.is_terminal
+        self.shows = screen.terminal.is_terminal and not screen.terminal.quiet
+        self.watches_updates = self.shows
         self.bar: Progress | None = None
 
     def start(self, member: Member, number: int, program: Program, position: Position) -> None:
@@ -36,7 +37,7 @@ class ProgressBar(Observer):
         self.shown_at = time.perf_counter()
         self.shown_step = position.step
         self.validation = ""
-        if self.screen.terminal.is_terminal and position.plan.total_steps:
+        if self.shows and position.plan.total_steps:
             columns = (
                 TextColumn("epoch {task.fields[epoch]}"),
                 BarColumn(bar_width=10),
@@ -55,10 +56,11 @@ class ProgressBar(Observer):
         if self.bar is None or now - self.shown_at < REFRESH_SECONDS:
             return
         place = self.position
-        loss = place.losses[: place.batch, self.number].mean().item()
+        own = place.row(self.number)
+        loss = place.losses[: place.batch, own].mean().item()
         seen = min(place.batch * place.plan.batch_size, place.plan.examples)
         speed = (step - self.shown_step) * place.plan.batch_size / (now - self.shown_at)
-        self._advance(place.epoch + 1, loss, place.correct[self.number].item() / seen, speed)
+        self._advance(place.epoch + 1, loss, place.correct[own].item() / seen, speed)
         self.shown_at, self.shown_step = now, step
 
     def epoch_end(self, row: dict[str, float]) -> None:

@@ -1,0 +1,174 @@
+"""A run's objects, put together from its configuration, and put back to where it was."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from . import build, device
+from .averaging import batch_norms
+from .engine import Member, Plan, Position
+from .errors import UserError
+from .models.layers import Layer
+from .run import RunFolder
+from .screen import Screen
+from .single import Single
+from .streams import Streams, set_global_state
+
+
+@dataclass
+class Parts:
+    """A run's objects, put together and not yet trained."""
+
+    data: build.Data
+    layers: list[Layer]
+    program: Single
+    plan: Plan
+    member: Member
+
+
+def assembled(
+    config: build.Config,
+    general: build.General,
+    settings: build.Training,
+    place: torch.device,
+    folder: RunFolder,
+    screen: Screen,
+    sources: build.Sources | None = None,
+) -> Parts:
+    """Build everything that the configuration names.
+
+    Args:
+        config: of which `general` and `settings` are parts.
+        place: the device.
+        folder: where the run writes.
+        screen: where is said what had to be changed.
+        sources: data sets that runs share; None for a copy of its own.
+
+    Raises:
+        UserError: something in it cannot be used.
+    """
+    streams = Streams(general.seed, place)
+    data = build.data(config, streams, place, sources)
+    model, layers = build.model(config, data, streams, place)
+    if settings.precision == "fp64":
+        model.double()
+        data.double()
+    optimizer, rate = build.optimizer(config, model)
+    criterion = build.criterion(config, data)
+    validate = "val" in data.splits
+    program = Single(
+        model,
+        optimizer,
+        data.splits,
+        eval_batch_size=settings.eval_batch_size,
+        criterion=criterion,
+        updating=build.updating(settings, optimizer, criterion.penalty),
+        augments=data.augments,
+        noise=streams.noise,
+    )
+    member = Member(
+        folder=folder,
+        streams=streams,
+        rate=rate,
+        schedule=build.schedule(config, validate=validate),
+        objective=general.objective,
+        early_stopping=build.early_stopping(settings, validate=validate),
+        penalized=criterion.penalty.adds,
+    )
+    plan = planned(settings, program, validate, screen)
+    return Parts(data, layers, program, plan, member)
+
+
+def chosen_device(name: str) -> torch.device:
+    """Return the device, or a UserError that says which there are."""
+    try:
+        return device.choose(name)
+    except ValueError as error:
+        raise UserError(f"training.{error}") from None
+
+
+def planned(settings: build.Training, program: Single, validate: bool, screen: Screen) -> Plan:
+    """Say how long to train, and what had to be changed for it."""
+    examples, batch_statistics = len(program.splits["train"]), bool(batch_norms(program.model))
+    size, asked = settings.batch_size * settings.accumulate, f"training.batch_size={settings.batch_size}"
+    if settings.accumulate > 1:
+        asked += f" times training.accumulate={settings.accumulate}"
+    if program.needs_closure:
+        name = type(program.optimizer).__name__
+        screen.print(f"{name} takes all {examples:,} training examples at each update; {asked} is not used")
+        size = examples
+    elif size > examples:
+        screen.print(f"{asked} is more than the {examples} training examples: {examples} is used")
+        size = examples
+    if batch_statistics and min(settings.batch_size, size) == 1:
+        raise UserError("training.batch_size=1 leaves BatchNorm no spread to divide by; use at least 2")
+    drop_last = batch_statistics and examples % size == 1
+    if drop_last:
+        screen.print(
+            f"The last batch would hold 1 of {examples} examples, and BatchNorm needs 2: each epoch leaves one out"
+        )
+    return Plan(settings.epochs, size, examples, drop_last, validate)
+
+
+def thread_count(
+    settings: build.Training, parts: Parts, place: torch.device, state: Mapping[str, Any] | None, runs: int = 1
+) -> int:
+    """Return the threads asked for, those the run had before, or those that the work of so many runs calls for."""
+    if settings.threads != "auto":
+        return settings.threads
+    if place.type != "cpu":
+        return torch.get_num_threads()
+    if state is not None and runs == 1:
+        return int(state["program"].get("threads", 1))
+    examples = min(parts.plan.batch_size, parts.program.updating.micro_batch or parts.plan.batch_size)
+    return device.threads_for(runs * examples * sum(layer.multiply_adds for layer in parts.layers))
+
+
+def restored(folder: RunFolder, parts: Parts, screen: Screen) -> dict[str, Any] | None:
+    """Put the run back to its last checkpoint that can be read, and return it; None where it had not come to one.
+
+    Raises:
+        UserError: there are checkpoints, but none that can be used.
+    """
+    problems, member, position = [], parts.member, Position(parts.plan)
+    for path in (folder.last, folder.best):
+        try:
+            state = folder.load(path)
+            apply_state(state, parts.program, member, position)
+        except FileNotFoundError:
+            continue
+        except ValueError as error:
+            problems.append(str(error) if str(path) in str(error) else f"{path} cannot be used: {error}")
+            continue
+        for problem in problems:
+            screen.print(f"{problem}; going on from {path.name} instead")
+        if path == folder.last and position.batch == 0 and member.improved():
+            folder.name_best()  # the process may have been killed between the two names
+        if position.epoch > position.plan.epochs:
+            asked = position.plan.epochs
+            raise UserError(f"training.epochs={asked} is less than the {position.epoch} epochs that the run has had")
+        where = f"epoch {position.epoch}" + (f", step {position.step}" if position.batch else "")
+        screen.print(f"Going on after {where}")
+        return state
+    if problems:
+        raise UserError("; ".join(problems))
+    screen.print("There is no checkpoint yet: starting from the beginning")
+    return None
+
+
+def apply_state(state: Mapping[str, Any], program: Single, member: Member, position: Position) -> None:
+    """Load a checkpoint into the objects of a run.
+
+    Raises:
+        ValueError: it does not fit them.
+    """
+    try:
+        program.load_state_dict(0, state["program"])
+        member.streams.load_state_dict(state["streams"])
+        set_global_state(state["generator"], program.device)
+        position.load([state["position"]], program)
+        member.history = list(state["history"])
+    except (KeyError, TypeError, AttributeError, RuntimeError, IndexError) as error:
+        raise ValueError(f"it does not fit this run ({build.first_line(error)})") from error

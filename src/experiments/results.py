@@ -1,0 +1,139 @@
+"""What is said of a run when it has come to its end: its summary, and what the verdicts are given on."""
+
+from __future__ import annotations
+
+import platform
+import re
+import subprocess
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from . import __version__, build
+from .cli import flattened, say
+from .criterion import chance
+from .engine import Member, Position, best_row
+from .messages import shown_path
+from .program import Program
+from .run import RunFolder
+from .single import Single
+from .verdicts import Story
+
+
+def outcomes(program: Program, members: Mapping[int, Member], position: Position) -> dict[int, dict[str, Any]]:
+    """Return what came of members, by number; the test split is looked at once, here, with their best weights."""
+    tested = []
+    for k, member in members.items():
+        best = best_row(member.history, member.objective)
+        if member.status in ("finished", "stopped", "pruned") or (member.status == "diverged" and best):
+            if (best is not None and best is not member.history[-1]) or member.status == "diverged":
+                program.load_model(k, member.folder.load(member.folder.best)["program"])
+            tested.append(k)
+    scores = dict(zip(tested, program.evaluate("test", tested), strict=True)) if tested else {}
+    return {k: outcome(member, position, scores.get(k)) for k, member in members.items()}
+
+
+def outcome(member: Member, position: Position, test: tuple[float, float] | None) -> dict[str, Any]:
+    """Return what came of one member, whose best weights gave this loss and accuracy on the test split."""
+    best = best_row(member.history, member.objective)
+    metrics = {name: value for name, value in (best or {}).items() if "/" in name}
+    if test is not None:
+        metrics |= {"test/loss": test[0], "test/accuracy": test[1]}
+    result: dict[str, Any] = {
+        "epochs": position.epoch if member.status != "diverged" else len(member.history),
+        "steps": position.step,
+        "best_epoch": int(best["epoch"]) if best else None,
+        "metrics": metrics,
+        "seconds": position.seconds,
+        "examples_per_second": position.trained_examples / max(position.training_seconds, 1e-9),
+    }
+    if member.diverged_at is not None:
+        result["diverged_at_step"] = member.diverged_at
+    return result
+
+
+def story(config: build.Config, data: build.Data, program: Single, member: Member, batch_size: int) -> Story:
+    """Collect what the verdicts are given on."""
+    train, classes = data.splits["train"], len(data.classes)
+    return Story(
+        history=member.history,
+        layers=member.folder.read_layers() if build.enabled(config, "layers") else [],
+        status=member.status or "",
+        chance=chance(program.criterion.loss, classes),
+        class_counts=torch.bincount(train.y.cpu(), minlength=classes).tolist(),
+        batch_size=batch_size,
+        parameters=sum(p.numel() for p in program.parameters if p.requires_grad),
+        rate=member.rate,
+        val_examples=len(data.splits["val"]) if "val" in data.splits else 0,
+        regularization=regularization(config, program),
+        whole_batch=program.needs_closure,
+        weighted=program.criterion.class_weights is not None,
+        diverged_at=member.diverged_at,
+    )
+
+
+REGULARIZING = (
+    "model.dropout",
+    "model.input_dropout",
+    "optimizer.weight_decay",
+    "loss.label_smoothing",
+    "data.augment",
+)
+
+
+def regularization(config: build.Config, program: Single) -> list[str]:
+    """Return what holds the network back from learning the training examples by heart, as it would be typed."""
+    flat = flattened(config)
+    held = [f"{key}={flat[key]}" for key in REGULARIZING if flat.get(key) not in (None, 0, "none", [])]
+    penalty = program.criterion.penalty
+    name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(penalty).__name__).lower()
+    return [*held, f"penalty={name}"] if penalty.adds or penalty.bounds else held
+
+
+def identity(config: build.Config, overrides: Sequence[str]) -> dict[str, Any]:
+    """Return what says which run this is, and under which versions it ran."""
+    return {
+        "seed": config.get("seed"),
+        "overrides": list(overrides),
+        "versions": {
+            "experiments": __version__,
+            "python": platform.python_version(),
+            "torch": str(torch.__version__),
+            "numpy": np.__version__,
+        },
+        "git_commit": git_commit(Path.cwd()),
+    }
+
+
+@cache
+def git_commit(folder: Path) -> str | None:
+    """Return the commit of a folder, if it is a checkout."""
+    command = ["git", "rev-parse", "HEAD"]
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=5, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def try_to_say_failed(folder: RunFolder, config: build.Config, overrides: Sequence[str], error: Exception) -> None:
+    """Leave a summary that says why there is nothing else; on a full disk there may be none."""
+    summary = {"status": "failed", "error": build.first_line(error), "epochs": 0, "steps": 0, "metrics": {}}
+    summary["verdicts"] = []
+    try:
+        folder.write_summary({**summary, **identity(config, overrides)})
+    except OSError:
+        say("the summary could not be written either")
+
+
+def disk_problem(error: OSError, folder: RunFolder) -> str:
+    """Say in one sentence what could not be written, and how to go on."""
+    path = shown_path(folder.path)
+    return (
+        f"cannot write {error.filename or path}: {error.strerror or error}; what was complete is as it was, "
+        f"and 'resume={path}' goes on from the last checkpoint"
+    )

@@ -1,0 +1,68 @@
+"""The members' batches, gathered and prepared at once where that can be done."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from experiments.data.batches import Split
+from experiments.data.preprocess import Affine, Double
+
+
+class Batches:
+    """One split of each member.
+
+    Args:
+        splits: of the same length; those that share their inputs are gathered from them in one go.
+    """
+
+    def __init__(self, splits: Sequence[Split]) -> None:
+        self.splits = list(splits)
+        first = self.splits[0]
+        self.device, self.x = first.device, first.x
+        self.shared = all(split.x is self.x for split in self.splits)
+        self.y = torch.stack([split.y for split in self.splits])
+        whole = torch.arange(len(first), device=self.x.device)
+        self.rows = torch.stack([whole if split.rows is None else split.rows for split in self.splits])
+        inner = [split.prepare.inner if isinstance(split.prepare, Double) else split.prepare for split in self.splits]
+        self.affine = [prepare for prepare in inner if isinstance(prepare, Affine)]
+        self.together = self.shared and len(self.affine) == len(self.splits)
+        self.doubled = isinstance(first.prepare, Double)
+        if self.together:
+            self.shift = alongside([prepare.shift for prepare in self.affine], self.x.ndim)
+            self.scale = alongside([prepare.scale for prepare in self.affine], self.x.ndim)
+
+    def __len__(self) -> int:
+        return len(self.splits[0])
+
+    def batch(self, index: Tensor, members: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
+        """Gather and prepare.
+
+        Args:
+            index: (members, batch), beside the inputs.
+            members: whose it is; None for all.
+
+        Returns:
+            Inputs of shape (members, batch, ...), and classes of shape (members, batch).
+        """
+        if not self.together:
+            chosen = self.splits if members is None else [self.splits[k] for k in members]
+            pairs = [split.batch(own) for split, own in zip(chosen, index, strict=True)]
+            return torch.stack([x for x, _ in pairs]), torch.stack([y for _, y in pairs])
+        whole = slice(None) if members is None else list(members)
+        y = self.y[whole].gather(1, index)
+        x = self.x.index_select(0, self.rows[whole].gather(1, index).flatten()).view(*index.shape, *self.x.shape[1:])
+        if x.device != self.device:
+            x, y = x.to(self.device, non_blocking=True), y.to(self.device, non_blocking=True)
+        x = (x.float() if x.dtype != torch.float32 else x).sub_(self.shift[whole]).mul_(self.scale[whole])
+        return (x.double() if self.doubled else x), y
+
+
+def alongside(numbers: Sequence[Tensor], axes: int) -> Tensor:
+    """Return each member's numbers, which broadcast against one example, with axes for members and examples.
+
+    Args:
+        axes: of a batch of one member.
+    """
+    wide = torch.broadcast_tensors(*(n.reshape(*[1] * (axes - 1 - n.ndim), *n.shape) for n in numbers))
+    return torch.stack(wide).unsqueeze(1)

@@ -1,0 +1,108 @@
+"""One forward pass for all members: the model called with every member's weights."""
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from experiments.models.blocks import Dropout, kept
+from experiments.single import Single
+
+
+class Masked(nn.Module):
+    """Stands for a Dropout in a stack: multiplies by what was drawn for it, member by member."""
+
+    mask: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x times the mask in training mode, of the same shape."""
+        return x * self.mask if self.training else x
+
+
+class Forward:
+    """The model that stands for all.
+
+    Args:
+        programs: of one signature; their Dropout may have other rates, or be missing.
+
+    Raises:
+        ValueError: their Dropout cannot be brought together.
+    """
+
+    def __init__(self, programs: Sequence[Single]) -> None:
+        self.programs = programs
+        self.drops = [dropouts(program.model) for program in programs]
+        most = max(self.drops, key=len)
+        if not all(own.keys() <= most.keys() for own in self.drops):
+            raise ValueError("Dropout is in other places")
+        model = deepcopy(programs[self.drops.index(most)].model).train()
+        for name in most:
+            owner, _, own = name.rpartition(".")
+            masked = Masked()
+            masked.register_buffer("mask", torch.ones(()), persistent=False)
+            setattr(model.get_submodule(owner), own, masked)
+        self.model, self.evaluating = model, deepcopy(model).eval()
+        self.masks = self._shapes(programs[0].splits["train"].first(1)[0]) if most else {}
+
+    @torch.no_grad()
+    def _shapes(self, example: Tensor) -> dict[str, tuple[int, ...]]:
+        """Find the shape that each Dropout sees, in the order in which they come: there a member draws."""
+        seen: list[tuple[str, tuple[int, ...]]] = []
+
+        def note(name: str, _module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            seen.append((name, tuple(inputs[0].shape[1:])))
+
+        masked = [(name, module) for name, module in self.evaluating.named_modules() if isinstance(module, Masked)]
+        hooks = [module.register_forward_pre_hook(partial(note, name)) for name, module in masked]
+        self.evaluating(example)
+        for hook in hooks:
+            hook.remove()
+        if len(dict(seen)) < len(seen):
+            raise ValueError("a Dropout is used twice")
+        return dict(seen)
+
+    def drawn(self, batch: int, dtype: torch.dtype) -> dict[str, Tensor]:
+        """Draw each member's masks from its own stream, as it would alone: (members, batch, ...) by buffer."""
+        found: dict[str, list[Tensor]] = {name: [] for name in self.masks}
+        for program, own in zip(self.programs, self.drops, strict=True):
+            for name, shape in self.masks.items():
+                like = torch.empty((), dtype=dtype, device=program.device).expand(batch, *shape)
+                p = own[name].p if name in own else 0.0
+                if p == 0:
+                    found[name].append(torch.ones_like(like))
+                else:
+                    found[name].append(kept(like, 1 - p, program.noise).to(dtype) / (1 - p))
+        return {f"{name}.mask": torch.stack(masks) for name, masks in found.items()}
+
+    def train(self, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
+        """Return the scores in training mode, with Dropout and the batch's statistics.
+
+        Args:
+            weights: parameters, buffers and masks, a row a member.
+            x: (members, batch, ...).
+
+        Returns:
+            (members, batch, classes).
+        """
+        return called(self.model, weights, x)
+
+    def evaluate(self, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
+        """Return the scores in evaluation mode; see `train`."""
+        return called(self.evaluating, weights, x)
+
+
+def called(model: nn.Module, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
+    """Call a model once with every member's weights and inputs."""
+
+    def call(own: dict[str, Tensor], inputs: Tensor) -> Tensor:
+        return functional_call(model, own, (inputs,))
+
+    return vmap(call)(dict(weights), x)
+
+
+def dropouts(model: nn.Module) -> dict[str, Dropout]:
+    """Return a model's Dropout layers, by name."""
+    return {name: module for name, module in model.named_modules() if isinstance(module, Dropout)}

@@ -1,0 +1,135 @@
+"""What a stack minimises: each member's own loss and penalty, and bounds on gradients and weights."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import vmap
+
+from experiments.criterion import Criterion
+from experiments.penalties import Penalty
+from experiments.single import Single
+
+from .weights import Weights
+
+NORM_EPS, RENORM_EPS = 1e-6, 1e-7
+"""What torch adds to a norm before it divides, in `clip_grad_norm_` and in `renorm`."""
+
+
+class Objective:
+    """The members' losses and penalties, with the numbers in them as one tensor each.
+
+    Args:
+        programs: of one signature.
+        weights: theirs.
+    """
+
+    def __init__(self, programs: Sequence[Single], weights: Weights) -> None:
+        self.weights = weights
+        criteria = [program.criterion for program in programs]
+        self.loss, self.numbers = shared(criteria, weights.flat)
+        self.class_weights = class_weights(criteria)
+        self.terms_of = by_penalty(criteria, weights.flat, lambda penalty: penalty.adds)
+        self.bounds_of = by_penalty(criteria, weights.flat, lambda penalty: penalty.bounds)
+        first = programs[0]
+        self.penalized = [name for name, p in first.named.items() if any(p is weight for weight in first.weights)]
+        self.clip_value = limits([program.updating.clip_value for program in programs], weights.flat)
+        self.clip_norm = limits([program.updating.clip_norm for program in programs], weights.flat)
+
+    def losses(self, scores: Tensor, targets: Tensor) -> Tensor:
+        """Return the members' mean losses of a training batch, (members,)."""
+
+        def mean(own: Tensor, wanted: Tensor, numbers: Mapping[str, Tensor], weights: Tensor | None) -> Tensor:
+            return Criterion(partial(self.loss, **numbers), class_weights=weights).mean(own, wanted)
+
+        dims = (0, 0, 0, None if self.class_weights is None else 0)
+        return vmap(mean, in_dims=dims)(scores, targets, self.numbers, self.class_weights)
+
+    def totals(self, scores: Tensor, targets: Tensor, rows: Sequence[int]) -> Tensor:
+        """Return the sums of the examples' losses in evaluation of the members in `rows`, (rows,)."""
+
+        def total(own: Tensor, wanted: Tensor, numbers: Mapping[str, Tensor]) -> Tensor:
+            return Criterion(partial(self.loss, **numbers)).total(own, wanted)
+
+        return vmap(total)(scores, targets, {name: values[list(rows)] for name, values in self.numbers.items()})
+
+    def terms(self) -> Tensor | None:
+        """Return the penalties' terms, (members,), 0 for a member without; None where nobody has one."""
+        if not self.terms_of:
+            return None
+        terms = self.weights.flat.new_zeros(len(self.weights.flat))
+        for kind, rows, numbers in self.terms_of:
+            weights = [self.weights.leaves[name][rows] for name in self.penalized]
+            terms = terms.index_add(0, rows, vmap(partial(term, kind))(numbers, weights))
+        return terms
+
+    def clip(self) -> None:
+        """Hold the gradients within their bounds, as torch's `clip_grad_value_` and `clip_grad_norm_` do."""
+        gradient = self.weights.gradient
+        if self.clip_value is not None:
+            gradient.clamp_(-self.clip_value, self.clip_value)
+        if self.clip_norm is not None:
+            norms = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
+            gradient.mul_((self.clip_norm / (norms + NORM_EPS)).clamp(max=1.0))
+
+    @torch.no_grad()
+    def bound(self) -> None:
+        """Hold the weights within the bounds of `penalties.MaxNorm`."""
+        for _kind, rows, numbers in self.bounds_of:
+            for name in self.penalized:
+                weight = self.weights.leaves[name].detach()
+                own = weight[rows]
+                norms = own.flatten(2).norm(dim=2)
+                factor = torch.where(norms > numbers[:, None], numbers[:, None] / (norms + RENORM_EPS), 1.0)
+                weight[rows] = own * factor.view(*factor.shape, *[1] * (own.ndim - 2))
+
+
+def shared(criteria: Sequence[Criterion], like: Tensor) -> tuple[Callable[..., Tensor], dict[str, Tensor]]:
+    """Return the loss without the numbers that differ between the members, and these, (members,) each."""
+    first = criteria[0].loss
+    if not isinstance(first, partial):
+        return first, {}
+    given: list[dict[str, Any]] = [c.loss.keywords for c in criteria if isinstance(c.loss, partial)]
+    differing = [name for name in first.keywords if any(own[name] != first.keywords[name] for own in given)]
+    numbers = {name: like.new_tensor([own[name] for own in given]) for name in differing}
+    return partial(first.func, **{k: v for k, v in first.keywords.items() if k not in differing}), numbers
+
+
+def class_weights(criteria: Sequence[Criterion]) -> Tensor | None:
+    """Return the members' class weights, (members, classes); None where nobody has any."""
+    given = [criterion.class_weights for criterion in criteria]
+    present = [weights for weights in given if weights is not None]
+    if not present:
+        return None
+    return torch.stack([torch.ones_like(present[0]) if weights is None else weights for weights in given])
+
+
+def by_penalty(
+    criteria: Sequence[Criterion], like: Tensor, wanted: Callable[[Penalty], bool]
+) -> list[tuple[Callable[[Any], Penalty], Tensor, Tensor]]:
+    """Return each kind of penalty, the rows that have it, and its one number for each of these."""
+    found: dict[type[Penalty], dict[int, float]] = {}
+    for row, criterion in enumerate(criteria):
+        penalty = criterion.penalty
+        if wanted(penalty):
+            (number,) = (getattr(penalty, field.name) for field in fields(penalty))  # type: ignore[arg-type]
+            found.setdefault(type(penalty), {})[row] = number
+    return [
+        (kind, torch.tensor(list(rows), device=like.device), like.new_tensor(list(rows.values())))
+        for kind, rows in found.items()
+    ]
+
+
+def term(kind: Callable[[Any], Penalty], number: Tensor, weights: Sequence[Tensor]) -> Tensor:
+    """Return a penalty's term, a scalar."""
+    return kind(number).term(weights)
+
+
+def limits(values: Sequence[float | None], like: Tensor) -> Tensor | None:
+    """Return limits, (members, 1), infinite where a member has none; None where nobody has one."""
+    if all(value is None for value in values):
+        return None
+    return like.new_tensor([[float("inf") if value is None else value] for value in values])

@@ -1,0 +1,205 @@
+"""The program of K runs of one architecture: forward and backward once for all, each optimizer's rule on its own."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
+
+from experiments.models.layers import describe
+from experiments.program import Capture, Measured
+from experiments.single import Single, part_sizes
+from experiments.streams import undrawn
+
+from .batches import Batches
+from .forward import Forward
+from .objective import Objective
+from .updates import Part, parts
+from .weights import Weights
+
+EVALUATED_BYTES = 2**27
+"""Inputs and activations of a pass in evaluation: where all members would take more, some go after others."""
+
+TOLERANCE = 1e-3
+"""By which share of their size a model's scores in a stack may differ from its own: rounding, not another function."""
+
+
+class Stack:
+    """K runs at once, each of which agrees with the same run on its own but for rounding.
+
+    Args:
+        programs: put together and not begun, of one signature and without a reason to be apart; they belong to the
+            stack from here on. Those of one rule should be next to each other.
+        generators: the state of torch's global generators as each found them.
+
+    Raises:
+        ValueError: says why they cannot be one program.
+    """
+
+    def __init__(self, programs: Sequence[Single], generators: Sequence[dict[str, Any]]) -> None:
+        self.members = len(programs)
+        self.programs, self.generators = list(programs), list(generators)
+        first = self.programs[0]
+        self.device, self.index_device = first.device, first.index_device
+        self.eval_batch_size, self.micro_batch = first.eval_batch_size, first.updating.micro_batch
+        layers, _ = describe(first.model, first.splits["train"].first(1)[0])
+        values = math.prod(first.splits["train"].x.shape[1:]) + sum(math.prod(layer.output_shape) for layer in layers)
+        self.evaluated_at_once = max(1, EVALUATED_BYTES // (4 * values * self.eval_batch_size))
+        self._gather(range(self.members))
+        self._check()
+
+    def _gather(self, active: Sequence[int]) -> None:
+        """Bring these members together."""
+        self.active = list(active)
+        programs = [self.programs[k] for k in self.active]
+        self.weights = Weights(programs)
+        self.parts: list[Part] = parts(programs, self.weights)
+        self.forward = Forward(programs)
+        self.objective = Objective(programs, self.weights)
+        self.batches = {name: Batches([p.splits[name] for p in programs]) for name in programs[0].splits}
+        self.rates: Sequence[float] = [0.0] * len(programs)
+
+    @torch.no_grad()
+    def _check(self) -> None:
+        """Try both modes on two examples each, against the members' own models."""
+        first = [program.splits["train"].first(2) for program in self.programs]
+        x, y = torch.stack([x for x, _ in first]), torch.stack([y for _, y in first])
+        buffers = {name: tensor.clone() for name, tensor in self.weights.buffers.items()}
+        masks = {f"{name}.mask": x.new_ones(self.members, len(x[0]), *s) for name, s in self.forward.masks.items()}
+        try:
+            with undrawn(self.device):
+                trained = self.forward.train({**self.weights.all(), **buffers, **masks}, x)
+                evaluated = self.forward.evaluate(self.weights.all(), x)
+                own = torch.stack([p.as_in_training(x[k]) for k, p in enumerate(self.programs)])
+                alone = torch.stack([p.in_evaluation(x[k]) for k, p in enumerate(self.programs)])
+                losses = self.objective.losses(own, y)
+                wanted = torch.stack([p.criterion.mean(own[k], y[k]) for k, p in enumerate(self.programs)])
+        except Exception as error:  # whatever a user's model does that cannot be done for many at once
+            raise ValueError(f"the model cannot be called for many runs at once ({str(error)[:120]})") from error
+        for one, other in ((trained, own), (evaluated, alone), (losses, wanted)):
+            size = float(other.abs().max())
+            if not torch.allclose(one, other, rtol=TOLERANCE, atol=TOLERANCE * size, equal_nan=True):
+                raise ValueError("the model computes something else when it is called for many runs at once")
+
+    def step(self, index: Tensor, rates: Sequence[float]) -> Measured:
+        """See `Program.step`."""
+        for k in self.active:
+            self.programs[k].captured = None
+        x, targets = self.batches["train"].batch(index)
+        measured = self._backward(x, targets, self.forward.drawn(x.shape[1], x.dtype))
+        self.objective.clip()
+        self.rates = rates
+        lr = torch.tensor(rates, dtype=torch.float64).to(self.weights.flat).unsqueeze(1)
+        with torch.no_grad():
+            for part in self.parts:
+                part.update(lr)
+        self.objective.bound()
+        return measured
+
+    def _backward(self, x: Tensor, targets: Tensor, masks: Mapping[str, Tensor]) -> Measured:
+        """Leave the members' gradients in the matrix: one backward pass of the summed losses."""
+        terms = self.objective.terms()
+        sizes = part_sizes(x.shape[1], self.micro_batch or x.shape[1])
+        loss, correct = torch.zeros((), device=self.device), torch.zeros((), dtype=torch.int64, device=self.device)
+        start = 0
+        for size in sizes:
+            part = slice(start, start + size)
+            start += size
+            own = {name: mask[:, part] for name, mask in masks.items()} if len(sizes) > 1 else masks
+            scores = self.forward.train({**self.weights.all(), **own}, x[:, part] if len(sizes) > 1 else x)
+            wanted = targets[:, part] if len(sizes) > 1 else targets
+            losses = self.objective.losses(scores, wanted) * (size / x.shape[1])
+            whole = losses.sum() if terms is None or start > size else (losses + terms).sum()
+            self._take(torch.autograd.grad(whole, list(self.weights.leaves.values())), add=start > size)
+            loss = loss + losses.detach()
+            correct = correct + (scores.detach().argmax(2) == wanted).sum(1)
+        return Measured(loss, correct, None if terms is None else terms.detach())
+
+    def _take(self, gradients: Sequence[Tensor], *, add: bool) -> None:
+        """Bring gradients into the matrix."""
+        rows = [gradient.reshape(len(self.active), -1) for gradient in gradients]
+        if add:
+            self.weights.gradient.add_(torch.cat(rows, 1))
+        else:
+            torch.cat(rows, 1, out=self.weights.gradient)
+
+    def end_epoch(self, epoch: int) -> None:
+        """See `Program.end_epoch`: there are no averages."""
+
+    def keep(self, members: Sequence[int]) -> None:
+        """See `Program.keep`."""
+        for k in members:
+            self._give_back(k)
+        self._gather(members)
+
+    def _give_back(self, member: int) -> None:
+        """Let a member's own optimizer hold its state, and the rates last used."""
+        row, program = self.active.index(member), self.programs[member]
+        part = next(part for part in self.parts if part.rows.start <= row < part.rows.stop)
+        part.give_back(program)
+        if part.t:
+            for group, share in zip(program.optimizer.param_groups, program.shares, strict=True):
+                group["lr"] = self.rates[row] * share
+
+    @torch.no_grad()
+    def evaluate(self, split: str, members: Sequence[int]) -> list[tuple[float, float]]:
+        """See `Program.evaluate`."""
+        results: list[tuple[float, float]] = []
+        for start in range(0, len(members), self.evaluated_at_once):
+            rows = [self.active.index(k) for k in members[start : start + self.evaluated_at_once]]
+            results += self._evaluate(self.batches[split], rows)
+        return results
+
+    def _evaluate(self, batches: Batches, rows: Sequence[int]) -> list[tuple[float, float]]:
+        weights, count = self.weights.of(rows), len(batches)
+        loss = torch.zeros(len(rows), dtype=torch.float64, device=self.device)
+        correct = torch.zeros(len(rows), dtype=torch.int64, device=self.device)
+        for start in range(0, count, self.eval_batch_size):
+            index = torch.arange(start, min(start + self.eval_batch_size, count), device=self.index_device)
+            x, y = batches.batch(index.expand(len(rows), -1), rows)
+            scores = self.forward.evaluate(weights, x)
+            loss += self.objective.totals(scores, y, rows)
+            correct += (scores.argmax(2) == y).sum(1)
+        return list(zip((loss / count).tolist(), (correct.double() / count).tolist(), strict=True))
+
+    def capture(self, member: int, *, brief: bool = False) -> Capture:
+        """See `Program.capture`."""
+        return self.programs[member].capture(0, brief=brief)
+
+    def gradients(self, member: int) -> dict[str, Tensor]:
+        """See `Program.gradients`."""
+        return self.programs[member].gradients(0)
+
+    def scores(self, member: int, split: str) -> Tensor:
+        """See `Program.scores`."""
+        return self.programs[member].scores(0, split)
+
+    def module(self, member: int) -> nn.Module:
+        """See `Program.module`."""
+        return self.programs[member].model
+
+    def probe(self, member: int) -> tuple[Tensor, Tensor]:
+        """See `Program.probe`."""
+        return self.programs[member].probe(0)
+
+    def state_dict(self, member: int) -> dict[str, Any]:
+        """See `Program.state_dict`: what the same run on its own would give."""
+        self._give_back(member)
+        # A view would be saved with everything that it is a view of.
+        return tree_map(lambda v: v.clone() if isinstance(v, Tensor) else v, self.programs[member].state_dict(0))
+
+    def load_state_dict(self, member: int, state: Mapping[str, Any]) -> None:
+        """See `Program.load_state_dict`."""
+        self.programs[member].load_state_dict(0, state)
+        for part in self.parts:
+            part.gather()
+
+    def load_model(self, member: int, state: Mapping[str, Any]) -> None:
+        """See `Program.load_model`."""
+        self.programs[member].load_model(0, state)
+
+    def generator(self, member: int) -> dict[str, Any]:
+        """See `Program.generator`: nothing draws from them in a stack."""
+        return self.generators[member]

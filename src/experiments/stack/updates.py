@@ -1,0 +1,114 @@
+"""How a stack's weights are updated: each optimizer's rule on its rows."""
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from experiments.rules import Rule, Slice, hyperparameter
+from experiments.single import Single
+
+from .sharing import rule_for
+from .weights import Weights
+
+
+class Part:
+    """Members next to each other that have one rule.
+
+    Args:
+        rule: how they are updated.
+        programs: the members.
+        rows: which they are.
+        weights: of the whole stack.
+    """
+
+    def __init__(self, rule: Rule, programs: Sequence[Single], rows: slice, weights: Weights) -> None:
+        self.rule, self.programs, self.rows, self.weights = rule, programs, rows, weights
+        self.hyper = {
+            name: weights.by_parameter(
+                [self._spread(p, [hyperparameter(g, name) for g in groups(p)]) for p in programs]
+            )
+            for name in rule.hyper
+        }
+        self.shares = weights.by_parameter([self._spread(p, p.shares) for p in programs])
+        self.gather()
+
+    def _spread(self, program: Single, values: Sequence[float]) -> list[float]:
+        """Return what each trained parameter has of a number that belongs to its group."""
+        owner = {id(p): value for group, value in zip(groups(program), values, strict=True) for p in group["params"]}
+        return [owner[id(program.named[column.name])] for column in self.weights.columns]
+
+    def gather(self) -> None:
+        """Take over what the members' optimizers remember; one that has not begun remembers the beginning."""
+        self.t = max(self._updates(program) for program in self.programs)
+        self.state = {name: torch.stack([self._slot(p, name) for p in self.programs]) for name in self.rule.slots}
+        self.state |= {
+            name: torch.stack([self._scalar(p, name, start) for p in self.programs])
+            for name, start in self.rule.scalars.items()
+        }
+
+    def _had(self, program: Single, name: str) -> list[Tensor | None]:
+        """Return a state of each trained parameter, as its optimizer has it."""
+        state = program.optimizer.state
+        return [state.get(program.named[c.name], {}).get(name) for c in self.weights.columns]
+
+    def _updates(self, program: Single) -> int:
+        """How many updates a member has had; where torch does not count them, whether it has had one."""
+        if self.rule.counted:
+            return max(int(step) if step is not None else 0 for step in self._had(program, "step"))
+        return max((int(had is not None) for name in self.rule.slots for had in self._had(program, name)), default=0)
+
+    def _slot(self, program: Single, name: str) -> Tensor:
+        key = self.rule.slots[name]
+        start = 0.0 if key is None else hyperparameter(groups(program)[0], key)
+        parts = [
+            torch.full(c.shape, start).to(self.weights.flat).flatten() if had is None else had.detach().flatten()
+            for c, had in zip(self.weights.columns, self._had(program, name), strict=True)
+        ]
+        return torch.cat(parts)
+
+    def _scalar(self, program: Single, name: str, start: float) -> Tensor:
+        had = self._had(program, name)[0]
+        return self.weights.flat.new_tensor([start if had is None else float(had)])
+
+    def update(self, lr: Tensor) -> None:
+        """Make one update.
+
+        Args:
+            lr: (members of the stack, 1), the scheduled rates.
+        """
+        self.t += 1
+        rows = self.rows
+        rates = lr[rows] * self.shares
+        self.rule.update(
+            Slice(self.weights.flat[rows], self.weights.gradient[rows], self.state, self.hyper, rates, self.t)
+        )
+
+    def give_back(self, program: Single) -> None:
+        """Let a member's own optimizer remember what the rule does: views, not copies."""
+        if self.t == 0 and not self.rule.eager:
+            return
+        row = self.programs.index(program)
+        for c in self.weights.columns:
+            own: dict[str, Any] = {"step": torch.tensor(float(self.t))} if self.rule.counted else {}
+            own |= {name: self.state[name][row, 0] for name in self.rule.scalars}
+            own |= {name: self.state[name][row, c.place].view(c.shape) for name in self.rule.slots}
+            program.optimizer.state[program.named[c.name]] = own
+
+
+def parts(programs: Sequence[Single], weights: Weights) -> list[Part]:
+    """Divide the members among their rules, in their order."""
+    found, start = [], 0
+    for rule, group in groupby(programs, rule_for):
+        assert rule is not None
+        own = list(group)
+        found.append(Part(rule, own, slice(start, start + len(own)), weights))
+        start += len(own)
+    return found
+
+
+def groups(program: Single) -> list[dict[str, Any]]:
+    """Return a member's groups of parameters."""
+    return program.optimizer.param_groups

@@ -1,0 +1,87 @@
+"""The weights of many models in one place."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from experiments.single import Single
+
+
+class Column(NamedTuple):
+    """Where a trained parameter stands in the matrix."""
+
+    name: str
+    shape: torch.Size
+    place: slice
+
+
+class Weights:
+    """The rows of a matrix are the members' trained parameters, of which the models' own become views.
+
+    So whoever looks at one model sees its weights, gradients and buffers as if it were alone.
+
+    Args:
+        programs: of one signature.
+    """
+
+    def __init__(self, programs: Sequence[Single]) -> None:
+        self.columns = list(columns(programs[0]))
+        rows = [torch.cat([p.named[c.name].detach().flatten() for c in self.columns]) for p in programs]
+        self.flat = torch.stack(rows)
+        self.gradient = torch.zeros_like(self.flat)
+        self.leaves = {
+            c.name: self.flat[:, c.place].view(len(programs), *c.shape).requires_grad_() for c in self.columns
+        }
+        names = programs[0].named
+        self.frozen = {n: torch.stack([p.named[n].detach() for p in programs]) for n in names if n not in self.leaves}
+        buffers = [dict(program.model.named_buffers()) for program in programs]
+        self.buffers = {name: torch.stack([own[name] for own in buffers]) for name in buffers[0]}
+        for row, program in enumerate(programs):
+            self._lend(program, row)
+
+    def _lend(self, program: Single, row: int) -> None:
+        """Make a model's parameters, gradients and buffers views of a row."""
+        for c in self.columns:
+            program.named[c.name].data = self.flat[row, c.place].view(c.shape)
+            program.named[c.name].grad = self.gradient[row, c.place].view(c.shape)
+        for name, stacked in self.frozen.items():
+            program.named[name].data = stacked[row]
+        for name, stacked in self.buffers.items():
+            owner, _, own = name.rpartition(".")
+            program.model.get_submodule(owner)._buffers[own] = stacked[row]
+
+    def all(self) -> dict[str, Tensor]:
+        """Return everything that a model is called with, by name, each with a row a member."""
+        return {**self.leaves, **self.frozen, **self.buffers}
+
+    def of(self, rows: Sequence[int]) -> dict[str, Tensor]:
+        """Return the same for some members."""
+        if len(rows) == len(self.flat):
+            return self.all()
+        chosen = torch.tensor(rows, device=self.flat.device)
+        return {name: tensor.detach().index_select(0, chosen) for name, tensor in self.all().items()}
+
+    def by_parameter(self, values: Sequence[Sequence[float]]) -> Tensor:
+        """Return numbers as columns beside the matrix.
+
+        Args:
+            values: for each member one for each trained parameter.
+
+        Returns:
+            (members, 1), or (members, weights) where they differ within a member.
+        """
+        if all(len(set(own)) == 1 for own in values):
+            return self.flat.new_tensor([[own[0]] for own in values])
+        sizes = torch.tensor([c.shape.numel() for c in self.columns], device=self.flat.device)
+        return self.flat.new_tensor([list(own) for own in values]).repeat_interleave(sizes, dim=1)
+
+
+def columns(program: Single) -> Iterator[Column]:
+    """Yield where each trained parameter stands."""
+    start = 0
+    for name, parameter in program.named.items():
+        if parameter.requires_grad:
+            yield Column(name, parameter.shape, slice(start, start + parameter.numel()))
+            start += parameter.numel()
