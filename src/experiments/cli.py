@@ -185,10 +185,30 @@ class FreshFolder(Callback):
             config.hydra.run.dir = claimed(config.hydra.run.dir)
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """Claim the sweep's folder, or the next free name after it."""
-        config.hydra.sweep.dir = claimed(config.hydra.sweep.dir)
+        """Claim the sweep's folder, or the next free name after it; a resumed sweep has its own already."""
+        if config.get("resume") is None:
+            config.hydra.sweep.dir = claimed(config.hydra.sweep.dir)
+        else:
+            with suppress(UserError):  # whoever begins the sweep says it
+                config.hydra.sweep.dir = str(resumed(config))
+            config.hydra.overrides.hydra.append("hydra.output_subdir=null")
         # Each job is composed anew, from the overrides.
         config.hydra.overrides.hydra.append(f"hydra.sweep.dir={quoted(Path(config.hydra.sweep.dir))}")
+
+
+def resumed(config: DictConfig) -> Path:
+    """Return the folder of the sweep that is gone on with.
+
+    Raises:
+        UserError: there is none.
+    """
+    if config.resume != "latest":
+        return Path(config.resume)
+    below = Path(config.hydra.sweep.dir).parent
+    found = sorted(below.glob("*/sweep.yaml"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise UserError(f"resume=latest finds no sweep in {below}; give its folder")
+    return found[-1].parent
 
 
 def claimed(path: str) -> str:

@@ -388,11 +388,13 @@ def decide(members: Sequence[Member], position: Position, *, interrupted: bool) 
 
 
 def save(program: Program, members: Sequence[Member], position: Position) -> None:
-    """Write checkpoints of the members that are trained; a diverged one keeps its last good one."""
-    for k in position.active:
+    """Write checkpoints of the members that are trained; a diverged one keeps its last good one.
+
+    All are written before the first takes its place, so that killed runs can go on side by side: see `run.settle`.
+    """
+    saved = [k for k in position.active if members[k].status != "diverged"]
+    for k in saved:
         member = members[k]
-        if member.status == "diverged":
-            continue
         state = {
             "program": program.state_dict(k),
             "streams": member.streams.state_dict(),
@@ -400,4 +402,6 @@ def save(program: Program, members: Sequence[Member], position: Position) -> Non
             "position": position.state_dict(k),
             "history": member.history,
         }
-        member.folder.save(state, best=position.batch == 0 and member.improved())
+        member.folder.write_next(state)
+    for k in saved:
+        members[k].folder.take_next(best=position.batch == 0 and members[k].improved())

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import sys
+import tempfile
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from . import build, device
@@ -20,17 +23,20 @@ from .assembly import Parts, assembled, chosen_device, restored, thread_count
 from .checking import check as run_checks
 from .checking import chosen, subject
 from .cli import flattened
+from .composing import write_composed
 from .engine import Position, Stop, fit
 from .errors import UserError
 from .messages import conclude, introduce, shown_path
 from .program import Program
 from .results import disk_problem, identity, outcomes, story, try_to_say_failed
 from .resume import check_unchanged
-from .run import RunFolder, write_whole
+from .rules import RULES
+from .run import RunFolder, settle, write_whole
 from .screen import Screen, hearing
 from .stack import Stack, reason_apart, rule_for, signature
 from .stop import EXIT_CODES, SignalStop
 from .streams import global_generator, global_state, set_global_state
+from .sweep import Entry
 from .verdicts import as_dict, as_text, verdicts
 
 
@@ -60,6 +66,14 @@ def run(cfg: DictConfig) -> float | None:
     """Train a configuration composed by Hydra in the folder that Hydra made; exits when interrupted."""
     stop = SignalStop()
     job = composed(cfg)
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        entry = Entry(HydraConfig.get().job.num, job.folder.path)
+        if job.resuming and entry.is_over(retry=job.config["retry_failed"]):
+            return entry.summary.get("metrics", {}).get(job.config["objective"])
+        begun = job.resuming and job.folder.last.exists()
+        job.config["resume"] = str(job.folder.path) if begun else None
+        if not (job.folder.path / ".hydra" / "overrides.yaml").exists():
+            write_composed(cfg, HydraConfig.get(), job.folder.path)
     with stop.listening():
         summary = train(job.config, job.folder, choices=job.choices, overrides=job.overrides, stop=stop)
     if stop.signal is not None and summary["status"] == "interrupted":
@@ -129,12 +143,22 @@ def train(
     return run.summary
 
 
+WEIGHT_COPIES, ACTIVATION_COPIES = 10, 4
+"""How often a member's weights are there at once (models, gradients, averages, checkpoints, what observers keep), and
+the values that a batch leaves in its layers."""
+LARGEST_STACK = {"cpu": 64, "cuda": 256}
+"""Beyond this nothing is gained: see `benchmarks stacks`."""
+
 Told = Callable[["Run"], None]
 Watched = Callable[[Sequence["Run"], Position], None]
 
 
+def nobody(_runs: Sequence[Run], _position: Position) -> None:
+    """Watch nothing."""
+
+
 def train_together(
-    jobs: Sequence[Job], stop: Stop, ended: Told, say: Callable[[str], None], watched: Watched = lambda _runs, _at: None
+    jobs: Sequence[Job], stop: Stop, ended: Told, say: Callable[[str], None], watched: Watched = nobody
 ) -> None:
     """Train runs, as many of them at once as can be; one that fails does not keep the others from their end.
 
@@ -145,6 +169,7 @@ def train_together(
         say: told what became of the plan.
         watched: told of the runs of a stack and where they are, after each epoch.
     """
+    settle([job.folder for job in jobs])
     sources = build.Sources()
     prepared = []
     for job in jobs:
@@ -169,6 +194,22 @@ def train_together(
             ended(run)
 
 
+def fitting(job: Job) -> int | None:
+    """Return how many runs like this one fit into half of the memory that is free; None where it cannot be built."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = Run(replace(job, folder=RunFolder(Path(folder)), config={**job.config, "resume": None}), quiet=True)
+        if not run.attempt(lambda: run.prepare(build.Sources())):
+            return None
+        program, layers = run.parts.program, run.parts.layers
+        run.close()
+    weights = sum(p.numel() for p in program.parameters)
+    batch = program.updating.micro_batch or run.parts.plan.batch_size
+    values = batch * (math.prod(run.parts.data.input_shape) + sum(math.prod(layer.output_shape) for layer in layers))
+    free = device.free_memory(run.place)
+    needed = 4 * (WEIGHT_COPIES * weights + ACTIVATION_COPIES * values)
+    return max(1, min(LARGEST_STACK[run.place.type], int(free / 2 // needed)))
+
+
 def stacks(runs: Sequence[Run], say: Callable[[str], None]) -> list[list[Run]]:
     """Divide runs into those that can share a program; those with one rule stand next to each other."""
     groups: list[tuple[dict[str, object], list[Run]]] = []
@@ -188,9 +229,13 @@ def stacks(runs: Sequence[Run], say: Callable[[str], None]) -> list[list[Run]]:
         differing = {key for own, _ in groups[1:] for key in own if own[key] != first[key]} - {"reason"}
         if differing:
             say(f"{len(groups)} stacks in place of one, since they differ in {', '.join(sorted(differing))}")
-    rules = [rule_for(run.parts.program) for run in runs]
-    order = {id(run): rules.index(rule) for run, rule in zip(runs, rules, strict=True)}
-    return [sorted(group, key=lambda run: order[id(run)]) for _, group in groups]
+    return [sorted(group, key=in_order) for _, group in groups]
+
+
+def in_order(run: Run) -> int:
+    """Where a run stands in a stack: always the same, so that a resumed one computes with the same bits."""
+    rule = rule_for(run.parts.program)
+    return RULES.index(rule) if rule is not None else len(RULES)
 
 
 def program_of(group: list[Run], say: Callable[[str], None]) -> tuple[Stack | None, list[Run]]:
@@ -204,7 +249,7 @@ def program_of(group: list[Run], say: Callable[[str], None]) -> tuple[Stack | No
         return None, group
 
 
-def train_apart(run: Run, stop: Stop, watched: Watched = lambda _runs, _at: None) -> None:
+def train_apart(run: Run, stop: Stop, watched: Watched = nobody) -> None:
     """Train a run by a program of its own."""
     position = Position(run.parts.plan)
     if run.state is not None:
@@ -434,7 +479,7 @@ def quiet_writer_thread() -> Iterator[None]:
 
 def hyperparameters(config: build.Config, choices: Mapping[str, str]) -> dict[str, str | float | bool]:
     """Return the choices and numbers of a run, flat, for TensorBoard."""
-    left_out = ("observers", "resume", "trust", "name", "check")
+    left_out = ("observers", "resume", "retry_failed", "sweep", "trial", "trust", "name", "check")
     flat = flattened({k: v for k, v in config.items() if k not in left_out and k not in choices})
     for group, choice in choices.items():
         flat[group] = choice

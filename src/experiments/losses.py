@@ -20,7 +20,7 @@ def cross_entropy(
     targets: Tensor,
     reduction: str = "mean",
     *,
-    label_smoothing: Annotated[float, Ge(0), Lt(1)] = 0.0,
+    label_smoothing: Annotated[float, Ge(0), Lt(1)] | Tensor = 0.0,
 ) -> Tensor:
     """Softmax and the negative log-likelihood; ln C where all scores are equal.
 

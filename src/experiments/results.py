@@ -33,7 +33,8 @@ def outcomes(program: Program, members: Mapping[int, Member], position: Position
             if (best is not None and best is not member.history[-1]) or member.status == "diverged":
                 program.load_model(k, member.folder.load(member.folder.best)["program"])
             tested.append(k)
-    scores = dict(zip(tested, program.evaluate("test", tested), strict=True)) if tested else {}
+    # One by one: a number that goes into the summary must not depend on who ended beside it.
+    scores = {k: program.evaluate("test", [k])[0] for k in tested}
     return {k: outcome(member, position, scores.get(k)) for k, member in members.items()}
 
 

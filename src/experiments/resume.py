@@ -11,7 +11,7 @@ from .cli import flattened, quoted, say
 from .errors import UserError
 
 CHANGEABLE = re.compile(
-    r"resume|trust.*|name|check|data\.cache|observers(\..*)?"
+    r"resume|retry_failed|sweep(\..*)?|trial(\..*)?|trust.*|name|check|data\.cache|observers(\..*)?"
     r"|training\.(epochs|eval_batch_size|device|threads|early_stopping(\..*)?)"
 )
 """What may differ from the run's own configuration: how long, where and what is watched."""
@@ -36,17 +36,18 @@ def resumed_command_line(arguments: Sequence[str]) -> list[str]:
     """Return a command line with `resume=<folder>` replaced by that run's own overrides and folder.
 
     The run is composed anew from what its user typed, and from what is typed now; other command lines are
-    returned as they are. Ends the program with code 2 where the folder holds no run that can be trusted.
+    returned as they are, those of sweeps too. Ends the program with code 2 where the folder holds no run that can be
+    trusted.
     """
     flags, overrides = divided(arguments)
     resumes = [override for override in overrides if RESUME.match(override)]
     folders = [RESUME.sub("", override).strip("'\"") for override in resumes]
-    if not folders or folders[-1] == "null":
+    if not folders or folders[-1] == "null" or {"-m", "--multirun"} & set(flags):
         return list(arguments)
     try:
-        if {"-m", "--multirun"} & set(flags):
-            raise UserError("resume goes on with one run and cannot be swept; leave out -m")
         folder = Path(folders[-1])
+        if (folder / "sweep.yaml").exists():
+            raise UserError(f"resume={str(folder)!r} is a sweep folder; give the command of the sweep again, with -m")
         own = saved_overrides(folder)
     except UserError as error:
         say(str(error))

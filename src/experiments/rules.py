@@ -236,6 +236,24 @@ NADAM_DECOUPLED = Rule(nadam_decoupled, (*ADAM, "momentum_decay"), MOMENTS, scal
 RADAM = Rule(radam, ADAM, MOMENTS)
 RADAM_DECOUPLED = Rule(radam_decoupled, ADAM, MOMENTS)
 
+RULES = (
+    SGD,
+    MOMENTUM,
+    NESTEROV,
+    ADAGRAD,
+    ADADELTA,
+    RMSPROP,
+    RMSPROP_MOMENTUM,
+    ADAM_RULE,
+    ADAMW,
+    ADAMAX,
+    NADAM,
+    NADAM_DECOUPLED,
+    RADAM,
+    RADAM_DECOUPLED,
+)
+"""All of them, in the order in which they stand in a stack."""
+
 UNSUPPORTED = ("amsgrad", "centered", "maximize", "differentiable", "capturable")
 """Settings of torch's that no rule here has, when they are on."""
 

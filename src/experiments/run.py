@@ -90,6 +90,7 @@ class RunFolder:
         self.path = path
         self.last = path / "checkpoints" / "last.pt"
         self.best = path / "checkpoints" / "best.pt"
+        self.next = path / "checkpoints" / "next.pt"
 
     def write_metrics(self, rows: Sequence[Row]) -> None:
         """Write `metrics.csv`: one row an epoch, every number to its last digit."""
@@ -122,11 +123,15 @@ class RunFolder:
         """Write `summary.json`."""
         write_json(self.path / "summary.json", summary)
 
-    def save(self, state: Mapping[str, Any], *, best: bool) -> None:
-        """Write `last.pt`, and when it is the best so far make `best.pt` another name of the same file."""
+    def write_next(self, state: Mapping[str, Any]) -> None:
+        """Write the next checkpoint beside `last.pt`; it counts from `take_next` on."""
         buffer = io.BytesIO()
         torch.save({"format": FORMAT, **state}, buffer)
-        write_whole(self.last, buffer.getvalue())
+        write_whole(self.next, buffer.getvalue())
+
+    def take_next(self, *, best: bool) -> None:
+        """Put the next checkpoint in place of `last.pt`; where it is the best so far, `best.pt` names it too."""
+        self.next.replace(self.last)
         if best:
             self.name_best()
 
@@ -143,6 +148,7 @@ class RunFolder:
 
     def clear_unfinished(self) -> None:
         """Remove what a killed process was writing beside the real files."""
+        self.next.unlink(missing_ok=True)
         for folder in (self.path, self.path / "checkpoints"):
             for leftover in folder.glob(".*.tmp"):
                 leftover.unlink(missing_ok=True)
@@ -166,6 +172,29 @@ class RunFolder:
         if state["format"] != FORMAT:
             raise ValueError(f"{path} has the layout {state['format']}, this program reads {FORMAT}")
         return state
+
+
+def settle(folders: Sequence[RunFolder]) -> None:
+    """Bring runs that were trained together, and killed, to the same epoch.
+
+    A loop writes the next checkpoint of all before it puts the first in place. So where one is in place the others
+    are complete and follow; otherwise they are left, and their epoch is trained again.
+    """
+    waiting = [folder for folder in folders if folder.next.exists()]
+    if not waiting:
+        return
+
+    def place(folder: RunFolder, path: Path) -> tuple[int, int]:
+        position = folder.load(path)["position"]
+        return position["epoch"], position["batch"]
+
+    target = place(waiting[0], waiting[0].next)
+    begun = any(place(f, f.last) == target for f in folders if f not in waiting and f.last.exists())
+    for folder in waiting:
+        if begun:
+            folder.take_next(best=False)  # `restored` names the best
+        else:
+            folder.next.unlink()
 
 
 def _finite(value: Any) -> Any:

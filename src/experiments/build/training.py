@@ -25,6 +25,9 @@ class General:
         objective: the metric that says which epoch is best, and that a sweep returns.
         check: whether the sanity checks are made before training.
         resume: the run folder to go on with.
+        retry_failed: whether a resumed sweep tries its failed runs again.
+        sweep: `zip`, lists that a sweep goes through in step.
+        trial: of which trial of a search this is a run; see `search`.
         trust: prefixes of code that a resumed configuration may name besides torch and this package.
     """
 
@@ -33,6 +36,9 @@ class General:
     objective: Metric
     check: bool = False
     resume: str | None = None
+    retry_failed: bool = False
+    sweep: dict[str, Any] | None = None
+    trial: dict[str, Any] | None = None
     trust: tuple[str, ...] = ()
 
 

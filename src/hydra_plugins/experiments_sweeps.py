@@ -1,0 +1,101 @@
+"""Hydra's plugins for sweeps: `hydra/launcher=stacked` and `hydra/sweeper=grid`. Nothing heavy is imported here.
+
+Hydra reads this file in a way in which dataclasses cannot resolve postponed annotations.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+
+
+@dataclass
+class Ray:
+    """Of the executor ray."""
+
+    address: str | None = None
+    """a cluster: auto for the one of this machine, or a host; null starts one here"""
+    num_cpus: float = 1
+    """cores of each stack"""
+    num_gpus: float = 0
+    """GPUs of each stack, parts of one too"""
+    max_retries: int = 3
+    """how often a stack is begun again whose process was killed"""
+
+
+@dataclass
+class StackedConfig:
+    """Runs of one architecture as one program."""
+
+    _target_: str = "hydra_plugins.experiments_sweeps.StackedLauncher"
+    max_stack: Any = "auto"
+    """runs in a stack at most; auto by the free memory"""
+    executor: str = "inline"
+    """inline for this process, ray for workers: one fresh process a stack"""
+    ray: Ray = field(default_factory=Ray)
+    without: list[str] = field(default_factory=lambda: ["pictures"])
+    """observers that are left out of a sweep's runs, unless an override names them"""
+
+
+@dataclass
+class GridConfig:
+    """Every combination of what is listed; `sweep.zip` goes through its lists in step."""
+
+    _target_: str = "hydra_plugins.experiments_sweeps.GridSweeper"
+    params: dict[str, Any] = field(default_factory=dict)
+    """overrides by key, as if they had been typed"""
+
+
+store = ConfigStore.instance()
+store.store(group="hydra/launcher", name="stacked", node=StackedConfig, provider="experiments")
+store.store(group="hydra/sweeper", name="grid", node=GridConfig, provider="experiments")
+
+
+class StackedLauncher(Launcher):
+    """See `experiments.launching`."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.settings = settings
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """See `Launcher.setup`."""
+        self.task_function = task_function
+        self.config, self.loader = config, hydra_context.config_loader
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """See `Launcher.launch`."""
+        from experiments.launching import Launch
+
+        settings = OmegaConf.to_container(OmegaConf.create(self.settings), resolve=True)
+        return Launch(self.loader, self.config, settings)(job_overrides, initial_job_idx)
+
+
+class GridSweeper(Sweeper):
+    """See `experiments.sweeping`."""
+
+    def __init__(self, params: dict[str, Any] | None = None) -> None:
+        self.params = params or {}
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """See `Sweeper.setup`."""
+        from hydra.core.plugins import Plugins
+
+        self.config, self.hydra_context = config, hydra_context
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """See `Sweeper.sweep`."""
+        from experiments.sweeping import sweep
+
+        assert self.hydra_context is not None
+        assert self.config is not None
+        given = [f"{key}={value}" for key, value in self.params.items()]
+        return sweep(self.launcher, self.hydra_context.config_loader, self.config, [*given, *arguments])
