@@ -3,27 +3,55 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
+import yaml
+from hydra._internal.config_loader_impl import get_overrides_dirname
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, QuotedString
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from .run import write_whole
 
 OF_THE_SWEEP = re.compile(r"(resume|retry_failed|sweep\.zip)=")
 """Overrides that are no run's own."""
+NUMBER_LIKE = re.compile(r"[-+]?(\d[\d_]*)?\.?\d*([eE][-+]?\d+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+"""Texts that OmegaConf reads as numbers and plain YAML does not."""
+
+
+@dataclass(frozen=True)
+class Composed:
+    """A job's configuration.
+
+    Args:
+        task: the task's part, plain and resolved.
+        hydra: Hydra's part, plain.
+        folder: where it is to write.
+        choices: the file chosen in each config group.
+        overrides: of the task, as typed.
+    """
+
+    task: dict[str, Any]
+    hydra: dict[str, Any]
+    folder: Path
+    choices: Mapping[str, str]
+    overrides: Sequence[str]
 
 
 class Composer:
     """Composes jobs.
 
-    A sweep over seeds is a hundred times the same defaults list, which takes Hydra a tenth of a second each time.
+    A sweep over seeds is a hundred times the same defaults list, which takes Hydra a tenth of a second each time. So
+    each choice of groups is composed once, and the numbers are put into plain copies; where that cannot be known to
+    be the same (an added or deleted key, an interpolation), Hydra does the whole of it.
 
     Args:
         loader: Hydra's.
@@ -33,48 +61,88 @@ class Composer:
     def __init__(self, loader: Any, master: DictConfig) -> None:
         self.loader, self.master = loader, master
         self.parser = OverridesParser.create(config_loader=loader)
-        self.bases: dict[tuple[str, ...], DictConfig] = {}
-        self.usual = not any(line.startswith("hydra.searchpath") for line in master.hydra.overrides.hydra)
+        self.bases: dict[tuple[str, ...], tuple[DictConfig, dict[str, Any] | None]] = {}
 
-    def compose(self, overrides: Sequence[str], number: int) -> DictConfig:
-        """Return a job's configuration, with `hydra`, as `load_sweep_config` would.
+    def compose(self, overrides: Sequence[str], number: int) -> Composed:
+        """Compose a job.
 
         Raises:
             HydraException: an override does not fit.
         """
         parsed = self.parser.parse_overrides(list(overrides))
-        chosen = [override for override in parsed if self._is_group(override)]
-        if self.usual and not any(override.package or override.is_delete() for override in parsed):
-            base = tuple(override.input_line or "" for override in chosen)
-            if base not in self.bases:
-                self.bases[base] = self.loader.load_sweep_config(self.master, list(base))
-            config = copy.deepcopy(self.bases[base])
-            self._apply(config, parsed, [override for override in parsed if override not in chosen])
+        groups = tuple(str(override.input_line) for override in parsed if self._is_group(override))
+        values = [override for override in parsed if override.input_line not in groups]
+        whole, plain = self._base(groups)
+        task = with_values(plain, values) if plain is not None else None
+        if task is None:
+            whole = self.loader.load_sweep_config(self.master, list(overrides))
         else:
-            config = self.loader.load_sweep_config(self.master, list(overrides))
-        with open_dict(config):
-            config.hydra.job.id = str(number)
-            config.hydra.job.num = number
-        HydraConfig.instance().set_config(config)
-        OmegaConf.set_readonly(config.hydra, False)
-        with open_dict(config):
-            config.hydra.runtime.output_dir = str(Path(config.hydra.sweep.dir, config.hydra.sweep.subdir).absolute())
-        HydraConfig.instance().set_config(config)
-        return config
+            name_after(whole, parsed)
+        with open_dict(whole):
+            whole.hydra.job.id, whole.hydra.job.num = str(number), number
+        HydraConfig.instance().cfg = whole  # type: ignore[assignment]
+        folder = Path(str(whole.hydra.sweep.dir), str(whole.hydra.sweep.subdir)).absolute()
+        with open_dict(whole):
+            whole.hydra.runtime.output_dir = str(folder)
+        container: Any = OmegaConf.to_container(whole.hydra, resolve=False)
+        choices = {str(k): v for k, v in whole.hydra.runtime.choices.items() if not str(k).startswith("hydra/")}
+        own: Any = OmegaConf.to_container(task_part(whole), resolve=True) if task is None else task
+        return Composed(own, container, folder, choices, list(whole.hydra.overrides.task))
+
+    def _base(self, groups: tuple[str, ...]) -> tuple[DictConfig, dict[str, Any] | None]:
+        """Return what the groups compose to: with Hydra's part, and the task's part where it is plain already."""
+        if groups not in self.bases:
+            whole = self.loader.load_sweep_config(self.master, list(groups))
+            OmegaConf.set_readonly(whole.hydra, False)
+            raw: Any = OmegaConf.to_container(task_part(whole), resolve=False)
+            usual = not any(line.startswith("hydra.searchpath") for line in self.master.hydra.overrides.hydra)
+            self.bases[groups] = whole, raw if usual and "${" not in json.dumps(raw, default=str) else None
+        return self.bases[groups]
 
     def _is_group(self, override: Override) -> bool:
         return self.loader.repository.group_exists(override.key_or_group)
 
-    @staticmethod
-    def _apply(config: DictConfig, parsed: Sequence[Override], values: Sequence[Override]) -> None:
-        """Do what Hydra does with overrides once the defaults list is composed."""
-        ConfigLoaderImpl._apply_overrides_to_config(list(values), config)
-        own = [override for override in parsed if not override.is_hydra_override()]
-        config.hydra.overrides.task = [override.input_line for override in own]
-        naming = config.hydra.job.config.override_dirname
-        config.hydra.job.override_dirname = get_overrides_dirname(
-            overrides=own, kv_sep=naming.kv_sep, item_sep=naming.item_sep, exclude_keys=naming.exclude_keys
+
+def with_values(plain: dict[str, Any], values: Sequence[Override]) -> dict[str, Any] | None:
+    """Return a copy of a plain configuration with other values; None where Hydra has to look at one of them."""
+    made = copy.deepcopy(plain)
+    for override in values:
+        *path, last = override.key_or_group.split(".")
+        section: Any = made
+        for step in path:
+            section = section.get(step) if isinstance(section, dict) else None
+        value = override.value()
+        simple = override.package is None and not override.is_add() and not override.is_delete()
+        simple = simple and not override.is_force_add() and isinstance(section, dict) and last in section
+        if (
+            not simple
+            or isinstance(section[last], dict)
+            or not isinstance(value, int | float | str | list | QuotedString | None)
+        ):
+            return None
+        if "${" in str(value):
+            return None
+        section[last] = (
+            OmegaConf.to_container(OmegaConf.create(value)) if isinstance(value, list) else plain_value(value)
         )
+    return made
+
+
+def plain_value(value: Any) -> Any:
+    """Return a parsed value as a configuration would hold it: without its quotes."""
+    if isinstance(value, list):
+        return [plain_value(item) for item in value]
+    return value.text if isinstance(value, QuotedString) else value
+
+
+def name_after(whole: DictConfig, parsed: Sequence[Override]) -> None:
+    """Note a job's overrides in Hydra's part, as Hydra does."""
+    own = [override for override in parsed if not override.is_hydra_override()]
+    whole.hydra.overrides.task = [override.input_line for override in own]
+    naming = whole.hydra.job.config.override_dirname
+    whole.hydra.job.override_dirname = get_overrides_dirname(
+        overrides=own, kv_sep=naming.kv_sep, item_sep=naming.item_sep, exclude_keys=naming.exclude_keys
+    )
 
 
 def task_part(config: DictConfig) -> DictConfig:
@@ -82,21 +150,43 @@ def task_part(config: DictConfig) -> DictConfig:
     return OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
 
 
-def plain(config: DictConfig) -> dict[str, Any]:
-    """Return the task's part as plain dictionaries and lists, interpolations resolved."""
-    container: Any = OmegaConf.to_container(task_part(config), resolve=True)
-    return container
+def write_composed(task: Mapping[str, Any], hydra: Mapping[str, Any], folder: Path) -> None:
+    """Leave in a run folder what Hydra leaves there: `config.yaml`, `hydra.yaml` and `overrides.yaml`.
 
-
-def write_composed(task: DictConfig, hydra: Any, folder: Path) -> None:
-    """Leave in a run folder what Hydra leaves there: `config.yaml`, `hydra.yaml` and `overrides.yaml`."""
-    own = copy.deepcopy(task)
-    own.resume = None
-    typed = [str(line) for line in hydra.overrides.task if not OF_THE_SWEEP.match(str(line))]
-    shown = [str(key) for key in hydra if key not in ("help", "hydra_help")]
+    Args:
+        task, hydra: plain.
+        folder: of the run.
+    """
+    typed = [line for line in hydra["overrides"]["task"] if not OF_THE_SWEEP.match(line)]
+    shown = {key: value for key, value in hydra.items() if key not in ("help", "hydra_help")}
     for name, content in (
-        ("config.yaml", own),
-        ("hydra.yaml", OmegaConf.create({"hydra": OmegaConf.masked_copy(hydra, shown)})),
-        ("overrides.yaml", OmegaConf.create(typed)),
+        ("config.yaml", {**task, "resume": None}),
+        ("hydra.yaml", {"hydra": shown}),
+        ("overrides.yaml", typed),
     ):
-        write_whole(folder / ".hydra" / name, OmegaConf.to_yaml(content).encode())
+        write_whole(folder / ".hydra" / name, as_yaml(content).encode())
+
+
+def as_yaml(content: Any) -> str:
+    """Return plain content as OmegaConf writes it, by the parser in C where there is one.
+
+    What it quotes is what the resolver of its own reader would take for a number.
+    """
+    return yaml.dump(content, Dumper=_dumper(), default_flow_style=False, allow_unicode=True, sort_keys=False)
+
+
+@cache
+def _dumper() -> type[Any]:
+    class Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
+        """Quotes texts that look like numbers to OmegaConf, such as 1e-3."""
+
+        def ignore_aliases(self, _data: Any) -> bool:
+            return True
+
+    def text(dumper: Any, value: str) -> Any:
+        style = "'" if NUMBER_LIKE.fullmatch(value) else None
+        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+    Dumper.add_representer(str, text)
+    Dumper.add_multi_representer(Enum, lambda dumper, value: dumper.represent_str(value.name))
+    return Dumper

@@ -65,7 +65,10 @@ def kernels(*, deterministic: bool) -> Iterator[None]:
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS has none that are exact
     before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(deterministic or before)
+    if deterministic == before or before:
+        yield  # the call below imports a compiler, a second's work
+        return
+    torch.use_deterministic_algorithms(True)
     try:
         yield
     finally:

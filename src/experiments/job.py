@@ -23,7 +23,7 @@ from .assembly import Parts, assembled, chosen_device, restored, thread_count
 from .checking import check as run_checks
 from .checking import chosen, subject
 from .cli import flattened
-from .composing import write_composed
+from .composing import as_yaml, write_composed
 from .engine import Position, Stop, fit
 from .errors import UserError
 from .messages import conclude, introduce, shown_path
@@ -73,7 +73,8 @@ def run(cfg: DictConfig) -> float | None:
         begun = job.resuming and job.folder.last.exists()
         job.config["resume"] = str(job.folder.path) if begun else None
         if not (job.folder.path / ".hydra" / "overrides.yaml").exists():
-            write_composed(cfg, HydraConfig.get(), job.folder.path)
+            own: Any = OmegaConf.to_container(HydraConfig.get(), resolve=False)
+            write_composed(job.config, own, job.folder.path)
     with stop.listening():
         summary = train(job.config, job.folder, choices=job.choices, overrides=job.overrides, stop=stop)
     if stop.signal is not None and summary["status"] == "interrupted":
@@ -440,7 +441,7 @@ def offered(
     return {
         "screen": screen,
         "writer": writer,
-        "configuration": OmegaConf.to_yaml(OmegaConf.create(config)),
+        "configuration": as_yaml(config),
         "hyperparameters": hyperparameters(config, choices),
         "splits": parts.data.splits,
         "classes": parts.data.classes,
@@ -496,5 +497,4 @@ def note_resume(folder: RunFolder, config: build.Config, overrides: Sequence[str
     kept = [o for o in overrides if not o.startswith(("resume=", "trust="))]
     own = {**config, "resume": None}
     for name, content in (("config.yaml", own), ("overrides.yaml", kept)):
-        text = OmegaConf.to_yaml(OmegaConf.create(content))
-        write_whole(folder.path / ".hydra" / name, text.encode())
+        write_whole(folder.path / ".hydra" / name, as_yaml(content).encode())

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from .composing import Composer, plain, task_part, write_composed
+from .composing import OF_THE_SWEEP, Composed, Composer, write_composed
 from .planning import Planned, counted, described, plan
 from .settings import checked
 from .sweep import Entry, Sweep, own_overrides
@@ -47,22 +46,23 @@ class Launching:
 
 
 @dataclass
-class Composed:
+class Asked:
     """A job of the sweep.
 
     Args:
         number: in the sweep.
-        overrides: all of them.
-        whole: the configuration with Hydra's part.
-        config: the task's part, plain.
+        composed: its configuration.
         entry: its place in the sweep's table.
     """
 
     number: int
-    overrides: Sequence[str]
-    whole: DictConfig
-    config: dict[str, Any]
+    composed: Composed
     entry: Entry
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The task's configuration."""
+        return self.composed.task
 
 
 class Launch:
@@ -100,33 +100,32 @@ class Launch:
         self.sweep.write_table()
         return [self.returned(job) for job in jobs]
 
-    def composed(self, job_overrides: Sequence[Sequence[str]], first: int) -> list[Composed]:
+    def composed(self, job_overrides: Sequence[Sequence[str]], first: int) -> list[Asked]:
         """Compose every job, and leave the configuration of those that are new in their folders."""
         composer = Composer(self.loader, self.master)
         typed = list(self.master.hydra.overrides.task)
         jobs = []
         for number, overrides in enumerate(job_overrides, first):
-            whole = composer.compose(overrides, number)
+            composed = composer.compose(overrides, number)
             for name in self.settings.without:
-                self.leave_out(whole, name, overrides)
-            config = plain(whole)
-            folder = Path(whole.hydra.runtime.output_dir)
-            entry = self.sweep.add(number, folder, own_overrides(overrides, typed))
-            jobs.append(Composed(number, overrides, whole, config, entry))
+                self.leave_out(composed.task, name, overrides)
+            jobs.append(
+                Asked(number, composed, self.sweep.add(number, composed.folder, own_overrides(overrides, typed)))
+            )
         for job in jobs:
             if not (job.entry.folder / ".hydra" / "overrides.yaml").exists():
-                write_composed(task_part(job.whole), job.whole.hydra, job.entry.folder)
+                write_composed(job.config, job.composed.hydra, job.entry.folder)
         return jobs
 
     @staticmethod
-    def leave_out(config: DictConfig, observer: str, overrides: Sequence[str]) -> None:
+    def leave_out(config: dict[str, Any], observer: str, overrides: Sequence[str]) -> None:
         """Turn an observer off that no override names."""
-        section = config.observers.get(observer)
+        section = config["observers"].get(observer)
         named = re.compile(rf"[+~]*observers(\.{re.escape(observer)}\b|=)")
-        if section is not None and not any(named.match(line) for line in overrides):
+        if isinstance(section, dict) and not any(named.match(line) for line in overrides):
             section["enabled"] = False
 
-    def planned(self, jobs: Sequence[Composed]) -> list[Planned]:
+    def planned(self, jobs: Sequence[Asked]) -> list[Planned]:
         """Plan the stacks; a resumed sweep has the same ones as before, so that it computes with the same bits."""
         largest: Any = self.settings.max_stack
         if largest == "auto":
@@ -134,7 +133,7 @@ class Launch:
             self.sweep.note(max_stack=largest)
         return plan([job.config for job in jobs], largest)
 
-    def fitting(self, jobs: Sequence[Composed]) -> int:
+    def fitting(self, jobs: Sequence[Asked]) -> int:
         """Return how many runs fit into memory side by side, by the first job that can be put together."""
         from .job import fitting
 
@@ -144,20 +143,18 @@ class Launch:
                 return found
         return 1
 
-    def job(self, composed: Composed) -> Job:
+    def job(self, asked: Asked) -> Job:
         """Return the run of a job: the one that was begun before, where there is one."""
         from .job import Job
         from .run import RunFolder
 
-        choices = {k: v for k, v in composed.whole.hydra.runtime.choices.items() if not k.startswith("hydra/")}
-        begun = composed.entry.status in ("interrupted", "failed") and (
-            composed.entry.folder / "checkpoints" / "last.pt"
-        )
-        resume = str(composed.entry.folder) if begun and begun.exists() else None
-        overrides = [o for o in composed.overrides if not o.startswith(("resume=", "retry_failed="))]
-        return Job({**composed.config, "resume": resume}, RunFolder(composed.entry.folder), choices, overrides)
+        begun = asked.entry.status in ("interrupted", "failed") and RunFolder(asked.entry.folder).last.exists()
+        resume = str(asked.entry.folder) if begun else None
+        overrides = [o for o in asked.composed.overrides if not OF_THE_SWEEP.match(o)]
+        folder = RunFolder(asked.entry.folder)
+        return Job({**asked.config, "resume": resume}, folder, asked.composed.choices, overrides)
 
-    def make(self, stacks: Sequence[Sequence[Composed]]) -> None:
+    def make(self, stacks: Sequence[Sequence[Asked]]) -> None:
         """Train what is left to train, stack by stack."""
         made = [[self.job(job) for job in stack] for stack in stacks if stack]
         if self.settings.executor == "ray":
@@ -192,19 +189,18 @@ class Launch:
             print(line)
         self.sweep.write_table()
 
-    def returned(self, job: Composed) -> JobReturn:
+    def returned(self, job: Asked) -> JobReturn:
         """Return what Hydra's sweepers expect to be told."""
-        HydraConfig.instance().set_config(job.whole)
         metrics = job.entry.summary.get("metrics") or {}
-        value = metrics.get(job.config["objective"])
+        hydra = {"runtime": {"output_dir": str(job.entry.folder)}, "job": {"num": job.number}}
         return JobReturn(
-            overrides=job.overrides,
-            cfg=job.whole,
-            hydra_cfg=job.whole,
+            overrides=job.composed.overrides,
+            cfg=OmegaConf.create(job.config),
+            hydra_cfg=OmegaConf.create({"hydra": hydra}),
             working_dir=str(job.entry.folder),
             task_name="train",
             status=JobStatus.COMPLETED,
-            _return_value=value,
+            _return_value=metrics.get(job.config["objective"]),
         )
 
 

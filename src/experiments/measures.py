@@ -5,6 +5,7 @@ each of its positions as a further example of it.
 """
 
 import math
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,30 @@ TWIN_TOLERANCE = 1e-4
 """How far apart, relative to their length, the weights of equal units may be: rounding parts them."""
 FEW_MULTIPLICATIONS = 2e9
 """What a layer's singular values may cost; beyond that they are not taken."""
+
+
+def under_vmap(tensor: Tensor) -> bool:
+    """Whether a tensor stands for many in `torch.func.vmap`, which does not know every function of torch."""
+    return torch._C._functorch.is_batchedtensor(tensor)
+
+
+def norms(tensors: Sequence[Tensor]) -> Tensor:
+    """Return the Euclidean norm of each tensor, (tensors,)."""
+    if under_vmap(tensors[0]):
+        return torch.stack([torch.linalg.vector_norm(tensor) for tensor in tensors])
+    return torch.stack(torch._foreach_norm(list(tensors)))
+
+
+def counts(numbers: Tensor, size: int) -> Tensor:
+    """Return how often each of 0, 1, ..., size - 1 comes, (size,) in float64.
+
+    Args:
+        numbers: (count,), whole and in that range.
+    """
+    if not under_vmap(numbers):
+        return torch.bincount(numbers, minlength=size).double()
+    one = torch.ones(len(numbers), dtype=torch.float64, device=numbers.device)
+    return torch.zeros(size, dtype=torch.float64, device=numbers.device).scatter_add(0, numbers, one)
 
 
 def by_unit(activations: Tensor) -> Tensor:
@@ -66,9 +91,18 @@ def by_row(layer: nn.Module, weight: Tensor) -> Tensor:
     return (weight.transpose(0, 1) if transposed else weight).flatten(1)
 
 
-def incoming(layer: nn.Module) -> Tensor:
-    """Return what comes into each unit of a linear or convolutional layer: weights and bias, (units, ...)."""
-    rows, bias = by_row(layer, layer.get_parameter("weight").detach()), layer._parameters.get("bias")
+def incoming(layer: nn.Module, weights: Mapping[str, Tensor] | None = None, name: str = "") -> Tensor:
+    """Return what comes into each unit of a linear or convolutional layer: weights and bias, (units, ...).
+
+    Args:
+        layer: says how the weights lie.
+        weights: of the whole model, where the layer's own are not the ones that are meant.
+        name: the layer's in these.
+    """
+    if weights is None or f"{name}.weight" not in weights:
+        weights, name = dict(layer.named_parameters()), ""
+    prefix = f"{name}." if name else ""
+    rows, bias = by_row(layer, weights[f"{prefix}weight"].detach()), weights.get(f"{prefix}bias")
     return rows if bias is None or len(bias) != len(rows) else torch.cat([rows, bias.detach()[:, None]], 1)
 
 

@@ -1,6 +1,6 @@
 """What the loop drives: it computes steps for its members and returns what it measured."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -43,6 +43,10 @@ class Capture:
     gradients: dict[str, Tensor]
     batch_statistics: dict[str, Statistics]
     running_statistics: dict[str, Statistics]
+
+
+Look = Callable[[Capture], tuple[Sequence[Any], Tensor]]
+"""Measures a capture: what each of the numbers is, and the numbers, of shape (numbers, ...)."""
 
 
 class Measured(NamedTuple):
@@ -93,6 +97,17 @@ class Program(Protocol):
 
         A brief look takes the beginning of the probe, and leaves out the gradients of the weights: a fraction of the
         cost. What was found is kept until the next update, for whoever else looks.
+        """
+        ...
+
+    def look(self, member: int, key: Any, measure: Look, *, brief: bool = False) -> tuple[Sequence[Any], Tensor]:
+        """Measure what `capture` shows of a member.
+
+        Args:
+            member: whose numbers are wanted.
+            key: says which measurement it is: what was measured of all members at once is given to each that asks.
+            measure: a pure function of tensors, which may be called under `vmap`.
+            brief: see `capture`.
         """
         ...
 

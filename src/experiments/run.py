@@ -64,10 +64,13 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises:
         OSError: it cannot be written; a file that was there before is as it was.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        beside.write_bytes(content)
+        try:
+            beside.write_bytes(content)
+        except FileNotFoundError:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            beside.write_bytes(content)
         beside.replace(path)
     except BaseException:
         beside.unlink(missing_ok=True)
@@ -124,10 +127,11 @@ class RunFolder:
         write_json(self.path / "summary.json", summary)
 
     def write_next(self, state: Mapping[str, Any]) -> None:
-        """Write the next checkpoint beside `last.pt`; it counts from `take_next` on."""
+        """Write the next checkpoint beside `last.pt`; it counts from `take_next` on, and may be broken before."""
         buffer = io.BytesIO()
         torch.save({"format": FORMAT, **state}, buffer)
-        write_whole(self.next, buffer.getvalue())
+        self.next.parent.mkdir(parents=True, exist_ok=True)
+        self.next.write_bytes(buffer.getbuffer())
 
     def take_next(self, *, best: bool) -> None:
         """Put the next checkpoint in place of `last.pt`; where it is the best so far, `best.pt` names it too."""
@@ -181,15 +185,16 @@ def settle(folders: Sequence[RunFolder]) -> None:
     are complete and follow; otherwise they are left, and their epoch is trained again.
     """
     waiting = [folder for folder in folders if folder.next.exists()]
-    if not waiting:
-        return
 
-    def place(folder: RunFolder, path: Path) -> tuple[int, int]:
-        position = folder.load(path)["position"]
+    def place(folder: RunFolder, path: Path) -> tuple[int, int] | None:
+        try:
+            position = folder.load(path)["position"]
+        except (ValueError, FileNotFoundError):
+            return None
         return position["epoch"], position["batch"]
 
-    target = place(waiting[0], waiting[0].next)
-    begun = any(place(f, f.last) == target for f in folders if f not in waiting and f.last.exists())
+    targets = {place(folder, folder.next) for folder in waiting}
+    begun = len(targets) == 1 and any(place(f, f.last) in targets - {None} for f in folders if f not in waiting)
     for folder in waiting:
         if begun:
             folder.take_next(best=False)  # `restored` names the best

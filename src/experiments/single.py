@@ -13,7 +13,7 @@ from .criterion import Criterion, penalized_weights
 from .data.augment import Augmentation
 from .data.batches import Split
 from .optimizers import begin_momentum, needs_closure
-from .program import BRIEF_SIZE, PROBE_SIZE, Capture, Measured, Watch
+from .program import BRIEF_SIZE, PROBE_SIZE, Capture, Look, Measured, Watch
 from .streams import global_state, undrawn
 
 
@@ -254,6 +254,11 @@ class Single:
             x, y = self.probe(member)
             self.captured = self._capture(*(x[:BRIEF_SIZE], y[:BRIEF_SIZE]) if brief else (x, y), brief=brief)
         return self.captured
+
+    def look(self, member: int, key: Any, measure: Look, *, brief: bool = False) -> tuple[Sequence[Any], Tensor]:
+        """See `Program.look`."""
+        del key
+        return measure(self.capture(member, brief=brief))
 
     def _capture(self, x: Tensor, y: Tensor, *, brief: bool) -> Capture:
         trained = {name: p for name, p in self.named.items() if p.requires_grad}

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import torch
 from annotated_types import Ge
 from torch import Tensor
+
+from experiments.measures import counts
 
 from .base import Observer
 from .base import every as every_epochs
@@ -15,7 +18,7 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
     from experiments.engine import Member, Position
-    from experiments.program import Program
+    from experiments.program import Capture, Program
 
 BINS = 30
 """As many as TensorBoard draws (the default of TensorFlow's own histograms)."""
@@ -48,14 +51,8 @@ class Histograms(Observer):
 
     def write(self, epoch: int) -> None:
         """Look inside now. A tensor with a value that is not finite has no histogram."""
-        seen = self.program.capture(self.number)
-        tensors = {
-            f"{kind}/{name}": tensor
-            for kind in ("activations", "weights", "gradients")
-            for name, tensor in getattr(seen, kind).items()
-            if tensor.numel()
-        }
-        for tag, numbers in zip(tensors, histograms(list(tensors.values())).tolist(), strict=True):
+        tags, found = self.program.look(self.number, "histograms", measured)
+        for tag, numbers in zip(tags, found.tolist(), strict=True):
             low, high, count, total, squares, *counts = numbers
             if not (low < high < float("inf")):
                 continue
@@ -73,18 +70,29 @@ class Histograms(Observer):
             )
 
 
+def measured(seen: Capture) -> tuple[Sequence[str], Tensor]:
+    """Return the tags of all histograms, and these."""
+    tensors = {
+        f"{kind}/{name}": tensor
+        for kind in ("activations", "weights", "gradients")
+        for name, tensor in getattr(seen, kind).items()
+        if tensor.numel()
+    }
+    return list(tensors), histograms(list(tensors.values()))
+
+
 def histograms(tensors: list[Tensor]) -> Tensor:
-    """Reduce tensors to histograms on their device, and bring them to the host in one transfer.
+    """Reduce tensors to histograms on their device.
 
     Args:
         tensors: of any shape.
 
     Returns:
-        (len(tensors), 5 + BINS) in float64 on the CPU: the lowest and highest edge, how many values, their sum
+        (len(tensors), 5 + BINS) in float64: the lowest and highest edge, how many values, their sum
         and sum of squares, and the counts of equally wide bins. Values that are all equal get a bin range of
         width 1 around them; a value that is not finite makes both edges nan.
     """
-    return torch.stack([_histogram(tensor.detach().flatten().float()) for tensor in tensors]).cpu()
+    return torch.stack([_histogram(tensor.detach().flatten().float()) for tensor in tensors])
 
 
 def _histogram(values: Tensor) -> Tensor:
@@ -95,8 +103,8 @@ def _histogram(values: Tensor) -> Tensor:
     broken = ~(low.isfinite() & high.isfinite())
     scale = torch.where(broken, 0.0, BINS / (high - low))
     place = (values - low.float()).mul_(scale.float()).nan_to_num_(0.0, 0.0, 0.0)
-    counts = torch.bincount(place.to(torch.int64).clamp_(0, BINS - 1), minlength=BINS).double()
+    found = counts(place.to(torch.int64).clamp(0, BINS - 1), BINS)
     nothing = torch.full_like(low, torch.nan)
     edges = torch.stack([torch.where(broken, nothing, low), torch.where(broken, nothing, high)])
     sums = torch.stack([torch.full_like(low, values.numel()), values.sum().double(), values.square().sum().double()])
-    return torch.cat([edges, sums, counts])
+    return torch.cat([edges, sums, found])

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import torch
@@ -30,6 +31,7 @@ from torch import Tensor
 
 from experiments import measures
 from experiments.initializers import weighted_layers
+from experiments.measures import norms
 from experiments.run import row_text
 
 from .base import Charts, Observer
@@ -162,10 +164,14 @@ class Layers(Observer):
     def look(self, step: int) -> None:
         """Measure now; nothing waits for the device."""
         whole = step % self.position.plan.steps_per_epoch == 0
-        seen = self.program.capture(self.number, brief=not whole)
-        found = [*self.inside(seen, whole=whole), *self.updated(step)]
-        keys = [(layer, quantity) for layers, quantity, _ in found for layer in layers]
-        self.pending.append((step, keys, torch.cat([values.detach().float() for *_, values in found])))
+        measure = partial(self.measured, whole=whole)
+        keys, values = self.program.look(self.number, ("layers", whole), measure, brief=not whole)
+        more, others = listed(self.updated(step))
+        self.pending.append((step, [*keys, *more], torch.cat([values, others]) if more else values))
+
+    def measured(self, seen: Capture, *, whole: bool) -> tuple[Sequence[tuple[str, str]], Tensor]:
+        """Measure what a capture shows, as one list."""
+        return listed(self.inside(seen, whole=whole))
 
     def inside(self, seen: Capture, *, whole: bool) -> Measured:
         """Measure what a capture shows."""
@@ -186,14 +192,14 @@ class Layers(Observer):
         if whole:
             yield self.layers(seen.gradients, "gradient_norm")
             for name, layer in self.weighted.items():
-                yield [name], "twins", measures.twins(measures.incoming(layer)).reshape(1)
+                yield [name], "twins", measures.twins(measures.incoming(layer, seen.weights, name)).reshape(1)
         for name, running in seen.running_statistics.items():
             if name in seen.batch_statistics:
                 yield [name], "mean_drift", measures.drift(seen.batch_statistics[name], running).reshape(1)
                 yield [name], "spread_drift", measures.spread_drift(seen.batch_statistics[name], running).reshape(1)
         yield [MODEL], "loss", seen.loss.reshape(1)
         if whole:
-            answers = torch.bincount(seen.scores.argmax(1), minlength=seen.scores.shape[1])
+            answers = measures.counts(seen.scores.argmax(1), seen.scores.shape[1])
             yield [MODEL], "top_class", answers.max().reshape(1) / len(seen.scores)
 
     def signals(self, seen: Capture) -> Measured:
@@ -222,12 +228,12 @@ class Layers(Observer):
         """Measure gradients, those of a layer's parameters together."""
         owners = [name.rpartition(".")[0] or name for name in gradients]
         names = list(dict.fromkeys(owners))
-        norms = torch.stack(torch._foreach_norm(list(gradients.values())))
-        place = torch.tensor([names.index(owner) for owner in owners], device=norms.device)
+        sizes = norms(list(gradients.values()))
+        place = torch.tensor([names.index(owner) for owner in owners], device=sizes.device)
         return (
             names,
             quantity,
-            torch.zeros(len(names), device=norms.device).index_add_(0, place, norms.float() ** 2).sqrt(),
+            torch.zeros(len(names), device=sizes.device).index_add(0, place, sizes.float() ** 2).sqrt(),
         )
 
     def flush(self) -> None:
@@ -265,15 +271,17 @@ class Layers(Observer):
                 file.add_summary(Summary(value=scalars), place)
 
 
+def listed(found: Measured) -> tuple[list[tuple[str, str]], Tensor]:
+    """Return the layers and quantities of what was measured, and the numbers in one row."""
+    parts = list(found)
+    keys = [(layer, quantity) for layers, quantity, _ in parts for layer in layers]
+    return keys, torch.cat([values.detach().float() for *_, values in parts]) if parts else torch.empty(0)
+
+
 def root_mean_square(tensors: list[Tensor]) -> Tensor:
     """Return the root mean square of each tensor, (tensors,)."""
     sizes = torch.tensor([tensor.numel() for tensor in tensors], device=tensors[0].device)
     return norms(tensors) / sizes.sqrt()
-
-
-def norms(tensors: list[Tensor]) -> Tensor:
-    """Return the Euclidean norm of each tensor, (tensors,)."""
-    return torch.stack(torch._foreach_norm(tensors))
 
 
 def cosines(change: list[Tensor], changed: Tensor, last: list[Tensor]) -> Tensor:

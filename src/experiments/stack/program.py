@@ -9,12 +9,13 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from experiments.models.layers import describe
-from experiments.program import Capture, Measured
+from experiments.program import Capture, Look, Measured
 from experiments.single import Single, part_sizes
 from experiments.streams import undrawn
 
 from .batches import Batches
 from .forward import Forward
+from .looking import Looking
 from .objective import Objective
 from .updates import Part, parts
 from .weights import Weights
@@ -58,6 +59,7 @@ class Stack:
         self.parts: list[Part] = parts(programs, self.weights)
         self.forward = Forward(programs)
         self.objective = Objective(programs, self.weights)
+        self.looking = Looking(programs, self.forward.evaluating, self.weights, self.objective)
         self.batches = {name: Batches([p.splits[name] for p in programs]) for name in programs[0].splits}
         self.rates: Sequence[float] = [0.0] * len(programs)
 
@@ -85,8 +87,7 @@ class Stack:
 
     def step(self, index: Tensor, rates: Sequence[float]) -> Measured:
         """See `Program.step`."""
-        for k in self.active:
-            self.programs[k].captured = None
+        self._forget()
         x, targets = self.batches["train"].batch(index)
         measured = self._backward(x, targets, self.forward.drawn(x.shape[1], x.dtype))
         self.objective.clip()
@@ -124,6 +125,12 @@ class Stack:
             self.weights.gradient.add_(torch.cat(rows, 1))
         else:
             torch.cat(rows, 1, out=self.weights.gradient)
+
+    def _forget(self) -> None:
+        """The weights have changed."""
+        self.looking.forget()
+        for k in self.active:
+            self.programs[k].captured = None
 
     def end_epoch(self, epoch: int) -> None:
         """See `Program.end_epoch`: there are no averages."""
@@ -166,7 +173,11 @@ class Stack:
 
     def capture(self, member: int, *, brief: bool = False) -> Capture:
         """See `Program.capture`."""
-        return self.programs[member].capture(0, brief=brief)
+        return self.looking.capture(self.active.index(member), brief=brief)
+
+    def look(self, member: int, key: Any, measure: Look, *, brief: bool = False) -> tuple[Sequence[Any], Tensor]:
+        """See `Program.look`."""
+        return self.looking.look(self.active.index(member), key, measure, brief=brief)
 
     def gradients(self, member: int) -> dict[str, Tensor]:
         """See `Program.gradients`."""
@@ -187,19 +198,42 @@ class Stack:
     def state_dict(self, member: int) -> dict[str, Any]:
         """See `Program.state_dict`: what the same run on its own would give."""
         self._give_back(member)
-        # A view would be saved with everything that it is a view of.
-        return tree_map(lambda v: v.clone() if isinstance(v, Tensor) else v, self.programs[member].state_dict(0))
+        return owned(self.programs[member].state_dict(0))
 
     def load_state_dict(self, member: int, state: Mapping[str, Any]) -> None:
         """See `Program.load_state_dict`."""
         self.programs[member].load_state_dict(0, state)
+        self._forget()
         for part in self.parts:
             part.gather()
 
     def load_model(self, member: int, state: Mapping[str, Any]) -> None:
         """See `Program.load_model`."""
         self.programs[member].load_model(0, state)
+        self._forget()
 
     def generator(self, member: int) -> dict[str, Any]:
         """See `Program.generator`: nothing draws from them in a stack."""
         return self.generators[member]
+
+
+def owned(state: Any) -> Any:
+    """Return a state whose tensors are no views of a stack: those of one row share one copy of it.
+
+    A view would be saved with everything that it is a view of, and many small copies take long to write.
+    """
+    rows: dict[tuple[int, int], Tensor] = {}
+
+    def own(value: Any) -> Any:
+        if not isinstance(value, Tensor):
+            return value
+        base = value._base
+        if base is None or base.ndim != 2 or value.storage_offset() // base.stride(0) >= len(base):
+            return value.detach().clone()
+        row, start = divmod(int(value.storage_offset()), int(base.stride(0)))
+        key = (base.data_ptr(), row)
+        if key not in rows:
+            rows[key] = base.detach()[row].clone()
+        return rows[key][start : start + value.numel()].view(value.shape)
+
+    return tree_map(own, state)

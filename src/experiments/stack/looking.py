@@ -1,0 +1,156 @@
+"""What all members of a stack look like from inside, in one pass."""
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from experiments.program import BRIEF_SIZE, PROBE_SIZE, Capture, Look, Watch
+from experiments.single import Single
+
+from .objective import Objective
+from .weights import Weights
+
+
+class Looking:
+    """Captures the members on their probes.
+
+    What hooks keep under `vmap` cannot be read afterwards, so activations are returned from it; and the gradients that
+    come back to them are those with respect to zeros that are added to them.
+
+    Args:
+        programs: of one signature.
+        model: in training mode, to be called with every member's weights.
+        weights, objective: theirs.
+    """
+
+    def __init__(self, programs: Sequence[Single], model: nn.Module, weights: Weights, objective: Objective) -> None:
+        self.programs, self.weights, self.objective = programs, weights, objective
+        self.model = deepcopy(model).eval()
+        self.watch = Watch(self.model)
+        probes = [program.splits["train"].first(PROBE_SIZE) for program in programs]
+        self.x, self.y = torch.stack([x for x, _ in probes]), torch.stack([y for _, y in probes])
+        for norm in self.watch.norms.values():
+            norm.train(self.x.shape[1] > 1)
+        self.shapes = self._shapes()
+        self.seen: dict[bool, Capture] = {}
+        self.found: dict[Any, tuple[Sequence[Any], Tensor]] = {}
+
+    @torch.no_grad()
+    def _shapes(self) -> dict[str, tuple[int, ...]] | None:
+        """Return the shape of each activation; None where one is used more than once, which only a hook tells apart."""
+        seen: list[tuple[str, tuple[int, ...]]] = []
+
+        def note(name: str, _module: nn.Module, _inputs: Any, output: Any) -> None:
+            if isinstance(output, Tensor):
+                seen.append((name, tuple(output.shape[1:])))
+
+        hooks = [layer.register_forward_hook(partial(note, name)) for name, layer in self.watch.layers.items()]
+        buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
+        functional_call(self.model, buffers, (self.x[0, : min(2, self.x.shape[1])],))
+        for hook in hooks:
+            hook.remove()
+        return dict(seen) if len(dict(seen)) == len(seen) else None
+
+    def forget(self) -> None:
+        """The weights have changed."""
+        self.seen, self.found = {}, {}
+
+    def capture(self, row: int, *, brief: bool) -> Capture:
+        """Return what one member looks like; see `Program.capture`."""
+        if self.shapes is None:
+            return self.programs[row].capture(0, brief=brief)
+        return Capture(**at(vars(self.all(brief=brief)), row))
+
+    def look(self, row: int, key: Any, measure: Look, *, brief: bool) -> tuple[Sequence[Any], Tensor]:
+        """Return what is measured of one member; see `Program.look`."""
+        if self.shapes is None:
+            return self.programs[row].look(0, key, measure, brief=brief)
+        if (key, brief) not in self.found:
+            names: list[Sequence[Any]] = []
+
+            def call(parts: Mapping[str, Any]) -> Tensor:
+                keys, values = measure(Capture(**parts))
+                names.append(keys)
+                return values
+
+            values = vmap(call, randomness="same")(vars(self.all(brief=brief)))
+            self.found[key, brief] = names[0], values
+        keys, values = self.found[key, brief]
+        return keys, values[row]
+
+    def all(self, *, brief: bool) -> Capture:
+        """Return what all members look like, with a row for each in every tensor."""
+        if brief and False in self.seen:
+            return self.seen[False]
+        if brief not in self.seen:
+            self.seen[brief] = self._capture(slice(0, BRIEF_SIZE) if brief else slice(None), brief=brief)
+        return self.seen[brief]
+
+    def _capture(self, part: slice, *, brief: bool) -> Capture:
+        assert self.shapes is not None
+        x, y = self.x[:, part], self.y[:, part]
+        taps = {name: x.new_zeros(*x.shape[:2], *shape).requires_grad_() for name, shape in self.shapes.items()}
+        buffers = {name: buffer.clone() for name, buffer in self.weights.buffers.items()}
+        scores, activations, statistics = vmap(self._called)({**self.weights.all(), **buffers}, x, taps)
+        losses = self.objective.losses(scores, y)
+        leaves = {} if brief else self.weights.leaves
+        wanted = [*taps.values(), *leaves.values()]
+        gradients = torch.autograd.grad(losses.sum(), wanted, allow_unused=True)
+        signals = {n: g * x.shape[1] for n, g in zip(taps, gradients, strict=False) if g is not None}
+        own = {n: g for n, g in zip(leaves, gradients[len(taps) :], strict=True) if g is not None}
+        named = dict.fromkeys(self.programs[0].named)
+        everything = self.weights.all()
+        running = {
+            name: (self.weights.buffers[f"{name}.running_mean"], self.weights.buffers[f"{name}.running_var"])
+            for name in self.watch.norms
+            if f"{name}.running_mean" in self.weights.buffers
+        }
+        return Capture(
+            loss=losses.detach(),
+            scores=scores.detach(),
+            activations={name: a.detach() for name, a in activations.items()},
+            signals=signals,
+            weights={name: everything[name].detach() for name in named},
+            gradients=own,
+            batch_statistics={name: (m.detach(), v.detach()) for name, (m, v) in statistics.items()},
+            running_statistics=running,
+        )
+
+    def _called(
+        self, own: dict[str, Tensor], inputs: Tensor, taps: Mapping[str, Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor], dict[str, tuple[Tensor, Tensor]]]:
+        """Call the model as one member; also returns its activations and BatchNorms' statistics."""
+        activations: dict[str, Tensor] = {}
+        statistics: dict[str, tuple[Tensor, Tensor]] = {}
+
+        def output(name: str, _module: nn.Module, _inputs: Any, output: Any) -> Any:
+            if name not in taps:
+                return output
+            activations[name] = output.clone()
+            return output + taps[name]
+
+        def normed(name: str, _module: nn.Module, given: tuple[Tensor, ...]) -> None:
+            variance, mean = torch.var_mean(given[0], [axis for axis in range(given[0].ndim) if axis != 1])
+            statistics[name] = mean, variance
+
+        hooks = [layer.register_forward_hook(partial(output, name)) for name, layer in self.watch.layers.items()]
+        hooks += [norm.register_forward_pre_hook(partial(normed, name)) for name, norm in self.watch.norms.items()]
+        try:
+            return functional_call(self.model, own, (inputs,)), activations, statistics
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+
+def at(value: Any, row: int) -> Any:
+    """Return a member's part of nested tensors."""
+    if isinstance(value, Tensor):
+        return value[row]
+    if isinstance(value, Mapping):
+        return {name: at(item, row) for name, item in value.items()}
+    return tuple(at(item, row) for item in value)
