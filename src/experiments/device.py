@@ -43,8 +43,10 @@ def free_memory(device: torch.device) -> int:
 
 
 def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """How many cores this process may use; a worker of a cluster is told by OMP_NUM_THREADS."""
+    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    allowed = os.environ.get("OMP_NUM_THREADS", "")
+    return min(here, int(allowed)) if allowed.isdigit() and int(allowed) > 0 else here
 
 
 def threads_for(multiply_adds: int) -> int:

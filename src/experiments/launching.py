@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -160,7 +160,7 @@ class Launch:
         if self.settings.executor == "ray":
             from .workers import train_on_ray
 
-            train_on_ray(made, self.settings.ray or {}, self.progress)
+            self.signal = train_on_ray(made, self.settings.ray or {}, self.worked)
         else:
             self.make_here(made)
 
@@ -180,13 +180,14 @@ class Launch:
 
     def ended(self, run: Run) -> None:
         """Say what came of a run, and write it down."""
-        said_of(run)
+        failed = {"status": "failed", "error": run.error}
+        print(line_of(run.name, run.summary or failed), flush=True)
         self.sweep.write_table()
 
-    def progress(self, lines: Sequence[str]) -> None:
-        """Say what workers report, and write the table anew."""
-        for line in lines:
-            print(line)
+    def worked(self, jobs: Sequence[Job]) -> None:
+        """Say what came of runs that workers had, and write it down."""
+        for job in jobs:
+            print(line_of(job.folder.path.name, Entry(0, job.folder.path).summary), flush=True)
         self.sweep.write_table()
 
     def returned(self, job: Asked) -> JobReturn:
@@ -204,19 +205,13 @@ class Launch:
         )
 
 
-def said_of(run: Run) -> None:
-    """Print a line about a run that has come to its end."""
-    print(line_of(run), flush=True)
-
-
-def line_of(run: Run) -> str:
+def line_of(name: str, summary: Mapping[str, Any]) -> str:
     """Return a line about a run that has come to its end."""
-    if run.summary is None:
-        return f"{run.name}  failed: {run.error}"
-    metrics = run.summary["metrics"]
-    numbers = [f"{name} {metrics[name]:.4f}" for name in ("val/accuracy", "test/accuracy") if name in metrics]
-    ended = f"{run.summary['status']} after {run.summary['epochs']} epochs"
-    return "  ".join([run.name, ended, *numbers])
+    metrics = summary.get("metrics") or {}
+    if summary.get("status") == "failed":
+        return f"{name}  failed: {summary.get('error')}"
+    numbers = [f"{split} {metrics[split]:.4f}" for split in ("val/accuracy", "test/accuracy") if split in metrics]
+    return "  ".join([name, f"{summary.get('status')} after {summary.get('epochs')} epochs", *numbers])
 
 
 class Progress:
