@@ -12,6 +12,10 @@ from typing import Any
 
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from experiments.cli import clipped
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 CONF = REPOSITORY / "conf"
@@ -72,6 +76,14 @@ class Commands:
         assert outcome.code == 0, outcome.err
         (made,) = set(run_folders(self.folder)) - before
         return made
+
+
+def composed(*overrides: str) -> dict[str, Any]:
+    """Return the configuration that a command line gives."""
+    OmegaConf.register_new_resolver("clipped", clipped, replace=True)
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config: Any = OmegaConf.to_container(compose("train", overrides=list(overrides)), resolve=True)
+    return config
 
 
 def run_folders(below: Path) -> list[Path]:

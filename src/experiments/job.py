@@ -192,6 +192,7 @@ def train_together(
             continue
         for run in group:
             run.attempt(lambda run=run: train_apart(run, stop, watched))  # type: ignore[misc]
+            run.close()
             ended(run)
 
 

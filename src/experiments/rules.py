@@ -17,7 +17,8 @@ class Slice(NamedTuple):
     """The runs that one rule updates, and what it needs to know of them.
 
     Args:
-        p, g: (runs, parameters), the weights, which are changed in place, and their gradients, which may be.
+        p: (runs, parameters), the weights, changed in place.
+        g: (runs, parameters), their gradients, which observers look at afterwards.
         state: (runs, parameters) each, changed in place.
         hyper: the hyperparameters, (runs, 1), or (runs, parameters) where groups of parameters differ.
         lr: the scheduled rates, in the same shapes.
@@ -57,8 +58,8 @@ class Rule:
 
 
 def decayed(s: Slice) -> Tensor:
-    """Return the gradient with the coupled weight decay, `g + wd p`."""
-    return s.g.addcmul_(s.p, s.hyper["weight_decay"])
+    """Return the gradient with the coupled weight decay, `g + wd p`, in memory of its own."""
+    return torch.addcmul(s.g, s.p, s.hyper["weight_decay"])
 
 
 def decay_apart(s: Slice) -> None:

@@ -172,7 +172,8 @@ class Single:
     def _in_parts(self, x: Tensor, targets: Tensor, micro: int) -> tuple[Tensor, Tensor]:
         """Add up the gradients of parts of the batch."""
         sizes = part_sizes(len(x), micro)
-        loss, correct = torch.zeros((), device=self.device), torch.zeros((), dtype=torch.int64, device=self.device)
+        loss = torch.zeros((), dtype=x.dtype, device=self.device)
+        correct = torch.zeros((), dtype=torch.int64, device=self.device)
         for part, wanted in zip(x.split(sizes), targets.split(sizes), strict=True):
             mean, right = self._forward(part, wanted)
             share = mean * (len(part) / len(x))
