@@ -19,6 +19,7 @@ LEVELS = (
         "initializers",
         "optimizers",
         "losses",
+        "rules",
         "measures",
         "penalties",
         "averaging",
@@ -27,10 +28,11 @@ LEVELS = (
         "run",
     },
     {"screen", "settings", "graph", "criterion", "help"},
-    {"program", "single", "engine", "observers", "sanity", "verdicts", "completion"},
+    {"program", "single", "stack", "engine", "observers", "sanity", "verdicts", "completion"},
     {"build", "cli"},
-    {"resume", "stop", "messages", "checking"},
-    {"job"},
+    {"resume", "stop", "messages", "checking", "assembly", "results", "composing", "planning", "sweep"},
+    {"job", "sweeping"},
+    {"workers", "launching"},
     {"train", "check"},
 )
 """From the bottom: a part may import what is on its own level or below."""

@@ -14,7 +14,7 @@ from experiments.data.batches import Split
 from experiments.engine import EarlyStopping, Member, Plan, Position, Stop, best_row, fit
 from experiments.models.mlp import MLP
 from experiments.observers.base import Observer, every
-from experiments.program import Capture, Measured, Program
+from experiments.program import Capture, Look, Measured, Program
 from experiments.run import RunFolder
 from experiments.single import Single
 from experiments.streams import Streams
@@ -46,17 +46,31 @@ class SideBySide:
     def __init__(self, *programs: Single) -> None:
         self.programs = programs
         self.members = len(programs)
+        self.active = list(range(len(programs)))
+
+    def keep(self, members: Sequence[int]) -> None:
+        self.active = list(members)
 
     def step(self, index: Tensor, rates: Sequence[float]) -> Measured:
-        results = [p.step(index[k : k + 1], rates[k : k + 1]) for k, p in enumerate(self.programs)]
+        trained = [self.programs[k] for k in self.active]
+        results = [p.step(index[row : row + 1], rates[row : row + 1]) for row, p in enumerate(trained)]
         return Measured(torch.cat([r.loss for r in results]), torch.cat([r.correct for r in results]))
 
     def end_epoch(self, epoch: int) -> None:
         for program in self.programs:
             program.end_epoch(epoch)
 
-    def evaluate(self, split: str) -> list[tuple[float, float]]:
-        return [program.evaluate(split)[0] for program in self.programs]
+    def evaluate(self, split: str, members: Sequence[int]) -> list[tuple[float, float]]:
+        return [self.programs[k].evaluate(split)[0] for k in members]
+
+    def look(self, member: int, key: Any, measure: Look, *, brief: bool = False) -> tuple[Sequence[Any], Tensor]:
+        return self.programs[member].look(0, key, measure, brief=brief)
+
+    def load_model(self, member: int, state: Mapping[str, Any]) -> None:
+        self.programs[member].load_model(0, state)
+
+    def generator(self, member: int) -> dict[str, Any]:
+        return self.programs[member].generator(0)
 
     def capture(self, member: int, *, brief: bool = False) -> Capture:
         return self.programs[member].capture(0, brief=brief)
@@ -203,7 +217,7 @@ class Curious(Observer):
 
     def after_update(self, step: int) -> None:
         self.program.capture(self.number)
-        self.program.evaluate("val")
+        self.program.evaluate("val", [self.number])
         self.program.probe(self.number)
 
 

@@ -44,7 +44,7 @@ import os, pathlib, signal
 real, count = pathlib.Path.write_bytes, 0
 def write_bytes(self, data):
     global count
-    if "last.pt" in self.name:
+    if self.name == "next.pt":
         count += 1
         if count == 4:
             with open(self, "wb") as file:

@@ -382,8 +382,10 @@ def test_lbfgs_sees_the_same_noise_at_every_evaluation() -> None:
 def test_folds_are_a_sweep_whose_validation_splits_cover_the_training_data(commands: Commands) -> None:
     outcome = commands.train("-m", *SMALL[1:], "training.epochs=1", "data.folds=3", "data.fold=range(3)")
     assert outcome.code == 0, outcome.err
-    assert len(run_folders(commands.folder)) == 3
-    assert outcome.out.count("val, 359 test") == 3
+    folders = run_folders(commands.folder)
+    assert len(folders) == 3
+    assert all("val, 359 test" in (folder / "train.log").read_text() for folder in folders)
+    assert "2 stacks in place of one, since they differ in examples" in outcome.out
 
 
 def test_folds_are_disjoint_and_cover(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import tempfile
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -241,8 +241,11 @@ def in_order(run: Run) -> int:
 
 
 def program_of(group: list[Run], say: Callable[[str], None]) -> tuple[Stack | None, list[Run]]:
-    """Return the program of a group; None where each has to go on its own."""
-    if len(group) == 1:
+    """Return the program of a group; None where each has to go on its own.
+
+    The last one of a stack that was killed goes on in a stack: with the same arithmetic, to the same bits.
+    """
+    if len(group) == 1 and not (group[0].state or {}).get("program", {}).get("stacked"):
         return None, group
     try:
         return Stack([run.parts.program for run in group], [run.generator for run in group]), group
@@ -281,7 +284,7 @@ def train_stack(program: Stack, runs: Sequence[Run], stop: Stop, told: Told, wat
         watched(runs, position)
         finish(program, {k: runs[k] for k in over}, position)
         for k in over:
-            runs[k].close()
+            runs[k].attempt(runs[k].close)
             told(runs[k])
 
     try:
@@ -331,9 +334,12 @@ class Run:
         return self
 
     def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
-        if not isinstance(error, Exception):
-            self.close()
-            return
+        try:
+            if not isinstance(error, Exception):
+                self.close()
+                return
+        except OSError as late:
+            error = late
         self.fail(error)
         if isinstance(error, OSError):
             raise UserError(disk_problem(error, self.job.folder)) from error
@@ -357,9 +363,10 @@ class Run:
         self.screen.log(f"Error: {error}")
         if not isinstance(error, UserError | OSError):
             self.screen.log("".join(traceback.format_exception(error)))
-        if self.fresh:
+        if self.fresh and self.summary is None:
             try_to_say_failed(self.job.folder, self.job.config, self.job.overrides, error)
-        self.close()
+        with suppress(OSError):  # what is left to be written meets the same disk
+            self.close()
 
     @contextmanager
     def surroundings(self, threads: int | None = None) -> Iterator[None]:

@@ -141,6 +141,8 @@ class RunFolder:
 
     def name_best(self) -> None:
         """Make `best.pt` another name of the file that `last.pt` is now."""
+        if self.best.exists() and self.best.samefile(self.last):
+            return  # and to rename one name of a file to another would do nothing
         beside = self.best.with_name(f".best.pt.{os.getpid()}.tmp")
         beside.unlink(missing_ok=True)
         try:

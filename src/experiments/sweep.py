@@ -135,12 +135,14 @@ class Sweep:
         old, new = flattened(asked["configuration"]), flattened(configuration)
         differing = {
             key: (one.get(key, "absent"), other.get(key, "absent"))
-            for one, other in ((old, new), (before, now))
+            for one, other in ((before, now), (old, new))
             for key in dict.fromkeys([*one, *other])
             if not CHANGEABLE.fullmatch(key)
             and not isinstance(one.get(key, other.get(key)), Mapping)
             and one.get(key) != other.get(key)
         }
+        whole = set(differing)
+        differing = {k: v for k, v in differing.items() if not any(k.startswith(f"{other}.") for other in whole)}
         if differing:
             said = ", ".join(f"{key} ({one} -> {other})" for key, (one, other) in differing.items())
             raise UserError(f"resume cannot change {said}; give the command of the sweep, or start a new one")

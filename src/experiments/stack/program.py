@@ -152,7 +152,9 @@ class Stack:
 
     @torch.no_grad()
     def evaluate(self, split: str, members: Sequence[int]) -> list[tuple[float, float]]:
-        """See `Program.evaluate`."""
+        """See `Program.evaluate`. One alone is evaluated as it is on its own, to the same bits."""
+        if len(members) == 1 and split == "test":
+            return self.programs[members[0]].evaluate(split)
         results: list[tuple[float, float]] = []
         for start in range(0, len(members), self.evaluated_at_once):
             rows = [self.active.index(k) for k in members[start : start + self.evaluated_at_once]]
@@ -198,7 +200,7 @@ class Stack:
     def state_dict(self, member: int) -> dict[str, Any]:
         """See `Program.state_dict`: what the same run on its own would give."""
         self._give_back(member)
-        return owned(self.programs[member].state_dict(0))
+        return owned(self.programs[member].state_dict(0)) | {"stacked": True}
 
     def load_state_dict(self, member: int, state: Mapping[str, Any]) -> None:
         """See `Program.load_state_dict`."""

@@ -93,7 +93,7 @@ class Part:
         row = self.programs.index(program)
         for c in self.weights.columns:
             own: dict[str, Any] = {"step": torch.tensor(float(self.t))} if self.rule.counted else {}
-            own |= {name: self.state[name][row, 0] for name in self.rule.scalars}
+            own |= {name: self.state[name][row, 0].clone() for name in self.rule.scalars}  # one for each parameter
             own |= {name: self.state[name][row, c.place].view(c.shape) for name in self.rule.slots}
             program.optimizer.state[program.named[c.name]] = own
 
