@@ -30,6 +30,7 @@ LEVELS = (
     {"program", "single", "engine", "observers", "sanity", "verdicts", "completion"},
     {"build", "cli"},
     {"resume", "stop", "messages", "checking"},
+    {"distributed"},
     {"job"},
     {"train", "check"},
 )

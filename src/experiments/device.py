@@ -31,8 +31,9 @@ def describe(device: torch.device) -> str:
 
 
 def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """How many cores this process may use; torchrun's processes on one machine share them."""
+    present = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, present // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
 
 
 def threads_for(multiply_adds: int) -> int:

@@ -12,14 +12,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from . import __version__, build, device
+from . import __version__, build, device, distributed
 from .averaging import batch_norms
 from .checking import check as run_checks
 from .checking import chosen, subject
@@ -33,7 +33,7 @@ from .resume import check_unchanged
 from .run import RunFolder, write_whole
 from .screen import Screen, hearing
 from .single import Single
-from .stop import EXIT_CODES, SignalStop
+from .stop import EXIT_CODES
 from .streams import Streams, global_generator, set_global_state
 from .verdicts import Story, as_dict, as_text, verdicts
 
@@ -42,9 +42,9 @@ def run(cfg: DictConfig) -> float | None:
     """Train a configuration composed by Hydra in the folder that Hydra made; exits when interrupted."""
     hydra = HydraConfig.get()
     choices = {group: choice for group, choice in hydra.runtime.choices.items() if not group.startswith("hydra/")}
-    config: Any = OmegaConf.to_container(cfg, resolve=True)
+    config: Any = distributed.own_config(cast(Any, OmegaConf.to_container(cfg, resolve=True)))
     folder = RunFolder(Path(hydra.runtime.output_dir))
-    stop = SignalStop()
+    stop = distributed.stop()
     overrides = list(hydra.overrides.task)
     with stop.listening():
         summary = train(config, folder, choices=choices, overrides=overrides, stop=stop)
@@ -161,6 +161,7 @@ def _train(
             "verdicts": [as_dict(verdict) for verdict in found],
             "parameters": sum(p.numel() for p in parts.program.model.parameters()),
             "device": device.describe(place),
+            **distributed.described(),
             "threads": threads,
             **identity(config, overrides),
         }
@@ -199,7 +200,7 @@ def assembled(
     optimizer, rate = build.optimizer(config, model)
     criterion = build.criterion(config, data)
     validate = "val" in data.splits
-    program = Single(
+    program = (distributed.Shared if distributed.active() else Single)(
         model,
         optimizer,
         data.splits,
@@ -225,7 +226,7 @@ def assembled(
 def chosen_device(name: str) -> torch.device:
     """Return the device, or a UserError that says which there are."""
     try:
-        return device.choose(name)
+        return device.choose(distributed.own_device(name))
     except ValueError as error:
         raise UserError(f"training.{error}") from None
 

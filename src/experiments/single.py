@@ -217,7 +217,14 @@ class Single:
     @torch.no_grad()
     def evaluate(self, split: str) -> list[tuple[float, float]]:
         """See `Program.evaluate`."""
-        examples = self.splits[split]
+        loss, correct = self._sums(split)
+        return [(loss / len(self.splits[split]), correct / len(self.splits[split]))]
+
+    def _sums(self, split: str) -> tuple[float, float]:
+        """Return the sum of the examples' losses and the count of right answers."""
+        return self._summed(self.splits[split])
+
+    def _summed(self, examples: Split) -> tuple[float, float]:
         loss = torch.zeros((), dtype=torch.float64, device=self.device)
         correct = torch.zeros((), dtype=torch.int64, device=self.device)
         model = self.evaluated
@@ -227,7 +234,7 @@ class Single:
             loss += self.criterion.total(scores, y)
             correct += (scores.argmax(1) == y).sum()
         self.model.train()
-        return [(loss.item() / len(examples), correct.item() / len(examples))]
+        return loss.item(), correct.item()
 
     @torch.no_grad()
     def scores(self, member: int, split: str) -> Tensor:

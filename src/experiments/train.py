@@ -1,6 +1,9 @@
 """Train one model: `python -m experiments.train optimizer=adam init=he`."""
 
+import os
 import sys
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from .cli import answered, launch
@@ -13,6 +16,9 @@ EXAMPLES = (
     ("-m init=he,xavier seed=0,1,2", "six runs, one for each combination"),
 )
 
+TORCHRUN = {"RANK", "WORLD_SIZE", "LOCAL_RANK"}
+"""What torchrun sets for each of its processes."""
+
 
 def task(cfg: Any) -> float | None:
     """Train the composed run; a sweep is told its objective."""
@@ -22,10 +28,30 @@ def task(cfg: Any) -> float | None:
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line, or one process's share of it under torchrun."""
+    if not os.environ.keys() >= TORCHRUN:
+        command_line(as_typed)
+        return
+    from .distributed import joined, own_command_line
+
+    with joined() as folder:
+        command_line(partial(own_command_line, folder=folder))
+
+
+def as_typed(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments."""
+    return list(arguments)
+
+
+def command_line(own: Callable[[Sequence[str]], list[str]]) -> None:
+    """Answer the command line, or train what it describes.
+
+    Args:
+        own: makes this process's command line of the run's.
+    """
     if answered("train", EXAMPLES):
         return
-    sys.argv[1:] = resumed_command_line(sys.argv[1:])
+    sys.argv[1:] = own(resumed_command_line(sys.argv[1:]))
     try:
         launch(task, "train")
     except KeyboardInterrupt:  # before the run listens itself
