@@ -147,6 +147,8 @@ def _train(
             stack.callback(writer.close)
         parts.member.observers = build.observers(config, offered(config, choices, parts, screen, writer))
         introduce(screen, parts.data, parts.layers, place, threads, settings, choices)
+        if distributed.active():
+            screen.print(f"torchrun {distributed.described()['processes']} processes share every batch\n")
         if resuming:
             note_resume(folder, config, overrides)
         elif general.check:
