@@ -39,21 +39,26 @@ def resumed_command_line(arguments: Sequence[str]) -> list[str]:
     returned as they are. Ends the program with code 2 where the folder holds no run that can be trusted.
     """
     flags, overrides = divided(arguments)
-    resumes = [override for override in overrides if RESUME.match(override)]
-    folders = [RESUME.sub("", override).strip("'\"") for override in resumes]
-    if not folders or folders[-1] == "null":
+    folder = folder_to_resume(arguments)
+    if folder is None:
         return list(arguments)
     try:
         if {"-m", "--multirun"} & set(flags):
             raise UserError("resume goes on with one run and cannot be swept; leave out -m")
-        folder = Path(folders[-1])
         own = saved_overrides(folder)
     except UserError as error:
         say(str(error))
         raise SystemExit(2) from None
-    rest = [override for override in overrides if override not in resumes]
+    rest = [override for override in overrides if not RESUME.match(override)]
     place = [f"resume={quoted(folder)}", f"hydra.run.dir={quoted(folder)}", "hydra.output_subdir=null"]
     return [*flags, *own, *rest, *place]
+
+
+def folder_to_resume(arguments: Sequence[str]) -> Path | None:
+    """Return the folder that a command line asks to go on with, if it does."""
+    _, overrides = divided(arguments)
+    folders = [RESUME.sub("", override).strip("'\"") for override in overrides if RESUME.match(override)]
+    return Path(folders[-1]) if folders and folders[-1] != "null" else None
 
 
 def divided(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

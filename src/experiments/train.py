@@ -28,9 +28,9 @@ def task(cfg: Any) -> float | None:
 
 
 def main() -> None:
-    """Run the command line, or one process's share of it under torchrun."""
+    """Run the command line, or one process's part of it under torchrun."""
     if not os.environ.keys() >= TORCHRUN:
-        command_line(as_typed)
+        command_line(resumed_command_line)
         return
     from .distributed import joined, own_command_line
 
@@ -38,20 +38,15 @@ def main() -> None:
         command_line(partial(own_command_line, folder=folder))
 
 
-def as_typed(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments."""
-    return list(arguments)
-
-
-def command_line(own: Callable[[Sequence[str]], list[str]]) -> None:
+def command_line(completed: Callable[[Sequence[str]], list[str]]) -> None:
     """Answer the command line, or train what it describes.
 
     Args:
-        own: makes this process's command line of the run's.
+        completed: makes what Hydra is given of what was typed.
     """
     if answered("train", EXAMPLES):
         return
-    sys.argv[1:] = own(resumed_command_line(sys.argv[1:]))
+    sys.argv[1:] = completed(sys.argv[1:])
     try:
         launch(task, "train")
     except KeyboardInterrupt:  # before the run listens itself
