@@ -30,7 +30,7 @@ LEVELS = (
     {"screen", "settings", "graph", "criterion", "help"},
     {"program", "single", "stack", "engine", "observers", "sanity", "verdicts", "completion"},
     {"build", "cli"},
-    {"resume", "stop", "messages", "checking", "assembly", "results", "composing", "planning", "sweep"},
+    {"resume", "stop", "messages", "checking", "assembly", "results", "composing", "planning", "sweep", "distributed"},
     {"job", "sweeping"},
     {"workers", "launching"},
     {"train", "check"},

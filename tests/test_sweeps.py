@@ -205,9 +205,9 @@ def test_a_zipped_sweep(commands: Commands) -> None:
 def test_other_launchers_leave_the_same(tmp_path: Path, launcher: str) -> None:
     if launcher == "joblib":
         pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
-    command = ("-m", *SMALL, "optimizer=sgd,adam", "model.hidden=[9]", f"hydra/launcher={launcher}")
+    command = ["-m", *SMALL, "optimizer=sgd,adam", "model.hidden=[9]", f"hydra/launcher={launcher}"]
     if launcher == "joblib":
-        command += ("hydra.launcher.n_jobs=2",)
+        command.append("hydra.launcher.n_jobs=2")
     outcome = run(tmp_path, *command, prelude="import warnings")
     assert outcome.code == 0, outcome.err
     sweep = only_sweep(tmp_path)
@@ -315,7 +315,7 @@ CNN = ("model=cnn", "model.stages=[[4]]", "model.hidden=[]", "model.batch_norm=t
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...], list[dict[str, str]]]:
     """The tables of sweeps that nobody killed."""
-    tables = {}
+    tables: dict[tuple[str, ...], list[dict[str, str]]] = {}
     for model in (BATCH_NORM, CNN):
         folder = tmp_path_factory.mktemp("undisturbed")
         assert run(folder, *SWEPT, *model).code in (0, 1)

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from . import build, device
+from . import build, device, distributed
 from .averaging import batch_norms
 from .engine import Member, Plan, Position
 from .errors import UserError
@@ -58,7 +58,7 @@ def assembled(
     optimizer, rate = build.optimizer(config, model)
     criterion = build.criterion(config, data)
     validate = "val" in data.splits
-    program = Single(
+    program = (distributed.Shared if distributed.active() else Single)(
         model,
         optimizer,
         data.splits,
@@ -84,7 +84,7 @@ def assembled(
 def chosen_device(name: str) -> torch.device:
     """Return the device, or a UserError that says which there are."""
     try:
-        return device.choose(name)
+        return device.choose(distributed.own_device(name))
     except ValueError as error:
         raise UserError(f"training.{error}") from None
 

@@ -43,10 +43,11 @@ def free_memory(device: torch.device) -> int:
 
 
 def cores() -> int:
-    """How many cores this process may use; a worker of a cluster is told by OMP_NUM_THREADS."""
-    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """How many cores this process may use; torchrun's processes share them, a cluster's are told by OMP_NUM_THREADS."""
+    present = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    present = max(1, present // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
     allowed = os.environ.get("OMP_NUM_THREADS", "")
-    return min(here, int(allowed)) if allowed.isdigit() and int(allowed) > 0 else here
+    return min(present, int(allowed)) if allowed.isdigit() and int(allowed) > 0 else present
 
 
 def threads_for(multiply_adds: int) -> int:

@@ -282,6 +282,8 @@ def train_epoch(program: Program, members: Sequence[Member], position: Position,
     Nothing waits for the device in here: losses stay on it until the epoch ends.
     """
     plan = position.plan
+    if stop.requested:  # before an order is drawn, which a resumed run would draw again
+        return False
     if position.batch == 0:
         begin_epoch(program, members, position)
     training = [members[k] for k in position.active]

@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from . import build, device
+from . import build, device, distributed
 from .assembly import Parts, assembled, chosen_device, restored, thread_count
 from .checking import check as run_checks
 from .checking import chosen, subject
@@ -34,7 +34,7 @@ from .rules import RULES
 from .run import RunFolder, settle, write_whole
 from .screen import Screen, hearing
 from .stack import Stack, reason_apart, rule_for, signature
-from .stop import EXIT_CODES, SignalStop
+from .stop import EXIT_CODES
 from .streams import global_generator, global_state, set_global_state
 from .sweep import Entry
 from .verdicts import as_dict, as_text, verdicts
@@ -64,7 +64,7 @@ class Job:
 
 def run(cfg: DictConfig) -> float | None:
     """Train a configuration composed by Hydra in the folder that Hydra made; exits when interrupted."""
-    stop = SignalStop()
+    stop = distributed.stop()
     job = composed(cfg)
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         entry = Entry(HydraConfig.get().job.num, job.folder.path)
@@ -86,7 +86,7 @@ def composed(cfg: DictConfig) -> Job:
     """Return the job that Hydra has composed."""
     hydra = HydraConfig.get()
     choices = {group: choice for group, choice in hydra.runtime.choices.items() if not group.startswith("hydra/")}
-    config: Any = OmegaConf.to_container(cfg, resolve=True)
+    config = distributed.own_config(cast(Any, OmegaConf.to_container(cfg, resolve=True)))
     return Job(config, RunFolder(Path(hydra.runtime.output_dir)), choices, list(hydra.overrides.task))
 
 
@@ -412,6 +412,8 @@ class Run:
             job.config, offered(job.config, job.choices, parts, self.screen, self.writer)
         )
         introduce(self.screen, parts.data, parts.layers, self.place, threads, self.settings, job.choices)
+        if distributed.active():
+            self.screen.print(f"torchrun {distributed.described()['processes']} processes share every batch\n")
         if job.resuming:
             note_resume(job.folder, job.config, job.overrides)
         elif self.general.check:
@@ -435,6 +437,7 @@ class Run:
             "parameters": sum(p.numel() for p in parts.program.model.parameters()),
             "device": device.describe(self.place),
             "threads": self.threads,
+            **distributed.described(),
             **({"trained_together": members} if members > 1 else {}),
             **identity(job.config, job.overrides),
         }

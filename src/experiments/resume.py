@@ -40,21 +40,26 @@ def resumed_command_line(arguments: Sequence[str]) -> list[str]:
     trusted.
     """
     flags, overrides = divided(arguments)
-    resumes = [override for override in overrides if RESUME.match(override)]
-    folders = [RESUME.sub("", override).strip("'\"") for override in resumes]
-    if not folders or folders[-1] == "null" or {"-m", "--multirun"} & set(flags):
+    folder = folder_to_resume(arguments)
+    if folder is None or {"-m", "--multirun"} & set(flags):
         return list(arguments)
     try:
-        folder = Path(folders[-1])
         if (folder / "sweep.yaml").exists():
             raise UserError(f"resume={str(folder)!r} is a sweep folder; give the command of the sweep again, with -m")
         own = saved_overrides(folder)
     except UserError as error:
         say(str(error))
         raise SystemExit(2) from None
-    rest = [override for override in overrides if override not in resumes]
+    rest = [override for override in overrides if not RESUME.match(override)]
     place = [f"resume={quoted(folder)}", f"hydra.run.dir={quoted(folder)}", "hydra.output_subdir=null"]
     return [*flags, *own, *rest, *place]
+
+
+def folder_to_resume(arguments: Sequence[str]) -> Path | None:
+    """Return the folder that a command line asks to go on with, if it does."""
+    _, overrides = divided(arguments)
+    folders = [RESUME.sub("", override).strip("'\"") for override in overrides if RESUME.match(override)]
+    return Path(folders[-1]) if folders and folders[-1] != "null" else None
 
 
 def divided(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -223,7 +223,14 @@ class Single:
     def evaluate(self, split: str, members: Sequence[int] = (0,)) -> list[tuple[float, float]]:
         """See `Program.evaluate`."""
         del members
-        examples = self.splits[split]
+        loss, correct = self._sums(split)
+        return [(loss / len(self.splits[split]), correct / len(self.splits[split]))]
+
+    def _sums(self, split: str) -> tuple[float, float]:
+        """Return the sum of the examples' losses and the count of right answers."""
+        return self._summed(self.splits[split])
+
+    def _summed(self, examples: Split) -> tuple[float, float]:
         loss = torch.zeros((), dtype=torch.float64, device=self.device)
         correct = torch.zeros((), dtype=torch.int64, device=self.device)
         model = self.evaluated
@@ -233,7 +240,7 @@ class Single:
             loss += self.criterion.total(scores, y)
             correct += (scores.argmax(1) == y).sum()
         self.model.train()
-        return [(loss.item() / len(examples), correct.item() / len(examples))]
+        return loss.item(), correct.item()
 
     @torch.no_grad()
     def scores(self, member: int, split: str) -> Tensor:

@@ -1,6 +1,9 @@
 """Train one model: `python -m experiments.train optimizer=adam init=he`."""
 
+import os
 import sys
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from .cli import answered, launch
@@ -13,6 +16,9 @@ EXAMPLES = (
     ("-m init=he,xavier seed=0,1,2", "six runs, one for each combination"),
 )
 
+TORCHRUN = {"RANK", "WORLD_SIZE", "LOCAL_RANK"}
+"""What torchrun sets for each of its processes."""
+
 
 def task(cfg: Any) -> float | None:
     """Train the composed run; a sweep is told its objective."""
@@ -22,10 +28,25 @@ def task(cfg: Any) -> float | None:
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line, or one process's part of it under torchrun."""
+    if not os.environ.keys() >= TORCHRUN:
+        command_line(resumed_command_line)
+        return
+    from .distributed import joined, own_command_line
+
+    with joined() as folder:
+        command_line(partial(own_command_line, folder=folder))
+
+
+def command_line(completed: Callable[[Sequence[str]], list[str]]) -> None:
+    """Answer the command line, or train what it describes.
+
+    Args:
+        completed: makes what Hydra is given of what was typed.
+    """
     if answered("train", EXAMPLES):
         return
-    sys.argv[1:] = resumed_command_line(sys.argv[1:])
+    sys.argv[1:] = completed(sys.argv[1:])
     try:
         launch(task, "train")
     except KeyboardInterrupt:  # before the run listens itself

@@ -1,7 +1,7 @@
 """Splits live as tensors on the training device; a batch is an index into them."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -42,6 +42,12 @@ class Split:
     def first(self, count: int) -> tuple[Tensor, Tensor]:
         """Return the first examples, prepared: at most so many."""
         return self.batch(torch.arange(min(count, len(self)), device=self.x.device))
+
+    def part(self, rows: slice) -> "Split":
+        """Return some of the examples."""
+        if self.rows is None:
+            return replace(self, x=self.x[rows], y=self.y[rows])
+        return replace(self, y=self.y[rows], rows=self.rows[rows])
 
     def in_order(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Go once through all examples, `size` at a time."""

@@ -69,12 +69,12 @@ class Forward:
         found: dict[str, list[Tensor]] = {name: [] for name in self.masks}
         for program, own in zip(self.programs, self.drops, strict=True):
             for name, shape in self.masks.items():
-                like = torch.empty((), dtype=dtype, device=program.device).expand(batch, *shape)
+                size = torch.Size((batch, *shape))
                 p = own[name].p if name in own else 0.0
                 if p == 0:
-                    found[name].append(torch.ones_like(like))
+                    found[name].append(torch.ones(size, dtype=dtype, device=program.device))
                 else:
-                    found[name].append(kept(like, 1 - p, program.noise).to(dtype) / (1 - p))
+                    found[name].append(kept(size, 1 - p, program.noise).to(dtype) / (1 - p))
         return {f"{name}.mask": torch.stack(masks) for name, masks in found.items()}
 
     def train(self, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
