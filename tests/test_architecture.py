@@ -29,7 +29,7 @@ LEVELS = (
     {"screen", "settings", "graph", "criterion", "help"},
     {"program", "single", "engine", "observers", "sanity", "verdicts", "completion"},
     {"build", "cli"},
-    {"resume", "stop", "messages", "checking"},
+    {"resume", "stop", "messages", "checking", "search"},
     {"job"},
     {"train", "check"},
 )

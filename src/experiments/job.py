@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +30,7 @@ from .errors import UserError
 from .messages import conclude, introduce, shown_path
 from .models.layers import Layer
 from .resume import check_unchanged
-from .run import RunFolder, write_whole
+from .run import Row, RunFolder, write_whole
 from .screen import Screen, hearing
 from .single import Single
 from .stop import EXIT_CODES, SignalStop
@@ -216,10 +216,20 @@ def assembled(
         schedule=build.schedule(config, validate=validate),
         objective=general.objective,
         early_stopping=build.early_stopping(settings, validate=validate),
+        pruned=reporter(general),
         penalized=criterion.penalty.adds,
     )
     plan = planned(settings, program, validate, screen)
     return Parts(data, layers, program, plan, member)
+
+
+def reporter(general: build.General) -> Callable[[Sequence[Row]], bool] | None:
+    """Return what tells the run's study of each epoch; None for a run of no study."""
+    if general.trial is None:
+        return None
+    from .search.reporting import reporter
+
+    return reporter(general.trial, general.objective)
 
 
 def chosen_device(name: str) -> torch.device:
@@ -361,7 +371,7 @@ def quiet_writer_thread() -> Iterator[None]:
 
 def hyperparameters(config: build.Config, choices: Mapping[str, str]) -> dict[str, str | float | bool]:
     """Return the choices and numbers of a run, flat, for TensorBoard."""
-    left_out = ("observers", "resume", "trust", "name", "check")
+    left_out = ("observers", "resume", "trial", "trust", "name", "check")
     flat = flattened({k: v for k, v in config.items() if k not in left_out and k not in choices})
     for group, choice in choices.items():
         flat[group] = choice
@@ -377,7 +387,7 @@ def outcome(program: Single, member: Member, position: Position) -> dict[str, An
     """Return what came of it; the test split is looked at once, here, with the best epoch's weights."""
     best = best_row(member.history, member.objective)
     metrics = {name: value for name, value in (best or {}).items() if "/" in name}
-    if member.status in ("finished", "stopped") or (member.status == "diverged" and best):
+    if member.status in ("finished", "stopped", "pruned") or (member.status == "diverged" and best):
         if (best is not None and best is not member.history[-1]) or member.status == "diverged":
             program.load_state_dict(0, member.folder.load(member.folder.best)["program"])
         loss, accuracy = program.evaluate("test")[0]

@@ -11,7 +11,7 @@ from .cli import flattened, quoted, say
 from .errors import UserError
 
 CHANGEABLE = re.compile(
-    r"resume|trust.*|name|check|data\.cache|observers(\..*)?"
+    r"resume|trust.*|trial(\..*)?|name|check|data\.cache|observers(\..*)?"
     r"|training\.(epochs|eval_batch_size|device|threads|early_stopping(\..*)?)"
 )
 """What may differ from the run's own configuration: how long, where and what is watched."""

@@ -25,6 +25,7 @@ class General:
         objective: the metric that says which epoch is best, and that a sweep returns.
         check: whether the sanity checks are made before training.
         resume: the run folder to go on with.
+        trial: the study and trial that the run belongs to, written by a search.
         trust: prefixes of code that a resumed configuration may name besides torch and this package.
     """
 
@@ -33,6 +34,7 @@ class General:
     objective: Metric
     check: bool = False
     resume: str | None = None
+    trial: dict[str, Any] | None = None
     trust: tuple[str, ...] = ()
 
 

@@ -1,0 +1,1 @@
+"""Searching hyperparameters: runs whose configurations are chosen from what earlier ones showed."""

@@ -1,0 +1,56 @@
+"""Where a study is kept: a journal file in the sweep's folder, or a database."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+
+from experiments.errors import UserError
+
+JOURNAL = "study.journal"
+SQLITE = "sqlite:///"
+
+
+def place(given: Any, folder: Path) -> str:
+    """Return the journal's path, or the database's URL, as another process in another folder can use it.
+
+    Args:
+        given: `hydra.sweeper.storage`; null for a journal in the sweep's folder.
+        folder: the sweep's.
+
+    Raises:
+        UserError: it is neither null nor text.
+    """
+    if given is None:
+        return str((folder / JOURNAL).absolute())
+    if not isinstance(given, str) or not given:
+        raise UserError(f"hydra.sweeper.storage={given!r} should be null, a file or the URL of a database")
+    if given.startswith(SQLITE):
+        file = given.removeprefix(SQLITE)
+        return given if file in ("", ":memory:") else SQLITE + str(Path(file).absolute())
+    return given if "://" in given else str(Path(given).absolute())
+
+
+@cache
+def opened(at: str) -> BaseStorage:
+    """Open a storage, once in a process.
+
+    Raises:
+        UserError: it cannot be opened.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        if "://" in at:
+            return RDBStorage(at)
+        Path(at).parent.mkdir(parents=True, exist_ok=True)
+        return JournalStorage(JournalFileBackend(at))
+    except Exception as error:  # whatever the storage's own library raises
+        raise UserError(f"hydra.sweeper.storage={at!r} cannot be opened: {first_line(error)}") from None
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
