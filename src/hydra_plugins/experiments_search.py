@@ -9,7 +9,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-SAMPLERS = ("grid", "random", "qmc", "tpe", "gp", "cmaes")
+from experiments.search import SAMPLER_OPTIONS
 
 
 class SearchSweeper(Sweeper):
@@ -84,6 +84,6 @@ class SearchConfig:
 
 store = ConfigStore.instance()
 store.store(group="hydra/sweeper", name="optuna", node=SearchConfig, provider="experiments")
-for name in SAMPLERS:
-    node = {"name": name, "seed": None}
+for name, options in SAMPLER_OPTIONS.items():
+    node = {"name": name, **options}
     store.store(group="hydra/sweeper/sampler", name=name, node=node, provider="experiments")

@@ -137,6 +137,8 @@ def said(found: dict[str, Any]) -> list[str]:
     if found["importance"]:
         shares = ", ".join(f"{name} {share:.0%}" for name, share in found["importance"].items())
         lines.append(f"matters  {shares}")
+    else:
+        lines.append(f"matters  too few trials have a result to say; at least {FEWEST} are needed")
     lines += [
         f"border   {name}={best['params'][name]:.3g} is at the {place['border']} end of {place['low']:.3g} to "
         f"{place['high']:.3g}; search beyond it"

@@ -446,7 +446,7 @@ def check_seeds(space: Space, count: int) -> None:
     """Refuse to search the seed and to average over it."""
     if count > 1 and "seed" in space.dimensions:
         raise UserError(
-            f"hydra.sweeper.seeds_per_trial={count} contradicts {space.dimensions['seed'].asked} for seed; "
+            f"hydra.sweeper.seeds_per_trial={count} contradicts a search over seed; "
             "give seed one value, from which the trials' seeds count up"
         )
 

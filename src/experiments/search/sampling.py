@@ -13,23 +13,17 @@ from optuna.trial import FrozenTrial, TrialState
 from experiments.errors import UserError, nearest
 from experiments.settings import checked, parameters_of
 
+from . import SAMPLER_OPTIONS
 from .space import Space
 
-SAMPLERS = {
-    "grid": None,
+CLASSES = {
     "random": "RandomSampler",
     "qmc": "QMCSampler",
     "tpe": "TPESampler",
     "gp": "GPSampler",
     "cmaes": "CmaEsSampler",
 }
-DEFAULTS: dict[str, dict[str, Any]] = {
-    "qmc": {"scramble": True, "warn_independent_sampling": False},
-    "tpe": {"constant_liar": True},
-    "gp": {"warn_independent_sampling": False},
-    "cmaes": {"warn_independent_sampling": False},
-}
-"""Trials are asked for in batches: those that still run must be reckoned with."""
+STANDARD = [item for options in SAMPLER_OPTIONS.values() for item in options.items()]
 REDRAWS = 20
 LISTED = 100_000
 """Points up to which a finite space is listed to find one that is new."""
@@ -97,26 +91,37 @@ def sampler(given: Any, seed: int, started: int, space: Space) -> "Unrepeated":
         UserError: it is unknown, or cannot search this space.
     """
     key = "hydra.sweeper.sampler"
-    name, options = named(given, list(SAMPLERS), key, optuna.samplers)
+    name, options = named(given, list(SAMPLER_OPTIONS), key, optuna.samplers)
     own = options.get("seed")
-    draws = random.Random(f"{seed if own is None else own} {started}").getrandbits(31)
+    whole = seed if own is None else own
+    draws = random.Random(f"{whole} {started}").getrandbits(31)
     if name in ("grid", "GridSampler"):
-        if set(options) - {"seed", "search_space"}:
-            raise UserError(f"{key}=grid has no option besides seed, not {', '.join(sorted(set(options) - {'seed'}))}")
-        continuous = [n for n, d in space.dimensions.items() if d.count() is None]
-        if continuous:
-            raise UserError(f"{key}=grid cannot list the interval of {continuous[0]}; give a range with steps")
-        if space.count() is None:
-            raise UserError(f"{key}=grid cannot list a custom search space; take random or tpe")
-        if not listed(space):
-            raise UserError(f"{key}=grid has {space.count():,} points; at most {LISTED:,} can be listed, take random")
+        check_grid(space, key)
         return Unrepeated(None, draws, space)
-    cls = getattr(optuna.samplers, SAMPLERS.get(name) or name)
-    options = {**DEFAULTS.get(name, {}), **options}
-    if "seed" in (parameters_of(cls) or {}):
+    cls = getattr(optuna.samplers, CLASSES.get(name) or name)
+    known = parameters_of(cls) or {}
+    options = {k: v for k, v in options.items() if k in known or (k, v) not in STANDARD}  # left by another's defaults
+    if "warn_independent_sampling" in known:
+        options = {"warn_independent_sampling": False, **options}
+    if "seed" in known:
         # A sequence of low discrepancy goes on where it was; everything else draws anew.
-        options["seed"] = (seed if own is None else own) if cls is QMCSampler else draws
+        options["seed"] = whole if cls is QMCSampler else draws
     return Unrepeated(built(cls, options, key), draws, space)
+
+
+def check_grid(space: Space, key: str) -> None:
+    """Refuse a space that cannot be listed.
+
+    Raises:
+        UserError: says what stands against it.
+    """
+    continuous = [name for name, dimension in space.dimensions.items() if dimension.count() is None]
+    if continuous:
+        raise UserError(f"{key}=grid cannot list the interval of {continuous[0]}; give a range with steps")
+    if not space.whole:
+        raise UserError(f"{key}=grid cannot list a custom search space; take random or tpe")
+    if not listed(space):
+        raise UserError(f"{key}=grid has {space.count():,} points; at most {LISTED:,} can be listed, take random")
 
 
 class Unrepeated(BaseSampler):
