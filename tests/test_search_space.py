@@ -8,7 +8,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from experiments.errors import UserError
 from experiments.search.rounds import border, narrowed, quotas
@@ -162,7 +162,7 @@ def test_grid_refuses_an_interval() -> None:
 
 def frozen(value: float, **params: float) -> optuna.trial.FrozenTrial:
     """A finished trial."""
-    distributions = {name: FloatDistribution(1e-9, 1e9) for name in params}
+    distributions: dict[str, BaseDistribution] = {name: FloatDistribution(1e-9, 1e9) for name in params}
     return optuna.trial.create_trial(params=params, distributions=distributions, value=value)
 
 

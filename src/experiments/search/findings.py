@@ -9,7 +9,6 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from experiments.run import write_json
@@ -66,6 +65,8 @@ def importance(study: optuna.Study, trials: list[FrozenTrial]) -> dict[str, floa
     complete = better_first(study, trials)
     if len(complete) < FEWEST:
         return {}
+    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+
     distributions = widest(complete)
     copy = optuna.create_study(direction=study.direction)
     for trial in complete:
@@ -74,7 +75,7 @@ def importance(study: optuna.Study, trials: list[FrozenTrial]) -> dict[str, floa
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         evaluator = PedAnovaImportanceEvaluator(target_quantile=BEST)
-        found = optuna.importance.get_param_importances(copy, evaluator=evaluator)
+        found = get_param_importances(copy, evaluator=evaluator)
     return {name: round(float(share), 4) for name, share in sorted(found.items(), key=lambda item: -item[1])}
 
 

@@ -26,7 +26,6 @@ from experiments.cli import FROM_TASK
 from experiments.errors import UserError, nearest
 
 from . import reporting, rounds, storage
-from .findings import conclude
 from .hparams import Domain, hparams_config
 from .sampling import ExhaustedError, Point, Unrepeated, exhausted, sampler, tried
 from .space import Dimension, Space, space_of, typed
@@ -140,12 +139,18 @@ class Search:
                     sys.exit(INTERRUPTED)
         except BaseException:
             self.save_what_is_done(asked)
-            if counted(self.study):
-                conclude(self.study, self.space, self.folder)
+            self.conclude()
             raise
-        conclude(self.study, self.space, self.folder)
+        self.conclude()
         if not self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
             raise UserError(f"none of the {len(counted(self.study))} trials has a result; their folders say why")
+
+    def conclude(self) -> None:
+        """Say and keep what was found, if there was anything."""
+        from .findings import conclude  # it needs torch, and an error in the command line should come at once
+
+        if counted(self.study):
+            conclude(self.study, self.space, self.folder)
 
     def first_composed(self) -> DictConfig:
         """Compose a run for every choice, so that what cannot be composed is said before anything is made."""

@@ -1,5 +1,7 @@
 """Where a study is kept: a journal file in the sweep's folder, or a database."""
 
+import re
+import time
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,8 @@ from experiments.errors import UserError
 
 JOURNAL = "study.journal"
 SQLITE = "sqlite:///"
+ATTEMPTS, PAUSE = 10, 0.3
+"""How often, and after how many seconds, a storage is tried that another process is just making."""
 
 
 def place(given: Any, folder: Path) -> str:
@@ -42,13 +46,23 @@ def opened(at: str) -> BaseStorage:
         UserError: it cannot be opened.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        if "://" in at:
-            return RDBStorage(at)
-        Path(at).parent.mkdir(parents=True, exist_ok=True)
-        return JournalStorage(JournalFileBackend(at))
-    except Exception as error:  # whatever the storage's own library raises
-        raise UserError(f"hydra.sweeper.storage={at!r} cannot be opened: {first_line(error)}") from None
+    for attempt in range(ATTEMPTS):
+        try:
+            return made(at)
+        except Exception as error:  # whatever the storage's own library raises
+            busy = re.search("already exists|locked|UNIQUE constraint", str(error))  # another process is making it
+            if not busy or attempt == ATTEMPTS - 1:
+                raise UserError(f"hydra.sweeper.storage={at!r} cannot be opened: {first_line(error)}") from None
+            time.sleep(PAUSE)
+    raise AssertionError
+
+
+def made(at: str) -> BaseStorage:
+    """Open a database, or a journal file."""
+    if "://" in at:
+        return RDBStorage(at)
+    Path(at).parent.mkdir(parents=True, exist_ok=True)
+    return JournalStorage(JournalFileBackend(at))
 
 
 def first_line(error: Exception) -> str:
