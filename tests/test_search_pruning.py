@@ -13,20 +13,15 @@ from optuna.trial import TrialState
 from experiments.search.reporting import PRUNED, reporter
 from experiments.search.storage import opened
 from tests.helpers import Commands
-from tests.searches import found_in, jobs, searched, study_in
+from tests.searches import found_in, jobs, searched, study_in, sweeper
 
 
 def test_what_falls_behind_is_pruned(commands: Commands) -> None:
     # With this seed the good rate comes first, and the others are measured against it.
     pruner = "{name:successive_halving,reduction_factor:2}"
-    outcome = searched(
-        commands,
-        "optimizer.lr=1e-2,1e-8,1e-7,1e-6",
-        "training.epochs=8",
-        n_trials=4,
-        sampler="{name:grid,seed:3}",
-        pruner=pruner,
-    )
+    rates = "optimizer.lr=1e-2,1e-8,1e-7,1e-6"
+    settings = sweeper(n_trials=4, sampler="{name:grid,seed:3}", pruner=pruner)
+    outcome = searched(commands, rates, "training.epochs=8", *settings)
     assert outcome.code == 0, outcome.err
     folder = commands.folder / "outputs/s"
     trials = study_in(folder).trials
