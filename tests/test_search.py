@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 
 from experiments.search.hparams import hparams_config
 from tests.helpers import Commands
-from tests.searches import AGAIN, HIDDEN, LR, TINY, found_in, jobs, searched, study_in, sweeper, value_of
+from tests.searches import AGAIN, HIDDEN, LR, SEARCH, TINY, found_in, jobs, searched, study_in, sweeper, value_of
 
 
 def test_a_search_trains_its_trials_and_says_what_it_found(commands: Commands) -> None:
@@ -110,9 +110,7 @@ def test_too_many_failures_end_the_search_where_asked(commands: Commands) -> Non
 
 
 def test_rounds_narrow_the_ranges(commands: Commands) -> None:
-    outcome = commands.train(
-        "-m", "search=coarse_to_fine", "hydra.sweep.dir=outputs/s", *TINY, LR, *sweeper(n_trials=9, rounds=2)
-    )
+    outcome = commands.train("-m", "search=coarse_to_fine", SEARCH[2], *TINY, LR, *sweeper(n_trials=9, rounds=2))
     assert outcome.code == 0, outcome.err
     trials = study_in(commands.folder / "outputs/s").trials
     drawn: list[Any] = [trial.distributions["optimizer.lr"] for trial in trials]
@@ -160,3 +158,29 @@ def test_the_search_is_one_experiment_in_tensorboards_hparams(tmp_path: Path) ->
     assert by_name["optimizer.lr"].domain_interval.max_value == pytest.approx(0.1)
     assert [value.string_value for value in by_name["model.hidden"].domain_discrete.values] == ["[100, 100]", "[50]"]
     assert "val/accuracy" in [metric.name.tag for metric in experiment.metric_infos]
+
+
+def test_a_file_of_ones_own_holds_the_search(commands: Commands) -> None:
+    own = commands.folder / "own/search/mine.yaml"
+    own.parent.mkdir(parents=True)
+    own.write_text(
+        "# @package _global_\n"
+        "defaults:\n  - override /hydra/sweeper: optuna\n"
+        "hydra:\n  sweeper:\n    n_trials: 2\n    sampler: {_target_: optuna.samplers.RandomSampler, seed: 7}\n"
+        "    params:\n      optimizer.lr: tag(log, interval(1e-4, 1e-1))\n      model.hidden: choice([8],[8,8])\n"
+        "      training.batch_size: 16\n"
+    )
+    outcome = commands.train(
+        "--config-dir", str(own.parents[1]), *SEARCH[:1], "search=mine", SEARCH[2], *TINY, "seed=3"
+    )
+    assert outcome.code == 0, outcome.err
+    folder = commands.folder / "outputs/s"
+    assert [set(trial.params) for trial in study_in(folder).trials] == [{"optimizer.lr", "model.hidden"}] * 2
+    assert "training.batch_size=16" in (jobs(folder)[1] / ".hydra/overrides.yaml").read_text()
+
+
+def test_a_study_goes_on_in_a_folder_that_was_moved(commands: Commands) -> None:
+    assert searched(commands, LR, n_trials=1).code == 0
+    (commands.folder / "outputs/s").rename(commands.folder / "moved")
+    assert searched(commands, LR, AGAIN, "hydra.sweep.dir=moved", n_trials=2).code == 0
+    assert len(study_in(commands.folder / "moved").trials) == 2

@@ -55,6 +55,8 @@ class SearchConfig:
     """What `hydra.sweeper` takes."""
 
     _target_: str = "hydra_plugins.experiments_search.SearchSweeper"
+    # a `_target_` below is read by the search, and not built by Hydra
+    _recursive_: bool = False
     defaults: list[Any] = field(default_factory=lambda: ["_self_", {"sampler": "tpe"}])
     # how the next point is chosen: grid, random, qmc, tpe, gp, cmaes; or {name: tpe, seed: 1, n_startup_trials: 5}
     sampler: Any = None

@@ -178,7 +178,8 @@ class Search:
         direction = settings.direction or ("minimize" if self.objective.endswith("loss") else "maximize")
         self.folder.mkdir(parents=True, exist_ok=True)
         self.at = storage.place(settings.storage, self.folder)
-        name = settings.study_name or "/".join(self.folder.absolute().parts[-2:])
+        inside = storage.only_study(self.at) if settings.storage is None else None  # the folder may have been moved
+        name = settings.study_name or inside or "/".join(self.folder.absolute().parts[-2:])
         study = opened_study(self.at, name, direction, pruner, space, self.objective)
         OmegaConf.save(self.config, self.folder / "multirun.yaml")
         self.sampler = sampler(settings.sampler, seed, len(study.get_trials(deepcopy=False)), space)

@@ -130,8 +130,8 @@ class Report:
     def judged(self, epoch: int, value: float) -> bool:
         """Report a value, and return whether the trial is given up."""
         trial = self.storage.get_trial(self.trial)
-        if trial.state.is_finished():
-            return PRUNED in trial.user_attrs
+        if trial.state.is_finished():  # the run is gone on with on its own
+            return False
         if epoch not in trial.intermediate_values:
             self.storage.set_trial_intermediate_value(self.trial, epoch, value)
             trial = self.storage.get_trial(self.trial)

@@ -57,6 +57,12 @@ def opened(at: str) -> BaseStorage:
     raise AssertionError
 
 
+def only_study(at: str) -> str | None:
+    """Return the name of a storage's study, where it holds just one."""
+    names = [study.study_name for study in opened(at).get_all_studies()]
+    return names[0] if len(names) == 1 else None
+
+
 def made(at: str) -> BaseStorage:
     """Open a database, or a journal file."""
     if "://" in at:
