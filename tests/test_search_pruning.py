@@ -8,10 +8,14 @@ from typing import Any
 
 import optuna
 import pytest
+import torch
 from optuna.trial import TrialState
 
+from experiments.engine import Member, Plan, Position, decide
+from experiments.run import RunFolder
 from experiments.search.reporting import PRUNED, reporter
 from experiments.search.storage import opened
+from experiments.streams import Streams
 from tests.helpers import Commands
 from tests.searches import found_in, jobs, searched, study_in, sweeper
 
@@ -93,3 +97,23 @@ def test_seeds_one_after_another_are_led_by_the_first(tmp_path: Path) -> None:
     trial = a_trial(tmp_path, seeds=2)
     assert reporter(trial, "val/accuracy")(history(0.2)) is True
     assert reporter(trial, "val/accuracy")(history(0.99)) is True
+
+
+def test_members_of_one_trial_end_after_the_same_epoch(tmp_path: Path) -> None:
+    trial = a_trial(tmp_path, seeds=2)
+    plan = Plan(epochs=3, batch_size=1, examples=1, drop_last=False, validate=True)
+    cpu = torch.device("cpu")
+    members = [
+        Member(
+            folder=RunFolder(tmp_path / str(seed)),
+            streams=Streams(seed, cpu),
+            rate=0.1,
+            schedule=lambda *_: 1.0,
+            objective="val/accuracy",
+            pruned=reporter(trial, "val/accuracy"),
+            history=history(value),
+        )
+        for seed, value in enumerate((0.1, 0.2))
+    ]
+    decide(members, Position(plan, epoch=1), interrupted=False)
+    assert [member.status for member in members] == ["pruned", "pruned"]
