@@ -1,6 +1,6 @@
 """A run's objects, put together from its configuration, and put back to where it was."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from .averaging import batch_norms
 from .engine import Member, Plan, Position
 from .errors import UserError
 from .models.layers import Layer
-from .run import RunFolder
+from .run import Row, RunFolder
 from .screen import Screen
 from .single import Single
 from .streams import Streams, set_global_state
@@ -76,9 +76,19 @@ def assembled(
         objective=general.objective,
         early_stopping=build.early_stopping(settings, validate=validate),
         penalized=criterion.penalty.adds,
+        pruned=reporter(general),
     )
     plan = planned(settings, program, validate, screen)
     return Parts(data, layers, program, plan, member)
+
+
+def reporter(general: build.General) -> Callable[[Sequence[Row]], bool] | None:
+    """Return what tells the run's study of each epoch; None for a run of no study."""
+    if general.trial is None:
+        return None
+    from .search.reporting import reporter
+
+    return reporter(general.trial, general.objective)
 
 
 def chosen_device(name: str) -> torch.device:

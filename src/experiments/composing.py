@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from .run import write_whole
 
-OF_THE_SWEEP = re.compile(r"(resume|retry_failed|sweep\.zip)=")
+OF_THE_SWEEP = re.compile(r"(resume|retry_failed|sweep\.zip|trial)=")
 """Overrides that are no run's own."""
 NUMBER_LIKE = re.compile(r"[-+]?(\d[\d_]*)?\.?\d*([eE][-+]?\d+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 """Texts that OmegaConf reads as numbers and plain YAML does not."""
@@ -117,7 +117,7 @@ def with_values(plain: dict[str, Any], values: Sequence[Override]) -> dict[str, 
         if (
             not simple
             or isinstance(section[last], dict)
-            or not isinstance(value, int | float | str | list | QuotedString | None)
+            or not isinstance(value, int | float | str | list | dict | QuotedString | None)
         ):
             return None
         if "${" in str(value):
@@ -132,6 +132,8 @@ def plain_value(value: Any) -> Any:
     """Return a parsed value as a configuration would hold it: without its quotes."""
     if isinstance(value, list):
         return [plain_value(item) for item in value]
+    if isinstance(value, dict):
+        return {str(plain_value(key)): plain_value(item) for key, item in value.items()}
     return value.text if isinstance(value, QuotedString) else value
 
 

@@ -98,7 +98,7 @@ class Member:
         schedule: what the rate is multiplied by.
         objective: the metric that says which epoch is best.
         early_stopping: when to stop before the last epoch, if at all.
-        pruned: told the epochs so far after each one, says whether a search has no use for the rest.
+        pruned: told the epochs so far after each one, says whether a search has seen enough of the run.
         penalized: whether a penalty is added to its loss, and shown apart from it.
         observers: what watches it.
         history: its epochs so far.
@@ -374,6 +374,10 @@ def first_bad_step(losses: Tensor, validation: Sequence[float], first_step: int)
 
 def decide(members: Sequence[Member], position: Position, *, interrupted: bool) -> None:
     """Give every member that has come to an end its status: the one place where that is decided."""
+    training = [member for member in members if member.status is None and member.diverged_at is None]
+    watched = [member for member in training if member.pruned and position.batch == 0]
+    for member in watched:
+        enough(member)  # all are told before one is judged: the seeds of a trial end together
     for member in members:
         if member.status is not None:
             continue
@@ -383,10 +387,15 @@ def decide(members: Sequence[Member], position: Position, *, interrupted: bool) 
             member.status = "finished"
         elif member.early_stopping and position.batch == 0 and member.early_stopping.applies(member.history):
             member.status = "stopped"
-        elif member.pruned and position.batch == 0 and member.history and member.pruned(member.history):
+        elif member in watched and enough(member):
             member.status = "pruned"
         elif interrupted:
             member.status = "interrupted"
+
+
+def enough(member: Member) -> bool:
+    """Whether a search has seen enough of a member, which is told of its newest epoch."""
+    return bool(member.history) and member.pruned is not None and member.pruned(member.history)
 
 
 def save(program: Program, members: Sequence[Member], position: Position) -> None:

@@ -208,7 +208,7 @@ def keyed(overrides: Sequence[str]) -> dict[str, str]:
 
 def own_overrides(overrides: Sequence[str], common: Sequence[str]) -> list[str]:
     """Return the overrides that are a run's own, and not of the whole sweep."""
-    return [line for line in overrides if line not in common]
+    return [line for line in overrides if line not in common and not line.startswith(("trial=", "resume="))]
 
 
 def digest(overrides: Sequence[str], configuration: Mapping[str, Any]) -> str:

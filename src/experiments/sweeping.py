@@ -14,8 +14,9 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 from .cli import resumed
-from .composing import task_part
+from .composing import plain_value, task_part
 from .errors import UserError
+from .search.hparams import hparams_config
 from .sweep import FILE, Sweep, exit_code, said
 
 ZIP = "sweep.zip"
@@ -33,11 +34,16 @@ def sweep(launcher: Any, loader: Any, config: DictConfig, arguments: Sequence[st
     Raises:
         UserError: the lists do not make sense.
     """
-    jobs = combinations(OverridesParser.create(config_loader=loader).parse_overrides(list(arguments)))
+    overrides = OverridesParser.create(config_loader=loader).parse_overrides(list(arguments))
+    jobs = combinations(overrides)
     begin(config)
     folder = Path(config.hydra.sweep.dir)
+    if (config.observers.get("tensorboard") or {}).get("enabled"):
+        hparams_config(folder, domains(overrides))
     returned = launcher.launch(jobs, initial_job_idx=0)
-    conclude(folder)
+    code = conclude(folder)
+    if code:
+        sys.exit(code)
     return returned
 
 
@@ -66,6 +72,25 @@ def combinations(overrides: Sequence[Override]) -> list[list[str]]:
     return [list(itertools.chain(*chosen)) for chosen in itertools.product(*dimensions.values())]
 
 
+def domains(overrides: Sequence[Override]) -> dict[str, list[Any]]:
+    """Return what is swept over, by key, as a run's hyperparameters hold it."""
+    found: dict[str, list[Any]] = {}
+    for override in overrides:
+        if override.key_or_group == ZIP and override.value():
+            rows: Any = override.value()
+            keys, *choices = rows
+            found |= {key: [choice[place] for choice in choices] for place, key in enumerate(keys)}
+        elif override.is_sweep_override():
+            found[override.key_or_group] = list(override.sweep_iterator())
+    return {key: [shown(value) for value in dict.fromkeys(map(shown, values))] for key, values in found.items()}
+
+
+def shown(value: Any) -> str | int | float | bool:
+    """Return a parsed value as a run's hyperparameters hold it."""
+    plain = plain_value(value)
+    return plain if isinstance(plain, str | int | float | bool) else str(plain)
+
+
 def in_step(rows: Any) -> list[list[str]]:
     """Return the overrides of each row of `sweep.zip`: the first row names the keys, each other row is a choice.
 
@@ -87,8 +112,8 @@ def in_step(rows: Any) -> list[list[str]]:
     return [[f"{key}={write(value)}" for key, value in zip(keys, choice, strict=True)] for choice in choices]
 
 
-def conclude(folder: Path) -> None:
-    """Write the table of a sweep that is over and say what came of its runs; exits where not all is well."""
+def conclude(folder: Path) -> int:
+    """Write the table of a sweep that is over and say what came of its runs; returns what the program's code says."""
     table = Sweep(folder)
     table.find()
     table.write_table()
@@ -97,8 +122,7 @@ def conclude(folder: Path) -> None:
     code = exit_code(counts)
     if code == 130:
         print(f"go on    the same command with resume={folder}")
-    if code:
-        sys.exit(code)
+    return code
 
 
 def begin(config: DictConfig) -> None:

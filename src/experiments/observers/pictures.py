@@ -76,7 +76,7 @@ class Pictures(Observer):
     def close(self) -> None:
         """See `Observer.close`: nothing is drawn of a run that has not ended well, or has not trained."""
         epoch = self.position.epoch
-        if self.member.status not in ("finished", "stopped") or epoch == 0:
+        if self.member.status not in ("finished", "stopped", "pruned") or epoch == 0:
             return
         images = filters(self.program.module(self.number), self.example_shape)
         if images is not None:

@@ -1,0 +1,157 @@
+"""What a search has found: the best trial, which hyperparameters matter, and whether a range was too narrow."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from experiments.run import write_json
+
+from .rounds import BEST, border
+from .space import Space
+from .study import better_first, counted
+
+FEWEST = 5
+"""Complete trials below which nothing is said of importance."""
+STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.RUNNING: "running"}
+
+
+def findings(study: optuna.Study, space: Space) -> dict[str, Any]:
+    """Return what `search.json` holds."""
+    trials = counted(study)
+    best = next(iter(better_first(study, trials)), None)
+    return {
+        "study": study.study_name,
+        "objective": study.user_attrs.get("objective"),
+        "direction": study.direction.name.lower(),
+        "best": None if best is None else about(best),
+        "importance": importance(study, trials),
+        "position": {} if best is None else positions(best, space),
+        "states": states(study),
+    }
+
+
+def about(trial: FrozenTrial) -> dict[str, Any]:
+    """Return a trial's number, value, parameters and folders."""
+    kept = ("folders", "seeds", "round")
+    described = {"trial": trial.number, "value": trial.value, "params": dict(trial.params)}
+    return described | {key: trial.user_attrs[key] for key in kept if key in trial.user_attrs}
+
+
+def states(study: optuna.Study) -> dict[str, int]:
+    """Count the trials by how they ended."""
+    counts: Counter[str] = Counter()
+    for trial in study.get_trials(deepcopy=False):
+        if trial.state == TrialState.WAITING:
+            counts["waiting"] += 1
+        elif trial.user_attrs.get("left"):
+            counts["interrupted"] += 1
+        else:
+            counts[STATES.get(trial.state) or trial.user_attrs.get("status", "failed")] += 1
+    return dict(counts)
+
+
+def importance(study: optuna.Study, trials: list[FrozenTrial]) -> dict[str, float]:
+    """Return each hyperparameter's share in getting among the best fifth, the largest first.
+
+    PED-ANOVA (Watanabe et al. 2023). Nothing where there are too few trials, or one hyperparameter.
+    """
+    complete = better_first(study, trials)
+    if len(complete) < FEWEST:
+        return {}
+    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+
+    distributions = widest(complete)
+    copy = optuna.create_study(direction=study.direction)
+    for trial in complete:
+        params = {name: trial.params[name] for name in distributions}
+        copy.add_trial(create_trial(params=params, distributions=distributions, value=trial.value))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        evaluator = PedAnovaImportanceEvaluator(target_quantile=BEST)
+        found = get_param_importances(copy, evaluator=evaluator)
+    return {name: round(float(share), 4) for name, share in sorted(found.items(), key=lambda item: -item[1])}
+
+
+def widest(trials: list[FrozenTrial]) -> dict[str, BaseDistribution]:
+    """Return ranges that hold every trial, of the hyperparameters that all trials have: rounds move them."""
+    shared = [name for name in trials[0].params if all(name in trial.params for trial in trials)]
+    return {name: holding([trial.distributions[name] for trial in trials]) for name in shared}
+
+
+def holding(distributions: list[Any]) -> BaseDistribution:
+    """Return the distribution from the lowest to the highest end of several of one kind."""
+    first = distributions[0]
+    if isinstance(first, CategoricalDistribution):
+        return first
+    low, high = min(d.low for d in distributions), max(d.high for d in distributions)
+    if isinstance(first, IntDistribution):
+        return IntDistribution(low, high, log=first.log)
+    return FloatDistribution(low, high, log=first.log)
+
+
+def positions(best: FrozenTrial, space: Space) -> dict[str, dict[str, Any]]:
+    """Return where in its range each of the best trial's numbers lies, and which lie on a border."""
+    found = {}
+    for name, value in best.params.items():
+        distribution: Any = best.distributions[name]
+        if name not in space.dimensions or isinstance(distribution, CategoricalDistribution):
+            continue
+        dimension = space.within({name: (distribution.low, distribution.high)}).dimensions[name]
+        found[name] = {
+            "low": distribution.low,
+            "high": distribution.high,
+            "position": round(dimension.position(value), 3),
+            "border": border(dimension, value) or None,
+        }
+    return found
+
+
+def conclude(study: optuna.Study, space: Space, folder: Path) -> dict[str, Any]:
+    """Print the findings, and write them and their pictures into the sweep's folder."""
+    found = findings(study, space)
+    write_json(folder / "search.json", found)
+    for line in said(found):
+        print(line)
+    from .pictures import draw
+
+    draw(study, space, list(found["importance"]), folder / "search")
+    print(f"search   {shown_path(folder / 'search.json')}, pictures in {shown_path(folder / 'search')}")
+    return found
+
+
+def said(found: dict[str, Any]) -> list[str]:
+    """Return the findings in lines."""
+    counts = ", ".join(f"{count} {state}" for state, count in found["states"].items())
+    lines = [f"trials   {counts}"]
+    best = found["best"]
+    if best is None:
+        return [*lines, "best     none: no trial has a result"]
+    params = " ".join(f"{name}={value}" for name, value in best["params"].items())
+    lines.append(f"best     trial {best['trial']}: {found['objective']} {best['value']:.4g} with {params}")
+    if found["importance"]:
+        shares = ", ".join(f"{name} {share:.0%}" for name, share in found["importance"].items())
+        lines.append(f"matters  {shares}")
+    else:
+        lines.append(f"matters  too few trials have a result to say; at least {FEWEST} are needed")
+    lines += [
+        f"border   {name}={best['params'][name]:.3g} is at the {place['border']} end of {place['low']:.3g} to "
+        f"{place['high']:.3g}; search beyond it"
+        for name, place in found["position"].items()
+        if place["border"]
+    ]
+    return lines
+
+
+def shown_path(path: Path) -> str:
+    """Return a path as it would be typed here."""
+    try:
+        return str(path.resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

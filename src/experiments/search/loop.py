@@ -1,0 +1,497 @@
+"""The search: ask for a batch of trials, train their runs in one launch, tell the study what came of them."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+import re
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext
+from omegaconf import DictConfig, OmegaConf
+from optuna.samplers import QMCSampler, RandomSampler
+from optuna.trial import FrozenTrial, TrialState
+
+from experiments.cli import FROM_TASK
+from experiments.errors import UserError, nearest
+
+from . import reporting, rounds, storage
+from .hparams import Domain, hparams_config
+from .sampling import ExhaustedError, Point, Unrepeated, exhausted, sampler, tried
+from .space import Dimension, Space, space_of, typed
+from .study import close_left, counted, leave, opened_study, owner
+
+DIRECTIONS = ("minimize", "maximize")
+OBJECTIVES = ("val/accuracy", "val/loss", "train/accuracy", "train/loss")
+NO_RESULT = ("diverged", "failed")
+INTERRUPTED = 130
+
+
+@dataclass
+class Settings:
+    """The sweeper's configuration: see the comments in `hydra_plugins.experiments_search`."""
+
+    sampler: Any
+    pruner: Any
+    direction: Any
+    storage: Any
+    study_name: str | None
+    n_trials: int
+    n_jobs: int
+    seeds_per_trial: int
+    rounds: int
+    max_failure_rate: float
+    params: Mapping[str, Any] | None
+    custom_search_space: str | None
+
+    def check(self) -> None:
+        """Refuse what no study can do.
+
+        Raises:
+            UserError: names the setting.
+        """
+        for name in ("n_trials", "n_jobs", "seeds_per_trial", "rounds"):
+            if getattr(self, name) < 1:
+                raise UserError(f"hydra.sweeper.{name}={getattr(self, name)} should be at least 1")
+        if not 0 <= self.max_failure_rate <= 1:
+            raise UserError(f"hydra.sweeper.max_failure_rate={self.max_failure_rate} should be from 0 to 1")
+        if isinstance(self.direction, list | tuple):
+            raise UserError(
+                f"hydra.sweeper.direction={list(self.direction)} asks for several objectives; a search has one, "
+                "minimize or maximize"
+            )
+        if self.direction is not None and self.direction not in DIRECTIONS:
+            raise UserError(
+                f"hydra.sweeper.direction={self.direction!r} should be minimize, maximize or null"
+                + nearest(str(self.direction), DIRECTIONS)
+            )
+        if self.rounds > self.n_trials:
+            raise UserError(f"hydra.sweeper.rounds={self.rounds} is more than n_trials={self.n_trials}")
+
+
+@dataclass
+class Asked:
+    """A trial whose runs are to be trained: its number and what its runs are given."""
+
+    number: int
+    overrides: list[list[str]]
+
+
+class Search:
+    """One search, or one process's part in it.
+
+    Args:
+        settings: the sweeper's configuration.
+        arguments: the command line's overrides.
+        config: the sweep's composed configuration.
+        context: Hydra's.
+        launcher: trains a batch of runs.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        arguments: Sequence[str],
+        config: DictConfig,
+        context: HydraContext,
+        launcher: Launcher,
+    ) -> None:
+        self.settings = settings
+        self.config = config
+        self.context = context
+        self.launcher = launcher
+        self.folder = Path(config.hydra.sweep.dir)
+        self.custom = custom_space(settings.custom_search_space)
+        settings.check()
+        parser = OverridesParser.create(config_loader=context.config_loader)
+        given = [f"{key}={yaml_text(value)}" for key, value in (settings.params or {}).items()]
+        self.space = space_of(parser.parse_overrides([*given, *arguments]), custom=self.custom is not None)
+        check_seeds(self.space, settings.seeds_per_trial)
+        self.composed = self.first_composed()
+        self.objective = str(self.composed.get("objective", "objective"))
+        check_measured(self.composed, self.objective)
+        if settings.pruner is not None and "trial" not in self.composed:
+            raise UserError(
+                f"hydra.sweeper.pruner={settings.pruner!r} needs runs that report each epoch; this command has none"
+            )
+        self.study = self.opened()
+        self.owner = owner()
+
+    def run(self) -> None:
+        """Go on until there are as many trials as were asked for, the space is exhausted, or someone interrupts."""
+        for number in close_left(self.study):
+            print(f"trial {number} was left unfinished; its parameters are tried again")
+        hparams_config(self.folder, self.domains())
+        asked: list[Asked] = []
+        try:
+            while asked := self.ask():
+                if not self.tell(asked, self.launched(asked)):
+                    sys.exit(INTERRUPTED)
+        except BaseException:
+            self.save_what_is_done(asked)
+            self.conclude()
+            raise
+        self.conclude()
+        if not self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+            raise UserError(f"none of the {len(counted(self.study))} trials has a result; their folders say why")
+
+    def conclude(self) -> None:
+        """Say and keep what was found, if there was anything."""
+        from .findings import conclude  # it needs torch, and an error in the command line should come at once
+
+        if counted(self.study):
+            conclude(self.study, self.space, self.folder)
+
+    def first_composed(self) -> DictConfig:
+        """Compose a run for every choice, so that what cannot be composed is said before anything is made."""
+        first = {name: first_of(dimension) for name, dimension in self.space.dimensions.items()}
+        points = [first]
+        for name, dimension in self.space.dimensions.items():
+            if not dimension.numeric:
+                points += [{**first, name: value} for value in (dimension.values() or [])[1:]]
+        loader = self.context.config_loader
+        composed = [loader.load_sweep_config(self.config, self.space.overrides(point)) for point in points]
+        return composed[0]
+
+    def opened(self) -> optuna.Study:
+        """Open the study with its sampler and pruner.
+
+        Raises:
+            UserError: one of them cannot be had.
+        """
+        settings, space = self.settings, self.space
+        training = self.composed.get("training") or {}
+        self.epochs = training.get("epochs")
+        pruner = reporting.pruner(settings.pruner, self.epochs)
+        seed = int(self.composed.get("seed", 0))
+        check_rounds(settings.rounds, sampler(settings.sampler, seed, 0, space))
+        direction = settings.direction or ("minimize" if self.objective.endswith("loss") else "maximize")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.at = storage.place(settings.storage, self.folder)
+        inside = storage.only_study(self.at) if settings.storage is None else None  # the folder may have been moved
+        name = settings.study_name or inside or "/".join(self.folder.absolute().parts[-2:])
+        study = opened_study(self.at, name, direction, pruner, space, self.objective)
+        OmegaConf.save(self.config, self.folder / "multirun.yaml")
+        self.sampler = sampler(settings.sampler, seed, len(study.get_trials(deepcopy=False)), space)
+        study.sampler = self.sampler
+        return study
+
+    def domains(self) -> dict[str, Domain]:
+        """Return the ranges and choices as TensorBoard's hyperparameters are written."""
+        return {
+            name: dimension.bounds if dimension.numeric else shown_choices(dimension)
+            for name, dimension in self.space.dimensions.items()
+        }
+
+    def ask(self) -> list[Asked]:
+        """Ask for a batch of trials; none when the search is at its end."""
+        study, settings = self.study, self.settings
+        sizes = rounds.quotas(settings.n_trials, settings.rounds)
+        number, space, lacking = rounds.current(study, self.space, sizes)
+        self.sampler.space = space
+        left = settings.n_trials - len(counted(study))
+        asked: list[Asked] = []
+        job = next_job(self.folder, study)
+        try:
+            while len(asked) < min(settings.n_jobs, lacking, left):
+                waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+                if not waiting and exhausted(study, space):
+                    print(f"the search space is exhausted: all of its {space.count()} points have been tried")
+                    break
+                trial = self.new_trial(space, number)
+                if trial is not None:
+                    first = job + len(asked) * settings.seeds_per_trial
+                    asked.append(Asked(trial.number, self.overrides(trial, space)))
+                    trial.set_user_attr("jobs", [str(self.folder), first, settings.seeds_per_trial])
+        except BaseException:
+            self.save_what_is_done(asked)
+            raise
+        return asked
+
+    def new_trial(self, space: Space, number: int) -> optuna.Trial | None:
+        """Ask for one trial; None where another process has just tried the same point."""
+        study = self.study
+        try:
+            trial = study.ask(space.distributions)
+        except ExhaustedError as error:
+            study._storage.set_trial_user_attr(study.get_trials()[error.number]._trial_id, "left", True)
+            study.tell(error.number, state=TrialState.FAIL)
+            return None
+        trial.set_user_attr("owner", self.owner)
+        trial.set_user_attr("round", number)
+        if "again" not in trial.user_attrs and space.whole and taken(study, space, trial):
+            trial.set_user_attr("left", True)
+            study.tell(trial, state=TrialState.FAIL)
+            return None
+        if self.custom is not None:
+            for key, text in space.fixed.items():
+                trial.set_user_attr(key, text.partition("=")[2])
+            self.custom(self.config, trial)
+        return trial
+
+    def overrides(self, trial: optuna.Trial, space: Space) -> list[list[str]]:
+        """Return the overrides of a trial's runs, one for each seed."""
+        count = self.settings.seeds_per_trial
+        own = space.overrides(trial.params)
+        if "trial" in self.composed:
+            described = {
+                "storage": self.at,
+                "study": self.study.study_name,
+                "number": trial.number,
+                "seeds": count,
+                "pruner": self.settings.pruner,
+                "epochs": self.epochs,
+            }
+            own.append(f"trial={typed(described)}")
+        if count == 1:
+            return [own]
+        start = int(self.composed.get("seed", 0))
+        without = [override for override in own if not re.match(r"\+{0,2}seed=", override)]
+        return [[*without, f"seed={start + seed}"] for seed in range(count)]
+
+    def launched(self, asked: Sequence[Asked]) -> Sequence[JobReturn]:
+        """Train a batch in one launch."""
+        batch = [overrides for trial in asked for overrides in trial.overrides]
+        first = self.study.get_trials(deepcopy=False)[asked[0].number].user_attrs["jobs"][1]
+        returns: Sequence[JobReturn] = self.launcher.launch(batch, initial_job_idx=first)
+        return returns
+
+    def tell(self, asked: Sequence[Asked], returns: Sequence[JobReturn]) -> bool:
+        """Tell the study what came of a batch; False when someone interrupted it.
+
+        Raises:
+            UserError: more trials failed than `max_failure_rate` allows, or the runs measure nothing.
+        """
+        count, failed, interrupted = self.settings.seeds_per_trial, 0, False
+        unexpected: BaseException | None = None
+        for place, trial in enumerate(asked):
+            results = [result_of(ret) for ret in returns[place * count : (place + 1) * count]]
+            said = judged(results)
+            unexpected = unexpected or next((r.error for r in results if r.defect), None)
+            self.finish(trial.number, said, results)
+            interrupted |= said == "interrupted"
+            failed += said in NO_RESULT
+        unmeasured = [r for ret in returns if (r := result_of(ret)).status == "finished" and r.value is None]
+        if len(unmeasured) == len(returns):
+            raise UserError("the runs of the first trials return no objective; this command cannot be searched")
+        if unexpected is not None and failed == len(asked):
+            raise unexpected
+        if failed > self.settings.max_failure_rate * len(asked):
+            raise UserError(
+                f"{failed} of {len(asked)} trials have no result, more than "
+                f"hydra.sweeper.max_failure_rate={self.settings.max_failure_rate} allows"
+            )
+        return not interrupted
+
+    def finish(self, number: int, status: str, results: Sequence[Result]) -> None:
+        """Tell the study how one trial ended."""
+        study = self.study
+        trial_id = study.get_trials(deepcopy=False)[number]._trial_id
+        if study.get_trials(deepcopy=False)[number].state.is_finished():
+            return  # another process took this one for dead
+        storage = study._storage
+        storage.set_trial_user_attr(trial_id, "status", status)
+        storage.set_trial_user_attr(trial_id, "folders", [result.folder for result in results if result.folder])
+        values = [result.value for result in results if result.value is not None]
+        if len(results) > 1:
+            storage.set_trial_user_attr(trial_id, "seeds", values)
+        value = sum(values) / len(values) if values else None
+        if status == "interrupted":
+            leave(study, number)
+        elif status in NO_RESULT:
+            study.tell(number, state=TrialState.FAIL)
+        elif status == "pruned":
+            study.tell(number, state=TrialState.PRUNED)
+        else:
+            study.tell(number, value)
+        print(line_of(study.get_trials(deepcopy=False)[number], status, value), flush=True)
+
+    def save_what_is_done(self, asked: Sequence[Asked]) -> None:
+        """Tell the study of those trials of a batch that came to an end before the batch did; leave the others."""
+        for trial in asked:
+            frozen = self.study.get_trials(deepcopy=False)[trial.number]
+            if frozen.state.is_finished():
+                continue
+            folder, first, count = frozen.user_attrs.get("jobs", (str(self.folder), -1, 0))
+            results = [read(job_folder(Path(folder), first + seed), self.objective) for seed in range(count)]
+            known = [result for result in results if result is not None]
+            complete = count > 0 and len(known) == count and judged(known) != "interrupted"
+            if complete:
+                self.finish(trial.number, judged(known), known)
+            else:
+                leave(self.study, trial.number)
+
+
+@dataclass
+class Result:
+    """How one run ended.
+
+    Args:
+        status: as in its summary.
+        value: its objective.
+        folder: where it is.
+        error: what ended it, if anything did.
+    """
+
+    status: str
+    value: float | None
+    folder: str
+    error: BaseException | None = None
+
+    @property
+    def defect(self) -> bool:
+        """Whether it ended with an error that is not the user's."""
+        return self.error is not None and getattr(self.error, FROM_TASK, None) == "a defect"
+
+
+def result_of(ret: JobReturn) -> Result:
+    """Read a run's end from what the launcher returned and what its folder says."""
+    folder = Path(ret.hydra_cfg.hydra.runtime.output_dir) if ret.hydra_cfg is not None else None
+    summary = summary_in(folder)
+    try:
+        value = ret.return_value
+    except Exception as error:
+        if getattr(error, FROM_TASK, None) == "a defect":
+            traceback.print_exception(error)
+        return Result("failed", None, str(folder or ""), error)
+    finite = isinstance(value, int | float) and math.isfinite(value)
+    status = str(summary.get("status", "finished"))
+    return Result(status, float(value) if finite else None, str(folder or ""))
+
+
+def read(folder: Path | None, objective: str) -> Result | None:
+    """Read a run's end from its folder alone; None where it has not come to one."""
+    summary = summary_in(folder)
+    if not summary:
+        return None
+    value = summary.get("metrics", {}).get(objective)
+    return Result(str(summary.get("status")), value, str(folder))
+
+
+def summary_in(folder: Path | None) -> dict[str, Any]:
+    """Return a run's summary, empty where there is none."""
+    if folder is None:
+        return {}
+    try:
+        found = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def judged(results: Sequence[Result]) -> str:
+    """Say how a trial ended from how its runs did: the worst of them counts."""
+    statuses = [result.status for result in results]
+    for status in ("interrupted", "failed", "diverged", "pruned"):
+        if status in statuses:
+            return status
+    return "failed" if any(result.value is None for result in results) else "finished"
+
+
+def line_of(trial: FrozenTrial, status: str, value: float | None) -> str:
+    """Return a finished trial as a line."""
+    params = " ".join(f"{name}={chosen}" for name, chosen in trial.params.items())
+    return f"trial {trial.number:<4} {'-' if value is None else f'{value:.4g}':<8} {status:<11} {params}"
+
+
+def taken(study: optuna.Study, space: Space, trial: optuna.Trial) -> bool:
+    """Whether an earlier trial has the same point."""
+    point: Point = tuple(trial.params[name] for name in space.dimensions)
+    earlier = {
+        tuple(other.params.get(name) for name in space.dimensions)
+        for other in study.get_trials(deepcopy=False)[: trial.number]
+        if not other.user_attrs.get("left")
+    }
+    return point in earlier & tried(study, space, but=trial.number)
+
+
+def next_job(folder: Path, study: optuna.Study) -> int:
+    """Return the first number that no run in the sweep's folder has, there or in the study."""
+    taken = [int(match[0]) for path in folder.iterdir() if path.is_dir() and (match := re.match(r"\d+", path.name))]
+    jobs = [t.user_attrs["jobs"] for t in study.get_trials(deepcopy=False) if "jobs" in t.user_attrs]
+    taken += [first + count - 1 for at, first, count in jobs if at == str(folder)]
+    return max(taken, default=-1) + 1
+
+
+def job_folder(sweep: Path, number: int) -> Path | None:
+    """Return the folder of a job, by its number."""
+    return next((path for path in sweep.glob(f"{number}*") if re.match(rf"{number}(\D|$)", path.name)), None)
+
+
+def first_of(dimension: Dimension) -> Any:
+    """Return some value of a dimension."""
+    return dimension.bounds[0] if dimension.numeric else (dimension.values() or [None])[0]
+
+
+def shown_choices(dimension: Dimension) -> list[Any]:
+    """Return a choice's values as a run writes them for TensorBoard."""
+    values = []
+    for value in dimension.values() or []:
+        text = dimension.typed.get(value, "")
+        parsed = OverridesParser.create().parse_override(f"x={text}").value() if text[:1] in "[{" and text else value
+        values.append(str(parsed) if isinstance(parsed, list | dict) else value)
+    return values
+
+
+def yaml_text(value: Any) -> str:
+    """Return a value of the configuration as it would be typed: text is in Hydra's grammar already."""
+    return value if isinstance(value, str) else typed(value)
+
+
+def check_seeds(space: Space, count: int) -> None:
+    """Refuse to search the seed and to average over it."""
+    if count > 1 and "seed" in space.dimensions:
+        raise UserError(
+            f"hydra.sweeper.seeds_per_trial={count} contradicts a search over seed; "
+            "give seed one value, from which the trials' seeds count up"
+        )
+
+
+def check_rounds(count: int, drawing: Unrepeated) -> None:
+    """Refuse to narrow ranges that are not drawn from at random, or where there are none."""
+    if count > 1 and (drawing.lists or not isinstance(drawing.inner, RandomSampler | QMCSampler)):
+        raise UserError(
+            f"hydra.sweeper.rounds={count} needs points at random; take hydra.sweeper.sampler=random or qmc"
+        )
+    if count > 1 and not any(dimension.numeric for dimension in drawing.space.dimensions.values()):
+        raise UserError(f"hydra.sweeper.rounds={count} has no range to narrow; add one, or leave rounds at 1")
+
+
+def check_measured(composed: DictConfig, objective: str) -> None:
+    """Refuse an objective of the validation split where there is none."""
+    data = composed.get("data") or {}
+    absent = data.get("val_fraction") == 0 and data.get("folds") is None
+    if objective.startswith("val/") and absent:
+        raise UserError(
+            f"objective={objective} is never measured with data.val_fraction=0; keep a validation split, "
+            "a search is decided by it"
+        )
+
+
+def custom_space(path: str | None) -> Callable[[DictConfig, optuna.Trial], None] | None:
+    """Import the function that adds to the search space.
+
+    Raises:
+        UserError: there is none at this path.
+    """
+    if path is None:
+        return None
+    module, _, name = path.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(f"hydra.sweeper.custom_search_space={path!r} cannot be imported: {error}") from None
+    if not callable(found):
+        raise UserError(f"hydra.sweeper.custom_search_space={path!r} should be a function of (cfg, trial)")
+    function: Callable[[DictConfig, optuna.Trial], None] = found
+    return function

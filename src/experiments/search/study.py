@@ -1,0 +1,164 @@
+"""The study: made or gone on with, and what became of the trials that a crash left behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from experiments.errors import UserError
+
+from .space import Space
+from .storage import first_line, opened
+
+HELD = re.compile(
+    r"resume|trust.*|name|check|data\.cache|trial|observers(\..*)?|training\.(eval_batch_size|device|threads)"
+)
+"""Overrides that may differ when a study goes on: they change no result."""
+JUST_BEGUN = timedelta(seconds=60)
+
+
+def opened_study(
+    at: str, name: str, direction: str, pruner: optuna.pruners.BasePruner | None, space: Space, objective: str
+) -> optuna.Study:
+    """Open the study, or make it where it is not.
+
+    Args:
+        at: the storage, from `storage.place`.
+        name: of the study.
+        direction: minimize or maximize.
+        pruner: that its sampler should know of.
+        space: what is searched.
+        objective: the metric.
+
+    Raises:
+        UserError: the storage holds a study of this name that searches something else.
+    """
+    storage = opened(at)
+    try:
+        study = optuna.create_study(
+            storage=storage,
+            study_name=name,
+            load_if_exists=True,
+            direction=StudyDirection[direction.upper()],
+            pruner=pruner,
+        )
+    except Exception as error:  # whatever the storage's own library raises
+        raise UserError(f"hydra.sweeper.storage={at!r} cannot be used: {first_line(error)}") from None
+    identity = {
+        "space": space.described(),
+        "fixed": {key: text for key, text in space.fixed.items() if not HELD.fullmatch(key)},
+        "objective": objective,
+        "direction": direction,
+    }
+    if "space" in study.user_attrs or study.get_trials(deepcopy=False):
+        check_same(study, identity)
+    else:
+        for key, value in identity.items():
+            study.set_user_attr(key, value)
+    return study
+
+
+def check_same(study: optuna.Study, identity: Mapping[str, Any]) -> None:
+    """Refuse to go on with a study of something else.
+
+    Raises:
+        UserError: names what differs.
+    """
+    saved = {"direction": study.direction.name.lower(), **study.user_attrs}
+    differing = []
+    for part in ("space", "fixed"):
+        before, now = saved.get(part, {}), identity[part]
+        differing += [
+            f"{key} ({before.get(key, 'absent')} -> {now.get(key, 'absent')})"
+            for key in dict.fromkeys([*before, *now])
+            if before.get(key) != now.get(key)
+        ]
+    differing += [
+        f"{part} ({saved.get(part, 'absent')} -> {identity[part]})"
+        for part in ("objective", "direction")
+        if saved.get(part) != identity[part]
+    ]
+    if differing:
+        raise UserError(
+            f"hydra.sweeper.study_name={study.study_name!r} is a study of something else: {'; '.join(differing)}; "
+            "take another name or storage, or search the same"
+        )
+
+
+def close_left(study: optuna.Study) -> list[int]:
+    """Close the trials of processes that are no more, and line up their parameters; returns their numbers."""
+    closed = []
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        if not alive(trial):
+            leave(study, trial.number)
+            closed.append(trial.number)
+    return closed
+
+
+def leave(study: optuna.Study, number: int) -> None:
+    """Close a trial that has no result, and line up its parameters to be tried again."""
+    trial = study.get_trials(deepcopy=False)[number]
+    with suppress(RuntimeError, ValueError):  # another process was faster
+        study._storage.set_trial_user_attr(trial._trial_id, "left", True)
+        study.tell(number, state=TrialState.FAIL)
+        if trial.params:
+            kept = {"again": number, **{key: trial.user_attrs[key] for key in ("round",) if key in trial.user_attrs}}
+            study.enqueue_trial(trial.params, user_attrs=kept)
+
+
+def alive(trial: FrozenTrial) -> bool:
+    """Whether the process that asked for a trial may still be at it; one on another machine may."""
+    owner = trial.user_attrs.get("owner")
+    if owner is None:  # between its making and its marking
+        return trial.datetime_start is not None and datetime.now() - trial.datetime_start < JUST_BEGUN
+    host, process, started = owner
+    if host != socket.gethostname():
+        return True
+    return process != os.getpid() and started == started_at(process) is not None
+
+
+def owner() -> tuple[str, int, str | None]:
+    """Return what tells this process from every other."""
+    return socket.gethostname(), os.getpid(), started_at(os.getpid())
+
+
+def started_at(process: int) -> str | None:
+    """Return when a process of this machine was started, in the machine's own words; None where there is none."""
+    status = Path(f"/proc/{process}/stat")
+    if not Path("/proc/self/stat").exists():
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            return None
+        except OSError:
+            return "running"
+        return "running"
+    try:
+        return status.read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        return None
+
+
+def counted(study: optuna.Study) -> list[FrozenTrial]:
+    """Return the trials that count towards the total: with a result, or on the way to one."""
+    return [
+        trial
+        for trial in study.get_trials(deepcopy=False)
+        if trial.state != TrialState.WAITING and not trial.user_attrs.get("left")
+    ]
+
+
+def better_first(study: optuna.Study, trials: list[FrozenTrial]) -> list[FrozenTrial]:
+    """Return the complete ones of some trials, the best first."""
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE and trial.value is not None]
+    return sorted(complete, key=lambda trial: trial.value or 0.0, reverse=study.direction == StudyDirection.MAXIMIZE)

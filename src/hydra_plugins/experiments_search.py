@@ -1,0 +1,98 @@
+"""The sweeper `hydra/sweeper=optuna`: a shell, read when Hydra starts; the search itself is imported when it begins."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+
+from experiments.search import SAMPLER_OPTIONS
+
+
+class SearchSweeper(Sweeper):
+    """Chooses runs by what earlier ones showed.
+
+    Args:
+        settings: the fields of `SearchConfig`.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        self.settings: dict[str, Any] = {
+            key: OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+            for key, value in settings.items()
+        }
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Make the launcher."""
+        from hydra.core.plugins import Plugins
+
+        self.config = config
+        self.hydra_context = hydra_context
+        self.launcher: Launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Search."""
+        try:
+            from experiments.search.loop import Search, Settings
+        except ModuleNotFoundError as error:
+            from experiments.errors import UserError
+
+            raise UserError(
+                f"hydra/sweeper=optuna needs {error.name}, which is not installed: pip install 'experiments[search]'"
+            ) from None
+        from experiments.sweeping import begin, conclude
+
+        assert self.config is not None
+        assert self.hydra_context is not None
+        begin(self.config)
+        try:
+            Search(Settings(**self.settings), arguments, self.config, self.hydra_context, self.launcher).run()
+        finally:
+            conclude(Path(self.config.hydra.sweep.dir))
+
+
+@dataclass
+class SearchConfig:
+    """What `hydra.sweeper` takes."""
+
+    _target_: str = "hydra_plugins.experiments_search.SearchSweeper"
+    # a `_target_` below is read by the search, and not built by Hydra
+    _recursive_: bool = False
+    defaults: list[Any] = field(default_factory=lambda: ["_self_", {"sampler": "tpe"}])
+    # how the next point is chosen: grid, random, qmc, tpe, gp, cmaes; or {name: tpe, seed: 1, n_startup_trials: 5}
+    sampler: Any = None
+    # gives up on runs that fall behind: null, median, successive_halving, hyperband; or {name: median, ...}
+    pruner: Any = None
+    # minimize or maximize; null: minimize a loss, maximize an accuracy
+    direction: Any = None
+    # where the study is kept: null for study.journal in the sweep's folder; another file, or sqlite:///file.db
+    storage: Any = None
+    # several processes with the same name and storage work on one study; null for the sweep's folder
+    study_name: str | None = None
+    # trials altogether, those of a study that is gone on with included
+    n_trials: int = 20
+    # trials in a batch: they are asked for together and launched together
+    n_jobs: int = 32
+    # runs of each trial, with seeds that count up; the objective is their mean
+    seeds_per_trial: int = 1
+    # more than 1: after each, the ranges are narrowed around the best fifth of its trials
+    rounds: int = 1
+    # the search ends with an error when more than this share of a batch has no result
+    max_failure_rate: float = 1.0
+    # key -> range or choice, as on the command line, which goes before it
+    params: Any = None
+    # dotted path of a function (cfg, trial) that adds to the search with trial.suggest_...
+    custom_search_space: str | None = None
+
+
+store = ConfigStore.instance()
+store.store(group="hydra/sweeper", name="optuna", node=SearchConfig, provider="experiments")
+for name, options in SAMPLER_OPTIONS.items():
+    node = {"name": name, **options}
+    store.store(group="hydra/sweeper/sampler", name=name, node=node, provider="experiments")
