@@ -91,7 +91,7 @@ class Launch:
         stacks = self.planned(jobs)
         todo = {job.number for job in jobs if not job.entry.is_over(retry=bool(job.config["retry_failed"]))}
         skipped = len(jobs) - len(todo)
-        for line in described(stacks, [job.config for job in jobs]):
+        for line in described(stacks, [job.config for job in jobs], first):
             print(line)
         if skipped:
             print(f"  {counted(skipped, 'run')} of these came to an end before")

@@ -9,7 +9,7 @@ from typing import Any
 from .cli import flattened
 
 DIFFERING = re.compile(
-    r"seed|name|objective|trial|resume|retry_failed|sweep(\..*)?|trust.*|check|init(\..*)?|scheduler(\..*)?"
+    r"seed|name|objective|trial(\..*)?|resume|retry_failed|sweep(\..*)?|trust.*|check|init(\..*)?|scheduler(\..*)?"
     r"|optimizer(\..*)?|penalty(\..*)?|loss\.(label_smoothing|margin)|model\.(dropout|input_dropout)"
     r"|data\.(preprocess(\..*)?|label_noise|balance|fold)|observers(\..*)?"
     r"|training\.(clip_norm|clip_value|early_stopping(\..*)?)"
@@ -86,8 +86,14 @@ def reason_alone(config: Mapping[str, Any]) -> str | None:
     return None
 
 
-def described(stacks: Sequence[Planned], configs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Say how many stacks there are, which jobs they hold, and why these are not together."""
+def described(stacks: Sequence[Planned], configs: Sequence[Mapping[str, Any]], first: int = 0) -> list[str]:
+    """Say how many stacks there are, which jobs they hold, and why these are not together.
+
+    Args:
+        stacks: the plan.
+        configs: of each job.
+        first: the first job's number.
+    """
     shared = [planned for planned in stacks if planned.reason is None]
     lines = [f"{counted(len(configs), 'run')} in {counted(len(shared), 'stack')}" + apart(len(stacks) - len(shared))]
     flat = [agreed(configs[planned.jobs[0]]) for planned in shared]
@@ -95,8 +101,10 @@ def described(stacks: Sequence[Planned], configs: Sequence[Mapping[str, Any]]) -
     differing = [key for key in keys if len({json.dumps(own.get(key), default=str) for own in flat}) > 1]
     for number, (planned, own) in enumerate(zip(shared, flat, strict=True), 1):
         what = "  ".join(f"{key}={text(own[key])}" for key in differing if key in own)
-        lines.append(f"  stack {number}: {counted(len(planned.jobs), 'run')}, {ranges(planned.jobs)}  {what}".rstrip())
-    return lines + [f"  on its own: {ranges(p.jobs)}, {p.reason}" for p in stacks if p.reason is not None]
+        lines.append(
+            f"  stack {number}: {counted(len(planned.jobs), 'run')}, {ranges(planned.jobs, first)}  {what}".rstrip()
+        )
+    return lines + [f"  on its own: {ranges(p.jobs, first)}, {p.reason}" for p in stacks if p.reason is not None]
 
 
 def apart(count: int) -> str:
@@ -109,10 +117,10 @@ def counted(count: int, what: str) -> str:
     return f"{count} {what}{'s' * (count != 1)}"
 
 
-def ranges(numbers: Sequence[int]) -> str:
+def ranges(places: Sequence[int], first: int = 0) -> str:
     """Return numbers for people: '#0 to #3, #8'."""
     runs: list[list[int]] = []
-    for number in numbers:
+    for number in (first + place for place in places):
         if runs and number == runs[-1][-1] + 1:
             runs[-1].append(number)
         else:
