@@ -242,12 +242,15 @@ def test_models_of_ones_own(tmp_path: Path, name: str, shared: bool) -> None:
 
 
 def test_a_job_that_cannot_run_does_not_keep_the_others_from_theirs(tmp_path: Path) -> None:
-    jobs = [job(tmp_path / str(k), [*DOUBLE, own]) for k, own in enumerate(("seed=1", "model.hidden=[0]", "seed=2"))]
+    own = ("seed=1", "model.hidden=[0]", "observers.layers.every=-1", "seed=2")
+    jobs = [job(tmp_path / str(k), [*DOUBLE, override]) for k, override in enumerate(own)]
     ended: list[Run] = []
     train_together(jobs, Stop(), ended.append, lambda _line: None)
-    assert sorted(summary(each.folder.path)["status"] for each in jobs) == ["failed", "finished", "finished"]
+    assert [summary(each.folder.path)["status"] for each in jobs] == ["finished", "failed", "failed", "finished"]
     assert "model.hidden" in summary(tmp_path / "1")["error"]
-    assert len(ended) == 3
+    assert "observers.layers.every=-1" in summary(tmp_path / "2")["error"]
+    assert summary(tmp_path / "0")["trained_together"] == 2
+    assert len(ended) == 4
 
 
 def test_stacks_are_as_large_as_memory_allows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

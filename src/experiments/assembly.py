@@ -1,5 +1,6 @@
 """A run's objects, put together from its configuration, and put back to where it was."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -179,6 +180,6 @@ def apply_state(state: Mapping[str, Any], program: Single, member: Member, posit
         member.streams.load_state_dict(state["streams"])
         set_global_state(state["generator"], program.device)
         position.load([state["position"]], program)
-        member.history = list(state["history"])
+        member.history = json.loads(state["history"])
     except (KeyError, TypeError, AttributeError, RuntimeError, IndexError) as error:
         raise ValueError(f"it does not fit this run ({build.first_line(error)})") from error

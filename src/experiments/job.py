@@ -185,21 +185,17 @@ def train_together(
         if stop.requested:
             for run in group:
                 run.close()
-            continue
-        program, group = program_of(group, say)
-        if program is not None:
-            train_stack(program, group, stop, ended, watched)
-            continue
-        for run in group:
-            run.attempt(lambda run=run: train_apart(run, stop, watched))  # type: ignore[misc]
-            run.close()
-            ended(run)
+        else:
+            train_group(group, stop, ended, say, watched)
 
 
 def fitting(job: Job) -> int | None:
     """Return how many runs like this one fit into half of the memory that is free; None where it cannot be built."""
     with tempfile.TemporaryDirectory() as folder:
-        run = Run(replace(job, folder=RunFolder(Path(folder)), config={**job.config, "resume": None}), quiet=True)
+        run = Run(
+            replace(job, folder=RunFolder(Path(folder)), config={**job.config, "resume": None, "trial": None}),
+            quiet=True,
+        )
         if not run.attempt(lambda: run.prepare(build.Sources())):
             return None
         program, layers = run.parts.program, run.parts.layers
@@ -240,29 +236,64 @@ def in_order(run: Run) -> int:
     return RULES.index(rule) if rule is not None else len(RULES)
 
 
-def program_of(group: list[Run], say: Callable[[str], None]) -> tuple[Stack | None, list[Run]]:
-    """Return the program of a group; None where each has to go on its own.
+def train_group(
+    runs: Sequence[Run], stop: Stop, told: Told, say: Callable[[str], None], watched: Watched = nobody
+) -> None:
+    """Train runs that agree in all that a stack has to; one after another where they cannot be called as one."""
+    position, threads = begun_at(runs), threads_of(runs)
+    ready = []
+    for run in runs:
+        with run.surroundings(threads):
+            if run.attempt(lambda run=run: run.begin(position, threads)):  # type: ignore[misc]
+                ready.append(run)
+            else:
+                told(run)
+    program = stacked(ready, say)
+    if program is not None:
+        train_stack(program, ready, position, threads, stop, told, watched)
+        return
+    for run in ready:
+        run.attempt(lambda run=run: train_apart(run, stop, watched))  # type: ignore[misc]
+        run.close()
+        told(run)
+
+
+def begun_at(runs: Sequence[Run]) -> Position:
+    """Return where runs are, all at the same place."""
+    position = Position(runs[0].parts.plan)
+    states = [run.state["position"] for run in runs if run.state is not None]
+    if states:
+        position.load(states, runs[0].parts.program)
+    return position
+
+
+def threads_of(runs: Sequence[Run]) -> int:
+    """Return how many threads runs are trained with."""
+    first = runs[0]
+    return thread_count(first.settings, first.parts, first.place, first.state, len(runs))
+
+
+def stacked(runs: Sequence[Run], say: Callable[[str], None]) -> Stack | None:
+    """Return the program of runs; None where each has to go on its own.
 
     The last one of a stack that was killed goes on in a stack: with the same arithmetic, to the same bits.
     """
-    if len(group) == 1 and not (group[0].state or {}).get("program", {}).get("stacked"):
-        return None, group
+    if not runs or (len(runs) == 1 and not (runs[0].state or {}).get("program", {}).get("stacked")):
+        return None
     try:
-        return Stack([run.parts.program for run in group], [run.generator for run in group]), group
+        return Stack([run.parts.program for run in runs], [run.generator for run in runs])
     except ValueError as error:
-        say(f"{len(group)} runs one after another: {error}")
-        return None, group
+        say(f"{len(runs)} runs one after another: {error}")
+        return None
 
 
 def train_apart(run: Run, stop: Stop, watched: Watched = nobody) -> None:
     """Train a run by a program of its own."""
-    position = Position(run.parts.plan)
-    if run.state is not None:
-        position.load([run.state["position"]], run.parts.program)
-    threads = thread_count(run.settings, run.parts, run.place, run.state)
+    position, threads = begun_at([run]), threads_of([run])
     with run.surroundings(threads):
         set_global_state(run.generator, run.place)
-        run.begin(position, threads)
+        if not run.begun:
+            run.begin(position, threads)
 
         def ended(over: list[int]) -> None:
             watched([run], position)
@@ -272,13 +303,10 @@ def train_apart(run: Run, stop: Stop, watched: Watched = nobody) -> None:
         fit(run.parts.program, [run.parts.member], position, stop, ended)
 
 
-def train_stack(program: Stack, runs: Sequence[Run], stop: Stop, told: Told, watched: Watched) -> None:
-    """Train runs as one program."""
-    position = Position(runs[0].parts.plan)
-    if runs[0].state is not None:
-        position.load([run.state["position"] for run in runs if run.state is not None], program)
-    first = runs[0]
-    threads = thread_count(first.settings, first.parts, first.place, first.state, len(runs))
+def train_stack(
+    program: Stack, runs: Sequence[Run], position: Position, threads: int, stop: Stop, told: Told, watched: Watched
+) -> None:
+    """Train runs as one program; an error in it is one of all that are still trained."""
 
     def ended(over: list[int]) -> None:
         watched(runs, position)
@@ -288,9 +316,7 @@ def train_stack(program: Stack, runs: Sequence[Run], stop: Stop, told: Told, wat
             told(runs[k])
 
     try:
-        with first.surroundings(threads):
-            for run in runs:
-                run.begin(position, threads)
+        with runs[0].surroundings(threads):
             fit(program, [run.parts.member for run in runs], position, stop, ended)
     except Exception as error:
         for run in runs:
@@ -320,6 +346,7 @@ class Run:
         self.fresh = not (job.folder.path / "summary.json").exists() and not job.resuming
         self.summary: dict[str, Any] | None = None
         self.error: Exception | None = None
+        self.begun = False
         self.open = ExitStack()
         job.folder.path.mkdir(parents=True, exist_ok=True)
         self.screen = Screen(job.folder.path / "train.log", quiet=quiet)
@@ -403,7 +430,7 @@ class Run:
     def begin(self, position: Position, threads: int) -> None:
         """Open what is written into, build what watches, and say what is going to be trained."""
         job, parts = self.job, self.parts
-        self.threads = threads
+        self.begun, self.threads = True, threads
         self.writer = opened_writer(job.config, job.folder, position)
         if self.writer is not None:
             self.open.enter_context(quiet_writer_thread())

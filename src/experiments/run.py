@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-FORMAT = 1
+FORMAT = 2
 """The checkpoint's layout; a checkpoint of another layout is refused."""
 
 COLUMNS = (

@@ -50,7 +50,7 @@ class Screen:
         """Write to the log alone."""
         if self._log and self._file:
             (text,) = what if len(what) == 1 else (None,)
-            if isinstance(text, str) and len(text) < LOG_WIDTH and text.isascii():
+            if isinstance(text, str) and text.isascii() and max(map(len, text.split("\n"))) < LOG_WIDTH:
                 self._file.write(f"{text}\n")  # a tenth of what laying it out takes
             else:
                 self._log.print(*what)

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any, get_type_hints
 
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
@@ -75,15 +76,24 @@ def value_of(value: Any, hint: Any, key: str) -> Any:
     if isinstance(value, Mapping) and TARGET in value:
         return value
     try:
-        adapter: TypeAdapter[Any] = TypeAdapter(
-            hint, config=ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False)
-        )
-    except (PydanticSchemaGenerationError, PydanticUserError):
+        adapter = adapter_of(hint)
+    except TypeError:  # a hint that cannot be a key
+        adapter = adapter_of.__wrapped__(hint)
+    if adapter is None:
         return value  # a type that pydantic knows nothing of: its owner checks it
     try:
         return adapter.validate_json(json.dumps(value), strict=True)
     except ValidationError as error:
         raise UserError(sentence(error, value, key)) from None
+
+
+@lru_cache(maxsize=1000)
+def adapter_of(hint: Any) -> TypeAdapter[Any] | None:
+    """Return what checks values of a type; None where pydantic cannot."""
+    try:
+        return TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False))
+    except (PydanticSchemaGenerationError, PydanticUserError):
+        return None
 
 
 def sentence(error: ValidationError, value: Any, key: str) -> str:

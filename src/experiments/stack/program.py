@@ -62,6 +62,7 @@ class Stack:
         self.looking = Looking(programs, self.forward.evaluating, self.weights, self.objective)
         self.batches = {name: Batches([p.splits[name] for p in programs]) for name in programs[0].splits}
         self.rates: Sequence[float] = [0.0] * len(programs)
+        self.lr = self._column(self.rates)
 
     @torch.no_grad()
     def _check(self) -> None:
@@ -91,13 +92,20 @@ class Stack:
         x, targets = self.batches["train"].batch(index)
         measured = self._backward(x, targets, self.forward.drawn(x.shape[1], x.dtype))
         self.objective.clip()
-        self.rates = rates
-        lr = torch.tensor(rates, dtype=torch.float64).to(self.weights.flat).unsqueeze(1)
+        if rates != self.rates:
+            self.rates, self.lr = rates, self._column(rates)
         with torch.no_grad():
             for part in self.parts:
-                part.update(lr)
+                part.update(self.lr)
         self.objective.bound()
         return measured
+
+    def _column(self, numbers: Sequence[float]) -> Tensor:
+        """Bring a number for each member to the device, without waiting for it."""
+        column = torch.tensor(numbers, dtype=self.weights.flat.dtype).unsqueeze(1)
+        if self.device.type == "cuda":
+            column = column.pin_memory()
+        return column.to(self.device, non_blocking=True)
 
     def _backward(self, x: Tensor, targets: Tensor, masks: Mapping[str, Tensor]) -> Measured:
         """Leave the members' gradients in the matrix: one backward pass of the summed losses."""

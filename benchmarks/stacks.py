@@ -1,0 +1,102 @@
+"""Sweeps as stacks against the same sweeps run by run: whole commands, and an epoch against the size of the stack."""
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from experiments.engine import Position, Stop
+from experiments.job import Job, Run, train_together
+from experiments.resume import quoted
+from experiments.run import RunFolder
+
+from .measure import MIB, Settings, SkipError, interleaved, process, ratios
+from .project import composed
+from .report import Line, Target, tabulated
+
+RUNS = 64
+QUICK_RUNS = 16
+OPTIMIZERS = ("sgd", "momentum", "adagrad", "adam")
+DIGITS = ("model.hidden=[50,50]",)
+MNIST = ("data=mnist", "model.hidden=[100,100]", "training.batch_size=128", "training.epochs=2")
+SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+LAUNCHERS = {"run by run": ("hydra/launcher=basic", "observers.pictures.enabled=false"), "as stacks": ()}
+
+
+def run(settings: Settings, console: Console) -> None:
+    """Print the tables."""
+    least = (20.0, 20.0) if torch.cuda.is_available() else (5.0, 1.5)
+    sweeps(settings, console, "digits MLP 64-50-50-10, batch 32, 20 epochs", DIGITS, Target(least[0], least=True))
+    try:
+        data = (*MNIST, f"data.root={quoted(settings.mnist())}")
+    except SkipError as reason:
+        console.print(f"MNIST skipped: {reason}")
+    else:
+        sweeps(settings, console, "MNIST MLP 784-100-100-10, batch 128, 2 epochs", data, Target(least[1], least=True))
+    sizes(settings, console, "digits MLP 64-50-50-10, batch 32", DIGITS)
+
+
+def sweeps(settings: Settings, console: Console, name: str, overrides: Sequence[str], target: Target) -> None:
+    """Compare whole commands, in processes of their own."""
+    runs = QUICK_RUNS if settings.quick else RUNS
+    swept = (f"optimizer={','.join(OPTIMIZERS)}", f"seed=range({runs // len(OPTIMIZERS)})")
+    actions = {launcher: command([*overrides, *swept, *more]) for launcher, more in LAUNCHERS.items()}
+    samples = interleaved(actions, dict.fromkeys(actions, settings.repeats(2)))
+    slow, fast = LAUNCHERS
+    figures = ratios(samples, slow, fast)
+    console.print(f"\n[bold]{runs} runs: {name}[/bold], all observers but the pictures")
+    console.print(
+        tabulated("s", [Line(slow, samples[slow]), Line(fast, samples[fast], f"{slow} / this", figures, target=target)])
+    )
+
+
+def command(overrides: Sequence[str]) -> Callable[[], float]:
+    """Return what makes a sweep and returns its seconds, from typing to the end."""
+
+    def measured() -> float:
+        with tempfile.TemporaryDirectory() as folder:
+            return process(["-m", "experiments.train", "-m", *overrides], Path(folder)).seconds
+
+    return measured
+
+
+def sizes(settings: Settings, console: Console, name: str, overrides: Sequence[str]) -> None:
+    """Compare stacks of several sizes: an epoch with its evaluation, and the memory that a member takes."""
+    lines = []
+    alone = 0.0
+    for size in SIZES[: -4 if settings.quick else None]:
+        seconds = [seconds_an_epoch(size, overrides) for _ in range(settings.repeats(4))]
+        alone = alone or min(seconds)
+        lines.append(Line(f"K = {size}", seconds, "K epochs alone / this", [size * alone / min(seconds)]))
+    console.print(f"\n[bold]An epoch of K runs: {name}[/bold], metrics and checkpoints alone")
+    console.print(tabulated("s", lines))
+    few, many = (process(["-c", MEMORY.format(size=size, overrides=list(overrides))]).peak for size in (2, 66))
+    console.print(f"peak memory of a member: {(many - few) / 64 / MIB:.1f} MiB")
+
+
+MEMORY = """
+from benchmarks.stacks import seconds_an_epoch
+seconds_an_epoch({size}, {overrides})
+"""
+
+
+def seconds_an_epoch(size: int, overrides: Sequence[str], epochs: int = 3) -> float:
+    """Train a stack for a few epochs; returns the seconds of one, without the first."""
+    folder = Path(tempfile.mkdtemp())
+    clock: list[float] = []
+
+    def watched(_runs: Sequence[Run], _position: Position) -> None:
+        clock.append(time.perf_counter())
+
+    try:
+        config = composed([*overrides, f"training.epochs={epochs + 1}"])
+        config["observers"] = {"metrics": config["observers"]["metrics"]}
+        jobs = [Job({**config, "seed": seed}, RunFolder(folder / str(seed))) for seed in range(size)]
+        train_together(jobs, Stop(), lambda _run: None, lambda _line: None, watched)
+    finally:
+        shutil.rmtree(folder)
+    return (clock[-1] - clock[1]) / (len(clock) - 2)
