@@ -67,7 +67,7 @@ def test_a_trial_without_result_does_not_end_the_search(commands: Commands) -> N
     assert outcome.code == 0, outcome.err
     found = found_in(commands.folder / "outputs/s")
     assert found["states"] == {"failed": 2, "diverged": 1, "complete": 1}
-    assert "BatchNorm" in outcome.err
+    assert "BatchNorm" in outcome.out
     assert found["best"]["params"] == {"training.batch_size": 32, "optimizer.lr": 0.01}
 
 

@@ -50,8 +50,8 @@ class Dashboard:
         deadline = time.monotonic() + 90
         while time.monotonic() < deadline:
             try:
-                found = self.ask("runs")
-                if len(found) == runs and len(self.ask("plugin/scalars/tags")) == runs:
+                found = list(self.ask("plugin/scalars/tags"))
+                if len(found) == runs:  # a sweep's own file has none
                     return found
             except (urllib.error.URLError, ConnectionError, TimeoutError):
                 pass

@@ -62,6 +62,7 @@ class StackedLauncher(Launcher):
 
     def __init__(self, **settings: Any) -> None:
         self.settings = settings
+        self.signal: int | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """See `Launcher.setup`."""
@@ -73,7 +74,10 @@ class StackedLauncher(Launcher):
         from experiments.launching import Launch
 
         settings = OmegaConf.to_container(OmegaConf.create(self.settings), resolve=True)
-        return Launch(self.loader, self.config, settings)(job_overrides, initial_job_idx)
+        launch = Launch(self.loader, self.config, settings)
+        returned = launch(job_overrides, initial_job_idx)
+        self.signal = launch.signal
+        return returned
 
 
 class GridSweeper(Sweeper):

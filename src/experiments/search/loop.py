@@ -29,7 +29,7 @@ from . import reporting, rounds, storage
 from .hparams import Domain, hparams_config
 from .sampling import ExhaustedError, Point, Unrepeated, exhausted, sampler, tried
 from .space import Dimension, Space, space_of, typed
-from .study import close_left, counted, leave, opened_study, owner
+from .study import left_running, counted, leave, opened_study, owner
 
 DIRECTIONS = ("minimize", "maximize")
 OBJECTIVES = ("val/accuracy", "val/loss", "train/accuracy", "train/loss")
@@ -129,8 +129,11 @@ class Search:
 
     def run(self) -> None:
         """Go on until there are as many trials as were asked for, the space is exhausted, or someone interrupts."""
-        for number in close_left(self.study):
-            print(f"trial {number} was left unfinished; its parameters are tried again")
+        left = left_running(self.study)
+        self.save_what_is_done([Asked(number, []) for number in left])
+        for number in left:
+            if self.study.get_trials(deepcopy=False)[number].state == TrialState.FAIL:
+                print(f"trial {number} was left unfinished; its parameters are tried again")
         hparams_config(self.folder, self.domains())
         asked: list[Asked] = []
         try:
@@ -274,14 +277,15 @@ class Search:
         """
         count, failed, interrupted = self.settings.seeds_per_trial, 0, False
         unexpected: BaseException | None = None
+        stopped = getattr(self.launcher, "signal", None) is not None
         for place, trial in enumerate(asked):
-            results = [result_of(ret) for ret in returns[place * count : (place + 1) * count]]
+            results = [result_of(ret, stopped) for ret in returns[place * count : (place + 1) * count]]
             said = judged(results)
             unexpected = unexpected or next((r.error for r in results if r.defect), None)
             self.finish(trial.number, said, results)
             interrupted |= said == "interrupted"
             failed += said in NO_RESULT
-        unmeasured = [r for ret in returns if (r := result_of(ret)).status == "finished" and r.value is None]
+        unmeasured = [r for ret in returns if (r := result_of(ret, stopped)).status == "finished" and r.value is None]
         if len(unmeasured) == len(returns):
             raise UserError("the runs of the first trials return no objective; this command cannot be searched")
         if unexpected is not None and failed == len(asked):
@@ -354,8 +358,13 @@ class Result:
         return self.error is not None and getattr(self.error, FROM_TASK, None) == "a defect"
 
 
-def result_of(ret: JobReturn) -> Result:
-    """Read a run's end from what the launcher returned and what its folder says."""
+def result_of(ret: JobReturn, stopped: bool) -> Result:
+    """Read a run's end from what the launcher returned and what its folder says.
+
+    Args:
+        ret: what the launcher returned.
+        stopped: whether the launcher was asked to stop: a run that left no summary then was not begun.
+    """
     folder = Path(ret.hydra_cfg.hydra.runtime.output_dir) if ret.hydra_cfg is not None else None
     summary = summary_in(folder)
     try:
@@ -365,7 +374,7 @@ def result_of(ret: JobReturn) -> Result:
             traceback.print_exception(error)
         return Result("failed", None, str(folder or ""), error)
     finite = isinstance(value, int | float) and math.isfinite(value)
-    status = str(summary.get("status", "finished"))
+    status = str(summary.get("status", "interrupted" if stopped else "finished"))
     return Result(status, float(value) if finite else None, str(folder or ""))
 
 

@@ -95,14 +95,10 @@ def check_same(study: optuna.Study, identity: Mapping[str, Any]) -> None:
         )
 
 
-def close_left(study: optuna.Study) -> list[int]:
-    """Close the trials of processes that are no more, and line up their parameters; returns their numbers."""
-    closed = []
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        if not alive(trial):
-            leave(study, trial.number)
-            closed.append(trial.number)
-    return closed
+def left_running(study: optuna.Study) -> list[int]:
+    """Return the trials of processes that are no more."""
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    return [trial.number for trial in running if not alive(trial)]
 
 
 def leave(study: optuna.Study, number: int) -> None:
