@@ -41,7 +41,7 @@ def test_trials_that_a_killed_search_left_are_tried_again(commands: Commands) ->
     assert [trial.state for trial in after] == [TrialState.COMPLETE, TrialState.FAIL, TrialState.COMPLETE]
     assert after[2].params == before[1].params
     assert found_in(folder)["states"] == {"interrupted": 1, "complete": 2}
-    assert max(jobs(folder)) == 3
+    assert max(jobs(folder)) == 2
 
 
 def test_ctrl_c_ends_the_asking_and_keeps_what_is_done(commands: Commands) -> None:

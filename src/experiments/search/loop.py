@@ -29,7 +29,7 @@ from . import reporting, rounds, storage
 from .hparams import Domain, hparams_config
 from .sampling import ExhaustedError, Point, Unrepeated, exhausted, sampler, tried
 from .space import Dimension, Space, space_of, typed
-from .study import left_running, counted, leave, opened_study, owner
+from .study import counted, leave, left_running, opened_study, owner
 
 DIRECTIONS = ("minimize", "maximize")
 OBJECTIVES = ("val/accuracy", "val/loss", "train/accuracy", "train/loss")
