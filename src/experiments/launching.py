@@ -228,7 +228,7 @@ class Progress:
 
     def __call__(self, runs: Sequence[Run], position: Position) -> None:
         """Say it, unless that was done just now."""
-        if time.monotonic() - self.shown < SHOWN_SECONDS:
+        if position.epoch == 0 or time.monotonic() - self.shown < SHOWN_SECONDS:
             return
         self.shown = time.monotonic()
         active = [run.parts.member for run in runs if run.parts.member.status is None]
