@@ -225,7 +225,35 @@ class Plain(Draws):
         return self.linear(torch.relu(self.second(x)))
 
 
-@pytest.mark.parametrize(("name", "shared"), [("Draws", False), ("Branches", False), ("Plain", True)])
+class Spare(Draws):
+    """One with a parameter that takes no part."""
+
+    def __init__(self, input_shape: tuple[int, ...], classes: int) -> None:
+        super().__init__(input_shape, classes)
+        self.spare = nn.Linear(2, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See `nn.Module`."""
+        return self.linear(self.flatten(x))
+
+
+class Attends(Draws):
+    """One whose backward pass is not known for many at once."""
+
+    def __init__(self, input_shape: tuple[int, ...], classes: int) -> None:
+        super().__init__(input_shape, classes)
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See `nn.Module`."""
+        x = x.squeeze(1)
+        return self.linear(self.attention(x, x, x, need_weights=False)[0].flatten(1))
+
+
+@pytest.mark.parametrize(
+    ("name", "shared"),
+    [("Draws", False), ("Branches", False), ("Plain", True), ("Spare", False), ("Attends", False)],
+)
 def test_models_of_ones_own(tmp_path: Path, name: str, shared: bool) -> None:
     config = composed(*DOUBLE)
     config["model"] = {"_target_": f"tests.test_stack.{name}"}

@@ -23,6 +23,7 @@ from experiments.cli import clipped
 from experiments.composing import Composer, as_yaml, task_part
 from experiments.errors import UserError
 from experiments.planning import described, plan
+from experiments.sweep import Sweep
 from experiments.sweeping import combinations
 from tests.helpers import CONF, SMALL, Commands, composed, metrics, run, run_folders, start, summary
 
@@ -76,12 +77,13 @@ def test_lists_in_step() -> None:
         ("sweep.zip=[optimizer,sgd]", "first the keys"),
         ("sweep.zip=[[1,2],[3,4]]", "are no keys"),
         ("seed=range(0)", "is empty"),
+        ("sweep.zip=[[seed],[1],[2]] seed=3,4", "seed is given twice"),
         ("optimizer.lr=interval(0,1)", "names no values to go through"),
     ],
 )
 def test_lists_that_make_no_sense(override: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
-        parsed(override)
+        parsed(*override.split(" "))
 
 
 # which stacks
@@ -233,7 +235,7 @@ def test_a_resumed_sweep_makes_only_what_is_left(commands: Commands) -> None:
         (folders[3] / name).unlink()
     outcome = commands.train(*command, "resume=latest")
     assert outcome.code == 0, outcome.err
-    assert "2 runs of these came to an end before" in outcome.out
+    assert "2 of these came to an end before" in outcome.out
     assert run_folders(commands.folder) == folders
     assert table(sweep)[1] == before[1]
     for k in (0, 2):
@@ -261,6 +263,7 @@ def test_failed_runs_are_tried_again_where_that_is_asked_for(commands: Commands)
         (("training.epochs=3",), "training.epochs"),
         (("seed=1,2,3",), "seed"),
         (("optimizer=sgd",), "optimizer"),
+        (("model.activation=tanh",), "model.activation"),
     ],
 )
 def test_a_changed_sweep_is_refused_with_what_differs(commands: Commands, changed: tuple[str, ...], said: str) -> None:
@@ -273,6 +276,69 @@ def test_a_changed_sweep_is_refused_with_what_differs(commands: Commands, change
     assert f"resume cannot change {said} (" in outcome.err
     assert (sweep / "sweep.csv").read_text() == before
     assert commands.train(*command, f"resume={sweep}", "observers.histograms.every=2").code == 0
+
+
+def test_a_resumed_sweep_numbers_its_runs_as_before(commands: Commands) -> None:
+    assert commands.train("-m", *SMALL, "optimizer=sgd,adam", "seed=1,2", "training.threads=1,2").code == 0
+    sweep = only_sweep(commands.folder)
+    before = table(sweep)
+    for changed, said in (
+        (("seed=1,2", "optimizer=sgd,adam", "training.threads=1,2"), "what is swept or its order"),
+        (("optimizer=sgd,adam", "seed=1,2", "training.threads=2,1"), "what is swept or its order"),
+    ):
+        outcome = commands.train("-m", *SMALL, *changed, f"resume={sweep}")
+        assert outcome.code == 2
+        assert said in outcome.err
+    same = ("optimizer=sgd,adam", "seed=1,2", "training.threads=1,2", f"resume={sweep}", "hydra.sweep.subdir=x_${seed}")
+    assert commands.train("-m", *SMALL, *same).code == 0
+    assert table(sweep) == before
+    assert len(run_folders(commands.folder)) == 8
+
+
+def test_folders_named_by_the_user(commands: Commands) -> None:
+    named = ("seed=1,2", "optimizer=sgd,adam", "hydra.sweep.subdir=${seed}/of_${optimizer.lr}")
+    assert commands.train("-m", *SMALL, *named, "name=named").code == 0
+    sweep = only_sweep(commands.folder)
+    assert [row["status"] for row in table(sweep)] == ["finished"] * 4
+    assert {str(folder.relative_to(sweep)) for folder in run_folders(commands.folder)} == {
+        "1/of_0.01", "1/of_0.001", "2/of_0.01", "2/of_0.001",
+    }  # fmt: skip
+    outcome = commands.train("-m", *SMALL, "seed=1,2", "hydra.sweep.subdir=same")
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert "several jobs the folder 'same'" in outcome.err
+    outcome = commands.train("-m", *SMALL, "seed=1,2", "hydra.sweep.subdir=run_${hydra.job.num}", "name=numbered")
+    assert "2 runs: 2 finished" in outcome.out
+
+
+def test_two_processes_do_not_make_one_sweep(commands: Commands) -> None:
+    command = ("-m", *SMALL, "seed=1,2")
+    assert commands.train(*command).code == 0
+    sweep = only_sweep(commands.folder)
+    with Sweep(sweep).held():
+        outcome = commands.train(*command, f"resume={sweep}")
+    assert outcome.code == 2
+    assert "another process is making the sweep" in outcome.err
+
+
+def test_a_member_that_cannot_write_does_not_keep_the_others_from_their_end(commands: Commands) -> None:
+    prelude = (
+        "import pathlib\nreal = pathlib.Path.write_bytes\n"
+        "def write_bytes(self, data):\n"
+        "    if '/1_' in str(self) and self.name == '.metrics.csv.%d.tmp' % __import__('os').getpid():\n"
+        "        raise OSError(28, 'No space left on device', str(self))\n"
+        "    return real(self, data)\n"
+        "pathlib.Path.write_bytes = write_bytes"
+    )
+    outcome = run(commands.folder, "-m", *SMALL, "seed=1,2,3", prelude=prelude)
+    assert outcome.code == 1, outcome.err
+    assert "3 runs one after another" in outcome.out
+    assert [row["status"] for row in table(only_sweep(commands.folder))] == ["finished", "failed", "finished"]
+
+
+def test_checks_before_a_sweep_are_each_runs_own(commands: Commands) -> None:
+    outcome = commands.train("-m", *SMALL, "check=true", "optimizer.lr=0.001,100")
+    assert outcome.code == 1
+    assert [row["status"] for row in table(only_sweep(commands.folder))] == ["finished", "failed"]
 
 
 def test_what_is_no_sweep(commands: Commands) -> None:
@@ -291,6 +357,10 @@ def test_what_is_no_sweep(commands: Commands) -> None:
     outcome = commands.train("-m", *SMALL, "seed=1,2", "hydra.launcher.executor=rya")
     assert outcome.code == 2
     assert "hydra.launcher.executor='rya' should be 'inline' or 'ray'" in outcome.err
+    outcome = commands.train("-m", *SMALL, "seed=1,2", "hydra.launcher.max_stack=0")
+    assert "hydra.launcher.max_stack=0 should be greater than or equal to 1" in outcome.err
+    outcome = commands.train("-m", *SMALL, "seed=1,2", "retry_failed=maybe")
+    assert "retry_failed='maybe' should be true or false" in outcome.err
 
 
 KILL_AT = """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache
@@ -23,6 +23,8 @@ from .run import write_whole
 
 OF_THE_SWEEP = re.compile(r"(resume|retry_failed|sweep\.zip|trial)=")
 """Overrides that are no run's own."""
+OF_THE_TASK = re.compile(r"\$\{(?!hydra[.:]|clipped:|now:)")
+"""An interpolation of the task's part in a folder's name."""
 NUMBER_LIKE = re.compile(r"[-+]?(\d[\d_]*)?\.?\d*([eE][-+]?\d+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 """Texts that OmegaConf reads as numbers and plain YAML does not."""
 
@@ -61,6 +63,7 @@ class Composer:
     def __init__(self, loader: Any, master: DictConfig) -> None:
         self.loader, self.master = loader, master
         self.parser = OverridesParser.create(config_loader=loader)
+        self.common = {str(line).casefold() for line in master.hydra.overrides.task}
         self.bases: dict[tuple[str, ...], tuple[DictConfig, dict[str, Any] | None]] = {}
 
     def compose(self, overrides: Sequence[str], number: int) -> Composed:
@@ -76,8 +79,8 @@ class Composer:
         task = with_values(plain, values) if plain is not None else None
         if task is None:
             whole = self.loader.load_sweep_config(self.master, list(overrides))
-        else:
-            name_after(whole, parsed)
+            OmegaConf.set_readonly(whole.hydra, False)
+        name_after(whole, parsed, self.common)
         with open_dict(whole):
             whole.hydra.job.id, whole.hydra.job.num = str(number), number
         HydraConfig.instance().cfg = whole  # type: ignore[assignment]
@@ -95,7 +98,10 @@ class Composer:
             whole = self.loader.load_sweep_config(self.master, list(groups))
             OmegaConf.set_readonly(whole.hydra, False)
             raw: Any = OmegaConf.to_container(task_part(whole), resolve=False)
-            usual = not any(line.startswith("hydra.searchpath") for line in self.master.hydra.overrides.hydra)
+            typed: Any = OmegaConf.to_container(self.master.hydra.overrides.hydra, resolve=False)
+            places: Any = OmegaConf.to_container(whole.hydra.sweep, resolve=False)
+            usual = not any(str(line).startswith("hydra.searchpath") for line in typed)
+            usual = usual and not OF_THE_TASK.search(f"{places['dir']} {places['subdir']}")
             self.bases[groups] = whole, raw if usual and "${" not in json.dumps(raw, default=str) else None
         return self.bases[groups]
 
@@ -133,17 +139,18 @@ def plain_value(value: Any) -> Any:
     if isinstance(value, list):
         return [plain_value(item) for item in value]
     if isinstance(value, dict):
-        return {str(plain_value(key)): plain_value(item) for key, item in value.items()}
+        return {plain_value(key): plain_value(item) for key, item in value.items()}
     return value.text if isinstance(value, QuotedString) else value
 
 
-def name_after(whole: DictConfig, parsed: Sequence[Override]) -> None:
-    """Note a job's overrides in Hydra's part, as Hydra does."""
+def name_after(whole: DictConfig, parsed: Sequence[Override], common: Set[str]) -> None:
+    """Note a job's overrides in Hydra's part, as Hydra does; those that all jobs have are left out of its name."""
     own = [override for override in parsed if not override.is_hydra_override()]
+    telling = [override for override in own if str(override.input_line).casefold() not in common]
     whole.hydra.overrides.task = [override.input_line for override in own]
     naming = whole.hydra.job.config.override_dirname
     whole.hydra.job.override_dirname = get_overrides_dirname(
-        overrides=own, kv_sep=naming.kv_sep, item_sep=naming.item_sep, exclude_keys=naming.exclude_keys
+        overrides=telling, kv_sep=naming.kv_sep, item_sep=naming.item_sep, exclude_keys=naming.exclude_keys
     )
 
 

@@ -27,6 +27,7 @@ from .composing import as_yaml, write_composed
 from .engine import Position, Stop, fit
 from .errors import UserError
 from .messages import conclude, introduce, shown_path
+from .planning import counted
 from .program import Program
 from .results import disk_problem, identity, outcomes, story, try_to_say_failed
 from .resume import check_unchanged
@@ -250,8 +251,15 @@ def train_group(
                 told(run)
     program = stacked(ready, say)
     if program is not None:
-        train_stack(program, ready, position, threads, stop, told, watched)
-        return
+        try:
+            train_stack(program, ready, position, threads, stop, told, watched)
+        except Exception as error:
+            ready = [run.begun_anew() for run in ready if run.summary is None]
+            say(
+                f"{counted(len(ready), 'run')} one after another, to find which cannot go on: {build.first_line(error)}"
+            )
+        else:
+            return
     for run in ready:
         run.attempt(lambda run=run: train_apart(run, stop, watched))  # type: ignore[misc]
         run.close()
@@ -289,6 +297,8 @@ def stacked(runs: Sequence[Run], say: Callable[[str], None]) -> Stack | None:
 
 def train_apart(run: Run, stop: Stop, watched: Watched = nobody) -> None:
     """Train a run by a program of its own."""
+    if not run.prepared:
+        run.prepare(None)
     position, threads = begun_at([run]), threads_of([run])
     with run.surroundings(threads):
         set_global_state(run.generator, run.place)
@@ -306,7 +316,11 @@ def train_apart(run: Run, stop: Stop, watched: Watched = nobody) -> None:
 def train_stack(
     program: Stack, runs: Sequence[Run], position: Position, threads: int, stop: Stop, told: Told, watched: Watched
 ) -> None:
-    """Train runs as one program; an error in it is one of all that are still trained."""
+    """Train runs as one program.
+
+    Raises:
+        Exception: what any of them cannot do, such as writing; those without a summary have not come to their end.
+    """
 
     def ended(over: list[int]) -> None:
         watched(runs, position)
@@ -315,14 +329,8 @@ def train_stack(
             runs[k].attempt(runs[k].close)
             told(runs[k])
 
-    try:
-        with runs[0].surroundings(threads):
-            fit(program, [run.parts.member for run in runs], position, stop, ended)
-    except Exception as error:
-        for run in runs:
-            if run.summary is None:
-                run.fail(error)
-                told(run)
+    with runs[0].surroundings(threads):
+        fit(program, [run.parts.member for run in runs], position, stop, ended)
 
 
 def finish(program: Program, runs: Mapping[int, Run], position: Position) -> None:
@@ -346,7 +354,8 @@ class Run:
         self.fresh = not (job.folder.path / "summary.json").exists() and not job.resuming
         self.summary: dict[str, Any] | None = None
         self.error: Exception | None = None
-        self.begun = False
+        self.prepared = self.begun = False
+        self.quiet = quiet
         self.open = ExitStack()
         job.folder.path.mkdir(parents=True, exist_ok=True)
         self.screen = Screen(job.folder.path / "train.log", quiet=quiet)
@@ -384,13 +393,22 @@ class Run:
             return False
         return True
 
+    def begun_anew(self) -> Run:
+        """Return the same run, to go on from its checkpoint."""
+        with suppress(OSError):
+            self.close()
+        folder = self.job.folder
+        going_on = folder.last.exists() and (folder.path / ".hydra" / "config.yaml").exists()
+        config = {**self.job.config, "resume": str(folder.path) if going_on else None}
+        return Run(replace(self.job, config=config), quiet=self.quiet)
+
     def fail(self, error: Exception) -> None:
         """Say in the run's folder what went wrong."""
         self.error = error
         self.screen.log(f"Error: {error}")
         if not isinstance(error, UserError | OSError):
             self.screen.log("".join(traceback.format_exception(error)))
-        if self.fresh and self.summary is None:
+        if self.summary is None and (self.fresh or self.quiet):
             try_to_say_failed(self.job.folder, self.job.config, self.job.overrides, error)
         with suppress(OSError):  # what is left to be written meets the same disk
             self.close()
@@ -421,6 +439,7 @@ class Run:
             )
             self.state = restored(job.folder, self.parts, self.screen) if job.resuming else None
             self.generator = global_state(self.place)
+        self.prepared = True
 
     def place_in_training(self) -> tuple[int, int, int]:
         """How many epochs it is to have and has had, and how many updates of the next."""

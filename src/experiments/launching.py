@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from annotated_types import Ge
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf
 
 from .composing import OF_THE_SWEEP, Composed, Composer, write_composed
+from .errors import UserError
 from .planning import Planned, counted, described, plan
 from .settings import checked
 from .sweep import Entry, Sweep, own_overrides
 
 if TYPE_CHECKING:
-    from annotated_types import Ge
-
     from .engine import Position
     from .job import Job, Run
 
-EXECUTORS = ("inline", "ray")
 SHOWN_SECONDS = 5.0
 """How often at most the progress of a stack is said."""
 
@@ -94,7 +94,7 @@ class Launch:
         for line in described(stacks, [job.config for job in jobs], first):
             print(line)
         if skipped:
-            print(f"  {counted(skipped, 'run')} of these came to an end before")
+            print(f"  {skipped} of these came to an end before")
         self.sweep.write_table()
         self.make([[jobs[place] for place in planned.jobs if jobs[place].number in todo] for planned in stacks])
         self.sweep.write_table()
@@ -104,17 +104,23 @@ class Launch:
         """Compose every job, and leave the configuration of those that are new in their folders."""
         composer = Composer(self.loader, self.master)
         typed = list(self.master.hydra.overrides.task)
-        jobs = []
-        for number, overrides in enumerate(job_overrides, first):
-            composed = composer.compose(overrides, number)
-            for name in self.settings.without:
-                self.leave_out(composed.task, name, overrides)
-            jobs.append(
-                Asked(number, composed, self.sweep.add(number, composed.folder, own_overrides(overrides, typed)))
+        composed = {n: composer.compose(overrides, n) for n, overrides in enumerate(job_overrides, first)}
+        own = {number: own_overrides(job_overrides[number - first], typed) for number in composed}
+        folders = {n: job.folder for n, job in composed.items()} | self.sweep.expect(own)
+        twice = [folder for folder, count in Counter(folders.values()).items() if count > 1]
+        if twice:
+            raise UserError(
+                f"hydra.sweep.subdir gives several jobs the folder {twice[0].name!r}; name them by their numbers"
             )
-        for job in jobs:
-            if not (job.entry.folder / ".hydra" / "overrides.yaml").exists():
-                write_composed(job.config, job.composed.hydra, job.entry.folder)
+        jobs = []
+        for number, job in composed.items():
+            for name in self.settings.without:
+                self.leave_out(job.task, name, job_overrides[number - first])
+            jobs.append(Asked(number, job, self.sweep.add(number, folders[number], own[number])))
+        for asked in jobs:
+            if not (asked.entry.folder / ".hydra" / "overrides.yaml").exists():
+                write_composed(asked.config, asked.composed.hydra, asked.entry.folder)
+        self.sweep.note_runs([asked.entry for asked in jobs])
         return jobs
 
     @staticmethod
@@ -127,10 +133,13 @@ class Launch:
 
     def planned(self, jobs: Sequence[Asked]) -> list[Planned]:
         """Plan the stacks; a resumed sweep has the same ones as before, so that it computes with the same bits."""
+        noted = self.sweep.asked().get("max_stack")
         largest: Any = self.settings.max_stack
+        if noted and (largest == "auto" or self.master.get("resume") is not None):
+            largest = noted
         if largest == "auto":
-            largest = self.sweep.asked().get("max_stack") or self.fitting(jobs)
-            self.sweep.note(max_stack=largest)
+            largest = self.fitting(jobs)
+        self.sweep.note(max_stack=largest)
         return plan([job.config for job in jobs], largest)
 
     def fitting(self, jobs: Sequence[Asked]) -> int:
@@ -211,7 +220,7 @@ def line_of(name: str, summary: Mapping[str, Any]) -> str:
     if summary.get("status") == "failed":
         return f"{name}  failed: {summary.get('error')}"
     numbers = [f"{split} {metrics[split]:.4f}" for split in ("val/accuracy", "test/accuracy") if split in metrics]
-    return "  ".join([name, f"{summary.get('status')} after {summary.get('epochs')} epochs", *numbers])
+    return "  ".join([name, f"{summary.get('status')} after {counted(summary.get('epochs') or 0, 'epoch')}", *numbers])
 
 
 class Progress:

@@ -125,7 +125,8 @@ def ranges(places: Sequence[int], first: int = 0) -> str:
             runs[-1].append(number)
         else:
             runs.append([number])
-    return ", ".join(f"#{run[0]}" if len(run) == 1 else f"#{run[0]} to #{run[-1]}" for run in runs)
+    texts = (f"#{run[0]} to #{run[-1]}" if len(run) > 2 else ", ".join(f"#{number}" for number in run) for run in runs)
+    return ", ".join(texts)
 
 
 def text(value: Any) -> str:

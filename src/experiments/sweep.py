@@ -8,7 +8,8 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ CHANGEABLE = re.compile(
     r"resume|retry_failed|trust.*|name|trial|data\.cache|training\.(device|threads)|observers(\..*)?"
 )
 """What the command that goes on with a sweep may change."""
+SWEPT = re.compile(r"=.*(,|\()")
+"""What an override looks like that may name several values."""
 METRICS = ("train/loss", "train/accuracy", "val/loss", "val/accuracy", "test/loss", "test/accuracy")
 COLUMNS = ("run", "status", "overrides", *METRICS, "best_epoch", "epochs", "folder", "error")
 
@@ -84,12 +87,12 @@ class Sweep:
 
     def find(self) -> None:
         """Note the runs whose folders are there already."""
-        for path in self.folder.glob("*/.hydra/overrides.yaml"):
-            folder = path.parents[1]
-            number = re.match(r"\d+", folder.name)
-            if number and int(number[0]) not in self.entries:
+        typed = self.typed()
+        for path in self.folder.glob("**/.hydra/overrides.yaml"):
+            folder, number = path.parents[1], job_number(path.parent)
+            if number is not None and number not in self.entries:
                 overrides = yaml.safe_load(path.read_text(encoding="utf-8")) or []
-                self.add(int(number[0]), folder, own_overrides(overrides, self.typed()))
+                self.add(number, folder, own_overrides(overrides, typed))
 
     def typed(self) -> list[str]:
         """The overrides that all runs have, as the sweep was asked for."""
@@ -115,6 +118,52 @@ class Sweep:
             "configuration": dict(configuration),
         }
         write_whole(self.folder / FILE, yaml.safe_dump(content, sort_keys=False, width=110).encode())
+
+    def expect(self, jobs: Mapping[int, Sequence[str]]) -> dict[int, Path]:
+        """Hold jobs against those that the sweep has had under these numbers, and note them; returns their folders.
+
+        Args:
+            jobs: the overrides of each, that its name tells.
+
+        Raises:
+            UserError: one would be another run.
+        """
+        had = {int(number): run for number, run in (self.asked().get("runs") or {}).items()}
+        for number, overrides in jobs.items():
+            before = had.get(number, {}).get("overrides")
+            if before is not None and set(before) != set(overrides):
+                raise UserError(
+                    f"resume cannot make run {number} ({' '.join(before)}) another one ({' '.join(overrides)}); "
+                    "give the command of the sweep, or start a new one"
+                )
+        return {number: self.folder / had[number]["folder"] for number in jobs if number in had}
+
+    def note_runs(self, entries: Sequence[Entry]) -> None:
+        """Write down which run has which number."""
+        runs = {
+            entry.number: {
+                "folder": str(entry.folder.relative_to(self.folder))
+                if entry.folder.is_relative_to(self.folder)
+                else str(entry.folder),
+                "overrides": list(entry.overrides),
+            }
+            for entry in entries
+        }
+        self.note(runs={**(self.asked().get("runs") or {}), **runs})
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes out of the sweep inside the block.
+
+        Raises:
+            UserError: one is in it.
+        """
+        with (self.folder / ".lock").open("w") as file:
+            try:
+                lock(file.fileno())
+            except OSError:
+                raise UserError(f"another process is making the sweep {str(self.folder)!r}; wait for its end") from None
+            yield
 
     def note(self, **more: Any) -> None:
         """Write something more into `sweep.yaml`."""
@@ -143,6 +192,11 @@ class Sweep:
         }
         whole = set(differing)
         differing = {k: v for k, v in differing.items() if not any(k.startswith(f"{other}.") for other in whole)}
+        if not differing and order(asked["overrides"]) != order(overrides):
+            old_order, new_order = (" ".join(order(lines)) for lines in (asked["overrides"], overrides))
+            raise UserError(
+                f"resume cannot change what is swept or its order ({old_order} -> {new_order}); it numbers the runs"
+            )
         if differing:
             said = ", ".join(f"{key} ({one} -> {other})" for key, (one, other) in differing.items())
             raise UserError(f"resume cannot change {said}; give the command of the sweep, or start a new one")
@@ -201,6 +255,34 @@ def said(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{counts[status]} {status}" for status in order if counts.get(status))
 
 
+def order(overrides: Sequence[str]) -> list[str]:
+    """Return the overrides whose order numbers the runs, or which a resumed sweep may not change."""
+    return [line for line in overrides if SWEPT.search(line) or not CHANGEABLE.fullmatch(line.partition("=")[0])]
+
+
+def job_number(hydra: Path) -> int | None:
+    """Return which job's folder this is: as Hydra has noted it, or as its name begins."""
+    try:
+        noted = re.search(r"^    num: (\d+)$", (hydra / "hydra.yaml").read_text(encoding="utf-8"), re.MULTILINE)
+    except (OSError, UnicodeDecodeError):
+        noted = None
+    found = noted or re.match(r"(\d+)", hydra.parent.name)
+    return int(found[1]) if found else None
+
+
+def lock(file: int) -> None:
+    """Lock an open file, where the system can, until it is closed.
+
+    Raises:
+        OSError: another process has it.
+    """
+    try:
+        from fcntl import LOCK_EX, LOCK_NB, flock
+    except ImportError:  # not on Windows
+        return
+    flock(file, LOCK_EX | LOCK_NB)
+
+
 def keyed(overrides: Sequence[str]) -> dict[str, str]:
     """Return overrides by their keys."""
     return {line.partition("=")[0].lstrip("+~"): line for line in overrides}
@@ -208,7 +290,8 @@ def keyed(overrides: Sequence[str]) -> dict[str, str]:
 
 def own_overrides(overrides: Sequence[str], common: Sequence[str]) -> list[str]:
     """Return the overrides that are a run's own, and not of the whole sweep."""
-    return [line for line in overrides if line not in common and not line.startswith(("trial=", "resume="))]
+    shared = {line.casefold() for line in common}
+    return [o for o in overrides if o.casefold() not in shared and not o.startswith(("trial=", "resume=", "retry_"))]
 
 
 def digest(overrides: Sequence[str], configuration: Mapping[str, Any]) -> str:

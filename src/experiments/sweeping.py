@@ -16,8 +16,9 @@ from omegaconf import DictConfig, OmegaConf
 from .cli import resumed
 from .composing import plain_value, task_part
 from .errors import UserError
+from .planning import counted
 from .search.hparams import hparams_config
-from .sweep import FILE, Sweep, exit_code, said
+from .sweep import Sweep, exit_code, said
 
 ZIP = "sweep.zip"
 
@@ -40,8 +41,9 @@ def sweep(launcher: Any, loader: Any, config: DictConfig, arguments: Sequence[st
     folder = Path(config.hydra.sweep.dir)
     if (config.observers.get("tensorboard") or {}).get("enabled"):
         hparams_config(folder, domains(overrides))
-    returned = launcher.launch(jobs, initial_job_idx=0)
-    code = conclude(folder)
+    with Sweep(folder).held():
+        returned = launcher.launch(jobs, initial_job_idx=0)
+        code = conclude(folder)
     if code:
         sys.exit(code)
     return returned
@@ -54,6 +56,7 @@ def combinations(overrides: Sequence[Override]) -> list[list[str]]:
         UserError: a list is empty or of a kind that cannot be gone through, or `sweep.zip` is none.
     """
     dimensions: dict[str, list[list[str]]] = {}
+    seen: set[str] = set()
     for override in overrides:
         key = override.get_key_element()
         if override.key_or_group == ZIP:
@@ -67,6 +70,11 @@ def combinations(overrides: Sequence[Override]) -> list[list[str]]:
             dimensions[key] = [[f"{key}={value}"] for value in override.sweep_string_iterator()]
         else:
             dimensions[key] = [[override.input_line or ""]]
+        written = [key] if override.key_or_group != ZIP else [line.partition("=")[0] for line in dimensions[key][0]]
+        for name in written:
+            if name in seen:
+                raise UserError(f"{name} is given twice, in {ZIP} and beside it; give it once")
+            seen.add(name)
         if not dimensions[key]:
             raise UserError(f"{override.input_line} is empty: there is nothing to go through")
     return [list(itertools.chain(*chosen)) for chosen in itertools.product(*dimensions.values())]
@@ -112,15 +120,20 @@ def in_step(rows: Any) -> list[list[str]]:
     return [[f"{key}={write(value)}" for key, value in zip(keys, choice, strict=True)] for choice in choices]
 
 
-def conclude(folder: Path) -> int:
-    """Write the table of a sweep that is over and say what came of its runs; returns what the program's code says."""
+def conclude(folder: Path, *, over: bool = False) -> int:
+    """Write the table of a sweep and say what came of its runs; returns what the program's code says.
+
+    Args:
+        folder: the sweep's.
+        over: whether what is interrupted or waiting is left so, as a search does that tries it again elsewhere.
+    """
     table = Sweep(folder)
     table.find()
     table.write_table()
     counts = table.counts()
-    print(f"\n{sum(counts.values())} runs: {said(counts)}\nsweep    {folder}")
+    print(f"\n{counted(sum(counts.values()), 'run')}: {said(counts)}\nsweep    {folder}")
     code = exit_code(counts)
-    if code == 130:
+    if code == 130 and not over:
         print(f"go on    the same command with resume={folder}")
     return code
 
@@ -135,6 +148,9 @@ def begin(config: DictConfig) -> None:
         config.hydra.sweep.dir = str(resumed(config))
     table = Sweep(Path(config.hydra.sweep.dir))
     typed = [line for line in config.hydra.overrides.task if not line.startswith(("resume=", "retry_failed="))]
+    typed += [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
+    if not isinstance(config.get("retry_failed"), bool):
+        raise UserError(f"retry_failed={config.get('retry_failed')!r} should be true or false")
     configuration: Any = OmegaConf.to_container(task_part(config), resolve=False)
     for key in ("resume", "retry_failed"):
         configuration.pop(key, None)
@@ -144,6 +160,3 @@ def begin(config: DictConfig) -> None:
     command = shlex.join(["python", "-m", "experiments.train", *sys.argv[1:]])
     table.folder.mkdir(parents=True, exist_ok=True)
     table.write_asked(command, typed, configuration)
-
-
-__all__ = ["FILE", "begin", "combinations", "conclude", "sweep"]

@@ -38,11 +38,12 @@ class SearchSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         """Search."""
+        from experiments.errors import UserError
+        from experiments.sweep import Sweep
+
         try:
             from experiments.search.loop import Search, Settings
         except ModuleNotFoundError as error:
-            from experiments.errors import UserError
-
             raise UserError(
                 f"hydra/sweeper=optuna needs {error.name}, which is not installed: pip install 'experiments[search]'"
             ) from None
@@ -50,11 +51,16 @@ class SearchSweeper(Sweeper):
 
         assert self.config is not None
         assert self.hydra_context is not None
+        if OmegaConf.select(self.config, "sweep.zip") is not None:
+            raise UserError("sweep.zip lists values to go through, and hydra/sweeper=optuna searches; leave out one")
         begin(self.config)
-        try:
-            Search(Settings(**self.settings), arguments, self.config, self.hydra_context, self.launcher).run()
-        finally:
-            conclude(Path(self.config.hydra.sweep.dir))
+        folder, over = Path(self.config.hydra.sweep.dir), False
+        with Sweep(folder).held():
+            try:
+                Search(Settings(**self.settings), arguments, self.config, self.hydra_context, self.launcher).run()
+                over = True
+            finally:
+                conclude(folder, over=over)
 
 
 @dataclass

@@ -1,6 +1,7 @@
 """The program of K runs of one architecture: forward and backward once for all, each optimizer's rule on its own."""
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -49,7 +50,9 @@ class Stack:
         values = math.prod(first.splits["train"].x.shape[1:]) + sum(math.prod(layer.output_shape) for layer in layers)
         self.evaluated_at_once = max(1, EVALUATED_BYTES // (4 * values * self.eval_batch_size))
         self._gather(range(self.members))
-        self._check()
+        with warnings.catch_warnings(action="ignore"):
+            self._check()
+            self._try()
 
     def _gather(self, active: Sequence[int]) -> None:
         """Bring these members together."""
@@ -85,6 +88,25 @@ class Stack:
             size = float(other.abs().max())
             if not torch.allclose(one, other, rtol=TOLERANCE, atol=TOLERANCE * size, equal_nan=True):
                 raise ValueError("the model computes something else when it is called for many runs at once")
+
+    def _try(self) -> None:
+        """Try an update's backward pass, and to look inside; everything is as before afterwards."""
+        first = [program.splits["train"].first(2) for program in self.programs]
+        x, y = torch.stack([x for x, _ in first]), torch.stack([y for _, y in first])
+        masks = {f"{name}.mask": x.new_ones(self.members, len(x[0]), *s) for name, s in self.forward.masks.items()}
+        before = {name: buffer.clone() for name, buffer in self.weights.buffers.items()}
+        try:
+            with undrawn(self.device):
+                self._backward(x, y, masks)
+                if self.looking.shapes is not None:
+                    self.looking.all(brief=False)
+        except Exception as error:  # as above; a parameter that takes no part is one that torch leaves alone
+            raise ValueError(f"the model cannot be trained for many runs at once ({str(error)[:120]})") from error
+        finally:
+            self.weights.gradient.zero_()
+            self._forget()
+            for name, buffer in before.items():
+                self.weights.buffers[name].copy_(buffer)
 
     def step(self, index: Tensor, rates: Sequence[float]) -> Measured:
         """See `Program.step`."""
