@@ -42,6 +42,7 @@ class SideBySide:
     """A program for K members that computes them one after another: the interface, and nothing shared."""
 
     device = index_device = CPU
+    checkpoint_seconds = 0.0
 
     def __init__(self, *programs: Single) -> None:
         self.programs = programs

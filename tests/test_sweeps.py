@@ -365,6 +365,8 @@ def test_what_is_no_sweep(commands: Commands) -> None:
 
 KILL_AT = """
 import os, pathlib, signal
+import experiments.stack
+experiments.stack.Stack.checkpoint_seconds = {seconds}
 real, count = pathlib.Path.replace, 0
 def replace(self, target):
     global count
@@ -394,21 +396,27 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...
 
 
 @pytest.mark.parametrize(
-    ("model", "name", "at"),
+    ("model", "name", "at", "seconds"),
     [
-        (BATCH_NORM, "checkpoints/last.pt", 1),
-        (BATCH_NORM, "checkpoints/last.pt", 15),
-        (CNN, "checkpoints/last.pt", 12),
-        (CNN, "metrics.csv", 9),
-        (CNN, "summary.json", 2),
-        (BATCH_NORM, "overrides.yaml", 4),
-        (BATCH_NORM, "sweep.csv", 3),
+        (BATCH_NORM, "checkpoints/last.pt", 1, 3),
+        (BATCH_NORM, "checkpoints/last.pt", 15, 0),
+        (CNN, "checkpoints/last.pt", 8, 3),
+        (CNN, "checkpoints/last.pt", 12, 0),
+        (CNN, "metrics.csv", 9, 0.1),
+        (CNN, "summary.json", 2, 3),
+        (BATCH_NORM, "overrides.yaml", 4, 0),
+        (BATCH_NORM, "sweep.csv", 3, 3),
     ],
 )
 def test_a_killed_sweep_ends_as_if_nothing_had_happened(
-    tmp_path: Path, undisturbed: dict[tuple[str, ...], list[dict[str, str]]], model: tuple[str, ...], name: str, at: int
+    tmp_path: Path,
+    undisturbed: dict[tuple[str, ...], list[dict[str, str]]],
+    model: tuple[str, ...],
+    name: str,
+    at: int,
+    seconds: float,
 ) -> None:
-    killed = run(tmp_path, *SWEPT, *model, prelude=KILL_AT.format(name=name, at=at))
+    killed = run(tmp_path, *SWEPT, *model, prelude=KILL_AT.format(name=name, at=at, seconds=seconds))
     assert killed.code == -signal.SIGKILL, killed.err
     before = {path: path.read_bytes() for path in tmp_path.glob("outputs/*/*/*/summary.json")}
     outcome = run(tmp_path, *SWEPT, *model, "resume=latest")

@@ -134,7 +134,7 @@ def thread_count(
     if state is not None and runs == 1:
         return int(state["program"].get("threads", 1))
     examples = min(parts.plan.batch_size, parts.program.updating.micro_batch or parts.plan.batch_size)
-    return device.threads_for(runs * examples * sum(layer.multiply_adds for layer in parts.layers))
+    return device.threads_for(runs * examples * sum(layer.multiply_adds for layer in parts.layers), stacked=runs > 1)
 
 
 def restored(folder: RunFolder, parts: Parts, screen: Screen) -> dict[str, Any] | None:

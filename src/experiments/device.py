@@ -50,7 +50,7 @@ def cores() -> int:
     return min(present, int(allowed)) if allowed.isdigit() and int(allowed) > 0 else present
 
 
-def threads_for(multiply_adds: int) -> int:
+def threads_for(multiply_adds: int, *, stacked: bool = False) -> int:
     """Choose the number of threads from the work of one step.
 
     Handing work to another thread costs microseconds, so small models are fastest on one: a thread for every
@@ -58,8 +58,10 @@ def threads_for(multiply_adds: int) -> int:
 
     Args:
         multiply_adds: of one batch's forward pass.
+        stacked: of many runs at once, among which the work is easier to divide: a fifth of it pays for a thread.
     """
-    return max(1, min(cores(), multiply_adds // MULTIPLY_ADDS_PER_THREAD))
+    least = MULTIPLY_ADDS_PER_THREAD // 5 if stacked else MULTIPLY_ADDS_PER_THREAD
+    return max(1, min(cores(), multiply_adds // least))
 
 
 @contextmanager

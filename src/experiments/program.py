@@ -70,6 +70,8 @@ class Program(Protocol):
     device: torch.device
     index_device: torch.device
     """Where the examples are, and so where the indices of a batch belong."""
+    checkpoint_seconds: float
+    """How long the members may train before they are saved again: at the end of each epoch for 0."""
 
     def step(self, index: Tensor, rates: Sequence[float]) -> Measured:
         """Make one update of every member.

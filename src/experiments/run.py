@@ -133,6 +133,12 @@ class RunFolder:
         self.next.parent.mkdir(parents=True, exist_ok=True)
         self.next.write_bytes(buffer.getbuffer())
 
+    def write_best(self, state: Mapping[str, Any]) -> None:
+        """Write `best.pt` of an epoch that has passed."""
+        buffer = io.BytesIO()
+        torch.save({"format": FORMAT, **state}, buffer)
+        write_whole(self.best, buffer.getvalue())
+
     def take_next(self, *, best: bool) -> None:
         """Put the next checkpoint in place of `last.pt`; where it is the best so far, `best.pt` names it too."""
         self.next.replace(self.last)

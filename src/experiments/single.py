@@ -63,6 +63,7 @@ class Single:
     """
 
     members = 1
+    checkpoint_seconds = 0.0
 
     def __init__(
         self,

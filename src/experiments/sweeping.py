@@ -56,7 +56,6 @@ def combinations(overrides: Sequence[Override]) -> list[list[str]]:
         UserError: a list is empty or of a kind that cannot be gone through, or `sweep.zip` is none.
     """
     dimensions: dict[str, list[list[str]]] = {}
-    seen: set[str] = set()
     for override in overrides:
         key = override.get_key_element()
         if override.key_or_group == ZIP:
@@ -70,13 +69,12 @@ def combinations(overrides: Sequence[Override]) -> list[list[str]]:
             dimensions[key] = [[f"{key}={value}"] for value in override.sweep_string_iterator()]
         else:
             dimensions[key] = [[override.input_line or ""]]
-        written = [key] if override.key_or_group != ZIP else [line.partition("=")[0] for line in dimensions[key][0]]
-        for name in written:
-            if name in seen:
-                raise UserError(f"{name} is given twice, in {ZIP} and beside it; give it once")
-            seen.add(name)
         if not dimensions[key]:
             raise UserError(f"{override.input_line} is empty: there is nothing to go through")
+    zipped = [line.partition("=")[0] for line in dimensions.get(ZIP, [[]])[0]]
+    twice = [key for key in zipped if key in dimensions]
+    if twice:
+        raise UserError(f"{twice[0]} is given twice, in {ZIP} and beside it; give it once")
     return [list(itertools.chain(*chosen)) for chosen in itertools.product(*dimensions.values())]
 
 

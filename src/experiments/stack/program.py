@@ -40,6 +40,8 @@ class Stack:
         ValueError: says why they cannot be one program.
     """
 
+    checkpoint_seconds = 3.0  # to write those of all members takes as long as a short epoch
+
     def __init__(self, programs: Sequence[Single], generators: Sequence[dict[str, Any]]) -> None:
         self.members = len(programs)
         self.programs, self.generators = list(programs), list(generators)
