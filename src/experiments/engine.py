@@ -343,12 +343,13 @@ def end_epoch(program: Program, members: Sequence[Member], position: Position) -
     validation = program.evaluate("val", active) if plan.validate else [()] * len(active)
     position.seconds += time.perf_counter() - started
     first_step = position.step - plan.steps_per_epoch
+    finite = losses.isfinite().all(0).tolist()
     position.epoch, position.batch = position.epoch + 1, 0
 
     for row, (k, measured) in enumerate(zip(active, validation, strict=True)):
         member = members[k]
-        member.diverged_at = first_bad_step(losses[:, row], measured, first_step)
-        if member.diverged_at is not None:
+        if not finite[row] or not all(map(math.isfinite, measured)):
+            member.diverged_at = first_bad_step(losses[:, row], first_step)
             continue
         metrics: Row = {
             "epoch": position.epoch,
@@ -367,14 +368,10 @@ def end_epoch(program: Program, members: Sequence[Member], position: Position) -
                 observer.epoch_end(metrics)
 
 
-def first_bad_step(losses: Tensor, validation: Sequence[float], first_step: int) -> int | None:
-    """Return the first step (counted from 1) whose loss is not finite; the last for a validation loss."""
+def first_bad_step(losses: Tensor, first_step: int) -> int:
+    """Return the first step (counted from 1) whose loss is not finite; the last where only validation's is not."""
     bad = (~losses.isfinite()).nonzero()
-    if len(bad):
-        return first_step + int(bad[0]) + 1
-    if validation and not math.isfinite(validation[0]):
-        return first_step + len(losses)
-    return None
+    return first_step + (int(bad[0]) + 1 if len(bad) else len(losses))
 
 
 def decide(members: Sequence[Member], position: Position, *, interrupted: bool) -> None:
@@ -417,6 +414,9 @@ def save(program: Program, members: Sequence[Member], position: Position) -> Non
         for k in improved:
             members[k].unwritten = state_of(program, k, members[k], position)
         return
+    for member in active.values():
+        for observer in member.observers:
+            observer.before_checkpoint()
     for k, member in active.items():
         if member.unwritten is not None and k not in improved:
             member.folder.write_best(member.unwritten)

@@ -44,5 +44,11 @@ class Observer:
     def epoch_end(self, row: dict[str, float]) -> None:
         """Called with the metrics of the epoch that just ended."""
 
+    def before_checkpoint(self) -> None:
+        """Called before the checkpoint is written, after each epoch or, in a stack, every few seconds.
+
+        What is in the run's files now is there when the run goes on from that checkpoint.
+        """
+
     def close(self) -> None:
         """Called once when training has ended; `member.status` says how, and is None after an error."""

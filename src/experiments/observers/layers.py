@@ -108,12 +108,13 @@ class Layers(Observer):
         self.spare: list[list[Tensor]] = []
         self.update: Update | None = None
         self.rows: list[str] = []
+        self.unwritten = False
         self.pending: list[tuple[int, list[tuple[str, str]], Tensor]] = []
         if position.step > 0:
             self.rows = [str(row) for row in member.folder.read_layers() if row.step <= position.step]
         elif self.watches_updates:
             self.look(0)
-            self.flush()
+            self.before_checkpoint()
 
     @property
     def parameters(self) -> list[Tensor]:
@@ -157,9 +158,16 @@ class Layers(Observer):
         del row
         self.flush()
 
-    def close(self) -> None:
-        """See `Observer.close`: what a half-done epoch showed is written too."""
+    def before_checkpoint(self) -> None:
+        """See `Observer.before_checkpoint`: what a half-done epoch showed is written too."""
         self.flush()
+        if self.unwritten:
+            self.member.folder.write_layers(self.rows)
+            self.unwritten = False
+
+    def close(self) -> None:
+        """See `Observer.close`."""
+        self.before_checkpoint()
 
     def look(self, step: int) -> None:
         """Measure now; nothing waits for the device."""
@@ -237,7 +245,7 @@ class Layers(Observer):
         )
 
     def flush(self) -> None:
-        """Read what was measured, and write it."""
+        """Read what was measured, and show it."""
         if not self.pending:
             return
         per_epoch = self.position.plan.steps_per_epoch
@@ -249,8 +257,7 @@ class Layers(Observer):
             self.rows += [row_text(epoch, step, *key, value) for key, value in finite.items()]
             if number % shown == 0 or step % per_epoch == 0:
                 self.show(finite, step, epoch if step % per_epoch == 0 else None)
-        self.pending = []
-        self.member.folder.write_layers(self.rows)
+        self.pending, self.unwritten = [], True
 
     def show(self, values: dict[tuple[str, str], float], step: int, epoch: int | None) -> None:
         """Write scalars to TensorBoard: over epochs, and what was seen within them over steps."""

@@ -4,9 +4,9 @@ from .base import Observer
 
 
 class MetricsFile(Observer):
-    """Writes `metrics.csv` anew after each epoch, so that it is whole at any moment."""
+    """Writes `metrics.csv` anew with each checkpoint, so that it is whole at any moment."""
 
-    def epoch_end(self, row: dict[str, float]) -> None:
-        """See `Observer.epoch_end`."""
-        del row
-        self.member.folder.write_metrics(self.member.history)
+    def before_checkpoint(self) -> None:
+        """See `Observer.before_checkpoint`."""
+        if self.member.history:
+            self.member.folder.write_metrics(self.member.history)
