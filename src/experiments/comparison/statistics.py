@@ -14,6 +14,7 @@ pairs whose differences spread over a step or two it gave half as many false ala
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
@@ -21,7 +22,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtr, stdtrit  # type: ignore[import-untyped]
+from scipy.special import chdtr, stdtr, stdtrit  # type: ignore[import-untyped]
 
 Group = Mapping[Any, float]
 """Runs alike but for the seed: the value of each seed."""
@@ -304,20 +305,23 @@ def seeds_needed(
         return None
     if std == 0:
         return 2
-    counts = np.arange(2, most + 1)
-    enough = counts[powers(abs(mean) / std, counts, alpha, paired=paired) >= power]
-    return int(enough[0]) if len(enough) else None
+    size = min(abs(mean) / std, 1e9)
+    found = bisect_left(range(2, most + 1), power, key=lambda n: power_of(size, n, alpha, paired=paired)) + 2
+    return found if found <= most else None
 
 
-def powers(size: float, counts: NDArray[np.int64], alpha: float, *, paired: bool) -> NDArray[np.float64]:
-    """Return the chance that a t-test shows a difference of so many standard deviations, for each number of seeds."""
-    from scipy.stats import nct  # type: ignore[import-untyped]
+def power_of(size: float, n: int, alpha: float, *, paired: bool) -> float:
+    """Return the chance that a two-sided t-test shows a difference of so many standard deviations with n seeds.
 
-    freedom, shift = (counts - 1, size * np.sqrt(counts)) if paired else (2 * counts - 2, size * np.sqrt(counts / 2))
-    critical = stdtrit(freedom, 1 - alpha / 2)
-    certain = 10 * critical + 40  # the power is above 0.9999 there; farther out the distribution loses its digits
-    shift = np.minimum(shift, certain)
-    return np.where(shift < certain, nct.sf(critical, freedom, shift) + nct.cdf(-critical, freedom, shift), 1.0)
+    |Z + shift| / sqrt(X / freedom), Z normal and X chi-squared, is above the critical value where X is below
+    freedom (Z + shift)^2 / critical^2: the mean of that chance over Z, by the trapezoid rule. (The distribution
+    functions of the noncentral t that scipy has give no number for some arguments.)
+    """
+    freedom, shift = (n - 1, size * math.sqrt(n)) if paired else (2 * n - 2, size * math.sqrt(n / 2))
+    critical = float(stdtrit(freedom, 1 - alpha / 2))
+    z = np.linspace(-9, 9, 1001)
+    weights = np.exp(-(z**2) / 2)
+    return float(weights @ chdtr(freedom, freedom * ((z + shift) / critical) ** 2) / weights.sum())
 
 
 def resolution_of(values: Iterable[float]) -> float:
