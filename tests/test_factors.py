@@ -216,6 +216,22 @@ def test_a_factor_that_matters_everywhere_is_not_said_to_matter_somewhere() -> N
     assert not [only for only in only_where(rows, ("a", "b")) if only.factor == "a"]
 
 
+def test_a_spread_that_is_not_shown_is_not_taken_for_none() -> None:
+    generator = np.random.default_rng(0)
+    elsewhere = (3.1, -0.7)  # 1.2 in the mean, over a quarter of 4, and too unsteady to be shown
+    rows = crossed(
+        (2, 2),
+        8,
+        lambda cell, seed: float(
+            (4 if cell[1] == "b0" else elsewhere[seed % 2]) * (cell[0] == "a1") + generator.normal(0, 0.1)
+        ),
+    )
+    ps = factors.simple_effects(rows, ("a", "b"), "a", "b", 0.0)
+    assert ps["b0"] < 0.01
+    assert ps["b1"] > 0.05
+    assert not [only for only in only_where(rows, ("a", "b")) if only.factor == "a"]
+
+
 def test_nothing_is_said_where_a_level_has_no_runs() -> None:
     rows = crossed((3, 3), 3, init_and_norm(np.random.default_rng(0)))
     assert only_where(rows, ("a", "b"))

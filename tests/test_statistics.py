@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats  # type: ignore[import-untyped]
@@ -195,6 +195,7 @@ def test_too_few_runs_have_no_difference() -> None:
     assert difference({}, {}) is None
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(st.integers(0, 6), FINITE, max_size=6),
     st.dictionaries(st.integers(0, 6), FINITE, max_size=6),
@@ -215,6 +216,7 @@ def test_a_difference_turns_round_with_its_groups(first: dict[int, float], secon
 # --- corrections and seeds
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1), max_size=20))
 def test_corrected_p_values_keep_their_order_and_are_not_smaller(p_values: list[float]) -> None:
     corrected = holm(p_values)
@@ -249,6 +251,7 @@ def test_no_number_of_seeds_is_enough_for_no_difference() -> None:
     assert seeds_needed(1e6, 1.0, alpha=1e-9) is not None
 
 
+@settings(deadline=None)
 @given(st.floats(1e-6, 1e6), st.sampled_from([0.05, 1e-3, 1e-9]), st.booleans())
 def test_more_seeds_have_more_power(size: float, alpha: float, paired: bool) -> None:
     found = [statistics.power_of(size, n, alpha, paired=paired) for n in range(2, 30)]
@@ -308,6 +311,7 @@ def test_places_count_the_groups_that_are_shown_to_be_better() -> None:
     assert places([groups[0]], larger_is_better=True) == [None]
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.integers(0, 20), min_size=0, max_size=5), max_size=6), st.randoms(use_true_random=False))
 def test_places_do_not_depend_on_the_order(values: list[list[int]], shuffler: random.Random) -> None:
     groups = [group([value / 20 for value in own]) for own in values]
