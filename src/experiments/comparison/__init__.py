@@ -1,0 +1,1 @@
+"""What several runs show: the statistics behind `python -m experiments.compare`."""
