@@ -1,1 +1,1 @@
-"""What several runs show: the statistics behind `python -m experiments.compare`."""
+"""What run folders show: groups over seeds, honest statistics, figures and a page."""
