@@ -15,7 +15,7 @@ from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import fdtrc  # type: ignore[import-untyped]
+from scipy.special import fdtrc
 
 from .statistics import holm, refuse_infinite
 

@@ -188,7 +188,7 @@ def asset(name: str) -> str:
 
 def plotly() -> Markup:
     """Return the library that draws the curves, such that nothing in it ends the script."""
-    from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
+    from plotly.offline import get_plotlyjs
 
     return Markup(get_plotlyjs().replace("</script", "<\\/script").replace("<!--", "<\\!--"))
 
@@ -242,19 +242,38 @@ def finite(values: Iterable[float | None]) -> list[float | None]:
     return [float(f"{value:.6g}") if value is not None and math.isfinite(value) else None for value in values]
 
 
-def svg_of(figure: Drawing) -> str:
-    """Return a figure for the page: its text is text, its ink the page's, its ids its own, its bytes always the same.
+def saved(figure: Drawing, form: Literal["png", "svg"]) -> bytes:
+    """Return a figure as a file for print; as SVG its text is text, and its bytes are always the same.
 
     Args:
         figure: drawn inside `palette.drawing()`.
+        form: of the file.
     """
     import matplotlib as mpl
 
     content = io.BytesIO()
+    metadata: Any = {"Date": None} if form == "svg" else None
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "experiments"}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        figure.savefig(content, format="svg", transparent=True, metadata={"Date": None})
-    svg = ElementTree.tostring(themed(ElementTree.fromstring(content.getvalue())), encoding="unicode")
+        if figure.get_layout_engine() is not None:
+            figure.draw_without_rendering()  # the layout takes as long as the drawing: once for all files
+            figure.set_layout_engine("none")
+        figure.savefig(content, format=form, transparent=form == "svg", metadata=metadata)
+    return content.getvalue()
+
+
+def svg_of(figure: Drawing) -> str:
+    """Return a figure for the page: see `inlined`.
+
+    Args:
+        figure: drawn inside `palette.drawing()`.
+    """
+    return inlined(saved(figure, "svg"))
+
+
+def inlined(content: bytes) -> str:
+    """Return an SVG of `saved` for the page: its ink is the page's, its ids are its own."""
+    svg = ElementTree.tostring(themed(ElementTree.fromstring(content)), encoding="unicode")
     return prefixed(svg, f"i{hashlib.sha256(svg.encode()).hexdigest()[:8]}-")
 
 

@@ -98,5 +98,5 @@ def drawn_in() -> Any:
         "grid.linewidth": 0.8,
         "lines.linewidth": 1.8,
         "figure.dpi": 96,
-        "savefig.dpi": 200,
+        "savefig.dpi": 150,
     }

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import chdtr, stdtr, stdtrit  # type: ignore[import-untyped]
+from scipy.special import chdtr, stdtr, stdtrit
 
 Group = Mapping[Any, float]
 """Runs alike but for the seed: the value of each seed."""

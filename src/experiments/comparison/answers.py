@@ -1,0 +1,424 @@
+"""What groups of runs show: a table, differences with their certainty, and what each factor does."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import combinations
+from math import prod
+from typing import Any
+
+from experiments.errors import UserError, nearest
+
+from .factors import Analysis, Only, analyse, only_where
+from .grouping import ENDED_WELL, Group, Grouping, conditions, satisfies, shown
+from .reading import UNFINISHED, Record
+from .statistics import (
+    Difference,
+    Estimate,
+    Reached,
+    difference,
+    estimate,
+    holm,
+    places,
+    reached,
+    resolution_of,
+    seeds_needed,
+)
+from .words import LEVEL, Metric, conditional, differing, estimated, explained
+
+MOST_PAIRS = 1_000
+"""Pairs of groups that are tested; 46 groups have more, and there the best is chosen from too many to be shown."""
+MOST_SEEDS = 1_000
+MOST_FACTORS, MOST_CELLS = 5, 300
+"""What an analysis of variance is made of: more is a search, not a crossing."""
+FILLED = 0.5
+"""The share of the combinations that must have runs for a sweep to count as crossed."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One group's row of the table.
+
+    Args:
+        group: of runs.
+        place: 1 + the groups that are shown to be better; None where nothing can be shown.
+        estimate: of the metric's mean; None where no run ended well.
+        best: value of its best run.
+        epochs, seconds: how soon its runs reach the target; None without one.
+        speed: examples per second, mean; None where no run tells.
+        verdicts: how many runs have which.
+    """
+
+    group: Group
+    place: int | None
+    estimate: Estimate | None
+    best: float | None
+    epochs: Reached | None
+    seconds: Reached | None
+    speed: float | None
+    verdicts: Counter[str]
+
+
+@dataclass(frozen=True)
+class Against:
+    """A group held against another.
+
+    Args:
+        group, other: what is compared.
+        difference: group minus other.
+        corrected: the t-test's p value, corrected over all that was asked together.
+        wilcoxon: Wilcoxon's, corrected likewise.
+        needed: seeds that would show a difference of this size; None where it is shown, or for more than 1,000.
+    """
+
+    group: Group
+    other: Group
+    difference: Difference
+    corrected: float
+    wilcoxon: float
+    needed: int | None
+
+    def said(self, metric: Metric) -> str:
+        """Return it in words."""
+        return differing(
+            metric, self.group.name, self.other.name, self.difference, self.corrected, self.needed, MOST_SEEDS
+        )
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of the runs.
+
+    Args:
+        metric: what is compared.
+        baseline: conditions of the groups that the others are held against; none for the best one.
+        target: of the metric, to be reached.
+    """
+
+    metric: Metric
+    baseline: Sequence[tuple[str, Any]] = ()
+    target: float | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the runs show.
+
+    Args:
+        question: that was asked.
+        grouping: of the runs.
+        lines: a row of the table for each group, the best first.
+        against: differences to the baseline, or of the best from the others.
+        analysis: how the variance divides among the factors; None where the runs are no crossing.
+        only: factors that matter only somewhere.
+        resolution: step of the metric.
+    """
+
+    question: Question
+    grouping: Grouping
+    lines: Sequence[Line]
+    against: Sequence[Against]
+    analysis: Analysis | None
+    only: Sequence[Only]
+    resolution: float = 0.0
+    without_partner: Sequence[Group] = field(default_factory=list)
+
+    @cached_property
+    def said(self) -> list[str]:
+        """The answer in sentences, the most important first."""
+        metric, sentences = self.question.metric, []
+        best = self.lines[0]
+        if best.estimate is None:
+            return ["No run has ended well: there is nothing to compare yet"]
+        if len(self.lines) == 1:
+            sentences.append(f"{best.group.name}: {metric.name} {estimated(metric, best.estimate)}")
+        elif best.estimate.n == 1 and all(line.place is None for line in self.lines):
+            sentences.append(
+                f"{best.group.name} has the best {metric.name}, {metric.value(best.estimate.mean)}; "
+                "from one seed each nothing can be claimed"
+            )
+        else:
+            level = [line.group.name for line in self.lines[1:] if line.place == best.place and best.place is not None]
+            also = f"; {listed(level)} cannot be told from it" if level else ""
+            sentences.append(
+                f"{best.group.name} has the best mean {metric.name}, {estimated(metric, best.estimate)}{also}"
+            )
+        sentences += [against.said(metric) for against in self.against]
+        if self.analysis is not None and self.analysis.effects:
+            sentences.append(explained(self.analysis))
+        sentences += [conditional(metric, only) for only in self.only]
+        return sentences
+
+
+def answered(grouping: Grouping, question: Question) -> Answer:
+    """Return what the groups show.
+
+    Raises:
+        UserError: the baseline fits no group, or several that the other groups cannot choose between.
+    """
+    metric = question.metric
+    values = [value for group in grouping.groups for value in group.values.values()]
+    resolution = resolution_of(values) if metric.is_share else 0.0
+    few = len(grouping.groups) * (len(grouping.groups) - 1) // 2 <= MOST_PAIRS
+    found = (
+        places([group.values for group in grouping.groups], metric.larger_is_better, resolution)
+        if few
+        else [None] * len(grouping.groups)
+    )
+    lines = [line(group, place, question) for group, place in zip(grouping.groups, found, strict=True)]
+    sign = -1 if metric.larger_is_better else 1
+    lines.sort(key=lambda line: (line.estimate is None, sign * line.estimate.mean if line.estimate else 0.0))
+    alone: list[Group] = []
+    if question.baseline:
+        pairs, alone = paired_with_baseline(grouping, question.baseline)
+        against = compared(pairs, resolution)
+    else:
+        against = best_against_others([line.group for line in lines], resolution) if few else []
+    rows, names = crossing(grouping)
+    return Answer(
+        question,
+        grouping,
+        lines,
+        against,
+        analyse(rows, names, resolution) if rows else None,
+        only_where(rows, names, resolution) if rows and len(names) > 1 else [],
+        resolution,
+        alone,
+    )
+
+
+def line(group: Group, place: int | None, question: Question) -> Line:
+    """Return a group's row of the table."""
+    metric = question.metric
+    values = list(group.values.values())
+    best = (max if metric.larger_is_better else min)(values) if values else None
+    speeds = [
+        float(speed)
+        for record in group.records.values()
+        if isinstance(speed := record.summary.get("examples_per_second"), int | float)
+    ]
+    verdicts = Counter(name for record in group.records.values() for name in set(verdict_names(record)))
+    return Line(
+        group,
+        place,
+        estimate(values) if values else None,
+        best,
+        to_target(group, question, "epoch"),
+        to_target(group, question, "seconds"),
+        sum(speeds) / len(speeds) if speeds else None,
+        verdicts,
+    )
+
+
+def verdict_names(record: Record) -> list[str]:
+    """Return the names of a run's verdicts, but for the one that nothing is wrong."""
+    found = record.summary.get("verdicts")
+    names = [verdict.get("name") for verdict in found if isinstance(verdict, dict)] if isinstance(found, list) else []
+    return [name for name in names if isinstance(name, str) and name != "healthy"]
+
+
+def to_target(group: Group, question: Question, axis: str) -> Reached | None:
+    """Return how soon the runs of a group reach the target; one that is still running counts once it has."""
+    if question.target is None:
+        return None
+    metric, target = question.metric, question.target
+    times: list[float | None] = []
+    for record in group.records.values():
+        time = next(
+            (
+                at
+                for value, at in zip(record.history.get(metric.name, ()), record.history.get(axis, ()), strict=False)
+                if (value >= target if metric.larger_is_better else value <= target)
+            ),
+            None,
+        )
+        if time is not None or record.status != UNFINISHED:
+            times.append(time)
+    return reached(times)
+
+
+def paired_with_baseline(
+    grouping: Grouping, baseline: Sequence[tuple[str, Any]]
+) -> tuple[list[tuple[Group, Group]], list[Group]]:
+    """Return each group with the baseline that it is held against, and the groups that have none.
+
+    Of several groups that fit, each other group has the one that agrees with it in everything else.
+
+    Raises:
+        UserError: none fits, or several that differ in nothing that the other groups have.
+    """
+    chosen = [
+        group
+        for group in grouping.groups
+        if all(satisfies(record, baseline) for record in list(group.records.values())[:1])
+    ]
+    typed = " ".join(f"{key}={value}" for key, value in baseline)
+    if not chosen:
+        names = [group.name for group in grouping.groups]
+        raise UserError(f"baseline={typed!r} fits no group; there are: {listed(names, 12)}" + nearest(typed, names))
+    keys = {key for key, _ in baseline}
+    rest = [key for key in grouping.keys if key not in keys]
+    pairs, alone = [], []
+    for group in grouping.groups:
+        if group in chosen:
+            continue
+        partners = [o for o in chosen if all(o.levels.get(key) == group.levels.get(key) for key in rest)]
+        if len(chosen) == 1:
+            partners = chosen
+        if len(partners) == 1:
+            pairs.append((group, partners[0]))
+        else:
+            alone.append(group)
+    if alone and not pairs:
+        names = [group.name for group in chosen]
+        raise UserError(f"baseline={typed!r} fits {len(chosen)} groups ({listed(names)}); add what tells them apart")
+    return pairs, alone
+
+
+def compared(pairs: Sequence[tuple[Group, Group]], resolution: float) -> list[Against]:
+    """Return the differences of pairs of groups, corrected for their number."""
+    found = [(pair, difference(pair[0].values, pair[1].values, resolution)) for pair in pairs]
+    tested = [(pair, made) for pair, made in found if made is not None]
+    corrected = holm([made.t_p for _, made in tested])
+    ranked = holm([made.wilcoxon_p for _, made in tested])
+    return [
+        Against(*pair, made, p, w, seeds(made, p, len(tested)))
+        for (pair, made), p, w in zip(tested, corrected, ranked, strict=True)
+    ]
+
+
+def best_against_others(groups: Sequence[Group], resolution: float) -> list[Against]:
+    """Return how far the best group is ahead of each other.
+
+    As the runs themselves chose it, the p values are corrected over all pairs of groups: any could have been best.
+    """
+    return [found for found in compared(list(combinations(groups, 2)), resolution) if found.group is groups[0]]
+
+
+def seeds(found: Difference, corrected: float, tests: int) -> int | None:
+    """Return how many seeds would show an undecided difference, were it as large as it looks."""
+    if corrected < LEVEL or found.std == 0:
+        return None
+    return seeds_needed(found.mean, found.std, LEVEL / tests, paired=found.paired, most=MOST_SEEDS)
+
+
+def crossing(grouping: Grouping) -> tuple[list[tuple[tuple[str, ...], Any, float]], list[str]]:
+    """Return the runs as rows of an analysis of variance, and its factors; nothing where they are no crossing."""
+    names = list(grouping.keys)
+    levels = {key: {group.levels[key] for group in grouping.groups} for key in names}
+    cells = prod(len(found) for found in levels.values())
+    rows = [
+        (tuple(group.levels[key] for key in names), block, value)
+        for group in grouping.groups
+        for block, value in group.values.items()
+    ]
+    held = {levels for levels, _, _ in rows}
+    enough = rows and len(rows) > len(held) > 1 and len(held) >= FILLED * cells
+    if not enough or len(names) > MOST_FACTORS or cells > MOST_CELLS:
+        return [], []
+    return rows, names
+
+
+def metric_of(records: Sequence[Record], wanted: str | None) -> Metric:
+    """Return what is compared: the metric asked for, or else the runs' objective.
+
+    Raises:
+        UserError: no run has it, or the runs have different objectives.
+    """
+    objectives = Counter(record.objective for record in records)
+    if wanted is None and len(objectives) > 1:
+        said = listed([f"{name} ({count} runs)" for name, count in objectives.items()])
+        raise UserError(f"the runs have different objectives: {said}; choose with metric=<name>")
+    name = wanted or next(iter(objectives))
+    known = dict.fromkeys(key for record in records for key in (*record.metrics, *record.history))
+    known = dict.fromkeys(key for key in known if "/" in key)
+    if wanted is not None and wanted not in known:
+        raise UserError(
+            f"metric={wanted!r} is none of these runs; they have: {listed(list(known), 12)}" + nearest(wanted, known)
+        )
+    return Metric(name)
+
+
+def unmixed(records: Sequence[Record], *, mixed: bool) -> str | None:
+    """Return a sentence about runs of different data sets; None where there is one.
+
+    Raises:
+        UserError: there are several, and they are not to be mixed.
+    """
+    sets = Counter(record.choices.get("data") or str(record.config.get("data._target_", "?")) for record in records)
+    if len(sets) < 2:
+        return None
+    said = listed([f"{name} ({count} runs)" for name, count in sets.items()])
+    if mixed:
+        return f"The runs are of different data sets: {said}"
+    first = next(iter(sets))
+    raise UserError(f"the runs are of different data sets: {said}; choose with where=data={first}, or give mixed=true")
+
+
+def notes(answer: Answer, every: Sequence[Record]) -> list[str]:
+    """Return what the reader must know besides: who has no share in the means, and how times were taken."""
+    said = []
+    records = [record for group in answer.grouping.groups for record in group.records.values()]
+    for status in dict.fromkeys(record.status for record in records if record.status not in ENDED_WELL):
+        groups = [(group.name, group.statuses[status]) for group in answer.grouping.groups if group.statuses[status]]
+        count = sum(number for _, number in groups)
+        names = listed([f"{name} ({number})" if number > 1 else name for name, number in groups], 6)
+        said.append(
+            f"{count} of {len(records)} runs {VERBS.get(status, status)}, without a share in the means: {names}"
+        )
+    if answer.grouping.repeats:
+        count = len(answer.grouping.repeats)
+        said.append(f"{count} more runs repeat a configuration and seed; the newest of each counts")
+    singles = [line for line in answer.lines if line.estimate is not None and line.estimate.n == 1]
+    if singles:
+        whose = "Every group has" if len(singles) == len(answer.lines) else f"{len(singles)} groups have"
+        said.append(f"{whose} one run: without more seeds there is no interval; add 'seed=range(5)' to the sweep")
+    if answer.without_partner:
+        said.append(f"No baseline agrees with {listed([group.name for group in answer.without_partner], 6)}")
+    if len(answer.grouping.repeated) > 1:
+        said.append(
+            f"The runs of a group differ in {listed(list(answer.grouping.repeated), 12)}, and are paired by them"
+        )
+    together = [record.summary.get("trained_together") for record in records]
+    if any(isinstance(number, int) and number > 1 for number in together):
+        said.append("Seconds and examples per second of runs that were trained together are those of the whole stack")
+    versions = Counter(str((record.summary.get("versions") or {}).get("torch")) for record in every if record.summary)
+    if len(versions) > 1:
+        said.append(f"The runs were made with different versions of torch: {listed(list(versions))}")
+    return said
+
+
+VERBS = {"diverged": "diverged", "failed": "failed", "pruned": "were pruned", "interrupted": "were interrupted"}
+VERBS[UNFINISHED] = "have not ended"
+
+
+def listed(names: Sequence[str], most: int = 4) -> str:
+    """Return names in a row, the first of many."""
+    shown = ", ".join(names[:most])
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
+
+
+def split_conditions(text: str | None, option: str) -> list[tuple[str, Any]]:
+    """Read conditions that stand in one text: 'optimizer=sgd,init=he', or with spaces between."""
+    return conditions(re.split(r"[,\s]+(?=[\w.]+=)", text.strip()), option) if text else []
+
+
+def chosen(records: Sequence[Record], wanted: Sequence[tuple[str, Any]], known: Callable[[str], None]) -> list[Record]:
+    """Return the runs that fulfil all conditions.
+
+    Raises:
+        UserError: none does, or a key is none of theirs.
+    """
+    for key, _ in wanted:
+        known(key)
+    left = [record for record in records if satisfies(record, wanted)]
+    if not left:
+        typed = " ".join(f"{key}={value}" for key, value in wanted)
+        key = wanted[0][0]
+        values = listed(list(dict.fromkeys(shown(record, key) for record in records)), 8)
+        raise UserError(f"where={typed!r} fits none of {len(records)} runs; {key} is one of {values}")
+    return left

@@ -1,0 +1,89 @@
+"""Curves: each group's mean over its runs, epoch by epoch, with an interval."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import stdtrit
+
+from .grouping import Group
+
+Array = NDArray[np.float64]
+FIRST = ("train/loss", "val/loss", "train/accuracy", "val/accuracy")
+NOT_METRICS = {"epoch", "step", "seconds"}
+ENOUGH = 0.5
+"""The share of a group's runs that must still be there: a mean of the few that go on is another group's."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A metric of a group over training.
+
+    Args:
+        group: of runs.
+        metric: its name.
+        x: epoch, step and seconds: the runs' mean at each epoch, (epochs,).
+        mean: over the runs that have the epoch, (epochs,).
+        low, high: 95 % interval of the mean, (epochs,); nan where one run is left.
+        n: how many runs, (epochs,).
+    """
+
+    group: Group
+    metric: str
+    x: dict[str, Array]
+    mean: Array
+    low: Array
+    high: Array
+    n: NDArray[np.int64]
+
+
+def curves(groups: Sequence[Group]) -> list[Curve]:
+    """Return the curves of all metrics of some groups."""
+    return [curve for group in groups for metric in metrics([group]) if (curve := curve_of(group, metric)) is not None]
+
+
+def metrics(groups: Sequence[Group]) -> list[str]:
+    """Return the metrics that the runs of some groups have per epoch: losses and accuracies first."""
+    found = dict.fromkeys(
+        name
+        for group in groups
+        for record in group.records.values()
+        for name in record.history
+        if name not in NOT_METRICS
+    )
+    return [*(name for name in FIRST if name in found), *(name for name in found if name not in FIRST)]
+
+
+def curve_of(group: Group, metric: str) -> Curve | None:
+    """Return a group's curve; None where no run has the metric."""
+    records = [record for record in group.records.values() if metric in record.history]
+    if not records:
+        return None
+    values = table([record.history[metric] for record in records])
+    n = np.isfinite(values).sum(0)
+    kept = int((n >= max(1, ENOUGH * len(records))).cumprod().sum())
+    if kept == 0:
+        return None
+    values, n = values[:, :kept], n[:kept]
+    mean = np.nansum(values, 0) / n
+    several = np.maximum(n, 2)
+    std = np.sqrt(np.nansum((values - mean) ** 2, 0) / (several - 1))
+    reach = np.where(n > 1, stdtrit(several - 1, 0.975) * std / np.sqrt(several), np.nan)
+    x = {}
+    for axis in ("epoch", "step", "seconds"):
+        places = table([record.history.get(axis, ()) for record in records])[:, :kept]
+        if places.shape[1] == kept and np.isfinite(places).any(0).all():
+            x[axis] = np.nanmean(places, 0)
+    return Curve(group, metric, x, mean, mean - reach, mean + reach, n)
+
+
+def table(rows: Sequence[Sequence[float]]) -> Array:
+    """Return rows of different lengths as one array, nan where they have ended."""
+    length = max(map(len, rows))
+    filled = np.full((len(rows), length), np.nan)
+    for number, row in enumerate(rows):
+        filled[number, : len(row)] = row
+    return filled

@@ -1,0 +1,283 @@
+"""Reading run folders: their configuration, metrics and summaries, from runs and sweeps alike.
+
+A folder may come from anyone and be broken anywhere: it is read as data, and what cannot be read is named.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from experiments.cli import flattened
+from experiments.errors import UserError
+from experiments.sweep import FILE, Sweep
+
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+LARGEST = 20_000_000
+"""Bytes of a file that is read whole; the metrics of 100,000 epochs take half of it."""
+UNFINISHED = "unfinished"
+"""The status of a run that has no summary: it is still running, or was killed."""
+WAITING = "waiting"
+"""The status of a sweep's run that has not begun."""
+KEPT_OUT = {"checkpoints", "pictures", "comparison"}
+CONFIGURATION = Path(".hydra", "config.yaml")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One run, as its folder tells it.
+
+    Args:
+        folder: of the run.
+        config: its configuration, with dotted keys.
+        choices: the option of each config group: optimizer -> adam.
+        typed: the keys that were given on the command line.
+        history: the epochs' metrics by column; columns without numbers are left out.
+        summary: what came of it; empty while it has not ended.
+    """
+
+    folder: Path
+    config: Mapping[str, Any]
+    choices: Mapping[str, str]
+    typed: Sequence[str]
+    history: Mapping[str, Sequence[float]]
+    summary: Mapping[str, Any]
+
+    @property
+    def status(self) -> str:
+        """How it ended."""
+        return str(self.summary.get("status") or UNFINISHED)
+
+    @property
+    def seed(self) -> Any:
+        """The seed, from which its weights, its split and the order of its batches follow."""
+        return self.config.get("seed")
+
+    @property
+    def objective(self) -> str:
+        """The metric that said which epoch was best."""
+        return str(self.config.get("objective", "val/accuracy"))
+
+    @cached_property
+    def metrics(self) -> dict[str, float]:
+        """The metrics of its best epoch, and of the test split."""
+        found = self.summary.get("metrics")
+        return {k: float(v) for k, v in found.items() if number(v)} if isinstance(found, Mapping) else {}
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs it has trained."""
+        return len(self.history.get("epoch", ()))
+
+    def layers(self) -> pd.DataFrame:
+        """Return `layers.csv` with columns epoch, step, layer, quantity, value; empty where there is none."""
+        columns = ["epoch", "step", "layer", "quantity", "value"]
+        try:
+            return pd.read_csv(self.folder / "layers.csv", usecols=columns)
+        except (OSError, ValueError):
+            return pd.DataFrame({name: [] for name in columns})
+
+
+@dataclass
+class Found:
+    """What lies in some folders.
+
+    Args:
+        records: the runs.
+        skipped: folders that look like runs and cannot be read, and why.
+        waiting: how many runs of their sweeps have not begun.
+    """
+
+    records: list[Record] = field(default_factory=list)
+    skipped: dict[Path, str] = field(default_factory=dict)
+    waiting: int = 0
+
+
+class Reader:
+    """Reads run folders, and again only those that have changed since.
+
+    Args:
+        folders: of runs and sweeps, or any folder above them.
+
+    Raises:
+        UserError: one of the folders is not there.
+    """
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        for folder in folders:
+            if not folder.is_dir():
+                raise UserError(f"{str(folder)!r} is no folder; give the folders of runs or sweeps, or one above them")
+        self.folders = folders
+        self._known: dict[Path, tuple[Any, Record]] = {}
+
+    def read(self) -> Found:
+        """Read what is there now.
+
+        Raises:
+            UserError: no folder holds a run.
+        """
+        found = Found()
+        seen: set[Path] = set()
+        for top in self.folders:
+            runs, sweeps = found_below(top)
+            for folder in (*runs, *sweeps):
+                if folder.resolve() in seen:
+                    continue
+                seen.add(folder.resolve())
+                if folder in sweeps:
+                    found.waiting += waiting(folder)
+                    continue
+                try:
+                    found.records.append(self._record(folder))
+                except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+                    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+                    found.skipped[folder] = reason
+        if not found.records:
+            where = ", ".join(repr(str(folder)) for folder in self.folders)
+            broken = "".join(f"; {path} cannot be read ({why})" for path, why in list(found.skipped.items())[:3])
+            raise UserError(f"no runs in {where}: looked there and below for folders that hold {CONFIGURATION}{broken}")
+        return found
+
+    def _record(self, folder: Path) -> Record:
+        """Return a run, read anew if one of its files has changed."""
+        stamp = tuple(changed(folder / name) for name in (CONFIGURATION, "metrics.csv", "summary.json"))
+        known = self._known.get(folder)
+        if known is None or known[0] != stamp:
+            known = self._known[folder] = stamp, record(folder)
+        return known[1]
+
+
+def record(folder: Path) -> Record:
+    """Read one run.
+
+    Raises:
+        OSError: a file cannot be read.
+        ValueError: or holds something else; yaml's and csv's errors too.
+    """
+    config = yaml.load(text(folder / CONFIGURATION), Loader=LOADER)
+    if not isinstance(config, dict) or "seed" not in config:
+        raise ValueError(f"{CONFIGURATION} is no configuration of a run")
+    return Record(
+        folder,
+        {key: value for key, value in flattened(config).items() if not isinstance(value, Mapping)},
+        choices(folder),
+        typed(folder),
+        history(folder),
+        summary(folder),
+    )
+
+
+def choices(folder: Path) -> dict[str, str]:
+    """Return the option of each config group, which Hydra has noted among 150 other lines."""
+    try:
+        noted = text(folder / ".hydra" / "hydra.yaml")
+    except FileNotFoundError:
+        return {}
+    block = re.search(r"^    choices:\n((?:      .*\n)*)", noted, re.MULTILINE)
+    pairs = re.findall(r"^      ([a-z_]+): (\S+)$", block[1] if block else "", re.MULTILINE)
+    return dict(pairs)
+
+
+def typed(folder: Path) -> list[str]:
+    """Return the keys that were given on the command line."""
+    try:
+        lines = yaml.load(text(folder / ".hydra" / "overrides.yaml"), Loader=LOADER)
+    except FileNotFoundError:
+        return []
+    return [line.partition("=")[0].lstrip("+~") for line in lines or [] if isinstance(line, str)]
+
+
+def history(folder: Path) -> dict[str, list[float]]:
+    """Return `metrics.csv` by column; nothing where no epoch has ended."""
+    try:
+        content = text(folder / "metrics.csv")
+    except FileNotFoundError:
+        return {}
+    rows = list(csv.reader(io.StringIO(content)))
+    if not rows or rows[0][:1] != ["epoch"]:
+        raise ValueError("metrics.csv has no column 'epoch'")
+    if any(len(row) != len(rows[0]) for row in rows):
+        raise ValueError("metrics.csv has rows of different lengths")
+    columns = zip(*rows[1:], strict=True)
+    return {
+        name: [float(value or "nan") for value in values]
+        for name, values in zip(rows[0], columns, strict=len(rows) > 1)
+        if any(values)
+    }
+
+
+def summary(folder: Path) -> dict[str, Any]:
+    """Return `summary.json`; nothing where the run has not ended."""
+    try:
+        found = json.loads(text(folder / "summary.json"))
+    except FileNotFoundError:
+        return {}
+    if not isinstance(found, dict):
+        raise ValueError("summary.json is no summary of a run")
+    return found
+
+
+def text(path: Path) -> str:
+    """Return a file's text.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is too large, or no text.
+    """
+    if path.stat().st_size > LARGEST:
+        raise ValueError(f"{path.name} is too large to be one of a run")
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise ValueError(f"{path.name} is no text") from None
+
+
+def found_below(top: Path) -> tuple[list[Path], list[Path]]:
+    """Return the folders of runs, and those of sweeps, at or below a folder, in the order of their names."""
+    runs, sweeps = [], []
+    for path, names, files in os.walk(top):
+        if ".hydra" in names and Path(path, CONFIGURATION).exists():
+            runs.append(Path(path))
+        if FILE in files:
+            sweeps.append(Path(path))
+        names[:] = sorted((n for n in names if n not in KEPT_OUT and not n.startswith(".")), key=natural)
+    return runs, sweeps
+
+
+def waiting(sweep: Path) -> int:
+    """Return how many runs of a sweep have not begun."""
+    runs = Sweep(sweep).asked().get("runs")
+    if not isinstance(runs, dict):
+        return 0
+    folders = [run.get("folder") for run in runs.values() if isinstance(run, dict)]
+    return sum(not (sweep / str(folder) / CONFIGURATION).exists() for folder in folders)
+
+
+def natural(name: str) -> list[tuple[int, int | str]]:
+    """Return what sorts names as people do: 2_adam before 10_adam."""
+    return [(0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", name)]
+
+
+def changed(path: Path) -> Any:
+    """Return what differs when a file has been written again."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size
+
+
+def number(value: Any) -> bool:
+    """Whether a value is a number."""
+    return isinstance(value, int | float) and not isinstance(value, bool)

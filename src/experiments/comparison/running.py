@@ -1,0 +1,139 @@
+"""Comparing: read, group, answer, print and write, once or as long as runs go on."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+
+from experiments.messages import shown_path
+from experiments.screen import Screen, table
+
+from .answers import Question, answered, chosen, metric_of, notes, split_conditions, unmixed
+from .drawing import of_many
+from .grouping import grouped, known
+from .options import Options
+from .reading import UNFINISHED, Found, Reader
+from .report import FOLDER, Report
+
+UNPRINTED = ("std", "best", "seconds to target", "examples/s", "verdicts")
+"""Columns that are in the report alone: a terminal has room for the others."""
+WIDE = 160
+MOST_PRINTED = 20
+MOST_SAID = 12
+MOST_SKIPPED = 5
+
+
+def compare(folders: Sequence[Path], options: Options) -> int:
+    """Compare what lies in some folders, and write what it shows.
+
+    Args:
+        folders: of runs and sweeps.
+        options: what is asked for.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        UserError: there are no runs, or they cannot be compared so.
+        OSError: the report cannot be written.
+    """
+    reader, screen = Reader(folders), Screen()
+    if not sys.stdout.isatty():
+        screen.terminal.width = WIDE  # a file or another program: nothing needs to be wrapped
+    out = Path(options.out) if options.out is not None else place(folders)
+    while True:
+        found = reader.read()
+        going_on = options.watch and goes_on(found)
+        report = made(found, options, going_on=going_on)
+        report.write(out)
+        show(screen, report, out)
+        if not going_on:
+            return 0
+        screen.print(f"\nruns go on; again in {options.every:g} s, Ctrl-C ends it\n")
+        time.sleep(options.every)
+
+
+def place(folders: Sequence[Path]) -> Path:
+    """Return where the report goes: into the folder, or the one that holds all of them."""
+    common = folders[0] if len(folders) == 1 else Path(os.path.commonpath([folder.resolve() for folder in folders]))
+    return common / FOLDER
+
+
+def goes_on(found: Found) -> bool:
+    """Whether a run has not ended."""
+    return found.waiting > 0 or any(record.status == UNFINISHED for record in found.records)
+
+
+def made(found: Found, options: Options, *, going_on: bool = False) -> Report:
+    """Return what runs show.
+
+    Raises:
+        UserError: they cannot be compared so.
+    """
+    wanted = split_conditions(options.where, "where")
+    records = chosen(found.records, wanted, partial(known, records=found.records))
+    different = unmixed(records, mixed=options.mixed)
+    metric = metric_of(records, options.metric)
+    grouping = grouped(records, metric.name, options.keys)
+    baseline = split_conditions(options.baseline, "baseline")
+    for key, _ in baseline:
+        known(key, records)
+    answer = answered(grouping, Question(metric, baseline, options.target))
+    report = Report(answer, [], signed(), max(1, round(options.every)) if going_on else None)
+    drawn = of_many([line.group for line in report.drawn], grouping.groups, metric)
+    said = [different, *notes(answer, records), *missing(found), drawn]
+    return Report(answer, [note for note in said if note], report.made, report.refresh)
+
+
+def missing(found: Found) -> list[str]:
+    """Say which folders could not be read, and how many runs have not begun."""
+    said = []
+    if found.waiting:
+        said.append(f"{found.waiting} runs of the sweep have not begun")
+    if found.skipped:
+        first = "; ".join(f"{shown_path(path)}: {why}" for path, why in list(found.skipped.items())[:MOST_SKIPPED])
+        more = len(found.skipped) - MOST_SKIPPED
+        rest = f"; and {more} more" if more > 0 else ""
+        said.append(f"{len(found.skipped)} folders cannot be read and are left out ({first}{rest})")
+    return said
+
+
+def signed() -> str:
+    """Return when this is made, and by which command."""
+    return f"{datetime.now():%Y-%m-%d %H:%M}: python -m experiments.compare {shlex.join(sys.argv[1:])}"
+
+
+def show(screen: Screen, report: Report, out: Path) -> None:
+    """Print the table, what it means, and where the rest is."""
+    columns, numbers = report.columns()
+    answer = report.answer
+    titles = [title for title, _ in columns if title not in UNPRINTED]
+    printed = table("group", *titles, right=tuple(numbers), wrapped=("runs",))
+    for line in answer.lines[:MOST_PRINTED]:
+        cells = {title: text for title, text, _ in report.cells(line)}
+        printed.add_row(line.group.name, *(cells[title] for title in titles))
+    screen.print(f"{metric_line(report)}\n")
+    screen.print(printed)
+    if len(answer.lines) > MOST_PRINTED:
+        screen.print(f"... and {len(answer.lines) - MOST_PRINTED} more groups, in table.csv")
+    screen.print("")
+    for sentence in answer.said[:MOST_SAID]:
+        screen.print(f"- {sentence}")
+    if len(answer.said) > MOST_SAID:
+        screen.print(f"- ... and {len(answer.said) - MOST_SAID} more, in the report")
+    for note in report.notes:
+        screen.print(f"note: {note}")
+    screen.print(f"\nreport   {shown_path(out / 'report.html')}")
+
+
+def metric_line(report: Report) -> str:
+    """Return what is compared."""
+    grouping = report.answer.grouping
+    runs = sum(len(group.records) for group in grouping.groups)
+    return f"{report.metric.name} of {runs} runs in {len(grouping.groups)} groups"
