@@ -42,14 +42,15 @@ LEVELS = (
         "sweep",
         "distributed",
         "search",
+        "comparison",
     },
     {"job", "sweeping"},
     {"workers", "launching"},
-    {"train", "check"},
+    {"train", "check", "compare"},
 )
 """From the bottom: a part may import what is on its own level or below."""
 LEAVES = LEVELS[0]
-EAGER = {"train", "check", "cli", "completion", "help", "resume", "errors"}
+EAGER = {"train", "check", "compare", "cli", "completion", "help", "resume", "errors"}
 """What is imported before Hydra has found the command line in order."""
 
 

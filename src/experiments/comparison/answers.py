@@ -142,11 +142,7 @@ class Answer:
                 "from one seed each nothing can be claimed"
             )
         else:
-            level = [line.group.name for line in self.lines[1:] if line.place == best.place and best.place is not None]
-            also = f"; {listed(level)} cannot be told from it" if level else ""
-            sentences.append(
-                f"{best.group.name} has the best mean {metric.name}, {estimated(metric, best.estimate)}{also}"
-            )
+            sentences.append(f"{best.group.name} has the best mean {metric.name}, {estimated(metric, best.estimate)}")
         sentences += [against.said(metric) for against in self.against]
         if self.analysis is not None and self.analysis.effects:
             sentences.append(explained(self.analysis))
