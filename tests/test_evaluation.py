@@ -1,6 +1,7 @@
 """What a trained run is worth: the numbers against references, the files, and folders that are not to be trusted."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -99,6 +100,29 @@ def test_the_best_of_a_sweep_are_chosen(commands: Commands) -> None:
     best = table.sort_values("val/accuracy", ascending=False)["folder"].tolist()[:2]
     assert commands.type("evaluate", str(sweep), "best=2").code == 0
     assert {path.parent.name for path in sweep.glob("*/evaluation")} == set(best)
+
+
+def test_an_ensemble_is_the_mean_of_its_members(commands: Commands) -> None:
+    assert commands.train("-m", *SMALL, "seed=1,2,3").code == 0
+    (sweep,) = (commands.folder / "outputs" / "train").iterdir()
+    assert commands.type("evaluate", f"run={sweep}").code == 0
+    outcome = commands.type("evaluate", f"run={sweep}", "ensemble=mean")
+    assert outcome.code == 0, outcome.err
+    tables = [pd.read_csv(path / "evaluation" / "test" / "predictions.csv") for path in sorted(sweep.glob("[0-2]_*"))]
+    mean = np.mean([table.filter(like="p(").to_numpy() for table in tables], axis=0)
+    written = pd.read_csv(sweep / "evaluation" / "ensemble_test" / "predictions.csv")
+    np.testing.assert_allclose(written.filter(like="p(").to_numpy(), mean, atol=1e-8)
+    found = json.loads((sweep / "evaluation" / "ensemble_test" / "evaluation.json").read_text())
+    assert found["ensemble"]["accuracy"] == pytest.approx((mean.argmax(1) == tables[0]["target"]).mean())
+    assert found["mean_accuracy"] == pytest.approx(np.mean([(t["target"] == t["prediction"]).mean() for t in tables]))
+    assert found["ensemble"]["loss"] == pytest.approx(log_loss(tables[0]["target"], mean, labels=range(10)), rel=1e-6)
+    assert re.search(r"^mean of the members .*\nensemble ", outcome.out, re.MULTILINE)
+    other = commands.type("evaluate", f"run={sweep}", "ensemble=mean", "split=val")
+    assert other.code == 2
+    assert "only split=test is the same" in other.err
+    one = commands.type("evaluate", f"run={sweep}", "ensemble=mean", "best=1")
+    assert one.code == 2
+    assert "needs two runs" in one.err
 
 
 ATTACKS = {

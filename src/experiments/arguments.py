@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,11 @@ def parsed(
     if not folders:
         raise UserError("no folder is given; give the folders of runs or sweeps, or one above them, such as outputs")
     return folders, checked(kind, given, "")
+
+
+def above(folders: Sequence[Path]) -> Path:
+    """Return the one folder, or the one that holds all of them."""
+    return folders[0] if len(folders) == 1 else Path(os.path.commonpath([folder.resolve() for folder in folders]))
 
 
 def read(value: str) -> object:

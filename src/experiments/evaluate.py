@@ -18,6 +18,7 @@ Examples:
   python -m experiments.evaluate run=outputs/train/2026-11-21_12-00-00             on the test split
   python -m experiments.evaluate run=outputs/train/2026-11-21_12-00-00 split=val
   python -m experiments.evaluate run=outputs/train/2026-11-21_12-30-00 best=3      of a sweep the best three
+  python -m experiments.evaluate run=outputs/train/2026-11-21_12-30-00 best=5 ensemble=mean    and these together
 
 Options:
 """
@@ -30,15 +31,21 @@ def command_line(words: Sequence[str]) -> int:
         UserError: an option or a folder is wrong.
         OSError: nothing can be written there.
     """
+    from .arguments import above
     from .evaluation.options import described, parsed
 
     if not words or {"-h", "--help"} & set(words):
         print(HELP + described())
         return 0 if words else 2
     folders, options = parsed(words)
-    from .evaluation.evaluating import chosen, evaluate  # torch: only once the command line is in order
+    from .evaluation.ensembles import combine  # torch: only once the command line is in order
+    from .evaluation.evaluating import chosen, evaluate
 
-    evaluate(chosen(folders, options.best), options.split, options.trusted, options.device)
+    runs = chosen(folders, options.best)
+    if options.ensemble is None:
+        evaluate(runs, options.split, options.trusted, options.device)
+    else:
+        combine(runs, options.split, above(folders), options.trusted, options.device)
     return 0
 
 

@@ -123,25 +123,36 @@ def evaluated(run: Loaded, split: str) -> tuple[Evaluation, Tensor]:
     with global_generator(int(run.config["seed"]), run.device), torch.no_grad():
         loss, _ = program.evaluate(split)[0]
         scores = program.scores(0, split).float().cpu()
-    y = data.splits[split].y.cpu().numpy()
-    probabilities = scores.softmax(1).double().numpy()
-    predicted = scores.argmax(1).numpy()
-    right = int((predicted == y).sum())
-    bins = reliability(probabilities, y)
-    low, high = wilson(right, len(y))
-    made = Evaluation(
+    names = [str(name) for name in data.classes]
+    return judged(scores.double().softmax(1), data.splits[split].y.cpu(), names, split, loss), scores
+
+
+def judged(shares: Tensor, y: Tensor, names: Sequence[str], split: str, loss: float) -> Evaluation:
+    """Return what probabilities are worth.
+
+    Args:
+        shares: probabilities, (examples, classes).
+        y: the right classes, (examples,).
+        names: of the classes.
+        split: where they are from.
+        loss: their mean loss.
+    """
+    probabilities, targets = shares.numpy(), y.numpy()
+    predicted = probabilities.argmax(1)
+    right, bins = int((predicted == targets).sum()), reliability(probabilities, targets)
+    low, high = wilson(right, len(targets))
+    return Evaluation(
         split=split,
-        examples=len(y),
-        accuracy=right / len(y),
+        examples=len(targets),
+        accuracy=right / len(targets),
         low=low,
         high=high,
         loss=loss,
-        top={k: top(probabilities, y, k) for k in TOP if k < len(data.classes)},
+        top={k: top(probabilities, targets, k) for k in TOP if k < len(names)},
         calibration_error=calibration_error(bins),
-        classes=class_scores(predicted, y, [str(name) for name in data.classes]),
+        classes=class_scores(predicted, targets, names),
         bins=bins,
     )
-    return made, scores
 
 
 def write(out: Path, run: Loaded, made: Evaluation, scores: Tensor) -> None:
@@ -159,17 +170,16 @@ def write(out: Path, run: Loaded, made: Evaluation, scores: Tensor) -> None:
         content = io.BytesIO()
         figure.savefig(content, format="png")
         write_whole(out / f"{name}.png", content.getvalue())
-    write_whole(out / "predictions.csv", predictions(scores, y.numpy(), names).encode())
+    write_whole(out / "predictions.csv", predictions(scores.double().softmax(1), y.numpy(), names).encode())
     write_json(out / "evaluation.json", {"run": str(run.folder.path), "epoch": run.epoch, **asdict(made)})
 
 
-def predictions(scores: Tensor, y: NDArray[Any], names: Sequence[str]) -> str:
+def predictions(shares: Tensor, y: NDArray[Any], names: Sequence[str]) -> str:
     """Return a table: example, target, prediction and the probability of each class."""
-    probabilities = scores.double().softmax(1).numpy()
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["example", "target", "prediction", *(f"p({name})" for name in names)])
-    for number, (target, row) in enumerate(zip(y.tolist(), probabilities, strict=True)):
+    for number, (target, row) in enumerate(zip(y.tolist(), shares.numpy(), strict=True)):
         shown = [f"{value:.10g}" for value in row]
         writer.writerow([number, names[target], names[int(np.argmax(row))], *shown])
     return text.getvalue()

@@ -14,10 +14,11 @@ from experiments import arguments
 MEANINGS = {
     "split": "test, val or train",
     "best": "of a sweep or several runs only so many, the best by their objective",
+    "ensemble": "mean evaluates the runs together too: the mean of their probabilities",
     "device": "auto takes CUDA where there is one; cpu, cuda, cuda:1",
     "trust": "modules that a run's configuration may take code from, besides torch and this package: trust=my_package",
 }
-TEXTS = {"split", "device", "trust"}
+TEXTS = {"split", "ensemble", "device", "trust"}
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Options:
 
     split: Literal["train", "val", "test"] = "test"
     best: Annotated[int, Ge(1)] | None = None
+    ensemble: Literal["mean"] | None = None
     device: str = "auto"
     trust: str | None = None
 
