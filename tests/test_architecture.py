@@ -13,6 +13,7 @@ SOURCE = REPOSITORY / "src" / "experiments"
 LEVELS = (
     {
         "errors",
+        "files",
         "streams",
         "device",
         "schedules",

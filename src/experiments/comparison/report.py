@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.run import write_whole
+from experiments.files import write_whole
 
 from . import drawing, histograms, palette
 from .answers import Answer, Line
