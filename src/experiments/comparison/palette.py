@@ -97,6 +97,8 @@ def drawn_in() -> Any:
         "grid.alpha": 0.15,
         "grid.linewidth": 0.8,
         "lines.linewidth": 1.8,
+        "figure.constrained_layout.w_pad": 0.08,
+        "figure.constrained_layout.h_pad": 0.08,
         "figure.dpi": 96,
         "savefig.dpi": 150,
     }

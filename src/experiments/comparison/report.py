@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.files import write_whole
 
-from . import drawing, histograms, palette
+from . import drawing, palette
 from .answers import Answer, Line
 from .curves import Curve, curves, metrics
+from .histograms import Histogram, first_and_last
 from .page import Cell, Column, Curves, Figure, Page, Table, inlined, render, saved
 from .page import Group as PageGroup
 from .page import Line as PageLine
@@ -111,12 +112,12 @@ class Report:
         for key in drawing.numeric_keys(grouping):
             if (found := drawing.sensitivity_figure(grouping, key, self.metric)) is not None:
                 yield found
-        frames = {line.group.name: drawing.layers_of(line.group) for line in self.drawn}
-        frames = {name: frame for name, frame in frames.items() if len(frame)}
-        if (last := drawing.last_layers_figure(frames, styles)) is not None:
+        layers = {line.group.name: drawing.layers_of(line.group) for line in self.drawn}
+        layers = {name: quantities for name, quantities in layers.items() if quantities}
+        if (last := drawing.last_layers_figure(layers, styles)) is not None:
             yield last
-        yield from drawing.layer_figures(frames)
-        seen = {line.group.name: histograms.first_and_last(first_histograms(line)) for line in self.drawn}
+        yield from drawing.layer_figures(layers)
+        seen = {line.group.name: first_histograms(line) for line in self.drawn}
         for number, name, when in ((0, "histograms_start", "before training"), (1, "histograms_end", "at the end")):
             rows = {group: pair[number] for group, pair in seen.items() if pair[number]}
             if (found := drawing.histograms_figure(rows, styles, name, when)) is not None:
@@ -337,11 +338,11 @@ def page_curves(lines: Sequence[Curve], names: Sequence[str], metric: Metric) ->
     return Curves(found, made, labels=labels, note=note)
 
 
-def first_histograms(line: Line) -> dict[int, dict[str, histograms.Histogram]]:
-    """Return the histograms of a group's first run that ended well; of none where there is none."""
+def first_histograms(line: Line) -> tuple[Mapping[str, Histogram], Mapping[str, Histogram]]:
+    """Return those of a group's first run that ended well, before training and at its end; of none where none is."""
     for block in line.group.values:
-        return histograms.activations(line.group.records[block].folder)
-    return {}
+        return first_and_last(line.group.records[block].folder)
+    return {}, {}
 
 
 def difference_rows(answer: Answer) -> tuple[list[str], list[list[Any]]]:
