@@ -42,7 +42,11 @@ LONGEST_LAYER = 18
 PANEL = 38
 """Characters that find room above a panel."""
 MOST_TALL = 16
-FEW_TICKS = 6
+"""Rows that are set far apart."""
+POSSIBLE = (-2.0, 102.0)
+"""What is shown of an axis in per cent; the interval of two runs reaches further."""
+SHORT_TICKS = 36
+"""Characters of all names that find room below a panel."""
 MARKERS = "osD^vPX*"
 LINES = ("-", "--", ":", "-.")
 MOST_LINES = 8
@@ -100,6 +104,8 @@ def values_figure(answer: Answer, styles: Mapping[str, Style], lines: Sequence[L
     )  # fmt: skip
     axes.set_yticks(range(len(lines)), names)
     axes.set_ylim(len(lines) - 0.5, -0.5)
+    if metric.is_share:
+        axes.set_xlim(*np.clip(axes.get_xlim(), *POSSIBLE))
     axes.set_xlabel(literal(metric.label))
     axes.grid(axis="y", visible=False)
     return Drawn(
@@ -125,6 +131,8 @@ def curves_figure(drawn: Sequence[Curve], styles: Mapping[str, Style], axis: str
         means = np.concatenate([curve.mean for curve in found]) if found else np.ones(1)
         if name.endswith("loss") and means.min() > 0 and means.max() / means.min() >= DECADE:
             logarithmic(axes.yaxis)
+        if metric.is_share:
+            axes.set_ylim(*np.clip(axes.get_ylim(), *POSSIBLE))
         if axis != "seconds":
             integers(axes)
         axes.set_xlabel(AXES[axis])
@@ -309,10 +317,11 @@ def last_layers_figure(found: Mapping[str, Mapping[str, Layers]], styles: Mappin
                 marker="o",
                 markersize=4,
             )
-        turned: dict[str, Any] = {"rotation": 30, "ha": "right"} if len(order) > FEW_TICKS else {}
-        axes.set_xticks(range(len(order)), [layer_name(layer) for layer in order], **turned)
+        ticks = [layer_name(layer) for layer in order]
+        turned: dict[str, Any] = {"rotation": 30, "ha": "right"} if len("".join(ticks)) > SHORT_TICKS else {}
+        axes.set_xticks(range(len(order)), ticks, **turned)
         axes.set_xlabel("layer")
-        axes.set_ylabel(wrapped(QUANTITIES[quantity], 30))
+        axes.set_ylabel(QUANTITIES[quantity].replace(" (", "\n("))
         if quantity in LOGARITHMIC:
             logarithmic(axes.yaxis)
     for axes in list(figure.axes)[len(present) :]:
@@ -357,7 +366,7 @@ def panels(tables: Mapping[str, Layers], title: str, *, log: bool) -> Figure | N
     columns = min(COLUMNS, len(tables))
     rows = math.ceil(len(tables) / columns)
     names = {name: wrapped(name, PANEL) for name in tables}
-    inch = max(0.2, 0.75 / len(order))  # the height of a layer
+    inch = max(0.2, 0.75 / len(order), 1.7 / len(order) / rows)  # the height of a layer
     gap = (0.12 + 0.16 * max(name.count("\n") + 1 for name in names.values())) / inch
     figure = canvas(1.9 + 2.9 * columns, rows * (len(order) + gap) * inch + 0.7)
     grid = figure.subplots(1, columns, squeeze=False)[0]
@@ -384,7 +393,8 @@ def panels(tables: Mapping[str, Layers], title: str, *, log: bool) -> Figure | N
         integers(axes)
     grid[0].set_yticks(ticks, [layer_name(layer) for layer in order] * rows)
     marks: dict[str, Any] = {"ticks": decades(low, high), "format": "{x:g}"} if log else {}
-    figure.colorbar(shown, ax=list(grid), label=wrapped(title, 60), aspect=30, **marks)
+    bar = figure.colorbar(shown, ax=list(grid), label=title.replace(" (", "\n("), aspect=20 + 10 * (rows > 1), **marks)
+    bar.minorticks_off()
     return figure
 
 
@@ -489,7 +499,7 @@ def integers(axes: Axes) -> None:
     """Put the numbers of an axis of epochs or steps where such are."""
     from matplotlib.ticker import MaxNLocator
 
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
 
 
 def layer_name(name: str) -> str:

@@ -63,9 +63,8 @@ class Report:
             OSError: it cannot be written.
         """
         ordered = [line.group for line in self.answer.lines]
-        # In the order of the runs, so that a group keeps its style when another one overtakes it.
         names = [group.name for group in self.answer.grouping.groups]
-        styles = dict(zip(names, palette.styles(len(names)), strict=True))
+        styles = self.styles()
         lines = curves([line.group for line in self.drawn])
         everything = lines if len(self.drawn) == len(ordered) else curves(ordered)
         tables = self.tables()
@@ -96,6 +95,18 @@ class Report:
             made=self.made,
         )
         write_whole(folder / "report.html", render(page).encode())
+
+    def styles(self) -> dict[str, palette.Style]:
+        """Return how each group is drawn.
+
+        In the order of the runs, so that a group keeps its style when another one overtakes it; where there are more
+        groups than styles, those that are drawn come first: no two of them look alike.
+        """
+        names = [group.name for group in self.answer.grouping.groups]
+        if len(names) > palette.DISTINCT:
+            drawn = {line.group.name for line in self.drawn}
+            names.sort(key=lambda name: name not in drawn)
+        return dict(zip(names, palette.styles(len(names)), strict=True))
 
     def figures(self, lines: Sequence[Curve], styles: Mapping[str, palette.Style]) -> Iterator[Drawn]:
         """Draw what the runs allow."""
