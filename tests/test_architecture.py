@@ -26,9 +26,8 @@ LEVELS = (
         "averaging",
         "data",
         "models",
-        "run",
     },
-    {"screen", "settings", "graph", "criterion", "help"},
+    {"run", "screen", "settings", "graph", "criterion", "help"},
     {"program", "single", "stack", "engine", "observers", "sanity", "verdicts", "completion"},
     {"build", "cli"},
     {

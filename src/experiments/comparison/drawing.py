@@ -196,10 +196,23 @@ def interaction_figure(answer: Answer, first: str, second: str) -> Drawn:
     )
 
 
-def sensitivity_figure(grouping: Grouping, key: str, metric: Metric) -> Drawn | None:
-    """Draw the metric against a number of the configuration, a line for each setting of the rest.
+def sensitivity_figures(grouping: Grouping, metric: Metric) -> Iterator[Drawn]:
+    """Draw the metric against each number of the configuration that runs differ in and that has three or more values.
 
-    On a logarithmic scale where the values are positive and span a decade. None for fewer than three values.
+    A line stands for each setting of all else that differs, where there are few.
+    """
+    differing = varying([record for group in grouping.groups for record in group.records.values()])
+    for key in differing:
+        if (
+            found := sensitivity_figure(grouping, key, [other for other in differing if other != key], metric)
+        ) is not None:
+            yield found
+
+
+def sensitivity_figure(grouping: Grouping, key: str, others: Sequence[str], metric: Metric) -> Drawn | None:
+    """Draw the metric against one number; None for fewer than three values.
+
+    On a logarithmic scale where the values are positive and span a decade.
     """
     records = [
         (g, record, value)
@@ -211,7 +224,6 @@ def sensitivity_figure(grouping: Grouping, key: str, metric: Metric) -> Drawn | 
     numbers = sorted({x for x, _, _ in points if x is not None})
     if len(numbers) < 3:
         return None
-    others = [other for other in grouping.keys if other != key]
     settings: dict[str, dict[float, list[float]]] = {}
     for x, record, value in points:
         if x is not None:
@@ -244,17 +256,6 @@ def sensitivity_figure(grouping: Grouping, key: str, metric: Metric) -> Drawn | 
     axes.set_ylabel(literal(metric.label))
     text = "Dots are runs; lines join the means of runs that differ in nothing else." if lined else "Dots are runs."
     return Drawn(f"sensitivity_{key.replace('.', '_')}", f"{metric.name} over {key}", text, figure)
-
-
-def numeric_keys(grouping: Grouping) -> list[str]:
-    """Return the keys that runs differ in and that are numbers, of which there are three or more."""
-    records = [record for group in grouping.groups for record in group.records.values()]
-    found = []
-    for key in varying(records):
-        numbers = {number for record in records if (number := number_of(record, key)) is not None}
-        if len(numbers) > 2:
-            found.append(key)
-    return found
 
 
 def layers_of(group: Group) -> dict[str, Layers]:

@@ -264,7 +264,9 @@ def saved(figure: Drawing, form: Literal["png", "svg"]) -> bytes:
             figure.set_layout_engine("none")
         # `savefig` would go through the figure twice, once to lay it out again.
         if form == "png":
-            FigureCanvasAgg(figure).print_png(content)
+            FigureCanvasAgg(figure).print_png(
+                content, pil_kwargs={"compress_level": 3}
+            )  # a tenth larger, in half the time
         else:
             with unseen([figure.patch, *(axes.patch for axes in figure.axes)]):
                 FigureCanvasSVG(figure).print_svg(content, metadata={"Date": None})

@@ -120,9 +120,7 @@ class Report:
         if self.answer.analysis is not None and len(grouping.keys) > 1:
             largest = sorted(grouping.keys, key=self.share_of, reverse=True)
             yield drawing.interaction_figure(self.answer, *largest[:2])
-        for key in drawing.numeric_keys(grouping):
-            if (found := drawing.sensitivity_figure(grouping, key, self.metric)) is not None:
-                yield found
+        yield from drawing.sensitivity_figures(grouping, self.metric)
         layers = {line.group.name: drawing.layers_of(line.group) for line in self.drawn}
         layers = {name: quantities for name, quantities in layers.items() if quantities}
         if (last := drawing.last_layers_figure(layers, styles)) is not None:
