@@ -11,11 +11,11 @@ from rich.console import Console
 
 from experiments.screen import duration
 
-from . import default_run, epoch, gains, memory, observers, packing, photographs, stacks, startup
+from . import comparison, default_run, epoch, gains, memory, observers, packing, photographs, stacks, startup
 from .measure import Settings, SkipError
 from .report import console, machine
 
-MODULES = (epoch, observers, startup, memory, default_run, stacks, packing, gains, photographs)
+MODULES = (epoch, observers, startup, memory, default_run, stacks, packing, gains, photographs, comparison)
 BENCHMARKS: dict[str, ModuleType] = {module.__name__.rpartition(".")[2]: module for module in MODULES}
 MNIST = Path("MNIST", "raw", "train-images-idx3-ubyte")
 

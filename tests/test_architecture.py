@@ -13,6 +13,7 @@ SOURCE = REPOSITORY / "src" / "experiments"
 LEVELS = (
     {
         "errors",
+        "files",
         "streams",
         "device",
         "schedules",
@@ -25,9 +26,8 @@ LEVELS = (
         "averaging",
         "data",
         "models",
-        "run",
     },
-    {"screen", "settings", "graph", "criterion", "help", "arguments"},
+    {"run", "screen", "settings", "graph", "criterion", "help", "arguments"},
     {"program", "single", "stack", "engine", "observers", "sanity", "verdicts", "completion"},
     {"build", "cli"},
     {

@@ -26,14 +26,15 @@ from .cli import flattened
 from .composing import as_yaml, write_composed
 from .engine import Position, Stop, fit
 from .errors import UserError
-from .messages import conclude, introduce, shown_path
+from .files import write_whole
+from .messages import conclude, introduce
 from .planning import counted
 from .program import Program
 from .results import disk_problem, identity, outcomes, story, try_to_say_failed
 from .resume import check_unchanged
 from .rules import RULES
-from .run import RunFolder, settle, write_whole
-from .screen import Screen, hearing
+from .run import RunFolder, settle
+from .screen import Screen, hearing, shown_path
 from .stack import Stack, reason_apart, rule_for, signature
 from .stop import EXIT_CODES
 from .streams import global_generator, global_state, set_global_state

@@ -16,7 +16,7 @@ from rich.table import Table
 from . import build, device
 from .engine import Member
 from .models.layers import Layer
-from .screen import AS_IT_IS, LOG_WIDTH, Screen, duration, table
+from .screen import AS_IT_IS, LOG_WIDTH, Screen, duration, shown_path, table
 from .verdicts import Verdict
 
 
@@ -107,11 +107,3 @@ def installed(name: str) -> str:
     """Return how a program of this environment is typed: its name where the shell finds it, its path elsewhere."""
     here = Path(sys.executable).parent / name
     return name if shutil.which(name) == str(here) else shown_path(here)
-
-
-def shown_path(path: Path) -> str:
-    """Return a path as it is typed from here."""
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)

@@ -17,9 +17,9 @@ from . import __version__, build
 from .cli import flattened, say
 from .criterion import chance
 from .engine import Member, Position, best_row
-from .messages import shown_path
 from .program import Program
 from .run import RunFolder
+from .screen import shown_path
 from .single import Single
 from .verdicts import Story
 

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import torch
 
+from .files import write_whole
+
 FORMAT = 2
 """The checkpoint's layout; a checkpoint of another layout is refused."""
 
@@ -56,25 +58,6 @@ class LayerRow(NamedTuple):
 def row_text(epoch: int, step: int, layer: str, quantity: str, value: float) -> str:
     """Return a row of `layers.csv`."""
     return f"{epoch},{step},{layer},{quantity},{value:.6g}\n"
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file completely or not at all: beside it first, then in its place by renaming.
-
-    Raises:
-        OSError: it cannot be written; a file that was there before is as it was.
-    """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        try:
-            beside.write_bytes(content)
-        except FileNotFoundError:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            beside.write_bytes(content)
-        beside.replace(path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -18,7 +18,7 @@ import yaml
 
 from .cli import flattened
 from .errors import UserError
-from .run import write_whole
+from .files import write_whole
 
 FILE, TABLE = "sweep.yaml", "sweep.csv"
 ENDED = ("finished", "stopped", "pruned", "diverged", "failed")

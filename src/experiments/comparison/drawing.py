@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+import textwrap
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
+from numpy.typing import NDArray
 
 from .answers import Answer, Line
 from .curves import Curve
 from .grouping import ENDED_WELL, Group, Grouping, number_of, shown, varying
 from .histograms import Histogram
 from .palette import INK, Style, literal
+from .reading import Layers
 from .statistics import estimate
 from .words import AXES, Metric
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import XAxis, YAxis
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator
 
 QUANTITIES = {
     "activation_std": "spread of activations (standard deviation)",
@@ -33,7 +36,17 @@ QUANTITIES = {
 """What is drawn layer by layer."""
 LOGARITHMIC = {"gradient_norm", "update_ratio", "signal"}
 COLUMNS = 4
-LONGEST = 34
+LONGEST = 60
+"""Characters of a line of text in a legend."""
+LONGEST_LAYER = 18
+PANEL = 38
+"""Characters that find room above a panel."""
+MOST_TALL = 16
+"""Rows that are set far apart."""
+POSSIBLE = (-2.0, 102.0)
+"""What is shown of an axis in per cent; the interval of two runs reaches further."""
+SHORT_TICKS = 36
+"""Characters of all names that find room below a panel."""
 MARKERS = "osD^vPX*"
 LINES = ("-", "--", ":", "-.")
 MOST_LINES = 8
@@ -60,23 +73,39 @@ class Drawn:
 
 def values_figure(answer: Answer, styles: Mapping[str, Style], lines: Sequence[Line]) -> Drawn:
     """Draw every run, and each group's mean with its interval."""
-    from matplotlib.figure import Figure
-
     metric = answer.question.metric
-    figure = Figure(figsize=(8.5, 1.2 + 0.42 * len(lines)), layout="constrained")
+    names = [wrapped(line.group.name, 44) for line in lines]
+    inch = 0.42 if len(lines) <= MOST_TALL else 0.3
+    inch = max(inch, 0.17 * max(name.count("\n") + 1 for name in names))
+    figure = canvas(8.5, 1.2 + inch * len(lines))
     axes = figure.subplots()
-    for row, line in enumerate(lines):
-        style, values = styles[line.group.name], np.array(list(line.group.values.values())) * metric.scale
-        axes.plot(values, np.full(len(values), row), "o", color=style.color, alpha=0.45, markersize=5, linestyle="none")
-        if line.estimate is None:
-            continue
-        mean = line.estimate.mean * metric.scale
-        if line.estimate.low is not None and line.estimate.high is not None:
-            ends = line.estimate.low * metric.scale, line.estimate.high * metric.scale
-            axes.plot(ends, (row, row), color=style.color, linewidth=2.4, linestyle="-")
-        axes.plot([mean], [row], "D", color=style.color, markersize=7, markeredgecolor=INK, markeredgewidth=0.8)
-    axes.set_yticks(range(len(lines)), [clipped(line.group.name) for line in lines])
-    axes.invert_yaxis()
+    colors = [styles[line.group.name].color for line in lines]
+    dots = [
+        (value * metric.scale, row, color)
+        for row, (line, color) in enumerate(zip(lines, colors, strict=True))
+        for value in line.group.values.values()
+    ]
+    places, rows, shades = zip(*dots, strict=True)
+    axes.scatter(places, rows, c=shades, alpha=0.45, s=25)
+    means = [(line.estimate, row, colors[row]) for row, line in enumerate(lines) if line.estimate is not None]
+    bars = [
+        (row, found.low * metric.scale, found.high * metric.scale, color)
+        for found, row, color in means
+        if found.low is not None and found.high is not None
+    ]
+    if bars:
+        rows, lows, highs, shades = zip(*bars, strict=True)
+        axes.hlines(rows, lows, highs, colors=shades, linewidth=2.4)
+    axes.scatter(
+        [found.mean * metric.scale for found, *_ in means],
+        [row for _, row, _ in means],
+        c=[color for *_, color in means],
+        marker="D", s=49, edgecolors=INK, linewidths=0.8, zorder=3,
+    )  # fmt: skip
+    axes.set_yticks(range(len(lines)), names)
+    axes.set_ylim(len(lines) - 0.5, -0.5)
+    if metric.is_share:
+        axes.set_xlim(*np.clip(axes.get_xlim(), *POSSIBLE))
     axes.set_xlabel(literal(metric.label))
     axes.grid(axis="y", visible=False)
     return Drawn(
@@ -89,28 +118,28 @@ def values_figure(answer: Answer, styles: Mapping[str, Style], lines: Sequence[L
 
 def curves_figure(drawn: Sequence[Curve], styles: Mapping[str, Style], axis: str, names: Sequence[str]) -> Drawn:
     """Draw the curves of all metrics over one axis."""
-    from matplotlib.figure import Figure
-
     columns = min(2, len(names))
     rows = math.ceil(len(names) / columns)
     groups = list(dict.fromkeys(curve.group.name for curve in drawn))
-    figure = Figure(figsize=(5.2 * columns, 3.5 * rows + 0.3 * math.ceil(len(groups) / 2)), layout="constrained")
+    figure = canvas(5.2 * columns, 3.5 * rows + legend_height(groups, 5.2 * columns))
     grid = figure.subplots(rows, columns, squeeze=False).flat
     for name, axes in zip(names, grid, strict=False):
         metric = Metric(name)
-        for curve in drawn:
-            if curve.metric == name and axis in curve.x:
-                draw_curve(axes, curve, styles[curve.group.name], axis, metric.scale)
-        if name.endswith("loss") and axes.get_ylim()[0] > 0:
-            with suppress(ValueError):
-                axes.set_yscale("log")
+        found = [curve for curve in drawn if curve.metric == name and axis in curve.x]
+        for curve in found:
+            draw_curve(axes, curve, styles[curve.group.name], axis, metric.scale)
+        means = np.concatenate([curve.mean for curve in found]) if found else np.ones(1)
+        if name.endswith("loss") and means.min() > 0 and means.max() / means.min() >= DECADE:
+            logarithmic(axes.yaxis)
+        if metric.is_share:
+            axes.set_ylim(*np.clip(axes.get_ylim(), *POSSIBLE))
+        if axis != "seconds":
+            integers(axes)
         axes.set_xlabel(AXES[axis])
         axes.set_ylabel(literal(metric.label))
     for axes in list(figure.axes)[len(names) :]:
         axes.remove()
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    if len(handles) > 1:
-        figure.legend(handles, labels, loc="outside lower center", ncols=2 if len(handles) > 4 else len(handles))
+    legend(figure, groups, styles)
     return Drawn(
         f"curves_{axis}",
         f"Curves over {AXES[axis]}",
@@ -123,8 +152,8 @@ def curves_figure(drawn: Sequence[Curve], styles: Mapping[str, Style], axis: str
 def draw_curve(axes: Axes, curve: Curve, style: Style, axis: str, scale: float) -> None:
     """Draw one group's curve with its band."""
     x = curve.x[axis]
-    label = clipped(curve.group.name)
-    axes.plot(x, curve.mean * scale, color=style.color, linestyle=style.linestyle, linewidth=1.8, label=label)
+    look: dict[str, Any] = {"color": style.color, "linestyle": style.linestyle, "marker": "o" if len(x) == 1 else ""}
+    axes.plot(x, curve.mean * scale, linewidth=1.8, **look)
     if np.isfinite(curve.low).any():
         low = np.where(curve.low > 0, curve.low, curve.mean) if (curve.mean > 0).all() else curve.low
         axes.fill_between(x, low * scale, curve.high * scale, color=style.color, alpha=0.15, linewidth=0)
@@ -132,12 +161,11 @@ def draw_curve(axes: Axes, curve: Curve, style: Style, axis: str, scale: float) 
 
 def interaction_figure(answer: Answer, first: str, second: str) -> Drawn:
     """Draw the means over one factor, a line for each level of another: parallel where they do not interact."""
-    from matplotlib.figure import Figure
-
     metric = answer.question.metric
     levels = {key: list(dict.fromkeys(g.levels[key] for g in answer.grouping.groups)) for key in (first, second)}
-    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    figure = canvas(8.5, 4.2)
     axes = figure.subplots()
+    spread = min(0.06, 0.6 / len(levels[second]))
     for number, level in enumerate(levels[second]):
         places, means, reaches = [], [], []
         for place, other in enumerate(levels[first]):
@@ -149,16 +177,17 @@ def interaction_figure(answer: Answer, first: str, second: str) -> Drawn:
             ]
             if values:
                 found = estimate(values)
-                places.append(place + 0.06 * (number - (len(levels[second]) - 1) / 2))
+                places.append(place + spread * (number - (len(levels[second]) - 1) / 2))
                 means.append(found.mean * metric.scale)
                 reaches.append((found.high - found.mean) * metric.scale if found.high is not None else 0.0)
         look: dict[str, Any] = {"marker": MARKERS[number % len(MARKERS)], "linestyle": LINES[number % len(LINES)]}
-        label = clipped(f"{second}={level}")
+        label = wrapped(level, 24)
         axes.errorbar(places, means, reaches, color=INK, alpha=1 - 0.5 * (number % 2), capsize=3, label=label, **look)
-    axes.set_xticks(range(len(levels[first])), [clipped(level, 14) for level in levels[first]])
+    width = max(8, 60 // len(levels[first]))
+    axes.set_xticks(range(len(levels[first])), [wrapped(level, width) for level in levels[first]])
     axes.set_xlabel(literal(first))
     axes.set_ylabel(literal(metric.label))
-    axes.legend(ncols=1 if len(levels[second]) < 5 else 2)
+    figure.legend(title=wrapped(second, 24), loc="outside right upper")
     return Drawn(
         "interaction",
         f"{first} and {second} together",
@@ -167,13 +196,24 @@ def interaction_figure(answer: Answer, first: str, second: str) -> Drawn:
     )
 
 
-def sensitivity_figure(grouping: Grouping, key: str, metric: Metric) -> Drawn | None:
-    """Draw the metric against a number of the configuration, a line for each setting of the rest.
+def sensitivity_figures(grouping: Grouping, metric: Metric) -> Iterator[Drawn]:
+    """Draw the metric against each number of the configuration that runs differ in and that has three or more values.
 
-    On a logarithmic scale where the values are positive and span a decade. None for fewer than three values.
+    A line stands for each setting of all else that differs, where there are few.
     """
-    from matplotlib.figure import Figure
+    differing = varying([record for group in grouping.groups for record in group.records.values()])
+    for key in differing:
+        if (
+            found := sensitivity_figure(grouping, key, [other for other in differing if other != key], metric)
+        ) is not None:
+            yield found
 
+
+def sensitivity_figure(grouping: Grouping, key: str, others: Sequence[str], metric: Metric) -> Drawn | None:
+    """Draw the metric against one number; None for fewer than three values.
+
+    On a logarithmic scale where the values are positive and span a decade.
+    """
     records = [
         (g, record, value)
         for g in grouping.groups
@@ -184,14 +224,13 @@ def sensitivity_figure(grouping: Grouping, key: str, metric: Metric) -> Drawn | 
     numbers = sorted({x for x, _, _ in points if x is not None})
     if len(numbers) < 3:
         return None
-    others = [other for other in grouping.keys if other != key]
     settings: dict[str, dict[float, list[float]]] = {}
     for x, record, value in points:
         if x is not None:
             name = " ".join(f"{other}={shown(record, other)}" for other in others)
             settings.setdefault(name, {}).setdefault(x, []).append(value * metric.scale)
     lined = len(settings) <= MOST_LINES and all(len(found) > 1 for found in settings.values())
-    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    figure = canvas(8.5 if lined and len(settings) > 1 else 7, 4.2)
     axes = figure.subplots()
     axes.plot(
         [x for x, _, _ in points if x is not None],
@@ -206,83 +245,89 @@ def sensitivity_figure(grouping: Grouping, key: str, metric: Metric) -> Drawn | 
             [float(np.mean(found[x])) for x in places],
             color=INK,
             markersize=6,
-            label=clipped(name, 50) or None,
+            label=wrapped(name, 26, 4),
             **look,
         )
     if lined and len(settings) > 1:
-        axes.legend()
+        figure.legend(loc="outside right upper")
     if numbers[0] > 0 and numbers[-1] / numbers[0] >= DECADE:
-        axes.set_xscale("log")
+        logarithmic(axes.xaxis)
     axes.set_xlabel(literal(key))
     axes.set_ylabel(literal(metric.label))
     text = "Dots are runs; lines join the means of runs that differ in nothing else." if lined else "Dots are runs."
     return Drawn(f"sensitivity_{key.replace('.', '_')}", f"{metric.name} over {key}", text, figure)
 
 
-def numeric_keys(grouping: Grouping) -> list[str]:
-    """Return the keys that runs differ in and that are numbers, of which there are three or more."""
-    records = [record for group in grouping.groups for record in group.records.values()]
-    found = []
-    for key in varying(records):
-        numbers = {number for record in records if (number := number_of(record, key)) is not None}
-        if len(numbers) > 2:
-            found.append(key)
+def layers_of(group: Group) -> dict[str, Layers]:
+    """Return the means over a group's runs of what is drawn of their layers, at the end of each epoch."""
+    sums: dict[str, dict[str, dict[int, list[float]]]] = {}
+    for record in group.records.values():
+        if record.status not in ENDED_WELL:
+            continue
+        for quantity, layers in record.layers(QUANTITIES).items():
+            for layer, values in layers.items():
+                if quantity == "update_ratio" and not layer.endswith("weight"):
+                    continue
+                collected = sums.setdefault(quantity, {}).setdefault(layer, {})
+                for epoch, value in values.items():
+                    collected.setdefault(epoch, []).append(value)
+    return {
+        quantity: {
+            layer: {epoch: sum(values) / len(values) for epoch, values in sorted(epochs.items())}
+            for layer, epochs in layers.items()
+        }
+        for quantity, layers in sums.items()
+    }
+
+
+def merged(orders: Iterable[Iterable[str]]) -> list[str]:
+    """Return the layers of several models in one order: a layer that others lack comes after the one before it."""
+    found: list[str] = []
+    for order in orders:
+        place = 0
+        for layer in order:
+            if layer in found:
+                place = found.index(layer) + 1
+            else:
+                found.insert(place, layer)
+                place += 1
     return found
 
 
-def layers_of(group: Group) -> pd.DataFrame:
-    """Return the mean over a group's runs of what their layers showed at the end of each epoch.
-
-    Returns:
-        Columns epoch, layer, quantity, value; layers in the model's order.
-    """
-    frames = [record.layers() for record in group.records.values() if record.status in ENDED_WELL]
-    frames = [frame[frame["quantity"].isin(list(QUANTITIES))] for frame in frames if len(frame)]
-    frames = [frame.drop_duplicates(["epoch", "layer", "quantity"], keep="last") for frame in frames]
-    if not frames:
-        return pd.DataFrame({name: [] for name in ("epoch", "layer", "quantity", "value")})
-    every = pd.concat(frames)
-    every = every[pd.to_numeric(every["value"], errors="coerce").notna()]
-    return every.groupby(["epoch", "layer", "quantity"], sort=False)["value"].mean().reset_index()
-
-
-def last_layers_figure(found: Mapping[str, pd.DataFrame], styles: Mapping[str, Style]) -> Drawn | None:
+def last_layers_figure(found: Mapping[str, Mapping[str, Layers]], styles: Mapping[str, Style]) -> Drawn | None:
     """Draw each quantity from the first layer to the last, at the end of training, a line for each group."""
-    from matplotlib.figure import Figure
-
-    present = [q for q in QUANTITIES if any((frame["quantity"] == q).any() for frame in found.values())]
+    present = [quantity for quantity in QUANTITIES if any(quantity in quantities for quantities in found.values())]
     if not present:
         return None
     columns = min(2, len(present))
     rows = math.ceil(len(present) / columns)
-    figure = Figure(figsize=(5.4 * columns, 3.6 * rows + 0.3 * math.ceil(len(found) / 2)), layout="constrained")
-    for quantity, axes in zip(present, figure.subplots(rows, columns, squeeze=False).flat, strict=False):
-        order = list(
-            dict.fromkeys(layer for frame in found.values() for layer in quantity_of(frame, quantity)["layer"])
-        )
-        for name, frame in found.items():
-            part = quantity_of(frame, quantity)
-            part = part[part["epoch"] == part["epoch"].max()].set_index("layer")["value"]
-            x = [place for place, layer in enumerate(order) if layer in part.index]
-            y = [float(part[order[place]]) for place in x]
+    figure = canvas(5.4 * columns, 3.6 * rows + legend_height(found, 5.4 * columns))
+    grid = figure.subplots(rows, columns, squeeze=False).flat
+    for quantity, axes in zip(present, grid, strict=False):
+        order = merged(quantities.get(quantity, {}) for quantities in found.values())
+        for name, quantities in found.items():
+            layers = quantities.get(quantity, {})
+            epoch = max((max(values) for values in layers.values()), default=0)
+            last = {order.index(layer): values[epoch] for layer, values in layers.items() if epoch in values}
+            places = sorted(last)
             axes.plot(
-                x,
-                y,
+                places,
+                [last[place] for place in places],
                 color=styles[name].color,
                 linestyle=styles[name].linestyle,
                 marker="o",
                 markersize=4,
-                label=clipped(name),
             )
-        axes.set_xticks(range(len(order)), [layer_name(layer) for layer in order], rotation=30, ha="right")
-        axes.set_ylabel(QUANTITIES[quantity])
+        ticks = [layer_name(layer) for layer in order]
+        turned: dict[str, Any] = {"rotation": 30, "ha": "right"} if len("".join(ticks)) > SHORT_TICKS else {}
+        axes.set_xticks(range(len(order)), ticks, **turned)
+        axes.set_xlabel("layer")
+        axes.set_ylabel(QUANTITIES[quantity].replace(" (", "\n("))
         if quantity in LOGARITHMIC:
-            axes.set_yscale("log")
+            logarithmic(axes.yaxis)
     for axes in list(figure.axes)[len(present) :]:
         axes.remove()
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    if len(handles) > 1:
-        figure.legend(handles, labels, loc="outside lower center", ncols=2 if len(handles) > 4 else len(handles))
+    legend(figure, found, styles)
     return Drawn(
         "layers_last",
         "Layer by layer, at the end",
@@ -291,114 +336,186 @@ def last_layers_figure(found: Mapping[str, pd.DataFrame], styles: Mapping[str, S
     )
 
 
-def layer_figures(found: Mapping[str, pd.DataFrame]) -> Iterator[Drawn]:
+def layer_figures(found: Mapping[str, Mapping[str, Layers]]) -> Iterator[Drawn]:
     """Draw each quantity layer by layer and epoch by epoch: a panel for each group, one scale for all."""
-    from matplotlib.colors import LogNorm, Normalize
-    from matplotlib.figure import Figure
-
     for quantity, title in QUANTITIES.items():
-        tables = {name: pivoted(frame, quantity) for name, frame in found.items()}
-        tables = {name: table for name, table in tables.items() if table.size}
-        values = np.concatenate([table.to_numpy().ravel() for table in tables.values()]) if tables else np.array([])
-        values = values[np.isfinite(values)]
-        if quantity in LOGARITHMIC:
-            values = values[values > 0]
-        if not len(values):
-            continue
-        scale: Normalize = (LogNorm if quantity in LOGARITHMIC else Normalize)(
-            values.min(), max(values.max(), values.min() * 1.001 + 1e-12)
-        )
-        columns = min(COLUMNS, len(tables))
-        rows = math.ceil(len(tables) / columns)
-        layers = max(len(table) for table in tables.values())
-        figure = Figure(figsize=(1.6 + 2.9 * columns, rows * (1.1 + 0.28 * layers) + 0.5), layout="constrained")
-        grid = figure.subplots(rows, columns, squeeze=False)
-        for place, (name, table) in enumerate(tables.items()):
-            axes = grid.flat[place]
-            epochs = table.columns.to_numpy(dtype=float)
-            shown = axes.pcolormesh(
-                epochs, np.arange(len(table)), np.ma.masked_invalid(table.to_numpy()), norm=scale, cmap="viridis",
-                shading="nearest", rasterized=True,
-            )  # fmt: skip
-            axes.invert_yaxis()
-            axes.grid(visible=False)
-            axes.set_title(clipped(name, 30), fontsize=9, fontweight="normal")
-            first = place % columns == 0
-            axes.set_yticks(
-                range(len(table)), [layer_name(layer) for layer in table.index] if first else [""] * len(table)
+        tables = {name: quantities[quantity] for name, quantities in found.items() if quantity in quantities}
+        if (figure := panels(tables, title, log=quantity in LOGARITHMIC)) is not None:
+            yield Drawn(
+                f"layers_{quantity}",
+                f"{title.partition(' (')[0].capitalize()}, layer by layer and epoch by epoch",
+                "A panel for each group, the first layer at the top; means over runs, one scale for all.",
+                figure,
             )
-            axes.set_xlabel("epochs" if place + columns >= len(tables) else "")
-        for axes in list(grid.flat)[len(tables) :]:
-            axes.remove()
-        figure.colorbar(shown, ax=[axes for axes in grid.flat if axes.figure is not None], label=title)
-        yield Drawn(
-            f"layers_{quantity}",
-            f"{title.partition(' (')[0].capitalize()}, layer by layer and epoch by epoch",
-            "A panel for each group, the first layer at the top; means over runs, one scale for all.",
-            figure,
+
+
+def panels(tables: Mapping[str, Layers], title: str, *, log: bool) -> Figure | None:
+    """Draw tables of layers by epochs as colours; None where there is nothing to draw.
+
+    The panels of a column share one pair of axes: laying out a pair for each takes longer than drawing them.
+    """
+    from matplotlib.colors import LogNorm, Normalize
+
+    every = [v for layers in tables.values() for values in layers.values() for v in values.values() if v > 0 or not log]
+    if not every:
+        return None
+    low, high = min(every), max(every)
+    if low == high:  # one colour, in the middle of a scale
+        low, high = (low / 2, high * 2) if log else (low - 0.5, high + 0.5)
+    scale: Normalize = (LogNorm if log else Normalize)(low, high)
+    order = merged(tables.values())
+    columns = min(COLUMNS, len(tables))
+    rows = math.ceil(len(tables) / columns)
+    names = {name: wrapped(name, PANEL) for name in tables}
+    inch = max(0.2, 0.75 / len(order), 1.7 / len(order) / rows)  # the height of a layer
+    gap = (0.12 + 0.16 * max(name.count("\n") + 1 for name in names.values())) / inch
+    figure = canvas(1.9 + 2.9 * columns, rows * (len(order) + gap) * inch + 0.7)
+    grid = figure.subplots(1, columns, squeeze=False)[0]
+    for place, (name, layers) in enumerate(tables.items()):
+        row, column = divmod(place, columns)
+        axes, top = grid[column], row * (len(order) + gap)
+        epochs = sorted({epoch for values in layers.values() for epoch in values})
+        values = [[layers.get(layer, {}).get(epoch, np.nan) for epoch in epochs] for layer in order]
+        shown = axes.pcolormesh(
+            edges(epochs), top + np.arange(len(order) + 1), np.ma.masked_invalid(values), norm=scale, cmap="viridis",
+            rasterized=True,
+        )  # fmt: skip
+        axes.text(
+            0, top - 0.04 / inch, names[name], fontsize=9, va="bottom", transform=axes.get_yaxis_transform(which="grid")
         )
+    ticks = [row * (len(order) + gap) + at + 0.5 for row in range(rows) for at in range(len(order))]
+    for axes in grid:
+        axes.set_ylim(rows * (len(order) + gap) - gap, -gap)
+        axes.spines[["left", "bottom"]].set_visible(False)
+        axes.tick_params(length=0)
+        axes.grid(visible=False)
+        axes.set_yticks([])
+        axes.set_xlabel("epochs")
+        integers(axes)
+    grid[0].set_yticks(ticks, [layer_name(layer) for layer in order] * rows)
+    marks: dict[str, Any] = {"ticks": decades(low, high), "format": "{x:g}"} if log else {}
+    bar = figure.colorbar(shown, ax=list(grid), label=title.replace(" (", "\n("), aspect=20 + 10 * (rows > 1), **marks)
+    bar.minorticks_off()
+    return figure
 
 
-def quantity_of(frame: pd.DataFrame, quantity: str) -> pd.DataFrame:
-    """Return the rows of one quantity; of parameters, those of weights."""
-    part = frame[frame["quantity"] == quantity]
-    if quantity == "update_ratio":
-        part = part[part["layer"].astype(str).str.endswith("weight")]
-    return part
-
-
-def pivoted(frame: pd.DataFrame, quantity: str) -> pd.DataFrame:
-    """Return a quantity as a table, layers by epochs, layers in their order."""
-    part = quantity_of(frame, quantity)
-    order = list(dict.fromkeys(part["layer"]))
-    return part.pivot(index="layer", columns="epoch", values="value").reindex(order)
+def edges(centers: Sequence[float]) -> NDArray[np.float64]:
+    """Return the borders between places, and before the first and after the last of them."""
+    places = np.array(centers, np.float64)
+    if len(places) == 1:
+        return np.array([places[0] - 0.5, places[0] + 0.5])
+    between = (places[:-1] + places[1:]) / 2
+    return np.array([2 * places[0] - between[0], *between, 2 * places[-1] - between[-1]])
 
 
 def histograms_figure(
     found: Mapping[str, Mapping[str, Histogram]], styles: Mapping[str, Style], name: str, when: str
 ) -> Drawn | None:
     """Draw histograms of activations: a row for each group, a column for each layer, as in the textbooks."""
-    from matplotlib.figure import Figure
-
-    layers = list(dict.fromkeys(layer for row in found.values() for layer in row))
+    layers = merged(found.values())
     if not layers:
         return None
-    figure = Figure(figsize=(2.6 + 1.9 * len(layers), 0.9 + 1.25 * len(found)), layout="constrained")
-    grid = figure.subplots(len(found), len(layers), squeeze=False, sharex="col")
-    for row, (group, histograms) in enumerate(found.items()):
-        for column, layer in enumerate(layers):
-            axes = grid[row, column]
+    width, height = (1.9, 0.75) if len(layers) <= COLUMNS else (1.35, 0.6)
+    figure = canvas(2.8 + width * len(layers), 0.9 + height * len(found))
+    grid = figure.subplots(1, len(layers), squeeze=False)[0]
+    for layer, axes in zip(layers, grid, strict=True):
+        for row, (group, histograms) in enumerate(reversed(list(found.items()))):
             histogram = histograms.get(layer)
             if histogram is not None:
-                share = histogram.counts / max(histogram.counts.sum(), 1)
-                axes.stairs(share, histogram.edges, fill=True, color=styles[group].color, linewidth=0)
-            axes.set_yticks([])
-            axes.grid(visible=False)
-            axes.tick_params(labelsize=8)
-            if row == 0:
-                axes.set_title(layer_name(layer), fontsize=9, fontweight="normal")
-            if row == len(found) - 1:
-                axes.set_xlabel("activation", fontsize=9)
-            if column == 0:
-                axes.set_ylabel(clipped(group, 40).replace(" ", "\n"), rotation=0, ha="right", va="center", fontsize=9)
+                heights = row + 0.85 * histogram.counts / max(histogram.counts.max(), 1)
+                color = styles[group].color
+                axes.stairs(heights, histogram.edges, baseline=row, fill=True, color=color, linewidth=0)
+        axes.hlines(range(len(found)), 0, 1, color=INK, linewidth=0.6, transform=axes.get_yaxis_transform())
+        axes.set_ylim(0, len(found))
+        axes.set_yticks([])
+        axes.spines[["left", "bottom"]].set_visible(False)
+        axes.grid(visible=False)
+        axes.locator_params(axis="x", nbins=4)
+        axes.tick_params(labelsize=8)
+        axes.set_title(layer_name(layer), fontsize=9, fontweight="normal")
+        axes.set_xlabel("activation", fontsize=9)
+    names = [wrapped(group, 28, 3) for group in reversed(list(found))]
+    grid[0].set_yticks([row + 0.4 for row in range(len(found))], names, fontsize=9)
+    grid[0].tick_params(axis="y", length=0)
     return Drawn(
         name,
         f"Histograms of activations, {when}",
-        "Share of the activations on the probe, one run of each group (its first seed); a row for each group, "
-        "a column for each layer.",
+        "Counts of the activations on the probe in bins of equal width, each drawn as high as its row; one run of each "
+        "group (its first seed). A row for each group, a column for each layer.",
         figure,
     )
 
 
+def canvas(width: float, height: float) -> Figure:
+    """Return an empty figure, in inches."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def legend(figure: Figure, names: Collection[str], styles: Mapping[str, Style]) -> None:
+    """Put the groups' names below a figure, where there are several."""
+    from matplotlib.lines import Line2D
+
+    if len(names) < 2:
+        return
+    looks: list[dict[str, Any]] = [{"color": styles[name].color, "linestyle": styles[name].linestyle} for name in names]
+    handles = [Line2D([], [], **look) for look in looks]
+    columns, _ = legend_shape(names, figure.get_figwidth())
+    figure.legend(handles, [wrapped(name) for name in names], loc="outside lower center", ncols=columns)
+
+
+def legend_height(names: Collection[str], width: float) -> float:
+    """Return the inches that a figure is higher for its legend."""
+    return 0.22 * legend_shape(names, width)[1] + 0.15 if len(names) > 1 else 0.0
+
+
+def legend_shape(names: Collection[str], width: float) -> tuple[int, int]:
+    """Return how many columns of names find room in a figure, and how many lines of text they are high."""
+    labels = [wrapped(name).split("\n") for name in names]
+    longest = max(len(line) for lines in labels for line in lines)
+    columns = max(1, min(len(names), int(width / (0.087 * longest + 0.65))))
+    return columns, math.ceil(len(names) / columns) * max(map(len, labels))
+
+
+def logarithmic(axis: XAxis | YAxis) -> None:
+    """Scale an axis in powers of ten, and write its numbers out."""
+    from matplotlib.ticker import NullFormatter
+
+    (axis.axes.set_yscale if axis.axis_name == "y" else axis.axes.set_xscale)("log")
+    axis.set_major_locator(decades(*axis.get_view_interval()))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
+
+
+def decades(low: float, high: float) -> LogLocator:
+    """Return where a logarithmic axis has numbers: the fewer decades it has, the more in each."""
+    from matplotlib.ticker import LogLocator
+
+    size = math.log10(high / low)
+    return LogLocator(subs=(1,) if size > 3 else (1, 2, 5) if size > 0.8 else (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8))
+
+
+def integers(axes: Axes) -> None:
+    """Put the numbers of an axis of epochs or steps where such are."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
+
+
 def layer_name(name: str) -> str:
     """Return a layer's name without what all have: features.hidden1.activation -> hidden1."""
-    words = [word for word in str(name).split(".") if word not in ("features", "activation", "linear", "weight")]
-    return clipped(".".join(words) or str(name), 18)
+    words = [word for word in name.split(".") if word not in ("features", "activation", "linear", "weight")]
+    kept = ".".join(words) or name
+    return literal(kept if len(kept) <= LONGEST_LAYER else f"{kept[:8]}...{kept[-7:]}")
 
 
-def clipped(text: str, longest: int = LONGEST) -> str:
-    """Return a name for a figure."""
-    return literal(text if len(text) <= longest else f"{text[: longest - 3]}...")
+def wrapped(text: str, width: int = LONGEST, lines: int = 2) -> str:
+    """Return a name for a figure: on a few lines, broken between words, and cut where it is longer than that."""
+    found = textwrap.wrap(
+        text, width, max_lines=lines, placeholder=" ...", break_on_hyphens=False, break_long_words=True
+    )
+    return literal("\n".join(found))
 
 
 def of_many(shown: Sequence[Group], every: Sequence[Group], metric: Metric) -> str | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import struct
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from numpy.typing import NDArray
 PREFIX = "activations/"
 MOST_BYTES = 200_000_000
 """Of an event file that is read; one of a hundred epochs has a few million."""
+LENGTH = struct.Struct("<Q")
+CHECKSUM = 4
+"""Bytes of the checksum that follows a record's length, and of the one that follows the record."""
 
 
 @dataclass(frozen=True)
@@ -28,36 +32,56 @@ class Histogram:
     counts: NDArray[np.float64]
 
 
-def activations(folder: Path) -> dict[int, dict[str, Histogram]]:
-    """Return the histograms of activations in a run folder, by epoch and layer; what cannot be read is left out."""
-    from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
-    from tensorboard.util.tb_logging import get_logger
-
-    get_logger().setLevel("ERROR")
-    found: dict[int, dict[str, Histogram]] = {}
+def first_and_last(folder: Path) -> tuple[Mapping[str, Histogram], Mapping[str, Histogram]]:
+    """Return the histograms of activations by layer, before training and at its end; empty where there are none."""
+    found: dict[int, dict[str, Any]] = {}
     for path in sorted(folder.glob("events.out.tfevents.*")):
-        if path.stat().st_size > MOST_BYTES:
-            continue
-        try:
-            for event in LegacyEventFileLoader(str(path)).Load():
-                for value in event.summary.value:
-                    if value.tag.startswith(PREFIX) and value.HasField("histo"):
-                        found.setdefault(event.step, {})[value.tag.removeprefix(PREFIX)] = histogram(value.histo)
-        except (OSError, ValueError, RuntimeError):
-            continue
-    return found
-
-
-def histogram(message: Any) -> Histogram:
-    """Return a histogram from TensorBoard's message, whose limits are the bins' right edges."""
-    edges = np.array([message.min, *message.bucket_limit], np.float64)
-    return Histogram(edges, np.array(message.bucket, np.float64))
-
-
-def first_and_last(
-    found: Mapping[int, Mapping[str, Histogram]],
-) -> tuple[Mapping[str, Histogram], Mapping[str, Histogram]]:
-    """Return the histograms before training and at its end; empty where there are none."""
+        for step, layer, message in activations(path):
+            found.setdefault(step, {})[layer] = message
     if not found:
         return {}, {}
-    return found.get(0, {}), found[max(found)]
+    first, last = (
+        {layer: made for layer, message in messages.items() if (made := histogram(message)) is not None}
+        for messages in (found.get(0, {}), found[max(found)])
+    )
+    return first, last
+
+
+def activations(path: Path) -> Iterator[tuple[int, str, Any]]:
+    """Read a file's histograms of activations: epoch, layer, TensorBoard's message."""
+    from google.protobuf.message import DecodeError
+    from tensorboard.compat.proto.event_pb2 import Event
+
+    for record in records(path):
+        if PREFIX.encode() not in record:
+            continue
+        try:
+            event = Event.FromString(record)
+        except DecodeError:
+            return
+        for value in event.summary.value:
+            if value.tag.startswith(PREFIX) and value.HasField("histo"):
+                yield event.step, value.tag.removeprefix(PREFIX), value.histo
+
+
+def records(path: Path) -> Iterator[bytes]:
+    """Read a file's records up to one that is not whole: the run goes on, or was killed."""
+    try:
+        content = path.read_bytes() if path.stat().st_size <= MOST_BYTES else b""
+    except OSError:
+        return
+    at = 0
+    while at + LENGTH.size <= len(content):
+        begin = at + LENGTH.size + CHECKSUM
+        at = begin + LENGTH.unpack_from(content, at)[0] + CHECKSUM
+        if at > len(content):
+            return
+        yield content[begin : at - CHECKSUM]
+
+
+def histogram(message: Any) -> Histogram | None:
+    """Return a histogram from TensorBoard's message, whose limits are the bins' right edges; None for a broken one."""
+    edges = np.array([message.min, *message.bucket_limit], np.float64)
+    counts = np.array(message.bucket, np.float64)
+    usable = len(edges) == len(counts) + 1 > 1 and np.isfinite(edges).all() and np.isfinite(counts).all()
+    return Histogram(edges, counts) if usable else None

@@ -8,7 +8,8 @@ import json
 import math
 import re
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,6 +21,7 @@ from . import palette
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
+    from matplotlib.patches import Patch
 
 POINTS = 96 / 72
 """CSS pixels in one of Matplotlib's points."""
@@ -250,16 +252,37 @@ def saved(figure: Drawing, form: Literal["png", "svg"]) -> bytes:
         form: of the file.
     """
     import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     content = io.BytesIO()
-    metadata: Any = {"Date": None} if form == "svg" else None
+    figure.dpi = mpl.rcParams["savefig.dpi"]
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "experiments"}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        if figure.get_layout_engine() is not None:
-            figure.draw_without_rendering()  # the layout takes as long as the drawing: once for all files
+        if (engine := figure.get_layout_engine()) is not None:
+            engine.execute(figure)  # takes as long as the drawing: once for all files
             figure.set_layout_engine("none")
-        figure.savefig(content, format=form, transparent=form == "svg", metadata=metadata)
+        # `savefig` would go through the figure twice, once to lay it out again.
+        if form == "png":
+            FigureCanvasAgg(figure).print_png(
+                content, pil_kwargs={"compress_level": 3}
+            )  # a tenth larger, in half the time
+        else:
+            with unseen([figure.patch, *(axes.patch for axes in figure.axes)]):
+                FigureCanvasSVG(figure).print_svg(content, metadata={"Date": None})
     return content.getvalue()
+
+
+@contextmanager
+def unseen(patches: Sequence[Patch]) -> Iterator[None]:
+    """Leave backgrounds out of a drawing."""
+    for patch in patches:
+        patch.set_visible(False)
+    try:
+        yield
+    finally:
+        for patch in patches:
+            patch.set_visible(True)
 
 
 def svg_of(figure: Drawing) -> str:
@@ -273,8 +296,9 @@ def svg_of(figure: Drawing) -> str:
 
 def inlined(content: bytes) -> str:
     """Return an SVG of `saved` for the page: its ink is the page's, its ids are its own."""
-    svg = ElementTree.tostring(themed(ElementTree.fromstring(content)), encoding="unicode")
-    return prefixed(svg, f"i{hashlib.sha256(svg.encode()).hexdigest()[:8]}-")
+    root = themed(ElementTree.fromstring(content))
+    renamed(root, f"i{hashlib.sha256(content).hexdigest()[:8]}-")
+    return ElementTree.tostring(root, encoding="unicode")
 
 
 def themed(root: ElementTree.Element) -> ElementTree.Element:
@@ -309,12 +333,17 @@ def recolored(value: str) -> str:
 def prefixed(svg: str, prefix: str) -> str:
     """Return an SVG whose ids, and what refers to them, begin with a prefix: no other figure on the page has them."""
     root = ElementTree.fromstring(svg)
+    renamed(root, prefix)
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def renamed(root: ElementTree.Element, prefix: str) -> None:
+    """Put a prefix before all ids, and before what refers to them."""
     for element in root.iter():
         for name, value in element.attrib.items():
             if name == "id":
                 element.attrib[name] = prefix + value
             elif name == "href" and value.startswith("#"):
                 element.attrib[name] = f"#{prefix}{value[1:]}"
-            else:
+            elif "url(#" in value:
                 element.attrib[name] = REFERENCE.sub(rf"url(#{prefix}\1)", value)
-    return ElementTree.tostring(root, encoding="unicode")

@@ -14,6 +14,8 @@ Each stands out (a contrast of at least 3) from white and from `DARK`. Any two d
 that sees all colours and as Machado, Oliveira and Fernandes (2009) simulate the three that lack a kind of cone.
 """
 DASHES = ("solid", "dash", "dot", "dashdot")
+DISTINCT = len(COLORS) * len(DASHES)
+"""How many groups can be told apart."""
 LINESTYLES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
 LIGHT, DARK = "#ffffff", "#14171c"
 """The backgrounds of the page."""
@@ -74,8 +76,8 @@ def drawn_in() -> Any:
     more = ("grid.color", "hatch.color", "patch.edgecolor", "boxplot.boxprops.color", "boxplot.whiskerprops.color")
     rest = ("boxplot.capprops.color", "boxplot.flierprops.color", "boxplot.flierprops.markeredgecolor")
     papered = ("figure.facecolor", "axes.facecolor", "savefig.facecolor", "legend.facecolor")
-    shapes = cycler(color=[style.color for style in styles(32)]) + cycler(
-        linestyle=[style.linestyle for style in styles(32)]
+    shapes = cycler(color=[style.color for style in styles(DISTINCT)]) + cycler(
+        linestyle=[style.linestyle for style in styles(DISTINCT)]
     )
     return {
         **dict.fromkeys((*inked, *more, *rest), INK),
@@ -97,6 +99,8 @@ def drawn_in() -> Any:
         "grid.alpha": 0.15,
         "grid.linewidth": 0.8,
         "lines.linewidth": 1.8,
+        "figure.constrained_layout.w_pad": 0.08,
+        "figure.constrained_layout.h_pad": 0.08,
         "figure.dpi": 96,
         "savefig.dpi": 150,
     }

@@ -10,13 +10,13 @@ import io
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import yaml
 
 from experiments.cli import flattened
@@ -32,6 +32,10 @@ WAITING = "waiting"
 """The status of a sweep's run that has not begun."""
 KEPT_OUT = {"checkpoints", "pictures", "comparison"}
 CONFIGURATION = Path(".hydra", "config.yaml")
+LAYER_COLUMNS = ("epoch", "layer", "quantity", "value")
+
+Layers = dict[str, dict[int, float]]
+"""A quantity by layer and epoch; layers in the model's order."""
 
 
 @dataclass(frozen=True)
@@ -80,13 +84,20 @@ class Record:
         """How many epochs it has trained."""
         return len(self.history.get("epoch", ()))
 
-    def layers(self) -> pd.DataFrame:
-        """Return `layers.csv` with columns epoch, step, layer, quantity, value; empty where there is none."""
-        columns = ["epoch", "step", "layer", "quantity", "value"]
+    def layers(self, quantities: Collection[str]) -> dict[str, Layers]:
+        """Return some quantities of `layers.csv` at the end of each epoch; nothing where it cannot be read."""
+        found: dict[str, Layers] = {}
         try:
-            return pd.read_csv(self.folder / "layers.csv", usecols=columns)
-        except (OSError, ValueError):
-            return pd.DataFrame({name: [] for name in columns})
+            with (self.folder / "layers.csv").open(encoding="utf-8", newline="") as file:
+                rows = csv.reader(file)
+                columns = next(rows, [])
+                epoch, layer, quantity, value = (columns.index(name) for name in LAYER_COLUMNS)
+                for row in rows:
+                    if len(row) == len(columns) and row[quantity] in quantities and isfinite(read := float(row[value])):
+                        found.setdefault(row[quantity], {}).setdefault(row[layer], {})[int(row[epoch])] = read
+        except (OSError, ValueError, csv.Error):
+            return {}
+        return found
 
 
 @dataclass
@@ -204,7 +215,10 @@ def history(folder: Path) -> dict[str, list[float]]:
         content = text(folder / "metrics.csv")
     except FileNotFoundError:
         return {}
-    rows = list(csv.reader(io.StringIO(content)))
+    try:
+        rows = list(csv.reader(io.StringIO(content)))
+    except csv.Error as error:
+        raise ValueError(f"metrics.csv is no table: {error}") from None
     if not rows or rows[0][:1] != ["epoch"]:
         raise ValueError("metrics.csv has no column 'epoch'")
     if any(len(row) != len(rows[0]) for row in rows):

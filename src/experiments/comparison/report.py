@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.run import write_whole
+from experiments.files import write_whole
 
-from . import drawing, histograms, palette
+from . import drawing, palette
 from .answers import Answer, Line
 from .curves import Curve, curves, metrics
+from .histograms import Histogram, first_and_last
 from .page import Cell, Column, Curves, Figure, Page, Table, inlined, render, saved
 from .page import Group as PageGroup
 from .page import Line as PageLine
@@ -62,9 +63,8 @@ class Report:
             OSError: it cannot be written.
         """
         ordered = [line.group for line in self.answer.lines]
-        # In the order of the runs, so that a group keeps its style when another one overtakes it.
         names = [group.name for group in self.answer.grouping.groups]
-        styles = dict(zip(names, palette.styles(len(names)), strict=True))
+        styles = self.styles()
         lines = curves([line.group for line in self.drawn])
         everything = lines if len(self.drawn) == len(ordered) else curves(ordered)
         tables = self.tables()
@@ -96,6 +96,18 @@ class Report:
         )
         write_whole(folder / "report.html", render(page).encode())
 
+    def styles(self) -> dict[str, palette.Style]:
+        """Return how each group is drawn.
+
+        In the order of the runs, so that a group keeps its style when another one overtakes it; where there are more
+        groups than styles, those that are drawn come first: no two of them look alike.
+        """
+        names = [group.name for group in self.answer.grouping.groups]
+        if len(names) > palette.DISTINCT:
+            drawn = {line.group.name for line in self.drawn}
+            names.sort(key=lambda name: name not in drawn)
+        return dict(zip(names, palette.styles(len(names)), strict=True))
+
     def figures(self, lines: Sequence[Curve], styles: Mapping[str, palette.Style]) -> Iterator[Drawn]:
         """Draw what the runs allow."""
         grouping = self.answer.grouping
@@ -108,15 +120,13 @@ class Report:
         if self.answer.analysis is not None and len(grouping.keys) > 1:
             largest = sorted(grouping.keys, key=self.share_of, reverse=True)
             yield drawing.interaction_figure(self.answer, *largest[:2])
-        for key in drawing.numeric_keys(grouping):
-            if (found := drawing.sensitivity_figure(grouping, key, self.metric)) is not None:
-                yield found
-        frames = {line.group.name: drawing.layers_of(line.group) for line in self.drawn}
-        frames = {name: frame for name, frame in frames.items() if len(frame)}
-        if (last := drawing.last_layers_figure(frames, styles)) is not None:
+        yield from drawing.sensitivity_figures(grouping, self.metric)
+        layers = {line.group.name: drawing.layers_of(line.group) for line in self.drawn}
+        layers = {name: quantities for name, quantities in layers.items() if quantities}
+        if (last := drawing.last_layers_figure(layers, styles)) is not None:
             yield last
-        yield from drawing.layer_figures(frames)
-        seen = {line.group.name: histograms.first_and_last(first_histograms(line)) for line in self.drawn}
+        yield from drawing.layer_figures(layers)
+        seen = {line.group.name: first_histograms(line) for line in self.drawn}
         for number, name, when in ((0, "histograms_start", "before training"), (1, "histograms_end", "at the end")):
             rows = {group: pair[number] for group, pair in seen.items() if pair[number]}
             if (found := drawing.histograms_figure(rows, styles, name, when)) is not None:
@@ -337,11 +347,11 @@ def page_curves(lines: Sequence[Curve], names: Sequence[str], metric: Metric) ->
     return Curves(found, made, labels=labels, note=note)
 
 
-def first_histograms(line: Line) -> dict[int, dict[str, histograms.Histogram]]:
-    """Return the histograms of a group's first run that ended well; of none where there is none."""
+def first_histograms(line: Line) -> tuple[Mapping[str, Histogram], Mapping[str, Histogram]]:
+    """Return those of a group's first run that ended well, before training and at its end; of none where none is."""
     for block in line.group.values:
-        return histograms.activations(line.group.records[block].folder)
-    return {}
+        return first_and_last(line.group.records[block].folder)
+    return {}, {}
 
 
 def difference_rows(answer: Answer) -> tuple[list[str], list[list[Any]]]:

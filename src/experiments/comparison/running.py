@@ -11,8 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from experiments.arguments import above
-from experiments.messages import shown_path
-from experiments.screen import Screen, table
+from experiments.screen import Screen, shown_path, table
 
 from .answers import Question, answered, chosen, metric_of, notes, split_conditions, unmixed
 from .drawing import of_many

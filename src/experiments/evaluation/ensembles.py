@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from experiments.errors import UserError
-from experiments.messages import shown_path
-from experiments.run import write_json, write_whole
-from experiments.screen import Screen, table
+from experiments.files import write_whole
+from experiments.run import write_json
+from experiments.screen import Screen, shown_path, table
 
 from .evaluating import FOLDER, NAMES, Evaluation, evaluated, judged, predictions
 from .loading import Loaded, loaded

@@ -17,10 +17,10 @@ from torch import Tensor
 from experiments.comparison.reading import found_below, record
 from experiments.comparison.words import Metric
 from experiments.errors import UserError
-from experiments.messages import shown_path
+from experiments.files import write_whole
 from experiments.observers.pictures import confusion, confusion_figure, drawable, worst_figure
-from experiments.run import write_json, write_whole
-from experiments.screen import Screen, table
+from experiments.run import write_json
+from experiments.screen import Screen, shown_path, table
 from experiments.streams import global_generator
 
 from .figures import reliability_figure

@@ -13,8 +13,9 @@ from annotated_types import Ge
 from torch import Tensor
 
 from experiments.data.batches import Split
+from experiments.files import write_whole
 from experiments.initializers import weighted_layers
-from experiments.run import LayerRow, write_whole
+from experiments.run import LayerRow
 
 from .base import Observer
 from .base import every as every_epochs

@@ -1,0 +1,159 @@
+"""Figures of comparisons of many shapes: every axis says what it is, a group looks the same everywhere."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary
+from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+from experiments.comparison import palette
+from experiments.comparison.curves import curves
+from experiments.comparison.drawing import Drawn, merged
+from experiments.comparison.histograms import first_and_last
+from experiments.comparison.options import Options
+from experiments.comparison.page import saved
+from experiments.comparison.reading import Reader
+from experiments.comparison.report import Report
+from experiments.comparison.running import made
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Runs that are compared: a crossing of keys, each with some layers."""
+
+    levels: dict[str, Sequence[Any]]
+    seeds: int = 2
+    layers: Sequence[str] = ("hidden1", "hidden2", "head")
+    epochs: int = 3
+    constant: bool = False
+
+
+LONG = ("$x$", "$\\frac{", "a_b^c", *(f"a_name_that_goes_on_and_on_and_never_ends_{number}" for number in range(13)))
+SHAPES = {
+    "one epoch": Shape({}, seeds=1, epochs=1),
+    "long names": Shape({"model.activation": LONG}, seeds=1),
+    "ten layers": Shape({"model.dropout": (0.0, 0.5)}, layers=[*(f"hidden{n}" for n in range(1, 11)), "head"]),
+    "absent layers": Shape({"model.batch_norm": (True, False)}),
+    "constant": Shape({"model.dropout": (0.0, 0.2, 0.4)}, constant=True),
+    "a search": Shape({"optimizer.lr": [10 ** (-number / 8) for number in range(40)]}, seeds=1),
+}
+
+
+def write(folder: Path, shape: Shape) -> None:
+    """Make run folders as a training leaves them."""
+    for number, values in enumerate(itertools.product(*shape.levels.values(), range(shape.seeds))):
+        *levels, seed = values
+        given = dict(zip(shape.levels, levels, strict=True))
+        config: dict[str, Any] = {"seed": seed, "objective": "val/accuracy", "model": {}, "optimizer": {}}
+        for key, value in given.items():
+            part, _, name = key.partition(".")
+            config[part][name] = value
+        run = folder / str(number)
+        (run / ".hydra").mkdir(parents=True)
+        (run / ".hydra" / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+        good = 0.9 if shape.constant else 0.9 + 0.01 * math.sin(number)
+        metrics = {f"{split}/{kind}": good for split in ("train", "val", "test") for kind in ("loss", "accuracy")}
+        summary = {"status": "finished", "metrics": metrics, "best_epoch": shape.epochs}
+        (run / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
+        rows = ["epoch,step,lr,train/loss,train/accuracy,val/loss,val/accuracy,seconds"]
+        rows += [f"{e},{9 * e},0.1,{good / e**3},{good},{good / e},{good},{e}" for e in range(1, shape.epochs + 1)]
+        (run / "metrics.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+        layers = [name for name in shape.layers if name != "hidden2" or given.get("model.batch_norm", True)]
+        write_layers(run, layers, shape.epochs, 0.5 if shape.constant else good)
+
+
+def write_layers(run: Path, layers: Sequence[str], epochs: int, value: float) -> None:
+    """Write what observers see of the layers, and their histograms."""
+    rows = ["epoch,step,layer,quantity,value"]
+    quantities = ("activation_std", "dead", "gradient_norm")
+    writer = EventFileWriter(str(run))
+    for epoch in range(epochs + 1):
+        for place, layer in enumerate(layers):
+            rows += [f"{epoch},{9 * epoch},{layer},{name},{value}" for name in quantities]
+            rows.append(f"{epoch},{9 * epoch},{layer}.weight,update_ratio,{value / 1000}")
+            histogram = HistogramProto(min=-1, max=2 + place, bucket_limit=[0, 1, 2 + place], bucket=[1, 5, 2])
+            summary = Summary(value=[Summary.Value(tag=f"activations/{layer}", histo=histogram)])
+            writer.add_event(Event(step=epoch, summary=summary))
+    writer.close()
+    (run / "layers.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+
+
+def report_of(folder: Path, shape: Shape) -> Report:
+    """What a comparison of such runs writes."""
+    write(folder, shape)
+    return made(Reader([folder]).read(), Options())
+
+
+def figures_of(report: Report) -> list[Drawn]:
+    """All figures of a comparison."""
+    return list(report.figures(curves([line.group for line in report.drawn]), report.styles()))
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_every_axis_says_what_it_is(name: str, tmp_path: Path) -> None:
+    with palette.drawing():
+        report = report_of(tmp_path, SHAPES[name])
+        drawn = figures_of(report)
+        assert {"curves_epoch", "layers_last", "layers_gradient_norm", "histograms_end"} <= {d.name for d in drawn}
+        for found in drawn:
+            assert saved(found.figure, "svg").startswith(b"<?xml")
+            for axes in found.figure.axes:
+                bar = axes.get_label() == "<colorbar>"
+                assert axes.get_xlabel() or bar, found.name
+                ticks = [tick.get_text() for tick in axes.get_yticklabels() if tick.get_text()]
+                assert axes.get_ylabel() or ticks or found.name.startswith(("layers", "histograms")), found.name
+            texts = [text for axes in found.figure.axes for text in axes.get_xticklabels() if text.get_visible()]
+            assert not any("mathdefault" in text.get_text() for text in texts if found.name != "curves_seconds")
+
+
+def test_nothing_is_drawn_beyond_the_edge(tmp_path: Path) -> None:
+    with palette.drawing():
+        for found in figures_of(report_of(tmp_path, SHAPES["absent layers"])):
+            saved(found.figure, "png")
+            box, size = found.figure.get_tightbbox(), found.figure.get_size_inches()
+            assert box.x0 >= -0.02, found.name
+            assert box.y0 >= -0.02, found.name
+            assert box.x1 <= size[0] + 0.02, found.name
+            assert box.y1 <= size[1] + 0.02, found.name
+
+
+def test_groups_that_are_drawn_differ_and_keep_their_colour(tmp_path: Path) -> None:
+    report = report_of(tmp_path, SHAPES["a search"])
+    styles = report.styles()
+    names = [line.group.name for line in report.drawn]
+    assert len(styles) == 40
+    assert len({styles[name] for name in names}) == len(names) == 16
+    with palette.drawing():
+        drawn = {found.name: found.figure for found in figures_of(report)}
+    colors = [styles[name].color for name in names]
+    assert [line.get_color() for line in drawn["layers_last"].axes[0].get_lines()] == colors
+    assert [line.get_color() for line in drawn["curves_epoch"].axes[0].get_lines()] == colors
+    assert [handle.get_color() for handle in drawn["layers_last"].legends[0].get_lines()] == colors
+
+
+def test_layers_that_some_models_lack_keep_their_places() -> None:
+    assert merged([["one", "head"], ["one", "two", "head"], ["zero", "one"]]) == ["zero", "one", "two", "head"]
+
+
+def test_a_broken_event_file_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
+    write_layers(tmp_path, ["hidden1", "head"], 2, 0.5)
+    path = next(tmp_path.glob("events*"))
+    whole = path.read_bytes()
+    first, last = first_and_last(tmp_path)
+    assert list(first) == list(last) == ["hidden1", "head"]
+    assert last["head"].edges.tolist() == [-1, 0, 1, 3]
+    for content in (whole[:-7], whole[: len(whole) // 2] + b"\xff" * 100, whole + b"\xff" * 100, b"", b"\xff" * 1000):
+        path.write_bytes(content)
+        first_and_last(tmp_path)
+    path.write_bytes(whole[:-7])
+    assert list(first_and_last(tmp_path)[1]) == ["hidden1"]
