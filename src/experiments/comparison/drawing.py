@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import textwrap
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,8 +35,11 @@ QUANTITIES = {
     "update_ratio": "update : weight (norms)",
 }
 """What is drawn layer by layer."""
+UNDRAWN = re.compile(r"(?:norm|bn\d*)(?:\.weight)?$")
+"""BatchNorm's own parameters: between those of the other layers, which all groups have, they make curves a zigzag."""
 LOGARITHMIC = {"gradient_norm", "update_ratio", "signal"}
 COLUMNS = 4
+CUT = 3
 LONGEST = 60
 """Characters of a line of text in a legend."""
 LONGEST_LAYER = 18
@@ -266,7 +270,7 @@ def layers_of(group: Group) -> dict[str, Layers]:
             continue
         for quantity, layers in record.layers(QUANTITIES).items():
             for layer, values in layers.items():
-                if quantity == "update_ratio" and not layer.endswith("weight"):
+                if UNDRAWN.search(layer) or (quantity == "update_ratio" and not layer.endswith("weight")):
                     continue
                 collected = sums.setdefault(quantity, {}).setdefault(layer, {})
                 for epoch, value in values.items():
@@ -422,11 +426,12 @@ def histograms_figure(
         for row, (group, histograms) in enumerate(reversed(list(found.items()))):
             histogram = histograms.get(layer)
             if histogram is not None:
-                heights = row + 0.85 * histogram.counts / max(histogram.counts.max(), 1)
+                heights = row + 0.85 * (histogram.counts / tallest(histogram)).clip(max=1.0)
                 color = styles[group].color
-                axes.stairs(heights, histogram.edges, baseline=row, fill=True, color=color, linewidth=0)
+                look = {"facecolor": color, "edgecolor": color, "linewidth": 0.8, "snap": False}
+                axes.stairs(heights, histogram.edges, baseline=row, fill=True, **look)
         axes.hlines(range(len(found)), 0, 1, color=INK, linewidth=0.6, transform=axes.get_yaxis_transform())
-        axes.set_ylim(0, len(found))
+        axes.set_ylim(-0.05, len(found))
         axes.set_yticks([])
         axes.spines[["left", "bottom"]].set_visible(False)
         axes.grid(visible=False)
@@ -440,10 +445,17 @@ def histograms_figure(
     return Drawn(
         name,
         f"Histograms of activations, {when}",
-        "Counts of the activations on the probe in bins of equal width, each drawn as high as its row; one run of each "
-        "group (its first seed). A row for each group, a column for each layer.",
+        "Counts of the activations on the probe in bins of equal width, each drawn as high as its row; a bar that is "
+        f"{CUT} times as high as all others is cut off there. One run of each group (its first seed); a row for each "
+        "group, a column for each layer.",
         figure,
     )
+
+
+def tallest(histogram: Histogram) -> float:
+    """Return the count that is as high as the row: ReLU's zeros would make all that it lets through look flat."""
+    *_, second, first = sorted([0.0, *histogram.counts])
+    return max(min(first, CUT * second) if second else first, 1.0)
 
 
 def canvas(width: float, height: float) -> Figure:
