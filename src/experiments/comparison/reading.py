@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -279,5 +280,5 @@ def changed(path: Path) -> Any:
 
 
 def number(value: Any) -> bool:
-    """Whether a value is a number."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    """Whether a value is a number, and a finite one."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf

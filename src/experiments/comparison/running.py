@@ -95,12 +95,14 @@ def missing(found: Found) -> list[str]:
     """Say which folders could not be read, and how many runs have not begun."""
     said = []
     if found.waiting:
-        said.append(f"{found.waiting} runs of the sweep have not begun")
+        what = "run of the sweep has" if found.waiting == 1 else "runs of the sweep have"
+        said.append(f"{found.waiting} {what} not begun")
     if found.skipped:
         first = "; ".join(f"{shown_path(path)}: {why}" for path, why in list(found.skipped.items())[:MOST_SKIPPED])
         more = len(found.skipped) - MOST_SKIPPED
         rest = f"; and {more} more" if more > 0 else ""
-        said.append(f"{len(found.skipped)} folders cannot be read and are left out ({first}{rest})")
+        what = "folder" if len(found.skipped) == 1 else "folders"
+        said.append(f"{len(found.skipped)} {what} cannot be read, and left out ({first}{rest})")
     return said
 
 
@@ -136,4 +138,5 @@ def metric_line(report: Report) -> str:
     """Return what is compared."""
     grouping = report.answer.grouping
     runs = sum(len(group.records) for group in grouping.groups)
-    return f"{report.metric.name} of {runs} runs in {len(grouping.groups)} groups"
+    count, several = len(grouping.groups), "" if len(grouping.groups) == 1 else "s"
+    return f"{report.metric.name} of {runs} run{'' if runs == 1 else 's'} in {count} group{several}"
