@@ -11,6 +11,7 @@ from tests.helpers import CONF, REPOSITORY, SHARED_DATA, Commands, run_folders, 
 README = (REPOSITORY / "README.md").read_text()
 SHELL = "\n".join(re.findall(r"```sh\n(.*?)```", README, re.DOTALL))
 CHECK = re.findall(r"^python -m experiments\.check ?(.*)$", SHELL, re.MULTILINE)
+COMPARE = re.findall(r"^python -m experiments\.compare (.*)$", SHELL, re.MULTILINE)
 TRAIN = re.findall(r"^python -m experiments\.train (.*)$", SHELL, re.MULTILINE)
 
 
@@ -67,6 +68,20 @@ def test_the_resume_command_runs(commands: Commands) -> None:
     (word,) = shlex.split(command)
     assert commands.train(word.replace("<date>_<time>", folder.name), "training.epochs=2").code == 0
     assert summary(folder)["epochs"] == 2
+
+
+def test_the_comparisons_run(commands: Commands) -> None:
+    sweep = ("observers.pictures.enabled=false", "training.epochs=2", "data.limit=200", "init=he,xavier", "seed=1,2")
+    assert commands.train("-m", *sweep).code == 0
+    assert commands.train("-m", "name=lesson", *sweep).code == 0
+    (folder,) = (commands.folder / "outputs" / "train").iterdir()
+    assert len(COMPARE) == 2
+    for command in COMPARE:
+        words = shlex.split(command.replace("<date>_<time>", folder.name))
+        outcome = commands.type("compare", *words)
+        assert outcome.code == 0, outcome.err
+        assert "95 % interval" in outcome.out
+        assert (commands.folder / words[0] / "comparison" / "report.html").exists()
 
 
 def test_the_shown_error_is_the_real_one(commands: Commands) -> None:

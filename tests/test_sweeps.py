@@ -427,7 +427,7 @@ def test_a_killed_sweep_ends_as_if_nothing_had_happened(
 
 
 def test_ctrl_c_leaves_a_sweep_that_goes_on(tmp_path: Path) -> None:
-    command = ("-m", *SMALL, "training.epochs=100", "model.hidden=[9],[8]", "seed=1,2")
+    command = ("-m", *SMALL, "training.epochs=60", "model.hidden=[9],[8]", "seed=1,2")
     process = start(tmp_path, *command)
     while not list(tmp_path.glob("outputs/*/*/0_*/checkpoints/last.pt")):
         assert process.poll() is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import combinations
 from math import prod
@@ -45,7 +45,7 @@ class Line:
 
     Args:
         group: of runs.
-        place: 1 + the groups that are shown to be better; None where nothing can be shown.
+        place: 1 + the groups that are shown to be better than it, or than one behind it; None where none can be.
         estimate: of the metric's mean; None where no run ended well.
         best: value of its best run.
         epochs, seconds: how soon its runs reach the target; None without one.
@@ -159,7 +159,8 @@ def answered(grouping: Grouping, question: Question) -> Answer:
         UserError: the baseline fits no group, or several that the other groups cannot choose between.
     """
     metric = question.metric
-    refuse_unreachable(question, records_of(grouping))
+    if question.target is not None:
+        refuse_unreachable(grouping, metric, question.target)
     values = [value for group in grouping.groups for value in group.values.values()]
     resolution = resolution_of(values) if metric.is_share else 0.0
     few = len(grouping.groups) * (len(grouping.groups) - 1) // 2 <= MOST_PAIRS
@@ -171,6 +172,7 @@ def answered(grouping: Grouping, question: Question) -> Answer:
     lines = [line(group, place, question) for group, place in zip(grouping.groups, found, strict=True)]
     sign = -1 if metric.larger_is_better else 1
     lines.sort(key=lambda line: (line.estimate is None, sign * line.estimate.mean if line.estimate else 0.0))
+    lines = sharing_places(lines)
     alone: list[Group] = []
     if question.baseline:
         pairs, alone = paired_with_baseline(grouping, question.baseline)
@@ -190,23 +192,17 @@ def answered(grouping: Grouping, question: Question) -> Answer:
     )
 
 
-def refuse_unreachable(question: Question, records: Sequence[Record]) -> None:
-    """Refuse a target that no run could reach.
+def sharing_places(lines: Sequence[Line]) -> list[Line]:
+    """Let a group share the place of one behind it that cannot be told from those before both.
 
-    Raises:
-        UserError: with the reason.
+    To be told apart is no order: the second may be shown to be worse than the first, and the third, whose runs vary
+    more, may not.
     """
-    metric, target = question.metric, question.target
-    if target is None:
-        return
-    if metric.is_share and target > 1:
-        raise UserError(f"target={target:g} should be at most 1: 0.97 is an accuracy of 97 %")
-    curves = dict.fromkeys(name for record in records for name in record.history if "/" in name)
-    if curves and metric.name not in curves:
-        raise UserError(
-            f"{metric.name} is not measured epoch by epoch, so none reaches target={target:g}; give it with metric= "
-            f"one of {listed(list(curves), 12)}"
-        )
+    shared: list[Line] = []
+    for line in reversed(lines):
+        behind = [other.place for other in shared if other.place is not None]
+        shared.append(replace(line, place=min(line.place, *behind)) if line.place is not None and behind else line)
+    return shared[::-1]
 
 
 def line(group: Group, place: int | None, question: Question) -> Line:
@@ -237,6 +233,22 @@ def verdict_names(record: Record) -> list[str]:
     found = record.summary.get("verdicts")
     names = [verdict.get("name") for verdict in found if isinstance(verdict, dict)] if isinstance(found, list) else []
     return [name for name in names if isinstance(name, str) and name != "healthy"]
+
+
+def refuse_unreachable(grouping: Grouping, metric: Metric, target: float) -> None:
+    """Refuse a target of a metric that has no curve, and an accuracy beyond 100 %.
+
+    Raises:
+        UserError: with what is allowed.
+    """
+    if metric.is_share and target > 1:
+        raise UserError(f"target={target:g} should be at most 1: 0.97 is an accuracy of 97 %")
+    curves = dict.fromkeys(name for record in records_of(grouping) for name in record.history if "/" in name)
+    if curves and metric.name not in curves:
+        raise UserError(
+            f"target needs a metric of every epoch, and {metric.name} is scored once; "
+            f"metric may be {listed(list(curves))}"
+        )
 
 
 def to_target(group: Group, question: Question, axis: str) -> Reached | None:

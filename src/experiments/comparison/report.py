@@ -85,7 +85,7 @@ class Report:
         write_whole(folder / "report.md", self.markdown(tables, names_drawn).encode())
         page = Page(
             title=f"{len(ordered)} groups by {self.metric.name}" if len(ordered) > 1 else ordered[0].name,
-            said=self.answer.said,
+            said=[unbroken(sentence) for sentence in self.answer.said],
             notes=self.notes,
             groups=[PageGroup(name, styles[name]) for name in names],
             tables=tables,
@@ -163,7 +163,7 @@ class Report:
             )
         else:
             said.append(f"{metric.name} is that of each run's best epoch by {', '.join(sorted(objectives))}")
-        said.append("a place is 1 + the groups that are shown to be better (p < 0.05 after Holm's correction)")
+        said.append("groups that cannot be told apart share a place (p >= 0.05 after Holm's correction)")
         return "; ".join(said) + "."
 
     def columns(self) -> tuple[list[tuple[str, str]], set[str]]:
@@ -421,6 +421,11 @@ def marked(text: str) -> str:
     for character in "\\`*_[]<>|":
         text = text.replace(character, f"\\{character}")
     return text.replace("\n", " ")
+
+
+def unbroken(text: str) -> str:
+    """Return a sentence whose numbers stay with their units at the end of a line."""
+    return text.replace(" %", "\u00a0%").replace("n = ", "n\u00a0=\u00a0").replace(" points", "\u00a0points")
 
 
 def counted(counts: Mapping[str, int], *, before: bool = True) -> str:
