@@ -109,6 +109,11 @@ def installed(name: str) -> str:
     return name if shutil.which(name) == str(here) else shown_path(here)
 
 
+def visible(text: str) -> str:
+    """Return a text that gives a terminal no commands, on one line."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def shown_path(path: Path) -> str:
     """Return a path as it is typed from here."""
     try:

@@ -210,11 +210,8 @@ def line(group: Group, place: int | None, question: Question) -> Line:
     metric = question.metric
     values = list(group.values.values())
     best = (max if metric.larger_is_better else min)(values) if values else None
-    speeds = [
-        float(speed)
-        for record in group.records.values()
-        if number(speed := record.summary.get("examples_per_second"))
-    ]
+    noted = [record.summary.get("examples_per_second", "") for record in group.records.values()]
+    speeds = [float(speed) for speed in noted if number(speed)]
     verdicts = Counter(name for record in group.records.values() for name in set(verdict_names(record)))
     return Line(
         group,
@@ -282,9 +279,7 @@ def paired_with_baseline(
         UserError: none fits, or several that differ in nothing that the other groups have.
     """
     chosen = [
-        group
-        for group in grouping.groups
-        if all(satisfies(record, baseline) for record in group.records.values())
+        group for group in grouping.groups if all(satisfies(record, baseline) for record in group.records.values())
     ]
     typed = " ".join(f"{key}={value}" for key, value in baseline)
     if not chosen:
@@ -369,7 +364,9 @@ def metric_of(records: Sequence[Record], wanted: str | None) -> Metric:
     known = dict.fromkeys(key for record in records for key in (*record.metrics, *record.history))
     known = dict.fromkeys(key for key in known if "/" in key)
     if wanted is None and known and name not in known:
-        raise UserError(f"no run has {name}, the objective of all; choose with metric=<name>: {listed(list(known), 12)}")
+        raise UserError(
+            f"no run has {name}, the objective of all; choose with metric=<name>: {listed(list(known), 12)}"
+        )
     if wanted is not None and wanted not in known:
         raise UserError(
             f"metric={wanted!r} is none of these runs; they have: {listed(list(known), 12)}" + nearest(wanted, known)
@@ -383,7 +380,10 @@ def unmixed(records: Sequence[Record], *, mixed: bool) -> str | None:
     Raises:
         UserError: there are several, and they are not to be mixed.
     """
-    sets = Counter(record.choices.get("data") or str(record.config.get("data._target_", "?")) for record in records)
+    sets = Counter(
+        record.choices.get("data") or str(record.config.get("data._target_", "?")).rpartition(".")[2]
+        for record in records
+    )
     if len(sets) < 2:
         return None
     said = listed([f"{name} ({count} runs)" for name, count in sets.items()])
@@ -401,7 +401,9 @@ def notes(answer: Answer, every: Sequence[Record]) -> list[str]:
     lacking = [record for record in lacking if record.status in ENDED_WELL]
     if lacking:
         name, have = answer.question.metric.name, "has" if len(lacking) == 1 else "have"
-        said.append(f"{len(lacking)} of {len(records)} runs ended well but {have} no {name}, and so no share in the means")
+        said.append(
+            f"{len(lacking)} of {len(records)} runs ended well but {have} no {name}, and so no share in the means"
+        )
     for status in dict.fromkeys(record.status for record in records if record.status not in ENDED_WELL):
         groups = [(group.name, group.statuses[status]) for group in answer.grouping.groups if group.statuses[status]]
         count = sum(number for _, number in groups)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -216,7 +217,7 @@ def sensitivity_figure(grouping: Grouping, key: str, metric: Metric) -> Drawn | 
     axes.set_xlabel(literal(key))
     axes.set_ylabel(literal(metric.label))
     text = "Dots are runs; lines join the means of runs that differ in nothing else." if lined else "Dots are runs."
-    return Drawn(f"sensitivity_{key.replace('.', '_')}", f"{metric.name} over {key}", text, figure)
+    return Drawn(f"sensitivity_{re.sub(r'[^0-9A-Za-z]+', '_', key)[:60]}", f"{metric.name} over {key}", text, figure)
 
 
 def numeric_keys(grouping: Grouping) -> list[str]:
@@ -242,7 +243,8 @@ def layers_of(group: Group) -> pd.DataFrame:
     if not frames:
         return pd.DataFrame({name: [] for name in ("epoch", "layer", "quantity", "value")})
     every = pd.concat(frames)
-    every = every[pd.to_numeric(every["value"], errors="coerce").notna()]
+    every[["epoch", "value"]] = every[["epoch", "value"]].apply(pd.to_numeric, errors="coerce")
+    every = every[np.isfinite(every["value"]) & np.isfinite(every["epoch"])]
     return every.groupby(["epoch", "layer", "quantity"], sort=False)["value"].mean().reset_index()
 
 
@@ -276,7 +278,7 @@ def last_layers_figure(found: Mapping[str, pd.DataFrame], styles: Mapping[str, S
             )
         axes.set_xticks(range(len(order)), [layer_name(layer) for layer in order], rotation=30, ha="right")
         axes.set_ylabel(QUANTITIES[quantity])
-        if quantity in LOGARITHMIC:
+        if quantity in LOGARITHMIC and any((quantity_of(f, quantity)["value"] > 0).any() for f in found.values()):
             axes.set_yscale("log")
     for axes in list(figure.axes)[len(present) :]:
         axes.remove()

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from experiments.errors import UserError, nearest
+from experiments.messages import visible
 
 from .reading import Record, number
 
@@ -128,6 +129,7 @@ def varying(records: Sequence[Record]) -> list[str]:
     Of the keys, those that were typed go before others.
     """
     groups = [key for key in every(records, lambda r: r.choices) if differs(key, records)]
+    groups = [key for key in groups if all(key in record.choices for record in records)]
     combinations = [tuple(exactly(record, key) for key in groups) for record in records]
     keys = []
     for key in every(records, lambda r: r.config):
@@ -218,15 +220,19 @@ def exactly(record: Record, key: str) -> str:
 def shown(record: Record, key: str) -> str:
     """Return a value as it is typed, numbers to four digits."""
     value = value_of(record, key)
-    if isinstance(value, str):
-        return value
-    return f"{value:.4g}" if isinstance(value, float) else as_text(value).replace(" ", "")
+    return (
+        f"{value:.4g}"
+        if isinstance(value, float)
+        else as_text(value)
+        if isinstance(value, str)
+        else as_text(value).replace(" ", "")
+    )
 
 
 def as_text(value: Any) -> str:
     """Return a value as JSON where it can be."""
     if isinstance(value, str):
-        return value
+        return visible(value)
     try:
         return json.dumps(value, default=str)
     except (TypeError, ValueError, RecursionError):

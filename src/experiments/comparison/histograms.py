@@ -36,7 +36,7 @@ def activations(folder: Path) -> dict[int, dict[str, Histogram]]:
     get_logger().setLevel("ERROR")
     found: dict[int, dict[str, Histogram]] = {}
     for path in sorted(folder.glob("events.out.tfevents.*")):
-        if path.stat().st_size > MOST_BYTES:
+        if not path.is_file() or path.stat().st_size > MOST_BYTES:
             continue
         try:
             for event in LegacyEventFileLoader(str(path)).Load():

@@ -11,7 +11,8 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
-from experiments.messages import shown_path
+from experiments.errors import UserError
+from experiments.messages import shown_path, visible
 from experiments.screen import Screen, table
 
 from .answers import Question, answered, chosen, metric_of, notes, split_conditions, unmixed
@@ -46,7 +47,7 @@ def compare(folders: Sequence[Path], options: Options) -> int:
     reader, screen = Reader(folders), Screen()
     if not sys.stdout.isatty():
         screen.terminal.width = WIDE  # a file or another program: nothing needs to be wrapped
-    out = Path(options.out) if options.out is not None else place(folders)
+    out = Path(options.out) if options.out is not None else unlinked(place(folders))
     while True:
         found = reader.read()
         going_on = options.watch and goes_on(found)
@@ -63,6 +64,18 @@ def place(folders: Sequence[Path]) -> Path:
     """Return where the report goes: into the folder, or the one that holds all of them."""
     common = folders[0] if len(folders) == 1 else Path(os.path.commonpath([folder.resolve() for folder in folders]))
     return common / FOLDER
+
+
+def unlinked(out: Path) -> Path:
+    """Return a folder to write into that is where it seems to be: whoever made the runs may have made it too.
+
+    Raises:
+        UserError: it is a link.
+    """
+    for path in (out, out / "figures"):
+        if path.is_symlink():
+            raise UserError(f"{str(path)!r} is a link, which may lead anywhere; say where to write with out=<folder>")
+    return out
 
 
 def goes_on(found: Found) -> bool:
@@ -119,19 +132,19 @@ def show(screen: Screen, report: Report, out: Path) -> None:
     printed = table("group", *titles, right=tuple(numbers), wrapped=("runs",))
     for line in answer.lines[:MOST_PRINTED]:
         cells = {title: text for title, text, _ in report.cells(line)}
-        printed.add_row(line.group.name, *(cells[title] for title in titles))
-    screen.print(f"{metric_line(report)}\n")
+        printed.add_row(*map(visible, (line.group.name, *(cells[title] for title in titles))))
+    screen.print(f"{visible(metric_line(report))}\n")
     screen.print(printed)
     if len(answer.lines) > MOST_PRINTED:
         screen.print(f"... and {len(answer.lines) - MOST_PRINTED} more groups, in table.csv")
     screen.print("")
     for sentence in answer.said[:MOST_SAID]:
-        screen.print(f"- {sentence}")
+        screen.print(f"- {visible(sentence)}")
     if len(answer.said) > MOST_SAID:
         screen.print(f"- ... and {len(answer.said) - MOST_SAID} more, in the report")
     for note in report.notes:
-        screen.print(f"note: {note}")
-    screen.print(f"\nreport   {shown_path(out / 'report.html')}")
+        screen.print(f"note: {visible(note)}")
+    screen.print(f"\nreport   {visible(shown_path(out / 'report.html'))}")
 
 
 def metric_line(report: Report) -> str:
