@@ -27,7 +27,7 @@ LEVELS = (
         "models",
         "run",
     },
-    {"screen", "settings", "graph", "criterion", "help"},
+    {"screen", "settings", "graph", "criterion", "help", "arguments"},
     {"program", "single", "stack", "engine", "observers", "sanity", "verdicts", "completion"},
     {"build", "cli"},
     {
@@ -43,14 +43,15 @@ LEVELS = (
         "distributed",
         "search",
         "comparison",
+        "evaluation",
     },
     {"job", "sweeping"},
     {"workers", "launching"},
-    {"train", "check", "compare"},
+    {"train", "check", "compare", "evaluate"},
 )
 """From the bottom: a part may import what is on its own level or below."""
 LEAVES = LEVELS[0]
-EAGER = {"train", "check", "compare", "cli", "completion", "help", "resume", "errors"}
+EAGER = {"train", "check", "compare", "evaluate", "cli", "completion", "help", "resume", "errors"}
 """What is imported before Hydra has found the command line in order."""
 
 

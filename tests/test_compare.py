@@ -326,9 +326,12 @@ def test_what_fits_nothing_is_said_in_a_sentence(commands: Commands, undrawn: No
         ("target=nan", "target"),
         ("every=0", "every=0"),
         ("every=.inf", "every"),
-        ("mixed=perhaps", "mixed='perhaps' should be true or false"),
+        ("mixed=perhaps", "mixed='perhaps' should be a valid boolean"),
         ("watsh=true", "watsh is no option of compare; allowed: by, where, metric"),
         ("out=", "out"),
+        ("target=2020-13-45", "target='2020-13-45' should be a valid number"),
+        ("where=init=2020-13-45", "init is one of he, xavier"),
+        ("where=init=" + "[" * 9000, "init is one of he, xavier"),
     ):
         assert said in refused(commands, ".", option), option
     assert not (commands.folder / "comparison").exists()

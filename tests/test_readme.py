@@ -11,6 +11,7 @@ from tests.helpers import CONF, REPOSITORY, SHARED_DATA, Commands, run_folders, 
 README = (REPOSITORY / "README.md").read_text()
 SHELL = "\n".join(re.findall(r"```sh\n(.*?)```", README, re.DOTALL))
 CHECK = re.findall(r"^python -m experiments\.check ?(.*)$", SHELL, re.MULTILINE)
+EVALUATE = re.findall(r"^python -m experiments\.evaluate (.*)$", SHELL, re.MULTILINE)
 COMPARE = re.findall(r"^python -m experiments\.compare (.*)$", SHELL, re.MULTILINE)
 TRAIN = re.findall(r"^python -m experiments\.train (.*)$", SHELL, re.MULTILINE)
 
@@ -70,8 +71,8 @@ def test_the_resume_command_runs(commands: Commands) -> None:
     assert summary(folder)["epochs"] == 2
 
 
-def test_the_comparisons_run(commands: Commands) -> None:
-    sweep = ("observers.pictures.enabled=false", "training.epochs=2", "data.limit=200", "init=he,xavier", "seed=1,2")
+def test_the_comparisons_and_evaluations_run(commands: Commands) -> None:
+    sweep = ("observers.pictures.enabled=false", "training.epochs=2", "data.limit=200", "init=he,xavier", "seed=1,2,3")
     assert commands.train("-m", *sweep).code == 0
     assert commands.train("-m", "name=lesson", *sweep).code == 0
     (folder,) = (commands.folder / "outputs" / "train").iterdir()
@@ -82,6 +83,10 @@ def test_the_comparisons_run(commands: Commands) -> None:
         assert outcome.code == 0, outcome.err
         assert "95 % interval" in outcome.out
         assert (commands.folder / words[0] / "comparison" / "report.html").exists()
+    (command,) = EVALUATE
+    outcome = commands.type("evaluate", *shlex.split(command.replace("<date>_<time>", folder.name)))
+    assert outcome.code == 0, outcome.err
+    assert (folder / "evaluation" / "ensemble_test" / "predictions.csv").exists()
 
 
 def test_the_shown_error_is_the_real_one(commands: Commands) -> None:

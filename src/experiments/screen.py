@@ -12,6 +12,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 
 LOG_WIDTH = 110
+WIDE = 160
 AS_IT_IS: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
 """A path may hold [brackets]."""
 
@@ -55,6 +56,11 @@ class Screen:
             else:
                 self._log.print(*what)
             self._file.flush()
+
+    def widen(self) -> None:
+        """Wrap no table where a file or another program reads: wider than any terminal."""
+        if not sys.stdout.isatty():
+            self.terminal.width = WIDE
 
     def close(self) -> None:
         """Close the log."""

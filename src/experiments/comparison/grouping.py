@@ -270,7 +270,7 @@ def conditions(text: Sequence[str], option: str) -> list[tuple[str, Any]]:
             raise UserError(f"{option}={line!r} should be <key>=<value>, such as {option}=optimizer=adam")
         try:
             read.append((key.strip(), yaml.safe_load(value)))
-        except yaml.YAMLError:
+        except (yaml.YAMLError, ValueError, RecursionError):  # a ValueError of a date that is none
             read.append((key.strip(), value))
     return read
 

@@ -1,17 +1,15 @@
-"""The options of `compare`, and how they are read from the command line."""
+"""The options of `compare`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import yaml
 from annotated_types import Ge, Gt, Le, MinLen
 
-from experiments.errors import UserError, nearest
-from experiments.settings import checked
+from experiments import arguments
 
 LARGEST, DAY = 1e300, 86_400.0
 MEANINGS = {
@@ -25,6 +23,7 @@ MEANINGS = {
     "every": "seconds between two refreshes",
     "out": "the folder to write; otherwise comparison/ in the folder, or in the one that holds all of them",
 }
+TEXTS = {"by", "where", "metric", "baseline", "out"}
 
 
 @dataclass(frozen=True)
@@ -49,51 +48,12 @@ class Options:
         return list(dict.fromkeys(key.strip() for key in self.by.split(",") if key.strip()))
 
 
-TEXTS = {"by", "where", "metric", "baseline", "out"}
-
-
 def described() -> str:
     """Return the options, a line each."""
-    return "\n".join(f"  {field.name + '=':<10} {MEANINGS[field.name]}" for field in fields(Options))
+    return arguments.described(MEANINGS)
 
 
-def parsed(arguments: Sequence[str]) -> tuple[list[Path], Options]:
-    """Read the command line: what names an option is one, the rest are folders.
-
-    Raises:
-        UserError: no folder, an unknown option, or a value that is none of its.
-    """
-    names = [field.name for field in fields(Options)]
-    folders: list[Path] = []
-    given: dict[str, object] = {}
-    for argument in arguments:
-        name, equals, value = argument.partition("=")
-        if equals and name in names:
-            if name in given:
-                raise UserError(f"{name} is given twice; give it once, its conditions with commas between")
-            given[name] = value if name in TEXTS else read(value)
-        elif Path(argument).exists():
-            folders.append(Path(argument))
-        elif equals and "/" not in name and name.isidentifier():
-            raise UserError(f"{name} is no option of compare; allowed: {', '.join(names)}" + nearest(name, names))
-        elif argument.startswith("-"):
-            raise UserError(f"{argument} is no option of compare; allowed: {', '.join(f'{name}=' for name in names)}")
-        else:
-            raise UserError(f"{argument!r} is no folder; give the folders of runs or sweeps, or one above them")
-    if not folders:
-        raise UserError("no folder is given; give the folders of runs or sweeps, or one above them, such as outputs")
-    return folders, Options(**checked(Options, given, ""))
-
-
-def read(value: str) -> object:
-    """Return a value as YAML has it; text where it is none."""
-    try:
-        found = yaml.safe_load(value)
-    except yaml.YAMLError:
-        return value
-    if isinstance(found, str):
-        try:
-            return float(found)  # 1e-3, which YAML takes for text
-        except ValueError:
-            return found
-    return found
+def parsed(words: Sequence[str]) -> tuple[list[Path], Options]:
+    """Read the command line; see `arguments.parsed`."""
+    folders, given = arguments.parsed(words, Options, "compare", MEANINGS, TEXTS)
+    return folders, Options(**given)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 import time
@@ -11,6 +10,7 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
+from experiments.arguments import above
 from experiments.errors import UserError
 from experiments.messages import shown_path, visible
 from experiments.screen import Screen, table
@@ -24,7 +24,6 @@ from .report import FOLDER, Report
 
 UNPRINTED = ("std", "best", "seconds to target", "examples/s", "verdicts")
 """Columns that are in the report alone: a terminal has room for the others."""
-WIDE = 160
 MOST_PRINTED = 20
 MOST_SAID = 12
 MOST_SKIPPED = 5
@@ -45,9 +44,8 @@ def compare(folders: Sequence[Path], options: Options) -> int:
         OSError: the report cannot be written.
     """
     reader, screen = Reader(folders), Screen()
-    if not sys.stdout.isatty():
-        screen.terminal.width = WIDE  # a file or another program: nothing needs to be wrapped
-    out = Path(options.out) if options.out is not None else unlinked(place(folders))
+    screen.widen()
+    out = Path(options.out) if options.out is not None else unlinked(above(folders) / FOLDER)
     while True:
         found = reader.read()
         going_on = options.watch and goes_on(found)
@@ -58,12 +56,6 @@ def compare(folders: Sequence[Path], options: Options) -> int:
             return 0
         screen.print(f"\nruns go on; again in {options.every:g} s, Ctrl-C ends it\n")
         time.sleep(options.every)
-
-
-def place(folders: Sequence[Path]) -> Path:
-    """Return where the report goes: into the folder, or the one that holds all of them."""
-    common = folders[0] if len(folders) == 1 else Path(os.path.commonpath([folder.resolve() for folder in folders]))
-    return common / FOLDER
 
 
 def unlinked(out: Path) -> Path:

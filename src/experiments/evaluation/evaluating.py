@@ -1,0 +1,204 @@
+"""Evaluating runs: one by one, each into its own folder."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from experiments.comparison.reading import found_below, record
+from experiments.comparison.words import Metric
+from experiments.errors import UserError
+from experiments.messages import shown_path
+from experiments.observers.pictures import confusion, confusion_figure, drawable, worst_figure
+from experiments.run import write_json, write_whole
+from experiments.screen import Screen, table
+from experiments.streams import global_generator
+
+from .figures import reliability_figure
+from .loading import Loaded, loaded
+from .scores import TOP, Bin, ClassScore, calibration_error, class_scores, reliability, top, wilson
+
+FOLDER = "evaluation"
+NAMES = {"train": "training split", "val": "validation split", "test": "test split"}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a run is worth on a split.
+
+    Args:
+        split: train, val or test.
+        examples: in it.
+        accuracy: share of right answers.
+        low, high: its 95 % interval (Wilson 1927).
+        loss: mean of the run's own loss.
+        top: share of the examples whose class is among the k most probable ones, by k.
+        calibration_error: expected, see `scores.calibration_error`.
+        classes: precision, recall and F1 of each.
+        bins: accuracy against confidence.
+    """
+
+    split: str
+    examples: int
+    accuracy: float
+    low: float
+    high: float
+    loss: float
+    top: Mapping[int, float]
+    calibration_error: float
+    classes: Sequence[ClassScore]
+    bins: Sequence[Bin]
+
+
+def evaluate(folders: Sequence[Path], split: str, trust: Sequence[str] = (), device: str = "auto") -> None:
+    """Evaluate runs, print what they are worth, and write it into `evaluation/<split>` of each.
+
+    Args:
+        folders: of runs.
+        split: train, val or test.
+        trust: prefixes of code that their configurations may name besides ours.
+        device: see `loading.loaded`.
+
+    Raises:
+        UserError: one is no run, or cannot be evaluated so; those before it are written.
+        OSError: the folder cannot be written.
+    """
+    screen = Screen()
+    for number, folder in enumerate(folders):
+        if number:
+            screen.print("")
+        run = loaded(folder, screen, trust, device)
+        made, scores = evaluated(run, split)
+        out = folder / FOLDER / split
+        write(out, run, made, scores)
+        show(screen, run, made, out)
+
+
+def chosen(folders: Sequence[Path], best: int | None) -> list[Path]:
+    """Return the runs at or below some folders.
+
+    Args:
+        folders: of runs or sweeps.
+        best: only so many, the best by their objective; None for all.
+
+    Raises:
+        UserError: a folder holds no run, or the best of runs with different objectives are asked for.
+    """
+    runs = []
+    for folder in folders:
+        below, _ = found_below(folder)
+        if not below:
+            raise UserError(f"{str(folder)!r} is no run folder, and holds none")
+        runs += below
+    if best is None:
+        return runs
+    records = [record(folder) for folder in runs]
+    objectives = {run.objective for run in records}
+    if len(objectives) > 1:
+        raise UserError(f"best={best} needs one objective; these runs have {', '.join(sorted(objectives))}")
+    metric = Metric(next(iter(objectives)))
+    measured = [run for run in records if metric.name in run.metrics]
+    measured.sort(key=lambda run: run.metrics[metric.name], reverse=metric.larger_is_better)
+    return [run.folder for run in measured[:best]]
+
+
+def evaluated(run: Loaded, split: str) -> tuple[Evaluation, Tensor]:
+    """Return what a run is worth on a split, and its scores, (examples, classes).
+
+    Raises:
+        UserError: the run has no such split.
+    """
+    data, program = run.parts.data, run.parts.program
+    if split not in data.splits:
+        raise UserError(f"split={split} is none of {shown_path(run.folder.path)}; it has {', '.join(data.splits)}")
+    with global_generator(int(run.config["seed"]), run.device), torch.no_grad():
+        loss, _ = program.evaluate(split)[0]
+        scores = program.scores(0, split).float().cpu()
+    names = [str(name) for name in data.classes]
+    return judged(scores.double().softmax(1), data.splits[split].y.cpu(), names, split, loss), scores
+
+
+def judged(shares: Tensor, y: Tensor, names: Sequence[str], split: str, loss: float) -> Evaluation:
+    """Return what probabilities are worth.
+
+    Args:
+        shares: probabilities, (examples, classes).
+        y: the right classes, (examples,).
+        names: of the classes.
+        split: where they are from.
+        loss: their mean loss.
+    """
+    probabilities, targets = shares.numpy(), y.numpy()
+    predicted = probabilities.argmax(1)
+    right, bins = int((predicted == targets).sum()), reliability(probabilities, targets)
+    low, high = wilson(right, len(targets))
+    return Evaluation(
+        split=split,
+        examples=len(targets),
+        accuracy=right / len(targets),
+        low=low,
+        high=high,
+        loss=loss,
+        top={k: top(probabilities, targets, k) for k in TOP if k < len(names)},
+        calibration_error=calibration_error(bins),
+        classes=class_scores(predicted, targets, names),
+        bins=bins,
+    )
+
+
+def write(out: Path, run: Loaded, made: Evaluation, scores: Tensor) -> None:
+    """Write an evaluation: its numbers, figures and predictions, each file whole or not at all."""
+    data = run.parts.data
+    split, names = data.splits[made.split], [str(name) for name in data.classes]
+    y, about = split.y.cpu(), f"{NAMES[made.split]}, weights of epoch {run.epoch}"
+    figures = {
+        "confusion": confusion_figure(confusion(scores, y), names, about),
+        "calibration": reliability_figure(made.bins, made.calibration_error, about),
+    }
+    if drawable(data.input_shape):
+        figures["worst"] = worst_figure(split, scores, names, about)
+    for name, figure in figures.items():
+        content = io.BytesIO()
+        figure.savefig(content, format="png")
+        write_whole(out / f"{name}.png", content.getvalue())
+    write_whole(out / "predictions.csv", predictions(scores.double().softmax(1), y.numpy(), names).encode())
+    write_json(out / "evaluation.json", {"run": str(run.folder.path), "epoch": run.epoch, **asdict(made)})
+
+
+def predictions(shares: Tensor, y: NDArray[Any], names: Sequence[str]) -> str:
+    """Return a table: example, target, prediction and the probability of each class."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["example", "target", "prediction", *(f"p({name})" for name in names)])
+    for number, (target, row) in enumerate(zip(y.tolist(), shares.numpy(), strict=True)):
+        shown = [f"{value:.10g}" for value in row]
+        writer.writerow([number, names[target], names[int(np.argmax(row))], *shown])
+    return text.getvalue()
+
+
+def show(screen: Screen, run: Loaded, made: Evaluation, out: Path) -> None:
+    """Print an evaluation."""
+    screen.print(f"{shown_path(run.folder.path)}, weights of epoch {run.epoch}")
+    screen.print(f"{NAMES[made.split]}, {made.examples:,} examples\n")
+    screen.print(f"accuracy  {made.accuracy:.2%} (95 % {made.low:.2%} to {made.high:.2%})")
+    screen.print(f"loss      {made.loss:.4f}")
+    for k, value in made.top.items():
+        if k > 1:
+            screen.print(f"top {k}     {value:.2%}")
+    screen.print(f"expected calibration error  {made.calibration_error:.4f}\n")
+    shown = table("class", "precision", "recall", "F1", "examples", right=("precision", "recall", "F1", "examples"))
+    for found in made.classes:
+        shown.add_row(
+            found.name, f"{found.precision:.3f}", f"{found.recall:.3f}", f"{found.f1:.3f}", str(found.examples)
+        )
+    screen.print(shown)
+    screen.print(f"\nwritten  {shown_path(out)}")

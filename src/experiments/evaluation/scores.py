@@ -1,0 +1,112 @@
+"""Numbers about predictions: accuracy with its interval, classes one by one, calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import sqrt
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtri
+from sklearn.metrics import precision_recall_fscore_support
+
+Array = NDArray[np.float64]
+Classes = NDArray[np.int64]
+BINS = 10
+"""Of confidence, as wide as each other (Guo et al. 2017 take 15 for 10,000 examples and more)."""
+TOP = (1, 3, 5)
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """How well one class is told from the others.
+
+    Args:
+        name: of the class.
+        precision: share of the examples called so that are so; 0 where none is called so.
+        recall: share of its examples that are called so; 0 where it has none.
+        f1: harmonic mean of both.
+        examples: of the class.
+    """
+
+    name: str
+    precision: float
+    recall: float
+    f1: float
+    examples: int
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Examples of which the network was about as sure.
+
+    Args:
+        low, high: ends of the confidence; above `low`, up to `high`.
+        confidence: mean of the largest probabilities.
+        accuracy: share of right answers.
+        examples: how many.
+    """
+
+    low: float
+    high: float
+    confidence: float
+    accuracy: float
+    examples: int
+
+
+def wilson(right: int, examples: int, level: float = 0.95) -> tuple[float, float]:
+    """Return the interval of a share (Wilson 1927): it stays within [0, 1], and holds near its ends too.
+
+    Args:
+        right: examples of the kind that is counted.
+        examples: all of them, at least 1.
+        level: of confidence.
+
+    Raises:
+        ValueError: if there are no examples, or more right ones than examples.
+    """
+    if examples < 1 or not 0 <= right <= examples:
+        raise ValueError(f"{right} right of {examples} examples is no share")
+    z, share = float(ndtri((1 + level) / 2)), right / examples
+    middle = (share + z**2 / (2 * examples)) / (1 + z**2 / examples)
+    reach = z / (1 + z**2 / examples) * sqrt(share * (1 - share) / examples + z**2 / (4 * examples**2))
+    return max(0.0, middle - reach) if right else 0.0, min(1.0, middle + reach) if right < examples else 1.0
+
+
+def class_scores(predicted: Classes, y: Classes, names: Sequence[str]) -> list[ClassScore]:
+    """Return precision, recall and F1 of each class.
+
+    Args:
+        predicted, y: (examples,), class numbers.
+        names: of the classes.
+    """
+    found = precision_recall_fscore_support(y, predicted, labels=range(len(names)), zero_division=0.0)
+    return [
+        ClassScore(name, float(p), float(r), float(f), int(n)) for name, p, r, f, n in zip(names, *found, strict=True)
+    ]
+
+
+def top(probabilities: Array, y: Classes, k: int) -> float:
+    """Return the share of the examples whose class is among the k most probable ones; of equal ones the first."""
+    order = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
+    return float((order == y[:, None]).any(1).mean())
+
+
+def reliability(probabilities: Array, y: Classes, bins: int = BINS) -> list[Bin]:
+    """Return accuracy against confidence in bins of equal width (Guo et al. 2017, section 2), but for empty ones."""
+    confidence, right = probabilities.max(1), probabilities.argmax(1) == y
+    number = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    found = []
+    for at in range(bins):
+        inside = number == at
+        if inside.any():
+            mean = float(confidence[inside].mean()), float(right[inside].mean())
+            found.append(Bin(at / bins, (at + 1) / bins, *mean, int(inside.sum())))
+    return found
+
+
+def calibration_error(bins: Sequence[Bin]) -> float:
+    """Return the expected calibration error: the gap of each bin, weighted by its examples (Guo et al. 2017, eq. 3)."""
+    examples = sum(found.examples for found in bins)
+    return sum(found.examples * abs(found.accuracy - found.confidence) for found in bins) / examples

@@ -1,0 +1,232 @@
+"""What a trained run is worth: the numbers against references, the files, and folders that are not to be trusted."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import log_loss, top_k_accuracy_score
+from statsmodels.stats.proportion import proportion_confint
+
+from experiments.evaluation.loading import configuration, loaded
+from experiments.evaluation.scores import BINS, calibration_error, reliability, top, wilson
+from experiments.screen import Screen
+from tests.helpers import Commands, summary
+
+SMALL = ("training.epochs=2", "data.limit=200", "model.hidden=[20]", "observers.pictures.enabled=false")
+
+
+@given(st.integers(1, 3000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_the_interval_is_wilsons(counts: tuple[int, int]) -> None:
+    right, examples = counts
+    low, high = wilson(right, examples)
+    expected = proportion_confint(right, examples, method="wilson")
+    assert (low, high) == pytest.approx(expected, abs=1e-12)
+    assert 0 <= low <= right / examples <= high <= 1
+
+
+def drawn(examples: int, classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Return probabilities, and classes that are drawn by them: a network that is calibrated."""
+    generator = np.random.default_rng(seed)
+    probabilities = generator.dirichlet(np.full(classes, 0.4), examples)
+    y = np.array([generator.choice(classes, p=row) for row in probabilities])
+    return probabilities, y
+
+
+@pytest.mark.parametrize("k", [1, 2, 3])
+def test_top_k_is_that_of_scikit_learn(k: int) -> None:
+    probabilities, y = drawn(500, 5)
+    assert top(probabilities, y, k) == pytest.approx(top_k_accuracy_score(y, probabilities, k=k))
+
+
+def test_the_calibration_error_is_the_weighted_gap() -> None:
+    probabilities, y = drawn(4000, 4)
+    confidence, right = probabilities.max(1), probabilities.argmax(1) == y
+    gap = 0.0
+    for low in np.arange(BINS) / BINS:
+        inside = (confidence > low) & (confidence <= low + 1 / BINS)
+        if inside.any():
+            gap += inside.mean() * abs(right[inside].mean() - confidence[inside].mean())
+    assert calibration_error(reliability(probabilities, y)) == pytest.approx(gap)
+    assert gap < 0.03, "what is drawn by the probabilities is calibrated"
+    sharper = probabilities**4 / (probabilities**4).sum(1, keepdims=True)
+    assert calibration_error(reliability(sharper, y)) > 0.1
+
+
+@pytest.mark.parametrize("more", [(), ("model.batch_norm=true",), ("training.ema=0.9",), ("loss=mse",), ("seed=3",)])
+def test_the_scores_are_those_of_the_run(commands: Commands, more: tuple[str, ...]) -> None:
+    folder = commands.trained(*SMALL, *more)
+    said = summary(folder)
+    for split in ("test", "val"):
+        outcome = commands.type("evaluate", f"run={folder}", f"split={split}", "device=cpu")
+        assert outcome.code == 0, outcome.err
+        found = json.loads((folder / "evaluation" / split / "evaluation.json").read_text())
+        assert found["accuracy"] == pytest.approx(said["metrics"][f"{split}/accuracy"])
+        assert found["loss"] == pytest.approx(said["metrics"][f"{split}/loss"], rel=1e-5)
+        assert found["epoch"] == said["best_epoch"]
+        table = pd.read_csv(folder / "evaluation" / split / "predictions.csv", dtype={"target": str, "prediction": str})
+        assert len(table) == found["examples"]
+        assert (table["target"] == table["prediction"]).mean() == pytest.approx(found["accuracy"])
+        probabilities = table.filter(like="p(").to_numpy()
+        assert probabilities.sum(1) == pytest.approx(np.ones(len(table)), abs=1e-4)
+        if not more:
+            names = [column[2:-1] for column in table.columns if column.startswith("p(")]
+            assert log_loss(table["target"], probabilities, labels=names) == pytest.approx(found["loss"], rel=1e-4)
+        assert {path.name for path in (folder / "evaluation" / split).iterdir()} == {
+            "evaluation.json", "predictions.csv", "confusion.png", "calibration.png", "worst.png",
+        }  # fmt: skip
+    assert f"{found['accuracy']:.2%}" in outcome.out
+
+
+def test_one_example_alone_is_classified_as_among_others(commands: Commands) -> None:
+    run = loaded(commands.trained(*SMALL, "model.batch_norm=true"), Screen(quiet=True))
+    model, split = run.parts.program.evaluated.eval(), run.parts.data.splits["test"]
+    x, _ = split.first(8)
+    with torch.no_grad():
+        torch.testing.assert_close(model(x[:1]), model(x)[:1])
+
+
+def test_the_best_of_a_sweep_are_chosen(commands: Commands) -> None:
+    assert commands.train("-m", *SMALL, "optimizer=sgd,adam", "seed=1,2").code == 0
+    (sweep,) = (commands.folder / "outputs" / "train").iterdir()
+    table = pd.read_csv(sweep / "sweep.csv")
+    best = table.sort_values("val/accuracy", ascending=False)["folder"].tolist()[:2]
+    assert commands.type("evaluate", str(sweep), "best=2").code == 0
+    assert {path.parent.name for path in sweep.glob("*/evaluation")} == set(best)
+
+
+def test_an_ensemble_is_the_mean_of_its_members(commands: Commands) -> None:
+    assert commands.train("-m", *SMALL, "seed=1,2,3").code == 0
+    (sweep,) = (commands.folder / "outputs" / "train").iterdir()
+    assert commands.type("evaluate", f"run={sweep}").code == 0
+    outcome = commands.type("evaluate", f"run={sweep}", "ensemble=mean")
+    assert outcome.code == 0, outcome.err
+    tables = [pd.read_csv(path / "evaluation" / "test" / "predictions.csv") for path in sorted(sweep.glob("[0-2]_*"))]
+    mean = np.mean([table.filter(like="p(").to_numpy() for table in tables], axis=0)
+    written = pd.read_csv(sweep / "evaluation" / "ensemble_test" / "predictions.csv")
+    np.testing.assert_allclose(written.filter(like="p(").to_numpy(), mean, atol=1e-8)
+    found = json.loads((sweep / "evaluation" / "ensemble_test" / "evaluation.json").read_text())
+    assert found["ensemble"]["accuracy"] == pytest.approx((mean.argmax(1) == tables[0]["target"]).mean())
+    assert found["mean_accuracy"] == pytest.approx(np.mean([(t["target"] == t["prediction"]).mean() for t in tables]))
+    assert found["ensemble"]["loss"] == pytest.approx(log_loss(tables[0]["target"], mean, labels=range(10)), rel=1e-6)
+    assert re.search(r"^mean of the members .*\nensemble ", outcome.out, re.MULTILINE)
+    other = commands.type("evaluate", f"run={sweep}", "ensemble=mean", "split=val")
+    assert other.code == 2
+    assert "only split=test is the same" in other.err
+    one = commands.type("evaluate", f"run={sweep}", "ensemble=mean", "best=1")
+    assert one.code == 2
+    assert "needs two runs" in one.err
+
+
+ATTACKS = {
+    "os.system": {"model": {"_target_": "os.system", "command": "touch HIT"}},
+    "builtins.exec": {"optimizer": {"_target_": "builtins.exec", "source": "open('HIT', 'w')"}},
+    "a way out of torch": {"init": {"_target_": "torch.nn.init.math.sqrt"}},
+    "in a list": {"data": {"augment": [{"_target_": "subprocess.call", "args": ["touch", "HIT"]}]}},
+    "no text": {"model": {"_target_": ["os.system"]}},
+    "environment": {"name": "${oc.env:HOME}"},
+    "environment in a list": {"trust": ["${oc.env:HOME}"]},
+    "trusts itself": {"trust": ["os"], "model": {"_target_": "os.system", "command": "touch HIT"}},
+}
+
+
+@pytest.mark.parametrize("planted", ATTACKS.values(), ids=ATTACKS.keys())
+def test_a_strangers_configuration_names_no_code(commands: Commands, planted: dict[str, object]) -> None:
+    folder = commands.trained(*SMALL)
+    path = folder / ".hydra" / "config.yaml"
+    config = yaml.safe_load(path.read_text())
+    for key, value in planted.items():
+        config[key] = (
+            {**config[key], **value} if isinstance(config.get(key), dict) and isinstance(value, dict) else value
+        )
+    path.write_text(yaml.safe_dump(config))
+    outcome = commands.type("evaluate", f"run={folder}")
+    assert outcome.code == 2
+    assert outcome.err.startswith("Error: ")
+    assert outcome.err.count("\n") == 1
+    assert not list(commands.folder.rglob("HIT"))
+    assert not (folder / "evaluation").exists()
+
+
+def test_a_tagged_object_is_not_made(tmp_path: Path) -> None:
+    (tmp_path / ".hydra").mkdir()
+    (tmp_path / ".hydra" / "config.yaml").write_text(
+        f"seed: !!python/object/apply:os.system ['touch {tmp_path}/HIT']\n"
+    )
+    with pytest.raises(Exception, match="is no run folder"):
+        configuration(tmp_path)
+    assert not (tmp_path / "HIT").exists()
+
+
+class Planted:
+    """Unpickles as a call."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (Path(self.path),)
+
+
+def test_a_checkpoint_runs_no_code(commands: Commands) -> None:
+    folder = commands.trained(*SMALL)
+    hit = commands.folder / "HIT"
+    for name in ("best.pt", "last.pt"):
+        path = folder / "checkpoints" / name
+        path.unlink()
+        torch.save({"program": Planted(str(hit))}, path)
+    outcome = commands.type("evaluate", f"run={folder}")
+    assert outcome.code == 2
+    assert "cannot be evaluated" in outcome.err
+    assert not hit.exists()
+
+
+def test_the_cache_of_a_strangers_configuration_is_not_written(commands: Commands, tmp_path: Path) -> None:
+    folder = commands.trained(*SMALL)
+    path = folder / ".hydra" / "config.yaml"
+    config = yaml.safe_load(path.read_text())
+    config["data"] = {
+        **{k: v for k, v in config["data"].items() if k != "_target_"},
+        "_target_": "experiments.data.pictures.image_folder",
+        "path": str(tmp_path / "pictures"),
+        "size": 8,
+        "cache": str(tmp_path / "elsewhere"),
+    }
+    path.write_text(yaml.safe_dump(config))
+    assert commands.type("evaluate", f"run={folder}").code == 2
+    assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), ""),
+        (("run=nowhere",), "'nowhere' is no folder"),
+        (("run={empty}",), "is no run folder"),
+        (("run={run}", "split=tset"), "did you mean 'test'?"),
+        (("run={run}", "splt=test"), "did you mean 'split'?"),
+        (("run={run}", "best=0"), "best=0 should"),
+        (("run={none}", "split=val"), "it has train, test"),
+        (("run={bare}",), "it has no checkpoint"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_said(commands: Commands, arguments: tuple[str, ...], said: str) -> None:
+    run = commands.trained(*SMALL)
+    none = (
+        commands.trained(*SMALL, "data.val_fraction=0", "objective=train/loss") if "{none}" in str(arguments) else run
+    )
+    bare, empty = commands.folder / "bare", commands.folder / "empty"
+    shutil.copytree(run, bare)
+    shutil.rmtree(bare / "checkpoints")
+    empty.mkdir()
+    words = [word.format(run=run, none=none, bare=bare, empty=empty) for word in arguments]
+    outcome = commands.type("evaluate", *words)
+    assert outcome.code == 2
+    assert said in (outcome.err or outcome.out)
