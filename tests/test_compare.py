@@ -772,20 +772,24 @@ def appears(path: Path, process: subprocess.Popen[str]) -> None:
 
 
 def test_watching_ends_with_the_sweep(tmp_path: Path) -> None:
-    training = start(tmp_path, "-m", *SMALL, "training.epochs=400", "optimizer=sgd,adam", "seed=1,2", "name=w")
+    training = start(tmp_path, "-m", *SMALL, "training.epochs=200", "optimizer=sgd,adam", "seed=1,2", "name=w")
+    started = [training]
     try:
         while not list(tmp_path.glob("outputs/w/*/0_*/metrics.csv")):
             assert training.poll() is None, training.communicate()
             time.sleep(0.05)
+        training.send_signal(signal.SIGSTOP)  # until the first page is there
         (sweep,) = tmp_path.glob("outputs/w/*")
-        process = watching(sweep, "every=1")
+        started.append(process := watching(sweep, "every=1"))
         page = sweep / "comparison" / "report.html"
         appears(page, process)
         assert 'id="reload"' in page.read_text()
+        training.send_signal(signal.SIGCONT)
         out, err = process.communicate(timeout=120)
     finally:
-        training.kill() if training.poll() is None else None
-        training.communicate()
+        for each in started:
+            each.kill()
+            each.communicate()
     assert (process.returncode, err) == (0, "")
     assert out.count("val/accuracy of 4 runs") >= 2
     assert "runs go on; again in 1 s, Ctrl-C ends it" in out
