@@ -71,7 +71,7 @@ def read(value: str) -> object:
     """Return a value as YAML has it; text where it is none."""
     try:
         found = yaml.safe_load(value)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):  # a ValueError of a date that is none
         return value
     if isinstance(found, str):
         try:

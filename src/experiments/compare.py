@@ -8,6 +8,7 @@ from pathlib import Path
 
 from .cli import say
 from .errors import UserError
+from .screen import visible
 
 HELP = """\
 python -m experiments.compare <folders...> [option=value ...]
@@ -48,10 +49,10 @@ def main() -> None:
     try:
         code = command_line(sys.argv[1:])
     except UserError as error:
-        say(str(error))
+        say(visible(str(error)))
         sys.exit(error.code)
     except OSError as error:
-        say(f"cannot write {Path(error.filename or 'a file')}: {error.strerror or error}")
+        say(visible(f"cannot write {Path(error.filename or 'a file')}: {error.strerror or error}"))
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

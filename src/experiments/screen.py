@@ -115,6 +115,11 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def visible(text: str) -> str:
+    """Return a text that gives a terminal no commands, on one line."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def shown_path(path: Path) -> str:
     """Return a path as it is typed from here."""
     try:

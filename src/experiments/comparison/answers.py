@@ -15,7 +15,7 @@ from experiments.errors import UserError, nearest
 
 from .factors import Analysis, Only, analyse, only_where
 from .grouping import ENDED_WELL, Group, Grouping, conditions, satisfies, shown
-from .reading import UNFINISHED, Record
+from .reading import UNFINISHED, Record, number
 from .statistics import (
     Difference,
     Estimate,
@@ -133,7 +133,9 @@ class Answer:
         metric, sentences = self.question.metric, []
         best = self.lines[0]
         if best.estimate is None:
-            return ["No run has ended well: there is nothing to compare yet"]
+            ended = any(record.status in ENDED_WELL for record in records_of(self.grouping))
+            why = f"No run that has ended well has {metric.name}" if ended else "No run has ended well"
+            return [f"{why}: there is nothing to compare yet"]
         if len(self.lines) == 1:
             sentences.append(f"{best.group.name}: {metric.name} {estimated(metric, best.estimate)}")
         elif best.estimate.n == 1 and all(line.place is None for line in self.lines):
@@ -158,7 +160,7 @@ def answered(grouping: Grouping, question: Question) -> Answer:
     """
     metric = question.metric
     if question.target is not None:
-        refuse_unmeasured(grouping, metric)
+        refuse_unreachable(grouping, metric, question.target)
     values = [value for group in grouping.groups for value in group.values.values()]
     resolution = resolution_of(values) if metric.is_share else 0.0
     few = len(grouping.groups) * (len(grouping.groups) - 1) // 2 <= MOST_PAIRS
@@ -208,11 +210,8 @@ def line(group: Group, place: int | None, question: Question) -> Line:
     metric = question.metric
     values = list(group.values.values())
     best = (max if metric.larger_is_better else min)(values) if values else None
-    speeds = [
-        float(speed)
-        for record in group.records.values()
-        if isinstance(speed := record.summary.get("examples_per_second"), int | float)
-    ]
+    noted = [record.summary.get("examples_per_second", "") for record in group.records.values()]
+    speeds = [float(speed) for speed in noted if number(speed)]
     verdicts = Counter(name for record in group.records.values() for name in set(verdict_names(record)))
     return Line(
         group,
@@ -233,15 +232,15 @@ def verdict_names(record: Record) -> list[str]:
     return [name for name in names if isinstance(name, str) and name != "healthy"]
 
 
-def refuse_unmeasured(grouping: Grouping, metric: Metric) -> None:
-    """Refuse a target of a metric that has no curve.
+def refuse_unreachable(grouping: Grouping, metric: Metric, target: float) -> None:
+    """Refuse a target of a metric that has no curve, and an accuracy beyond 100 %.
 
     Raises:
-        UserError: with the metrics that have one.
+        UserError: with what is allowed.
     """
-    curves = dict.fromkeys(
-        name for g in grouping.groups for r in g.records.values() for name in r.history if "/" in name
-    )
+    if metric.is_share and target > 1:
+        raise UserError(f"target={target:g} should be at most 1: 0.97 is an accuracy of 97 %")
+    curves = dict.fromkeys(name for record in records_of(grouping) for name in record.history if "/" in name)
     if curves and metric.name not in curves:
         raise UserError(
             f"target needs a metric of every epoch, and {metric.name} is scored once; "
@@ -280,14 +279,14 @@ def paired_with_baseline(
         UserError: none fits, or several that differ in nothing that the other groups have.
     """
     chosen = [
-        group
-        for group in grouping.groups
-        if all(satisfies(record, baseline) for record in list(group.records.values())[:1])
+        group for group in grouping.groups if all(satisfies(record, baseline) for record in group.records.values())
     ]
     typed = " ".join(f"{key}={value}" for key, value in baseline)
     if not chosen:
         names = [group.name for group in grouping.groups]
         raise UserError(f"baseline={typed!r} fits no group; there are: {listed(names, 12)}" + nearest(typed, names))
+    if 1 < len(chosen) == len(grouping.groups):
+        raise UserError(f"baseline={typed!r} fits all {len(chosen)} groups; add what tells them apart")
     keys = {key for key, _ in baseline}
     rest = [key for key in grouping.keys if key not in keys]
     pairs, alone = [], []
@@ -361,9 +360,13 @@ def metric_of(records: Sequence[Record], wanted: str | None) -> Metric:
     if wanted is None and len(objectives) > 1:
         said = listed([f"{name} ({count} runs)" for name, count in objectives.items()])
         raise UserError(f"the runs have different objectives: {said}; choose with metric=<name>")
-    name = wanted or next(iter(objectives))
+    name = next(iter(objectives)) if wanted is None else wanted
     known = dict.fromkeys(key for record in records for key in (*record.metrics, *record.history))
     known = dict.fromkeys(key for key in known if "/" in key)
+    if wanted is None and known and name not in known:
+        raise UserError(
+            f"no run has {name}, the objective of all; choose with metric=<name>: {listed(list(known), 12)}"
+        )
     if wanted is not None and wanted not in known:
         raise UserError(
             f"metric={wanted!r} is none of these runs; they have: {listed(list(known), 12)}" + nearest(wanted, known)
@@ -377,7 +380,10 @@ def unmixed(records: Sequence[Record], *, mixed: bool) -> str | None:
     Raises:
         UserError: there are several, and they are not to be mixed.
     """
-    sets = Counter(record.choices.get("data") or str(record.config.get("data._target_", "?")) for record in records)
+    sets = Counter(
+        record.choices.get("data") or str(record.config.get("data._target_", "?")).rpartition(".")[2]
+        for record in records
+    )
     if len(sets) < 2:
         return None
     said = listed([f"{name} ({count} runs)" for name, count in sets.items()])
@@ -390,38 +396,55 @@ def unmixed(records: Sequence[Record], *, mixed: bool) -> str | None:
 def notes(answer: Answer, every: Sequence[Record]) -> list[str]:
     """Return what the reader must know besides: who has no share in the means, and how times were taken."""
     said = []
-    records = [record for group in answer.grouping.groups for record in group.records.values()]
+    records = records_of(answer.grouping)
+    lacking = [r for g in answer.grouping.groups for b, r in g.records.items() if b not in g.values]
+    lacking = [record for record in lacking if record.status in ENDED_WELL]
+    if lacking:
+        name, have = answer.question.metric.name, "has" if len(lacking) == 1 else "have"
+        said.append(
+            f"{len(lacking)} of {len(records)} runs ended well but {have} no {name}, and so no share in the means"
+        )
     for status in dict.fromkeys(record.status for record in records if record.status not in ENDED_WELL):
         groups = [(group.name, group.statuses[status]) for group in answer.grouping.groups if group.statuses[status]]
         count = sum(number for _, number in groups)
         names = listed([f"{name} ({number})" if number > 1 else name for name, number in groups], 6)
-        said.append(
-            f"{count} of {len(records)} runs {VERBS.get(status, status)}, without a share in the means: {names}"
-        )
+        verb = VERBS.get(status, (status, status))[count > 1]
+        said.append(f"{count} of {len(records)} runs {verb}, without a share in the means: {names}")
     if answer.grouping.repeats:
-        count = len(answer.grouping.repeats)
-        said.append(f"{count} more runs repeat a configuration and seed; the newest of each counts")
+        repeats = len(answer.grouping.repeats)
+        verb = "run repeats" if repeats == 1 else "runs repeat"
+        said.append(f"{repeats} more {verb} a configuration and seed; the newest of each that ended well counts")
     singles = [line for line in answer.lines if line.estimate is not None and line.estimate.n == 1]
     if singles:
-        whose = "Every group has" if len(singles) == len(answer.lines) else f"{len(singles)} groups have"
+        some = "1 group has" if len(singles) == 1 else f"{len(singles)} groups have"
+        whose = "Every group has" if len(singles) == len(answer.lines) > 1 else some
         said.append(f"{whose} one run: without more seeds there is no interval; add 'seed=range(5)' to the sweep")
     if answer.without_partner:
         said.append(f"No baseline agrees with {listed([group.name for group in answer.without_partner], 6)}")
     if len(answer.grouping.repeated) > 1:
-        said.append(
-            f"The runs of a group differ in {listed(list(answer.grouping.repeated), 12)}, and are paired by them"
-        )
+        keys = listed(list(answer.grouping.repeated), 12)
+        said.append(f"The runs of a group differ in {keys}; those that agree in all of them are pairs")
     together = [record.summary.get("trained_together") for record in records]
     if any(isinstance(number, int) and number > 1 for number in together):
         said.append("Seconds and examples per second of runs that were trained together are those of the whole stack")
-    versions = Counter(str((record.summary.get("versions") or {}).get("torch")) for record in every if record.summary)
+    noted = [record.summary.get("versions") for record in every if record.summary]
+    versions = Counter(str(found.get("torch")) for found in noted if isinstance(found, dict))
     if len(versions) > 1:
         said.append(f"The runs were made with different versions of torch: {listed(list(versions))}")
     return said
 
 
-VERBS = {"diverged": "diverged", "failed": "failed", "pruned": "were pruned", "interrupted": "were interrupted"}
-VERBS[UNFINISHED] = "have not ended"
+VERBS = {
+    "pruned": ("was pruned", "were pruned"),
+    "interrupted": ("was interrupted", "were interrupted"),
+    UNFINISHED: ("has not ended", "have not ended"),
+}
+"""What is said of one run with a status, and of several."""
+
+
+def records_of(grouping: Grouping) -> list[Record]:
+    """Return the runs of all groups."""
+    return [record for group in grouping.groups for record in group.records.values()]
 
 
 def listed(names: Sequence[str], most: int = 4) -> str:
@@ -446,7 +469,13 @@ def chosen(records: Sequence[Record], wanted: Sequence[tuple[str, Any]], known: 
     left = [record for record in records if satisfies(record, wanted)]
     if not left:
         typed = " ".join(f"{key}={value}" for key, value in wanted)
-        key = wanted[0][0]
-        values = listed(list(dict.fromkeys(shown(record, key) for record in records)), 8)
-        raise UserError(f"where={typed!r} fits none of {len(records)} runs; {key} is one of {values}")
+        alone = [pair for pair in wanted if not any(satisfies(record, [pair]) for record in records)]
+        if not alone:
+            raise UserError(f"where={typed!r} fits none of {len(records)} runs, though each of it alone fits some")
+        key, value = alone[0]
+        values = list(dict.fromkeys(shown(record, key) for record in records))
+        raise UserError(
+            f"where={typed!r} fits none of {len(records)} runs; {key} is one of {listed(values, 8)}"
+            + nearest(str(value), values)
+        )
     return left

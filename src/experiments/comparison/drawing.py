@@ -259,7 +259,7 @@ def sensitivity_figure(grouping: Grouping, key: str, others: Sequence[str], metr
     axes.set_xlabel(literal(key))
     axes.set_ylabel(literal(metric.label))
     text = "Dots are runs; lines join the means of runs that differ in nothing else." if lined else "Dots are runs."
-    return Drawn(f"sensitivity_{key.replace('.', '_')}", f"{metric.name} over {key}", text, figure)
+    return Drawn(f"sensitivity_{re.sub(r'[^0-9A-Za-z]+', '_', key)[:60]}", f"{metric.name} over {key}", text, figure)
 
 
 def layers_of(group: Group) -> dict[str, Layers]:

@@ -13,8 +13,9 @@ from typing import Any
 import yaml
 
 from experiments.errors import UserError, nearest
+from experiments.screen import visible
 
-from .reading import Record
+from .reading import Record, number
 
 INCIDENTAL = re.compile(
     r"seed|name|objective|check|resume|retry_failed|trust|trial(\..*)?|sweep(\..*)?|search|data\.(cache|root|download)"
@@ -25,6 +26,8 @@ ENDED_WELL = ("finished", "stopped")
 """The statuses of runs whose numbers count: each has trained as long as it was asked to."""
 ABSENT = "-"
 """Stands for the value of a key that a run does not have, as sgd has no beta."""
+EXACT = 2**53
+"""Below it a float that is a whole number is that number."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ def grouped(records: Sequence[Record], metric: str, by: Sequence[str] | None = N
         known(key, records)
     differing = varying(records)
     telling = list(by) if by is not None else shortest(differing, records)
-    repeated = ["seed", *(key for key in differing if key not in telling)] if by is not None else ["seed"]
+    repeated = [key for key in ("seed", *differing) if not determined(key, by, records)] if by is not None else ["seed"]
     identity = list(by) if by is not None else differing
     members: dict[tuple[str, ...], dict[Hashable, Record]] = {}
     repeats = []
@@ -99,12 +102,13 @@ def grouped(records: Sequence[Record], metric: str, by: Sequence[str] | None = N
         block = tuple(exactly(record, key) for key in repeated)
         other = runs.get(block)
         if other is not None:
-            repeats.append(min(record, other, key=worth))
-            record = max(record, other, key=worth)
+            older, record = sorted((other, record), key=worth)
+            repeats.append(older)
         runs[block] = record
     firsts = [next(iter(runs.values())) for runs in members.values()]
+    text = {key: telling_text(key, firsts) for key in telling}
     groups = [
-        Group(name, {key: shown(first, key) for key in telling}, runs, metric)
+        Group(name, {key: text[key](first, key) for key in telling}, runs, metric)
         for name, first, runs in zip(names(firsts, telling), firsts, members.values(), strict=True)
     ]
     return Grouping(groups, telling, repeated, repeats)
@@ -125,6 +129,7 @@ def varying(records: Sequence[Record]) -> list[str]:
     Of the keys, those that were typed go before others.
     """
     groups = [key for key in every(records, lambda r: r.choices) if differs(key, records)]
+    groups = [key for key in groups if all(key in record.choices for record in records)]
     combinations = [tuple(exactly(record, key) for key in groups) for record in records]
     keys = []
     for key in every(records, lambda r: r.config):
@@ -142,13 +147,28 @@ def every(records: Sequence[Record], mapping: Callable[[Record], Mapping[str, An
     return [key for key in found if not INCIDENTAL.fullmatch(key)]
 
 
+def determined(key: str, by: Sequence[str], records: Sequence[Record]) -> bool:
+    """Whether a key says nothing beside the keys of the groups: it is one of them, or follows from them.
+
+    The seed never follows: that runs of different groups have different seeds does not make them pairs.
+    """
+    if key in by or key == "seed":
+        return key in by
+    combinations = [tuple(exactly(record, other) for other in by) for record in records]
+    values = [exactly(record, key) for record in records]
+    return len(set(zip(combinations, values, strict=True))) == len(set(combinations))
+
+
 def differs(key: str, records: Sequence[Record]) -> bool:
     """Whether runs have different values of a key."""
     return len({exactly(record, key) for record in records}) > 1
 
 
 def shortest(keys: Sequence[str], records: Sequence[Record]) -> list[str]:
-    """Return keys without those that the others make superfluous: their values tell as many runs apart."""
+    """Return keys without those that the others make superfluous: their values tell as many runs apart.
+
+    Every run keeps a key that it has, so that none is named by what it lacks.
+    """
     columns = {key: [exactly(record, key) for record in records] for key in keys}
     left = list(keys)
 
@@ -158,7 +178,8 @@ def shortest(keys: Sequence[str], records: Sequence[Record]) -> list[str]:
     whole = told(left)
     for key in reversed(keys):
         without = [other for other in left if other != key]
-        if told(without) == whole:
+        named = all(any(columns[other][at] != ABSENT for other in without) for at in range(len(records)))
+        if told(without) == whole and (named or not without):
             left = without
     return left
 
@@ -167,13 +188,20 @@ def names(firsts: Sequence[Record], keys: Sequence[str]) -> list[str]:
     """Return the groups' names: their values, as they are typed; with one group, what was typed for it."""
     if not keys:
         return ["all runs" for _ in firsts]
+    text = {key: telling_text(key, firsts) for key in keys}
     made = [
-        " ".join(f"{key}={value}" for key in keys if (value := shown(record, key)) != ABSENT) or "the others"
+        " ".join(f"{key}={value}" for key in keys if (value := text[key](record, key)) != ABSENT) or "the others"
         for record in firsts
     ]
     if len(set(made)) == len(made):
         return made
     return [" ".join(f"{key}={exactly(record, key)}" for key in keys) for record in firsts]
+
+
+def telling_text(key: str, records: Sequence[Record]) -> Callable[[Record, str], str]:
+    """Return what makes a key's values texts: as they are typed, or exactly where values would look alike."""
+    alike = len({shown(record, key) for record in records}) < len({exactly(record, key) for record in records})
+    return exactly if alike else shown
 
 
 def value_of(record: Record, key: str) -> Any:
@@ -182,23 +210,39 @@ def value_of(record: Record, key: str) -> Any:
 
 
 def exactly(record: Record, key: str) -> str:
-    """Return a value as text that differs where values differ."""
+    """Return a value as text that differs where values differ; 0 and 0.0 are one."""
     value = value_of(record, key)
-    return value if isinstance(value, str) else json.dumps(value, default=str)
+    if isinstance(value, float) and value.is_integer() and abs(value) < EXACT:
+        value = int(value)
+    return as_text(value)
 
 
 def shown(record: Record, key: str) -> str:
     """Return a value as it is typed, numbers to four digits."""
     value = value_of(record, key)
+    return (
+        f"{value:.4g}"
+        if isinstance(value, float)
+        else as_text(value)
+        if isinstance(value, str)
+        else as_text(value).replace(" ", "")
+    )
+
+
+def as_text(value: Any) -> str:
+    """Return a value as JSON where it can be."""
     if isinstance(value, str):
-        return value
-    return f"{value:.4g}" if isinstance(value, float) else json.dumps(value, default=str).replace(" ", "")
+        return visible(value)
+    try:
+        return json.dumps(value, default=str)
+    except (TypeError, ValueError, RecursionError):
+        return repr(value)  # a list that holds itself, or a mapping with dates for keys
 
 
 def number_of(record: Record, key: str) -> float | None:
     """Return a run's value of a key where it is a number."""
     value = value_of(record, key)
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    return float(value) if number(value) else None
 
 
 def known(key: str, records: Sequence[Record]) -> None:
@@ -226,7 +270,7 @@ def conditions(text: Sequence[str], option: str) -> list[tuple[str, Any]]:
             raise UserError(f"{option}={line!r} should be <key>=<value>, such as {option}=optimizer=adam")
         try:
             read.append((key.strip(), yaml.safe_load(value)))
-        except yaml.YAMLError:
+        except (yaml.YAMLError, ValueError, RecursionError):  # a ValueError of a date that is none
             read.append((key.strip(), value))
     return read
 

@@ -67,7 +67,7 @@ def activations(path: Path) -> Iterator[tuple[int, str, Any]]:
 def records(path: Path) -> Iterator[bytes]:
     """Read a file's records up to one that is not whole: the run goes on, or was killed."""
     try:
-        content = path.read_bytes() if path.stat().st_size <= MOST_BYTES else b""
+        content = path.read_bytes() if path.is_file() and path.stat().st_size <= MOST_BYTES else b""
     except OSError:
         return
     at = 0

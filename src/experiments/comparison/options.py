@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from annotated_types import Gt
+from annotated_types import Ge, Gt, Le, MinLen
 
 from experiments import arguments
 
+LARGEST, DAY = 1e300, 86_400.0
 MEANINGS = {
     "by": "config groups and keys that make the groups: by=optimizer,init; otherwise all that differ but the seed",
     "where": "only runs that fulfil this: where=model.dropout=0.5, or several: where=optimizer=adam,init=he",
@@ -33,16 +34,18 @@ class Options:
     where: str | None = None
     metric: str | None = None
     baseline: str | None = None
-    target: float | None = None
+    target: Annotated[float, Ge(-LARGEST), Le(LARGEST)] | None = None
     mixed: bool = False
     watch: bool = False
-    every: Annotated[float, Gt(0)] = 10.0
-    out: str | None = None
+    every: Annotated[float, Gt(0), Le(DAY)] = 10.0
+    out: Annotated[str, MinLen(1)] | None = None
 
     @property
     def keys(self) -> list[str] | None:
         """The keys of `by`."""
-        return [key.strip() for key in self.by.split(",") if key.strip()] if self.by is not None else None
+        if self.by is None:
+            return None
+        return list(dict.fromkeys(key.strip() for key in self.by.split(",") if key.strip()))
 
 
 def described() -> str:

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from experiments.screen import visible
+
 COLORS = ("#2d96ff", "#b43c0f", "#00785a", "#e16900", "#879669", "#2d4bff", "#785a87", "#b47896")
 """Eight colours, found by a search.
 
@@ -55,8 +57,8 @@ def styled(number: int) -> Style:
 
 
 def literal(text: str) -> str:
-    """Return a text that Matplotlib shows as it is: a dollar begins no formula."""
-    return text.replace("$", r"\$")
+    """Return a text that Matplotlib shows as it is: a dollar begins no formula, and SVG has no control characters."""
+    return visible(text).replace("$", r"\$")
 
 
 @contextmanager

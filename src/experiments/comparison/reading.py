@@ -10,6 +10,8 @@ import io
 import json
 import os
 import re
+import stat
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,16 +23,22 @@ import yaml
 
 from experiments.cli import flattened
 from experiments.errors import UserError
-from experiments.sweep import FILE, Sweep
+from experiments.sweep import FILE
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 LARGEST = 20_000_000
 """Bytes of a file that is read whole; the metrics of 100,000 epochs take half of it."""
+LARGEST_LAYERS = 500_000_000
+DEEPEST, MOST_ALIASES = 100, 16
+"""Of YAML that is read: a configuration has five levels, and no alias."""
+NESTING = re.compile(r"[\[{]|[-?]\s")
+LONGEST_REASON = 120
 UNFINISHED = "unfinished"
 """The status of a run that has no summary: it is still running, or was killed."""
 WAITING = "waiting"
 """The status of a sweep's run that has not begun."""
-KEPT_OUT = {"checkpoints", "pictures", "comparison"}
+KEPT_OUT = {"checkpoints", "pictures"}
+"""Folders of a run that hold no runs."""
 CONFIGURATION = Path(".hydra", "config.yaml")
 LAYER_COLUMNS = ("epoch", "layer", "quantity", "value")
 
@@ -88,7 +96,7 @@ class Record:
         """Return some quantities of `layers.csv` at the end of each epoch; nothing where it cannot be read."""
         found: dict[str, Layers] = {}
         try:
-            with (self.folder / "layers.csv").open(encoding="utf-8", newline="") as file:
+            with checked(self.folder / "layers.csv", LARGEST_LAYERS).open(encoding="utf-8", newline="") as file:
                 rows = csv.reader(file)
                 columns = next(rows, [])
                 epoch, layer, quantity, value = (columns.index(name) for name in LAYER_COLUMNS)
@@ -146,14 +154,14 @@ class Reader:
                 if folder.resolve() in seen:
                     continue
                 seen.add(folder.resolve())
-                if folder in sweeps:
-                    found.waiting += waiting(folder)
-                    continue
                 try:
+                    if folder in sweeps:
+                        found.waiting += waiting(folder)
+                        continue
                     found.records.append(self._record(folder))
-                except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+                except (OSError, ValueError, yaml.YAMLError, csv.Error, RecursionError) as error:
                     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-                    found.skipped[folder] = reason
+                    found.skipped[folder] = reason[:LONGEST_REASON]
         if not found.records:
             where = ", ".join(repr(str(folder)) for folder in self.folders)
             broken = "".join(f"; {path} cannot be read ({why})" for path, why in list(found.skipped.items())[:3])
@@ -176,7 +184,7 @@ def record(folder: Path) -> Record:
         OSError: a file cannot be read.
         ValueError: or holds something else; yaml's and csv's errors too.
     """
-    config = yaml.load(text(folder / CONFIGURATION), Loader=LOADER)
+    config = loaded(folder / CONFIGURATION)
     if not isinstance(config, dict) or "seed" not in config:
         raise ValueError(f"{CONFIGURATION} is no configuration of a run")
     return Record(
@@ -203,7 +211,7 @@ def choices(folder: Path) -> dict[str, str]:
 def typed(folder: Path) -> list[str]:
     """Return the keys that were given on the command line."""
     try:
-        lines = yaml.load(text(folder / ".hydra" / "overrides.yaml"), Loader=LOADER)
+        lines = loaded(folder / ".hydra" / "overrides.yaml")
     except FileNotFoundError:
         return []
     return [line.partition("=")[0].lstrip("+~") for line in lines or [] if isinstance(line, str)]
@@ -249,12 +257,45 @@ def text(path: Path) -> str:
         OSError: it cannot be read.
         ValueError: it is too large, or no text.
     """
-    if path.stat().st_size > LARGEST:
-        raise ValueError(f"{path.name} is too large to be one of a run")
     try:
-        return path.read_text(encoding="utf-8")
+        return checked(path, LARGEST).read_text(encoding="utf-8")
     except UnicodeDecodeError:
         raise ValueError(f"{path.name} is no text") from None
+
+
+def checked(path: Path, largest: int) -> Path:
+    """Return the path of a file that can be read to its end.
+
+    Raises:
+        OSError: there is none.
+        ValueError: it is too large, or a pipe or device.
+    """
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError(f"{path.name} is no file")
+    if status.st_size > largest:
+        raise ValueError(f"{path.name} is too large to be one of a run")
+    return path
+
+
+def loaded(path: Path) -> Any:
+    """Return what a file of YAML holds.
+
+    Brackets in brackets by the thousand would bring the parser down, and aliases of aliases fill the memory.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no such file; yaml's errors too.
+    """
+    content = text(path)
+    if len(NESTING.findall(content)) > DEEPEST or content.count("*") > MOST_ALIASES:
+        depth = aliases = 0
+        for event in yaml.parse(content, Loader=LOADER):
+            aliases += isinstance(event, yaml.AliasEvent)
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > DEEPEST or aliases > MOST_ALIASES:
+                raise ValueError(f"{path.name} is nested too deeply")
+    return yaml.load(content, Loader=LOADER)
 
 
 def found_below(top: Path) -> tuple[list[Path], list[Path]]:
@@ -265,13 +306,15 @@ def found_below(top: Path) -> tuple[list[Path], list[Path]]:
             runs.append(Path(path))
         if FILE in files:
             sweeps.append(Path(path))
-        names[:] = sorted((n for n in names if n not in KEPT_OUT and not n.startswith(".")), key=natural)
+        own = KEPT_OUT if ".hydra" in names else ()
+        names[:] = sorted((n for n in names if n not in own and not n.startswith(".")), key=natural)
     return runs, sweeps
 
 
 def waiting(sweep: Path) -> int:
     """Return how many runs of a sweep have not begun."""
-    runs = Sweep(sweep).asked().get("runs")
+    asked = loaded(sweep / FILE)
+    runs = asked.get("runs") if isinstance(asked, dict) else None
     if not isinstance(runs, dict):
         return 0
     folders = [run.get("folder") for run in runs.values() if isinstance(run, dict)]
@@ -293,5 +336,5 @@ def changed(path: Path) -> Any:
 
 
 def number(value: Any) -> bool:
-    """Whether a value is a number."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    """Whether a value is a number, and a finite one."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max

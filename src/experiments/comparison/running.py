@@ -11,7 +11,8 @@ from functools import partial
 from pathlib import Path
 
 from experiments.arguments import above
-from experiments.screen import Screen, shown_path, table
+from experiments.errors import UserError
+from experiments.screen import Screen, shown_path, table, visible
 
 from .answers import Question, answered, chosen, metric_of, notes, split_conditions, unmixed
 from .drawing import of_many
@@ -43,7 +44,7 @@ def compare(folders: Sequence[Path], options: Options) -> int:
     """
     reader, screen = Reader(folders), Screen()
     screen.widen()
-    out = Path(options.out) if options.out is not None else above(folders) / FOLDER
+    out = Path(options.out) if options.out is not None else unlinked(above(folders) / FOLDER)
     while True:
         found = reader.read()
         going_on = options.watch and goes_on(found)
@@ -54,6 +55,18 @@ def compare(folders: Sequence[Path], options: Options) -> int:
             return 0
         screen.print(f"\nruns go on; again in {options.every:g} s, Ctrl-C ends it\n")
         time.sleep(options.every)
+
+
+def unlinked(out: Path) -> Path:
+    """Return a folder to write into that is where it seems to be: whoever made the runs may have made it too.
+
+    Raises:
+        UserError: it is a link.
+    """
+    for path in (out, out / "figures"):
+        if path.is_symlink():
+            raise UserError(f"{str(path)!r} is a link, which may lead anywhere; say where to write with out=<folder>")
+    return out
 
 
 def goes_on(found: Found) -> bool:
@@ -86,12 +99,14 @@ def missing(found: Found) -> list[str]:
     """Say which folders could not be read, and how many runs have not begun."""
     said = []
     if found.waiting:
-        said.append(f"{found.waiting} runs of the sweep have not begun")
+        what = "run of the sweep has" if found.waiting == 1 else "runs of the sweep have"
+        said.append(f"{found.waiting} {what} not begun")
     if found.skipped:
         first = "; ".join(f"{shown_path(path)}: {why}" for path, why in list(found.skipped.items())[:MOST_SKIPPED])
         more = len(found.skipped) - MOST_SKIPPED
         rest = f"; and {more} more" if more > 0 else ""
-        said.append(f"{len(found.skipped)} folders cannot be read and are left out ({first}{rest})")
+        what = "folder" if len(found.skipped) == 1 else "folders"
+        said.append(f"{len(found.skipped)} {what} cannot be read, and left out ({first}{rest})")
     return said
 
 
@@ -108,23 +123,24 @@ def show(screen: Screen, report: Report, out: Path) -> None:
     printed = table("group", *titles, right=tuple(numbers), wrapped=("runs",))
     for line in answer.lines[:MOST_PRINTED]:
         cells = {title: text for title, text, _ in report.cells(line)}
-        printed.add_row(line.group.name, *(cells[title] for title in titles))
-    screen.print(f"{metric_line(report)}\n")
+        printed.add_row(*map(visible, (line.group.name, *(cells[title] for title in titles))))
+    screen.print(f"{visible(metric_line(report))}\n")
     screen.print(printed)
     if len(answer.lines) > MOST_PRINTED:
         screen.print(f"... and {len(answer.lines) - MOST_PRINTED} more groups, in table.csv")
     screen.print("")
     for sentence in answer.said[:MOST_SAID]:
-        screen.print(f"- {sentence}")
+        screen.print(f"- {visible(sentence)}")
     if len(answer.said) > MOST_SAID:
         screen.print(f"- ... and {len(answer.said) - MOST_SAID} more, in the report")
     for note in report.notes:
-        screen.print(f"note: {note}")
-    screen.print(f"\nreport   {shown_path(out / 'report.html')}")
+        screen.print(f"note: {visible(note)}")
+    screen.print(f"\nreport   {visible(shown_path(out / 'report.html'))}")
 
 
 def metric_line(report: Report) -> str:
     """Return what is compared."""
     grouping = report.answer.grouping
     runs = sum(len(group.records) for group in grouping.groups)
-    return f"{report.metric.name} of {runs} runs in {len(grouping.groups)} groups"
+    count, several = len(grouping.groups), "" if len(grouping.groups) == 1 else "s"
+    return f"{report.metric.name} of {runs} run{'' if runs == 1 else 's'} in {count} group{several}"
