@@ -327,7 +327,7 @@ def last_layers_figure(found: Mapping[str, Mapping[str, Layers]], styles: Mappin
         axes.set_xticks(range(len(order)), ticks, **turned)
         axes.set_xlabel("layer")
         axes.set_ylabel(QUANTITIES[quantity].replace(" (", "\n("))
-        if quantity in LOGARITHMIC:
+        if quantity in LOGARITHMIC and axes.dataLim.minposy < math.inf:
             logarithmic(axes.yaxis)
     for axes in list(figure.axes)[len(present) :]:
         axes.remove()
@@ -527,7 +527,7 @@ def wrapped(text: str, width: int = LONGEST, lines: int = 2) -> str:
     found = textwrap.wrap(
         text, width, max_lines=lines, placeholder=" ...", break_on_hyphens=False, break_long_words=True
     )
-    return literal("\n".join(found))
+    return "\n".join(map(literal, found))
 
 
 def of_many(shown: Sequence[Group], every: Sequence[Group], metric: Metric) -> str | None:
