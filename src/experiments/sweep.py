@@ -165,6 +165,20 @@ class Sweep:
                 raise UserError(f"another process is making the sweep {str(self.folder)!r}; wait for its end") from None
             yield
 
+    def is_held(self) -> bool:
+        """Whether a process is making the sweep."""
+        path = self.folder / ".lock"
+        try:
+            if not path.is_file():
+                return False
+            with path.open() as file:
+                lock(file.fileno())
+        except PermissionError:
+            return False
+        except OSError:
+            return True
+        return False
+
     def note(self, **more: Any) -> None:
         """Write something more into `sweep.yaml`."""
         asked = self.asked()

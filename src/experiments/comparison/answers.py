@@ -144,7 +144,10 @@ class Answer:
                 "from one seed each nothing can be claimed"
             )
         else:
-            sentences.append(f"{best.group.name} has the best mean {metric.name}, {estimated(metric, best.estimate)}")
+            level = sum(line.place == best.place for line in self.lines[1:] if line.place is not None)
+            also = f"; {level} of {len(self.lines) - 1} others cannot be told from it" if level else ""
+            mean = estimated(metric, best.estimate)
+            sentences.append(f"{best.group.name} has the best mean {metric.name}, {mean}{also}")
         sentences += [against.said(metric) for against in self.against]
         if self.analysis is not None and self.analysis.effects:
             sentences.append(explained(self.analysis))

@@ -88,6 +88,13 @@ class Record:
         return {k: float(v) for k, v in found.items() if number(v)} if isinstance(found, Mapping) else {}
 
     @property
+    def written(self) -> float:
+        """When it last wrote something, in seconds since the epoch; 0 where that cannot be told."""
+        names = ("metrics.csv", "train.log", "checkpoints/last.pt", ".hydra/config.yaml")
+        times = [changed(self.folder / name) for name in names]
+        return max((time[0] for time in times if time), default=0) / 1e9
+
+    @property
     def epochs(self) -> int:
         """How many epochs it has trained."""
         return len(self.history.get("epoch", ()))
@@ -116,11 +123,17 @@ class Found:
         records: the runs.
         skipped: folders that look like runs and cannot be read, and why.
         waiting: how many runs of their sweeps have not begun.
+        sweeps: the folders of sweeps.
     """
 
     records: list[Record] = field(default_factory=list)
     skipped: dict[Path, str] = field(default_factory=dict)
     waiting: int = 0
+    sweeps: list[Path] = field(default_factory=list)
+
+
+class NoRunsError(UserError):
+    """There is no run yet."""
 
 
 class Reader:
@@ -144,7 +157,7 @@ class Reader:
         """Read what is there now.
 
         Raises:
-            UserError: no folder holds a run.
+            NoRunsError: no folder holds a run.
         """
         found = Found()
         seen: set[Path] = set()
@@ -156,6 +169,7 @@ class Reader:
                 seen.add(folder.resolve())
                 try:
                     if folder in sweeps:
+                        found.sweeps.append(folder)
                         found.waiting += waiting(folder)
                         continue
                     found.records.append(self._record(folder))
@@ -165,7 +179,9 @@ class Reader:
         if not found.records:
             where = ", ".join(repr(str(folder)) for folder in self.folders)
             broken = "".join(f"; {path} cannot be read ({why})" for path, why in list(found.skipped.items())[:3])
-            raise UserError(f"no runs in {where}: looked there and below for folders that hold {CONFIGURATION}{broken}")
+            raise NoRunsError(
+                f"no runs in {where}: looked there and below for folders that hold {CONFIGURATION}{broken}"
+            )
         return found
 
     def _record(self, folder: Path) -> Record:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from experiments.files import write_whole
 from . import drawing, palette
 from .answers import Answer, Line
 from .curves import Curve, curves, metrics
+from .grouping import exactly
 from .histograms import Histogram, first_and_last
 from .page import Cell, Column, Curves, Figure, Page, Table, inlined, render, saved
 from .page import Group as PageGroup
@@ -82,6 +84,7 @@ class Report:
                 names_drawn.append(drawn.name)
                 if drawn.inline:
                     figures.append(Figure(drawn.title, drawn.caption, inlined(svg)))
+        clear(folder, names_drawn)
         write_whole(folder / "report.md", self.markdown(tables, names_drawn).encode())
         page = Page(
             title=f"{len(ordered)} groups by {self.metric.name}" if len(ordered) > 1 else ordered[0].name,
@@ -366,6 +369,17 @@ def difference_rows(answer: Answer) -> tuple[list[str], list[list[Any]]]:
     return header, rows
 
 
+def clear(folder: Path, names: Sequence[str]) -> None:
+    """Remove the figures of the report before, which its Markdown names, but for those that are drawn again."""
+    try:
+        before = re.findall(r"^!\[.*\]\(figures/(\w+)\.svg\)$", (folder / "report.md").read_text(), re.MULTILINE)
+    except (OSError, UnicodeDecodeError):
+        return
+    for name in set(before) - set(names):
+        for suffix in ("png", "svg"):
+            (folder / "figures" / f"{name}.{suffix}").unlink(missing_ok=True)
+
+
 def run_rows(answer: Answer) -> tuple[list[str], list[list[Any]]]:
     """Return `runs.csv`: a row for each run, to be analysed elsewhere."""
     keys = list(dict.fromkeys([*answer.grouping.keys, *answer.grouping.repeated]))
@@ -376,7 +390,7 @@ def run_rows(answer: Answer) -> tuple[list[str], list[list[Any]]]:
         [
             str(record.folder),
             group.name,
-            *(drawing.shown(record, key) for key in keys),
+            *(exactly(record, key) for key in keys),
             record.status,
             record.epochs,
             record.summary.get("best_epoch"),

@@ -13,6 +13,7 @@ from pathlib import Path
 from experiments.arguments import above
 from experiments.errors import UserError
 from experiments.screen import Screen, shown_path, table, visible
+from experiments.sweep import Sweep
 
 from .answers import Question, answered, chosen, metric_of, notes, split_conditions, unmixed
 from .drawing import of_many
@@ -23,6 +24,8 @@ from .report import FOLDER, Report
 
 UNPRINTED = ("std", "best", "seconds to target", "examples/s", "verdicts")
 """Columns that are in the report alone: a terminal has room for the others."""
+LATELY = 600.0
+"""Seconds in which a run that goes on writes something: an epoch takes less, as a rule."""
 MOST_PRINTED = 20
 MOST_SAID = 12
 MOST_SKIPPED = 5
@@ -46,13 +49,20 @@ def compare(folders: Sequence[Path], options: Options) -> int:
     screen.widen()
     out = Path(options.out) if options.out is not None else unlinked(above(folders) / FOLDER)
     while True:
-        found = reader.read()
-        going_on = options.watch and goes_on(found)
-        report = made(found, options, going_on=going_on)
-        report.write(out)
-        show(screen, report, out)
-        if not going_on:
-            return 0
+        going_on = options.watch
+        try:
+            found = reader.read()
+            going_on = options.watch and goes_on(found)
+            report = made(found, options, going_on=going_on)
+        except UserError as error:
+            if not going_on:
+                raise
+            screen.print(f"not yet: {error}")  # the run that is asked for may not have begun
+        else:
+            report.write(out)
+            show(screen, report, out)
+            if not going_on:
+                return 0
         screen.print(f"\nruns go on; again in {options.every:g} s, Ctrl-C ends it\n")
         time.sleep(options.every)
 
@@ -70,8 +80,11 @@ def unlinked(out: Path) -> Path:
 
 
 def goes_on(found: Found) -> bool:
-    """Whether a run has not ended."""
-    return found.waiting > 0 or any(record.status == UNFINISHED for record in found.records)
+    """Whether a process is making a sweep, or a run that has not ended has written something lately."""
+    if any(Sweep(folder).is_held() for folder in found.sweeps):
+        return True
+    unfinished = [record for record in found.records if record.status == UNFINISHED]
+    return any(time.time() - record.written < LATELY for record in unfinished)
 
 
 def made(found: Found, options: Options, *, going_on: bool = False) -> Report:
