@@ -230,3 +230,15 @@ def test_what_cannot_be_evaluated_is_said(commands: Commands, arguments: tuple[s
     outcome = commands.type("evaluate", *words)
     assert outcome.code == 2
     assert said in (outcome.err or outcome.out)
+
+
+@pytest.mark.parametrize("link", ["evaluation", "evaluation/test"])
+def test_a_link_is_not_written_through(commands: Commands, tmp_path: Path, link: str) -> None:
+    folder, elsewhere = commands.trained(*SMALL), tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (folder / link).parent.mkdir(exist_ok=True)
+    (folder / link).symlink_to(elsewhere)
+    outcome = commands.type("evaluate", f"run={folder}")
+    assert outcome.code == 2
+    assert "is a link" in outcome.err
+    assert not list(elsewhere.iterdir())

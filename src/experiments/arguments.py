@@ -67,6 +67,22 @@ def above(folders: Sequence[Path]) -> Path:
     return folders[0] if len(folders) == 1 else Path(os.path.commonpath([folder.resolve() for folder in folders]))
 
 
+def unlinked(out: Path, *below: str) -> Path:
+    """Return a folder to write into that is where it seems to be: whoever made the runs may have made it too.
+
+    Args:
+        out: the folder.
+        below: folders in it that are written into.
+
+    Raises:
+        UserError: it is a link.
+    """
+    for path in (out, *(out / name for name in below)):
+        if path.is_symlink():
+            raise UserError(f"{str(path)!r} is a link, which may lead anywhere; remove it, or write elsewhere")
+    return out
+
+
 def read(value: str) -> object:
     """Return a value as YAML has it; text where it is none."""
     try:

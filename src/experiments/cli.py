@@ -22,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 from .completion import completion
 from .errors import UserError, nearest
 from .help import help_text
+from .screen import visible
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 FROM_TASK = "from_task"
@@ -91,6 +92,25 @@ def launch(task: Callable[[DictConfig], Any], config_name: str) -> None:
 def say(sentence: str) -> None:
     """Print an error's sentence."""
     print(f"Error: {sentence}", file=sys.stderr, flush=True)
+
+
+def ended(command_line: Callable[[Sequence[str]], int]) -> None:
+    """Run a verb that reads its own command line, and exit with its code; a user's error is one sentence, and code 2.
+
+    Args:
+        command_line: is given what was typed, and returns the code.
+    """
+    try:
+        code = command_line(sys.argv[1:])
+    except UserError as error:
+        say(visible(str(error)))
+        code = error.code
+    except OSError as error:
+        say(visible(f"cannot write {error.filename or 'a file'}: {error.strerror or error}"))
+        code = 2
+    except KeyboardInterrupt:
+        code = 130
+    sys.exit(code)
 
 
 def saying_errors(task: Callable[[DictConfig], Any], config_name: str) -> Callable[[DictConfig], Any]:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from .cli import say
-from .errors import UserError
-from .screen import visible
+from .cli import ended
 
 HELP = """\
 python -m experiments.compare <folders...> [option=value ...]
@@ -46,17 +42,7 @@ def command_line(arguments: Sequence[str]) -> int:
 
 def main() -> None:
     """Run the command line."""
-    try:
-        code = command_line(sys.argv[1:])
-    except UserError as error:
-        say(visible(str(error)))
-        sys.exit(error.code)
-    except OSError as error:
-        say(visible(f"cannot write {Path(error.filename or 'a file')}: {error.strerror or error}"))
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    sys.exit(code)
+    ended(command_line)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
-from .cli import say
-from .errors import UserError
+from .cli import ended
 
 HELP = """\
 python -m experiments.evaluate run=<folder> [more folders] [option=value ...]
@@ -51,17 +49,7 @@ def command_line(words: Sequence[str]) -> int:
 
 def main() -> None:
     """Run the command line."""
-    try:
-        code = command_line(sys.argv[1:])
-    except UserError as error:
-        say(str(error))
-        sys.exit(error.code)
-    except OSError as error:
-        say(f"cannot write {error.filename or 'a file'}: {error.strerror or error}")
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    sys.exit(code)
+    ended(command_line)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
-from experiments.arguments import above
+from experiments.arguments import above, unlinked
 from experiments.errors import UserError
 from experiments.screen import Screen, shown_path, table, visible
 from experiments.sweep import Sweep
@@ -47,7 +47,7 @@ def compare(folders: Sequence[Path], options: Options) -> int:
     """
     reader, screen = Reader(folders), Screen()
     screen.widen()
-    out = Path(options.out) if options.out is not None else unlinked(above(folders) / FOLDER)
+    out = Path(options.out) if options.out is not None else unlinked(above(folders) / FOLDER, "figures")
     while True:
         going_on = options.watch
         try:
@@ -65,18 +65,6 @@ def compare(folders: Sequence[Path], options: Options) -> int:
                 return 0
         screen.print(f"\nruns go on; again in {options.every:g} s, Ctrl-C ends it\n")
         time.sleep(options.every)
-
-
-def unlinked(out: Path) -> Path:
-    """Return a folder to write into that is where it seems to be: whoever made the runs may have made it too.
-
-    Raises:
-        UserError: it is a link.
-    """
-    for path in (out, out / "figures"):
-        if path.is_symlink():
-            raise UserError(f"{str(path)!r} is a link, which may lead anywhere; say where to write with out=<folder>")
-    return out
 
 
 def goes_on(found: Found) -> bool:

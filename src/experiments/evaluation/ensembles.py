@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from experiments.arguments import unlinked
 from experiments.errors import UserError
 from experiments.files import write_whole
 from experiments.run import write_json
@@ -72,7 +73,8 @@ def combine(folders: Sequence[Path], split: str, out: Path, trust: Sequence[str]
     mean = torch.stack(shares).mean(0)
     loss = float(torch.nn.functional.nll_loss(mean.clamp_min(1e-300).log(), y))
     found = Ensemble(members, judged(mean, y, names, split, loss))
-    target = out / FOLDER / f"ensemble_{split}"
+    name = f"ensemble_{split}"
+    target = unlinked(out / FOLDER, name) / name
     write_whole(target / "predictions.csv", predictions(mean, y.numpy(), names).encode())
     runs = [{"run": str(folder), **asdict(member)} for folder, member in zip(folders, members, strict=True)]
     about = {"mean_accuracy": found.mean_accuracy, "ensemble": asdict(found.together), "members": runs}

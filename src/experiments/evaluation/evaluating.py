@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from experiments.arguments import unlinked
 from experiments.comparison.reading import found_below, record
 from experiments.comparison.words import Metric
 from experiments.errors import UserError
@@ -78,7 +79,7 @@ def evaluate(folders: Sequence[Path], split: str, trust: Sequence[str] = (), dev
             screen.print("")
         run = loaded(folder, screen, trust, device)
         made, scores = evaluated(run, split)
-        out = folder / FOLDER / split
+        out = unlinked(folder / FOLDER, split) / split
         write(out, run, made, scores)
         show(screen, run, made, out)
 

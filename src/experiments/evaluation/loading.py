@@ -18,6 +18,8 @@ from experiments.run import RunFolder
 from experiments.screen import Screen
 
 CONFIGURATION = Path(".hydra", "config.yaml")
+WRITTEN = {"cache": None, "download": False}
+"""What makes a data set write files, and what stands for the default place or for none."""
 OWN_TO_THE_RUN = {"resume": None, "check": False, "trial": None, "sweep": None, "retry_failed": False}
 
 
@@ -95,8 +97,8 @@ def loaded(folder: Path, screen: Screen, trust: Sequence[str] = (), device: str 
     """
     config = configuration(folder, trust)
     section = config.get("data")
-    if isinstance(section, dict) and "cache" in section:
-        section["cache"] = None  # the default: a stranger's configuration does not say where files are written
+    if isinstance(section, dict):  # a stranger's configuration does not say where files are written
+        section |= {name: value for name, value in WRITTEN.items() if name in section}
     training = config.get("training")
     if isinstance(training, dict):
         training |= {"device": device, "compile": False}
