@@ -144,7 +144,7 @@ class Answer:
                 "from one seed each nothing can be claimed"
             )
         else:
-            level = sum(line.place == best.place for line in self.lines[1:] if line.place is not None)
+            level = sum(held.group is best.group and held.corrected >= LEVEL for held in self.against)
             also = f"; {level} of {len(self.lines) - 1} others cannot be told from it" if level else ""
             mean = estimated(metric, best.estimate)
             sentences.append(f"{best.group.name} has the best mean {metric.name}, {mean}{also}")
