@@ -24,7 +24,7 @@ train: $(STAMP)  ## train the default run; ARGS="optimizer=sgd init=xavier" chan
 	@$(BIN)/python -m experiments.train $(ARGS)
 
 test: $(STAMP)  ## run the tests
-	@$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 dashboard: $(STAMP)  ## show outputs/ in TensorBoard on http://localhost:6006 (PORT=... changes it)
 	@$(BIN)/python -m tensorboard.main --logdir outputs --host localhost --port $(PORT) $(ARGS)

@@ -18,7 +18,7 @@ from statsmodels.stats.proportion import proportion_confint
 from experiments.evaluation.loading import configuration, loaded
 from experiments.evaluation.scores import BINS, calibration_error, reliability, top, wilson
 from experiments.screen import Screen
-from tests.helpers import Commands, summary
+from tests.helpers import Commands, run, run_folders, summary
 
 SMALL = ("training.epochs=2", "data.limit=200", "model.hidden=[20]", "observers.pictures.enabled=false")
 
@@ -58,6 +58,21 @@ def test_the_calibration_error_is_the_weighted_gap() -> None:
     assert gap < 0.03, "what is drawn by the probabilities is calibrated"
     sharper = probabilities**4 / (probabilities**4).sum(1, keepdims=True)
     assert calibration_error(reliability(sharper, y)) > 0.1
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trained run, to be copied."""
+    folder = tmp_path_factory.mktemp("trained")
+    assert run(folder, *SMALL).code == 0
+    (found,) = run_folders(folder)
+    return found
+
+
+@pytest.fixture
+def copied(commands: Commands, trained: Path) -> Path:
+    """A copy of it, to be changed."""
+    return Path(shutil.copytree(trained, commands.folder / "copied"))
 
 
 @pytest.mark.parametrize("more", [(), ("model.batch_norm=true",), ("training.ema=0.9",), ("loss=mse",), ("seed=3",)])
@@ -138,8 +153,8 @@ ATTACKS = {
 
 
 @pytest.mark.parametrize("planted", ATTACKS.values(), ids=ATTACKS.keys())
-def test_a_strangers_configuration_names_no_code(commands: Commands, planted: dict[str, object]) -> None:
-    folder = commands.trained(*SMALL)
+def test_a_strangers_configuration_names_no_code(commands: Commands, copied: Path, planted: dict[str, object]) -> None:
+    folder = copied
     path = folder / ".hydra" / "config.yaml"
     config = yaml.safe_load(path.read_text())
     for key, value in planted.items():
@@ -175,8 +190,8 @@ class Planted:
         return Path.touch, (Path(self.path),)
 
 
-def test_a_checkpoint_runs_no_code(commands: Commands) -> None:
-    folder = commands.trained(*SMALL)
+def test_a_checkpoint_runs_no_code(commands: Commands, copied: Path) -> None:
+    folder = copied
     hit = commands.folder / "HIT"
     for name in ("best.pt", "last.pt"):
         path = folder / "checkpoints" / name
@@ -188,8 +203,10 @@ def test_a_checkpoint_runs_no_code(commands: Commands) -> None:
     assert not hit.exists()
 
 
-def test_the_cache_of_a_strangers_configuration_is_not_written(commands: Commands, tmp_path: Path) -> None:
-    folder = commands.trained(*SMALL)
+def test_the_cache_of_a_strangers_configuration_is_not_written(
+    commands: Commands, copied: Path, tmp_path: Path
+) -> None:
+    folder = copied
     path = folder / ".hydra" / "config.yaml"
     config = yaml.safe_load(path.read_text())
     config["data"] = {
@@ -217,8 +234,10 @@ def test_the_cache_of_a_strangers_configuration_is_not_written(commands: Command
         (("run={bare}",), "it has no checkpoint"),
     ],
 )
-def test_what_cannot_be_evaluated_is_said(commands: Commands, arguments: tuple[str, ...], said: str) -> None:
-    run = commands.trained(*SMALL)
+def test_what_cannot_be_evaluated_is_said(
+    commands: Commands, copied: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    run = copied
     none = (
         commands.trained(*SMALL, "data.val_fraction=0", "objective=train/loss") if "{none}" in str(arguments) else run
     )
@@ -233,8 +252,8 @@ def test_what_cannot_be_evaluated_is_said(commands: Commands, arguments: tuple[s
 
 
 @pytest.mark.parametrize("link", ["evaluation", "evaluation/test"])
-def test_a_link_is_not_written_through(commands: Commands, tmp_path: Path, link: str) -> None:
-    folder, elsewhere = commands.trained(*SMALL), tmp_path / "elsewhere"
+def test_a_link_is_not_written_through(commands: Commands, copied: Path, tmp_path: Path, link: str) -> None:
+    folder, elsewhere = copied, tmp_path / "elsewhere"
     elsewhere.mkdir()
     (folder / link).parent.mkdir(exist_ok=True)
     (folder / link).symlink_to(elsewhere)
