@@ -84,14 +84,19 @@ def unlinked(out: Path, *below: str) -> Path:
 
 
 def read(value: str) -> object:
-    """Return a value as YAML has it; text where it is none."""
-    try:
-        found = yaml.safe_load(value)
-    except (yaml.YAMLError, ValueError, RecursionError):  # a ValueError of a date that is none
-        return value
+    """Return a value as YAML has it, numbers such as 1e-3 too, which YAML takes for text; text where it is none."""
+    found = as_yaml_has_it(value)
     if isinstance(found, str):
         try:
-            return float(found)  # 1e-3, which YAML takes for text
+            return float(found)
         except ValueError:
             return found
     return found
+
+
+def as_yaml_has_it(value: str) -> Any:
+    """Return a value as YAML has it; text where it is none."""
+    try:
+        return yaml.safe_load(value)
+    except (yaml.YAMLError, ValueError, RecursionError):  # a ValueError of a date that is none
+        return value

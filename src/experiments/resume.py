@@ -1,7 +1,7 @@
 """Going on with a run: its own command line again, in its own folder, with nothing changed that matters."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -116,13 +116,17 @@ def check_unchanged(folder: Path, config: Mapping[str, Any]) -> None:
     ]
     if differing:
         raise UserError(f"resume cannot change {', '.join(differing)}; start a new run, or leave these as they were")
-    prefixes = (*TRUSTED, *(config.get("trust") or ()))
-    for key, value in targets(config):
-        if not trusted(str(value), prefixes):
-            raise UserError(
-                f"{key}={value!r} in resume={str(folder)!r} names code that is not ours; "
-                f"if you trust it, add 'trust=[{str(value).partition('.')[0]}]'"
-            )
+    for key, value in untrusted(config, config.get("trust") or ()):
+        raise UserError(
+            f"{key}={value!r} in resume={str(folder)!r} names code that is not ours; "
+            f"if you trust it, add 'trust=[{str(value).partition('.')[0]}]'"
+        )
+
+
+def untrusted(config: Mapping[str, Any], trust: Sequence[str]) -> Iterator[tuple[str, Any]]:
+    """Yield what a configuration names of code that is neither ours nor, by its prefix, trusted: key and value."""
+    prefixes = (*TRUSTED, *trust)
+    return ((key, value) for key, value in targets(config) if not trusted(str(value), prefixes))
 
 
 def trusted(path: str, prefixes: Sequence[str]) -> bool:

@@ -111,16 +111,13 @@ class RunFolder:
 
     def write_next(self, state: Mapping[str, Any]) -> None:
         """Write the next checkpoint beside `last.pt`; it counts from `take_next` on, and may be broken before."""
-        buffer = io.BytesIO()
-        torch.save({"format": FORMAT, **state}, buffer)
+        content = packed(state)
         self.next.parent.mkdir(parents=True, exist_ok=True)
-        self.next.write_bytes(buffer.getbuffer())
+        self.next.write_bytes(content)
 
     def write_best(self, state: Mapping[str, Any]) -> None:
         """Write `best.pt` of an epoch that has passed."""
-        buffer = io.BytesIO()
-        torch.save({"format": FORMAT, **state}, buffer)
-        write_whole(self.best, buffer.getvalue())
+        write_whole(self.best, packed(state))
 
     def take_next(self, *, best: bool) -> None:
         """Put the next checkpoint in place of `last.pt`; where it is the best so far, `best.pt` names it too."""
@@ -167,6 +164,13 @@ class RunFolder:
         if state["format"] != FORMAT:
             raise ValueError(f"{path} has the layout {state['format']}, this program reads {FORMAT}")
         return state
+
+
+def packed(state: Mapping[str, Any]) -> bytes:
+    """Return a checkpoint as the bytes of its file."""
+    buffer = io.BytesIO()
+    torch.save({"format": FORMAT, **state}, buffer)
+    return buffer.getvalue()
 
 
 def settle(folders: Sequence[RunFolder]) -> None:

@@ -115,7 +115,7 @@ class Answer:
         against: differences to the baseline, or of the best from the others.
         analysis: how the variance divides among the factors; None where the runs are no crossing.
         only: factors that matter only somewhere.
-        resolution: step of the metric.
+        without_partner: groups that no baseline agrees with.
     """
 
     question: Question
@@ -124,7 +124,6 @@ class Answer:
     against: Sequence[Against]
     analysis: Analysis | None
     only: Sequence[Only]
-    resolution: float = 0.0
     without_partner: Sequence[Group] = field(default_factory=list)
 
     @cached_property
@@ -190,7 +189,6 @@ def answered(grouping: Grouping, question: Question) -> Answer:
         against,
         analyse(rows, names, resolution) if rows else None,
         only_where(rows, names, resolution) if rows and len(names) > 1 else [],
-        resolution,
         alone,
     )
 

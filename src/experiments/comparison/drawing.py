@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from .answers import Answer, Line
 from .curves import Curve
-from .grouping import ENDED_WELL, Group, Grouping, number_of, shown, varying
+from .grouping import ENDED_WELL, Group, Grouping, number_of, shown
 from .histograms import Histogram
 from .palette import INK, Style, literal
 from .reading import Layers
@@ -205,11 +205,9 @@ def sensitivity_figures(grouping: Grouping, metric: Metric) -> Iterator[Drawn]:
 
     A line stands for each setting of all else that differs, where there are few.
     """
-    differing = varying([record for group in grouping.groups for record in group.records.values()])
-    for key in differing:
-        if (
-            found := sensitivity_figure(grouping, key, [other for other in differing if other != key], metric)
-        ) is not None:
+    for key in grouping.differing:
+        others = [other for other in grouping.differing if other != key]
+        if (found := sensitivity_figure(grouping, key, others, metric)) is not None:
             yield found
 
 

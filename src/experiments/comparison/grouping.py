@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-import yaml
-
+from experiments.arguments import as_yaml_has_it
 from experiments.errors import UserError, nearest
 from experiments.screen import visible
 
@@ -68,12 +67,14 @@ class Grouping:
     Args:
         groups: in the order in which their first runs were found.
         keys: what the groups differ in: config groups and keys.
+        differing: all that runs differ in, see `varying`.
         repeated: what repeats a group: the seed, and with `by` whatever else differs.
         repeats: runs left out, because a newer one has the same configuration and seed.
     """
 
     groups: Sequence[Group]
     keys: Sequence[str]
+    differing: Sequence[str]
     repeated: Sequence[str]
     repeats: Sequence[Record] = field(default_factory=list)
 
@@ -111,7 +112,7 @@ def grouped(records: Sequence[Record], metric: str, by: Sequence[str] | None = N
         Group(name, {key: text[key](first, key) for key in telling}, runs, metric)
         for name, first, runs in zip(names(firsts, telling), firsts, members.values(), strict=True)
     ]
-    return Grouping(groups, telling, repeated, repeats)
+    return Grouping(groups, telling, differing, repeated, repeats)
 
 
 def worth(record: Record) -> tuple[bool, float]:
@@ -136,7 +137,6 @@ def varying(records: Sequence[Record]) -> list[str]:
         values = [exactly(record, key) for record in records]
         if len(set(values)) > 1 and len(set(zip(combinations, values, strict=True))) > len(set(combinations)):
             keys.append(key)
-    keys = [key for key in keys if not INCIDENTAL.fullmatch(key)]
     words = {word for record in records for word in record.typed}
     return [*groups, *sorted(keys, key=lambda key: key not in words)]
 
@@ -268,10 +268,7 @@ def conditions(text: Sequence[str], option: str) -> list[tuple[str, Any]]:
         key, equals, value = line.partition("=")
         if not equals or not key.strip():
             raise UserError(f"{option}={line!r} should be <key>=<value>, such as {option}=optimizer=adam")
-        try:
-            read.append((key.strip(), yaml.safe_load(value)))
-        except (yaml.YAMLError, ValueError, RecursionError):  # a ValueError of a date that is none
-            read.append((key.strip(), value))
+        read.append((key.strip(), as_yaml_has_it(value)))
     return read
 
 

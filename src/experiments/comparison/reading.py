@@ -35,8 +35,6 @@ NESTING = re.compile(r"[\[{]|[-?]\s")
 LONGEST_REASON = 120
 UNFINISHED = "unfinished"
 """The status of a run that has no summary: it is still running, or was killed."""
-WAITING = "waiting"
-"""The status of a sweep's run that has not begun."""
 KEPT_OUT = {"checkpoints", "pictures"}
 """Folders of a run that hold no runs."""
 CONFIGURATION = Path(".hydra", "config.yaml")
@@ -70,11 +68,6 @@ class Record:
     def status(self) -> str:
         """How it ended."""
         return str(self.summary.get("status") or UNFINISHED)
-
-    @property
-    def seed(self) -> Any:
-        """The seed, from which its weights, its split and the order of its batches follow."""
-        return self.config.get("seed")
 
     @property
     def objective(self) -> str:
@@ -173,7 +166,7 @@ class Reader:
                         found.waiting += waiting(folder)
                         continue
                     found.records.append(self._record(folder))
-                except (OSError, ValueError, yaml.YAMLError, csv.Error, RecursionError) as error:
+                except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
                     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
                     found.skipped[folder] = reason[:LONGEST_REASON]
         if not found.records:
@@ -198,7 +191,7 @@ def record(folder: Path) -> Record:
 
     Raises:
         OSError: a file cannot be read.
-        ValueError: or holds something else; yaml's and csv's errors too.
+        ValueError: or holds something else; yaml's errors too.
     """
     config = loaded(folder / CONFIGURATION)
     if not isinstance(config, dict) or "seed" not in config:

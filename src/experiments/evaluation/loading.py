@@ -12,12 +12,13 @@ import yaml
 
 from experiments import build
 from experiments.assembly import Parts, assembled, chosen_device
+from experiments.comparison.reading import CONFIGURATION
+from experiments.comparison.reading import loaded as read_yaml
 from experiments.errors import UserError
-from experiments.resume import TRUSTED, targets, trusted
+from experiments.resume import untrusted
 from experiments.run import RunFolder
 from experiments.screen import Screen
 
-CONFIGURATION = Path(".hydra", "config.yaml")
 WRITTEN = {"cache": None, "download": False}
 """What makes a data set write files, and what stands for the default place or for none."""
 OWN_TO_THE_RUN = {"resume": None, "check": False, "trial": None, "sweep": None, "retry_failed": False}
@@ -53,21 +54,19 @@ def configuration(folder: Path, trust: Sequence[str] = ()) -> dict[str, Any]:
         UserError: it is no run, or its configuration names other code or reads the environment.
     """
     try:
-        config = yaml.safe_load((folder / CONFIGURATION).read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError, RecursionError):
+        config = read_yaml(folder / CONFIGURATION)
+    except (OSError, ValueError, yaml.YAMLError, RecursionError):
         config = None
     if not isinstance(config, dict) or "seed" not in config:
         raise UserError(f"{str(folder)!r} is no run folder: it has no {CONFIGURATION} that can be read")
     for key, text in texts(config):
         if "${" in text:
             raise UserError(f"{key}={text!r} in {str(folder)!r} is an interpolation, which no run of ours leaves")
-    prefixes = (*TRUSTED, *trust)
-    for key, value in targets(config):
-        if not isinstance(value, str) or not trusted(value, prefixes):
-            raise UserError(
-                f"{key}={value!r} in {str(folder)!r} names code that is not ours; "
-                f"if you trust it, add trust={str(value).partition('.')[0]}"
-            )
+    for key, value in untrusted(config, trust):
+        raise UserError(
+            f"{key}={value!r} in {str(folder)!r} names code that is not ours; "
+            f"if you trust it, add trust={str(value).partition('.')[0]}"
+        )
     return {**config, **OWN_TO_THE_RUN}
 
 
