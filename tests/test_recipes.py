@@ -3,12 +3,10 @@
 from pathlib import Path
 
 import pytest
-import yaml
 
 from experiments.cli import conf_folder
 from experiments.recipes.making import Order, make
-from experiments.recipes.recipe import Recipe, read, recipes
-from tests.helpers import run
+from experiments.recipes.recipe import recipes
 
 KNOWN = recipes([conf_folder()])
 FAST = {name: recipe for name, recipe in KNOWN.items() if recipe.tier == "fast"}
