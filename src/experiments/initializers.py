@@ -23,6 +23,7 @@ from torch import Tensor, nn
 Initializer = Callable[..., object]
 Outputs = Callable[[], Tensor]
 Gain = Annotated[float, Gt(0)]
+Bias = float | Literal["torch", "normal"]
 
 
 def fans(weight: Tensor) -> tuple[int, int]:
@@ -127,7 +128,7 @@ def initialize(
     model: nn.Module,
     initializer: Initializer,
     generator: torch.Generator,
-    bias: float | Literal["torch"] = 0.0,
+    bias: Bias = 0.0,
     inputs: Tensor | None = None,
 ) -> None:
     """Fill the weights and biases of every linear and convolutional layer in place.
@@ -139,7 +140,8 @@ def initialize(
         model: on the CPU, where `generator` draws; other layers keep what their constructor gave them.
         initializer: fills one weight.
         generator: the run's `init` stream.
-        bias: the value of every bias, or 'torch' for the library's uniform draw within `1 / sqrt(fan_in)`.
+        bias: the value of every bias, or 'torch' for the library's uniform draw within `1 / sqrt(fan_in)`, or 'normal'
+            for a normal one with standard deviation 1 (Nielsen 2015, chapter 1).
         inputs: prepared training examples of shape (batch, *input_shape), for an initializer that asks for `outputs`.
 
     Raises:
@@ -161,7 +163,7 @@ def initialize(
     fill_biases(layers, bias, generator)  # after all weights, so that the biases' draws move none of them
 
 
-def fill_biases(layers: list[Weighted], bias: float | Literal["torch"], generator: torch.Generator) -> None:
+def fill_biases(layers: list[Weighted], bias: Bias, generator: torch.Generator) -> None:
     """Set the biases of those layers that have them; see `initialize`."""
     for layer in layers:
         own: Tensor | None = layer.bias
@@ -169,6 +171,8 @@ def fill_biases(layers: list[Weighted], bias: float | Literal["torch"], generato
             continue
         if bias == "torch":
             own.uniform_(-1, 1, generator=generator).mul_(1 / math.sqrt(fans(layer.weight)[0]))
+        elif bias == "normal":
+            own.normal_(generator=generator)
         else:
             own.fill_(bias)
 

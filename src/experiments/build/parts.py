@@ -33,7 +33,7 @@ from .training import Training
 class Initialization:
     """What every initializer is given besides the weights: the value of the biases."""
 
-    bias: float | Literal["torch"] = 0.0
+    bias: initializers.Bias = 0.0
 
 
 @dataclass(frozen=True)
