@@ -11,10 +11,9 @@ import torch
 from experiments.comparison.drawing import canvas, legend, legend_height, logarithmic
 from experiments.comparison.palette import styles
 from experiments.comparison.reading import Record
-from experiments.evaluation.loading import loaded
+from experiments.evaluation.loading import load
 from experiments.recipes.drawing import HEIGHT, WIDTH
 from experiments.recipes.measured import Measured, by, curve, last, level
-from experiments.screen import Screen
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -77,8 +76,8 @@ def largest_stable(run: Record) -> float:
     A linear model under `loss=mse`, averaged over C classes, has the curvature 2/C E[x x^T] for each class's weights,
     where a 1 for the bias stands beside the inputs x (LeCun, Kanter and Solla 1991).
     """
-    parts = loaded(run.folder, Screen()).parts
-    split = parts.data.splits["train"]
+    data = load(run.folder).data
+    split = data.splits["train"]
     x = torch.cat([part.flatten(1) for part, _ in split.in_order(len(split))]).double()
     x = torch.cat([x, torch.ones_like(x[:, :1])], 1)
-    return len(parts.data.classes) / float(torch.linalg.eigvalsh(x.T @ x / len(x))[-1])
+    return len(data.classes) / float(torch.linalg.eigvalsh(x.T @ x / len(x))[-1])
