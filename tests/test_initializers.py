@@ -327,7 +327,10 @@ def first_weight(config: dict[str, Any], data: build.Data) -> Tensor:
     [
         ({"gain": 0}, r"init\.gain=0 should be greater than 0"),
         ({"gain": "big"}, r"init\.gain='big' should be a valid number"),
-        ({"bias": "torhc"}, r"init\.bias='torhc' should be a valid number or 'torch' or 'normal'; did you mean 'torch'\?"),
+        (
+            {"bias": "torhc"},
+            r"init\.bias='torhc' should be a valid number or 'torch' or 'normal'; did you mean 'torch'\?",
+        ),
         ({"std": 1}, r"init\.std is no setting of he; allowed: gain"),
     ],
 )

@@ -143,7 +143,9 @@ def passed(name: str, values: Mapping[str, float], layers: int) -> str:
     """Say what becomes of the signal."""
     ratio = values[f"{name}: spread by the layer before's"]
     first, end = (values[f"{name}: spread of layer {layer}"] for layer in (1, layers))
-    return f"{name}: each layer multiplies the spread by {ratio:.3g}, from {first:.3g} in layer 1 to {end:.3g} in {layers}"
+    return (
+        f"{name}: each layer multiplies the spread by {ratio:.3g}, from {first:.3g} in layer 1 to {end:.3g} in {layers}"
+    )
 
 
 def signal_figure(found: Mapping[str, Sequence[Passage]]) -> Figure:

@@ -37,10 +37,7 @@ def sigmoids(runs: Sequence[Record]) -> Measured:
     )
     pairs = list(zip(plain, normed, strict=True))
     gain = estimate([best(other, "test/accuracy") - best(run, "test/accuracy") for run, other in pairs])
-    speed = fmean(
-        epochs_to(other, "val/accuracy", best(run, "val/accuracy")) / epochs_to(run, "val/accuracy", best(run, "val/accuracy"))
-        for run, other in pairs
-    )
+    speed = fmean(epochs_by(other, run) for run, other in pairs)
     inputs = {"false": [last_inputs(run) for run in plain], "true": [last_inputs(run) for run in normed]}
     drifts = {key: fmean(map(drift, own)) for key, own in inputs.items()}
     values = {
@@ -50,14 +47,15 @@ def sigmoids(runs: Sequence[Record]) -> Measured:
     }
     said = [
         f"Test accuracy {100 * fmean(best(run, 'test/accuracy') for run in own):.2f} % {NAMES[key]}, with a rate of "
-        f"{own[0].config['optimizer.lr']:g}; the median of the last sigmoid's inputs drifts by {drifts[key]:.2f} of their spread"
+        f"{own[0].config['optimizer.lr']:g}; the median of the last sigmoid's inputs drifts by {drifts[key]:.2f} of "
+        "their spread"
         for key, own in (("false", plain), ("true", normed))
     ]
 
     def draw() -> Figure:
         figure = canvas(3 * WIDTH * 0.85, HEIGHT + 0.4)
         first, *others = figure.subplots(1, 3)
-        for key, own, look in zip(NAMES, (plain, normed), styles(2), strict=True):
+        for own, look in zip((plain, normed), styles(2), strict=True):
             for run in own:
                 accuracy = [100 * value for value in curve(run, "val/accuracy")]
                 first.plot(range(1, len(accuracy) + 1), accuracy, color=look.color, linestyle=look.linestyle)
@@ -80,6 +78,12 @@ def sigmoids(runs: Sequence[Record]) -> Measured:
 def at_best_rate(runs: Sequence[Record]) -> Sequence[Record]:
     """Return the runs with the rate whose best validation accuracy is the highest, on average."""
     return max(by(runs, "optimizer.lr").values(), key=lambda own: fmean(best(run, "val/accuracy") for run in own))
+
+
+def epochs_by(run: Record, other: Record) -> float:
+    """Return the epochs to the other run's best validation accuracy, by the other's own epochs to it."""
+    target = best(other, "val/accuracy")
+    return epochs_to(run, "val/accuracy", target) / epochs_to(other, "val/accuracy", target)
 
 
 def last_inputs(run: Record) -> Tensor:
