@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 STEPS = 10.0 ** np.arange(-11, 0.01, 0.5)
 """Of the differences."""
 ELEMENTS = 30
+LAYER = "features.hidden1.linear"
 
 
 def gradient_check(broken: bool = False) -> Measured:
@@ -70,7 +71,7 @@ def gradient_check(broken: bool = False) -> Measured:
 def median_error(dtype: torch.dtype, formula: str, step: float, *, broken: bool) -> float:
     """Return the median relative error of one formula with one step."""
     model, loss = small_network(dtype, broken=broken)
-    weight = model.features[1][0].weight
+    weight = model.get_parameter(f"{LAYER}.weight")
     (analytic,) = torch.autograd.grad(loss(), [weight])
     chosen = torch.randperm(weight.numel(), generator=torch.Generator().manual_seed(2))[:ELEMENTS].tolist()
     errors = []
@@ -97,7 +98,7 @@ def small_network(dtype: torch.dtype, *, broken: bool) -> tuple[MLP, Callable[[]
     initialize(model, xavier, draw, 0.0)
     model.to(dtype)
     if broken:
-        model.features[1][0].register_full_backward_pre_hook(lambda _layer, gradient: (gradient[0] * 1.01,))
+        model.get_submodule(LAYER).register_full_backward_pre_hook(lambda _layer, gradient: (gradient[0] * 1.01,))
     return model, lambda: cross_entropy(model(x), y)
 
 
