@@ -1,108 +1,88 @@
-"""How hyperparameters are searched."""
+"""Search by chance."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from statistics import fmean
-from typing import TYPE_CHECKING, Annotated, Literal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal
 
-import torch
-from annotated_types import Ge, Gt, Lt
+import numpy as np
+from numpy.typing import NDArray
 
 from experiments.comparison.drawing import canvas
 from experiments.comparison.palette import INK, styles
-from experiments.recipes.drawing import HEIGHT
 from experiments.recipes.measured import Measured
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from experiments.search.space import Space
+SEARCHES = 4000
+SHARE = 0.01
+SIDE = 8
+TRIALS = (1, 8, 16, 32, 64, 128, 256)
+DIMENSIONS = (1, 2, 5)
 
-Point = tuple[float, float]
+Sampler = Callable[[np.random.Generator, int, int], NDArray[np.float64]]
 
 
-def grid_and_random(
-    *,
-    trials: Annotated[int, Ge(1)] = 9,
-    volume: Annotated[float, Gt(0), Lt(1)] = 0.1,
-    relevant: Literal[1, 2] = 1,
-    repeats: Annotated[int, Ge(1)] = 500,
-) -> Measured:
-    """How often a search of two hyperparameters hits a good region, with a grid and with random draws.
+def volume(sampler: Literal["random", "grid"] = "random") -> Measured:
+    """How often a search comes into a region of one hundredth of the volume that lies somewhere in the unit cube.
+
+    In one case all hyperparameters matter: the region is a cube. In the other only the first of two matters: it is a
+    strip.
 
     Args:
-        trials: of a search; a square number.
-        volume: the share of the space that is good; the region's place is drawn anew for each search.
-        relevant: how many of the two decide what is good: an interval of the first, or a square.
-        repeats: searches.
+        sampler: what takes the part of the random search.
     """
-    generator = torch.Generator().manual_seed(0)
-    side = volume ** (1 / relevant)
-    places = ((1 - side) * torch.rand(repeats, relevant, generator=generator)).tolist()
-    grid = grid_points(math.isqrt(trials))
-    drawn = [random_points(trials, seed) for seed in range(repeats)]
-    searches = {"grid": [grid] * repeats, "random": drawn}
-    values: dict[str, float] = {}
-    for name, points in searches.items():
-        hits = [any(inside(p, place, side) for p in own) for own, place in zip(points, places, strict=True)]
-        values[f"hits, {name}"] = fmean(hits)
-        values[f"values of the first hyperparameter, {name}"] = fmean(len({p[0] for p in own}) for own in points)
-    said = [
-        f"With {trials} trials a grid tries {values['values of the first hyperparameter, grid']:g} values of each "
-        f"hyperparameter and hits the good {100 * volume:g} % in {100 * values['hits, grid']:.1f} % of the searches, "
-        f"random draws in {100 * values['hits, random']:.1f} %"
-    ]
-    return Measured(values, lambda: searches_figure({"grid": grid, "random": drawn[0]}, places[0], side), said)
+    draw_from: Sampler = {"random": at_random, "grid": on_grid}[sampler]
+    rng = np.random.default_rng(0)
+    cubes = {d: [hits(rng, draw_from, trials, d, (SHARE ** (1 / d),) * d) for trials in TRIALS] for d in DIMENSIONS}
+    theory = 1 - (1 - SHARE) ** np.array(TRIALS)
+    strip = (SHARE, 1.0)
+    values = {
+        "largest error, random": float(max(np.abs(np.array(found) - theory).max() for found in cubes.values())),
+        "hits, random with 64 trials": hits(rng, draw_from, SIDE**2, 2, strip),
+        "hits, grid of 8 x 8": hits(rng, on_grid, SIDE**2, 2, strip),
+    }
+
+    def draw() -> Figure:
+        figure = canvas(9.5, 3.8)
+        left, right = figure.subplots(1, 2)
+        left.plot(TRIALS, 100 * theory, color=INK, linewidth=0.8, label="1 - 0.99^T")
+        for (d, found), style in zip(cubes.items(), styles(len(cubes)), strict=True):
+            left.plot(TRIALS, 100 * np.array(found), "o", color=style.color, label=f"{d} hyperparameter{'s' * (d > 1)}")
+        left.set_xlabel("trials T")
+        left.set_ylabel("searches that hit the best hundredth (%)")
+        left.legend()
+        for (name, sample), style in zip((("grid", on_grid), ("random", at_random)), styles(2), strict=True):
+            points = sample(np.random.default_rng(1), SIDE**2, 2)
+            right.plot(*points.T, "s" if name == "grid" else "o", color=style.color, markersize=4, label=name)
+            right.plot(points[:, 0], np.full(len(points), -0.05 if name == "grid" else -0.1), "|", color=style.color)
+        right.set_xlabel("hyperparameter that matters (ticks: values tried)")
+        right.set_ylabel("hyperparameter that does not")
+        right.legend(loc="upper left", bbox_to_anchor=(1, 1))
+        return figure
+
+    return Measured(values, draw)
 
 
-def grid_points(count: int) -> list[Point]:
-    """Return the points of a grid of so many values a side, each in the middle of its cell."""
-    from optuna.distributions import FloatDistribution
-
-    low = 0.5 / count
-    space = unit_square(FloatDistribution(low, low + (count - 1) / count, step=1 / count if count > 1 else None))
-    return [(point["first"], point["second"]) for point in space.points()]
-
-
-def random_points(trials: int, seed: int) -> list[Point]:
-    """Return what a search by chance tries."""
-    import optuna
-    from optuna.distributions import FloatDistribution
-
-    from experiments.search.sampling import sampler
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    space = unit_square(FloatDistribution(0, 1))
-    study = optuna.create_study(sampler=sampler("random", seed, 0, space))
-    asked = [study.ask(space.distributions).params for _ in range(trials)]
-    return [(point["first"], point["second"]) for point in asked]
+def hits(rng: np.random.Generator, sample: Sampler, trials: int, dimensions: int, sides: tuple[float, ...]) -> float:
+    """Return the share of searches one of whose trials lies in a box of these sides, placed at random."""
+    found = 0
+    for _ in range(SEARCHES):
+        corner = rng.random(dimensions) * (1 - np.array(sides))
+        points = sample(rng, trials, dimensions)
+        found += bool(((points >= corner) & (points < corner + sides)).all(1).any())
+    return found / SEARCHES
 
 
-def unit_square(distribution: object) -> Space:
-    """Return the space of two hyperparameters that are drawn alike."""
-    from experiments.search.space import Dimension, Space
-
-    return Space({name: Dimension(name, distribution) for name in ("first", "second")}, {})  # type: ignore[arg-type]
+def at_random(rng: np.random.Generator, trials: int, dimensions: int) -> NDArray[np.float64]:
+    """Return points drawn evenly from the cube, (trials, dimensions)."""
+    return rng.random((trials, dimensions))
 
 
-def inside(point: Point, place: Sequence[float], side: float) -> bool:
-    """Whether a point lies in the region that begins at a place."""
-    return all(low <= x < low + side for x, low in zip(point, place, strict=False))
-
-
-def searches_figure(searches: dict[str, list[Point]], place: Sequence[float], side: float) -> Figure:
-    """Draw the points of a search of each kind, their values of the first hyperparameter, and the good region."""
-    figure = canvas(2 * HEIGHT, HEIGHT + 0.4)
-    for axes, (name, points), look in zip(figure.subplots(1, 2), searches.items(), styles(2), strict=True):
-        axes.axvspan(place[0], place[0] + side, color=INK, alpha=0.12)
-        axes.plot(*zip(*points, strict=True), "o", color=look.color)
-        axes.plot([x for x, _ in points], [-0.06] * len(points), "|", color=look.color, markersize=10)
-        axes.set_xlim(0, 1)
-        axes.set_ylim(-0.12, 1)
-        axes.set_title(f"{name}: {len({x for x, _ in points})} values")
-        axes.set_xlabel("hyperparameter that matters")
-        axes.set_ylabel("hyperparameter that does not")
-        axes.grid(visible=False)
-    return figure
+def on_grid(rng: np.random.Generator, trials: int, dimensions: int) -> NDArray[np.float64]:
+    """Return the points of a grid with as many values a hyperparameter as fit into so many trials."""
+    del rng
+    side = max(1, int(trials ** (1 / dimensions) + 1e-9))
+    places = (np.arange(side) + 0.5) / side
+    return np.stack(np.meshgrid(*[places] * dimensions), -1).reshape(-1, dimensions)

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from experiments.errors import UserError, nearest
 from experiments.settings import checked
@@ -79,8 +81,8 @@ def read(path: Path) -> Recipe:
         UserError: it has none, or one that is wrong.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        content = OmegaConf.to_container(OmegaConf.load(path), resolve=False)  # 1e-6 is a number to it
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, OmegaConfBaseException) as error:
         raise UserError(f"experiment={path.stem} cannot be read: {' '.join(str(error).split())}") from None
     section = content.get("recipe") if isinstance(content, dict) else None
     key = f"experiment={path.stem}: recipe"
