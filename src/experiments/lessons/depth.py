@@ -106,10 +106,11 @@ def passage(
         seen.append(block(seen[-1]))
     given = torch.randn(examples, width, generator=generator)
     back = torch.autograd.grad(seen[-1], seen[:-1], given)
+    outputs = [h.detach() for h in seen[1:]]
     return Passage(
-        [float(h.mean()) for h in seen[1:]],
-        [float(h.std()) for h in seen[1:]],
-        [mean_square(h) / mean_square(x) for h in seen[1:]],
+        [float(h.mean()) for h in outputs],
+        [float(h.std()) for h in outputs],
+        [mean_square(h) / mean_square(x.detach()) for h in outputs],
         [mean_square(g) / mean_square(given) for g in back],
     )
 
@@ -124,7 +125,7 @@ def fill_scaled(model: nn.Module, fill: Initializer, generator: torch.Generator,
 
 def mean_square(x: Tensor) -> float:
     """Return the mean square; in float64, since squares of what has faded are below what float32 holds."""
-    return float(x.detach().double().square().mean())
+    return float(x.double().square().mean())
 
 
 def filler(name: str) -> Initializer:

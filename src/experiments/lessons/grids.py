@@ -17,6 +17,7 @@ from experiments.recipes.measured import Measured
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from optuna.distributions import BaseDistribution
 
     from experiments.search.space import Space
 
@@ -59,10 +60,9 @@ def grid_and_random(
 
 def grid_points(count: int) -> list[Point]:
     """Return the points of a grid of so many values a side, each in the middle of its cell."""
-    from optuna.distributions import FloatDistribution
+    from optuna.distributions import CategoricalDistribution
 
-    low = 0.5 / count
-    space = unit_square(FloatDistribution(low, low + (count - 1) / count, step=1 / count if count > 1 else None))
+    space = unit_square(CategoricalDistribution([(number + 0.5) / count for number in range(count)]))
     return [(point["first"], point["second"]) for point in space.points()]
 
 
@@ -80,11 +80,11 @@ def random_points(trials: int, seed: int) -> list[Point]:
     return [(point["first"], point["second"]) for point in asked]
 
 
-def unit_square(distribution: object) -> Space:
+def unit_square(distribution: BaseDistribution) -> Space:
     """Return the space of two hyperparameters that are drawn alike."""
     from experiments.search.space import Dimension, Space
 
-    return Space({name: Dimension(name, distribution) for name in ("first", "second")}, {})  # type: ignore[arg-type]
+    return Space({name: Dimension(name, distribution) for name in ("first", "second")}, {})
 
 
 def inside(point: Point, place: Sequence[float], side: float) -> bool:

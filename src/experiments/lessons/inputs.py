@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -41,7 +41,7 @@ def centring(runs: Sequence[Record]) -> Measured:
         looks = dict(zip(groups, styles(len(groups)), strict=True))
         for name, group in groups.items():
             points = sorted((rate(run), last(run, "train/loss")) for run in group if stable(run))
-            look = {"color": looks[name].color, "linestyle": looks[name].linestyle}
+            look: dict[str, Any] = {"color": looks[name].color, "linestyle": looks[name].linestyle}
             axes.plot([x for x, _ in points], [y for _, y in points], marker="o", markersize=4, **look)
             axes.axvline(allowed[name], linewidth=1, alpha=0.6, **look)
         axes.set_xlabel("learning rate (vertical lines: the largest one by theory)")
