@@ -1,0 +1,395 @@
+"""`from experiments import compose, train`: the command line's runs from a notebook or script."""
+
+import json
+import logging
+import os
+import pickle
+import shlex
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import warnings
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import hydra
+import matplotlib as mpl
+import numpy as np
+import pytest
+import torch
+import yaml
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.singleton import Singleton
+from omegaconf import OmegaConf
+from omegaconf.errors import ReadonlyConfigError
+
+from experiments import UserError, compose, train
+from tests.helpers import CONF, SMALL, Commands, assert_equal_weights, metrics, run_folders, summary, weights
+from tests.test_resume import AT_STEP, CHOICES, assert_same_run
+
+
+def python(folder: Path, code: str, *flags: str) -> subprocess.CompletedProcess[str]:
+    """Run a script in a process of its own."""
+    return subprocess.run(
+        [sys.executable, *flags, "-c", textwrap.dedent(code)], cwd=folder, capture_output=True, text=True, timeout=240
+    )
+
+
+# ------------------------------------------------------------------------------------------------ importing
+
+
+def test_importing_the_package_is_light(tmp_path: Path) -> None:
+    code = """
+        import sys, experiments
+        loaded = {name.partition('.')[0] for name in sys.modules}
+        assert not loaded & {'torch', 'hydra', 'omegaconf', 'numpy', 'pandas', 'pydantic', 'rich'}, loaded
+        assert {'compose', 'train', 'UserError'} <= set(dir(experiments))
+        assert not hasattr(experiments, 'nothing')
+        """
+    done = python(tmp_path, code)
+    assert done.returncode == 0, done.stderr
+
+
+ORDERS = (
+    "from experiments import train",
+    "import experiments; train = experiments.train",
+    "import experiments.train; from experiments import train",
+    "import experiments.train; train = experiments.train",
+    "import experiments.train as train",
+    "from experiments import train; import experiments.train; from experiments import train",
+    "from experiments.train import main; from experiments import train",
+    "import importlib; importlib.import_module('experiments.train'); from experiments import train",
+    "import importlib, experiments.train, sys; importlib.reload(sys.modules['experiments.train']);"
+    "from experiments import train",
+    "import importlib, experiments; importlib.reload(experiments); from experiments import train",
+    "from experiments import *; from experiments import train",
+    "import runpy; runpy.run_module('experiments.train', run_name='other'); from experiments import train",
+)
+
+
+def test_train_is_the_function_in_any_order_of_imports_and_the_verb_stays_a_module(tmp_path: Path) -> None:
+    code = f"""
+        import sys, torch  # which takes its time, once
+        for order in {ORDERS!r}:
+            for name in [name for name in sys.modules if name.partition('.')[0] == 'experiments']:
+                del sys.modules[name]
+            names = {{}}
+            exec(order, names)
+            from experiments.library import train
+            assert names['train'] is train, order
+            from experiments.train import main
+            assert main.__module__ == 'experiments.train', order
+        """
+    done = python(tmp_path, code)
+    assert done.returncode == 0, done.stderr
+
+
+def test_another_process_is_given_train_and_what_it_needs_and_returns(commands: Commands) -> None:
+    configs = [compose(*SMALL, f"seed={seed}") for seed in (1, 2)]
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        runs = list(pool.map(train, configs))
+    assert [run.summary["seed"] for run in runs] == [1, 2]
+    assert pickle.loads(pickle.dumps(train)) is train
+    assert dict(pickle.loads(pickle.dumps(configs[0]))) == dict(configs[0])
+    assert runs[0].metrics.equals(pickle.loads(pickle.dumps(runs[0])).metrics)
+
+
+# ------------------------------------------------------------------------------------------------ composing
+
+LINES = (
+    (),
+    ("optimizer=momentum", "optimizer.lr=5e-2", "init=xavier", "name=two"),
+    ("model=cnn", "model.batch_norm=true", "scheduler=one_cycle", "data.augment=[crop_flip,cutout]"),
+    ("seed=7", "optimizer.lr_scale={head:0.1}", "+data.kind=x", "~data.kind", "objective='val/loss'"),
+    ("penalty=l2", "training.batch_size=${seed}", "seed=32", "optimizer.weight_decay=${penalty.strength}"),
+)
+
+
+@pytest.mark.parametrize("words", LINES, ids=" ".join)
+def test_a_run_is_that_of_the_command_line(commands: Commands, words: tuple[str, ...]) -> None:
+    words = (*SMALL, "training.epochs=1", *words)
+    if "+data.kind=x" in words:
+        words = tuple(word for word in words if "data.kind" not in word)
+    typed = commands.trained(*words)
+    config = compose(*words)
+    made = train(config)
+    assert made.folder.parent == typed.parent
+    assert made.folder != typed
+    for name in ("config.yaml", "overrides.yaml"):
+        theirs, ours = (yaml.safe_load((folder / ".hydra" / name).read_text()) for folder in (typed, made.folder))
+        if name == "config.yaml":  # Hydra leaves interpolations as they are
+            theirs = OmegaConf.to_container(OmegaConf.create(theirs), resolve=True)
+            assert ours == dict(config)
+        assert ours == theirs
+    assert_same_run(made.folder, typed)
+    files = [
+        sorted(str(p.relative_to(f)) for p in f.rglob("*") if "tfevents" not in p.name) for f in (typed, made.folder)
+    ]
+    assert files[0] == files[1]
+
+
+def test_hydras_own_part_is_that_of_the_command_line(commands: Commands) -> None:
+    parts = []
+    for folder in (commands.trained(*SMALL), train(compose(*SMALL)).folder):
+        part = yaml.safe_load((folder / ".hydra" / "hydra.yaml").read_text())["hydra"]
+        assert Path(part["runtime"].pop("output_dir")) == folder
+        assert Path(part["run"].pop("dir")).name == folder.name
+        part["overrides"]["hydra"] = [line for line in part["overrides"]["hydra"] if line != "hydra.mode=RUN"]
+        parts.append({key: value for key, value in part.items() if key not in ("help", "hydra_help")})
+    assert parts[0] == parts[1]
+
+
+def test_a_folder_of_own_choices_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own" / "optimizer").mkdir(parents=True)
+    (tmp_path / "own" / "optimizer" / "adam.yaml").write_text("_target_: torch.optim.SGD\nlr: 0.25\n")
+    monkeypatch.chdir(tmp_path)
+    assert compose(config_dir="own")["optimizer"]["lr"] == 0.25
+    assert compose(config_dir=tmp_path / "own")["optimizer"].lr == 0.25
+    assert compose()["optimizer"]["lr"] == 0.001
+    with pytest.raises(UserError, match="absent is no folder"):
+        compose(config_dir="absent")
+
+
+def test_a_configuration_is_read_and_not_changed() -> None:
+    config = compose("optimizer=sgd", "training.epochs=3")
+    assert config.overrides == ["optimizer=sgd", "training.epochs=3"]
+    assert config.choices["optimizer"] == "sgd"
+    assert "hydra" not in config
+    assert yaml.safe_load(repr(config)) == json.loads(json.dumps(config.plain()))
+    with pytest.raises(ReadonlyConfigError):
+        config["training"]["epochs"] = 4
+
+
+WRONG: tuple[tuple[str, ...], ...] = (
+    ("optimizer=adm",),
+    ("optimzer=adam",),
+    ("optimizer=sgd", "optimizer.betas=[0,0]"),
+    ("optimizer=sgd,adam",),
+    ("seed=range(3)",),
+    ("a b",),
+    ("training.epochs",),
+    ("training.epochs=x",),
+    ("data=csv",),
+    ("init.gain=${nothing}",),
+    ("resume=absent",),
+    ("hydra.run.dir=/dev/null/x",),
+)
+
+
+@pytest.mark.parametrize("words", WRONG, ids=" ".join)
+def test_a_mistake_is_the_sentence_of_the_command_line(
+    commands: Commands, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    typed = commands.train(*words)
+    assert typed.code == 2
+    with pytest.raises(UserError) as mistake:
+        train(compose(*words))
+    assert f"Error: {mistake.value}\n" == typed.err
+    assert mistake.value.__cause__ is None
+    shown = capsys.readouterr()
+    assert shown.err == ""
+
+
+@pytest.mark.parametrize("word", ["-m", "--config-dir=own", 3, {"optimizer": "adam"}])
+def test_what_is_no_word_is_refused(word: Any) -> None:
+    with pytest.raises(UserError, match="is no override"):
+        compose(word)
+
+
+def test_train_is_given_a_configuration() -> None:
+    with pytest.raises(UserError, match=r"allowed: what compose\(\.\.\.\) returns"):
+        train("optimizer=adam")  # type: ignore[arg-type]
+
+
+def test_a_failed_run_says_so_in_its_folder(commands: Commands) -> None:
+    with pytest.raises(UserError, match=r"training\.epochs='x' should be a valid integer"):
+        train(compose("training.epochs=x"))
+    (folder,) = run_folders(commands.folder)
+    assert summary(folder)["status"] == "failed"
+
+
+def test_the_full_error_is_shown_where_it_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    with pytest.raises(hydra.errors.MissingConfigException):
+        compose("optimizer=adm")
+
+
+# ------------------------------------------------------------------------------------------------ what is returned
+
+
+def test_what_is_returned_is_what_the_folder_holds(commands: Commands) -> None:
+    run = train(compose(*SMALL, "training.epochs=3"))
+    assert run.folder.parent == commands.folder / "outputs" / "train"
+    assert (run.status, run.summary["epochs"]) == ("finished", 3)
+    assert json.loads(json.dumps(run.summary)) == summary(run.folder)
+    assert run.verdicts == summary(run.folder)["verdicts"] != []
+    rows = metrics(run.folder, seconds=True)
+    assert list(run.metrics.columns) == list(rows[0])
+    assert [{k: float(v) for k, v in row.items()} for row in rows] == run.metrics.to_dict("records")
+    assert run.metrics["epoch"].tolist() == [1, 2, 3]
+    assert run.metrics is run.metrics
+    lines = (run.folder / "layers.csv").read_text().splitlines()
+    assert list(run.layers.columns) == lines[0].split(",")
+    assert len(run.layers) == len(lines) - 1 > 0
+    assert f"{run.layers.iloc[-1]['value']:.6g}" == lines[-1].rpartition(",")[2]
+
+
+def test_without_metrics_the_table_says_what_is_missing(commands: Commands) -> None:
+    run = train(compose(*SMALL, "observers.metrics.enabled=false", "observers.layers.enabled=false"))
+    assert run.layers.empty
+    with pytest.raises(UserError, match=r"observers\.metrics\.enabled=true"):
+        _ = run.metrics
+
+
+def test_a_run_that_diverges_is_returned(commands: Commands) -> None:
+    run = train(compose(*SMALL, "optimizer=sgd", "optimizer.lr=1e30"))
+    assert run.status == "diverged"
+    assert run.verdicts[0]["name"] == "diverged"
+
+
+def test_other_verbs_work_on_the_folder(commands: Commands) -> None:
+    folder = train(compose(*SMALL)).folder
+    assert commands.type("evaluate", f"run={folder}").code == 0
+    assert commands.type("compare", str(folder)).code == 0
+    assert commands.train(f"resume={folder}", "training.epochs=3").code == 0
+    assert summary(folder)["epochs"] == 3
+
+
+# ------------------------------------------------------------------------------------------------ going on
+
+INTERRUPTED = (
+    AT_STEP
+    + """
+from experiments import compose, train
+def listening(number, frame):
+    raise KeyboardInterrupt("mine")
+signal.signal(signal.{signal}, listening)
+try:
+    train(compose(*{words}))
+except KeyboardInterrupt as error:
+    assert str(error) == "mine"
+    assert signal.getsignal(signal.{signal}) is listening
+    print("after")
+"""
+)
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_an_interrupted_cell_leaves_a_run_that_goes_on_to_the_bit(commands: Commands, name: str) -> None:
+    done = python(commands.folder, INTERRUPTED.format(at=12, signal=name, words=CHOICES))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "after"
+    (folder,) = run_folders(commands.folder)
+    assert (summary(folder)["status"], summary(folder)["steps"]) == ("interrupted", 12)
+    (typed,) = [line.removeprefix("here ").strip() for line in done.stdout.splitlines() if line.startswith("here ")]
+    run = eval(typed, {"train": train, "compose": compose})
+    assert run.folder == folder
+    assert run.status == "finished"
+    assert run_folders(commands.folder) == [folder]
+    assert_same_run(folder, commands.trained(*CHOICES))
+
+
+def test_a_second_interrupt_is_not_waited_for(commands: Commands) -> None:
+    twice = INTERRUPTED.replace("    return real", "        os.kill(os.getpid(), signal.{signal})\n    return real")
+    done = python(commands.folder, twice.format(at=12, signal="SIGINT", words=CHOICES))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "after"
+    (folder,) = run_folders(commands.folder)
+    assert not (folder / "summary.json").exists()
+    assert train(compose(f"resume={folder}")).status == "finished"
+    assert_same_run(folder, commands.trained(*CHOICES))
+
+
+def test_a_run_goes_on_for_longer_from_another_folder(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = train(compose(*CHOICES, "training.epochs=2"))
+    (commands.folder / "elsewhere").mkdir()
+    monkeypatch.chdir(commands.folder / "elsewhere")
+    longer = train(compose(f"resume=../{first.folder.relative_to(commands.folder)}", "training.epochs=4"))
+    assert longer.folder.samefile(first.folder)
+    assert longer.metrics["epoch"].tolist() == [1, 2, 3, 4]
+    assert not list(Path().iterdir())
+    with pytest.raises(UserError, match=r"resume cannot change seed \(0 -> 1\)"):
+        train(compose(f"resume={first.folder}", "seed=1"))
+    assert summary(first.folder)["status"] == "finished"
+
+
+# ------------------------------------------------------------------------------------------------ what is left alone
+
+
+def surroundings() -> dict[str, Any]:
+    """Return what belongs to the whole process."""
+    return {
+        "torch": torch.get_rng_state().tolist(),
+        "numpy": np.random.get_state()[1].tolist(),  # type: ignore[index]
+        "threads": (torch.get_num_threads(), torch.get_num_interop_threads()),
+        "gradients": torch.is_grad_enabled(),
+        "precision": (torch.get_default_dtype(), torch.get_float32_matmul_precision()),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "warnings": list(warnings.filters),
+        "cwd": Path.cwd(),
+        "argv": list(sys.argv),
+        "path": list(sys.path),
+        "environment": dict(os.environ),
+        "signals": [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)],
+        "hooks": (sys.excepthook, threading.excepthook, sys.stdout, sys.stderr),
+        "log": (logging.root.level, list(logging.root.handlers), logging.getLogger("mine").disabled),
+        "own log": [(log.level, list(log.handlers), log.propagate) for log in [logging.getLogger("experiments")]],
+        "hydra": (GlobalHydra.instance().hydra, HydraConfig.instance().cfg, list(Singleton._instances)),
+        "matplotlib": dict(mpl.rcParams),
+        "resolver": OmegaConf.to_container(OmegaConf.create({"now": "${now:%Y}"}), resolve=True),
+    }
+
+
+@pytest.mark.parametrize("words", [(), ("training.deterministic=true", "training.threads=2"), ("optimizer=adm",)])
+def test_the_process_is_left_as_it_was(commands: Commands, words: tuple[str, ...]) -> None:
+    logging.getLogger("mine")
+    small = ("training.epochs=1", "data.limit=64", "model.hidden=[8]")
+    train(compose(*small))  # what is imported first is not of interest
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        OmegaConf.register_new_resolver("now", lambda _: "mine", replace=True)
+        before = surroundings()
+        if "optimizer=adm" in words:
+            with pytest.raises(UserError):
+                compose(*words)
+        else:
+            train(compose(*small, *words))
+        assert hydra.compose("train").seed == 0
+        after = surroundings()
+    OmegaConf.clear_resolver("now")
+    for name, value in before.items():
+        if name == "environment" and "training.deterministic=true" in words:
+            value = {**value, "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}  # which cuBLAS reads once
+        assert after[name] == value, name
+
+
+def test_a_run_in_another_thread(commands: Commands) -> None:
+    runs: list[Any] = []
+    thread = threading.Thread(target=lambda: runs.append(train(compose(*SMALL))))
+    thread.start()
+    thread.join()
+    assert_equal_weights(weights(runs[0].folder), weights(commands.trained(*SMALL)))
+
+
+def test_composing_after_hydra_was_begun_by_someone_else_and_again(tmp_path: Path) -> None:
+    code = """
+        import hydra, logging
+        logging.disable()
+        hydra.initialize(config_path=None, version_base=None)
+        from experiments import compose, UserError
+        for _ in range(3):
+            assert compose("optimizer=sgd")["optimizer"]["_target_"] == "torch.optim.SGD"
+            try:
+                compose("optimzer=sgd")
+            except UserError as error:
+                assert "did you mean 'optimizer'" in str(error)
+        assert hydra.compose(overrides=["+a=1"]).a == 1
+        """
+    done = python(tmp_path, code, "-W", "error")
+    assert done.returncode == 0, done.stderr
+    assert not list(tmp_path.iterdir())
