@@ -4,7 +4,6 @@ import json
 import logging
 import os
 import pickle
-import shlex
 import signal
 import subprocess
 import sys

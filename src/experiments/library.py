@@ -108,11 +108,12 @@ class Trained:
         import pandas as pd
 
         try:
-            return pd.read_csv(self.folder / "metrics.csv", float_precision="round_trip")
+            texts = pd.read_csv(self.folder / "metrics.csv", dtype=str)
         except FileNotFoundError:
             raise UserError(
                 f"{str(self.folder)!r} has no metrics.csv; train with observers.metrics.enabled=true"
             ) from None
+        return texts.astype(float).astype({"epoch": int, "step": int})  # pandas' own reading may miss the last bit
 
     @cached_property
     def layers(self) -> pd.DataFrame:

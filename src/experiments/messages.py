@@ -15,7 +15,7 @@ from rich.table import Table
 from . import build, device
 from .engine import Member
 from .models.layers import Layer
-from .screen import Screen, duration, plain, shown_path, table
+from .screen import Screen, duration, plain, shape, shown_path, table
 from .verdicts import Verdict
 
 
@@ -55,11 +55,6 @@ def layers_as_text(layers: tuple[Layer, ...]) -> str:
     text = io.StringIO()
     plain(text).print(layer_table(layers))
     return text.getvalue().rstrip("\n")
-
-
-def shape(sizes: Sequence[int]) -> str:
-    """Return a shape for people: '1 x 28 x 28'."""
-    return " x ".join(map(str, sizes))
 
 
 def conclude(screen: Screen, member: Member, summary: Mapping[str, Any], verdicts: Sequence[Verdict]) -> None:
