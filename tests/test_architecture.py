@@ -47,7 +47,7 @@ LEVELS = (
     },
     {"job", "sweeping"},
     {"workers", "launching"},
-    {"train", "check", "compare", "evaluate"},
+    {"train", "check", "compare", "evaluate", "library"},
 )
 """From the bottom: a part may import what is on its own level or below."""
 LEAVES = LEVELS[0]

@@ -10,8 +10,6 @@ import sys
 import textwrap
 import threading
 import warnings
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +25,9 @@ from hydra.core.singleton import Singleton
 from omegaconf import OmegaConf
 from omegaconf.errors import ReadonlyConfigError
 
-from experiments import UserError, compose, train
+from experiments import UserError, compose, load, train
 from tests.helpers import CONF, SMALL, Commands, assert_equal_weights, metrics, run_folders, summary, weights
-from tests.test_resume import AT_STEP, CHOICES, assert_same_run
+from tests.test_resume import CHOICES, assert_same_run
 
 
 def python(folder: Path, code: str, *flags: str) -> subprocess.CompletedProcess[str]:
@@ -37,6 +35,11 @@ def python(folder: Path, code: str, *flags: str) -> subprocess.CompletedProcess[
     return subprocess.run(
         [sys.executable, *flags, "-c", textwrap.dedent(code)], cwd=folder, capture_output=True, text=True, timeout=240
     )
+
+
+def files(folder: Path) -> list[str]:
+    """Return the names of a run's files."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 
 # ------------------------------------------------------------------------------------------------ importing
@@ -47,7 +50,7 @@ def test_importing_the_package_is_light(tmp_path: Path) -> None:
         import sys, experiments
         loaded = {name.partition('.')[0] for name in sys.modules}
         assert not loaded & {'torch', 'hydra', 'omegaconf', 'numpy', 'pandas', 'pydantic', 'rich'}, loaded
-        assert {'compose', 'train', 'UserError'} <= set(dir(experiments))
+        assert {'compose', 'train', 'load', 'UserError'} <= set(dir(experiments))
         assert not hasattr(experiments, 'nothing')
         """
     done = python(tmp_path, code)
@@ -73,10 +76,10 @@ ORDERS = (
 
 def test_train_is_the_function_in_any_order_of_imports_and_the_verb_stays_a_module(tmp_path: Path) -> None:
     code = f"""
-        import sys, torch  # which takes its time, once
+        import sys, experiments.library  # what the others need is imported once
         for order in {ORDERS!r}:
-            for name in [name for name in sys.modules if name.partition('.')[0] == 'experiments']:
-                del sys.modules[name]
+            for name in ('experiments', 'experiments.train', 'experiments.library'):
+                sys.modules.pop(name, None)
             names = {{}}
             exec(order, names)
             from experiments.library import train
@@ -88,14 +91,14 @@ def test_train_is_the_function_in_any_order_of_imports_and_the_verb_stays_a_modu
     assert done.returncode == 0, done.stderr
 
 
-def test_another_process_is_given_train_and_what_it_needs_and_returns(commands: Commands) -> None:
-    configs = [compose(*SMALL, f"seed={seed}") for seed in (1, 2)]
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        runs = list(pool.map(train, configs))
-    assert [run.summary["seed"] for run in runs] == [1, 2]
-    assert pickle.loads(pickle.dumps(train)) is train
-    assert dict(pickle.loads(pickle.dumps(configs[0]))) == dict(configs[0])
-    assert runs[0].metrics.equals(pickle.loads(pickle.dumps(runs[0])).metrics)
+@pytest.mark.usefixtures("commands")
+def test_another_process_can_be_given_all_of_it() -> None:
+    config = compose(*SMALL)
+    function, same = pickle.loads(pickle.dumps((train, config)))
+    assert function is train
+    assert same == config
+    run = function(same)
+    assert pickle.loads(pickle.dumps(run)).metrics.equals(run.metrics)
 
 
 # ------------------------------------------------------------------------------------------------ composing
@@ -143,15 +146,23 @@ def test_hydras_own_part_is_that_of_the_command_line(commands: Commands) -> None
     assert parts[0] == parts[1]
 
 
-def test_a_folder_of_own_choices_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "own" / "optimizer").mkdir(parents=True)
-    (tmp_path / "own" / "optimizer" / "adam.yaml").write_text("_target_: torch.optim.SGD\nlr: 0.25\n")
-    monkeypatch.chdir(tmp_path)
-    assert compose(config_dir="own")["optimizer"]["lr"] == 0.25
-    assert compose(config_dir=tmp_path / "own")["optimizer"].lr == 0.25
-    assert compose()["optimizer"]["lr"] == 0.001
+def test_own_choices_and_own_code(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    (commands.folder / "own" / "model").mkdir(parents=True)
+    (commands.folder / "own" / "model" / "line.yaml").write_text("_target_: own_lines.Line\nscale: 2.0\n")
+    (commands.folder / "own_lines.py").write_text(OWN_MODEL)
+    monkeypatch.syspath_prepend(commands.folder)
+    words = (*SMALL[:2], *SMALL[3:], "model=line", "model.scale=3")
+    with pytest.raises(UserError, match="model=line is no choice"):
+        compose(*words)
     with pytest.raises(UserError, match="absent is no folder"):
-        compose(config_dir="absent")
+        compose(*words, config_dir="absent")
+    typed = commands.trained("--config-dir", "own", *words)
+    for place in ("own", commands.folder / "own"):
+        run = train(compose(*words, config_dir=place))
+        assert_same_run(run.folder, typed)
+    assert type(run.model).__module__ == "own_lines"
+    with pytest.raises(UserError, match="names code that is not ours"):
+        load(run.folder)
 
 
 def test_a_configuration_is_read_and_not_changed() -> None:
@@ -163,6 +174,16 @@ def test_a_configuration_is_read_and_not_changed() -> None:
     with pytest.raises(ReadonlyConfigError):
         config["training"]["epochs"] = 4
 
+
+OWN_MODEL = """
+import math, torch
+class Line(torch.nn.Module):
+    def __init__(self, input_shape, classes, scale=1.0):
+        super().__init__()
+        self.scale, self.head = scale, torch.nn.Linear(math.prod(input_shape), classes)
+    def forward(self, x):
+        return self.head(x.flatten(1)) * self.scale
+"""
 
 WRONG: tuple[tuple[str, ...], ...] = (
     ("optimizer=adm",),
@@ -238,17 +259,32 @@ def test_what_is_returned_is_what_the_folder_holds(commands: Commands) -> None:
     assert f"{run.layers.iloc[-1]['value']:.6g}" == lines[-1].rpartition(",")[2]
 
 
-def test_without_metrics_the_table_says_what_is_missing(commands: Commands) -> None:
+@pytest.mark.usefixtures("commands")
+def test_the_model_is_that_of_the_best_epoch() -> None:
+    run = train(compose(*CHOICES, "training.epochs=2", "observers.pictures.enabled=false"))
+    assert run.summary["best_epoch"] == 1
+    assert not run.model.training
+    assert_equal_weights(dict(run.model.state_dict()), weights(run.folder, "best"))
+    val = run.restored.data.splits["val"]
+    right = sum(int((scores.argmax(1) == y).sum()) for scores, y in run.restored.batches(val))
+    assert right / len(val) == run.summary["metrics"]["val/accuracy"]
+    assert run.model is run.model
+    assert_equal_weights(dict(load(run.folder).model.state_dict()), dict(run.model.state_dict()))
+
+
+@pytest.mark.usefixtures("commands")
+def test_without_metrics_the_table_says_what_is_missing() -> None:
     run = train(compose(*SMALL, "observers.metrics.enabled=false", "observers.layers.enabled=false"))
     assert run.layers.empty
     with pytest.raises(UserError, match=r"observers\.metrics\.enabled=true"):
         _ = run.metrics
 
 
-def test_a_run_that_diverges_is_returned(commands: Commands) -> None:
+@pytest.mark.usefixtures("commands")
+def test_a_run_that_diverges_is_returned() -> None:
     run = train(compose(*SMALL, "optimizer=sgd", "optimizer.lr=1e30"))
     assert run.status == "diverged"
-    assert run.verdicts[0]["name"] == "diverged"
+    assert run.verdicts[0]["name"] == "learning rate too high"
 
 
 def test_other_verbs_work_on_the_folder(commands: Commands) -> None:
@@ -261,47 +297,53 @@ def test_other_verbs_work_on_the_folder(commands: Commands) -> None:
 
 # ------------------------------------------------------------------------------------------------ going on
 
-INTERRUPTED = (
-    AT_STEP
-    + """
+INTERRUPTED = """
+import contextlib, io, os, signal
+from pathlib import Path
 from experiments import compose, train
+from experiments.single import Single
+real, count, asked = Single.step, 0, []
+def step(self, index, rates):
+    global count
+    count += 1
+    if count == 12:
+        for number in asked:
+            os.kill(os.getpid(), number)
+    return real(self, index, rates)
+Single.step = step
 def listening(number, frame):
     raise KeyboardInterrupt("mine")
-signal.signal(signal.{signal}, listening)
-try:
-    train(compose(*{words}))
-except KeyboardInterrupt as error:
-    assert str(error) == "mine"
-    assert signal.getsignal(signal.{signal}) is listening
-    print("after")
+for name in ("SIGINT", "SIGTERM", "twice"):
+    number = getattr(signal, name, signal.SIGINT)
+    signal.signal(number, listening)
+    count, asked = 0, [number, number] if name == "twice" else [number]
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        try:
+            train(compose(*{words}, f"name={{name}}"))
+            raise AssertionError("nobody was told")
+        except KeyboardInterrupt as error:
+            assert str(error) == "mine"
+    assert signal.getsignal(number) is listening
+    (folder,) = Path("outputs", name).iterdir()
+    said = [line.removeprefix("here ").strip() for line in out.getvalue().splitlines() if line.startswith("here ")]
+    assert (folder / "summary.json").exists() == bool(said) == (name != "twice")
+    print(folder.resolve(), (said or [f"train(compose('resume={{folder}}'))"])[0], sep="|")
 """
-)
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
-def test_an_interrupted_cell_leaves_a_run_that_goes_on_to_the_bit(commands: Commands, name: str) -> None:
-    done = python(commands.folder, INTERRUPTED.format(at=12, signal=name, words=CHOICES))
+def test_an_interrupted_cell_leaves_a_run_that_goes_on_to_the_bit(commands: Commands) -> None:
+    words = (*CHOICES, "observers.pictures.enabled=false")
+    done = python(commands.folder, INTERRUPTED.format(words=words))
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "after"
-    (folder,) = run_folders(commands.folder)
-    assert (summary(folder)["status"], summary(folder)["steps"]) == ("interrupted", 12)
-    (typed,) = [line.removeprefix("here ").strip() for line in done.stdout.splitlines() if line.startswith("here ")]
-    run = eval(typed, {"train": train, "compose": compose})
-    assert run.folder == folder
-    assert run.status == "finished"
-    assert run_folders(commands.folder) == [folder]
-    assert_same_run(folder, commands.trained(*CHOICES))
-
-
-def test_a_second_interrupt_is_not_waited_for(commands: Commands) -> None:
-    twice = INTERRUPTED.replace("    return real", "        os.kill(os.getpid(), signal.{signal})\n    return real")
-    done = python(commands.folder, twice.format(at=12, signal="SIGINT", words=CHOICES))
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "after"
-    (folder,) = run_folders(commands.folder)
-    assert not (folder / "summary.json").exists()
-    assert train(compose(f"resume={folder}")).status == "finished"
-    assert_same_run(folder, commands.trained(*CHOICES))
+    left = [line.split("|") for line in done.stdout.splitlines()]
+    assert [Path(folder).parent.name for folder, _ in left] == ["SIGINT", "SIGTERM", "twice"]
+    for place, typed in left:
+        folder = Path(place)
+        if folder.parent.name != "twice":
+            assert (summary(folder)["status"], summary(folder)["steps"]) == ("interrupted", 12)
+        run = eval(typed, {"train": train, "compose": compose})
+        assert (run.folder, run.status) == (folder, "finished")
+        assert_same_run(folder, commands.trained(*words))
 
 
 def test_a_run_goes_on_for_longer_from_another_folder(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -345,7 +387,8 @@ def surroundings() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("words", [(), ("training.deterministic=true", "training.threads=2"), ("optimizer=adm",)])
-def test_the_process_is_left_as_it_was(commands: Commands, words: tuple[str, ...]) -> None:
+@pytest.mark.usefixtures("commands")
+def test_the_process_is_left_as_it_was(words: tuple[str, ...]) -> None:
     logging.getLogger("mine")
     small = ("training.epochs=1", "data.limit=64", "model.hidden=[8]")
     train(compose(*small))  # what is imported first is not of interest

@@ -205,7 +205,7 @@ def composed_whole(config_name: str, overrides: Sequence[str], own: Sequence[Pat
     Args:
         config_name: of the verb.
         overrides: as typed.
-        own: folders of a user's own choices, which go before ours.
+        own: folders of a user's own choices, as `--config-dir` names them.
 
     Raises:
         HydraException: an override does not fit.

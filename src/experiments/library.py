@@ -158,14 +158,13 @@ def compose(*overrides: str, config_dir: str | Path | None = None) -> Configurat
         try:
             whole = composed_whole("train", resumed_command_line(overrides), own)
             HydraConfig.instance().set_config(whole)
-            task = task_part(whole)
-            OmegaConf.resolve(task)
+            task = OmegaConf.create(OmegaConf.to_container(task_part(whole), resolve=True))
         except Exception as error:
             if os.environ.get(FULL_ERROR):
                 raise
             raise UserError(explained(error, "train", overrides)) from None
     OmegaConf.set_readonly(task, True)
-    return Configuration(task, whole)
+    return Configuration(task, whole)  # type: ignore[arg-type]
 
 
 def train(config: Configuration) -> Trained:
@@ -227,5 +226,6 @@ def fresh_folder(task: Mapping[str, Any], composed: DictConfig) -> Path:
         whole.hydra.mode = RunMode.RUN
         whole.hydra.run.dir = whole.hydra.runtime.output_dir = str(folder)
     own: Any = OmegaConf.to_container(whole.hydra, resolve=False)
+    folder.mkdir(parents=True, exist_ok=True)  # which says what cannot be made
     write_composed(task, own, folder)
     return folder
