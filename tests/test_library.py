@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -435,3 +436,51 @@ def test_composing_after_hydra_was_begun_by_someone_else_and_again(tmp_path: Pat
     done = python(tmp_path, code, "-W", "error")
     assert done.returncode == 0, done.stderr
     assert not list(tmp_path.iterdir())
+
+
+CELLS = """
+from experiments import compose, load, train
+run = train(compose("training.epochs=1", "data.limit=96", "observers.pictures.enabled=false"))
+run.metrics
+compose("optimizer=adm")
+train(compose("training.epochs=100000", "observers.pictures.enabled=false"))
+print("alive", run.status, len(load(run.folder).classes))
+"""
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+def test_a_real_notebook_shows_plain_lines_and_survives_an_interrupt(tmp_path: Path) -> None:
+    pytest.importorskip("ipykernel", reason="Jupyter's kernel is not installed")
+    from jupyter_client.manager import start_new_kernel
+
+    manager, client = start_new_kernel(kernel_name="python3", cwd=str(tmp_path))
+    shown: list[tuple[str, dict[str, Any]]] = []
+
+    def note(message: dict[str, Any]) -> None:
+        if message["msg_type"] not in ("status", "execute_input"):
+            shown.append((message["msg_type"], message["content"]))
+        if "epoch      2/100000" in message["content"].get("text", ""):
+            manager.interrupt_kernel()
+
+    try:
+        for cell in CELLS.strip().splitlines():
+            client.execute_interactive(cell, output_hook=note, timeout=120)
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+    assert [kind for kind, _ in shown if kind != "stream"] == ["execute_result", "error", "error"]
+    printed = "".join(content["text"] for kind, content in shown if kind == "stream")
+    assert "\x1b" not in printed
+    assert "epoch 1/1  loss" in printed
+    assert printed.endswith("alive finished 10\n")
+    mistake, interrupt = (content for kind, content in shown if kind == "error")
+    assert mistake["traceback"][0].startswith("Error: optimizer=adm is no choice")
+    assert len(mistake["traceback"]) == 1
+    assert interrupt["ename"] == "KeyboardInterrupt"
+    finished, interrupted = sorted(run_folders(tmp_path), key=lambda folder: summary(folder)["steps"])
+    assert summary(interrupted)["status"] == "interrupted"
+    assert f"here     train(compose('resume={interrupted.relative_to(tmp_path)}'))" in printed
+    logged = (finished / "train.log").read_text()
+    assert "\x1b" not in logged
+    assert re.search(r"^head +Linear +10 +1,010$", logged, re.MULTILINE)
+    assert re.search(r"^test +\d", logged, re.MULTILINE)
