@@ -48,7 +48,7 @@ LEVELS = (
     {"job", "sweeping"},
     {"workers", "launching"},
     {"recipes", "lessons"},
-    {"train", "check", "compare", "evaluate", "reproduce"},
+    {"train", "check", "compare", "evaluate", "reproduce", "library"},
 )
 """From the bottom: a part may import what is on its own level or below."""
 LEAVES = LEVELS[0]
