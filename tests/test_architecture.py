@@ -24,11 +24,12 @@ LEVELS = (
         "measures",
         "penalties",
         "averaging",
+        "surfaces",
         "data",
         "models",
     },
     {"run", "screen", "settings", "graph", "criterion", "help", "arguments"},
-    {"program", "single", "stack", "engine", "observers", "sanity", "verdicts", "completion"},
+    {"descent", "program", "single", "stack", "engine", "observers", "sanity", "verdicts", "completion"},
     {"build", "cli"},
     {
         "resume",
@@ -44,14 +45,15 @@ LEVELS = (
         "search",
         "comparison",
         "evaluation",
+        "contours",
     },
-    {"job", "sweeping"},
+    {"job", "sweeping", "descending"},
     {"workers", "launching"},
-    {"train", "check", "compare", "evaluate"},
+    {"train", "check", "compare", "evaluate", "surface"},
 )
 """From the bottom: a part may import what is on its own level or below."""
 LEAVES = LEVELS[0]
-EAGER = {"train", "check", "compare", "evaluate", "cli", "completion", "help", "resume", "errors"}
+EAGER = {"train", "check", "compare", "evaluate", "surface", "cli", "completion", "help", "resume", "errors"}
 """What is imported before Hydra has found the command line in order."""
 
 
