@@ -106,7 +106,7 @@ def test_hydra_instantiate_is_called_in_build_alone() -> None:
 
 
 def test_heavy_imports_wait_until_the_command_line_is_in_order() -> None:
-    code = "import sys, experiments.train; print(*{m.split('.')[0] for m in sys.modules})"
+    code = "import sys, experiments.train, experiments.surface; print(*{m.split('.')[0] for m in sys.modules})"
     loaded = set(
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     )

@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 GRID = 301
 """Places along each axis at which the function is looked at."""
 LEVELS = 14
-STEEP = 50.0
+STEEP = 6.0
 """Times the median of the heights that the highest is, from which on the levels are logarithmic."""
 LOWEST = 1e-4
 """The lowest logarithmic level, as a share of the highest."""
 MARGIN = 0.1
 MARKERS = "osD^vPX*"
-MOST_MARKED = 200
-"""Updates of a path that are all marked."""
+MOST_MARKED = 60
+"""Marks on a path: one for each update, where there are no more."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def contours(
     levels = lowest + spaced(heights - lowest)
     shades = LinearSegmentedColormap.from_list("deeper is darker", ["#b9c3cf", "#f6f7f9"])
     axes.contourf(x, y, heights, levels, cmap=shades, norm=BoundaryNorm(levels, shades.N), extend="both")
-    axes.contour(x, y, heights, levels, colors=INK, alpha=0.25, linewidths=0.6)
+    axes.contour(x, y, heights, levels, colors=INK, alpha=0.25, linewidths=0.6, linestyles="solid")
     for number, line in enumerate(lines):
         trail(axes, line.path.points[:, 0], line.path.points[:, 1], number, line.name)
     mark(axes, [line.path.points[0] for line in lines], surface.minima)
@@ -126,10 +126,10 @@ def curve(
 
 
 def trail(axes: Axes, x: NDArray[Any], y: NDArray[Any], number: int, name: str) -> None:
-    """Draw one path, with a mark for each update and a large one at its end."""
+    """Draw one path, with marks at its updates and a large one at its end."""
     look: dict[str, Any] = {"color": COLORS[number % len(COLORS)], "marker": MARKERS[number % len(MARKERS)]}
-    every = max(1, len(x) // MOST_MARKED)
-    edge = {"markeredgecolor": PAPER, "markeredgewidth": 0.4}
+    every = -(-len(x) // MOST_MARKED)
+    edge: dict[str, Any] = {"markeredgecolor": PAPER, "markeredgewidth": 0.4}
     axes.plot(x, y, markersize=4.5, linewidth=1.4, linestyle="-", label=literal(name), markevery=every, **edge, **look)
     axes.plot(x[-1:], y[-1:], markersize=10, linestyle="", zorder=4, **{**edge, "markeredgewidth": 1.2}, **look)
 
@@ -139,7 +139,7 @@ def mark(axes: Axes, starts: Sequence[Any], minima: Sequence[Any]) -> None:
     for places, shape, size, color, name in ((starts, "o", 9, PAPER, "start"), (minima, "*", 14, INK, "minimum")):
         if len(places):
             x, y = np.unique(np.array(places), axis=0).T
-            look = {"markersize": size, "markerfacecolor": color, "markeredgecolor": INK, "zorder": 5}
+            look: dict[str, Any] = {"markersize": size, "markerfacecolor": color, "markeredgecolor": INK, "zorder": 5}
             axes.plot(x, y, shape, linestyle="", label=name, **look)
 
 

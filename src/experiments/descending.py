@@ -183,21 +183,21 @@ def ending(found: Mapping[str, Any]) -> str:
 
 def summary(names: Sequence[str], traces: Sequence[Trace], measures: Sequence[Mapping[str, Any]]) -> Any:
     """Return the table of the measures, a path a row."""
-    columns = ("lr", "end", "value", "distance", "settled", "zigzag", "turning", "length / straight")
-    shown = table("optimizer", *columns, "status", right=columns)
+    columns = ("lr", "end", "value", "distance", "settled", "zigzag", "turning", "tortuosity")
+    shown = table("optimizer", *columns, "status", right=columns, wrapped=("optimizer", "end"))
     for name, trace, found in zip(names, traces, measures, strict=True):
         settled = found["settled"]
         shown.add_row(
             name,
             f"{found['lr']:.3g}",
-            ", ".join(f"{found['end'][coordinate]:.3g}" for coordinate in trace.coordinates),
+            ", ".join(f"{round(found['end'][coordinate], 6) + 0.0:.3g}" for coordinate in trace.coordinates),
             number(found["value"]),
             number(found["distance"]),
             NOTHING if settled is None else f"{settled}",
             f"{found['zigzag']:.0%}",
             NOTHING if found["turning_angle"] is None else f"{found['turning_angle']:.0f}°",
             number(found["tortuosity"]),
-            found["status"] + ending(found).removeprefix(", diverged"),
+            ending(found).removeprefix(", ") or found["status"],
         )
     return shown
 

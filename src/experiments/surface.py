@@ -8,9 +8,9 @@ from .cli import answered, explained, launch, say
 
 EXAMPLES = (
     ("", "momentum in a ravine"),
-    ("-m optimizer=sgd,momentum,adagrad,adam", "four optimizers in one picture, at the textbook's rates"),
-    ("surface=rosenbrock optimizer=adam optimizer.lr=0.3 scheduler=cosine", "any optimizer, rate and schedule"),
-    ("surface=saddle 'surface.start=[1,0.1]' surface.steps=50", "from elsewhere"),
+    ("-m optimizer=sgd,momentum,adagrad,adam", "four in one picture, at the textbook's rates"),
+    ("surface=rosenbrock optimizer=adam optimizer.lr=0.3", "any optimizer, with any number"),
+    ("surface=saddle 'surface.start=[1,0.1]' scheduler=cosine", "from elsewhere, with a schedule"),
 )
 
 

@@ -1,7 +1,7 @@
 """A surface, and what descends it."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -26,11 +26,10 @@ def surface(config: Config) -> tuple[Surface, list[str]]:
     coordinates = coordinates_of(located(own, "surface"), own)
     function = target(own, "surface", supplied=tuple(coordinates))
     made = Surface(function, **settings)
-    for key, place in (
-        ("start", made.start),
-        *((f"minima[{number}]", place) for number, place in enumerate(made.minima)),
-        *([("view", made.view)] if made.view is not None else []),
-    ):
+    given: dict[str, Sequence[Any]] = {"start": made.start}
+    given |= {f"minima[{number}]": place for number, place in enumerate(made.minima)}
+    given |= {"view": made.view} if made.view is not None else {}
+    for key, place in given.items():
         if len(place) != len(coordinates):
             names = ", ".join(coordinates)
             raise UserError(f"surface.{key}={shown(place)} should have one item for each coordinate: {names}")
