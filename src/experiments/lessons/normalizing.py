@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from experiments.comparison.drawing import canvas, integers
+from experiments.comparison.drawing import canvas, integers, legend, legend_height
 from experiments.comparison.palette import styles
 from experiments.comparison.reading import Record
 from experiments.comparison.statistics import estimate
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = 1000
 PERCENTILES = (0.15, 0.5, 0.85)
-NAMES = {"false": "without", "true": "with BatchNorm"}
+NAMES = {"false": "without BatchNorm", "true": "with BatchNorm"}
 
 
 def sigmoids(runs: Sequence[Record]) -> Measured:
@@ -53,8 +53,10 @@ def sigmoids(runs: Sequence[Record]) -> Measured:
     ]
 
     def draw() -> Figure:
-        figure = canvas(3 * WIDTH * 0.85, HEIGHT + 0.4)
+        names = list(NAMES.values())
+        figure = canvas(3 * WIDTH * 0.85, HEIGHT + legend_height(names, 3 * WIDTH * 0.85))
         first, *others = figure.subplots(1, 3)
+        others[1].sharey(others[0])
         for own, look in zip((plain, normed), styles(2), strict=True):
             for run in own:
                 accuracy = [100 * value for value in curve(run, "val/accuracy")]
@@ -65,11 +67,11 @@ def sigmoids(runs: Sequence[Record]) -> Measured:
             lines = inputs[key][0][:, :, typical(inputs[key][0])]
             for line in lines.T:
                 axes.plot(range(1, len(line) + 1), line, color=look.color, linestyle=look.linestyle)
-            axes.set_title(NAMES[key])
             axes.set_xlabel("epochs")
             axes.set_ylabel("input of a unit of the last sigmoid\n(15th, 50th, 85th percentile)")
         for axes in figure.axes:
             integers(axes)
+        legend(figure, names, dict(zip(names, styles(2), strict=True)))
         return figure
 
     return Measured(values, draw, said)
