@@ -22,7 +22,7 @@ from experiments.initializers import Initializer
 from experiments.measures import mean_singular_value
 from experiments.models.mlp import MLP
 from experiments.recipes.drawing import HEIGHT, WIDTH, curves_of
-from experiments.recipes.measured import Measured, best, by, last
+from experiments.recipes.measured import Measured, at_best_rate, best, by, last, level
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -215,8 +215,11 @@ def jacobians(
 
 
 def trained(runs: Sequence[Record]) -> Measured:
-    """What a deep network learns, by initializer: its training loss by that of a guess, and its accuracy."""
-    groups = by(runs, "init")
+    """What a deep network learns, by initializer: its training loss by that of a guess, and its accuracy.
+
+    Each is taken at the rate with the best validation accuracy.
+    """
+    groups = {name: at_best_rate(group) for name, group in by(runs, "init").items()}
     guess = math.log(10)
     values = {}
     for name, group in groups.items():
@@ -224,7 +227,7 @@ def trained(runs: Sequence[Record]) -> Measured:
         values[f"{name}: validation accuracy"] = fmean(best(run, "val/accuracy") for run in group)
     said = [
         f"{name}: validation accuracy {100 * values[f'{name}: validation accuracy']:.1f} % after "
-        f"{group[0].epochs} epochs, mean of {len(group)} seeds"
+        f"{group[0].epochs} epochs with a rate of {level(group[0], 'optimizer.lr')}, mean of {len(group)} seeds"
         for name, group in groups.items()
     ]
     return Measured(values, lambda: curves_of(groups, "train/loss", "val/accuracy"), said)

@@ -16,7 +16,7 @@ from experiments.comparison.reading import Record
 from experiments.comparison.statistics import estimate
 from experiments.evaluation.loading import load
 from experiments.recipes.drawing import HEIGHT, WIDTH
-from experiments.recipes.measured import Measured, best, by, curve, epochs_to
+from experiments.recipes.measured import Measured, at_best_rate, best, by, curve, epochs_to
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -75,11 +75,6 @@ def sigmoids(runs: Sequence[Record]) -> Measured:
         return figure
 
     return Measured(values, draw, said)
-
-
-def at_best_rate(runs: Sequence[Record]) -> Sequence[Record]:
-    """Return the runs with the rate whose best validation accuracy is the highest, on average."""
-    return max(by(runs, "optimizer.lr").values(), key=lambda own: fmean(best(run, "val/accuracy") for run in own))
 
 
 def epochs_by(run: Record, other: Record) -> float:
