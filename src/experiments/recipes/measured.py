@@ -65,7 +65,7 @@ def last(run: Record, metric: str) -> float:
 
 
 def at_best_rate(runs: Sequence[Record]) -> list[Record]:
-    """Return the runs with the rate whose best validation accuracy is the highest, on average; of seeds of each rate."""
+    """Return the runs with the rate whose best validation accuracy is the highest, on average over the seeds."""
     return max(by(runs, "optimizer.lr").values(), key=lambda own: fmean(best(run, "val/accuracy") for run in own))
 
 
