@@ -1,6 +1,6 @@
 """Configuration -> objects."""
 
-from .datasets import Data, Known, Sources, data, split_of
+from .datasets import Data, Known, Sources, data, data_choice, split_of, splitting
 from .parts import criterion, enabled, layers, model, network, observers, optimizer, schedule, updating
 from .targets import Config, first_line
 from .training import General, Training, early_stopping, general, training
@@ -14,6 +14,7 @@ __all__ = [
     "Training",
     "criterion",
     "data",
+    "data_choice",
     "early_stopping",
     "enabled",
     "first_line",
@@ -25,6 +26,7 @@ __all__ = [
     "optimizer",
     "schedule",
     "split_of",
+    "splitting",
     "training",
     "updating",
 ]
