@@ -1,8 +1,11 @@
 """What a trained run is worth: the numbers against references, the files, and folders that are not to be trusted."""
 
 import json
+import os
+import pickle
 import re
 import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -136,6 +139,14 @@ ATTACKS = {
     "builtins.exec": {"optimizer": {"_target_": "builtins.exec", "source": "open('HIT', 'w')"}},
     "a way out of torch": {"init": {"_target_": "torch.nn.init.math.sqrt"}},
     "in a list": {"data": {"augment": [{"_target_": "subprocess.call", "args": ["touch", "HIT"]}]}},
+    "what writes elsewhere": {
+        "data": {"_target_": "experiments.data.packed._publish", "made": "outputs", "place": "HIT", "facts": {}}
+    },
+    "pictures for a model": {
+        "model": {"_target_": "experiments.data.pictures.image_folder", "path": ".", "size": 8, "cache": "HIT"}
+    },
+    "a private name": {"loss": {"_target_": "torch.nn.functional._pad", "input": 1, "pad": [1]}},
+    "out of the package": {"model": {"_target_": "experiments.models.mlp.math.sqrt"}},
     "no text": {"model": {"_target_": ["os.system"]}},
     "environment": {"name": "${oc.env:HOME}"},
     "environment in a list": {"trust": ["${oc.env:HOME}"]},
@@ -192,6 +203,30 @@ def test_a_checkpoint_runs_no_code(commands: Commands, copied: Path) -> None:
     assert outcome.code == 2
     assert "cannot be evaluated" in outcome.err
     assert not hit.exists()
+
+
+def test_a_checkpoint_takes_no_more_memory_than_it_has_bytes(commands: Commands, copied: Path) -> None:
+    for name in ("best.pt", "last.pt"):
+        path = copied / "checkpoints" / name
+        path.unlink()
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("best/data.pkl", pickle.dumps({}))
+            archive.writestr("best/data/0", bytes(2**24))
+    outcome = commands.type("evaluate", f"run={copied}")
+    assert outcome.code == 2
+    assert "best.pt cannot be used" in outcome.err
+    assert "compressed entries" in outcome.err
+    assert outcome.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["data.json", ".hydra/config.yaml", "checkpoints/best.pt"])
+def test_a_pipe_in_a_folder_is_not_waited_for(commands: Commands, copied: Path, name: str) -> None:
+    path = copied / name
+    path.unlink()
+    os.mkfifo(path)
+    outcome = commands.type("evaluate", f"run={copied}")
+    assert outcome.code == (0 if name == "checkpoints/best.pt" else 2), "last.pt is there still"
+    assert outcome.err.count("\n") <= 1
 
 
 def test_the_cache_of_a_strangers_configuration_is_not_written(

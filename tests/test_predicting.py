@@ -118,7 +118,7 @@ def test_a_picture_of_a_folder_alone_is_what_it_was_among_others(commands: Comma
     grey.save(commands.folder / "grey.png")
     grey.convert("RGB").save(commands.folder / "rgb.png")
     shades = [model.predict(commands.folder / f"{name}.png").probabilities for name in ("grey", "rgb")]
-    assert np.array_equal(*shades)
+    assert np.array_equal(shades[0], shades[1])
 
 
 def rows(count: int, seed: int = 0) -> pd.DataFrame:

@@ -178,9 +178,8 @@ def load(
     """
     run = RunFolder(Path(folder))
     config = configuration(run.path, trust)
-    section, training = config.get("data"), config.get("training")
-    if isinstance(section, dict):  # a stranger's configuration does not say where files are written
-        section |= {name: value for name, value in WRITTEN.items() if name in section}
+    training = config.get("training")
+    config["data"] = without_writing(config.get("data"))  # a stranger does not say where files are written
     if isinstance(training, dict):
         training |= {"device": device, "compile": False}
     general, settings, place = build.general(config), build.training(config), chosen_device(device)
@@ -355,6 +354,13 @@ def configuration(folder: Path, trust: Sequence[str] = ()) -> dict[str, Any]:
             f"if you trust it, add trust={str(value).partition('.')[0]}"
         )
     return {**config, **OWN_TO_THE_RUN}
+
+
+def without_writing(section: Any) -> Any:
+    """Return a section of the configuration that makes no data set write files where it says."""
+    if isinstance(section, Mapping):
+        return {name: WRITTEN.get(name, without_writing(value)) for name, value in section.items()}
+    return [without_writing(item) for item in section] if isinstance(section, list) else section
 
 
 def texts(value: Any, key: str = "") -> list[tuple[str, str]]:
