@@ -20,7 +20,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from experiments.evaluation.loading import configuration
 from experiments.evaluation.scores import BINS, calibration_error, reliability, top, wilson
-from tests.helpers import Commands, run, run_folders, summary
+from tests.helpers import Commands, summary
 
 SMALL = ("training.epochs=2", "data.limit=200", "model.hidden=[20]", "observers.pictures.enabled=false")
 
@@ -60,21 +60,6 @@ def test_the_calibration_error_is_the_weighted_gap() -> None:
     assert gap < 0.03, "what is drawn by the probabilities is calibrated"
     sharper = probabilities**4 / (probabilities**4).sum(1, keepdims=True)
     assert calibration_error(reliability(sharper, y)) > 0.1
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A trained run, to be copied."""
-    folder = tmp_path_factory.mktemp("trained")
-    assert run(folder, *SMALL).code == 0
-    (found,) = run_folders(folder)
-    return found
-
-
-@pytest.fixture
-def copied(commands: Commands, trained: Path) -> Path:
-    """A copy of it, to be changed."""
-    return Path(shutil.copytree(trained, commands.folder / "copied"))
 
 
 @pytest.mark.parametrize("more", [(), ("model.batch_norm=true",), ("training.ema=0.9",), ("loss=mse",), ("seed=3",)])
