@@ -12,6 +12,7 @@ from tests.helpers import REPOSITORY
 SOURCE = REPOSITORY / "src" / "experiments"
 LEVELS = (
     {
+        "archive",
         "errors",
         "files",
         "streams",

@@ -9,6 +9,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import pytest
+from PIL import Image
 
 from tests.helpers import CONF, REPOSITORY, SHARED_DATA, Commands, run_folders, summary
 
@@ -100,7 +101,7 @@ def test_the_comparisons_and_evaluations_run(commands: Commands) -> None:
         assert outcome.code == 0, outcome.err
         assert "95 % interval" in outcome.out
         assert (commands.folder / words[0] / "comparison" / "report.html").exists()
-    (command,) = EVALUATE
+    command = EVALUATE[0]
     outcome = commands.type("evaluate", *shlex.split(command.replace("<date>_<time>", folder.name)))
     assert outcome.code == 0, outcome.err
     assert (folder / "evaluation" / "ensemble_test" / "predictions.csv").exists()
@@ -120,6 +121,23 @@ def test_the_python_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert not shown or repr(value) == shown.rstrip("\n")
     plt.close("all")
     assert {summary(folder)["status"] for folder in run_folders(tmp_path)} == {"finished"}
+
+
+def test_what_was_trained_is_used_on_files_of_ones_own(commands: Commands) -> None:
+    for name in ("own.csv", "own/newer.csv"):
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_text("size,kind\n" + "".join(f"{number % 7},{'ab'[number % 2]}\n" for number in range(60)))
+    Path("own/pictures").mkdir()
+    Image.new("L", (20, 30)).save("own/pictures/black.png")
+    quick = ("observers.pictures.enabled=false", "training.epochs=1")
+    digits = commands.trained(*quick, "data.limit=100")
+    table = commands.trained(*quick, "data=csv", "data.path=own.csv", "data.target=kind")
+    assert len(EVALUATE) == 3
+    for command, folder in zip(EVALUATE[1:], (digits, table), strict=True):
+        outcome = commands.type("evaluate", *shlex.split(command.replace("<date>_<time>", folder.name)))
+        assert outcome.code == 0, outcome.err
+        (written,) = (folder / "evaluation").iterdir()
+        assert (written / "predictions.csv").exists()
 
 
 def test_the_shown_error_is_the_real_one(commands: Commands) -> None:

@@ -18,7 +18,8 @@ FOLDER = "run"
 
 def described(meanings: Mapping[str, str]) -> str:
     """Return options and what they mean, a line each."""
-    return "\n".join(f"  {name + '=':<10} {meaning}" for name, meaning in meanings.items())
+    width = max(map(len, meanings)) + 1
+    return "\n".join(f"  {name + '=':<{width}} {meaning}" for name, meaning in meanings.items())
 
 
 def parsed(
