@@ -24,6 +24,7 @@ LEVELS = (
         "measures",
         "penalties",
         "averaging",
+        "colors",
         "data",
         "models",
     },

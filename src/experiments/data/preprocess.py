@@ -12,6 +12,9 @@ from torch import Tensor
 PART = 2**22
 """Values that are summed at a time: 32 MB in float64."""
 
+FEW = 4
+"""Features up to which a batch is whitened as quickly as it is shifted and scaled."""
+
 WIDEST = 8192
 """Features that can be whitened: the covariance then takes 512 MB, and its eigenvectors minutes."""
 
@@ -53,7 +56,10 @@ class Whitening:
     matrix: Tensor
     shape: tuple[int, ...]
 
-    ahead = True
+    @property
+    def ahead(self) -> bool:
+        """Whether it is costly: not of points in a plane, which are then kept in their own units."""
+        return len(self.shift) > FEW
 
     def __call__(self, x: Tensor) -> Tensor:
         """Prepare inputs of shape (batch, *input_shape) and any number type; returns float32."""
