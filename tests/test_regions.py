@@ -12,24 +12,23 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from experiments.colors import COLORS
 from experiments.data.batches import Split
-from experiments.evaluation.loading import Loaded, loaded
+from experiments.evaluation.loading import Restored, load
 from experiments.observers import regions
 from experiments.observers.regions import Plane, located, plane, regions_figure, shaded
-from experiments.screen import Screen
 from tests.helpers import Commands, assert_equal_weights, run_folders, weights
 
 OTHERS = [f"observers.{name}.enabled=false" for name in ("pictures", "layers", "histograms", "progress")]
 TINY = ("data=moons", "data.examples=120", "training.epochs=3", "optimizer.lr=0.01", "model.hidden=[8]", *OTHERS)
 
 
-def opened(folder: Path) -> Loaded:
-    return loaded(folder, Screen(quiet=True), device="cpu")
+def scores_of(run: Restored, examples: Split) -> torch.Tensor:
+    return torch.cat([scores for scores, _ in run.batches(examples)])
 
 
-def seen_by(run: Loaded, size: int = 41) -> tuple[Plane, np.ndarray]:
+def seen_by(run: Restored, size: int = 41) -> tuple[Plane, np.ndarray]:
     """A plane around the training split, and the run's scores on it."""
-    found = plane(run.parts.data.splits["train"], size)
-    return found, found.laid_out(run.parts.program.scores(0, found.points))
+    found = plane(run.data.splits["train"], size)
+    return found, found.laid_out(scores_of(run, found.points))
 
 
 def images(folder: Path) -> dict[str, list[tuple[int, bytes]]]:
@@ -44,7 +43,7 @@ def images(folder: Path) -> dict[str, list[tuple[int, bytes]]]:
 @pytest.mark.parametrize("preprocess", ["standardize", "zca"])
 def test_softmax_regression_has_straight_boundaries_where_its_weights_say(commands: Commands, preprocess: str) -> None:
     choices = ("data=blobs", "data.examples=150", "model.hidden=[]", "training.epochs=3", "optimizer.lr=0.03")
-    run = opened(commands.trained(*choices, *OTHERS, f"data.preprocess={preprocess}"))
+    run = load(commands.trained(*choices, *OTHERS, f"data.preprocess={preprocess}"))
     state = run.folder.load(run.folder.best)["program"]
     (weight, bias), fitted = state["model"].values(), state["preparation"]
     matrix = fitted["matrix"] if "matrix" in fitted else torch.diag(fitted["scale"].expand(2))
@@ -62,9 +61,9 @@ def test_softmax_regression_has_straight_boundaries_where_its_weights_say(comman
     known /= np.linalg.norm(known, axis=1, keepdims=True)
     assert ((hues @ known.T).argmax(2) == expected.argmax(2))[sure].all()
 
-    split = run.parts.data.splits["test"]
-    answers = run.parts.program.scores(0, split)
-    figure = regions_figure(found, scores, run.parts.data.splits["train"], split, answers, "", ["a", "b", "c"])
+    split = run.data.splits["test"]
+    answers = scores_of(run, split)
+    figure = regions_figure(found, scores, run.data.splits["train"], split, answers, "", ["a", "b", "c"])
     lines = [np.asarray(path.vertices) for drawn in figure.axes[0].collections for path in drawn.get_paths()][:3]
     borders = np.concatenate([line for line in lines if len(line) > 3])
     ranked = np.sort(borders @ slope.T + offset, 1)
@@ -74,10 +73,10 @@ def test_softmax_regression_has_straight_boundaries_where_its_weights_say(comman
 
 
 def test_what_is_drawn_is_the_data(commands: Commands) -> None:
-    run = opened(commands.trained(*TINY))
-    splits, program = run.parts.data.splits, run.parts.program
+    run = load(commands.trained(*TINY))
+    splits = run.data.splits
     found, scores = seen_by(run)
-    answers = program.scores(0, "test")
+    answers = scores_of(run, splits["test"])
     figure = regions_figure(found, scores, splits["train"], splits["test"], answers, "test split", ["no", "$y$"])
     axes = figure.axes[0]
     drawn = {str(dots.get_label()): np.asarray(dots.get_offsets()) for dots in axes.collections}
@@ -107,12 +106,12 @@ def test_a_run_shows_its_regions_and_evaluate_draws_them(commands: Commands) -> 
 
 def test_pixels_are_the_grids_points_and_the_examples(commands: Commands, tmp_path: Path) -> None:
     folder = commands.trained(*TINY, "data.preprocess=none")
-    run = opened(folder)
+    run = load(folder)
     path = tmp_path / "last.png"
     path.write_bytes(images(folder)["regions"][-1][1])
     with Image.open(path) as image:
         pixels = np.asarray(image)[::-1].astype(int)  # from below
-    train = run.parts.data.splits["train"]
+    train = run.data.splits["train"]
     found = plane(train, regions.COARSE)
     side, points = regions.PIXELS, located(train.raw())
     for point, number in zip(points, train.y.tolist(), strict=True):
@@ -120,9 +119,7 @@ def test_pixels_are_the_grids_points_and_the_examples(commands: Commands, tmp_pa
         row = int(np.abs(found.y - point[1]).argmin() * side + side // 2)
         near = pixels[row - side : row + side + 1, column - side : column + side + 1].reshape(-1, 3)
         assert (near == (255 * regions.rgb(np.array(number))).astype(int)).all(1).any()
-    last = run.folder.load(run.folder.last)["program"]
-    run.parts.program.load_model(0, last)
-    expected = shaded(found.laid_out(run.parts.program.scores(0, found.points)))
+    expected = shaded(found.laid_out(scores_of(load(folder, checkpoint="last.pt"), found.points)))
     agree = (pixels[1::side, 1::side] == expected).all(2)
     assert agree.mean() > 0.8, "where no example lies"
 
