@@ -45,14 +45,15 @@ LEVELS = (
         "search",
         "comparison",
         "evaluation",
+        "exporting",
     },
     {"job", "sweeping"},
     {"workers", "launching"},
-    {"train", "check", "compare", "evaluate"},
+    {"train", "check", "compare", "evaluate", "export"},
 )
 """From the bottom: a part may import what is on its own level or below."""
 LEAVES = LEVELS[0]
-EAGER = {"train", "check", "compare", "evaluate", "cli", "completion", "help", "resume", "errors"}
+EAGER = {"train", "check", "compare", "evaluate", "export", "cli", "completion", "help", "resume", "errors"}
 """What is imported before Hydra has found the command line in order."""
 
 

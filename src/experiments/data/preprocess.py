@@ -63,7 +63,7 @@ class Whitening:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Prepare inputs of shape (batch, *input_shape) and any number type; returns float32."""
-        return ((x.flatten(1).float() - self.shift) @ self.matrix).view(len(x), *self.shape)
+        return ((x.flatten(1).float() - self.shift) @ self.matrix).view(x.shape[0], *self.shape)
 
     def to(self, device: torch.device) -> "Whitening":
         """Return the same preparation on a device."""
