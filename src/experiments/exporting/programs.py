@@ -171,8 +171,6 @@ def as_onnx(traced: torch.export.ExportedProgram, run: Restored) -> Written:
             )  # fmt: skip
             assert made is not None
             model = made.model_proto
-            for part in parts(model):
-                part.ClearField("metadata_props")  # the paths of this machine
             content = model.SerializeToString()
             program = onnx_program(content)
     except Exception as error:  # as above
@@ -187,15 +185,6 @@ def as_onnx(traced: torch.export.ExportedProgram, run: Restored) -> Written:
     ]
     opset = next(found.version for found in model.opset_import if not found.domain)
     return Written(content, program, {"opset": opset, "use": use})
-
-
-def parts(model: Any) -> Iterator[Any]:
-    """Yield everything in an ONNX model that metadata may be attached to."""
-    for graph in (model.graph, *model.functions):
-        yield graph
-        yield from graph.node
-        yield from graph.value_info
-    yield from (*model.graph.input, *model.graph.output, *model.graph.initializer)
 
 
 def onnx_program(content: bytes) -> Program:
