@@ -2,8 +2,9 @@
 
 from .datasets import Data, Known, Sources, data, split_of
 from .parts import criterion, enabled, layers, model, network, observers, optimizer, schedule, updating
+from .surfaces import descender, surface
 from .targets import Config, first_line
-from .training import General, Training, early_stopping, general, training
+from .training import General, Training, early_stopping, general, sections, training
 
 __all__ = [
     "Config",
@@ -14,6 +15,7 @@ __all__ = [
     "Training",
     "criterion",
     "data",
+    "descender",
     "early_stopping",
     "enabled",
     "first_line",
@@ -24,7 +26,9 @@ __all__ = [
     "observers",
     "optimizer",
     "schedule",
+    "sections",
     "split_of",
+    "surface",
     "training",
     "updating",
 ]
