@@ -25,6 +25,7 @@ LEVELS = (
         "measures",
         "penalties",
         "averaging",
+        "colors",
         "surfaces",
         "data",
         "models",
@@ -46,12 +47,13 @@ LEVELS = (
         "search",
         "comparison",
         "evaluation",
+        "exporting",
         "contours",
     },
     {"job", "sweeping", "descending"},
     {"workers", "launching"},
     {"recipes", "lessons"},
-    {"train", "check", "compare", "evaluate", "surface", "reproduce", "library"},
+    {"train", "check", "compare", "evaluate", "export", "surface", "reproduce", "library"},
 )
 """From the bottom: a part may import what is on its own level or below."""
 LEAVES = LEVELS[0]
@@ -60,6 +62,7 @@ EAGER = {
     "check",
     "compare",
     "evaluate",
+    "export",
     "surface",
     "reproduce",
     "cli",

@@ -17,6 +17,7 @@ README = (REPOSITORY / "README.md").read_text()
 SHELL = "\n".join(re.findall(r"```sh\n(.*?)```", README, re.DOTALL))
 CHECK = re.findall(r"^python -m experiments\.check ?(.*)$", SHELL, re.MULTILINE)
 EVALUATE = re.findall(r"^python -m experiments\.evaluate (.*)$", SHELL, re.MULTILINE)
+EXPORT = re.findall(r"^python -m experiments\.export (.*)$", SHELL, re.MULTILINE)
 COMPARE = re.findall(r"^python -m experiments\.compare (.*)$", SHELL, re.MULTILINE)
 SURFACE = re.findall(r"^python -m experiments\.surface (.*)$", SHELL, re.MULTILINE)
 TRAIN = re.findall(r"^python -m experiments\.train (.*)$", SHELL, re.MULTILINE)
@@ -105,6 +106,16 @@ def test_the_comparisons_and_evaluations_run(commands: Commands) -> None:
     outcome = commands.type("evaluate", *shlex.split(command.replace("<date>_<time>", folder.name)))
     assert outcome.code == 0, outcome.err
     assert (folder / "evaluation" / "ensemble_test" / "predictions.csv").exists()
+
+
+def test_the_export_prints_what_is_shown(commands: Commands) -> None:
+    folder = commands.trained("training.epochs=1", "observers.pictures.enabled=false")
+    (command,) = EXPORT
+    outcome = commands.type("export", *shlex.split(command.replace("<date>_<time>", folder.name)))
+    assert outcome.code == 0, outcome.err
+    (shown,) = re.findall(r"^in  .*?(?=```)", README, re.DOTALL | re.MULTILINE)
+    numbers = r"by \S+ at most"
+    assert re.sub(numbers, "", shown) in re.sub(numbers, "", outcome.out)
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/library.md"])

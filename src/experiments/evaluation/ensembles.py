@@ -116,8 +116,7 @@ def refuse_others(first: Restored, run: Restored, split: str) -> None:
 def raw(run: Restored, split: str) -> Tensor:
     """Return the examples of a split as they came, with their classes: (examples, features + 1), on the host."""
     found = run.data.splits[split]
-    x = found.x if found.rows is None else found.x.index_select(0, found.rows)
-    return torch.cat([x.cpu().flatten(1).double(), found.y.cpu()[:, None].double()], 1)
+    return torch.cat([found.raw().cpu().flatten(1).double(), found.y.cpu()[:, None].double()], 1)
 
 
 def show(screen: Screen, folders: Sequence[Path], found: Ensemble, out: Path, said: str) -> None:

@@ -19,6 +19,7 @@ from experiments.comparison.words import Metric
 from experiments.errors import UserError
 from experiments.files import write_whole
 from experiments.observers.pictures import confusion, confusion_figure, drawable, worst_figure
+from experiments.observers.regions import FINE, planar, plane, regions_figure
 from experiments.run import write_json
 from experiments.screen import Screen, shown_path, table
 
@@ -192,6 +193,11 @@ def write(out: Path, run: Restored, made: Evaluation, scores: Tensor) -> None:
     }
     if drawable(run.data.input_shape):
         figures["worst"] = worst_figure(split, scores, names, about)
+    train = run.data.splits["train"]
+    if planar(train):
+        found = plane(train, FINE)
+        seen = found.laid_out(torch.cat([part for part, _ in run.batches(found.points)]))
+        figures["regions"] = regions_figure(found, seen, train, split, scores, about, names)
     for name, figure in figures.items():
         content = io.BytesIO()
         figure.savefig(content, format="png")

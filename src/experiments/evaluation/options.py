@@ -19,7 +19,7 @@ MEANINGS = {
     "best": "of a sweep or several runs only so many, the best by their objective",
     "ensemble": "mean evaluates the runs together too: the mean of their probabilities",
     "device": "auto takes CUDA where there is one; cpu, cuda, cuda:1",
-    "trust": "modules that a run's configuration may take code from, besides torch and this package: trust=my_package",
+    "trust": arguments.TRUST,
 }
 OF_THE_DATA = re.compile(r"data(\.\w+)?=")
 TEXTS = {"split", "input", "ensemble", "device", "trust"}
@@ -39,7 +39,7 @@ class Options:
     @property
     def trusted(self) -> list[str]:
         """The modules of `trust`."""
-        return [name.strip() for name in (self.trust or "").split(",") if name.strip()]
+        return arguments.listed(self.trust)
 
 
 def described() -> str:
