@@ -12,11 +12,12 @@ from torch import Tensor
 
 from experiments import __version__
 from experiments.arguments import unlinked
+from experiments.data.forms import sides
 from experiments.errors import UserError
 from experiments.evaluation.loading import Restored, load
 from experiments.files import write_whole
 from experiments.run import write_json
-from experiments.screen import Screen, shape, shown_path
+from experiments.screen import Screen, shown_path
 from experiments.single import PRECISIONS
 
 from .options import Format
@@ -61,7 +62,7 @@ def export_run(run: Restored, formats: Sequence[Format], out: Path, screen: Scre
     """Write one run; see `export`."""
     about = description(run)
     screen.print(f"{shown_path(run.folder.path)}, weights of epoch {run.epoch}")
-    screen.print(f"in          raw examples, {about['input']['type']}, batch x {shape(run.description.shape)}")
+    screen.print(f"in          raw examples, {about['input']['type']}, batch x {sides(run.description.shape)}")
     screen.print(f"out         probabilities, float32, batch x {len(run.classes)} classes")
     examples = trials(run)
     expected, gap = references(run, examples)
