@@ -1,6 +1,6 @@
 """Configuration -> objects."""
 
-from .datasets import Data, Known, Sources, data, split_of
+from .datasets import Data, Known, Sources, data, data_choice, split_of, splitting
 from .parts import criterion, enabled, layers, model, network, observers, optimizer, schedule, updating
 from .surfaces import descender, surface
 from .targets import Config, first_line
@@ -15,6 +15,7 @@ __all__ = [
     "Training",
     "criterion",
     "data",
+    "data_choice",
     "descender",
     "early_stopping",
     "enabled",
@@ -28,6 +29,7 @@ __all__ = [
     "schedule",
     "sections",
     "split_of",
+    "splitting",
     "surface",
     "training",
     "updating",
