@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from statistics import fmean
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 from annotated_types import Ge, Gt
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from experiments import initializers
 from experiments.comparison.drawing import canvas, legend, legend_height, logarithmic
-from experiments.comparison.palette import INK, styles
+from experiments.comparison.palette import styles
 from experiments.comparison.reading import Record
 from experiments.errors import UserError, nearest
 from experiments.initializers import Initializer
@@ -205,8 +205,9 @@ def jacobians(
             end = 2 * float(weight.std()) * math.sqrt(units)
             x = torch.linspace(0, end, 200)
             quarter = 4 / (math.pi * end**2) * (end**2 - x**2).clamp_min(0).sqrt()
-            axes.plot(x, quarter, color=looks[name].color, linestyle=looks[name].linestyle)
-            axes.axvline(values[f"mean singular value, {name}"], color=INK, linewidth=0.8)
+            look: dict[str, Any] = {"color": looks[name].color, "linestyle": looks[name].linestyle}
+            axes.plot(x, quarter, **look)
+            axes.axvline(values[f"mean singular value, {name}"], linewidth=1, **look)
         finish(axes, "singular value (vertical lines: the means)", "density")
         legend(figure, init, looks)
         return figure

@@ -39,10 +39,12 @@ def centring(runs: Sequence[Record]) -> Measured:
         figure = canvas(WIDTH + 2, HEIGHT + legend_height(groups, WIDTH + 2))
         axes = figure.subplots()
         looks = dict(zip(groups, styles(len(groups)), strict=True))
-        for name, group in groups.items():
+        for size, (name, group) in zip(range(4 * len(groups), 0, -4), groups.items(), strict=True):
             points = sorted((rate(run), last(run, "train/loss")) for run in group if stable(run))
             look: dict[str, Any] = {"color": looks[name].color, "linestyle": looks[name].linestyle}
-            axes.plot([x for x, _ in points], [y for _, y in points], marker="o", markersize=4, **look)
+            axes.plot(
+                [x for x, _ in points], [y for _, y in points], marker="o", markersize=size, fillstyle="none", **look
+            )
             axes.axvline(allowed[name], linewidth=1, alpha=0.6, **look)
         axes.set_xlabel("learning rate (vertical lines: the largest one by theory)")
         axes.set_ylabel("training loss at the end")
