@@ -1,10 +1,13 @@
 """README.md is true: its table is the configuration's, and its commands run."""
 
+import ast
 import re
 import shlex
 import subprocess
 from pathlib import Path
+from typing import Any
 
+import matplotlib.pyplot as plt
 import pytest
 from PIL import Image
 
@@ -15,13 +18,16 @@ SHELL = "\n".join(re.findall(r"```sh\n(.*?)```", README, re.DOTALL))
 CHECK = re.findall(r"^python -m experiments\.check ?(.*)$", SHELL, re.MULTILINE)
 EVALUATE = re.findall(r"^python -m experiments\.evaluate (.*)$", SHELL, re.MULTILINE)
 COMPARE = re.findall(r"^python -m experiments\.compare (.*)$", SHELL, re.MULTILINE)
+SURFACE = re.findall(r"^python -m experiments\.surface (.*)$", SHELL, re.MULTILINE)
 TRAIN = re.findall(r"^python -m experiments\.train (.*)$", SHELL, re.MULTILINE)
 
 
 def test_the_table_of_choices_is_complete() -> None:
     rows = dict(re.findall(r"^\| `(\w+)` \| (`.*`) \|$", README, re.MULTILINE))
     groups = {
-        folder.name: sorted(path.stem for path in folder.glob("*.yaml")) for folder in CONF.iterdir() if folder.is_dir()
+        folder.name: sorted(path.stem for path in folder.glob("*.yaml"))
+        for folder in CONF.iterdir()
+        if folder.is_dir() and folder.name != "experiment"
     }
     assert {name: re.findall(r"`(\w+)`", choices) for name, choices in rows.items()} == groups
 
@@ -53,6 +59,16 @@ def test_the_checks_run_and_print_what_is_shown(commands: Commands, command: str
         rows = re.findall(r"^(\w+)  .* (pass|warn|fail) *$", shown, re.MULTILINE)
         assert rows == re.findall(r"^(\w+)  .* (pass|warn|fail) *$", outcome.out, re.MULTILINE)
         assert len(rows) == 10
+
+
+@pytest.mark.parametrize("command", SURFACE)
+def test_the_surfaces_run_and_print_what_is_shown(commands: Commands, command: str) -> None:
+    outcome = commands.type("surface", *shlex.split(command))
+    assert outcome.code == 0, outcome.err
+    if command == SURFACE[0]:
+        (shown,) = re.findall(r"```text\n(ravine: .*?)```", README, re.DOTALL)
+        printed = [line.rstrip() for line in outcome.out.splitlines()]
+        assert printed[: len(shown.splitlines())] == shown.splitlines()
 
 
 def test_the_shown_verdict_is_the_real_one(commands: Commands) -> None:
@@ -106,6 +122,22 @@ def test_what_was_trained_is_used_on_files_of_ones_own(commands: Commands) -> No
         assert outcome.code == 0, outcome.err
         (written,) = (folder / "evaluation").iterdir()
         assert (written / "predictions.csv").exists()
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/library.md"])
+def test_the_python_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (REPOSITORY / page).read_text()
+    monkeypatch.chdir(tmp_path)
+    plt.switch_backend("agg")
+    names: dict[str, Any] = {}
+    for block, shown in re.findall(r"```python\n(.*?)```\s*(?:```text\n(.*?)```)?", text, re.DOTALL):
+        *before, last = ast.parse(block).body
+        exec(compile(ast.Module(before, []), page, "exec"), names)
+        assert isinstance(last, ast.Expr)
+        value = eval(compile(ast.Expression(last.value), page, "eval"), names)
+        assert not shown or repr(value) == shown.rstrip("\n")
+    plt.close("all")
+    assert {summary(folder)["status"] for folder in run_folders(tmp_path)} == {"finished"}
 
 
 def test_the_shown_error_is_the_real_one(commands: Commands) -> None:

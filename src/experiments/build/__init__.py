@@ -2,8 +2,9 @@
 
 from .datasets import Data, Known, Sources, data, data_choice, split_of, splitting
 from .parts import criterion, enabled, layers, model, network, observers, optimizer, schedule, updating
+from .surfaces import descender, surface
 from .targets import Config, first_line
-from .training import General, Training, early_stopping, general, training
+from .training import General, Training, early_stopping, general, sections, training
 
 __all__ = [
     "Config",
@@ -15,6 +16,7 @@ __all__ = [
     "criterion",
     "data",
     "data_choice",
+    "descender",
     "early_stopping",
     "enabled",
     "first_line",
@@ -25,8 +27,10 @@ __all__ = [
     "observers",
     "optimizer",
     "schedule",
+    "sections",
     "split_of",
     "splitting",
+    "surface",
     "training",
     "updating",
 ]
