@@ -3,7 +3,7 @@
 from .datasets import Data, Sources, data
 from .parts import criterion, enabled, model, observers, optimizer, schedule, updating
 from .targets import Config, first_line
-from .training import General, Training, early_stopping, general, training
+from .training import General, Training, early_stopping, general, keep_every, training
 
 __all__ = [
     "Config",
@@ -17,6 +17,7 @@ __all__ = [
     "enabled",
     "first_line",
     "general",
+    "keep_every",
     "model",
     "observers",
     "optimizer",
