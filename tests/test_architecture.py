@@ -47,11 +47,12 @@ LEVELS = (
     },
     {"job", "sweeping"},
     {"workers", "launching"},
-    {"train", "check", "compare", "evaluate"},
+    {"recipes", "lessons"},
+    {"train", "check", "compare", "evaluate", "reproduce"},
 )
 """From the bottom: a part may import what is on its own level or below."""
 LEAVES = LEVELS[0]
-EAGER = {"train", "check", "compare", "evaluate", "cli", "completion", "help", "resume", "errors"}
+EAGER = {"train", "check", "compare", "evaluate", "reproduce", "cli", "completion", "help", "resume", "errors"}
 """What is imported before Hydra has found the command line in order."""
 
 

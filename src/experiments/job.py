@@ -538,7 +538,7 @@ def quiet_writer_thread() -> Iterator[None]:
 
 def hyperparameters(config: build.Config, choices: Mapping[str, str]) -> dict[str, str | float | bool]:
     """Return the choices and numbers of a run, flat, for TensorBoard."""
-    left_out = ("observers", "resume", "retry_failed", "sweep", "trial", "trust", "name", "check")
+    left_out = ("observers", "resume", "retry_failed", "sweep", "trial", "trust", "name", "check", "recipe")
     flat = flattened({k: v for k, v in config.items() if k not in left_out and k not in choices})
     for group, choice in choices.items():
         flat[group] = choice

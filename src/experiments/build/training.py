@@ -29,6 +29,7 @@ class General:
         retry_failed: whether a resumed sweep tries its failed runs again.
         sweep: `zip`, lists that a sweep goes through in step.
         trial: of which trial of a search this is a run; see `search`.
+        recipe: what a recipe says of itself; see `recipes`.
         trust: prefixes of code that a resumed configuration may name besides torch and this package.
     """
 
@@ -40,6 +41,7 @@ class General:
     retry_failed: bool = False
     sweep: dict[str, Any] | None = None
     trial: dict[str, Any] | None = None
+    recipe: dict[str, Any] | None = None
     trust: tuple[str, ...] = ()
 
 
