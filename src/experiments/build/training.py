@@ -83,7 +83,7 @@ class Training:
     clip_value: Annotated[float, Gt(0)] | None = None
     ema: Annotated[float, Gt(0), Lt(1)] | None = None
     swa: Annotated[int, Ge(1)] | None = None
-    keep_checkpoints: str | None = None
+    keep_checkpoints: str | int | None = None
     early_stopping: dict[str, Any] | None = None
 
 
@@ -114,7 +114,7 @@ def keep_every(settings: Training) -> int | None:
     if settings.keep_checkpoints is None:
         return None
     asked = f"training.keep_checkpoints={settings.keep_checkpoints}"
-    found = re.fullmatch(r"every:([1-9]\d{0,8})", settings.keep_checkpoints)
+    found = re.fullmatch(r"every:([1-9]\d{0,8})", str(settings.keep_checkpoints))
     if found is None:
         raise UserError(f"{asked} should be every:<epochs>, such as every:5, or null")
     every = int(found[1])

@@ -1,10 +1,11 @@
-"""Several runs as one: the mean of what they hold for probable."""
+"""Several runs, or several checkpoints of one run, as one: the mean of what they hold for probable, or of their weights."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -15,109 +16,68 @@ from experiments.files import write_whole
 from experiments.run import write_json
 from experiments.screen import Screen, shown_path, table
 
-from .evaluating import FOLDER, NAMES, Evaluation, evaluated, judged, predictions
-from .loading import Loaded, loaded
+from .evaluating import FOLDER, NAMES, Evaluation, judged, predictions
+from .members import beside, examples, members, scores, souped
+
+Kind = Literal["mean", "soup"]
+APART = (
+    "The mean of the weights is worse than each member: there is a hill of the loss between them. It is of use along one "
+    "run, and for runs that began from the same trained weights."
+)
 
 
 @dataclass(frozen=True)
 class Ensemble:
-    """What several runs are worth together.
+    """What several runs or checkpoints are worth together; losses are the mean negative logarithm of the probability.
 
     Args:
-        members: each alone.
+        members: each alone, by name.
         together: the mean of their probabilities.
+        soup: the mean of their weights; None where they are of different architectures.
+        beside: what else a lone run left, by name.
     """
 
-    members: Sequence[Evaluation]
+    members: Mapping[str, Evaluation]
     together: Evaluation
+    soup: Evaluation | None
+    beside: Mapping[str, Evaluation]
 
     @property
     def mean_accuracy(self) -> float:
         """The mean of the members' accuracies."""
-        return sum(member.accuracy for member in self.members) / len(self.members)
+        return sum(member.accuracy for member in self.members.values()) / len(self.members)
+
+    @property
+    def mean_loss(self) -> float:
+        """The mean of the members' losses, which that of the ensemble never exceeds (Jensen's inequality)."""
+        return sum(member.loss for member in self.members.values()) / len(self.members)
 
 
-def combine(folders: Sequence[Path], split: str, out: Path, trust: Sequence[str] = (), device: str = "auto") -> None:
-    """Evaluate runs and their ensemble on the same examples, print both, and write the ensemble.
+def combine(
+    folders: Sequence[Path], split: str, out: Path, kind: Kind = "mean", trust: Sequence[str] = (), device: str = "auto"
+) -> None:
+    """Evaluate runs, or the kept checkpoints of one, alone and together, print both, and write what is asked for.
 
     The ensemble gives each class the mean of the members' probabilities (Hansen and Salamon 1990;
-    Lakshminarayanan et al. 2017, section 2.4).
+    Lakshminarayanan et al. 2017, section 2.4; of one run's checkpoints, Huang et al. 2017). The uniform soup has the
+    mean of their weights (Wortsman et al. 2022, section 2).
 
     Args:
-        folders: of at least two runs.
+        folders: of runs.
         split: train, val or test.
-        out: the folder above `evaluation/ensemble_<split>`.
-        trust, device: see `loading.loaded`.
+        out: the folder above `evaluation/ensemble_<split>`, or `soup_<split>`.
+        kind: whose predictions are written: mean for the ensemble, soup for the mean of the weights.
+        trust, device: see `loading.load`.
 
     Raises:
-        UserError: a run cannot be evaluated, or they have not the same classes and examples.
+        UserError: they cannot be evaluated, have not the same classes and examples, or for a soup not one architecture.
         OSError: the folder cannot be written.
     """
-    if len(folders) < 2:
-        raise UserError("ensemble=mean needs two runs or more; give their folders, or that of a sweep")
     screen = Screen()
     screen.widen()
-    members, shares = [], []
-    first: Loaded | None = None
-    for folder in folders:
-        run = loaded(folder, screen, trust, device)
-        made, scores = evaluated(run, split)
-        if first is not None:
-            refuse_others(first, run, split)
-        first = first or run
-        members.append(made)
-        shares.append(scores.double().softmax(1))
-    assert first is not None
-    data = first.parts.data
-    names, y = [str(name) for name in data.classes], data.splits[split].y.cpu()
-    mean = torch.stack(shares).mean(0)
-    loss = float(torch.nn.functional.nll_loss(mean.clamp_min(1e-300).log(), y))
-    found = Ensemble(members, judged(mean, y, names, split, loss))
-    name = f"ensemble_{split}"
+    own = members(folders, screen, trust, device)
+    found, shares = evaluated(folders, own, split, kind, screen, trust, device)
+    name = f"{'ensemble' if kind == 'mean' else 'soup'}_{split}"
     target = unlinked(out / FOLDER, name) / name
-    write_whole(target / "predictions.csv", predictions(mean, y.numpy(), names).encode())
-    runs = [{"run": str(folder), **asdict(member)} for folder, member in zip(folders, members, strict=True)]
-    about = {"mean_accuracy": found.mean_accuracy, "ensemble": asdict(found.together), "members": runs}
-    write_json(target / "evaluation.json", about)
-    show(screen, folders, found, target)
-
-
-def refuse_others(first: Loaded, run: Loaded, split: str) -> None:
-    """Refuse a run that is asked other questions than the first.
-
-    Raises:
-        UserError: it has other classes, or other examples in the split.
-    """
-    ours, theirs = first.parts.data, run.parts.data
-    paths = f"{shown_path(run.folder.path)} and {shown_path(first.folder.path)}"
-    if [str(name) for name in ours.classes] != [str(name) for name in theirs.classes]:
-        raise UserError(f"{paths} have different classes; an ensemble needs the same")
-    if not torch.equal(raw(first, split), raw(run, split)):
-        hint = "; with other seeds only split=test is the same" if split != "test" else ""
-        raise UserError(f"{paths} have different examples in split={split}; an ensemble needs the same{hint}")
-
-
-def raw(run: Loaded, split: str) -> Tensor:
-    """Return the examples of a split as they came, with their classes: (examples, features + 1), on the host."""
-    found = run.parts.data.splits[split]
-    x = found.x if found.rows is None else found.x.index_select(0, found.rows)
-    return torch.cat([x.cpu().flatten(1).double(), found.y.cpu()[:, None].double()], 1)
-
-
-def show(screen: Screen, folders: Sequence[Path], found: Ensemble, out: Path) -> None:
-    """Print an ensemble beside its members."""
-    screen.print(f"{NAMES[found.together.split]}, {found.together.examples:,} examples\n")
-    printed = table(
-        "run", "accuracy", "95 % interval", "loss", right=("accuracy", "95 % interval", "loss"), wrapped=("run",)
-    )
-    for folder, member in zip(folders, found.members, strict=True):
-        printed.add_row(folder.resolve().name, *cells(member))
-    printed.add_row("mean of the members", f"{found.mean_accuracy:.2%}", "", "")
-    printed.add_row("ensemble", *cells(found.together))
-    screen.print(printed)
-    screen.print(f"\nwritten  {shown_path(out)}")
-
-
-def cells(made: Evaluation) -> tuple[str, str, str]:
-    """Return accuracy, interval and loss for people."""
-    return f"{made.accuracy:.2%}", f"{made.low:.2%} to {made.high:.2%}", f"{made.loss:.4f}"
+    write(target, found, shares, own[0].run.data.splits[split].y, own[0].run.classes)
+    show(screen, found, target, alone=len(folders) == 1)
