@@ -13,7 +13,14 @@ from tests.test_resume import CHOICES, IN_REPLACE
 from tests.test_sweeps import KILL_AT
 
 KEEP = (*CHOICES, "training.keep_checkpoints=every:2")
-STACKED = ("-m", *SMALL, "training.epochs=5", "training.keep_checkpoints=every:2", "seed=1,2", "training.precision=fp64")
+STACKED = (
+    "-m",
+    *SMALL,
+    "training.epochs=5",
+    "training.keep_checkpoints=every:2",
+    "seed=1,2",
+    "training.precision=fp64",
+)
 
 
 def kept(folder: Path) -> list[str]:
@@ -56,7 +63,6 @@ def test_it_is_another_name_and_changes_nothing(commands: Commands, whole: Path)
 
 
 KILLS = {
-
     "before the kept one is named": IN_REPLACE.format(name="epoch_004.pt", at=1),
     "before the whole checkpoint takes its place": IN_REPLACE.format(name="last.pt", at=5),
 }

@@ -17,6 +17,7 @@ Examples:
   python -m experiments.evaluate run=outputs/train/2026-11-21_12-00-00 split=val
   python -m experiments.evaluate run=outputs/train/2026-11-21_12-30-00 best=3      of a sweep the best three
   python -m experiments.evaluate run=outputs/train/2026-11-21_12-30-00 best=5 ensemble=mean    and these together
+  python -m experiments.evaluate run=outputs/train/2026-11-21_12-00-00 ensemble=mean    its kept checkpoints
 
 Options:
 """
@@ -43,7 +44,7 @@ def command_line(words: Sequence[str]) -> int:
     if options.ensemble is None:
         evaluate(runs, options.split, options.trusted, options.device)
     else:
-        combine(runs, options.split, above(folders), options.trusted, options.device)
+        combine(runs, options.split, above(folders), options.ensemble, options.trusted, options.device)
     return 0
 
 

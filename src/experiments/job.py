@@ -451,6 +451,7 @@ class Run:
         """Open what is written into, build what watches, and say what is going to be trained."""
         job, parts = self.job, self.parts
         self.begun, self.threads = True, threads
+        job.folder.write_description(parts.data.description)
         self.writer = opened_writer(job.config, job.folder, position)
         if self.writer is not None:
             self.open.enter_context(quiet_writer_thread())

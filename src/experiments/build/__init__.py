@@ -1,7 +1,7 @@
 """Configuration -> objects."""
 
-from .datasets import Data, Sources, data
-from .parts import criterion, enabled, model, observers, optimizer, schedule, updating
+from .datasets import Data, Known, Sources, data, split_of
+from .parts import criterion, enabled, layers, model, network, observers, optimizer, schedule, updating
 from .targets import Config, first_line
 from .training import General, Training, early_stopping, general, keep_every, training
 
@@ -9,6 +9,7 @@ __all__ = [
     "Config",
     "Data",
     "General",
+    "Known",
     "Sources",
     "Training",
     "criterion",
@@ -18,10 +19,13 @@ __all__ = [
     "first_line",
     "general",
     "keep_every",
+    "layers",
     "model",
+    "network",
     "observers",
     "optimizer",
     "schedule",
+    "split_of",
     "training",
     "updating",
 ]

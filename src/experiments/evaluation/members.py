@@ -24,6 +24,7 @@ from experiments.stack import architecture, scores_together
 
 from .loading import Restored, load
 
+SOUP = "uniform soup"
 PREPARING = ("preprocess", "augment", "balance")
 """Settings of a data set that change no example."""
 
@@ -127,7 +128,7 @@ def souped(members: Sequence[Member], train: Split) -> Member:
     )
     with made.surroundings():
         refresh_statistics(made.model, forward, (x for x, _ in train.in_order(made.settings.eval_batch_size)))
-    return Member("uniform soup", made)
+    return Member(SOUP, made)
 
 
 def examples(members: Sequence[Member], split: str) -> list[Split]:
@@ -146,7 +147,9 @@ def examples(members: Sequence[Member], split: str) -> list[Split]:
         if split not in run.data.splits:
             raise UserError(f"split={split} is none of {shown_path(path)}; it has {', '.join(run.data.splits)}")
         found[path] = run.data.splits[split]
-        if asked(first.config, split) != asked(run.config, split) and not torch.equal(raw(first, split), raw(run, split)):
+        if asked(first.config, split) != asked(run.config, split) and not torch.equal(
+            raw(first, split), raw(run, split)
+        ):
             hint = "; with other seeds only split=test is the same" if split != "test" else ""
             both = f"{shown_path(path)} and {shown_path(first.folder.path)}"
             raise UserError(f"{both} have different examples in split={split}; an ensemble needs the same{hint}")
