@@ -13,14 +13,8 @@ from tests.test_resume import CHOICES, IN_REPLACE
 from tests.test_sweeps import KILL_AT
 
 KEEP = (*CHOICES, "training.keep_checkpoints=every:2")
-STACKED = (
-    "-m",
-    *SMALL,
-    "training.epochs=5",
-    "training.keep_checkpoints=every:2",
-    "seed=1,2",
-    "training.precision=fp64",
-)
+STACKED = (*SMALL, "training.epochs=5", "training.keep_checkpoints=every:2", "training.precision=fp64")
+SWEPT = ("-m", *STACKED, "seed=1,2")
 
 
 def kept(folder: Path) -> list[str]:
@@ -41,7 +35,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def swept(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """The runs of a stack that nobody disturbed, which wrote its checkpoints at its own times."""
     folder = tmp_path_factory.mktemp("swept")
-    assert run(folder, *STACKED).code == 0
+    assert run(folder, *SWEPT).code == 0
     return run_folders(folder)
 
 
@@ -101,7 +95,7 @@ def test_a_stack_keeps_each_epoch_for_itself(commands: Commands, swept: list[Pat
         for epoch in (2, 4):
             state = RunFolder(folder).load(RunFolder(folder).of_epoch(epoch))
             assert (state["position"]["epoch"], state["position"]["batch"]) == (epoch, 0)
-        alone = commands.trained(*[word for word in STACKED[1:] if "seed" not in word], f"seed={number}")
+        alone = commands.trained(*STACKED, f"seed={number}")
         for name, tensor in weights(folder, "epoch_002").items():
             torch.testing.assert_close(tensor, weights(alone, "epoch_002")[name], rtol=1e-8, atol=1e-9)
 
@@ -109,8 +103,8 @@ def test_a_stack_keeps_each_epoch_for_itself(commands: Commands, swept: list[Pat
 @pytest.mark.parametrize(("name", "at"), [("checkpoints/last.pt", 3), ("epoch_004.pt", 1)])
 def test_a_killed_stack_keeps_the_same(tmp_path: Path, swept: list[Path], name: str, at: int) -> None:
     prelude = KILL_AT.format(name=name, at=at, seconds=1e9)
-    assert run(tmp_path, *STACKED, prelude=prelude).code == -signal.SIGKILL
-    assert run(tmp_path, *STACKED, "resume=latest").code == 0
+    assert run(tmp_path, *SWEPT, prelude=prelude).code == -signal.SIGKILL
+    assert run(tmp_path, *SWEPT, "resume=latest").code == 0
     for one, other in zip(run_folders(tmp_path), swept, strict=True):
         assert_same_kept(one, other)
 

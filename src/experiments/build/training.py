@@ -65,7 +65,7 @@ class Training:
         clip_value: largest absolute value of a gradient's element.
         ema: decay of the exponential average of the weights, which is then what is validated and kept.
         swa: the first epoch whose weights go into a plain average, which is then what is validated and kept.
-        keep_checkpoints: 'every:5' keeps the checkpoint of every fifth epoch beside the last and the best; null for none.
+        keep_checkpoints: 'every:5' keeps that of every fifth epoch beside the last and the best; null for none.
         early_stopping: patience (in epochs; null for never), metric and min_delta.
     """
 

@@ -1,4 +1,4 @@
-"""Several runs, or several checkpoints of one run, as one: the mean of what they hold for probable, or of their weights."""
+"""Several runs, or checkpoints of one run, as one: the mean of what they hold for probable, or of their weights."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from .members import SOUP, Member, beside, examples, members, scores, souped
 Kind = Literal["mean", "soup"]
 SMALLEST = 1e-300
 APART = (
-    "The mean of the weights is worse than every member: between them lies a hill of the loss. It is of use along one run, "
-    "and for runs that began from the same trained weights."
+    "The mean of the weights is worse than every member: between them lies a hill of the loss. It is of use along one "
+    "run, and for runs that began from the same trained weights."
 )
 
 

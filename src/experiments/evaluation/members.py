@@ -61,8 +61,8 @@ def checkpoints(folder: Path, trust: Sequence[str], device: str) -> list[Member]
     found = RunFolder(folder).kept()
     if len(found) < 2:
         raise UserError(
-            f"{str(folder)!r} is one run with {len(found) or 'no'} kept checkpoint{'s' * (len(found) != 1)}; an ensemble "
-            "needs two, from training.keep_checkpoints=every:5, or two runs"
+            "an ensemble needs two runs, or two checkpoints that training.keep_checkpoints=every:5 has kept; "
+            f"{str(folder)!r} is one run with {len(found) or 'none'}"
         )
     sources = build.Sources()
     restored = [load(folder, trust=trust, device=device, checkpoint=path.name, sources=sources) for path in found]

@@ -14,7 +14,7 @@ from experiments import arguments
 MEANINGS = {
     "split": "test, val or train",
     "best": "of a sweep or several runs only so many, the best by their objective",
-    "ensemble": "several runs, or the kept checkpoints of one, together too: mean of their probabilities; soup of their weights",
+    "ensemble": "runs, or the kept checkpoints of one, together too: mean of probabilities, soup of weights",
     "device": "auto takes CUDA where there is one; cpu, cuda, cuda:1",
     "trust": "modules that a run's configuration may take code from, besides torch and this package: trust=my_package",
 }

@@ -41,7 +41,7 @@ def _scores(models: Sequence[nn.Module], splits: Sequence[Split], size: int) -> 
     weights = {name: torch.stack([own[name].detach() for own in tensors]) for name in tensors[0]}
     shared = all(split is splits[0] for split in splits)
     batches, examples = Batches(splits[:1] if shared else splits), len(splits[0])
-    found = []
+    found: list[Tensor] = []
     for start in range(0, examples, size):
         index = torch.arange(start, min(start + size, examples), device=splits[0].x.device)
         x, _ = batches.batch(index.expand(len(batches.splits), -1))
