@@ -105,7 +105,7 @@ def test_a_soup_has_the_mean_of_the_weights(commands: Commands, sweep: Path) -> 
 
 def test_soups_of_runs_that_began_apart_are_called_useless(commands: Commands, sweep: Path) -> None:
     found, _, said = evaluated(commands, *copied(commands, sweep, 0, 1), "ensemble=mean")
-    worse = found["soup"]["loss"] > max(member["loss"] for member in found["members"])
+    worse = found["soup"]["high"] < min(member["low"] for member in found["members"])
     assert ("worse than every member" in said) == worse
 
 
@@ -134,21 +134,22 @@ class Own(nn.Module):
         return self.linear(x) * self.number
 
 
+def mlp(norm: bool) -> nn.Module:
+    """A small network, with BatchNorm or with Dropout."""
+    inner = nn.BatchNorm1d(8) if norm else nn.Dropout(0.5)
+    return nn.Sequential(nn.Linear(6, 8), inner, nn.ReLU(), nn.Linear(8, 3))
+
+
 def models(kind: str, count: int = 5) -> list[nn.Module]:
-    """Models of one architecture with weights of their own."""
-    made: list[nn.Module] = []
+    """Models of one architecture with weights and statistics of their own."""
+    made = []
     for number in range(count):
         torch.manual_seed(number)
-        made.append(
-            {
-                "mlp": lambda: nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 3)),
-                "norm": lambda: nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Linear(8, 3)),
-                "own": lambda number=number: Own(1.0 + number),
-            }[kind]()
-        )
-        for _ in range(3 * (kind == "norm")):
-            made[-1](torch.randn(20, 6))
-    return [model.eval().requires_grad_(False) for model in made]
+        model = Own(1.0 + number) if kind == "own" else mlp(kind == "norm")
+        for _ in range(3):
+            model(torch.randn(20, 6))
+        made.append(model.eval().requires_grad_(False))
+    return made
 
 
 def examples(count: int, preparations: int) -> list[Split]:

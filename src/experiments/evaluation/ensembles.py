@@ -71,9 +71,9 @@ class Ensemble:
 
     @property
     def apart(self) -> bool:
-        """Whether the mean of the weights is worse than every member."""
-        worst = max(member.evaluation.loss for member in self.members)
-        return self.soup is not None and self.soup.evaluation.loss > worst
+        """Whether the mean of the weights is less accurate than every member, by more than chance: by the intervals."""
+        lowest = min(member.evaluation.low for member in self.members)
+        return self.soup is not None and self.soup.evaluation.high < lowest
 
 
 def combine(
