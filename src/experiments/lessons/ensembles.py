@@ -155,6 +155,7 @@ def passes_figure(curves: Sequence[Sequence[float]], rule: float) -> Figure:
     axes.axhline(100 * (1 - rule), color=other.color, linestyle=other.linestyle, label="one pass with scaled weights")
     axes.set_xlabel("passes")
     axes.set_ylabel("test error (%)")
+    axes.set_xlim(left=1)
     axes.set_ylim(bottom=0)
-    figure.legend(loc="outside lower center", ncols=2)
+    figure.legend(loc="outside lower center")
     return figure

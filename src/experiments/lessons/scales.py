@@ -231,12 +231,13 @@ def grid_of(found: Mapping[str, Mapping[str, Sequence[Record]]], scales: Sequenc
             look = found_styles[name]
             for run in found[kind][scale]:
                 percent = [100 * value for value in curve(run, ACCURACY)]
-                axes.plot(run.history["epoch"][: len(percent)], percent, color=look.color, linestyle=look.linestyle)
+                axes.plot(run.history.get("epoch", ()), percent, color=look.color, linestyle=look.linestyle)
         axes.set_title(f"std {float(scale):.2g}", fontsize=10, fontweight="normal")
         integers(axes)
     for axes in grid.flat[len(scales) :]:
         axes.remove()
-    figure.supxlabel("epochs", fontsize=11)
+    for axes in grid[-1]:
+        axes.set_xlabel("epochs")
     figure.supylabel("training accuracy (%)", fontsize=11)
     legend(figure, list(names.values()), found_styles)
     return figure
