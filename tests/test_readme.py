@@ -13,6 +13,7 @@ SHELL = "\n".join(re.findall(r"```sh\n(.*?)```", README, re.DOTALL))
 CHECK = re.findall(r"^python -m experiments\.check ?(.*)$", SHELL, re.MULTILINE)
 EVALUATE = re.findall(r"^python -m experiments\.evaluate (.*)$", SHELL, re.MULTILINE)
 COMPARE = re.findall(r"^python -m experiments\.compare (.*)$", SHELL, re.MULTILINE)
+SURFACE = re.findall(r"^python -m experiments\.surface (.*)$", SHELL, re.MULTILINE)
 TRAIN = re.findall(r"^python -m experiments\.train (.*)$", SHELL, re.MULTILINE)
 
 
@@ -51,6 +52,16 @@ def test_the_checks_run_and_print_what_is_shown(commands: Commands, command: str
         rows = re.findall(r"^(\w+)  .* (pass|warn|fail) *$", shown, re.MULTILINE)
         assert rows == re.findall(r"^(\w+)  .* (pass|warn|fail) *$", outcome.out, re.MULTILINE)
         assert len(rows) == 10
+
+
+@pytest.mark.parametrize("command", SURFACE)
+def test_the_surfaces_run_and_print_what_is_shown(commands: Commands, command: str) -> None:
+    outcome = commands.type("surface", *shlex.split(command))
+    assert outcome.code == 0, outcome.err
+    if command == SURFACE[0]:
+        (shown,) = re.findall(r"```text\n(ravine: .*?)```", README, re.DOTALL)
+        printed = [line.rstrip() for line in outcome.out.splitlines()]
+        assert printed[: len(shown.splitlines())] == shown.splitlines()
 
 
 def test_the_shown_verdict_is_the_real_one(commands: Commands) -> None:

@@ -2,8 +2,9 @@
 
 from .datasets import Data, Sources, data
 from .parts import criterion, enabled, model, observers, optimizer, schedule, updating
+from .surfaces import descender, surface
 from .targets import Config, first_line
-from .training import General, Training, early_stopping, general, training
+from .training import General, Training, early_stopping, general, sections, training
 
 __all__ = [
     "Config",
@@ -13,6 +14,7 @@ __all__ = [
     "Training",
     "criterion",
     "data",
+    "descender",
     "early_stopping",
     "enabled",
     "first_line",
@@ -21,6 +23,8 @@ __all__ = [
     "observers",
     "optimizer",
     "schedule",
+    "sections",
+    "surface",
     "training",
     "updating",
 ]
