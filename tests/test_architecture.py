@@ -54,19 +54,7 @@ LEVELS = (
 )
 """From the bottom: a part may import what is on its own level or below."""
 LEAVES = LEVELS[0]
-EAGER = {
-    "train",
-    "check",
-    "compare",
-    "evaluate",
-    "reproduce",
-    "surface",
-    "cli",
-    "completion",
-    "help",
-    "resume",
-    "errors",
-}
+EAGER = {*LEVELS[-1], "cli", "completion", "help", "resume", "errors"}
 """What is imported before Hydra has found the command line in order."""
 
 

@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import log_loss, top_k_accuracy_score
 from statsmodels.stats.proportion import proportion_confint
 
-from experiments.evaluation.loading import configuration, loaded
+from experiments.evaluation.loading import configuration
 from experiments.evaluation.scores import BINS, calibration_error, reliability, top, wilson
-from experiments.screen import Screen
 from tests.helpers import Commands, run, run_folders, summary
 
 SMALL = ("training.epochs=2", "data.limit=200", "model.hidden=[20]", "observers.pictures.enabled=false")
@@ -98,14 +97,6 @@ def test_the_scores_are_those_of_the_run(commands: Commands, more: tuple[str, ..
             "evaluation.json", "predictions.csv", "confusion.png", "calibration.png", "worst.png",
         }  # fmt: skip
     assert f"{found['accuracy']:.2%}" in outcome.out
-
-
-def test_one_example_alone_is_classified_as_among_others(commands: Commands) -> None:
-    run = loaded(commands.trained(*SMALL, "model.batch_norm=true"), Screen(quiet=True))
-    model, split = run.parts.program.evaluated.eval(), run.parts.data.splits["test"]
-    x, _ = split.first(8)
-    with torch.no_grad():
-        torch.testing.assert_close(model(x[:1]), model(x)[:1])
 
 
 def test_the_best_of_a_sweep_are_chosen(commands: Commands) -> None:

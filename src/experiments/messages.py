@@ -16,7 +16,7 @@ from rich.table import Table
 from . import build, device
 from .engine import Member
 from .models.layers import Layer
-from .screen import AS_IT_IS, LOG_WIDTH, Screen, duration, shown_path, table
+from .screen import AS_IT_IS, LOG_WIDTH, Screen, duration, shape, shown_path, table
 from .verdicts import Verdict
 
 
@@ -56,11 +56,6 @@ def layers_as_text(layers: tuple[Layer, ...]) -> str:
     text = io.StringIO()
     Console(file=text, width=LOG_WIDTH, **AS_IT_IS).print(layer_table(layers))
     return text.getvalue().rstrip("\n")
-
-
-def shape(sizes: Sequence[int]) -> str:
-    """Return a shape for people: '1 x 28 x 28'."""
-    return " x ".join(map(str, sizes))
 
 
 def conclude(screen: Screen, member: Member, summary: Mapping[str, Any], verdicts: Sequence[Verdict]) -> None:

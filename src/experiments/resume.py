@@ -17,6 +17,7 @@ CHANGEABLE = re.compile(
 """What may differ from the run's own configuration: how long, where and what is watched."""
 
 RESUME = re.compile(r"\+{0,2}resume=")
+RECIPE = re.compile(r"experiment=")
 VALUED = {"--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--package", "-p"}
 """Hydra's flags that take the next word as their value."""
 
@@ -43,6 +44,8 @@ def resumed_command_line(arguments: Sequence[str]) -> list[str]:
     folder = folder_to_resume(arguments)
     if folder is None or {"-m", "--multirun"} & set(flags):
         return list(arguments)
+    if any(RECIPE.match(override) for override in overrides) and not (folder / ".hydra").exists():
+        return list(arguments)  # of a recipe, whose configuration may be that of a sweep
     try:
         if (folder / "sweep.yaml").exists():
             raise UserError(f"resume={str(folder)!r} is a sweep folder; give the command of the sweep again, with -m")
@@ -51,7 +54,12 @@ def resumed_command_line(arguments: Sequence[str]) -> list[str]:
         say(str(error))
         raise SystemExit(2) from None
     rest = [override for override in overrides if not RESUME.match(override)]
-    place = [f"resume={quoted(folder)}", f"hydra.run.dir={quoted(folder)}", "hydra.output_subdir=null"]
+    place = [
+        f"resume={quoted(folder)}",
+        f"hydra.run.dir={quoted(folder)}",
+        "hydra.output_subdir=null",
+        "hydra.mode=RUN",
+    ]
     return [*flags, *own, *rest, *place]
 
 

@@ -5,11 +5,13 @@ import io
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
+from .data.forms import Description
 from .files import write_whole
 
 FORMAT = 2
@@ -77,6 +79,11 @@ class RunFolder:
         self.last = path / "checkpoints" / "last.pt"
         self.best = path / "checkpoints" / "best.pt"
         self.next = path / "checkpoints" / "next.pt"
+        self.description = path / "data.json"
+
+    def write_description(self, description: Description) -> None:
+        """Write `data.json`: what whoever uses the run has to know of its data."""
+        write_json(self.description, asdict(description))
 
     def write_metrics(self, rows: Sequence[Row]) -> None:
         """Write `metrics.csv`: one row an epoch, every number to its last digit."""

@@ -1,7 +1,7 @@
 """Configuration -> objects."""
 
-from .datasets import Data, Sources, data
-from .parts import criterion, enabled, model, observers, optimizer, schedule, updating
+from .datasets import Data, Known, Sources, data, split_of
+from .parts import criterion, enabled, layers, model, network, observers, optimizer, schedule, updating
 from .surfaces import descender, surface
 from .targets import Config, first_line
 from .training import General, Training, early_stopping, general, sections, training
@@ -10,6 +10,7 @@ __all__ = [
     "Config",
     "Data",
     "General",
+    "Known",
     "Sources",
     "Training",
     "criterion",
@@ -19,11 +20,14 @@ __all__ = [
     "enabled",
     "first_line",
     "general",
+    "layers",
     "model",
+    "network",
     "observers",
     "optimizer",
     "schedule",
     "sections",
+    "split_of",
     "surface",
     "training",
     "updating",

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 import torch
@@ -11,10 +11,12 @@ from torch import Tensor
 
 from experiments.data.augment import AUGMENTS, Augmentation
 from experiments.data.batches import Preparation, Split, placed
+from experiments.data.forms import Description, Form
 from experiments.data.preprocess import PREPROCESSES, Ahead, Double, Imputed, column_means
 from experiments.data.sources import Source
 from experiments.data.split import folds, stratified, with_label_noise
 from experiments.errors import UserError, nearest
+from experiments.screen import shape
 from experiments.settings import TARGET, checked, parameters_of, shown
 from experiments.streams import Streams
 
@@ -52,17 +54,19 @@ class Splitting:
 
 @dataclass
 class Data:
-    """The splits on their device, the names of the classes, and what is done with training batches.
+    """The splits on their device, what they are, and what is done with training batches.
 
     Args:
         splits: `train`, `test` and, where there is one, `val`.
-        classes: names.
+        description: names of the classes, and what an example is before it is prepared.
+        prepare: what prepares examples, fitted on the training split.
         augments: what varies training inputs.
         class_weights: (classes,), on the device; None where all examples count alike.
     """
 
     splits: dict[str, Split]
-    classes: list[str]
+    description: Description
+    prepare: Preparation
     augments: Sequence[Augmentation] = ()
     class_weights: Tensor | None = None
 
@@ -72,6 +76,11 @@ class Data:
             split.prepare = Double(split.prepare)
         if self.class_weights is not None:
             self.class_weights = self.class_weights.double()
+
+    @property
+    def classes(self) -> list[str]:
+        """The classes' names."""
+        return list(self.description.classes)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -107,43 +116,97 @@ class Sources:
         return self._placed[key][1]
 
 
-def loaded(section: Config) -> Source:
-    """Load the data set that a section names."""
-    source = call(section, "data")
+@dataclass(frozen=True)
+class Known:
+    """What a run has learned of its data, which other data have to go with.
+
+    Args:
+        description: what it expects.
+        prepare: how it prepares that.
+    """
+
+    description: Description
+    prepare: Preparation
+
+
+def loaded(section: Config, form: Form = None) -> Source:
+    """Load the data set that a section names; a function that asks for `form` is given the one that a run knows."""
+    source = call(section, "data", {"form": form})
     if not isinstance(source, Source):
         raise UserError(f"data._target_={section[TARGET]!r} returned a {type(source).__name__}, expected a Source")
     return source
 
 
-def data(config: Config, streams: Streams, device: torch.device, sources: Sources | None = None) -> Data:
+def data(
+    config: Config,
+    streams: Streams,
+    device: torch.device,
+    sources: Sources | None = None,
+    known: Known | None = None,
+) -> Data:
     """Load, split and prepare the data set; from `sources`, where it is shared with other runs.
 
     The validation split is cut from the training examples first, then the training split is limited, so a
-    limit changes no other split. Every statistic is fitted on what is left to train on.
+    limit changes no other split. Every statistic is fitted on what is left to train on; with `known`, nothing is
+    fitted, and the data set has to be what the run expects.
     """
     common, own = divided(config["data"], Splitting)
     settings = Splitting(**checked(Splitting, common, "data"))
     fit = preprocess(settings.preprocess)
-    source = loaded(own) if sources is None else sources.load(own)
+    if known is not None:
+        source = matched(loaded(own, known.description.form), known.description)
+    else:
+        source = loaded(own) if sources is None else sources.load(own)
     train, val = divided_rows(source.y_train, settings, streams.split)
     labels = source.y_train[train]
     if settings.label_noise:
         if len(source.classes) < 2:
             raise UserError(f"data.label_noise={settings.label_noise} needs a second class to take for the first")
         labels = with_label_noise(labels, settings.label_noise, len(source.classes), streams.split)
-    prepare = fitted(fit, source, train, device)
+    prepare = fitted(fit, source, train, device) if known is None else known.prepare
     parts = {
         "train": (source.x_train, labels, train),
         "val": (source.x_train, source.y_train[val], val),
         "test": (source.x_test, source.y_test, None),
     }
     splits = {
-        name: split_of(source, x, y, rows, prepare, device, sources) for name, (x, y, rows) in parts.items() if len(y)
+        name: split_of(x, y, prepare, device, rows=rows, mapped=source.mapped, sources=sources)
+        for name, (x, y, rows) in parts.items()
+        if len(y)
     }
     weights = class_weights(labels, len(source.classes)).to(device) if settings.balance == "class_weights" else None
-    made = Data(splits, source.classes, class_weights=weights)
+    made = Data(splits, source.description, prepare, class_weights=weights)
     made.augments = augments(settings.augment, made, device)
     return made
+
+
+def matched(source: Source, expected: Description) -> Source:
+    """Return a data set with the classes in the order that a run has them in.
+
+    Raises:
+        UserError: its examples have another shape, or it has a class that the run does not know.
+    """
+    found = source.description
+    if found.shape != expected.shape:
+        raise UserError(
+            f"data: its examples have the shape {shape(found.shape)}; the run was trained on {shape(expected.shape)}"
+        )
+    if found.classes == expected.classes:
+        return source
+    unknown = [name for name in found.classes if name not in expected.classes]
+    if unknown:
+        raise UserError(
+            f"data: the class {unknown[0]!r} is none of the run's, which are {named_shortly(expected.classes)}"
+            + nearest(unknown[0], expected.classes)
+        )
+    numbers = torch.tensor([expected.classes.index(name) for name in found.classes])
+    y_train, y_test = numbers[source.y_train], numbers[source.y_test]
+    return replace(source, y_train=y_train, y_test=y_test, classes=list(expected.classes))
+
+
+def named_shortly(names: Sequence[str], most: int = 20) -> str:
+    """Return names for people: not more than so many."""
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
 def divided_rows(labels: Tensor, settings: Splitting, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -202,16 +265,17 @@ def fitted(fit: Callable[[Tensor], Any], source: Source, train: Tensor, device: 
 
 
 def split_of(
-    source: Source,
     x: Tensor,
     y: Tensor,
-    rows: Tensor | None,
     prepare: Preparation,
     device: torch.device,
-    sources: Sources | None,
+    *,
+    rows: Tensor | None = None,
+    mapped: bool = False,
+    sources: Sources | None = None,
 ) -> Split:
     """Make a split: rows of a mapped file or of shared inputs, or a copy; a costly preparation is applied at once."""
-    if source.mapped:
+    if mapped:
         return placed(x, y, rows, prepare, device)
     if sources is not None and not getattr(prepare, "ahead", False):
         shared = sources.placed(x, device)

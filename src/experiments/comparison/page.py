@@ -276,12 +276,13 @@ def saved(figure: Drawing, form: Literal["png", "svg"]) -> bytes:
 @contextmanager
 def unseen(patches: Sequence[Patch]) -> Iterator[None]:
     """Leave backgrounds out of a drawing."""
-    for patch in patches:
+    seen = [patch for patch in patches if patch.get_visible()]
+    for patch in seen:
         patch.set_visible(False)
     try:
         yield
     finally:
-        for patch in patches:
+        for patch in seen:
             patch.set_visible(True)
 
 

@@ -1,7 +1,7 @@
 """Preparing inputs. Every statistic is fitted on the training split alone."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -65,7 +65,7 @@ class Whitening:
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the fitted numbers, for a checkpoint."""
-        return {"shift": self.shift.cpu(), "matrix": self.matrix.cpu()}
+        return {"shift": self.shift.cpu(), "matrix": self.matrix.cpu(), "shape": torch.tensor(self.shape)}
 
 
 @dataclass
@@ -128,6 +128,40 @@ class Double:
     def state_dict(self) -> dict[str, Tensor]:
         """Return the fitted numbers, for a checkpoint."""
         return self.inner.state_dict() if hasattr(self.inner, "state_dict") else {}
+
+
+def restored(state: Mapping[str, Any], shape: Sequence[int]) -> Affine | Whitening | Imputed | None:
+    """Return the preparation whose fitted numbers a checkpoint holds; None where they do not tell which it is.
+
+    Args:
+        state: what its `state_dict` gave.
+        shape: of an example as it came.
+
+    Raises:
+        ValueError: the numbers are of examples of another shape.
+    """
+    if "means" in state:
+        inner = restored({name: value for name, value in state.items() if name != "means"}, shape)
+        return inner and Imputed(_fits(state["means"], tuple(shape) == tuple(state["means"].shape)), inner)
+    if state.keys() == {"shift", "scale"}:
+        return Affine(*(_fits(state[name], _broadcasts(state[name], shape)) for name in ("shift", "scale")))
+    if state.keys() == {"shift", "matrix", "shape"}:
+        features, given = math.prod(shape), tuple(int(side) for side in state["shape"])
+        matrix = _fits(state["matrix"], tuple(state["matrix"].shape) == (features, math.prod(given)))
+        return Whitening(_fits(state["shift"], tuple(state["shift"].shape) == (features,)), matrix, given)
+    return None
+
+
+def _broadcasts(number: Tensor, shape: Sequence[int]) -> bool:
+    """Whether a tensor goes with each example of a shape, and leaves it in its shape."""
+    sides = (1,) * (len(shape) - number.ndim) + tuple(number.shape)
+    return len(sides) == len(shape) and all(own in (1, wanted) for own, wanted in zip(sides, shape, strict=True))
+
+
+def _fits(number: Tensor, fits: bool) -> Tensor:
+    if not fits:
+        raise ValueError(f"its preparation is of examples of another shape ({tuple(number.shape)})")
+    return number
 
 
 def column_means(x: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from experiments.run import write_json
 from experiments.screen import Screen, shown_path, table
 
 from .evaluating import FOLDER, NAMES, Evaluation, evaluated, judged, predictions
-from .loading import Loaded, loaded
+from .loading import Restored, load
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def combine(folders: Sequence[Path], split: str, out: Path, trust: Sequence[str]
         folders: of at least two runs.
         split: train, val or test.
         out: the folder above `evaluation/ensemble_<split>`.
-        trust, device: see `loading.loaded`.
+        trust, device: see `loading.load`.
 
     Raises:
         UserError: a run cannot be evaluated, or they have not the same classes and examples.
@@ -58,9 +58,9 @@ def combine(folders: Sequence[Path], split: str, out: Path, trust: Sequence[str]
     screen = Screen()
     screen.widen()
     members, shares = [], []
-    first: Loaded | None = None
+    first: Restored | None = None
     for folder in folders:
-        run = loaded(folder, screen, trust, device)
+        run = load(folder, trust=trust, device=device)
         made, scores = evaluated(run, split)
         if first is not None:
             refuse_others(first, run, split)
@@ -68,8 +68,7 @@ def combine(folders: Sequence[Path], split: str, out: Path, trust: Sequence[str]
         members.append(made)
         shares.append(scores.double().softmax(1))
     assert first is not None
-    data = first.parts.data
-    names, y = [str(name) for name in data.classes], data.splits[split].y.cpu()
+    names, y = first.classes, first.data.splits[split].y.cpu()
     mean = torch.stack(shares).mean(0)
     loss = float(torch.nn.functional.nll_loss(mean.clamp_min(1e-300).log(), y))
     found = Ensemble(members, judged(mean, y, names, split, loss))
@@ -82,24 +81,23 @@ def combine(folders: Sequence[Path], split: str, out: Path, trust: Sequence[str]
     show(screen, folders, found, target)
 
 
-def refuse_others(first: Loaded, run: Loaded, split: str) -> None:
+def refuse_others(first: Restored, run: Restored, split: str) -> None:
     """Refuse a run that is asked other questions than the first.
 
     Raises:
         UserError: it has other classes, or other examples in the split.
     """
-    ours, theirs = first.parts.data, run.parts.data
     paths = f"{shown_path(run.folder.path)} and {shown_path(first.folder.path)}"
-    if [str(name) for name in ours.classes] != [str(name) for name in theirs.classes]:
+    if first.classes != run.classes:
         raise UserError(f"{paths} have different classes; an ensemble needs the same")
     if not torch.equal(raw(first, split), raw(run, split)):
         hint = "; with other seeds only split=test is the same" if split != "test" else ""
         raise UserError(f"{paths} have different examples in split={split}; an ensemble needs the same{hint}")
 
 
-def raw(run: Loaded, split: str) -> Tensor:
+def raw(run: Restored, split: str) -> Tensor:
     """Return the examples of a split as they came, with their classes: (examples, features + 1), on the host."""
-    found = run.parts.data.splits[split]
+    found = run.data.splits[split]
     x = found.x if found.rows is None else found.x.index_select(0, found.rows)
     return torch.cat([x.cpu().flatten(1).double(), found.y.cpu()[:, None].double()], 1)
 

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from experiments import build
 from experiments.arguments import unlinked
 from experiments.comparison.reading import found_below, record
 from experiments.comparison.words import Metric
@@ -22,10 +23,9 @@ from experiments.files import write_whole
 from experiments.observers.pictures import confusion, confusion_figure, drawable, worst_figure
 from experiments.run import write_json
 from experiments.screen import Screen, shown_path, table
-from experiments.streams import global_generator
 
 from .figures import reliability_figure
-from .loading import Loaded, loaded
+from .loading import Restored, load
 from .scores import TOP, Bin, ClassScore, calibration_error, class_scores, reliability, top, wilson
 
 FOLDER = "evaluation"
@@ -67,7 +67,7 @@ def evaluate(folders: Sequence[Path], split: str, trust: Sequence[str] = (), dev
         folders: of runs.
         split: train, val or test.
         trust: prefixes of code that their configurations may name besides ours.
-        device: see `loading.loaded`.
+        device: see `loading.load`.
 
     Raises:
         UserError: one is no run, or cannot be evaluated so; those before it are written.
@@ -77,7 +77,7 @@ def evaluate(folders: Sequence[Path], split: str, trust: Sequence[str] = (), dev
     for number, folder in enumerate(folders):
         if number:
             screen.print("")
-        run = loaded(folder, screen, trust, device)
+        run = load(folder, trust=trust, device=device)
         made, scores = evaluated(run, split)
         out = unlinked(folder / FOLDER, split) / split
         write(out, run, made, scores)
@@ -112,20 +112,24 @@ def chosen(folders: Sequence[Path], best: int | None) -> list[Path]:
     return [run.folder for run in measured[:best]]
 
 
-def evaluated(run: Loaded, split: str) -> tuple[Evaluation, Tensor]:
+def evaluated(run: Restored, split: str) -> tuple[Evaluation, Tensor]:
     """Return what a run is worth on a split, and its scores, (examples, classes).
 
     Raises:
         UserError: the run has no such split.
     """
-    data, program = run.parts.data, run.parts.program
+    data = run.data
     if split not in data.splits:
         raise UserError(f"split={split} is none of {shown_path(run.folder.path)}; it has {', '.join(data.splits)}")
-    with global_generator(int(run.config["seed"]), run.device), torch.no_grad():
-        loss, _ = program.evaluate(split)[0]
-        scores = program.scores(0, split).float().cpu()
-    names = [str(name) for name in data.classes]
-    return judged(scores.double().softmax(1), data.splits[split].y.cpu(), names, split, loss), scores
+    examples, criterion = data.splits[split], build.criterion(run.config, data)
+    total = torch.zeros((), dtype=torch.float64, device=run.device)
+    parts = []
+    for scores, y in run.batches(examples):
+        total += criterion.total(scores, y)
+        parts.append(scores.cpu())
+    scores = torch.cat(parts)
+    loss = total.item() / len(examples)
+    return judged(scores.double().softmax(1), examples.y.cpu(), run.classes, split, loss), scores
 
 
 def judged(shares: Tensor, y: Tensor, names: Sequence[str], split: str, loss: float) -> Evaluation:
@@ -156,16 +160,15 @@ def judged(shares: Tensor, y: Tensor, names: Sequence[str], split: str, loss: fl
     )
 
 
-def write(out: Path, run: Loaded, made: Evaluation, scores: Tensor) -> None:
+def write(out: Path, run: Restored, made: Evaluation, scores: Tensor) -> None:
     """Write an evaluation: its numbers, figures and predictions, each file whole or not at all."""
-    data = run.parts.data
-    split, names = data.splits[made.split], [str(name) for name in data.classes]
+    split, names = run.data.splits[made.split], run.classes
     y, about = split.y.cpu(), f"{NAMES[made.split]}, weights of epoch {run.epoch}"
     figures = {
         "confusion": confusion_figure(confusion(scores, y), names, about),
         "calibration": reliability_figure(made.bins, made.calibration_error, about),
     }
-    if drawable(data.input_shape):
+    if drawable(run.data.input_shape):
         figures["worst"] = worst_figure(split, scores, names, about)
     for name, figure in figures.items():
         content = io.BytesIO()
@@ -186,7 +189,7 @@ def predictions(shares: Tensor, y: NDArray[Any], names: Sequence[str]) -> str:
     return text.getvalue()
 
 
-def show(screen: Screen, run: Loaded, made: Evaluation, out: Path) -> None:
+def show(screen: Screen, run: Restored, made: Evaluation, out: Path) -> None:
     """Print an evaluation."""
     screen.print(f"{shown_path(run.folder.path)}, weights of epoch {run.epoch}")
     screen.print(f"{NAMES[made.split]}, {made.examples:,} examples\n")

@@ -17,10 +17,9 @@ from experiments.comparison.palette import INK, styles
 from experiments.comparison.reading import Record
 from experiments.comparison.statistics import estimate
 from experiments.evaluation.ensembles import combine
-from experiments.evaluation.loading import loaded
+from experiments.evaluation.loading import load
 from experiments.models.blocks import Dropout
 from experiments.recipes.measured import Measured, lead, level
-from experiments.screen import Screen
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -125,14 +124,15 @@ def predicted(run: Record, passes: int) -> tuple[Tensor, Tensor, Tensor]:
     Returns:
         (passes, examples, classes), (examples,) and (examples, classes).
     """
-    parts = loaded(run.folder, Screen(quiet=True)).parts
-    model, split = parts.program.module(0).eval(), parts.data.splits[SPLIT]
+    restored = load(run.folder)
+    model, split = restored.model, restored.data.splits[SPLIT]
     x, y = split.first(len(split))
-    without = model(x).softmax(1)
-    for module in model.modules():
-        if isinstance(module, Dropout):
-            module.train()
-    return torch.stack([model(x).softmax(1) for _ in range(passes)]), y, without
+    with restored.surroundings():
+        without = model(x).softmax(1)
+        for module in model.modules():
+            if isinstance(module, Dropout):
+                module.train()
+        return torch.stack([model(x).softmax(1) for _ in range(passes)]), y, without
 
 
 def right(shares: Tensor, y: Tensor) -> float:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Annotated
 
 import numpy as np
 from annotated_types import Ge, Gt
-from torch.optim import SGD, Adagrad, Adam
+from torch import nn
+from torch.optim import SGD, Adagrad, Adam, Optimizer
 
 from experiments.contours import Line, figure_of
 from experiments.descent import Surface, descend, measured
@@ -25,7 +27,7 @@ def zigzag(sgd: Rate, momentum: Rate, adagrad: Rate, adam: Rate, steps: Annotate
         steps: updates of a path.
     """
     surface = Surface(ravine, [-7.0, 2.0], steps, ([0.0, 0.0],), 0.5, [[-8.0, 2.0], [-2.5, 2.5]])
-    optimizers = {
+    optimizers: dict[str, Callable[[list[nn.Parameter]], Optimizer]] = {
         "SGD": partial(SGD, lr=sgd),
         "Momentum": partial(SGD, lr=momentum, momentum=0.9),
         "AdaGrad": partial(Adagrad, lr=adagrad),

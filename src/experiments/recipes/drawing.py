@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from experiments.comparison.curves import curve_of
 from experiments.comparison.drawing import canvas, draw_curve, integers, legend, legend_height, logarithmic
 from experiments.comparison.grouping import Group
-from experiments.comparison.palette import literal, styles
+from experiments.comparison.palette import INK, literal, styles
 from experiments.comparison.reading import Record
 from experiments.comparison.words import AXES, Metric
 
@@ -44,4 +44,24 @@ def curves_of(groups: Mapping[str, Sequence[Record]], *metrics: str, axis: str =
         axes.set_xlabel(AXES[axis])
         axes.set_ylabel(literal(metric.label))
     legend(figure, groups, found)
+    return figure
+
+
+def dots(found: Mapping[str, Sequence[float]], label: str, expected: Mapping[str, float] | None = None) -> Figure:
+    """Draw every value, a row for each name, with a mark where it is expected.
+
+    Args:
+        found: values by name.
+        label: of the axis, with its unit.
+        expected: by name.
+    """
+    figure = canvas(6.5, 1.2 + 0.5 * len(found))
+    axes = figure.subplots()
+    for row, ((name, values), style) in enumerate(zip(found.items(), styles(len(found)), strict=True)):
+        axes.plot(values, [row] * len(values), "o", color=style.color, alpha=0.7)
+        if expected and name in expected:
+            axes.plot([expected[name]], [row], "|", color=INK, markersize=22)
+    axes.set_yticks(range(len(found)), [literal(name) for name in found])
+    axes.set_ylim(len(found) - 0.5, -0.5)
+    axes.set_xlabel(literal(label) + (" (bars: expected)" if expected else ""))
     return figure

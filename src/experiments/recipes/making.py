@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import inspect
-import os
 import platform
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -124,10 +123,11 @@ def measured(order: Order) -> dict[str, Any]:
         else:
             overrides.append(override)
     section = {TARGET: recipe.lesson, **settings}
-    asks = "runs" in inspect.signature(located(section, "recipe.lesson")).parameters
+    if ("runs" in inspect.signature(located(section, "recipe.lesson")).parameters) != recipe.trains:
+        raise UserError(f"recipe.trains={recipe.trains} of {order.name} should say whether {recipe.lesson} takes runs")
     lesson = target(section, "recipe.settings", supplied=("runs",))
     with palette.drawing():
-        found: Measured = lesson(runs=made(order, overrides)) if asks else lesson()
+        found: Measured = lesson(runs=made(order, overrides)) if recipe.trains else lesson()
         missing = [name for name in recipe.band if name not in found.values]
         if missing:
             raise UserError(
@@ -199,19 +199,7 @@ def last_error(log: Path) -> str:
 
 @contextmanager
 def printed_to(log: Path) -> Iterator[None]:
-    """Write to a file what this process prints."""
+    """Write to a file what is printed meanwhile."""
     log.parent.mkdir(parents=True, exist_ok=True)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    kept = os.dup(1), os.dup(2)
-    with log.open("wb") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    try:
+    with log.open("w", encoding="utf-8") as file, redirect_stdout(file), redirect_stderr(file):
         yield
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        for number, copy in enumerate(kept, 1):
-            os.dup2(copy, number)
-            os.close(copy)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from experiments.errors import UserError, nearest
 from experiments.settings import checked
@@ -34,6 +35,7 @@ class Recipe:
             them, and returns a `Measured`.
         band: by measured quantity, the values that bear the claim out. Set before looking.
         basis: where the bounds come from: a formula, the source's own number, chance.
+        trains: whether it has runs; one that has none is made by `reproduce` alone.
         settings: what the lesson is called with besides.
         before: overrides of a run that is made first; its folder stands in for `{before}` in `then`.
         then: overrides of the recipe's own runs.
@@ -47,6 +49,7 @@ class Recipe:
     lesson: str
     band: dict[str, Band]
     basis: str
+    trains: bool = True
     settings: dict[str, Any] = field(default_factory=dict)
     before: list[str] = field(default_factory=list)
     then: list[str] = field(default_factory=list)
@@ -59,11 +62,6 @@ class Recipe:
                 raise ValueError(f"{name} is empty; every recipe has one")
         if not self.band or any(low is None and high is None for low, high in self.band.values()):
             raise ValueError(f"band={self.band} leaves a quantity without a bound; every recipe has one")
-
-    @property
-    def module(self) -> str:
-        """Where the lesson's function is."""
-        return self.lesson.rpartition(".")[0]
 
 
 def recipes(folders: Sequence[Path]) -> dict[str, Recipe]:
@@ -83,8 +81,8 @@ def read(path: Path) -> Recipe:
         UserError: it has none, or one that is wrong.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        content = OmegaConf.to_container(OmegaConf.load(path), resolve=False)  # 1e-6 is a number to it
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, OmegaConfBaseException) as error:
         raise UserError(f"experiment={path.stem} cannot be read: {' '.join(str(error).split())}") from None
     section = content.get("recipe") if isinstance(content, dict) else None
     key = f"experiment={path.stem}: recipe"
@@ -121,12 +119,3 @@ def described(band: Band) -> str:
     if low is None:
         return f"at most {high:g}"
     return f"at least {low:g}" if high is None else f"{low:g} to {high:g}"
-
-
-def sweeps(folders: Sequence[Path], name: str) -> bool:
-    """Whether the configuration of a recipe is that of a sweep."""
-    for folder in folders:
-        path = folder / GROUP / f"{name}.yaml"
-        if path.exists():
-            return bool(re.search(r"^\s+mode: MULTIRUN\s*$", path.read_text(encoding="utf-8"), re.MULTILINE))
-    return False

@@ -74,7 +74,10 @@ def processes(jobs: int | str, orders: int) -> int:
 
 
 def side_by_side(orders: Sequence[Order], count: int) -> Iterator[Result]:
-    """Make recipes in so many processes, and return each when it is made."""
+    """Make recipes in so many processes, this one where it is one, and return each when it is made."""
+    if count == 1:
+        yield from map(make, orders)
+        return
     pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"))
     try:
         for made in as_completed([pool.submit(make, order) for order in orders]):
