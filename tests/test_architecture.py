@@ -50,11 +50,23 @@ LEVELS = (
     {"job", "sweeping", "descending"},
     {"workers", "launching"},
     {"recipes", "lessons"},
-    {"train", "check", "compare", "evaluate", "reproduce", "surface"},
+    {"train", "check", "compare", "evaluate", "surface", "reproduce", "library"},
 )
 """From the bottom: a part may import what is on its own level or below."""
 LEAVES = LEVELS[0]
-EAGER = {*LEVELS[-1], "cli", "completion", "help", "resume", "errors"}
+EAGER = {
+    "train",
+    "check",
+    "compare",
+    "evaluate",
+    "surface",
+    "reproduce",
+    "cli",
+    "completion",
+    "help",
+    "resume",
+    "errors",
+}
 """What is imported before Hydra has found the command line in order."""
 
 

@@ -210,7 +210,7 @@ def test_an_installed_package_answers_at_once_from_any_folder(tmp_path: Path) ->
     shutil.copytree(REPOSITORY / "src" / "experiments", tmp_path / "site" / "experiments")
     shutil.copytree(CONF, tmp_path / "site" / "experiments" / "conf")
     code = (
-        "import sys, experiments.train; experiments.train.main(); print(experiments.__file__)\n"
+        "import sys, experiments; from experiments.train import main; main(); print(experiments.__file__)\n"
         "assert not {'torch', 'numpy', 'pydantic'} & set(sys.modules)"
     )
     for words, line, expected in (

@@ -1,9 +1,13 @@
 """README.md is true: its table is the configuration's, and its commands run."""
 
+import ast
 import re
 import shlex
 import subprocess
+from pathlib import Path
+from typing import Any
 
+import matplotlib.pyplot as plt
 import pytest
 
 from tests.helpers import CONF, REPOSITORY, SHARED_DATA, Commands, run_folders, summary
@@ -100,6 +104,22 @@ def test_the_comparisons_and_evaluations_run(commands: Commands) -> None:
     outcome = commands.type("evaluate", *shlex.split(command.replace("<date>_<time>", folder.name)))
     assert outcome.code == 0, outcome.err
     assert (folder / "evaluation" / "ensemble_test" / "predictions.csv").exists()
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/library.md"])
+def test_the_python_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (REPOSITORY / page).read_text()
+    monkeypatch.chdir(tmp_path)
+    plt.switch_backend("agg")
+    names: dict[str, Any] = {}
+    for block, shown in re.findall(r"```python\n(.*?)```\s*(?:```text\n(.*?)```)?", text, re.DOTALL):
+        *before, last = ast.parse(block).body
+        exec(compile(ast.Module(before, []), page, "exec"), names)
+        assert isinstance(last, ast.Expr)
+        value = eval(compile(ast.Expression(last.value), page, "eval"), names)
+        assert not shown or repr(value) == shown.rstrip("\n")
+    plt.close("all")
+    assert {summary(folder)["status"] for folder in run_folders(tmp_path)} == {"finished"}
 
 
 def test_the_shown_error_is_the_real_one(commands: Commands) -> None:

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 from rich.table import Table
 
 from . import build, device
 from .engine import Member
 from .models.layers import Layer
-from .screen import AS_IT_IS, LOG_WIDTH, Screen, duration, shape, shown_path, table
+from .screen import Screen, duration, plain, shape, shown_path, table
 from .verdicts import Verdict
 
 
@@ -54,7 +53,7 @@ def layer_table(layers: Sequence[Layer]) -> Table:
 def layers_as_text(layers: tuple[Layer, ...]) -> str:
     """Return the same as text: laying it out takes longer than building the model, and a sweep mostly has one."""
     text = io.StringIO()
-    Console(file=text, width=LOG_WIDTH, **AS_IT_IS).print(layer_table(layers))
+    plain(text).print(layer_table(layers))
     return text.getvalue().rstrip("\n")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from .cli import flattened, quoted, say
+from .cli import flattened, quoted
 from .errors import UserError
 
 CHANGEABLE = re.compile(
@@ -37,8 +37,10 @@ def resumed_command_line(arguments: Sequence[str]) -> list[str]:
     """Return a command line with `resume=<folder>` replaced by that run's own overrides and folder.
 
     The run is composed anew from what its user typed, and from what is typed now; other command lines are
-    returned as they are, those of sweeps too. Ends the program with code 2 where the folder holds no run that can be
-    trusted.
+    returned as they are, those of sweeps too.
+
+    Raises:
+        UserError: the folder holds no run that can be trusted.
     """
     flags, overrides = divided(arguments)
     folder = folder_to_resume(arguments)
@@ -46,13 +48,9 @@ def resumed_command_line(arguments: Sequence[str]) -> list[str]:
         return list(arguments)
     if any(RECIPE.match(override) for override in overrides) and not (folder / ".hydra").exists():
         return list(arguments)  # of a recipe, whose configuration may be that of a sweep
-    try:
-        if (folder / "sweep.yaml").exists():
-            raise UserError(f"resume={str(folder)!r} is a sweep folder; give the command of the sweep again, with -m")
-        own = saved_overrides(folder)
-    except UserError as error:
-        say(str(error))
-        raise SystemExit(2) from None
+    if (folder / "sweep.yaml").exists():
+        raise UserError(f"resume={str(folder)!r} is a sweep folder; give the command of the sweep again, with -m")
+    own = saved_overrides(folder)
     rest = [override for override in overrides if not RESUME.match(override)]
     place = [
         f"resume={quoted(folder)}",

@@ -44,7 +44,7 @@ def together(traces: Sequence[Any]) -> None:
     try:
         report_sweep(traces)
     except OSError as error:
-        say(explained(error, "surface"))
+        say(explained(error, "surface", sys.argv[1:]))
         sys.exit(2)
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from experiments.comparison.drawing import canvas, logarithmic
 from experiments.comparison.palette import INK, styles
@@ -98,8 +98,13 @@ def small_network(dtype: torch.dtype, *, broken: bool) -> tuple[MLP, Callable[[]
     initialize(model, xavier, draw, 0.0)
     model.to(dtype)
     if broken:
-        model.get_submodule(LAYER).register_full_backward_pre_hook(lambda _layer, gradient: (gradient[0] * 1.01,))
+        model.get_submodule(LAYER).register_full_backward_pre_hook(off)
     return model, lambda: cross_entropy(model(x), y)
+
+
+def off(_layer: nn.Module, gradients: Any) -> tuple[Tensor, ...]:
+    """Return gradients that are 1 % too large."""
+    return tuple(gradient * 1.01 for gradient in gradients)
 
 
 def initial_loss(runs: Sequence[Record]) -> Measured:
