@@ -31,6 +31,7 @@ RANGES = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0), "relu": (0.0, 3.0)}
 OUTER = 0.1
 """A tenth of the sigmoid's range at either end, where it is nearly flat."""
 BINS = 30
+COLUMNS = 4
 ACCURACY = "train/accuracy"
 
 
@@ -222,7 +223,7 @@ def grid_of(found: Mapping[str, Mapping[str, Sequence[Record]]], scales: Sequenc
     """Draw the training accuracy from each scale in axes of its own, as figure 6-19 of the book does."""
     names = {"true": "with BatchNorm", "false": "without"}
     found_styles = dict(zip(names.values(), styles(len(names)), strict=True))
-    columns = math.ceil(math.sqrt(len(scales)))
+    columns = min(COLUMNS, len(scales))
     rows = math.ceil(len(scales) / columns)
     figure = canvas(2.3 * columns, 1.7 * rows + 0.7)
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
