@@ -12,6 +12,7 @@ from tests.helpers import REPOSITORY
 SOURCE = REPOSITORY / "src" / "experiments"
 LEVELS = (
     {
+        "archive",
         "errors",
         "files",
         "streams",
@@ -24,6 +25,7 @@ LEVELS = (
         "measures",
         "penalties",
         "averaging",
+        "colors",
         "surfaces",
         "data",
         "models",
@@ -45,12 +47,13 @@ LEVELS = (
         "search",
         "comparison",
         "evaluation",
+        "exporting",
         "contours",
     },
     {"job", "sweeping", "descending"},
     {"workers", "launching"},
     {"recipes", "lessons"},
-    {"train", "check", "compare", "evaluate", "surface", "reproduce", "library"},
+    {"train", "check", "compare", "evaluate", "export", "surface", "reproduce", "library"},
 )
 """From the bottom: a part may import what is on its own level or below."""
 LEAVES = LEVELS[0]
@@ -59,6 +62,7 @@ EAGER = {
     "check",
     "compare",
     "evaluate",
+    "export",
     "surface",
     "reproduce",
     "cli",

@@ -12,25 +12,29 @@ from .errors import UserError
 
 CHANGEABLE = re.compile(
     r"resume|retry_failed|sweep(\..*)?|trial(\..*)?|trust.*|name|check|data\.cache|observers(\..*)?"
-    r"|training\.(epochs|eval_batch_size|device|threads|early_stopping(\..*)?)"
+    r"|training\.(epochs|eval_batch_size|device|threads|keep_checkpoints|early_stopping(\..*)?)"
 )
-"""What may differ from the run's own configuration: how long, where and what is watched."""
+"""What may differ from the run's own configuration: how long, where, what is watched and what is kept."""
 
 RESUME = re.compile(r"\+{0,2}resume=")
 RECIPE = re.compile(r"experiment=")
 VALUED = {"--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--package", "-p"}
 """Hydra's flags that take the next word as their value."""
 
-TRUSTED = (
-    *(
-        f"experiments.{part}"
-        for part in ("data", "models", "initializers", "losses", "penalties", "optimizers", "schedules", "observers")
-    ),
-    "torch.nn",
-    "torch.optim",
-    "torchvision.models",
-)
-"""The modules whose functions and classes a resumed configuration may name without being asked about."""
+TRUSTED = {
+    "data": tuple(f"experiments.data.{part}" for part in ("sources", "pictures", "tables", "planes")),
+    "data.preprocess": ("experiments.data.preprocess",),
+    "data.augment": ("experiments.data.augment",),
+    "model": ("experiments.models", "torch.nn", "torchvision.models"),
+    "init": ("experiments.initializers", "torch.nn.init"),
+    "loss": ("experiments.losses", "torch.nn"),
+    "penalty": ("experiments.penalties",),
+    "optimizer": ("experiments.optimizers", "torch.optim"),
+    "scheduler": ("experiments.schedules",),
+    "observers": ("experiments.observers",),
+}
+"""The modules whose functions and classes a configuration may name without being asked about, by its sections: what
+reads data may write decoded pictures, so it is no model."""
 
 
 def resumed_command_line(arguments: Sequence[str]) -> list[str]:
@@ -131,21 +135,35 @@ def check_unchanged(folder: Path, config: Mapping[str, Any]) -> None:
 
 def untrusted(config: Mapping[str, Any], trust: Sequence[str]) -> Iterator[tuple[str, Any]]:
     """Yield what a configuration names of code that is neither ours nor, by its prefix, trusted: key and value."""
-    prefixes = (*TRUSTED, *trust)
-    return ((key, value) for key, value in targets(config) if not trusted(str(value), prefixes))
+    return (
+        (key, value)
+        for key, value in targets(config)
+        if not trusted(str(value), of_section(key)) and not trusted(str(value), trust, private=True)
+    )
 
 
-def trusted(path: str, prefixes: Sequence[str]) -> bool:
+def of_section(key: str) -> tuple[str, ...]:
+    """Return the modules that are trusted where a key stands."""
+    steps = key.split(".")
+    return TRUSTED.get(".".join(steps[:2]), TRUSTED.get(steps[0], ()))
+
+
+def trusted(path: str, prefixes: Sequence[str], *, private: bool = False) -> bool:
     """Whether a dotted path leads into the trusted modules and ends at something that is defined there.
 
     The second part matters: `torch.nn.init.math` is a way out of `torch.nn`.
+
+    Args:
+        path: of a function or class.
+        prefixes: of what is trusted.
+        private: whether names that begin with an underscore are trusted too.
     """
     from hydra.utils import get_object
 
     def inside(name: str) -> bool:
         return any(name == prefix or name.startswith(f"{prefix}.") for prefix in prefixes)
 
-    if not inside(path):
+    if not inside(path) or (not private and any(step.startswith("_") for step in path.split("."))):
         return False
     try:
         found = get_object(path)

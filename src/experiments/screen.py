@@ -3,7 +3,7 @@
 import logging
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -135,8 +135,3 @@ def shown_path(path: Path) -> str:
         return str(path.relative_to(Path.cwd()))
     except ValueError:
         return str(path)
-
-
-def shape(sizes: Sequence[int]) -> str:
-    """Return a shape for people: '1 x 28 x 28'."""
-    return " x ".join(map(str, sizes))

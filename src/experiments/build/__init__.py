@@ -1,10 +1,10 @@
 """Configuration -> objects."""
 
-from .datasets import Data, Known, Sources, data, split_of
+from .datasets import Data, Known, Sources, data, data_choice, split_of, splitting
 from .parts import criterion, enabled, layers, model, network, observers, optimizer, schedule, updating
 from .surfaces import descender, surface
 from .targets import Config, first_line
-from .training import General, Training, early_stopping, general, sections, training
+from .training import General, Training, early_stopping, general, keep_every, sections, training
 
 __all__ = [
     "Config",
@@ -15,11 +15,13 @@ __all__ = [
     "Training",
     "criterion",
     "data",
+    "data_choice",
     "descender",
     "early_stopping",
     "enabled",
     "first_line",
     "general",
+    "keep_every",
     "layers",
     "model",
     "network",
@@ -28,6 +30,7 @@ __all__ = [
     "schedule",
     "sections",
     "split_of",
+    "splitting",
     "surface",
     "training",
     "updating",

@@ -6,17 +6,18 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 import torch
+import yaml
 from annotated_types import Ge, Le, Lt
 from torch import Tensor
 
+from experiments.cli import conf_folder
 from experiments.data.augment import AUGMENTS, Augmentation
 from experiments.data.batches import Preparation, Split, placed
-from experiments.data.forms import Description, Form
+from experiments.data.forms import Description, Form, sides
 from experiments.data.preprocess import PREPROCESSES, Ahead, Double, Imputed, column_means
 from experiments.data.sources import Source
 from experiments.data.split import folds, stratified, with_label_noise
 from experiments.errors import UserError, nearest
-from experiments.screen import shape
 from experiments.settings import TARGET, checked, parameters_of, shown
 from experiments.streams import Streams
 
@@ -100,11 +101,11 @@ class Sources:
         self._loaded: dict[str, Source] = {}
         self._placed: dict[tuple[int, torch.device], tuple[Tensor, Tensor]] = {}
 
-    def load(self, section: Config) -> Source:
-        """Return what a section of the configuration loads."""
-        key = json.dumps(section, sort_keys=True)
+    def load(self, section: Config, form: Form = None) -> Source:
+        """Return what a section of the configuration loads; see `loaded`."""
+        key = f"{json.dumps(section, sort_keys=True)} {form}"
         if key not in self._loaded:
-            self._loaded[key] = loaded(section)
+            self._loaded[key] = loaded(section, form)
         return self._loaded[key]
 
     def placed(self, x: Tensor, device: torch.device) -> Tensor:
@@ -127,6 +128,21 @@ class Known:
 
     description: Description
     prepare: Preparation
+
+
+def splitting(section: Config) -> dict[str, Any]:
+    """Return the settings of a section that go with any data set."""
+    return divided(section, Splitting)[0]
+
+
+def data_choice(name: str) -> dict[str, Any]:
+    """Return the section of a data set that has a file in `conf/data`.
+
+    Raises:
+        UserError: there is none of the name.
+    """
+    files = {path.stem: path for path in sorted((conf_folder() / "data").glob("*.yaml"))}
+    return yaml.safe_load(named(name, files, "data").read_text(encoding="utf-8"))
 
 
 def loaded(section: Config, form: Form = None) -> Source:
@@ -154,7 +170,9 @@ def data(
     settings = Splitting(**checked(Splitting, common, "data"))
     fit = preprocess(settings.preprocess)
     if known is not None:
-        source = matched(loaded(own, known.description.form), known.description)
+        form = known.description.form
+        source = loaded(own, form) if sources is None else sources.load(own, form)
+        source = matched(source, known.description)
     else:
         source = loaded(own) if sources is None else sources.load(own)
     train, val = divided_rows(source.y_train, settings, streams.split)
@@ -189,7 +207,7 @@ def matched(source: Source, expected: Description) -> Source:
     found = source.description
     if found.shape != expected.shape:
         raise UserError(
-            f"data: its examples have the shape {shape(found.shape)}; the run was trained on {shape(expected.shape)}"
+            f"data: its examples have the shape {sides(found.shape)}; the run was trained on {sides(expected.shape)}"
         )
     if found.classes == expected.classes:
         return source
