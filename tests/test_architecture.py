@@ -24,10 +24,11 @@ LEVELS = (
         "measures",
         "penalties",
         "averaging",
+        "freezing",
         "data",
         "models",
     },
-    {"run", "screen", "settings", "graph", "criterion", "help", "arguments"},
+    {"run", "screen", "settings", "graph", "criterion", "help", "arguments", "pretrained"},
     {"program", "single", "stack", "engine", "observers", "sanity", "verdicts", "completion"},
     {"build", "cli"},
     {

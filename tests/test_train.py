@@ -122,7 +122,7 @@ def test_test_split_is_scored_with_the_best_epochs_weights(commands: Commands) -
         "init": {"_target_": "experiments.initializers.he"},
     }
     data = build.data(config, Streams(2), device)
-    model, _ = build.model(config, data, Streams(2), device)
+    model, _, _ = build.model(config, data, Streams(2), device)
     model.load_state_dict(weights(folder, "best"))
     x, y = next(data.splits["test"].in_order(1000))
     accuracy = (model.eval()(x).argmax(1) == y).double().mean().item()

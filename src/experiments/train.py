@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from .cli import answered, launch
+from .cli import answered, launch, spelled_out
 from .resume import resumed_command_line
 
 EXAMPLES = (
@@ -46,7 +46,7 @@ def command_line(completed: Callable[[Sequence[str]], list[str]]) -> None:
     """
     if answered("train", EXAMPLES):
         return
-    sys.argv[1:] = completed(sys.argv[1:])
+    sys.argv[1:] = completed(spelled_out(sys.argv[1:]))
     try:
         launch(task, "train")
     except KeyboardInterrupt:  # before the run listens itself

@@ -1,7 +1,7 @@
 """Configuration -> objects."""
 
 from .datasets import Data, Sources, data
-from .parts import criterion, enabled, model, observers, optimizer, schedule, updating
+from .parts import criterion, enabled, freezing, model, observers, optimizer, schedule, updating
 from .targets import Config, first_line
 from .training import General, Training, early_stopping, general, training
 
@@ -16,6 +16,7 @@ __all__ = [
     "early_stopping",
     "enabled",
     "first_line",
+    "freezing",
     "general",
     "model",
     "observers",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import torch
-from annotated_types import Ge, Le, Lt
+from annotated_types import Ge, Le, Lt, MinLen
 from torch import Tensor
 
 from experiments.data.augment import AUGMENTS, Augmentation
@@ -21,6 +21,7 @@ from experiments.streams import Streams
 from .targets import Config, call, divided, located, target
 
 AHEAD_ROWS = 4096
+SHOWN_CLASSES = 20
 FITTED_BYTES = 2**28
 """How much of a data set that lies in a mapped file is read to fit its preparation."""
 
@@ -30,6 +31,7 @@ class Splitting:
     """What is done with any data set.
 
     Args:
+        classes: the names of the classes whose examples are kept, in the order of their new numbers; null for all.
         val_fraction: the share of the training examples that becomes the validation split.
         folds: cut the training examples into so many folds instead, one of which is the validation split.
         fold: which one, from 0.
@@ -40,6 +42,7 @@ class Splitting:
         augment: how training inputs are varied: a name, a class by `_target_`, or a list of these.
     """
 
+    classes: Annotated[list[str | int | float], MinLen(1)] | None = None
     val_fraction: Annotated[float, Ge(0), Lt(1)] = 0.2
     folds: Annotated[int, Ge(2)] | None = None
     fold: Annotated[int, Ge(0)] | None = None
@@ -118,32 +121,69 @@ def loaded(section: Config) -> Source:
 def data(config: Config, streams: Streams, device: torch.device, sources: Sources | None = None) -> Data:
     """Load, split and prepare the data set; from `sources`, where it is shared with other runs.
 
-    The validation split is cut from the training examples first, then the training split is limited, so a
-    limit changes no other split. Every statistic is fitted on what is left to train on.
+    The classes are chosen first. The validation split is cut from the training examples next, then the training split
+    is limited, so a limit changes no other split. Every statistic is fitted on what is left to train on.
     """
     common, own = divided(config["data"], Splitting)
     settings = Splitting(**checked(Splitting, common, "data"))
     fit = preprocess(settings.preprocess)
     source = loaded(own) if sources is None else sources.load(own)
-    train, val = divided_rows(source.y_train, settings, streams.split)
-    labels = source.y_train[train]
+    number = None if settings.classes is None else numbering(source.classes, settings.classes)
+    classes = source.classes if settings.classes is None else [str(name) for name in settings.classes]
+    kept, y = of_classes(source.y_train, number, "training")
+    tested, y_test = of_classes(source.y_test, number, "test")
+    train, val = divided_rows(y, settings, streams.split)
+    labels = y[train]
     if settings.label_noise:
-        if len(source.classes) < 2:
+        if len(classes) < 2:
             raise UserError(f"data.label_noise={settings.label_noise} needs a second class to take for the first")
-        labels = with_label_noise(labels, settings.label_noise, len(source.classes), streams.split)
-    prepare = fitted(fit, source, train, device)
+        labels = with_label_noise(labels, settings.label_noise, len(classes), streams.split)
+    prepare = fitted(fit, source, kept[train], device)
     parts = {
-        "train": (source.x_train, labels, train),
-        "val": (source.x_train, source.y_train[val], val),
-        "test": (source.x_test, source.y_test, None),
+        "train": (source.x_train, labels, kept[train]),
+        "val": (source.x_train, y[val], kept[val]),
+        "test": (source.x_test, y_test, None if number is None else tested),
     }
     splits = {
         name: split_of(source, x, y, rows, prepare, device, sources) for name, (x, y, rows) in parts.items() if len(y)
     }
-    weights = class_weights(labels, len(source.classes)).to(device) if settings.balance == "class_weights" else None
-    made = Data(splits, source.classes, class_weights=weights)
+    weights = class_weights(labels, len(classes)).to(device) if settings.balance == "class_weights" else None
+    made = Data(splits, classes, class_weights=weights)
     made.augments = augments(settings.augment, made, device)
     return made
+
+
+def numbering(names: Sequence[str], wanted: Sequence[str | float]) -> Tensor:
+    """Return the new number of each class, (classes,): its place in the wanted ones, -1 for one that is left out.
+
+    Raises:
+        UserError: there is no such class, or it is named twice.
+    """
+    known, chosen = [str(name) for name in names], [str(name) for name in wanted]
+    for name in chosen:
+        if name not in known:
+            allowed = ", ".join(known[:SHOWN_CLASSES]) + ", ..." * (len(known) > SHOWN_CLASSES)
+            raise UserError(f"data.classes={name!r} is no class; there are {allowed}" + nearest(name, known))
+        if chosen.count(name) > 1:
+            raise UserError(f"data.classes names {name!r} twice; name each class once")
+    number = torch.full((len(known),), -1)
+    number[[known.index(name) for name in chosen]] = torch.arange(len(chosen))
+    return number
+
+
+def of_classes(labels: Tensor, number: Tensor | None, part: str) -> tuple[Tensor, Tensor]:
+    """Return the rows of the wanted classes, and their labels in the new numbers; all rows for no numbering.
+
+    Raises:
+        UserError: there is none.
+    """
+    if number is None:
+        return torch.arange(len(labels)), labels
+    renumbered = number[labels]
+    rows = (renumbered >= 0).nonzero().flatten()
+    if not len(rows):
+        raise UserError(f"data.classes leaves no {part} example; name a class that has some")
+    return rows, renumbered[rows]
 
 
 def divided_rows(labels: Tensor, settings: Splitting, generator: torch.Generator) -> tuple[Tensor, Tensor]:

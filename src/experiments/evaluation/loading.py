@@ -21,7 +21,14 @@ from experiments.screen import Screen
 
 WRITTEN = {"cache": None, "download": False}
 """What makes a data set write files, and what stands for the default place or for none."""
-OWN_TO_THE_RUN = {"resume": None, "check": False, "trial": None, "sweep": None, "retry_failed": False}
+OWN_TO_THE_RUN = {
+    "resume": None,
+    "check": False,
+    "trial": None,
+    "sweep": None,
+    "retry_failed": False,
+    "init_from": None,
+}
 
 
 @dataclass
