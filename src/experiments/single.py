@@ -284,10 +284,12 @@ class Single:
 
     def _capture(self, x: Tensor, y: Tensor, *, brief: bool) -> Capture:
         trained = {name: p for name, p in self.named.items() if p.requires_grad}
+        frozen = len(trained) < len(self.named)
+        x = x.detach().requires_grad_(frozen)  # or no signal would come back through frozen layers
         with undrawn(self.device), self.watch.seeing() as seen:
             scores = self.as_in_training(x)
             loss = self.criterion.mean(scores, y)
-            wanted = seen.outputs if brief else list(trained.values())
+            wanted = seen.outputs if brief else [*trained.values(), *([x] if frozen else [])]
             gradients = torch.autograd.grad(loss, wanted, allow_unused=True) if wanted else ()
         return Capture(
             loss=loss.detach(),
@@ -295,7 +297,7 @@ class Single:
             activations=seen.activations,
             signals={name: seen.signals[name] * len(x) for name in seen.activations if name in seen.signals},
             weights={name: p.detach() for name, p in self.named.items()},
-            gradients={} if brief else {n: g for n, g in zip(trained, gradients, strict=True) if g is not None},
+            gradients={} if brief else {n: g for n, g in zip(trained, gradients, strict=False) if g is not None},
             batch_statistics=seen.batch_statistics,
             running_statistics=self.watch.running_statistics(),
         )
