@@ -47,6 +47,8 @@ def test_every_choice_composes_and_trains(
             assert "add data.download=true" in commands.train(f"data={choice}").err
             return
         more = [f"data.root={SHARED_DATA}"]
+    if choice == "torchvision":
+        more = ["model.name=shufflenet_v2_x0_5", "data.limit=48"]
     if choice == "npz":
         more = [f"data.path={npz}"]
     small = [] if group == "model" else ["model.hidden=[12]"]
