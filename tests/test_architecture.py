@@ -12,6 +12,7 @@ from tests.helpers import REPOSITORY
 SOURCE = REPOSITORY / "src" / "experiments"
 LEVELS = (
     {
+        "archive",
         "errors",
         "files",
         "streams",
@@ -25,11 +26,13 @@ LEVELS = (
         "penalties",
         "averaging",
         "freezing",
+        "colors",
+        "surfaces",
         "data",
         "models",
     },
     {"run", "screen", "settings", "graph", "criterion", "help", "arguments", "pretrained"},
-    {"program", "single", "stack", "engine", "observers", "sanity", "verdicts", "completion"},
+    {"descent", "program", "single", "stack", "engine", "observers", "sanity", "verdicts", "completion"},
     {"build", "cli"},
     {
         "resume",
@@ -45,14 +48,30 @@ LEVELS = (
         "search",
         "comparison",
         "evaluation",
+        "exporting",
+        "contours",
     },
-    {"job", "sweeping"},
+    {"job", "sweeping", "descending"},
     {"workers", "launching"},
-    {"train", "check", "compare", "evaluate"},
+    {"recipes", "lessons"},
+    {"train", "check", "compare", "evaluate", "export", "surface", "reproduce", "library"},
 )
 """From the bottom: a part may import what is on its own level or below."""
 LEAVES = LEVELS[0]
-EAGER = {"train", "check", "compare", "evaluate", "cli", "completion", "help", "resume", "errors"}
+EAGER = {
+    "train",
+    "check",
+    "compare",
+    "evaluate",
+    "export",
+    "surface",
+    "reproduce",
+    "cli",
+    "completion",
+    "help",
+    "resume",
+    "errors",
+}
 """What is imported before Hydra has found the command line in order."""
 
 
@@ -105,7 +124,7 @@ def test_hydra_instantiate_is_called_in_build_alone() -> None:
 
 
 def test_heavy_imports_wait_until_the_command_line_is_in_order() -> None:
-    code = "import sys, experiments.train; print(*{m.split('.')[0] for m in sys.modules})"
+    code = "import sys, experiments.train, experiments.surface; print(*{m.split('.')[0] for m in sys.modules})"
     loaded = set(
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     )

@@ -89,6 +89,9 @@ def composed(cfg: DictConfig) -> Job:
     hydra = HydraConfig.get()
     choices = {group: choice for group, choice in hydra.runtime.choices.items() if not group.startswith("hydra/")}
     config = distributed.own_config(cast(Any, OmegaConf.to_container(cfg, resolve=True)))
+    if not (config.get("recipe") or {}).get("trains", True):
+        name = choices["experiment"]
+        raise UserError(f"experiment={name} trains nothing; it is made by python -m experiments.reproduce {name}")
     return Job(config, RunFolder(Path(hydra.runtime.output_dir)), choices, list(hydra.overrides.task))
 
 
@@ -453,6 +456,7 @@ class Run:
         """Open what is written into, build what watches, and say what is going to be trained."""
         job, parts = self.job, self.parts
         self.begun, self.threads = True, threads
+        job.folder.write_description(parts.data.description)
         self.writer = opened_writer(job.config, job.folder, position)
         if self.writer is not None:
             self.open.enter_context(quiet_writer_thread())
@@ -543,7 +547,7 @@ def quiet_writer_thread() -> Iterator[None]:
 
 def hyperparameters(config: build.Config, choices: Mapping[str, str]) -> dict[str, str | float | bool]:
     """Return the choices and numbers of a run, flat, for TensorBoard."""
-    left_out = ("observers", "resume", "retry_failed", "sweep", "trial", "trust", "name", "check")
+    left_out = ("observers", "resume", "retry_failed", "sweep", "trial", "trust", "name", "check", "recipe")
     flat = flattened({k: v for k, v in config.items() if k not in left_out and k not in choices})
     for group, choice in choices.items():
         flat[group] = choice

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .archive import check_archive
 from .errors import nearest
 from .optimizers import matches
 from .run import CHECKPOINT_KEYS, RunFolder
@@ -118,6 +119,7 @@ def read(file: Path) -> dict[str, Tensor]:
         ValueError: it cannot be read, or holds no weights.
     """
     try:
+        check_archive(file)
         held: Any = torch.load(file, map_location="cpu", weights_only=True)
     except OSError as error:
         raise ValueError(f"path={str(file)!r} cannot be read: {error.strerror or error}") from None

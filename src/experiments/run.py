@@ -5,11 +5,14 @@ import io
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
+from .archive import check_archive
+from .data.forms import Description
 from .files import write_whole
 
 FORMAT = 2
@@ -77,6 +80,11 @@ class RunFolder:
         self.last = path / "checkpoints" / "last.pt"
         self.best = path / "checkpoints" / "best.pt"
         self.next = path / "checkpoints" / "next.pt"
+        self.description = path / "data.json"
+
+    def write_description(self, description: Description) -> None:
+        """Write `data.json`: what whoever uses the run has to know of its data."""
+        write_json(self.description, asdict(description))
 
     def write_metrics(self, rows: Sequence[Row]) -> None:
         """Write `metrics.csv`: one row an epoch, every number to its last digit."""
@@ -155,6 +163,7 @@ class RunFolder:
         if not path.exists():
             raise FileNotFoundError(path)
         try:
+            check_archive(path)
             state = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # a broken file can fail in any way inside the reader
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -205,13 +205,7 @@ class Single:
 
     def _scores(self, model: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         """Run a model in the run's precision and memory layout; its scores come in fp32."""
-        if self.updating.channels_last and x.ndim == 4:
-            x = x.contiguous(memory_format=torch.channels_last)
-        if self.updating.precision not in PRECISIONS:
-            return model(x)
-        with torch.autocast(self.device.type, PRECISIONS[self.updating.precision]):
-            scores = model(x)
-        return scores.float()
+        return scores_of(model, x, self.updating.precision, channels_last=self.updating.channels_last)
 
     def _scaled(self, loss: Tensor) -> Tensor:
         return loss if self.scaler is None else self.scaler.scale(loss)
@@ -257,12 +251,13 @@ class Single:
         return loss.item(), correct.item()
 
     @torch.no_grad()
-    def scores(self, member: int, split: str) -> Tensor:
+    def scores(self, member: int, split: str | Split) -> Tensor:
         """See `Program.scores`."""
         del member
+        examples = self.splits[split] if isinstance(split, str) else split
         model = self.evaluated
         model.eval()
-        scores = [self._scores(model, x) for x, _ in self.splits[split].in_order(self.eval_batch_size)]
+        scores = [self._scores(model, x) for x, _ in examples.in_order(self.eval_batch_size)]
         to_training_mode(self.model)
         return torch.cat(scores)
 
@@ -400,6 +395,17 @@ class Single:
         """See `Program.generator`."""
         del member
         return global_state(self.device)
+
+
+def scores_of(model: Callable[[Tensor], Tensor], x: Tensor, precision: str, *, channels_last: bool) -> Tensor:
+    """Run a model on prepared inputs in a precision and memory layout, see `Updating`; 16 bits give scores in fp32."""
+    if channels_last and x.ndim == 4:
+        x = x.contiguous(memory_format=torch.channels_last)
+    if precision not in PRECISIONS:
+        return model(x)
+    with torch.autocast(x.device.type, PRECISIONS[precision]):
+        scores = model(x)
+    return scores.float()
 
 
 def part_sizes(examples: int, size: int) -> list[int]:

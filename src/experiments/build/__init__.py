@@ -1,27 +1,37 @@
 """Configuration -> objects."""
 
-from .datasets import Data, Sources, data
-from .parts import criterion, enabled, freezing, model, observers, optimizer, schedule, updating
+from .datasets import Data, Known, Sources, data, data_choice, split_of, splitting
+from .parts import criterion, enabled, freezing, layers, model, network, observers, optimizer, schedule, updating
+from .surfaces import descender, surface
 from .targets import Config, first_line
-from .training import General, Training, early_stopping, general, training
+from .training import General, Training, early_stopping, general, sections, training
 
 __all__ = [
     "Config",
     "Data",
     "General",
+    "Known",
     "Sources",
     "Training",
     "criterion",
     "data",
+    "data_choice",
+    "descender",
     "early_stopping",
     "enabled",
     "first_line",
     "freezing",
     "general",
+    "layers",
     "model",
+    "network",
     "observers",
     "optimizer",
     "schedule",
+    "sections",
+    "split_of",
+    "splitting",
+    "surface",
     "training",
     "updating",
 ]

@@ -2,15 +2,18 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 import torch
+import yaml
 from annotated_types import Ge, Le, Lt, MinLen
 from torch import Tensor
 
+from experiments.cli import conf_folder
 from experiments.data.augment import AUGMENTS, Augmentation
 from experiments.data.batches import Preparation, Split, placed
+from experiments.data.forms import Description, Form, sides
 from experiments.data.preprocess import PREPROCESSES, Ahead, Double, Imputed, column_means
 from experiments.data.sources import Source
 from experiments.data.split import folds, stratified, with_label_noise
@@ -21,7 +24,6 @@ from experiments.streams import Streams
 from .targets import Config, call, divided, located, target
 
 AHEAD_ROWS = 4096
-SHOWN_CLASSES = 20
 FITTED_BYTES = 2**28
 """How much of a data set that lies in a mapped file is read to fit its preparation."""
 
@@ -55,17 +57,19 @@ class Splitting:
 
 @dataclass
 class Data:
-    """The splits on their device, the names of the classes, and what is done with training batches.
+    """The splits on their device, what they are, and what is done with training batches.
 
     Args:
         splits: `train`, `test` and, where there is one, `val`.
-        classes: names.
+        description: names of the classes, and what an example is before it is prepared.
+        prepare: what prepares examples, fitted on the training split.
         augments: what varies training inputs.
         class_weights: (classes,), on the device; None where all examples count alike.
     """
 
     splits: dict[str, Split]
-    classes: list[str]
+    description: Description
+    prepare: Preparation
     augments: Sequence[Augmentation] = ()
     class_weights: Tensor | None = None
 
@@ -75,6 +79,11 @@ class Data:
             split.prepare = Double(split.prepare)
         if self.class_weights is not None:
             self.class_weights = self.class_weights.double()
+
+    @property
+    def classes(self) -> list[str]:
+        """The classes' names."""
+        return list(self.description.classes)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -110,80 +119,141 @@ class Sources:
         return self._placed[key][1]
 
 
-def loaded(section: Config) -> Source:
-    """Load the data set that a section names."""
-    source = call(section, "data")
+@dataclass(frozen=True)
+class Known:
+    """What a run has learned of its data, which other data have to go with.
+
+    Args:
+        description: what it expects.
+        prepare: how it prepares that.
+    """
+
+    description: Description
+    prepare: Preparation
+
+
+def splitting(section: Config) -> dict[str, Any]:
+    """Return the settings of a section that go with any data set."""
+    return divided(section, Splitting)[0]
+
+
+def data_choice(name: str) -> dict[str, Any]:
+    """Return the section of a data set that has a file in `conf/data`.
+
+    Raises:
+        UserError: there is none of the name.
+    """
+    files = {path.stem: path for path in sorted((conf_folder() / "data").glob("*.yaml"))}
+    return yaml.safe_load(named(name, files, "data").read_text(encoding="utf-8"))
+
+
+def loaded(section: Config, form: Form = None) -> Source:
+    """Load the data set that a section names; a function that asks for `form` is given the one that a run knows."""
+    source = call(section, "data", {"form": form})
     if not isinstance(source, Source):
         raise UserError(f"data._target_={section[TARGET]!r} returned a {type(source).__name__}, expected a Source")
     return source
 
 
-def data(config: Config, streams: Streams, device: torch.device, sources: Sources | None = None) -> Data:
+def data(
+    config: Config,
+    streams: Streams,
+    device: torch.device,
+    sources: Sources | None = None,
+    known: Known | None = None,
+) -> Data:
     """Load, split and prepare the data set; from `sources`, where it is shared with other runs.
 
     The classes are chosen first. The validation split is cut from the training examples next, then the training split
-    is limited, so a limit changes no other split. Every statistic is fitted on what is left to train on.
+    is limited, so a limit changes no other split. Every statistic is fitted on what is left to train on; with `known`,
+    nothing is fitted, and the data set has to be what the run expects.
     """
     common, own = divided(config["data"], Splitting)
     settings = Splitting(**checked(Splitting, common, "data"))
     fit = preprocess(settings.preprocess)
-    source = loaded(own) if sources is None else sources.load(own)
-    number = None if settings.classes is None else numbering(source.classes, settings.classes)
-    classes = source.classes if settings.classes is None else [str(name) for name in settings.classes]
-    kept, y = of_classes(source.y_train, number, "training")
-    tested, y_test = of_classes(source.y_test, number, "test")
+    if known is not None:
+        source = loaded(own, known.description.form)
+    else:
+        source = loaded(own) if sources is None else sources.load(own)
+    if settings.classes is not None:
+        source = of_classes(source, settings.classes)
+    if known is not None:
+        source = matched(source, known.description)
+    kept, tested = [(labels >= 0).nonzero().flatten() for labels in (source.y_train, source.y_test)]
+    y = source.y_train[kept]
     train, val = divided_rows(y, settings, streams.split)
     labels = y[train]
     if settings.label_noise:
-        if len(classes) < 2:
+        if len(source.classes) < 2:
             raise UserError(f"data.label_noise={settings.label_noise} needs a second class to take for the first")
-        labels = with_label_noise(labels, settings.label_noise, len(classes), streams.split)
-    prepare = fitted(fit, source, kept[train], device)
+        labels = with_label_noise(labels, settings.label_noise, len(source.classes), streams.split)
+    prepare = fitted(fit, source, kept[train], device) if known is None else known.prepare
     parts = {
         "train": (source.x_train, labels, kept[train]),
         "val": (source.x_train, y[val], kept[val]),
-        "test": (source.x_test, y_test, None if number is None else tested),
+        "test": (source.x_test, source.y_test[tested], None if settings.classes is None else tested),
     }
     splits = {
-        name: split_of(source, x, y, rows, prepare, device, sources) for name, (x, y, rows) in parts.items() if len(y)
+        name: split_of(x, y, prepare, device, rows=rows, mapped=source.mapped, sources=sources)
+        for name, (x, y, rows) in parts.items()
+        if len(y)
     }
-    weights = class_weights(labels, len(classes)).to(device) if settings.balance == "class_weights" else None
-    made = Data(splits, classes, class_weights=weights)
+    weights = class_weights(labels, len(source.classes)).to(device) if settings.balance == "class_weights" else None
+    made = Data(splits, source.description, prepare, class_weights=weights)
     made.augments = augments(settings.augment, made, device)
     return made
 
 
-def numbering(names: Sequence[str], wanted: Sequence[str | float]) -> Tensor:
-    """Return the new number of each class, (classes,): its place in the wanted ones, -1 for one that is left out.
+def of_classes(source: Source, wanted: Sequence[str | float]) -> Source:
+    """Return a data set whose classes are the wanted ones in this order, and whose other examples have the label -1.
 
     Raises:
-        UserError: there is no such class, or it is named twice.
+        UserError: there is no such class, it is named twice, or none of them has an example.
     """
-    known, chosen = [str(name) for name in names], [str(name) for name in wanted]
-    for name in chosen:
+    known, names = [str(name) for name in source.classes], [str(name) for name in wanted]
+    for name in names:
         if name not in known:
-            allowed = ", ".join(known[:SHOWN_CLASSES]) + ", ..." * (len(known) > SHOWN_CLASSES)
-            raise UserError(f"data.classes={name!r} is no class; there are {allowed}" + nearest(name, known))
-        if chosen.count(name) > 1:
+            raise UserError(
+                f"data.classes={name!r} is no class; there are {named_shortly(known)}" + nearest(name, known)
+            )
+        if names.count(name) > 1:
             raise UserError(f"data.classes names {name!r} twice; name each class once")
     number = torch.full((len(known),), -1)
-    number[[known.index(name) for name in chosen]] = torch.arange(len(chosen))
-    return number
+    number[[known.index(name) for name in names]] = torch.arange(len(names))
+    y_train, y_test = number[source.y_train], number[source.y_test]
+    for part, labels in (("training", y_train), ("test", y_test)):
+        if not (labels >= 0).any():
+            raise UserError(f"data.classes={shown(list(wanted))} leaves no {part} example")
+    return replace(source, y_train=y_train, y_test=y_test, classes=names)
 
 
-def of_classes(labels: Tensor, number: Tensor | None, part: str) -> tuple[Tensor, Tensor]:
-    """Return the rows of the wanted classes, and their labels in the new numbers; all rows for no numbering.
+def matched(source: Source, expected: Description) -> Source:
+    """Return a data set with the classes in the order that a run has them in.
 
     Raises:
-        UserError: there is none.
+        UserError: its examples have another shape, or it has a class that the run does not know.
     """
-    if number is None:
-        return torch.arange(len(labels)), labels
-    renumbered = number[labels]
-    rows = (renumbered >= 0).nonzero().flatten()
-    if not len(rows):
-        raise UserError(f"data.classes leaves no {part} example; name a class that has some")
-    return rows, renumbered[rows]
+    found = source.description
+    if found.shape != expected.shape:
+        raise UserError(
+            f"data: its examples have the shape {sides(found.shape)}; the run was trained on {sides(expected.shape)}"
+        )
+    if found.classes == expected.classes:
+        return source
+    unknown = [name for name in found.classes if name not in expected.classes]
+    if unknown:
+        raise UserError(
+            f"data: the class {unknown[0]!r} is none of the run's, which are {named_shortly(expected.classes)}"
+            + nearest(unknown[0], expected.classes)
+        )
+    numbers = torch.tensor([expected.classes.index(name) for name in found.classes])
+    y_train, y_test = [torch.where(y < 0, y, numbers[y]) for y in (source.y_train, source.y_test)]
+    return replace(source, y_train=y_train, y_test=y_test, classes=list(expected.classes))
+
+
+def named_shortly(names: Sequence[str], most: int = 20) -> str:
+    """Return names for people: not more than so many."""
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
 def divided_rows(labels: Tensor, settings: Splitting, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -242,16 +312,17 @@ def fitted(fit: Callable[[Tensor], Any], source: Source, train: Tensor, device: 
 
 
 def split_of(
-    source: Source,
     x: Tensor,
     y: Tensor,
-    rows: Tensor | None,
     prepare: Preparation,
     device: torch.device,
-    sources: Sources | None,
+    *,
+    rows: Tensor | None = None,
+    mapped: bool = False,
+    sources: Sources | None = None,
 ) -> Split:
     """Make a split: rows of a mapped file or of shared inputs, or a copy; a costly preparation is applied at once."""
-    if source.mapped:
+    if mapped:
         return placed(x, y, rows, prepare, device)
     if sources is not None and not getattr(prepare, "ahead", False):
         shared = sources.placed(x, device)

@@ -5,7 +5,7 @@ import math
 import os
 import shutil
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Annotated, Any, Literal
@@ -67,12 +67,7 @@ def model(
 
     The third is where its weights come from: see `initial_weights`.
     """
-    available = {"input_shape": data.input_shape, "classes": len(data.classes)}
-    built = call(config["model"], "model", available)
-    if not isinstance(built, nn.Module):
-        raise UserError(
-            f"model._target_={config['model'][TARGET]!r} built a {type(built).__name__}, expected an nn.Module"
-        )
+    built = network(config, data.input_shape, len(data.classes))
     common, own = divided(config["init"], Initialization)
     bias = Initialization(**checked(Initialization, common, "init")).bias
     initializer = target(own, "init", supplied=("weight", "tensor", "generator", "outputs"))
@@ -87,7 +82,10 @@ def model(
         raise UserError(f"init: {own[TARGET]} cannot fill a weight of this model: {first_line(error)}") from error
     built = built.to(device)
     use_noise(built, streams.noise)
-    return built, layers(built, data), origin
+    found = layers(built, data.example, len(data.classes))
+    if not any(p.requires_grad for p in built.parameters()):
+        raise UserError("model has no parameter to train")
+    return built, found, origin
 
 
 def initial_weights(config: Config, built: nn.Module) -> dict[str, Any] | None:
@@ -134,10 +132,19 @@ def freezing(chosen: Any, model: nn.Module) -> dict[str, int]:
     return {name: int(count) for name, count in frozen.items() if 0 < count < math.inf and named[name].requires_grad}
 
 
-def layers(built: nn.Module, data: Data) -> list[Layer]:
-    """Run one example through the model, and refuse a model that does not fit the data."""
-    example = data.example
-    wanted = (1, len(data.classes))
+def network(config: Config, input_shape: Sequence[int], classes: int) -> nn.Module:
+    """Build the model, with whatever weights it comes with."""
+    built = call(config["model"], "model", {"input_shape": tuple(input_shape), "classes": classes})
+    if not isinstance(built, nn.Module):
+        raise UserError(
+            f"model._target_={config['model'][TARGET]!r} built a {type(built).__name__}, expected an nn.Module"
+        )
+    return built
+
+
+def layers(built: nn.Module, example: Tensor, classes: int) -> list[Layer]:
+    """Run one prepared example through the model, and refuse a model that does not fit the data."""
+    wanted = (1, classes)
     try:
         found, scores = describe(built, example)
     except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
@@ -146,8 +153,6 @@ def layers(built: nn.Module, data: Data) -> list[Layer]:
     if not isinstance(scores, Tensor) or tuple(scores.shape) != wanted:
         got = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
         raise UserError(f"model returns {got} for one example, expected the scores of shape {wanted}")
-    if not any(p.requires_grad for p in built.parameters()):
-        raise UserError("model has no parameter to train")
     return found
 
 

@@ -1,6 +1,6 @@
 """The settings of a run and of its training."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -30,6 +30,7 @@ class General:
         trial: of which trial of a search this is a run; see `search`.
         init_from: `path`, whose weights a run begins with, and `replace`, which layers it initializes all the same.
         freeze: what is not trained; see `build.freezing`.
+        recipe: what a recipe says of itself; see `recipes`.
         trust: prefixes of code that a resumed configuration may name besides torch and this package.
     """
 
@@ -43,6 +44,7 @@ class General:
     trial: dict[str, Any] | None = None
     init_from: dict[str, Any] | None = None
     freeze: Any = None
+    recipe: dict[str, Any] | None = None
     trust: tuple[str, ...] = ()
 
 
@@ -86,11 +88,16 @@ class Training:
     early_stopping: dict[str, Any] | None = None
 
 
+def sections(config: Config, names: Iterable[str]) -> None:
+    """Refuse a configuration in which one of these is no section of settings."""
+    for name in names:
+        if not isinstance(config.get(name), Mapping):
+            raise UserError(f"{name}={shown(config.get(name))} should be a section of settings")
+
+
 def general(config: Config) -> General:
     """Check the top level's settings."""
-    for section in SECTIONS:
-        if not isinstance(config.get(section), Mapping):
-            raise UserError(f"{section}={shown(config.get(section))} should be a section of settings")
+    sections(config, SECTIONS)
     return General(**checked(General, {k: v for k, v in config.items() if k not in SECTIONS}, ""))
 
 

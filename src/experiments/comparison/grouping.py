@@ -17,7 +17,7 @@ from experiments.screen import visible
 from .reading import Record, number
 
 INCIDENTAL = re.compile(
-    r"seed|name|check|resume|retry_failed|trust|trial(\..*)?|sweep(\..*)?|search|data\.(cache|root|download)"
+    r"seed|name|check|resume|retry_failed|trust|trial(\..*)?|sweep(\..*)?|search|experiment|recipe(\..*)?|data\.(cache|root|download)"
     r"|observers(\..*)?|training\.(device|threads|eval_batch_size)"
 )
 """What changes nothing that a network learns, or is the seed."""

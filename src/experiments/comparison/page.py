@@ -133,11 +133,15 @@ class Figure:
         title: above it.
         caption: below it.
         svg: of `svg_of`; it is put into the page as it is.
+        said: statements between title and drawing, the first one stands out.
+        table: the numbers to it, below.
     """
 
     title: str
     caption: str
     svg: str
+    said: Sequence[str] = ()
+    table: Table | None = None
 
 
 @dataclass(frozen=True)
@@ -276,12 +280,13 @@ def saved(figure: Drawing, form: Literal["png", "svg"]) -> bytes:
 @contextmanager
 def unseen(patches: Sequence[Patch]) -> Iterator[None]:
     """Leave backgrounds out of a drawing."""
-    for patch in patches:
+    seen = [patch for patch in patches if patch.get_visible()]
+    for patch in seen:
         patch.set_visible(False)
     try:
         yield
     finally:
-        for patch in patches:
+        for patch in seen:
             patch.set_visible(True)
 
 

@@ -12,6 +12,7 @@ from annotated_types import Ge, Gt, Lt
 from torch import Tensor
 
 from . import packed
+from .forms import Pictures
 from .packed import PARTS, Facts, Packed, Picture, UnreadableError, UnusableError
 from .sources import Source
 from .split import stratified
@@ -88,7 +89,8 @@ def image_folder(
                 "mend or remove it, or leave out all such pictures with data.skip_unreadable=true"
             ) from None
     say(found.facts, path)
-    return Source(found.x["train"], found.y["train"], found.x["test"], found.y["test"], classes, mapped=True)
+    (x_train, y_train), (x_test, y_test) = ((found.x[part], found.y[part]) for part in PARTS)
+    return Source(x_train, y_train, x_test, y_test, classes, mapped=True, form=Pictures(size=size))
 
 
 def listed(root: Path, path: str) -> Listing:

@@ -1,7 +1,7 @@
 """Preparing inputs. Every statistic is fitted on the training split alone."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -11,6 +11,9 @@ from torch import Tensor
 
 PART = 2**22
 """Values that are summed at a time: 32 MB in float64."""
+
+FEW = 4
+"""Features up to which a batch is whitened as quickly as it is shifted and scaled."""
 
 WIDEST = 8192
 """Features that can be whitened: the covariance then takes 512 MB, and its eigenvectors minutes."""
@@ -53,11 +56,14 @@ class Whitening:
     matrix: Tensor
     shape: tuple[int, ...]
 
-    ahead = True
+    @property
+    def ahead(self) -> bool:
+        """Whether it is costly: not of points in a plane, which are then kept in their own units."""
+        return len(self.shift) > FEW
 
     def __call__(self, x: Tensor) -> Tensor:
         """Prepare inputs of shape (batch, *input_shape) and any number type; returns float32."""
-        return ((x.flatten(1).float() - self.shift) @ self.matrix).view(len(x), *self.shape)
+        return ((x.flatten(1).float() - self.shift) @ self.matrix).view(x.shape[0], *self.shape)
 
     def to(self, device: torch.device) -> "Whitening":
         """Return the same preparation on a device."""
@@ -65,7 +71,7 @@ class Whitening:
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the fitted numbers, for a checkpoint."""
-        return {"shift": self.shift.cpu(), "matrix": self.matrix.cpu()}
+        return {"shift": self.shift.cpu(), "matrix": self.matrix.cpu(), "shape": torch.tensor(self.shape)}
 
 
 @dataclass
@@ -128,6 +134,40 @@ class Double:
     def state_dict(self) -> dict[str, Tensor]:
         """Return the fitted numbers, for a checkpoint."""
         return self.inner.state_dict() if hasattr(self.inner, "state_dict") else {}
+
+
+def restored(state: Mapping[str, Any], shape: Sequence[int]) -> Affine | Whitening | Imputed | None:
+    """Return the preparation whose fitted numbers a checkpoint holds; None where they do not tell which it is.
+
+    Args:
+        state: what its `state_dict` gave.
+        shape: of an example as it came.
+
+    Raises:
+        ValueError: the numbers are of examples of another shape.
+    """
+    if "means" in state:
+        inner = restored({name: value for name, value in state.items() if name != "means"}, shape)
+        return inner and Imputed(_fits(state["means"], tuple(shape) == tuple(state["means"].shape)), inner)
+    if state.keys() == {"shift", "scale"}:
+        return Affine(*(_fits(state[name], _broadcasts(state[name], shape)) for name in ("shift", "scale")))
+    if state.keys() == {"shift", "matrix", "shape"}:
+        features, given = math.prod(shape), tuple(int(side) for side in state["shape"])
+        matrix = _fits(state["matrix"], tuple(state["matrix"].shape) == (features, math.prod(given)))
+        return Whitening(_fits(state["shift"], tuple(state["shift"].shape) == (features,)), matrix, given)
+    return None
+
+
+def _broadcasts(number: Tensor, shape: Sequence[int]) -> bool:
+    """Whether a tensor goes with each example of a shape, and leaves it in its shape."""
+    sides = (1,) * (len(shape) - number.ndim) + tuple(number.shape)
+    return len(sides) == len(shape) and all(own in (1, wanted) for own, wanted in zip(sides, shape, strict=True))
+
+
+def _fits(number: Tensor, fits: bool) -> Tensor:
+    if not fits:
+        raise ValueError(f"its preparation is of examples of another shape ({tuple(number.shape)})")
+    return number
 
 
 def column_means(x: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .forms import Description, Form, Pictures, of_bytes
 from .split import stratified
 
 DIGITS_TEST_SHARE = 0.2
@@ -28,6 +29,7 @@ class Source:
         classes: the classes' names, in the order of their numbers.
         impute: whether nan stands for a missing value, to be replaced by the training split's mean.
         mapped: whether x lies in a file that is mapped into memory, and may be larger than it.
+        form: how a file of one's own becomes such an example; None for arrays alone.
     """
 
     x_train: Tensor
@@ -37,6 +39,7 @@ class Source:
     classes: list[str]
     impute: bool = False
     mapped: bool = False
+    form: Form = None
 
     def __post_init__(self) -> None:
         for part in ("train", "test"):
@@ -54,6 +57,11 @@ class Source:
             shapes = f"{tuple(self.x_train.shape[1:])} and {tuple(self.x_test.shape[1:])}"
             raise ValueError(f"training and test examples differ in shape: {shapes}")
 
+    @property
+    def description(self) -> Description:
+        """What a run that learns from it has to remember."""
+        return Description(tuple(str(name) for name in self.classes), tuple(self.x_train.shape[1:]), self.form)
+
 
 def digits() -> Source:
     """8 x 8 pictures of handwritten digits, 0 to 16, from scikit-learn: 1,438 to train and 359 to test.
@@ -69,7 +77,8 @@ def digits() -> Source:
         table = torch.from_numpy(np.loadtxt(file, delimiter=",", dtype=np.uint8))
     x, y = table[:, :-1].reshape(-1, 1, 8, 8).contiguous(), table[:, -1].long()
     test, train = stratified(y, round(DIGITS_TEST_SHARE * len(y)), torch.Generator().manual_seed(0))
-    return Source(x[train], y[train], x[test], y[test], [str(digit) for digit in range(10)])
+    names = [str(digit) for digit in range(10)]
+    return Source(x[train], y[train], x[test], y[test], names, form=Pictures(white=16, size=8))
 
 
 def torchvision_set(
@@ -97,14 +106,9 @@ def torchvision_set(
         ) from None
     except OSError as error:
         raise ValueError(f"{kind} could not be downloaded into root={root!r}: {error}") from error
-    names = [str(name) for name in train.classes]
-    return Source(
-        channels_first(torch.as_tensor(train.data)),
-        torch.as_tensor(train.targets).long(),
-        channels_first(torch.as_tensor(test.data)),
-        torch.as_tensor(test.targets).long(),
-        names,
-    )
+    x_train, x_test = (channels_first(torch.as_tensor(part.data)) for part in (train, test))
+    y_train, y_test = (torch.as_tensor(part.targets).long() for part in (train, test))
+    return Source(x_train, y_train, x_test, y_test, [str(name) for name in train.classes], form=of_bytes(x_train))
 
 
 def npz(path: str) -> Source:
@@ -128,12 +132,14 @@ def npz(path: str) -> Source:
     unknown = np.setdiff1d(labels[1], values)
     if len(unknown):
         raise ValueError(f"y_test holds the class {unknown[0]}, which y_train does not")
+    inputs = channels_first(as_inputs(x_train, "x_train"))
     return Source(
-        channels_first(as_inputs(x_train, "x_train")),
+        inputs,
         torch.from_numpy(np.searchsorted(values, labels[0])),
         channels_first(as_inputs(x_test, "x_test")),
         torch.from_numpy(np.searchsorted(values, labels[1])),
         [str(value) for value in values],
+        form=of_bytes(inputs),
     )
 
 

@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
+from numpy.typing import ArrayLike
+from pydantic import TypeAdapter, ValidationError
+from torch import Tensor, nn
 
 from experiments import build
-from experiments.assembly import Parts, assembled, chosen_device
-from experiments.comparison.reading import CONFIGURATION
+from experiments.assembly import chosen_device
+from experiments.comparison.reading import CONFIGURATION, text
 from experiments.comparison.reading import loaded as read_yaml
+from experiments.data import own, preprocess
+from experiments.data.batches import Preparation, Split
+from experiments.data.forms import Description
+from experiments.data.preprocess import Double
+from experiments.device import cores, kernels, torch_threads
 from experiments.errors import UserError
 from experiments.resume import untrusted
 from experiments.run import RunFolder
-from experiments.screen import Screen
+from experiments.settings import TARGET
+from experiments.single import scores_of
+from experiments.streams import Streams, global_generator
 
+from .predictions import Predictions
+
+Given = Tensor | ArrayLike | str | Path
+"""What can be predicted for."""
 WRITTEN = {"cache": None, "download": False}
 """What makes a data set write files, and what stands for the default place or for none."""
 OWN_TO_THE_RUN = {
@@ -27,27 +45,296 @@ OWN_TO_THE_RUN = {
     "trial": None,
     "sweep": None,
     "retry_failed": False,
+    "recipe": None,
     "init_from": None,
 }
+LARGEST_EXAMPLE = 2**28
+"""Values of an example; a stranger's run may claim any shape."""
 
 
 @dataclass
-class Loaded:
-    """A run with the weights of its best epoch.
+class Restored:
+    """A trained run, ready to be used: its model, and what prepares raw examples for it.
 
     Args:
         folder: of the run.
         config: its own.
-        parts: data, model and program.
+        description: the classes, what a raw example is, and how a file becomes one.
+        model: in evaluation mode, on the device.
+        prepare: turns raw examples, (examples, *description.shape), into the model's inputs, on the device.
         epoch: whose weights they are.
         device: where it is.
+        threads: of the CPU that it was trained with: with others the last bits differ.
+        other: settings of the data set that go before the run's own.
     """
 
     folder: RunFolder
     config: Mapping[str, Any]
-    parts: Parts
+    description: Description
+    model: nn.Module
+    prepare: Preparation
     epoch: int
     device: torch.device
+    threads: int = 1
+    other: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def classes(self) -> list[str]:
+        """The classes' names, in the order of the scores."""
+        return list(self.description.classes)
+
+    @cached_property
+    def settings(self) -> build.Training:
+        """How it was trained."""
+        return build.training(self.config)
+
+    @cached_property
+    def data(self) -> build.Data:
+        """Its data set, or the other one, in splits as the run made them, and prepared as the run prepares.
+
+        Raises:
+            UserError: it cannot be loaded, or has other classes or shapes.
+        """
+        known = build.Known(self.description, self.prepare)
+        config = {**self.config, "data": other_section(self.config["data"], self.other)}
+        made = build.data(config, Streams(int(self.config["seed"]), self.device), self.device, known=known)
+        if self.settings.precision == "fp64":
+            made.double()
+        return made
+
+    def split(self, x: Tensor) -> Split:
+        """Return raw examples, (examples, *description.shape), as a split whose classes are not known: all 0."""
+        made = build.split_of(x, torch.zeros(len(x), dtype=torch.int64), self.prepare, self.device)
+        if self.settings.precision == "fp64":
+            made.prepare = Double(made.prepare)
+        return made
+
+    def batches(self, split: Split) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the scores of a split's examples in their order, (batch, classes), and their classes.
+
+        The batches are those of the run's own evaluation, so that the scores are its own to the bit.
+        """
+        precision, channels_last = self.settings.precision, self.settings.channels_last
+        with self.surroundings(), torch.no_grad():
+            for x, y in split.in_order(self.settings.eval_batch_size):
+                yield scores_of(self.model, x, precision, channels_last=channels_last), y
+
+    @contextmanager
+    def surroundings(self) -> Iterator[None]:
+        """What the process is put to while the model is called, as in the run."""
+        with ExitStack() as stack:
+            stack.enter_context(kernels(deterministic=self.settings.deterministic))
+            stack.enter_context(global_generator(int(self.config["seed"]), self.device))
+            if self.device.type == "cpu":
+                stack.enter_context(torch_threads(self.threads))
+            yield
+
+    def scores(self, x: Given) -> Tensor:
+        """Return the scores of raw examples, (examples, classes), on the CPU; see `predict`."""
+        return self._scores(self._examples(x).x)
+
+    def probabilities(self, x: Given) -> Tensor:
+        """Return the probabilities of raw examples' classes, (examples, classes), in float64; see `predict`."""
+        return self.scores(x).double().softmax(1)
+
+    def predict(self, x: Given) -> Predictions:
+        """Predict the classes of examples of one's own, which are prepared as those of the run were.
+
+        Args:
+            x: an array of raw examples, (examples, *description.shape), or of one, as they came and not prepared; or
+                the path of a picture, of a folder of pictures, or of a csv or npz file, see `data.own`.
+
+        Raises:
+            UserError: they are not what the run was trained on, or a file cannot be read.
+        """
+        examples = self._examples(x)
+        return Predictions(examples.names, self.classes, self._scores(examples.x).double().softmax(1).numpy())
+
+    def _scores(self, x: Tensor) -> Tensor:
+        return torch.cat([scores.cpu() for scores, _ in self.batches(self.split(x))])
+
+    def _examples(self, x: Given) -> own.Examples:
+        try:
+            if isinstance(x, str | Path):
+                return own.read(str(x), self.description)
+            array = x.cpu().numpy() if isinstance(x, Tensor) else np.asarray(x)
+            alone = array.shape == self.description.shape
+            return own.arrays(array[None] if alone else array, self.description, "the array")
+        except ValueError as error:
+            raise UserError(build.first_line(error)) from error
+
+
+def load(
+    folder: str | Path,
+    *,
+    trust: Sequence[str] = (),
+    device: str = "auto",
+    checkpoint: str | None = None,
+    other: Mapping[str, Any] | None = None,
+) -> Restored:
+    """Restore a trained run from its folder, which need not hold the data set.
+
+    Args:
+        folder: of the run.
+        trust: prefixes of code that its configuration may name besides torch, torchvision and this package.
+        device: auto, cpu, cuda or cuda:<number>.
+        checkpoint: a file in its `checkpoints/`; None for the best epoch's, or the last's where none was best.
+        other: settings of the data set that go before the run's own, see `Restored.data`.
+
+    Raises:
+        UserError: it is no run, has no checkpoint that can be read, or cannot be built.
+    """
+    run = RunFolder(Path(folder))
+    config = configuration(run.path, trust)
+    training = config.get("training")
+    config["data"] = without_writing(config.get("data"))  # a stranger does not say where files are written
+    if isinstance(training, dict):
+        training |= {"device": device, "compile": False}
+    general, settings, place = build.general(config), build.training(config), chosen_device(device)
+    state, path = read_checkpoint(run, checkpoint)
+    try:
+        with global_generator(general.seed, place):
+            description, prepare = expectations(run, config, state["program"]["preparation"], place)
+            model = restored_model(config, settings, state["program"]["model"], description, prepare, place)
+        threads = max(1, min(int(state["program"].get("threads", 1)), cores()))
+        epoch = int(state["position"]["epoch"])
+    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+        raise cannot(run, f"{path.name} cannot be used ({build.first_line(error)})") from error
+    return Restored(run, config, description, model, prepare, epoch, place, threads, other or {})
+
+
+def other_section(section: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of another data set, which is divided and prepared as the run's own.
+
+    Args:
+        section: the run's.
+        other: settings that go before these; by `data` a choice in `conf/data` in place of the run's data set.
+
+    Raises:
+        UserError: there is no such choice, or a setting is of what the run does with any data.
+    """
+    settings = dict(other)
+    choice = settings.pop("data", None)
+    for name in (TARGET, "preprocess", "augment"):
+        if name in settings:
+            raise UserError(f"data.{name} is the run's own, and stays; other data are given by the rest of data.*")
+    if choice is not None:
+        section = {**build.splitting(section), **build.data_choice(str(choice))}
+    return {**section, **settings}
+
+
+def cannot(run: RunFolder, why: str) -> UserError:
+    """Return the error of a run that cannot be restored."""
+    return UserError(f"{str(run.path)!r} cannot be evaluated: {why}")
+
+
+def read_checkpoint(run: RunFolder, name: str | None) -> tuple[dict[str, Any], Path]:
+    """Return the checkpoint of a name, or the best that can be read, and its path.
+
+    Raises:
+        UserError: there is none.
+    """
+    if name is not None and Path(name).name != name:
+        raise cannot(run, f"{name!r} is no name of a file in checkpoints/")
+    problems = []
+    for path in (run.best, run.last) if name is None else (run.last.with_name(name),):
+        try:
+            return run.load(path), path
+        except FileNotFoundError:
+            continue
+        except ValueError as error:
+            problems.append(f"{path.name} cannot be used ({build.first_line(error)})")
+    raise cannot(run, "; ".join(problems) or f"it has no checkpoint{f' {name!r}' if name else ''}")
+
+
+def expectations(
+    run: RunFolder, config: build.Config, numbers: Mapping[str, Any], device: torch.device
+) -> tuple[Description, Preparation]:
+    """Return what a run expects of data, and how it prepares them.
+
+    Only a run from before there was `data.json`, and a preparation of the user's own, need the data set for it.
+
+    Raises:
+        UserError: what it says of its data cannot be read, or its data set is needed and cannot be loaded.
+        ValueError: the checkpoint is of examples of another shape.
+    """
+    description = read_description(run)
+    prepare = None
+    if description is not None and preparation_is_ours(config):
+        prepare = preprocess.restored(numbers, description.shape)
+    if description is not None and prepare is not None:
+        return description, prepare.to(device)
+    data = build.data(config, Streams(int(config["seed"]), device), device)
+    return data.description, data.prepare
+
+
+def preparation_is_ours(config: build.Config) -> bool:
+    """Whether a run's preparation is one of this package."""
+    chosen = config["data"].get("preprocess")
+    return not isinstance(chosen, Mapping) or str(chosen.get(TARGET)).startswith(f"{preprocess.__name__}.")
+
+
+def read_description(run: RunFolder) -> Description | None:
+    """Return what `data.json` says; None where there is none.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    if not run.description.exists():
+        return None
+    try:
+        found = TypeAdapter(Description).validate_json(text(run.description), strict=True)
+        if math.prod(found.shape) > LARGEST_EXAMPLE:
+            raise ValueError(f"an example would have {math.prod(found.shape):,} values")
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise cannot(run, f"its {run.description.name} is damaged ({where}: {first['msg']})") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise cannot(run, f"its {run.description.name} is damaged ({build.first_line(error)})") from None
+    return found
+
+
+def restored_model(
+    config: build.Config,
+    settings: build.Training,
+    weights: Mapping[str, Tensor],
+    description: Description,
+    prepare: Preparation,
+    device: torch.device,
+) -> nn.Module:
+    """Build a run's model, with a checkpoint's weights, for evaluation.
+
+    Raises:
+        UserError: it cannot be built.
+        ValueError: the weights are of another architecture.
+    """
+    classes = len(description.classes)
+    example = prepare(torch.zeros(1, *description.shape, device=device))
+    with suppress(NotImplementedError), torch.device("meta"):  # a stranger's configuration may ask for any size
+        same_tensors(build.network(config, example.shape[1:], classes), weights)
+    model = build.network(config, example.shape[1:], classes).to(device)
+    if settings.precision == "fp64":
+        model, example = model.double(), example.double()
+    if settings.channels_last:
+        model.to(memory_format=torch.channels_last)
+    model.load_state_dict(weights)
+    model.requires_grad_(False).eval()
+    build.layers(model, example, classes)
+    return model
+
+
+def same_tensors(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Refuse weights that are not those of a model.
+
+    Raises:
+        ValueError: names one that differs.
+    """
+    own = model.state_dict()
+    for name in [*own, *weights]:
+        ours, theirs = (tuple(held[name].shape) if name in held else "absent" for held in (own, weights))
+        if ours != theirs:
+            raise ValueError(f"it is of another architecture: {name} is {theirs} there and {ours} in the model")
 
 
 def configuration(folder: Path, trust: Sequence[str] = ()) -> dict[str, Any]:
@@ -66,15 +353,22 @@ def configuration(folder: Path, trust: Sequence[str] = ()) -> dict[str, Any]:
         config = None
     if not isinstance(config, dict) or "seed" not in config:
         raise UserError(f"{str(folder)!r} is no run folder: it has no {CONFIGURATION} that can be read")
-    for key, text in texts(config):
-        if "${" in text:
-            raise UserError(f"{key}={text!r} in {str(folder)!r} is an interpolation, which no run of ours leaves")
+    for key, value in texts(config):
+        if "${" in value:
+            raise UserError(f"{key}={value!r} in {str(folder)!r} is an interpolation, which no run of ours leaves")
     for key, value in untrusted(config, trust):
         raise UserError(
             f"{key}={value!r} in {str(folder)!r} names code that is not ours; "
             f"if you trust it, add trust={str(value).partition('.')[0]}"
         )
     return {**config, **OWN_TO_THE_RUN}
+
+
+def without_writing(section: Any) -> Any:
+    """Return a section of the configuration that makes no data set write files where it says."""
+    if isinstance(section, Mapping):
+        return {name: WRITTEN.get(name, without_writing(value)) for name, value in section.items()}
+    return [without_writing(item) for item in section] if isinstance(section, list) else section
 
 
 def texts(value: Any, key: str = "") -> list[tuple[str, str]]:
@@ -87,41 +381,3 @@ def texts(value: Any, key: str = "") -> list[tuple[str, str]]:
     if isinstance(value, list):
         return [hit for number, item in enumerate(value) for hit in texts(item, f"{key}[{number}]")]
     return []
-
-
-def loaded(folder: Path, screen: Screen, trust: Sequence[str] = (), device: str = "auto") -> Loaded:
-    """Build a run anew and give it the weights of its best epoch, or of its last where none was best.
-
-    Args:
-        folder: of the run.
-        screen: where is said what had to be changed.
-        trust: see `configuration`.
-        device: auto, cpu, cuda or cuda:<number>.
-
-    Raises:
-        UserError: it is no run, has no checkpoint that can be read, or cannot be built.
-    """
-    config = configuration(folder, trust)
-    section = config.get("data")
-    if isinstance(section, dict):  # a stranger's configuration does not say where files are written
-        section |= {name: value for name, value in WRITTEN.items() if name in section}
-    training = config.get("training")
-    if isinstance(training, dict):
-        training |= {"device": device, "compile": False}
-    run = RunFolder(folder)
-    general, settings, place = build.general(config), build.training(config), chosen_device(device)
-    parts = assembled(config, general, settings, place, run, screen)
-    problems = []
-    for path in (run.best, run.last):
-        try:
-            state = run.load(path)
-            parts.program.load_model(0, state["program"])
-            epoch = int(state["position"]["epoch"])
-        except FileNotFoundError:
-            continue
-        except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
-            problems.append(f"{path.name} cannot be used ({build.first_line(error)})")
-            continue
-        return Loaded(run, config, parts, epoch, place)
-    why = "; ".join(problems) or "it has no checkpoint"
-    raise UserError(f"{str(folder)!r} cannot be evaluated: {why}")

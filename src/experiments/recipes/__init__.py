@@ -1,0 +1,1 @@
+"""Recipes: lessons that run, and whose claims are checked."""

@@ -1,0 +1,149 @@
+"""The gallery: a page with every lesson that was made, its claim, what was measured, and its figure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from experiments.comparison.page import Cell, Column, Figure, Page, Table, inlined, render
+from experiments.comparison.report import as_markdown
+from experiments.files import write_whole
+from experiments.run import write_json
+
+from .making import Result
+from .recipe import Recipe, described, within
+
+PAGE, TABLE = "index.html", "reproduction.md"
+VERDICTS = {True: "holds", False: "does not hold", None: "not measured"}
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A lesson on the page.
+
+    Args:
+        name: of the recipe.
+        recipe: what it says of itself now.
+        facts: what came of it last: see `making.Result`.
+        svg: its figure.
+    """
+
+    name: str
+    recipe: Recipe
+    facts: Mapping[str, Any]
+    svg: bytes | None
+
+    @property
+    def verdict(self) -> str:
+        """What came of its claim."""
+        return VERDICTS[self.facts["holds"]]
+
+    @property
+    def title(self) -> str:
+        """Its name for people."""
+        return self.name.replace("_", " ").capitalize()
+
+
+def keep(out: Path, result: Result, recipe: Recipe) -> None:
+    """Keep what came of a recipe for the page, in the place of what came of it before.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    facts = asdict(result)
+    for kind in ("svg", "png"):
+        content = facts.pop(kind)
+        if content:
+            write_whole(out / f"{result.name}.{kind}", content)
+    write_json(out / f"{result.name}.json", {**facts, "recipe": asdict(recipe)})
+
+
+def write(out: Path, known: Mapping[str, Recipe]) -> Path:
+    """Write the page of all lessons that were ever made into this folder, and its table as Markdown.
+
+    Returns:
+        The page.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    lessons = [shown for name, recipe in known.items() if (shown := kept(out, name, recipe)) is not None]
+    write_whole(out / TABLE, f"{as_markdown(bounds(lessons, named=True))}\n".encode())
+    write_whole(out / PAGE, render(page_of(lessons)).encode())
+    return out / PAGE
+
+
+def kept(out: Path, name: str, recipe: Recipe) -> Shown | None:
+    """Return what is kept of a recipe; None where there is nothing."""
+    try:
+        facts = json.loads((out / f"{name}.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    picture = out / f"{name}.svg"
+    return Shown(name, recipe, facts, picture.read_bytes() if picture.exists() else None)
+
+
+def page_of(lessons: Sequence[Shown]) -> Page:
+    """Return the page."""
+    holds = sum(lesson.facts["holds"] is True for lesson in lessons)
+    figures = [figure_of(lesson) for lesson in lessons if lesson.svg is not None]
+    said = [f"{holds} of {len(lessons)} claims hold"]
+    return Page("Lessons", said, tables=[overview(lessons)], figures=figures, made="python -m experiments.reproduce")
+
+
+def figure_of(lesson: Shown) -> Figure:
+    """Return a lesson's part of the page."""
+    recipe, facts = lesson.recipe, lesson.facts
+    said = [f"{recipe.claim}.", recipe.about, " ".join(f"{line}." for line in facts["said"])]
+    return Figure(
+        f"{lesson.title}: {lesson.verdict}",
+        f"Source: {recipe.source}. Bounds: {recipe.basis}. {made_with(facts)}",
+        inlined(lesson.svg or b""),
+        said=[statement for statement in said if statement],
+        table=bounds([lesson]),
+    )
+
+
+def made_with(facts: Mapping[str, Any]) -> str:
+    """Return when and how a lesson was made."""
+    command = " ".join(["python -m experiments.reproduce", facts["name"], *facts["overrides"]])
+    return f"{command}: {facts['seconds']:.0f} s on {facts['date'][:10]}, torch {facts['versions']['torch']}"
+
+
+def overview(lessons: Sequence[Shown]) -> Table:
+    """Return the table of all lessons, a row for each."""
+    columns = [Column("lesson"), Column("claim"), Column("verdict"), Column("tier"), Column("seconds", "number")]
+    rows = [
+        [
+            Cell(lesson.title),
+            Cell(lesson.recipe.claim),
+            Cell(lesson.verdict),
+            Cell(lesson.recipe.tier),
+            Cell(f"{lesson.facts['seconds']:.0f}", lesson.facts["seconds"]),
+        ]
+        for lesson in lessons
+    ]
+    return Table("All lessons", columns, rows)
+
+
+def bounds(lessons: Sequence[Shown], *, named: bool = False) -> Table:
+    """Return the table of what was measured, a row for each quantity that has a band.
+
+    Args:
+        lessons: whose.
+        named: whether each row says which lesson it is of.
+    """
+    own = [Column("lesson"), Column("tier")] if named else []
+    columns = [*own, Column("quantity"), Column("expected"), Column("measured", "number"), Column("verdict")]
+    rows = []
+    for lesson in lessons:
+        for quantity, band in lesson.recipe.band.items():
+            value = lesson.facts["values"].get(quantity)
+            inside = value is not None and within(value, band)
+            before = [Cell(lesson.name), Cell(lesson.recipe.tier)] if named else []
+            shown = Cell("-" if value is None else f"{value:.4g}", value)
+            rows.append([*before, Cell(quantity), Cell(described(band)), shown, Cell("holds" if inside else "NO")])
+    return Table("Measured", columns, rows)

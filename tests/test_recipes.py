@@ -1,0 +1,195 @@
+"""Every recipe has a claim that its runs bear out, and a band that a planted wrong result does not pass."""
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from experiments.cli import conf_folder
+from experiments.recipes.making import Order, make
+from experiments.recipes.recipe import recipes
+from tests.helpers import Commands, run_folders, summary
+
+KNOWN = recipes([conf_folder()])
+FAST = {name: recipe for name, recipe in KNOWN.items() if recipe.tier == "fast"}
+
+
+def made(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, *, sabotage: bool) -> tuple[dict[str, float], bool]:
+    """What a recipe measures, and whether that bears its claim out."""
+    monkeypatch.chdir(folder)
+    result = make(Order(name, FAST[name], folder / "runs", folder / "log", sabotage=sabotage))
+    assert result.error is None, result.error
+    assert result.holds is not None
+    return dict(result.values), result.holds
+
+
+@pytest.mark.parametrize("name", FAST)
+def test_the_claim_holds(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    values, holds = made(name, tmp_path, monkeypatch, sabotage=False)
+    assert holds, values
+
+
+@pytest.mark.parametrize("name", FAST)
+def test_a_planted_wrong_result_is_rejected(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert FAST[name].sabotage, "a fast recipe has a sabotage"
+    values, holds = made(name, tmp_path, monkeypatch, sabotage=True)
+    assert not holds, values
+
+
+LESSON = """
+# @package _global_
+# A lesson of one's own
+name: own
+model: {{hidden: [12]}}
+data: {{limit: 96}}
+training: {{epochs: 2}}
+observers: {{tensorboard: {{enabled: false}}, pictures: {{enabled: false}}}}
+recipe:
+  claim: Two epochs are two rows
+  source: this test
+  basis: counting
+  tier: fast
+  trains: {trains}
+  lesson: {lesson}
+  band: {band}
+"""
+MODULE = """
+from matplotlib.figure import Figure
+
+from experiments.recipes.measured import Measured
+
+
+def rows(runs, plus: int = 0):
+    return Measured({"rows": len(runs[0].history["epoch"]) + plus, "runs": len(runs)}, Figure)
+
+
+def nothing():
+    return Measured({"rows": 2.0}, Figure)
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """A folder with a recipe of a user's own, and the module of its lesson."""
+    (tmp_path / "own_lessons.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
+
+    def write(
+        lesson: str = "own_lessons.rows", band: str = "{rows: [2, 2]}", trains: str = "true", more: str = ""
+    ) -> Path:
+        path = tmp_path / "conf" / "experiment" / "own.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(LESSON.format(lesson=lesson, band=band, trains=trains) + more)
+        return tmp_path / "conf"
+
+    return write
+
+
+def test_a_recipe_of_ones_own_is_made_and_shown(commands: Commands, own: Callable[..., Path]) -> None:
+    done = commands.type("reproduce", "own", f"config_dir={own()}")
+    assert done.code == 0, done.err
+    assert "own: holds" in done.out
+    assert "Two epochs are two rows" in done.out
+    assert "1 of 1 claims hold" in done.out
+    kept = json.loads((commands.folder / "outputs" / "gallery" / "own.json").read_text())
+    assert kept["values"] == {"rows": 2, "runs": 1}
+    assert Path(kept["folder"], "metrics.csv").exists()
+    page = (commands.folder / "outputs" / "gallery" / "index.html").read_text()
+    assert "Two epochs are two rows" in page
+    assert "<svg" in page
+
+
+def test_a_claim_that_does_not_hold_is_shown_as_such(commands: Commands, own: Callable[..., Path]) -> None:
+    done = commands.type("reproduce", "own", f"config_dir={own(band='{rows: [3, null], runs: [1, 1]}')}")
+    assert done.code == 1
+    assert "own: does not hold" in done.out
+    assert [line.split() for line in done.out.splitlines() if "at least 3" in line] == [
+        ["rows", "2", "at", "least", "3", "NO"]
+    ]
+    table = (commands.folder / "outputs" / "gallery" / "reproduction.md").read_text()
+    assert "| own | fast | rows | at least 3 | 2 | NO |" in table
+
+
+def test_the_gallery_keeps_what_was_made_before(commands: Commands, own: Callable[..., Path]) -> None:
+    assert commands.type("reproduce", "own", f"config_dir={own()}").code == 0
+    failed = commands.type("reproduce", "own", f"config_dir={own()}", "optimizer=adm")
+    assert failed.code == 2
+    assert "optimizer=adm is no choice" in failed.out
+    assert json.loads((commands.folder / "outputs" / "gallery" / "own.json").read_text())["holds"] is True
+
+
+def test_a_sabotage_that_is_not_rejected_is_named(commands: Commands, own: Callable[..., Path]) -> None:
+    folder = own(more="  sabotage: [recipe.settings.plus=1]\n")
+    done = commands.type("reproduce", "own", f"config_dir={folder}", "sabotage=true")
+    assert (done.code, "1 of 1 planted results were rejected" in done.out) == (0, True)
+    folder = own(more="  sabotage: [optimizer.lr=0.5]\n")
+    done = commands.type("reproduce", "own", f"config_dir={folder}", "sabotage=true")
+    assert (done.code, "not rejected: own" in done.out) == (1, True)
+    assert not (commands.folder / "outputs").exists()
+
+
+def test_a_lesson_without_runs_is_no_training(commands: Commands, own: Callable[..., Path]) -> None:
+    folder = own("own_lessons.nothing", trains="false")
+    assert commands.type("reproduce", "own", f"config_dir={folder}").code == 0
+    assert not run_folders(commands.folder)
+    done = commands.train("experiment=own", "--config-dir", str(folder))
+    assert done.code == 2
+    assert "experiment=own trains nothing; it is made by python -m experiments.reproduce own" in done.err
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"band": "{}"}, "leaves a quantity without a bound"),
+        ({"band": "{rows: [null, null]}"}, "leaves a quantity without a bound"),
+        ({"band": "{lines: [1, 2]}"}, "names 'lines', which own_lessons.rows does not measure"),
+        ({"lesson": "own_lessons.row"}, "recipe.lesson"),
+        ({"trains": "false"}, "should say whether own_lessons.rows takes runs"),
+        ({"more": "  tear: fast\n"}, "did you mean 'tier'?"),
+        ({"more": "  settings: {minus: 1}\n"}, "minus is no setting of rows"),
+    ],
+)
+def test_a_wrong_recipe_is_named_in_a_sentence(
+    commands: Commands, own: Callable[..., Path], settings: dict[str, str], sentence: str
+) -> None:
+    done = commands.type("reproduce", "own", f"config_dir={own(**settings)}")
+    assert done.code == 2
+    assert sentence in done.out + done.err
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["zero_weihgts"], "zero_weihgts is no recipe; allowed: "),
+        (["zero_weihgts"], "did you mean 'zero_weights'?"),
+        (["tier=quick"], "tier='quick' should"),
+        (["tier=mnist", "zero_weights"], "tier=mnist has none of the recipes zero_weights"),
+        (["jobs=0"], "jobs=0 should"),
+        (["-m"], "-m is no option of reproduce"),
+    ],
+)
+def test_bad_words_are_answered_in_a_sentence(commands: Commands, words: list[str], sentence: str) -> None:
+    done = commands.type("reproduce", *words)
+    assert done.code == 2
+    assert sentence in done.err
+    assert not (commands.folder / "outputs").exists()
+
+
+def test_a_recipe_is_a_configuration_like_any_other(commands: Commands) -> None:
+    done = commands.train("experiment=zero_weights", "training.epochs=1", "seed=0", "data.limit=96")
+    assert done.code == 0, done.err
+    assert "2 runs in 1 stack" in done.out
+    (folder,) = (commands.folder / "outputs" / "zero_weights").iterdir()
+    assert {path.name for path in folder.iterdir() if path.is_dir()} == {"0_init=zeros", "1_init=xavier"}
+    shutil.rmtree(folder / "0_init=zeros")
+    again = ["experiment=zero_weights", "training.epochs=1", "seed=0", "data.limit=96", "resume=latest"]
+    done = commands.train(*again)
+    assert done.code == 0, done.err
+    assert "1 of these came to an end before" in done.out
+    assert commands.train(f"resume={folder / '1_init=xavier'}", "training.epochs=2").code == 0
+    assert summary(folder / "1_init=xavier")["epochs"] == 2
