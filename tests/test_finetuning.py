@@ -11,8 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from experiments import build
+from experiments.build.datasets import of_classes
 from experiments.cli import spelled_out
 from experiments.data.batches import Split
+from experiments.data.sources import Source
+from experiments.errors import UserError
 from experiments.freezing import frozen_norms, to_training_mode
 from experiments.streams import Streams
 from tests.helpers import (
@@ -323,9 +326,9 @@ def test_what_cannot_be_used_is_said_in_one_sentence(commands: Commands, source:
         ("init_from=empty", "'empty' is no run folder"),
         ("init_from=bare", "'bare' is a run without a checkpoint"),
         ("init_from=sweep", "'sweep' is a sweep folder"),
-        ("init_from=evil.pt", "'evil.pt' holds code beside weights, which is not run"),
+        ("init_from=evil.pt", "'evil.pt' is no file of weights: it names "),
         ("init_from=list.pt", "'list.pt' holds no weights by name"),
-        ("init_from=junk.pt", "'junk.pt' is broken"),
+        ("init_from=junk.pt", "'junk.pt' is no file of weights: it is no zip file"),
         ("init_from=ResNet18_Weights.IMAGENET1K_V9", "did you mean 'ResNet18_Weights.IMAGENET1K_V1'?"),
         (
             f"init_from={source}",
@@ -385,6 +388,15 @@ def test_classes_are_numbered_as_they_are_named() -> None:
         assert labels[x] == (7, 2)[y]
     wanted = {x: y for x, y in known(whole.splits["test"]).items() if y in (7, 2)}
     assert {x: (7, 2)[y] for x, y in known(some.splits["test"]).items()} == wanted
+
+
+def test_classes_with_names_may_be_given_by_their_places() -> None:
+    x, y = torch.zeros(6, 1), torch.tensor([0, 1, 2, 0, 1, 2])
+    named = of_classes(Source(x, y, x, y, ["cat", "dog", "cow"]), [2, "cat"])
+    assert named.classes == ["cow", "cat"]
+    assert named.y_train.tolist() == [1, -1, 0, 1, -1, 0]
+    with pytest.raises(UserError, match=r"data.classes='0' is no class; there are 1, 2, 3"):
+        of_classes(Source(x, y, x, y, ["1", "2", "3"]), [0])
 
 
 def test_runs_that_share_their_data_see_the_same_classes() -> None:

@@ -38,7 +38,7 @@ def begin_with(path: str, model: nn.Module, replace: Sequence[str] = ()) -> dict
         ValueError: there are none, they are of another architecture, or a pattern matches nothing.
     """
     file = located(path)
-    weights, own = read(file), model.state_dict()
+    weights, own = read(file, trusted=not Path(path).exists()), model.state_dict()
     names = list(dict.fromkeys([*own, *weights]))
     for pattern in replace:
         if not any(matches(name, pattern) for name in names):
@@ -112,23 +112,25 @@ def of_torchvision(name: str) -> Path:
     return file
 
 
-def read(file: Path) -> dict[str, Tensor]:
+def read(file: Path, *, trusted: bool = False) -> dict[str, Tensor]:
     """Return the weights in a file by name: the averaged ones of a run that averages. No code is run.
+
+    Args:
+        file: as torch writes it.
+        trusted: whether it is torchvision's, which may have torch's old format.
 
     Raises:
         ValueError: it cannot be read, or holds no weights.
     """
     try:
-        check_archive(file)
+        if not trusted:
+            check_archive(file)
         held: Any = torch.load(file, map_location="cpu", weights_only=True)
     except OSError as error:
         raise ValueError(f"path={str(file)!r} cannot be read: {error.strerror or error}") from None
     except Exception as error:  # a broken file can fail in any way inside the reader
-        if "weights_only" in str(error).lower() or "unsupported" in str(error).lower():
-            raise ValueError(
-                f"path={str(file)!r} holds code beside weights, which is not run; save a state_dict"
-            ) from None
-        raise ValueError(f"path={str(file)!r} is broken, or no file of weights") from None
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"path={str(file)!r} is no file of weights: {reason[:120]}") from None
     if isinstance(held, dict) and held.keys() >= CHECKPOINT_KEYS and isinstance(held["program"], dict):
         held = held["program"].get("model")
     for name in WRAPPED:

@@ -207,10 +207,14 @@ def data(
 def of_classes(source: Source, wanted: Sequence[str | float]) -> Source:
     """Return a data set whose classes are the wanted ones in this order, and whose other examples have the label -1.
 
+    A whole number is a class's place, from 0, where no class is called by a number.
+
     Raises:
         UserError: there is no such class, it is named twice, or none of them has an example.
     """
-    known, names = [str(name) for name in source.classes], [str(name) for name in wanted]
+    known = [str(name) for name in source.classes]
+    numbers = {} if any(name.isdigit() for name in known) else {str(place): name for place, name in enumerate(known)}
+    names = [numbers.get(str(name), str(name)) for name in wanted]
     for name in names:
         if name not in known:
             raise UserError(
