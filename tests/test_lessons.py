@@ -1,4 +1,4 @@
-"""What lessons measure with, where it is known; and those of MNIST alone, which a clone does not have, on the digits."""
+"""What lessons measure with, where it is known; and those of MNIST alone, on the digits."""
 
 import math
 from collections.abc import Mapping, Sequence
