@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from experiments.comparison.reading import Record
+from experiments.comparison.statistics import difference
 from experiments.comparison.words import Metric
 
 if TYPE_CHECKING:
@@ -80,3 +81,12 @@ def quantity(run: Record, name: str, epoch: int | None = None) -> dict[str, floa
         if at in values:
             found[layer] = values[at]
     return found
+
+
+def lead(first: Sequence[Record], second: Sequence[Record], value: Callable[[Record], float]) -> tuple[float, float]:
+    """Return the 95 % interval of how far the first runs are above the second, seed by seed; nan without two seeds."""
+    ours, theirs = ({run.config["seed"]: value(run) for run in runs} for runs in (first, second))
+    found = difference(ours, theirs)
+    if found is None:
+        return math.nan, math.nan
+    return found.mean if found.low is None else found.low, found.mean if found.high is None else found.high
