@@ -40,7 +40,9 @@ def high_bias(runs: Sequence[Record], small: str, big: str, short: int, long: in
         "taken off by more units, least": lead(base, units, training_error)[0],
         "taken off by longer training, least": lead(base, longer, training_error)[0],
     }
-    said = [f"{name}: a training error of {100 * fmean(map(training_error, own)):.1f} %" for name, own in groups.items()]
+    said = [
+        f"{name}: a training error of {100 * fmean(map(training_error, own)):.1f} %" for name, own in groups.items()
+    ]
 
     def draw() -> Figure:
         return curves_of(groups, "train/accuracy", "val/accuracy")
@@ -79,7 +81,10 @@ def high_variance(runs: Sequence[Record]) -> Measured:
         name: {split: 100 * fmean(errors[run.folder][split] for run in own) for split in ("train", "test")}
         for name, own in groups.items()
     }
-    said = [f"{name}: {own['train']:.1f} % wrong in training, {own['test']:.1f} % in the test" for name, own in shown.items()]
+    said = [
+        f"{name}: {own['train']:.1f} % wrong in training, {own['test']:.1f} % in the test"
+        for name, own in shown.items()
+    ]
 
     def draw() -> Figure:
         figure = canvas(12, 3.6)

@@ -59,9 +59,7 @@ def largest_rate(runs: Sequence[Record]) -> Measured:
         axes = figure.subplots()
         for (name, own), look in zip(found.items(), styles(2), strict=True):
             shown = [100 * value for value in own.values()]
-            axes.plot(
-                [float(rate) for rate in own], shown, "o", color=look.color, linestyle=look.linestyle, label=name
-            )
+            axes.plot([float(rate) for rate in own], shown, "o", color=look.color, linestyle=look.linestyle, label=name)
         axes.axhline(100 * LEARNED, color=INK, linewidth=0.8, linestyle=":")
         logarithmic(axes.xaxis)
         axes.set_xlabel("learning rate")
@@ -111,10 +109,8 @@ def noise(runs: Sequence[Record]) -> Measured:
         "training loss, batches of 32 over 128": losses[32] / losses[128],
         "training loss, batches of 8 over running averages": losses[8] / without,
     }
-    said = [
-        f"The same weights have a loss of {', '.join(f'{loss:.3g} (batches of {m})' for m, loss in losses.items())} and "
-        f"{without:.3g} (running averages) on the training examples"
-    ]
+    listed = ", ".join(f"{loss:.3g} (batches of {m})" for m, loss in losses.items())
+    said = [f"The same weights have a training loss of {listed} and {without:.3g} (running averages)"]
 
     def draw() -> Figure:
         figure = canvas(9.5, 3.6)
@@ -259,7 +255,7 @@ def spread(first: Tensor, second: Tensor) -> Scores:
 def drift(run: Restored) -> float:
     """Return how far the first running mean is from that of all training examples, root mean square in spreads."""
     norms = [module for module in run.model.modules() if isinstance(module, nn.BatchNorm1d)]
-    if not norms:
+    if not norms or norms[0].running_mean is None:
         return 0.0
     outputs = first_outputs(run)
     return float((norms[0].running_mean - outputs.mean(0)).div(outputs.std(0)).square().mean().sqrt())

@@ -51,9 +51,7 @@ def linear_boundaries(runs: Sequence[Record]) -> Measured:
         points = torch.stack(torch.meshgrid(grid, grid, indexing="xy"), -1)
         answers = answer(restored[0], points.view(-1, 2)).view(len(grid), len(grid))
         count = len(restored[0].classes)
-        axes.contourf(
-            grid, grid, answers, levels=np.arange(count + 1) - 0.5, colors=list(COLORS[:count]), alpha=0.2
-        )
+        axes.contourf(grid, grid, answers, levels=np.arange(count + 1) - 0.5, colors=list(COLORS[:count]), alpha=0.2)
         for places in changes[0].values():
             axes.plot(*places.T, ".", color=INK, markersize=2)
         data = restored[0].data.splits["test"]

@@ -71,11 +71,11 @@ def feature_scaling(preprocess: str = "standardize") -> Measured:
             sizes, math.log(EXCESS) / (2 * np.log((sizes - 1) / (sizes + 1))), color=INK, linewidth=0.8, label="theory"
         )
         looks = styles(2)
-        third.plot(conditions, steps, "o", color=looks[0].color, label="as they are")
+        third.plot(conditions, steps, "o", color=looks[0].color, label="not standardized")
         third.plot(conditions, after, "s", color=looks[1].color, label="standardized")
         logarithmic(third.xaxis)
         logarithmic(third.yaxis)
-        third.set_xlabel("condition number of the features as they are")
+        third.set_xlabel("condition number, not standardized")
         third.set_ylabel("steps to a millionth of the loss")
         third.legend()
         return figure
@@ -109,8 +109,8 @@ def condition(bowl: Array) -> float:
 def descent(bowl: Array) -> Array:
     """Return the weights' distances from the minimum before and after each step, (steps + 1, 2).
 
-    The target is the sum of the features, each by its scale; the weights begin at 0. The rate is the best of all constant ones, 2 by the
-    sum of the largest and smallest curvature.
+    The target is the sum of the features, each by its scale; the weights begin at 0. The rate is the best of all
+    constant ones, 2 by the sum of the largest and smallest curvature.
     """
     rate = 2 / np.linalg.eigvalsh(bowl).sum()
     distance = -WEIGHTS / np.sqrt(np.diag(bowl))
