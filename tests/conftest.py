@@ -1,11 +1,12 @@
 """Fixtures."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
-from tests.helpers import Commands
+from tests.helpers import SMALL, Commands, run, run_folders
 
 torch.set_num_threads(1)
 
@@ -14,3 +15,19 @@ torch.set_num_threads(1)
 def commands(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Commands:
     """The command line in an empty folder."""
     return Commands(tmp_path, capsys, monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small trained run on digits, to be copied."""
+    folder = tmp_path_factory.mktemp("trained")
+    outcome = run(folder, *SMALL, "model.batch_norm=true")
+    assert outcome.code == 0, outcome.err
+    (found,) = run_folders(folder)
+    return found
+
+
+@pytest.fixture
+def copied(commands: Commands, trained: Path) -> Path:
+    """A copy of it, to be changed."""
+    return Path(shutil.copytree(trained, commands.folder / "copied"))

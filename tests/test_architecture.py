@@ -12,6 +12,7 @@ from tests.helpers import REPOSITORY
 SOURCE = REPOSITORY / "src" / "experiments"
 LEVELS = (
     {
+        "archive",
         "errors",
         "files",
         "streams",
@@ -24,11 +25,13 @@ LEVELS = (
         "measures",
         "penalties",
         "averaging",
+        "colors",
+        "surfaces",
         "data",
         "models",
     },
     {"run", "screen", "settings", "graph", "criterion", "help", "arguments"},
-    {"program", "single", "stack", "engine", "observers", "sanity", "verdicts", "completion"},
+    {"descent", "program", "single", "stack", "engine", "observers", "sanity", "verdicts", "completion"},
     {"build", "cli"},
     {
         "resume",
@@ -44,15 +47,30 @@ LEVELS = (
         "search",
         "comparison",
         "evaluation",
+        "exporting",
+        "contours",
     },
-    {"job", "sweeping"},
+    {"job", "sweeping", "descending"},
     {"workers", "launching"},
     {"recipes", "lessons"},
-    {"train", "check", "compare", "evaluate", "reproduce"},
+    {"train", "check", "compare", "evaluate", "export", "surface", "reproduce", "library"},
 )
 """From the bottom: a part may import what is on its own level or below."""
 LEAVES = LEVELS[0]
-EAGER = {"train", "check", "compare", "evaluate", "reproduce", "cli", "completion", "help", "resume", "errors"}
+EAGER = {
+    "train",
+    "check",
+    "compare",
+    "evaluate",
+    "export",
+    "surface",
+    "reproduce",
+    "cli",
+    "completion",
+    "help",
+    "resume",
+    "errors",
+}
 """What is imported before Hydra has found the command line in order."""
 
 
@@ -105,7 +123,7 @@ def test_hydra_instantiate_is_called_in_build_alone() -> None:
 
 
 def test_heavy_imports_wait_until_the_command_line_is_in_order() -> None:
-    code = "import sys, experiments.train; print(*{m.split('.')[0] for m in sys.modules})"
+    code = "import sys, experiments.train, experiments.surface; print(*{m.split('.')[0] for m in sys.modules})"
     loaded = set(
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     )

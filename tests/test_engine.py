@@ -79,7 +79,7 @@ class SideBySide:
     def gradients(self, member: int) -> dict[str, Tensor]:
         return self.programs[member].gradients(0)
 
-    def scores(self, member: int, split: str) -> Tensor:
+    def scores(self, member: int, split: str | Split) -> Tensor:
         return self.programs[member].scores(0, split)
 
     def module(self, member: int) -> nn.Module:

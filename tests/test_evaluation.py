@@ -1,8 +1,11 @@
 """What a trained run is worth: the numbers against references, the files, and folders that are not to be trusted."""
 
 import json
+import os
+import pickle
 import re
 import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +20,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from experiments.evaluation.loading import configuration
 from experiments.evaluation.scores import BINS, calibration_error, reliability, top, wilson
-from tests.helpers import Commands, run, run_folders, summary
+from tests.helpers import Commands, summary
 
 SMALL = ("training.epochs=2", "data.limit=200", "model.hidden=[20]", "observers.pictures.enabled=false")
 
@@ -57,21 +60,6 @@ def test_the_calibration_error_is_the_weighted_gap() -> None:
     assert gap < 0.03, "what is drawn by the probabilities is calibrated"
     sharper = probabilities**4 / (probabilities**4).sum(1, keepdims=True)
     assert calibration_error(reliability(sharper, y)) > 0.1
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A trained run, to be copied."""
-    folder = tmp_path_factory.mktemp("trained")
-    assert run(folder, *SMALL).code == 0
-    (found,) = run_folders(folder)
-    return found
-
-
-@pytest.fixture
-def copied(commands: Commands, trained: Path) -> Path:
-    """A copy of it, to be changed."""
-    return Path(shutil.copytree(trained, commands.folder / "copied"))
 
 
 @pytest.mark.parametrize("more", [(), ("model.batch_norm=true",), ("training.ema=0.9",), ("loss=mse",), ("seed=3",)])
@@ -136,6 +124,14 @@ ATTACKS = {
     "builtins.exec": {"optimizer": {"_target_": "builtins.exec", "source": "open('HIT', 'w')"}},
     "a way out of torch": {"init": {"_target_": "torch.nn.init.math.sqrt"}},
     "in a list": {"data": {"augment": [{"_target_": "subprocess.call", "args": ["touch", "HIT"]}]}},
+    "what writes elsewhere": {
+        "data": {"_target_": "experiments.data.packed._publish", "made": "outputs", "place": "HIT", "facts": {}}
+    },
+    "pictures for a model": {
+        "model": {"_target_": "experiments.data.pictures.image_folder", "path": ".", "size": 8, "cache": "HIT"}
+    },
+    "a private name": {"loss": {"_target_": "torch.nn.functional._pad", "input": 1, "pad": [1]}},
+    "out of the package": {"model": {"_target_": "experiments.models.mlp.math.sqrt"}},
     "no text": {"model": {"_target_": ["os.system"]}},
     "environment": {"name": "${oc.env:HOME}"},
     "environment in a list": {"trust": ["${oc.env:HOME}"]},
@@ -192,6 +188,30 @@ def test_a_checkpoint_runs_no_code(commands: Commands, copied: Path) -> None:
     assert outcome.code == 2
     assert "cannot be evaluated" in outcome.err
     assert not hit.exists()
+
+
+def test_a_checkpoint_takes_no_more_memory_than_it_has_bytes(commands: Commands, copied: Path) -> None:
+    for name in ("best.pt", "last.pt"):
+        path = copied / "checkpoints" / name
+        path.unlink()
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("best/data.pkl", pickle.dumps({}))
+            archive.writestr("best/data/0", bytes(2**24))
+    outcome = commands.type("evaluate", f"run={copied}")
+    assert outcome.code == 2
+    assert "best.pt cannot be used" in outcome.err
+    assert "compressed entries" in outcome.err
+    assert outcome.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["data.json", ".hydra/config.yaml", "checkpoints/best.pt"])
+def test_a_pipe_in_a_folder_is_not_waited_for(commands: Commands, copied: Path, name: str) -> None:
+    path = copied / name
+    path.unlink()
+    os.mkfifo(path)
+    outcome = commands.type("evaluate", f"run={copied}")
+    assert outcome.code == (0 if name == "checkpoints/best.pt" else 2), "last.pt is there still"
+    assert outcome.err.count("\n") <= 1
 
 
 def test_the_cache_of_a_strangers_configuration_is_not_written(

@@ -238,7 +238,7 @@ def test_a_run_leaves_pictures(commands: Commands) -> None:
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
-        (("data=moons", "model.hidden=[5]"), {"layers", "confusion"}),
+        (("data=moons", "model.hidden=[5]"), {"layers", "confusion", "regions"}),
         (("model=cnn",), {"filters", "layers", "confusion", "worst"}),
         (("data.val_fraction=0",), {"filters", "layers", "confusion", "worst"}),
         (("training.epochs=0",), set()),

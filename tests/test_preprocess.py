@@ -131,6 +131,7 @@ def test_output_is_float32_and_the_input_is_left_alone(name: str, dtype: torch.d
     assert torch.equal(x, before)
     torch.testing.assert_close(prepared(x[3:5]), output[3:5])  # a batch is prepared as the whole is
     assert prepared.ahead == (name in WHITENINGS)
+    assert not PREPROCESSES[name](x[:, 0, 0, :2]).ahead  # points of a plane stay in their own units
 
 
 @pytest.mark.parametrize("name", ["standardize", *WHITENINGS])

@@ -1,10 +1,15 @@
 """README.md is true: its table is the configuration's, and its commands run."""
 
+import ast
 import re
 import shlex
 import subprocess
+from pathlib import Path
+from typing import Any
 
+import matplotlib.pyplot as plt
 import pytest
+from PIL import Image
 
 from tests.helpers import CONF, REPOSITORY, SHARED_DATA, Commands, run_folders, summary
 
@@ -12,7 +17,9 @@ README = (REPOSITORY / "README.md").read_text()
 SHELL = "\n".join(re.findall(r"```sh\n(.*?)```", README, re.DOTALL))
 CHECK = re.findall(r"^python -m experiments\.check ?(.*)$", SHELL, re.MULTILINE)
 EVALUATE = re.findall(r"^python -m experiments\.evaluate (.*)$", SHELL, re.MULTILINE)
+EXPORT = re.findall(r"^python -m experiments\.export (.*)$", SHELL, re.MULTILINE)
 COMPARE = re.findall(r"^python -m experiments\.compare (.*)$", SHELL, re.MULTILINE)
+SURFACE = re.findall(r"^python -m experiments\.surface (.*)$", SHELL, re.MULTILINE)
 TRAIN = re.findall(r"^python -m experiments\.train (.*)$", SHELL, re.MULTILINE)
 
 
@@ -55,6 +62,16 @@ def test_the_checks_run_and_print_what_is_shown(commands: Commands, command: str
         assert len(rows) == 10
 
 
+@pytest.mark.parametrize("command", SURFACE)
+def test_the_surfaces_run_and_print_what_is_shown(commands: Commands, command: str) -> None:
+    outcome = commands.type("surface", *shlex.split(command))
+    assert outcome.code == 0, outcome.err
+    if command == SURFACE[0]:
+        (shown,) = re.findall(r"```text\n(ravine: .*?)```", README, re.DOTALL)
+        printed = [line.rstrip() for line in outcome.out.splitlines()]
+        assert printed[: len(shown.splitlines())] == shown.splitlines()
+
+
 def test_the_shown_verdict_is_the_real_one(commands: Commands) -> None:
     (command,) = [
         command for command in TRAIN if "init=small_normal model.activation" in command and "name=" not in command
@@ -85,10 +102,53 @@ def test_the_comparisons_and_evaluations_run(commands: Commands) -> None:
         assert outcome.code == 0, outcome.err
         assert "95 % interval" in outcome.out
         assert (commands.folder / words[0] / "comparison" / "report.html").exists()
-    (command,) = EVALUATE
+    command = EVALUATE[0]
     outcome = commands.type("evaluate", *shlex.split(command.replace("<date>_<time>", folder.name)))
     assert outcome.code == 0, outcome.err
     assert (folder / "evaluation" / "ensemble_test" / "predictions.csv").exists()
+
+
+def test_the_export_prints_what_is_shown(commands: Commands) -> None:
+    folder = commands.trained("training.epochs=1", "observers.pictures.enabled=false")
+    (command,) = EXPORT
+    outcome = commands.type("export", *shlex.split(command.replace("<date>_<time>", folder.name)))
+    assert outcome.code == 0, outcome.err
+    (shown,) = re.findall(r"^in  .*?(?=```)", README, re.DOTALL | re.MULTILINE)
+    numbers = r"by \S+ at most"
+    assert re.sub(numbers, "", shown) in re.sub(numbers, "", outcome.out)
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/library.md"])
+def test_the_python_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (REPOSITORY / page).read_text()
+    monkeypatch.chdir(tmp_path)
+    plt.switch_backend("agg")
+    names: dict[str, Any] = {}
+    for block, shown in re.findall(r"```python\n(.*?)```\s*(?:```text\n(.*?)```)?", text, re.DOTALL):
+        *before, last = ast.parse(block).body
+        exec(compile(ast.Module(before, []), page, "exec"), names)
+        assert isinstance(last, ast.Expr)
+        value = eval(compile(ast.Expression(last.value), page, "eval"), names)
+        assert not shown or repr(value) == shown.rstrip("\n")
+    plt.close("all")
+    assert {summary(folder)["status"] for folder in run_folders(tmp_path)} == {"finished"}
+
+
+def test_what_was_trained_is_used_on_files_of_ones_own(commands: Commands) -> None:
+    for name in ("own.csv", "own/newer.csv"):
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_text("size,kind\n" + "".join(f"{number % 7},{'ab'[number % 2]}\n" for number in range(60)))
+    Path("own/pictures").mkdir()
+    Image.new("L", (20, 30)).save("own/pictures/black.png")
+    quick = ("observers.pictures.enabled=false", "training.epochs=1")
+    digits = commands.trained(*quick, "data.limit=100")
+    table = commands.trained(*quick, "data=csv", "data.path=own.csv", "data.target=kind")
+    assert len(EVALUATE) == 3
+    for command, folder in zip(EVALUATE[1:], (digits, table), strict=True):
+        outcome = commands.type("evaluate", *shlex.split(command.replace("<date>_<time>", folder.name)))
+        assert outcome.code == 0, outcome.err
+        (written,) = (folder / "evaluation").iterdir()
+        assert (written / "predictions.csv").exists()
 
 
 def test_the_shown_error_is_the_real_one(commands: Commands) -> None:

@@ -1,7 +1,6 @@
 """A trained run is restored from its folder alone: the same numbers to the bit, without its data set."""
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +14,11 @@ from experiments.build.datasets import Splitting, loaded
 from experiments.build.targets import divided
 from experiments.data.sources import Source
 from experiments.errors import UserError
+from experiments.evaluation.evaluating import evaluated
 from experiments.evaluation.loading import Restored, configuration, load
 from experiments.run import RunFolder
 from experiments.screen import Screen
-from tests.helpers import SMALL, Commands, run, run_folders, summary
+from tests.helpers import SMALL, Commands, summary
 
 CPU = torch.device("cpu")
 
@@ -36,15 +36,6 @@ def raw(run: Restored) -> Source:
     """Return a run's data set as it came."""
     _, own = divided(run.config["data"], Splitting)
     return loaded(own)
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A trained run, to be copied."""
-    folder = tmp_path_factory.mktemp("trained")
-    assert run(folder, *SMALL).code == 0
-    (found,) = run_folders(folder)
-    return found
 
 
 @pytest.fixture
@@ -88,10 +79,9 @@ def test_the_scores_are_the_runs_own_to_the_bit(commands: Commands, more: tuple[
     assert (folder / "data.json").exists()
     assert torch.equal(run.scores(raw(run).x_test), own_scores(folder))
     for split in ("test", "val"):
-        assert commands.type("evaluate", f"run={folder}", f"split={split}", "device=cpu").code == 0
-        found = json.loads((folder / "evaluation" / split / "evaluation.json").read_text())
-        for name in ("loss", "accuracy"):
-            assert found[name] == summary(folder)["metrics"][f"{split}/{name}"]
+        found, _ = evaluated(run, split)
+        assert found.loss == summary(folder)["metrics"][f"{split}/loss"]
+        assert found.accuracy == summary(folder)["metrics"][f"{split}/accuracy"]
 
 
 def test_a_table_with_gaps_is_restored_without_it(commands: Commands, table: Path) -> None:
@@ -158,22 +148,18 @@ def test_a_preparation_of_the_users_own_is_fitted_anew(commands: Commands, monke
         ("form", {"kind": "os.system"}, "data.json is damaged"),
     ],
 )
-def test_a_description_that_is_not_the_runs_is_refused(
-    commands: Commands, trained: Path, key: str, value: object, said: str
-) -> None:
-    folder = Path(shutil.copytree(trained, commands.folder / "copied"))
-    path = folder / "data.json"
+def test_a_description_that_is_not_the_runs_is_refused(copied: Path, key: str, value: object, said: str) -> None:
+    path = copied / "data.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
     with pytest.raises(UserError, match=said) as error:
-        load(folder)
+        load(copied)
     assert "\n" not in str(error.value)
 
 
-def test_a_model_larger_than_its_checkpoint_takes_no_memory(commands: Commands, trained: Path) -> None:
-    folder = Path(shutil.copytree(trained, commands.folder / "copied"))
-    path = folder / ".hydra" / "config.yaml"
+def test_a_model_larger_than_its_checkpoint_takes_no_memory(copied: Path) -> None:
+    path = copied / ".hydra" / "config.yaml"
     config = yaml.safe_load(path.read_text())
     config["model"]["hidden"] = [300_000, 300_000]  # 360 GB
     path.write_text(yaml.safe_dump(config))
     with pytest.raises(UserError, match="of another architecture"):
-        load(folder)
+        load(copied)

@@ -26,6 +26,7 @@ def test_the_wheel_holds_every_configuration_file(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     for path in CONF.rglob("*.yaml"):
         assert f"experiments/conf/{path.relative_to(CONF)}" in names
+    assert "experiments/py.typed" in names
     assert not [name for name in names if name.startswith(("tests/", "outputs/", "benchmarks/"))]
 
 

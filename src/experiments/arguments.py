@@ -14,11 +14,14 @@ from .settings import checked
 
 FOLDER = "run"
 """`run=<folder>` is the same as `<folder>`."""
+TRUST = "modules that a run's configuration may take code from, besides torch and this package: trust=my_package"
+"""What the option `trust` means, of every verb that has it."""
 
 
 def described(meanings: Mapping[str, str]) -> str:
     """Return options and what they mean, a line each."""
-    return "\n".join(f"  {name + '=':<10} {meaning}" for name, meaning in meanings.items())
+    width = max(map(len, meanings)) + 1
+    return "\n".join(f"  {name + '=':<{width}} {meaning}" for name, meaning in meanings.items())
 
 
 def parsed(
@@ -60,6 +63,11 @@ def parsed(
     if not folders:
         raise UserError("no folder is given; give the folders of runs or sweeps, or one above them, such as outputs")
     return folders, checked(kind, given, "")
+
+
+def listed(value: str | None) -> list[str]:
+    """Return the names of an option that takes several, with commas between."""
+    return [name.strip() for name in (value or "").split(",") if name.strip()]
 
 
 def above(folders: Sequence[Path]) -> Path:

@@ -4,19 +4,26 @@ import itertools
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import hydra
-from hydra._internal.utils import get_args_parser
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path, get_args_parser
+from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobRuntime
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
+from hydra.version import VersionBase, setbase
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.basecontainer import BaseContainer
 from omegaconf.errors import OmegaConfBaseException
 
 from .completion import completion
@@ -82,7 +89,7 @@ def launch(task: Callable[[DictConfig], Any], config_name: str) -> None:
         if before or getattr(error, FROM_TASK, None) == "a defect":
             raise
         if not hasattr(error, FROM_TASK):
-            say(explained(error, config_name))
+            say(explained(error, config_name, sys.argv[1:]))
         sys.exit(error.code if isinstance(error, UserError) else 2)
     finally:
         if before is None:
@@ -124,7 +131,7 @@ def saying_errors(task: Callable[[DictConfig], Any], config_name: str) -> Callab
         try:
             return task(cfg)
         except (UserError, OmegaConfBaseException) as error:
-            say(explained(error, config_name))
+            say(explained(error, config_name, sys.argv[1:]))
             if HydraConfig.get().mode != RunMode.MULTIRUN:
                 sys.exit(error.code if isinstance(error, UserError) else 2)
             setattr(error, FROM_TASK, "said")
@@ -136,8 +143,8 @@ def saying_errors(task: Callable[[DictConfig], Any], config_name: str) -> Callab
     return guarded
 
 
-def explained(error: Exception, config_name: str) -> str:
-    """Say in one sentence what is wrong with a command line that Hydra could not compose."""
+def explained(error: Exception, config_name: str, typed: Sequence[str]) -> str:
+    """Say in one sentence what is wrong with what was typed and could not be composed."""
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
@@ -149,10 +156,13 @@ def explained(error: Exception, config_name: str) -> str:
     if isinstance(error, OverrideParseException):
         return f"{error.override} cannot be read: {' '.join(error.message.split()).partition(' See https')[0]}"
     message = str(error) or str(error.__cause__ or type(error).__name__)
+    several = re.match(r"(Ambiguous value for argument|Sweep parameters) '(?P<words>[^']+)'", message)
+    if several:
+        return f"{several['words']} has several values; -m sweeps over them, and [a,b] is a list"
     unknown = re.match(r"Could not override '(?P<key>[^']+)'", message)
     if unknown:
         key = unknown["key"]
-        known = known_keys(config_name)
+        known = known_keys(config_name, typed)
         if key in known or any(k.startswith(f"{key}.") for k in known):
             reason = str(error.__cause__ or message).splitlines()[0]
             return f"{key} cannot be set so: {reason}"
@@ -164,21 +174,48 @@ def explained(error: Exception, config_name: str) -> str:
     return " ".join(message.split())
 
 
-def known_keys(config_name: str) -> list[str]:
+def known_keys(config_name: str, typed: Sequence[str]) -> list[str]:
     """Return every key and config group of the command's configuration, with its groups as far as they compose."""
-    from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-
-    GlobalHydra.instance().clear()
-    groups = [word for word in sys.argv[1:] if re.fullmatch(r"[a-z_]+=[\w]+", word)]
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        for overrides in (groups, []):
-            try:
-                cfg = compose(config_name, overrides=overrides)
-            except (HydraException, OmegaConfBaseException):
-                continue
-            return list(flattened(OmegaConf.to_container(cfg)))
+    groups = [word for word in typed if re.fullmatch(r"[a-z_]+=[\w]+", word)]
+    for overrides in (groups, []):
+        with hydra_apart(), suppress(HydraException, OmegaConfBaseException):
+            return list(flattened(OmegaConf.to_container(composed_whole(config_name, overrides))))
     return []
+
+
+@contextmanager
+def hydra_apart() -> Iterator[None]:
+    """Let Hydra begin anew inside the block, and be afterwards as it was: its globals may be someone else's."""
+    kinds = (GlobalHydra, HydraConfig, JobRuntime, VersionBase)
+    before: dict[type, Any] = {k: Singleton._instances.pop(k) for k in kinds if k in Singleton._instances}
+    resolvers = dict(BaseContainer._resolvers)
+    try:
+        yield
+    finally:
+        for kind in kinds:
+            Singleton._instances.pop(kind, None)
+        Singleton._instances.update(before)
+        BaseContainer._resolvers.clear()
+        BaseContainer._resolvers.update(resolvers)
+
+
+def composed_whole(config_name: str, overrides: Sequence[str], own: Sequence[Path] = ()) -> DictConfig:
+    """Compose a configuration, Hydra's own part too, as the command line does; to be called in `hydra_apart`.
+
+    Args:
+        config_name: of the verb.
+        overrides: as typed.
+        own: folders of a user's own choices, as `--config-dir` names them.
+
+    Raises:
+        HydraException: an override does not fit.
+    """
+    setbase("1.3")
+    places = create_config_search_path(str(conf_folder()))
+    for folder in own:
+        places.prepend("command-line", f"file://{folder.absolute()}", SearchPathQuery(provider="schema"))
+    loader = Hydra.create_main_hydra2(config_name, places)
+    return loader.compose_config(config_name, list(overrides), RunMode.RUN, with_log_configuration=False)
 
 
 def flattened(config: Any, prefix: str = "") -> dict[str, Any]:

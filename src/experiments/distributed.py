@@ -24,7 +24,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from .averaging import BatchNorm, batch_norms, tensors
-from .cli import quoted, say
+from .cli import quoted
 from .errors import UserError
 from .models.blocks import Dropout, Rows
 from .program import Measured
@@ -119,16 +119,20 @@ def farewell(store: dist.Store, size: int) -> list[str]:
 def own_command_line(typed: Sequence[str], folder: Path | None) -> list[str]:
     """Return this process's command line: the others write into a folder of their own.
 
-    That of a run that is gone on with is a copy of it. Ends the program with code 2 for a sweep.
+    That of a run that is gone on with is a copy of it.
 
     Args:
         typed: the arguments.
         folder: where this process may write; None for process 0.
+
+    Raises:
+        UserError: they ask for a sweep, or to go on with what is no run.
     """
     for word in typed:
         if re.fullmatch(r"-m|--multirun|hydra\.mode=\W?multirun\W?", word, re.IGNORECASE):
-            say(f"{word} sweeps over many runs, and torchrun trains one in several processes; leave out one of them")
-            raise SystemExit(2)
+            raise UserError(
+                f"{word} sweeps over many runs, and torchrun trains one in several processes; leave out one of them"
+            )
     own = resumed_command_line(typed)
     if folder is not None:
         run = folder_to_resume(typed)

@@ -12,6 +12,10 @@ class UserError(Exception):
 
     code = 2
 
+    def _render_traceback_(self) -> list[str]:
+        """Let IPython show the sentence alone, as the command line does."""
+        return [f"Error: {self}"]
+
 
 def nearest(word: str, allowed: Iterable[str]) -> str:
     """Return `; did you mean 'x'?` for the allowed word closest to `word`, or an empty string."""

@@ -11,12 +11,16 @@ python -m experiments.evaluate run=<folder> [more folders] [option=value ...]
 
 Restores trained runs from their folders, with the weights of their best epoch, and says what they are worth on a split
 of their data: accuracy with its interval, loss, each class, calibration. Writes evaluation/<split>/ into each folder.
+With input=<files> it predicts for files of your own instead, prepared as the run's data were; with data.<key>=<value>
+it evaluates on other data of the same shape.
 
 Examples:
   python -m experiments.evaluate run=outputs/train/2026-11-21_12-00-00             on the test split
   python -m experiments.evaluate run=outputs/train/2026-11-21_12-00-00 split=val
   python -m experiments.evaluate run=outputs/train/2026-11-21_12-30-00 best=3      of a sweep the best three
   python -m experiments.evaluate run=outputs/train/2026-11-21_12-30-00 best=5 ensemble=mean    and these together
+  python -m experiments.evaluate run=outputs/train/2026-11-21_12-00-00 input=own/pictures
+  python -m experiments.evaluate run=outputs/train/2026-11-21_12-00-00 data.test_path=own/newer.csv
 
 Options:
 """
@@ -35,15 +39,21 @@ def command_line(words: Sequence[str]) -> int:
     if not words or {"-h", "--help"} & set(words):
         print(HELP + described())
         return 0 if words else 2
-    folders, options = parsed(words)
+    folders, options, other = parsed(words)
     from .evaluation.ensembles import combine  # torch: only once the command line is in order
     from .evaluation.evaluating import chosen, evaluate
+    from .evaluation.predicting import predict, predict_together
 
     runs = chosen(folders, options.best)
-    if options.ensemble is None:
-        evaluate(runs, options.split, options.trusted, options.device)
+    trust, device = options.trusted, options.device
+    if options.input is not None and options.ensemble is None:
+        predict(runs, options.input, trust, device)
+    elif options.input is not None:
+        predict_together(runs, options.input, above(folders), trust, device)
+    elif options.ensemble is None:
+        evaluate(runs, options.split, trust, device, other)
     else:
-        combine(runs, options.split, above(folders), options.trusted, options.device)
+        combine(runs, options.split, above(folders), trust, device, other)
     return 0
 
 

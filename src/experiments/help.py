@@ -132,14 +132,16 @@ def primary(folders: Sequence[Path], config: str) -> Path:
 def groups(folders: Sequence[Path], config: str) -> list[Group]:
     """Return the config groups, in the order of the configuration's defaults, then the others.
 
-    Hydra's own groups are left out.
+    Hydra's own groups are left out, and those that only another verb's configuration has a place for.
     """
     chosen = defaults(folders, config)
+    others = {path.stem for folder in folders for path in folder.glob("*.yaml")} - {config.removesuffix(".yaml")}
+    elsewhere = {name for other in others for name in defaults(folders, other)} - chosen.keys()
     found = {name: Group(name, {}, default) for name, default in chosen.items()}
     for folder in folders:
         for path in sorted([*folder.glob("*/*.yaml"), *folder.glob("*/*/*.yaml")]):
             name = path.parent.relative_to(folder).as_posix()
-            if not name.startswith((".", "hydra")):
+            if not name.startswith((".", "hydra")) and name not in elsewhere:
                 group = found.setdefault(name, Group(name, added=True))
                 group.choices.setdefault(path.stem, description(path))
     for group in found.values():

@@ -36,13 +36,14 @@ class Launching:
         max_stack: how many runs are trained as one program at most; auto by the free memory.
         executor: inline for this process, or ray for workers, one process a stack.
         ray: `address`, `num_cpus` and `num_gpus` of each stack, `max_retries`.
-        without: observers that are left out unless an override names them: pictures take longer than a small run.
+        without: observers that are left out unless an override names them: pictures take longer than a small
+            run.
     """
 
     max_stack: Annotated[int, Ge(1)] | Literal["auto"] = "auto"
     executor: Literal["inline", "ray"] = "inline"
     ray: dict[str, Any] | None = None
-    without: tuple[str, ...] = ("pictures",)
+    without: tuple[str, ...] = ("pictures", "regions")
 
 
 @dataclass

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 from rich.table import Table
 
 from . import build, device
+from .data.forms import sides
 from .engine import Member
 from .models.layers import Layer
-from .screen import AS_IT_IS, LOG_WIDTH, Screen, duration, shape, shown_path, table
+from .screen import Screen, duration, plain, shown_path, table
 from .verdicts import Verdict
 
 
@@ -36,7 +36,7 @@ def introduce(
         screen.print(layer_table(layers))
     sizes = ", ".join(f"{len(data.splits[s]):,} {s}" for s in ("train", "val", "test") if s in data.splits)
     name = choices.get("data", "own")
-    screen.print(f"\ndata     {name}: {sizes}; {shape(data.input_shape)}, {len(data.classes)} classes")
+    screen.print(f"\ndata     {name}: {sizes}; {sides(data.input_shape)}, {len(data.classes)} classes")
     why = " (chosen from the model's size)" if settings.threads == "auto" and place.type == "cpu" else ""
     screen.print(f"device   {device.describe(place)}, {threads} thread{'s' * (threads > 1)}{why}\n")
 
@@ -45,7 +45,7 @@ def layer_table(layers: Sequence[Layer]) -> Table:
     """Return the model's layers, one a line."""
     shown = table("layer", "kind", "output", "parameters", right=("output", "parameters"))
     for layer in layers:
-        shown.add_row(layer.name, layer.kind, shape(layer.output_shape), f"{layer.parameters:,}")
+        shown.add_row(layer.name, layer.kind, sides(layer.output_shape), f"{layer.parameters:,}")
     shown.add_row("total", "", "", f"{sum(layer.parameters for layer in layers):,}")
     return shown
 
@@ -54,7 +54,7 @@ def layer_table(layers: Sequence[Layer]) -> Table:
 def layers_as_text(layers: tuple[Layer, ...]) -> str:
     """Return the same as text: laying it out takes longer than building the model, and a sweep mostly has one."""
     text = io.StringIO()
-    Console(file=text, width=LOG_WIDTH, **AS_IT_IS).print(layer_table(layers))
+    plain(text).print(layer_table(layers))
     return text.getvalue().rstrip("\n")
 
 

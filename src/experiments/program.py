@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .averaging import BatchNorm
+from .data.batches import Split
 from .models.layers import activation_layers
 
 PROBE_SIZE = 256
@@ -117,8 +118,13 @@ class Program(Protocol):
         """Return the gradients that the last update used, penalty and clipping included, by parameter."""
         ...
 
-    def scores(self, member: int, split: str) -> Tensor:
-        """Return a member's scores for a split's examples in their order, (examples, classes), in evaluation mode."""
+    def scores(self, member: int, split: str | Split) -> Tensor:
+        """Return a member's scores for a split's examples in their order, (examples, classes), in evaluation mode.
+
+        Args:
+            member: whose.
+            split: its name, or any other examples, with the member's own preparation.
+        """
         ...
 
     def module(self, member: int) -> nn.Module:

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from .cli import flattened, quoted, say
+from .cli import flattened, quoted
 from .errors import UserError
 
 CHANGEABLE = re.compile(
@@ -21,24 +21,30 @@ RECIPE = re.compile(r"experiment=")
 VALUED = {"--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--package", "-p"}
 """Hydra's flags that take the next word as their value."""
 
-TRUSTED = (
-    *(
-        f"experiments.{part}"
-        for part in ("data", "models", "initializers", "losses", "penalties", "optimizers", "schedules", "observers")
-    ),
-    "torch.nn",
-    "torch.optim",
-    "torchvision.models",
-)
-"""The modules whose functions and classes a resumed configuration may name without being asked about."""
+TRUSTED = {
+    "data": tuple(f"experiments.data.{part}" for part in ("sources", "pictures", "tables", "planes")),
+    "data.preprocess": ("experiments.data.preprocess",),
+    "data.augment": ("experiments.data.augment",),
+    "model": ("experiments.models", "torch.nn", "torchvision.models"),
+    "init": ("experiments.initializers", "torch.nn.init"),
+    "loss": ("experiments.losses", "torch.nn"),
+    "penalty": ("experiments.penalties",),
+    "optimizer": ("experiments.optimizers", "torch.optim"),
+    "scheduler": ("experiments.schedules",),
+    "observers": ("experiments.observers",),
+}
+"""The modules whose functions and classes a configuration may name without being asked about, by its sections: what
+reads data may write decoded pictures, so it is no model."""
 
 
 def resumed_command_line(arguments: Sequence[str]) -> list[str]:
     """Return a command line with `resume=<folder>` replaced by that run's own overrides and folder.
 
     The run is composed anew from what its user typed, and from what is typed now; other command lines are
-    returned as they are, those of sweeps too. Ends the program with code 2 where the folder holds no run that can be
-    trusted.
+    returned as they are, those of sweeps too.
+
+    Raises:
+        UserError: the folder holds no run that can be trusted.
     """
     flags, overrides = divided(arguments)
     folder = folder_to_resume(arguments)
@@ -46,13 +52,9 @@ def resumed_command_line(arguments: Sequence[str]) -> list[str]:
         return list(arguments)
     if any(RECIPE.match(override) for override in overrides) and not (folder / ".hydra").exists():
         return list(arguments)  # of a recipe, whose configuration may be that of a sweep
-    try:
-        if (folder / "sweep.yaml").exists():
-            raise UserError(f"resume={str(folder)!r} is a sweep folder; give the command of the sweep again, with -m")
-        own = saved_overrides(folder)
-    except UserError as error:
-        say(str(error))
-        raise SystemExit(2) from None
+    if (folder / "sweep.yaml").exists():
+        raise UserError(f"resume={str(folder)!r} is a sweep folder; give the command of the sweep again, with -m")
+    own = saved_overrides(folder)
     rest = [override for override in overrides if not RESUME.match(override)]
     place = [
         f"resume={quoted(folder)}",
@@ -133,21 +135,35 @@ def check_unchanged(folder: Path, config: Mapping[str, Any]) -> None:
 
 def untrusted(config: Mapping[str, Any], trust: Sequence[str]) -> Iterator[tuple[str, Any]]:
     """Yield what a configuration names of code that is neither ours nor, by its prefix, trusted: key and value."""
-    prefixes = (*TRUSTED, *trust)
-    return ((key, value) for key, value in targets(config) if not trusted(str(value), prefixes))
+    return (
+        (key, value)
+        for key, value in targets(config)
+        if not trusted(str(value), of_section(key)) and not trusted(str(value), trust, private=True)
+    )
 
 
-def trusted(path: str, prefixes: Sequence[str]) -> bool:
+def of_section(key: str) -> tuple[str, ...]:
+    """Return the modules that are trusted where a key stands."""
+    steps = key.split(".")
+    return TRUSTED.get(".".join(steps[:2]), TRUSTED.get(steps[0], ()))
+
+
+def trusted(path: str, prefixes: Sequence[str], *, private: bool = False) -> bool:
     """Whether a dotted path leads into the trusted modules and ends at something that is defined there.
 
     The second part matters: `torch.nn.init.math` is a way out of `torch.nn`.
+
+    Args:
+        path: of a function or class.
+        prefixes: of what is trusted.
+        private: whether names that begin with an underscore are trusted too.
     """
     from hydra.utils import get_object
 
     def inside(name: str) -> bool:
         return any(name == prefix or name.startswith(f"{prefix}.") for prefix in prefixes)
 
-    if not inside(path):
+    if not inside(path) or (not private and any(step.startswith("_") for step in path.split("."))):
         return False
     try:
         found = get_object(path)

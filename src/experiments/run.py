@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from .archive import check_archive
 from .data.forms import Description
 from .files import write_whole
 
@@ -162,6 +163,7 @@ class RunFolder:
         if not path.exists():
             raise FileNotFoundError(path)
         try:
+            check_archive(path)
             state = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # a broken file can fail in any way inside the reader
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__

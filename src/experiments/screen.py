@@ -3,18 +3,18 @@
 import logging
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from rich.console import Console, RenderableType
 from rich.table import Table
 
 LOG_WIDTH = 110
 WIDE = 160
-AS_IT_IS: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
-"""A path may hold [brackets]."""
+AS_IT_IS: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False, "force_jupyter": False}
+"""A path may hold [brackets]; in a notebook rich would show each line as a block of HTML, also what is for a file."""
 
 
 class Terminal(Console):
@@ -35,11 +35,15 @@ class Screen:
     """
 
     def __init__(self, log: Path | None = None, *, quiet: bool = False) -> None:
+        notebook = Console().is_jupyter  # its output says that it is a terminal, and cannot move the cursor
         self.terminal = Terminal(
-            quiet=quiet, soft_wrap=not sys.stdout.isatty(), highlight=False, markup=False, emoji=False
+            quiet=quiet,
+            soft_wrap=notebook or not sys.stdout.isatty(),
+            force_terminal=False if notebook else None,
+            **AS_IT_IS,
         )
         self._file = log.open("a", encoding="utf-8") if log else None
-        self._log = Console(file=self._file, width=LOG_WIDTH, **AS_IT_IS) if self._file else None
+        self._log = plain(self._file) if self._file else None
 
     def print(self, *what: RenderableType) -> None:
         """Print to both."""
@@ -67,6 +71,11 @@ class Screen:
         if self._file:
             self._file.close()
             self._file = None
+
+
+def plain(file: IO[str]) -> Console:
+    """Return what lays out texts and tables in a file, without colours even where the environment forces them."""
+    return Console(file=file, width=LOG_WIDTH, force_terminal=False, **AS_IT_IS)
 
 
 class Said(logging.Handler):
@@ -126,8 +135,3 @@ def shown_path(path: Path) -> str:
         return str(path.relative_to(Path.cwd()))
     except ValueError:
         return str(path)
-
-
-def shape(sizes: Sequence[int]) -> str:
-    """Return a shape for people: '1 x 28 x 28'."""
-    return " x ".join(map(str, sizes))

@@ -238,12 +238,13 @@ class Single:
         return loss.item(), correct.item()
 
     @torch.no_grad()
-    def scores(self, member: int, split: str) -> Tensor:
+    def scores(self, member: int, split: str | Split) -> Tensor:
         """See `Program.scores`."""
         del member
+        examples = self.splits[split] if isinstance(split, str) else split
         model = self.evaluated
         model.eval()
-        scores = [self._scores(model, x) for x, _ in self.splits[split].in_order(self.eval_batch_size)]
+        scores = [self._scores(model, x) for x, _ in examples.in_order(self.eval_batch_size)]
         self.model.train()
         return torch.cat(scores)
 

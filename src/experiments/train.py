@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from .cli import answered, launch
+from .cli import answered, launch, say
+from .errors import UserError
 from .resume import resumed_command_line
 
 EXAMPLES = (
@@ -46,7 +47,11 @@ def command_line(completed: Callable[[Sequence[str]], list[str]]) -> None:
     """
     if answered("train", EXAMPLES):
         return
-    sys.argv[1:] = completed(sys.argv[1:])
+    try:
+        sys.argv[1:] = completed(sys.argv[1:])
+    except UserError as error:
+        say(str(error))
+        sys.exit(error.code)
     try:
         launch(task, "train")
     except KeyboardInterrupt:  # before the run listens itself

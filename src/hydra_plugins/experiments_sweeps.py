@@ -39,7 +39,7 @@ class StackedConfig:
     executor: str = "inline"
     """inline for this process, ray for workers: one fresh process a stack"""
     ray: Ray = field(default_factory=Ray)
-    without: list[str] = field(default_factory=lambda: ["pictures"])
+    without: list[str] = field(default_factory=lambda: ["pictures", "regions"])
     """observers that are left out of a sweep's runs, unless an override names them"""
 
 

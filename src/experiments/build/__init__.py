@@ -1,9 +1,10 @@
 """Configuration -> objects."""
 
-from .datasets import Data, Known, Sources, data, split_of
+from .datasets import Data, Known, Sources, data, data_choice, split_of, splitting
 from .parts import criterion, enabled, layers, model, network, observers, optimizer, schedule, updating
+from .surfaces import descender, surface
 from .targets import Config, first_line
-from .training import General, Training, early_stopping, general, training
+from .training import General, Training, early_stopping, general, sections, training
 
 __all__ = [
     "Config",
@@ -14,6 +15,8 @@ __all__ = [
     "Training",
     "criterion",
     "data",
+    "data_choice",
+    "descender",
     "early_stopping",
     "enabled",
     "first_line",
@@ -24,7 +27,10 @@ __all__ = [
     "observers",
     "optimizer",
     "schedule",
+    "sections",
     "split_of",
+    "splitting",
+    "surface",
     "training",
     "updating",
 ]

@@ -6,17 +6,18 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 import torch
+import yaml
 from annotated_types import Ge, Le, Lt
 from torch import Tensor
 
+from experiments.cli import conf_folder
 from experiments.data.augment import AUGMENTS, Augmentation
 from experiments.data.batches import Preparation, Split, placed
-from experiments.data.forms import Description, Form
+from experiments.data.forms import Description, Form, sides
 from experiments.data.preprocess import PREPROCESSES, Ahead, Double, Imputed, column_means
 from experiments.data.sources import Source
 from experiments.data.split import folds, stratified, with_label_noise
 from experiments.errors import UserError, nearest
-from experiments.screen import shape
 from experiments.settings import TARGET, checked, parameters_of, shown
 from experiments.streams import Streams
 
@@ -129,6 +130,21 @@ class Known:
     prepare: Preparation
 
 
+def splitting(section: Config) -> dict[str, Any]:
+    """Return the settings of a section that go with any data set."""
+    return divided(section, Splitting)[0]
+
+
+def data_choice(name: str) -> dict[str, Any]:
+    """Return the section of a data set that has a file in `conf/data`.
+
+    Raises:
+        UserError: there is none of the name.
+    """
+    files = {path.stem: path for path in sorted((conf_folder() / "data").glob("*.yaml"))}
+    return yaml.safe_load(named(name, files, "data").read_text(encoding="utf-8"))
+
+
 def loaded(section: Config, form: Form = None) -> Source:
     """Load the data set that a section names; a function that asks for `form` is given the one that a run knows."""
     source = call(section, "data", {"form": form})
@@ -189,7 +205,7 @@ def matched(source: Source, expected: Description) -> Source:
     found = source.description
     if found.shape != expected.shape:
         raise UserError(
-            f"data: its examples have the shape {shape(found.shape)}; the run was trained on {shape(expected.shape)}"
+            f"data: its examples have the shape {sides(found.shape)}; the run was trained on {sides(expected.shape)}"
         )
     if found.classes == expected.classes:
         return source

@@ -1,6 +1,6 @@
 """The settings of a run and of its training."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -84,11 +84,16 @@ class Training:
     early_stopping: dict[str, Any] | None = None
 
 
+def sections(config: Config, names: Iterable[str]) -> None:
+    """Refuse a configuration in which one of these is no section of settings."""
+    for name in names:
+        if not isinstance(config.get(name), Mapping):
+            raise UserError(f"{name}={shown(config.get(name))} should be a section of settings")
+
+
 def general(config: Config) -> General:
     """Check the top level's settings."""
-    for section in SECTIONS:
-        if not isinstance(config.get(section), Mapping):
-            raise UserError(f"{section}={shown(config.get(section))} should be a section of settings")
+    sections(config, SECTIONS)
     return General(**checked(General, {k: v for k, v in config.items() if k not in SECTIONS}, ""))
 
 

@@ -133,11 +133,15 @@ class Figure:
         title: above it.
         caption: below it.
         svg: of `svg_of`; it is put into the page as it is.
+        said: statements between title and drawing, the first one stands out.
+        table: the numbers to it, below.
     """
 
     title: str
     caption: str
     svg: str
+    said: Sequence[str] = ()
+    table: Table | None = None
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,10 @@ class Split:
     def __len__(self) -> int:
         return len(self.y)
 
+    def raw(self, index: Tensor | slice = slice(None)) -> Tensor:
+        """Return examples as they came, where x is: those at `index`, beside x, or all."""
+        return self.x[index if self.rows is None else self.rows[index]]
+
     def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Gather and prepare the examples at `index`, a tensor of shape (batch,) beside x."""
         rows = index if self.rows is None else self.rows.index_select(0, index)

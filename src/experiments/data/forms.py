@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -93,3 +94,8 @@ def of_bytes(x: Tensor) -> Form:
     if x.dtype != torch.uint8 or x.ndim != 4 or x.shape[1] not in (1, 3):
         return None
     return Pictures(size=x.shape[2] if x.shape[2] == x.shape[3] else None)
+
+
+def sides(shape: Sequence[int]) -> str:
+    """Return a shape for people: '1 x 28 x 28'."""
+    return " x ".join(map(str, shape))

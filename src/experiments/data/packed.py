@@ -190,14 +190,20 @@ def pack(
     return packed
 
 
-def decoded(path: str, size: int) -> tuple[np.ndarray, str]:
+def decoded(path: str, size: int | None, channels: int | None = None) -> tuple[np.ndarray, str]:
     """Return a picture as its shorter side becomes `size` and its centre is cut out, and its colour mode.
 
     The pixels are those of torchvision's Resize(size) and CenterCrop(size) on a PIL picture: bilinear, antialiased.
     A picture is turned as its EXIF orientation says, and of an animation the first picture is taken.
 
+    Args:
+        path: the file.
+        size: in pixels; None leaves a picture as large as it is.
+        channels: 1 or 3 for grey or RGB, whatever the picture is; None for what it is.
+
     Returns:
-        uint8 of shape (1, size, size) for a grey picture, and (3, size, size) for any other; PIL's name of the mode.
+        uint8 of shape (channels, size, size), where a grey picture has 1 channel and any other 3; PIL's name of the
+        mode.
 
     Raises:
         Exception: whatever PIL raises for a picture that it cannot read.
@@ -208,12 +214,35 @@ def decoded(path: str, size: int) -> tuple[np.ndarray, str]:
         mode = image.mode
         ImageOps.exif_transpose(image, in_place=True)
         plain = _eight_bit(image)
+        wanted = {None: plain.mode, 1: "L", 3: "RGB"}[channels]
+        plain = plain if plain.mode == wanted else plain.convert(wanted)
+        if size is None:
+            return _channels_first(np.asarray(plain)), mode
         scaled = tuple(int(size * side / min(plain.size)) for side in plain.size)  # rounded down, as torchvision does
         if scaled != plain.size:
             plain = plain.resize(scaled, Image.Resampling.BILINEAR)
         left, top = (round((side - size) / 2) for side in scaled)
         pixels = np.asarray(plain.crop((left, top, left + size, top + size)))
-    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1), mode
+    return _channels_first(pixels), mode
+
+
+def _channels_first(pixels: np.ndarray) -> np.ndarray:
+    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+
+
+def alone(path: str, size: int | None, channels: int) -> np.ndarray:
+    """Return one picture as those of a packed folder are: uint8, see `decoded`.
+
+    Raises:
+        UnreadableError: it cannot be read.
+    """
+    with _quiet_pil():
+        try:
+            return decoded(path, size, channels)[0]
+        except MemoryError:
+            raise
+        except Exception as error:  # as in `_attempt`
+            raise UnreadableError(path, _reason(error)) from None
 
 
 def _eight_bit(image: Any) -> Any:

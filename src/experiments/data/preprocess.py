@@ -12,6 +12,9 @@ from torch import Tensor
 PART = 2**22
 """Values that are summed at a time: 32 MB in float64."""
 
+FEW = 4
+"""Features up to which a batch is whitened as quickly as it is shifted and scaled."""
+
 WIDEST = 8192
 """Features that can be whitened: the covariance then takes 512 MB, and its eigenvectors minutes."""
 
@@ -53,11 +56,14 @@ class Whitening:
     matrix: Tensor
     shape: tuple[int, ...]
 
-    ahead = True
+    @property
+    def ahead(self) -> bool:
+        """Whether it is costly: not of points in a plane, which are then kept in their own units."""
+        return len(self.shift) > FEW
 
     def __call__(self, x: Tensor) -> Tensor:
         """Prepare inputs of shape (batch, *input_shape) and any number type; returns float32."""
-        return ((x.flatten(1).float() - self.shift) @ self.matrix).view(len(x), *self.shape)
+        return ((x.flatten(1).float() - self.shift) @ self.matrix).view(x.shape[0], *self.shape)
 
     def to(self, device: torch.device) -> "Whitening":
         """Return the same preparation on a device."""

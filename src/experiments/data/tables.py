@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from annotated_types import Gt, Lt
 
+from .forms import Column, Table
 from .sources import Source
 from .split import stratified
 
@@ -24,6 +26,7 @@ MISSING_TEXTS = ["", "NA", "N/A", "NaN", "nan", "NULL", "null"]
 LARGEST_EXACT = 2**53
 """Up to here float64 holds every whole number."""
 SHOWN = 20
+TRUTHS = {"true": 1.0, "false": 0.0}
 
 
 def csv(
@@ -34,6 +37,7 @@ def csv(
     missing: Literal["error", "mean", "drop"] = "error",
     drop: list[str] | None = None,
     separator: str = ",",
+    form: Table | None = None,
 ) -> Source:
     r"""A table with a header: one column is the class, the others are features.
 
@@ -49,12 +53,14 @@ def csv(
             texts' frequencies), `drop` leaves the row out.
         drop: columns to leave out.
         separator: one character, between cells; a tab may be written as \t.
+        form: what the columns are, where a run that was trained on such a table knows it; None to see it here.
 
     Raises:
         ValueError: the file cannot be read as such a table.
     """
     places = {f"{key}={name!r}": name for key, name in (("path", path), ("test_path", test_path)) if name is not None}
-    tables = read_tables(places, target, one_character(separator))
+    known = form.columns if isinstance(form, Table) else None
+    tables = read_tables(places, {target, *textual(known or ())}, one_character(separator))
     check_columns(tables, path, test_path, target, drop or [])
     kept = [[name for name in table.columns if name not in (drop or [])] for table in tables]
     tables = [
@@ -65,16 +71,83 @@ def csv(
     import pandas as pd
 
     whole = pd.concat(tables, keys=list(places))  # a row's label is its file's place and its number there
-    numbers, classes = class_numbers(whole.pop(target), target)
-    x = torch.from_numpy(features(whole))
+    numbers, classes = class_numbers(whole.pop(target), target, least=2 if known is None else 1)
+    if known is not None:
+        check_known(whole, known, f"path={path!r}", "; leave it out with 'data.drop'")
+    columns = columns_of(whole) if known is None else known
+    x = torch.from_numpy(features(whole, columns))
     if test_path is None:
         test, train = stratified(numbers, round(test_fraction * len(numbers)), torch.Generator().manual_seed(0))
         refused = f"test_fraction={test_fraction}"
     else:
         train, test = torch.arange(len(numbers)).split([len(table) for table in tables])
         refused = f"test_path={test_path!r}"
-    check_parts(numbers[train], numbers[test], classes, refused)
-    return Source(x[train], numbers[train], x[test], numbers[test], classes, impute=missing == "mean")
+    if known is None:
+        check_parts(numbers[train], numbers[test], classes, refused)
+    made = Table(target, tuple(columns), tuple(drop or ()), missing, one_character(separator))
+    return Source(x[train], numbers[train], x[test], numbers[test], classes, impute=missing == "mean", form=made)
+
+
+def rows(path: str, form: Table) -> torch.Tensor:
+    """Read the features of a table that need not have the class's column: (rows, features), nan for missing cells.
+
+    Args:
+        path: the file, in UTF-8.
+        form: of the table that a run was trained on.
+
+    Raises:
+        ValueError: it cannot be read, has other columns, or cells that the run knows nothing of.
+    """
+    import pandas as pd
+
+    place = repr(path)
+    (table,) = read_tables({place: path}, textual(form.columns), form.separator)
+    table = table[[name for name in table.columns if name not in {form.target, *form.drop}]]
+    check_known(table, form.columns, place, "; remove it")
+    table.index = table.index + 1
+    gaps = table.isna()
+    if form.missing != "mean" and gaps.to_numpy().any():
+        row, column = np.argwhere(gaps.to_numpy())[0]
+        raise ValueError(
+            f"{place} has no {table.columns[column]!r} in row {table.index[row]}, and the run was trained without gaps"
+        )
+    return torch.from_numpy(features(pd.concat([table], keys=[place]), form.columns))
+
+
+def plain_rows(path: str) -> torch.Tensor:
+    """Read a table of numbers alone: (rows, columns).
+
+    Raises:
+        ValueError: it cannot be read, or a cell is no number.
+    """
+    import pandas as pd
+
+    place = repr(path)
+    table = read_table(path, place, ",")
+    table.index = table.index + 1
+    columns = [Column(str(name)) for name in table.columns]
+    return torch.from_numpy(features(pd.concat([table.astype(object)], keys=[place]), columns))
+
+
+def textual(columns: Iterable[Column]) -> set[str]:
+    """Return the names of the columns whose cells are read as they stand."""
+    return {column.name for column in columns if column.kind != "numbers"}
+
+
+def check_known(table: pd.DataFrame, columns: Sequence[Column], place: str, remedy: str) -> None:
+    """Refuse a table that has not the columns that a run knows.
+
+    Raises:
+        ValueError: names those that are too few or too many.
+    """
+    wanted = [column.name for column in columns]
+    for names, what, more in (
+        ([name for name in wanted if name not in table.columns], "lacks", "which the run was trained with"),
+        ([name for name in table.columns if name not in wanted], "has", "which the run was not trained with" + remedy),
+    ):
+        if names:
+            shown = ", ".join(map(repr, names[:SHOWN]))
+            raise ValueError(f"{place} {what} the column{'s' * (len(names) > 1)} {shown}, {more}")
 
 
 def one_character(separator: str) -> str:
@@ -89,12 +162,12 @@ def one_character(separator: str) -> str:
     return meant
 
 
-def read_tables(places: dict[str, str], target: str, separator: str) -> list[pd.DataFrame]:
-    """Read files; what is a column of texts in one of them, and the target, is one in all.
+def read_tables(places: dict[str, str], known: set[str], separator: str) -> list[pd.DataFrame]:
+    """Read files; what is a column of texts in one of them is one in all.
 
     Args:
         places: the files' names, each after what an error calls it.
-        target: the name of the class's column.
+        known: columns that are of texts in any case.
         separator: one character.
 
     Raises:
@@ -103,7 +176,7 @@ def read_tables(places: dict[str, str], target: str, separator: str) -> list[pd.
     from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
     tables = [read_table(name, place, separator) for place, name in places.items()]
-    texts = {target}
+    texts = set(known)
     for table in tables:
         kinds = table.dtypes.items()
         texts |= {str(name) for name, kind in kinds if is_bool_dtype(kind) or not is_numeric_dtype(kind)}
@@ -220,8 +293,12 @@ def without_missing(table: pd.DataFrame, place: str, target: str, missing: str) 
     return table
 
 
-def class_numbers(column: pd.Series, target: str) -> tuple[torch.Tensor, list[str]]:
-    """Return each row's class number, and the names: in the order of numbers, or of the alphabet."""
+def class_numbers(column: pd.Series, target: str, least: int) -> tuple[torch.Tensor, list[str]]:
+    """Return each row's class number, and the names: in the order of numbers, or of the alphabet.
+
+    Raises:
+        ValueError: there are fewer classes than `least`, or fewer examples of one.
+    """
     import pandas as pd
 
     numbers = pd.to_numeric(column, errors="coerce").to_numpy()
@@ -232,20 +309,33 @@ def class_numbers(column: pd.Series, target: str) -> tuple[torch.Tensor, list[st
     else:
         values, codes = np.unique(column.to_numpy(dtype=str), return_inverse=True)
         names = [str(value) for value in values]
-    if len(names) < 2:
+    if len(names) < least:
         raise ValueError(f"target={target!r} holds one class only, {names[0]!r}; at least two are needed")
     counts = np.bincount(codes)
-    if counts.min() < 2:
+    if counts.min() < least:
         lone = names[int(counts.argmin())]
         hint = "; it looks like a quantity, and this program predicts classes" if len(names) > len(codes) / 2 else ""
         raise ValueError(f"target={target!r} has one example only of the class {lone!r}; every class needs two{hint}")
     return torch.from_numpy(codes.astype(np.int64)), names
 
 
-def features(table: pd.DataFrame) -> np.ndarray:
-    """Return the features in float32, nan where a cell is missing."""
-    columns = [numeric(table[name]) if is_numeric(table[name]) else one_hot(table[name]) for name in table.columns]
-    return np.concatenate(columns, axis=1)
+def columns_of(table: pd.DataFrame) -> list[Column]:
+    """Return what the columns of a table of features are.
+
+    Raises:
+        ValueError: one is neither numbers nor a few texts.
+    """
+    return [Column(str(name)) if is_numeric(table[name]) else text_column(table[name]) for name in table.columns]
+
+
+def features(table: pd.DataFrame, columns: Iterable[Column]) -> np.ndarray:
+    """Return the features of columns in float32, nan where a cell is missing.
+
+    Raises:
+        ValueError: a cell is not of its column's kind.
+    """
+    made = {"numbers": numeric, "truths": truths, "texts": one_hot}
+    return np.concatenate([made[column.kind](table[column.name], column) for column in columns], axis=1)
 
 
 def is_numeric(column: pd.Series) -> bool:
@@ -277,16 +367,38 @@ def is_numeric(column: pd.Series) -> bool:
     return len(odd) == 0
 
 
-def numeric(column: pd.Series) -> np.ndarray:
+def text_column(column: pd.Series) -> Column:
+    """Return what a column of texts is.
+
+    Raises:
+        ValueError: there are too many different ones.
+    """
+    texts = sorted(column.dropna().unique())
+    if len(texts) > MOST_TEXTS:
+        raise ValueError(
+            f"{column.index[0][0]} holds {len(texts)} different texts in column {column.name!r}, too many for one-hot; "
+            f"leave it out with 'data.drop=[{column.name}]'"
+        )
+    name = str(column.name)
+    return (
+        Column(name, "truths")
+        if {text.lower() for text in texts} <= TRUTHS.keys()
+        else Column(name, "texts", tuple(texts))
+    )
+
+
+def numeric(column: pd.Series, _known: Column) -> np.ndarray:
     """Return a column of numbers, of shape (rows, 1).
 
     Raises:
-        ValueError: one of them is not finite in float32.
+        ValueError: one of them is none, or not finite in float32.
     """
     import pandas as pd
 
+    parsed = pd.to_numeric(column, errors="coerce")
+    refuse_cells(column, parsed.isna() & column.notna(), "which is no number")
     with np.errstate(over="ignore"):
-        values = pd.to_numeric(column).to_numpy(dtype=np.float64).astype(np.float32)
+        values = parsed.to_numpy(dtype=np.float64).astype(np.float32)
     infinite = np.flatnonzero(np.isinf(values))
     if len(infinite):
         first = infinite[0]
@@ -298,27 +410,43 @@ def numeric(column: pd.Series) -> np.ndarray:
     return values[:, None]
 
 
-def one_hot(column: pd.Series) -> np.ndarray:
-    """Return a feature for each text of a column, of shape (rows, texts); one for true and false.
+def truths(column: pd.Series, _known: Column) -> np.ndarray:
+    """Return a feature that is 1 for true and 0 for false, of shape (rows, 1).
 
     Raises:
-        ValueError: there are too many.
+        ValueError: a cell is neither.
+    """
+    found = column.str.lower().map(TRUTHS)
+    refuse_cells(column, found.isna() & column.notna(), "which is neither true nor false")
+    return found.to_numpy(dtype=np.float32)[:, None]
+
+
+def one_hot(column: pd.Series, known: Column) -> np.ndarray:
+    """Return a feature for each text of a column, of shape (rows, texts).
+
+    Raises:
+        ValueError: a cell holds another text.
     """
     import pandas as pd
 
-    texts = sorted(column.dropna().unique())
-    if len(texts) > MOST_TEXTS:
-        raise ValueError(
-            f"{column.index[0][0]} holds {len(texts)} different texts in column {column.name!r}, too many for one-hot; "
-            f"leave it out with 'data.drop=[{column.name}]'"
-        )
-    if {text.lower() for text in texts} <= {"true", "false"}:
-        truths = column.str.lower().map({"true": 1.0, "false": 0.0})
-        return truths.to_numpy(dtype=np.float32)[:, None]
-    codes = pd.Categorical(column, categories=texts).codes
-    made = np.eye(len(texts), dtype=np.float32)[codes]
+    allowed = ", ".join(known.texts[:SHOWN]) + (", ..." if len(known.texts) > SHOWN else "")
+    refuse_cells(column, ~column.isin(known.texts) & column.notna(), f"which is none of {allowed}")
+    codes = pd.Categorical(column, categories=known.texts).codes
+    made = np.eye(len(known.texts), dtype=np.float32)[codes]
     made[codes < 0] = np.nan
     return made
+
+
+def refuse_cells(column: pd.Series, wrong: pd.Series, why: str) -> None:
+    """Refuse a column with cells that are wrong.
+
+    Raises:
+        ValueError: names the first of them.
+    """
+    if wrong.any():
+        first = int(np.argmax(wrong.to_numpy()))
+        place, row = column.index[first]
+        raise ValueError(f"{place} has {column.iloc[first]!r} in row {row} of column {column.name!r}, {why}")
 
 
 def check_parts(y_train: torch.Tensor, y_test: torch.Tensor, classes: list[str], refused: str) -> None:

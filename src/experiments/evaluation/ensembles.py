@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,8 +16,9 @@ from experiments.files import write_whole
 from experiments.run import write_json
 from experiments.screen import Screen, shown_path, table
 
-from .evaluating import FOLDER, NAMES, Evaluation, evaluated, judged, predictions
+from .evaluating import FOLDER, Evaluation, evaluated, judged, place_of, said_of
 from .loading import Restored, load
+from .predictions import Predictions
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,14 @@ class Ensemble:
         return sum(member.accuracy for member in self.members) / len(self.members)
 
 
-def combine(folders: Sequence[Path], split: str, out: Path, trust: Sequence[str] = (), device: str = "auto") -> None:
+def combine(
+    folders: Sequence[Path],
+    split: str,
+    out: Path,
+    trust: Sequence[str] = (),
+    device: str = "auto",
+    other: Mapping[str, Any] | None = None,
+) -> None:
     """Evaluate runs and their ensemble on the same examples, print both, and write the ensemble.
 
     The ensemble gives each class the mean of the members' probabilities (Hansen and Salamon 1990;
@@ -47,20 +56,19 @@ def combine(folders: Sequence[Path], split: str, out: Path, trust: Sequence[str]
         folders: of at least two runs.
         split: train, val or test.
         out: the folder above `evaluation/ensemble_<split>`.
-        trust, device: see `loading.load`.
+        trust, device, other: see `loading.load`.
 
     Raises:
         UserError: a run cannot be evaluated, or they have not the same classes and examples.
         OSError: the folder cannot be written.
     """
-    if len(folders) < 2:
-        raise UserError("ensemble=mean needs two runs or more; give their folders, or that of a sweep")
+    refuse_too_few(folders)
     screen = Screen()
     screen.widen()
     members, shares = [], []
     first: Restored | None = None
     for folder in folders:
-        run = load(folder, trust=trust, device=device)
+        run = load(folder, trust=trust, device=device, other=other)
         made, scores = evaluated(run, split)
         if first is not None:
             refuse_others(first, run, split)
@@ -72,13 +80,23 @@ def combine(folders: Sequence[Path], split: str, out: Path, trust: Sequence[str]
     mean = torch.stack(shares).mean(0)
     loss = float(torch.nn.functional.nll_loss(mean.clamp_min(1e-300).log(), y))
     found = Ensemble(members, judged(mean, y, names, split, loss))
-    name = f"ensemble_{split}"
+    name = f"ensemble_{place_of(split, other)}"
     target = unlinked(out / FOLDER, name) / name
-    write_whole(target / "predictions.csv", predictions(mean, y.numpy(), names).encode())
+    write_whole(target / "predictions.csv", Predictions.of_split(mean, y, names).as_csv().encode())
     runs = [{"run": str(folder), **asdict(member)} for folder, member in zip(folders, members, strict=True)]
     about = {"mean_accuracy": found.mean_accuracy, "ensemble": asdict(found.together), "members": runs}
     write_json(target / "evaluation.json", about)
-    show(screen, folders, found, target)
+    show(screen, folders, found, target, said_of(split, other))
+
+
+def refuse_too_few(folders: Sequence[Path]) -> None:
+    """Refuse an ensemble of one.
+
+    Raises:
+        UserError: there are not two runs.
+    """
+    if len(folders) < 2:
+        raise UserError("ensemble=mean needs two runs or more; give their folders, or that of a sweep")
 
 
 def refuse_others(first: Restored, run: Restored, split: str) -> None:
@@ -98,13 +116,12 @@ def refuse_others(first: Restored, run: Restored, split: str) -> None:
 def raw(run: Restored, split: str) -> Tensor:
     """Return the examples of a split as they came, with their classes: (examples, features + 1), on the host."""
     found = run.data.splits[split]
-    x = found.x if found.rows is None else found.x.index_select(0, found.rows)
-    return torch.cat([x.cpu().flatten(1).double(), found.y.cpu()[:, None].double()], 1)
+    return torch.cat([found.raw().cpu().flatten(1).double(), found.y.cpu()[:, None].double()], 1)
 
 
-def show(screen: Screen, folders: Sequence[Path], found: Ensemble, out: Path) -> None:
+def show(screen: Screen, folders: Sequence[Path], found: Ensemble, out: Path, said: str) -> None:
     """Print an ensemble beside its members."""
-    screen.print(f"{NAMES[found.together.split]}, {found.together.examples:,} examples\n")
+    screen.print(f"{said}, {found.together.examples:,} examples\n")
     printed = table(
         "run", "accuracy", "95 % interval", "loss", right=("accuracy", "95 % interval", "loss"), wrapped=("run",)
     )

@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from experiments import build
 from experiments.arguments import unlinked
+from experiments.cli import clipped
 from experiments.comparison.reading import found_below, record
 from experiments.comparison.words import Metric
 from experiments.errors import UserError
 from experiments.files import write_whole
 from experiments.observers.pictures import confusion, confusion_figure, drawable, worst_figure
+from experiments.observers.regions import FINE, planar, plane, regions_figure
 from experiments.run import write_json
 from experiments.screen import Screen, shown_path, table
 
 from .figures import reliability_figure
 from .loading import Restored, load
+from .predictions import Predictions
 from .scores import TOP, Bin, ClassScore, calibration_error, class_scores, reliability, top, wilson
 
 FOLDER = "evaluation"
@@ -60,14 +60,20 @@ class Evaluation:
     bins: Sequence[Bin]
 
 
-def evaluate(folders: Sequence[Path], split: str, trust: Sequence[str] = (), device: str = "auto") -> None:
+def evaluate(
+    folders: Sequence[Path],
+    split: str,
+    trust: Sequence[str] = (),
+    device: str = "auto",
+    other: Mapping[str, Any] | None = None,
+) -> None:
     """Evaluate runs, print what they are worth, and write it into `evaluation/<split>` of each.
 
     Args:
         folders: of runs.
         split: train, val or test.
         trust: prefixes of code that their configurations may name besides ours.
-        device: see `loading.load`.
+        device, other: see `loading.load`.
 
     Raises:
         UserError: one is no run, or cannot be evaluated so; those before it are written.
@@ -77,11 +83,28 @@ def evaluate(folders: Sequence[Path], split: str, trust: Sequence[str] = (), dev
     for number, folder in enumerate(folders):
         if number:
             screen.print("")
-        run = load(folder, trust=trust, device=device)
+        run = load(folder, trust=trust, device=device, other=other)
         made, scores = evaluated(run, split)
-        out = unlinked(folder / FOLDER, split) / split
+        name = place_of(split, other)
+        out = unlinked(folder / FOLDER, name) / name
         write(out, run, made, scores)
         show(screen, run, made, out)
+
+
+def place_of(split: str, other: Mapping[str, Any] | None) -> str:
+    """Return the name of the folder for a split: with what is other about the data set, since it is another split."""
+    return clipped(",".join([split, *settings_of(other)]))
+
+
+def said_of(split: str, other: Mapping[str, Any] | None) -> str:
+    """Return what a split is called for people."""
+    settings = settings_of(other)
+    return " ".join([NAMES[split], *(["of", *settings] if settings else [])])
+
+
+def settings_of(other: Mapping[str, Any] | None) -> list[str]:
+    """Return the settings of another data set as they were typed."""
+    return [f"{'data' if key == 'data' else f'data.{key}'}={value}" for key, value in (other or {}).items()]
 
 
 def chosen(folders: Sequence[Path], best: int | None) -> list[Path]:
@@ -170,29 +193,25 @@ def write(out: Path, run: Restored, made: Evaluation, scores: Tensor) -> None:
     }
     if drawable(run.data.input_shape):
         figures["worst"] = worst_figure(split, scores, names, about)
+    train = run.data.splits["train"]
+    if planar(train):
+        found = plane(train, FINE)
+        seen = found.laid_out(torch.cat([part for part, _ in run.batches(found.points)]))
+        figures["regions"] = regions_figure(found, seen, train, split, scores, about, names)
     for name, figure in figures.items():
         content = io.BytesIO()
         figure.savefig(content, format="png")
         write_whole(out / f"{name}.png", content.getvalue())
-    write_whole(out / "predictions.csv", predictions(scores.double().softmax(1), y.numpy(), names).encode())
-    write_json(out / "evaluation.json", {"run": str(run.folder.path), "epoch": run.epoch, **asdict(made)})
-
-
-def predictions(shares: Tensor, y: NDArray[Any], names: Sequence[str]) -> str:
-    """Return a table: example, target, prediction and the probability of each class."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["example", "target", "prediction", *(f"p({name})" for name in names)])
-    for number, (target, row) in enumerate(zip(y.tolist(), shares.numpy(), strict=True)):
-        shown = [f"{value:.10g}" for value in row]
-        writer.writerow([number, names[target], names[int(np.argmax(row))], *shown])
-    return text.getvalue()
+    shares = Predictions.of_split(scores.double().softmax(1), y, names)
+    write_whole(out / "predictions.csv", shares.as_csv().encode())
+    about_it = {"run": str(run.folder.path), "epoch": run.epoch, **({"data": run.other} if run.other else {})}
+    write_json(out / "evaluation.json", {**about_it, **asdict(made)})
 
 
 def show(screen: Screen, run: Restored, made: Evaluation, out: Path) -> None:
     """Print an evaluation."""
     screen.print(f"{shown_path(run.folder.path)}, weights of epoch {run.epoch}")
-    screen.print(f"{NAMES[made.split]}, {made.examples:,} examples\n")
+    screen.print(f"{said_of(made.split, run.other)}, {made.examples:,} examples\n")
     screen.print(f"accuracy  {made.accuracy:.2%} (95 % {made.low:.2%} to {made.high:.2%})")
     screen.print(f"loss      {made.loss:.4f}")
     for k, value in made.top.items():

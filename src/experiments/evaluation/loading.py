@@ -10,8 +10,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
+from numpy.typing import ArrayLike
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
@@ -19,7 +21,7 @@ from experiments import build
 from experiments.assembly import chosen_device
 from experiments.comparison.reading import CONFIGURATION, text
 from experiments.comparison.reading import loaded as read_yaml
-from experiments.data import preprocess
+from experiments.data import own, preprocess
 from experiments.data.batches import Preparation, Split
 from experiments.data.forms import Description
 from experiments.data.preprocess import Double
@@ -27,11 +29,14 @@ from experiments.device import cores, kernels, torch_threads
 from experiments.errors import UserError
 from experiments.resume import untrusted
 from experiments.run import RunFolder
-from experiments.screen import shape
 from experiments.settings import TARGET
 from experiments.single import scores_of
 from experiments.streams import Streams, global_generator
 
+from .predictions import Predictions
+
+Given = Tensor | ArrayLike | str | Path
+"""What can be predicted for."""
 WRITTEN = {"cache": None, "download": False}
 """What makes a data set write files, and what stands for the default place or for none."""
 OWN_TO_THE_RUN = {"resume": None, "check": False, "trial": None, "sweep": None, "recipe": None, "retry_failed": False}
@@ -83,21 +88,14 @@ class Restored:
             UserError: it cannot be loaded, or has other classes or shapes.
         """
         known = build.Known(self.description, self.prepare)
-        config = {**self.config, "data": {**self.config["data"], **self.other}}
+        config = {**self.config, "data": other_section(self.config["data"], self.other)}
         made = build.data(config, Streams(int(self.config["seed"]), self.device), self.device, known=known)
         if self.settings.precision == "fp64":
             made.double()
         return made
 
     def split(self, x: Tensor) -> Split:
-        """Return raw examples, (examples, *description.shape), as a split whose classes are not known: all 0.
-
-        Raises:
-            UserError: they have another shape.
-        """
-        if tuple(x.shape[1:]) != self.description.shape:
-            expected = shape(self.description.shape)
-            raise UserError(f"the examples have the shape {shape(x.shape[1:])}; the run was trained on {expected}")
+        """Return raw examples, (examples, *description.shape), as a split whose classes are not known: all 0."""
         made = build.split_of(x, torch.zeros(len(x), dtype=torch.int64), self.prepare, self.device)
         if self.settings.precision == "fp64":
             made.prepare = Double(made.prepare)
@@ -123,22 +121,39 @@ class Restored:
                 stack.enter_context(torch_threads(self.threads))
             yield
 
-    def scores(self, x: Tensor) -> Tensor:
-        """Return the scores of raw examples, (examples, classes), on the CPU.
+    def scores(self, x: Given) -> Tensor:
+        """Return the scores of raw examples, (examples, classes), on the CPU; see `predict`."""
+        return self._scores(self._examples(x).x)
+
+    def probabilities(self, x: Given) -> Tensor:
+        """Return the probabilities of raw examples' classes, (examples, classes), in float64; see `predict`."""
+        return self.scores(x).double().softmax(1)
+
+    def predict(self, x: Given) -> Predictions:
+        """Predict the classes of examples of one's own, which are prepared as those of the run were.
 
         Args:
-            x: (examples, *description.shape), of any number type.
+            x: an array of raw examples, (examples, *description.shape), or of one, as they came and not prepared; or
+                the path of a picture, of a folder of pictures, or of a csv or npz file, see `data.own`.
 
         Raises:
-            UserError: they have another shape.
+            UserError: they are not what the run was trained on, or a file cannot be read.
         """
-        if not len(x):
-            return torch.zeros(0, len(self.classes))
+        examples = self._examples(x)
+        return Predictions(examples.names, self.classes, self._scores(examples.x).double().softmax(1).numpy())
+
+    def _scores(self, x: Tensor) -> Tensor:
         return torch.cat([scores.cpu() for scores, _ in self.batches(self.split(x))])
 
-    def probabilities(self, x: Tensor) -> Tensor:
-        """Return what raw examples' classes are held for, (examples, classes), in float64; see `scores`."""
-        return self.scores(x).double().softmax(1)
+    def _examples(self, x: Given) -> own.Examples:
+        try:
+            if isinstance(x, str | Path):
+                return own.read(str(x), self.description)
+            array = x.cpu().numpy() if isinstance(x, Tensor) else np.asarray(x)
+            alone = array.shape == self.description.shape
+            return own.arrays(array[None] if alone else array, self.description, "the array")
+        except ValueError as error:
+            raise UserError(build.first_line(error)) from error
 
 
 def load(
@@ -163,9 +178,8 @@ def load(
     """
     run = RunFolder(Path(folder))
     config = configuration(run.path, trust)
-    section, training = config.get("data"), config.get("training")
-    if isinstance(section, dict):  # a stranger's configuration does not say where files are written
-        section |= {name: value for name, value in WRITTEN.items() if name in section}
+    training = config.get("training")
+    config["data"] = without_writing(config.get("data"))  # a stranger does not say where files are written
     if isinstance(training, dict):
         training |= {"device": device, "compile": False}
     general, settings, place = build.general(config), build.training(config), chosen_device(device)
@@ -179,6 +193,26 @@ def load(
     except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise cannot(run, f"{path.name} cannot be used ({build.first_line(error)})") from error
     return Restored(run, config, description, model, prepare, epoch, place, threads, other or {})
+
+
+def other_section(section: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of another data set, which is divided and prepared as the run's own.
+
+    Args:
+        section: the run's.
+        other: settings that go before these; by `data` a choice in `conf/data` in place of the run's data set.
+
+    Raises:
+        UserError: there is no such choice, or a setting is of what the run does with any data.
+    """
+    settings = dict(other)
+    choice = settings.pop("data", None)
+    for name in (TARGET, "preprocess", "augment"):
+        if name in settings:
+            raise UserError(f"data.{name} is the run's own, and stays; other data are given by the rest of data.*")
+    if choice is not None:
+        section = {**build.splitting(section), **build.data_choice(str(choice))}
+    return {**section, **settings}
 
 
 def cannot(run: RunFolder, why: str) -> UserError:
@@ -320,6 +354,13 @@ def configuration(folder: Path, trust: Sequence[str] = ()) -> dict[str, Any]:
             f"if you trust it, add trust={str(value).partition('.')[0]}"
         )
     return {**config, **OWN_TO_THE_RUN}
+
+
+def without_writing(section: Any) -> Any:
+    """Return a section of the configuration that makes no data set write files where it says."""
+    if isinstance(section, Mapping):
+        return {name: WRITTEN.get(name, without_writing(value)) for name, value in section.items()}
+    return [without_writing(item) for item in section] if isinstance(section, list) else section
 
 
 def texts(value: Any, key: str = "") -> list[tuple[str, str]]:

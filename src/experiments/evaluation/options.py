@@ -1,24 +1,28 @@
-"""The options of `evaluate`."""
+"""The options of `evaluate`, and the settings of another data set."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge
 
 from experiments import arguments
+from experiments.errors import UserError
 
 MEANINGS = {
     "split": "test, val or train",
+    "input": "a picture, a folder of pictures, a csv or an npz file to predict for, in place of a split",
     "best": "of a sweep or several runs only so many, the best by their objective",
     "ensemble": "mean evaluates the runs together too: the mean of their probabilities",
     "device": "auto takes CUDA where there is one; cpu, cuda, cuda:1",
-    "trust": "modules that a run's configuration may take code from, besides torch and this package: trust=my_package",
+    "trust": arguments.TRUST,
 }
-TEXTS = {"split", "ensemble", "device", "trust"}
+OF_THE_DATA = re.compile(r"data(\.\w+)?=")
+TEXTS = {"split", "input", "ensemble", "device", "trust"}
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,7 @@ class Options:
     """What is asked for; see `MEANINGS`."""
 
     split: Literal["train", "val", "test"] = "test"
+    input: str | None = None
     best: Annotated[int, Ge(1)] | None = None
     ensemble: Literal["mean"] | None = None
     device: str = "auto"
@@ -34,15 +39,31 @@ class Options:
     @property
     def trusted(self) -> list[str]:
         """The modules of `trust`."""
-        return [name.strip() for name in (self.trust or "").split(",") if name.strip()]
+        return arguments.listed(self.trust)
 
 
 def described() -> str:
     """Return the options, a line each."""
-    return arguments.described(MEANINGS)
+    other = "a setting of the data set, to evaluate on another: data.test_path=newer.csv; data=<choice> for its kind"
+    return arguments.described({**MEANINGS, "data.<key>": other})
 
 
-def parsed(words: Sequence[str]) -> tuple[list[Path], Options]:
-    """Read the command line; see `arguments.parsed`."""
-    folders, given = arguments.parsed(words, Options, "evaluate", MEANINGS, TEXTS)
-    return folders, Options(**given)
+def parsed(words: Sequence[str]) -> tuple[list[Path], Options, dict[str, Any]]:
+    """Read the command line.
+
+    Returns:
+        The folders, the options, and what is other about the data set: settings by their names, and its choice by
+        `data`.
+
+    Raises:
+        UserError: see `arguments.parsed`; or both files and a data set are given.
+    """
+    settings = [word for word in words if OF_THE_DATA.match(word)]
+    folders, given = arguments.parsed(
+        [word for word in words if word not in settings], Options, "evaluate", MEANINGS, TEXTS
+    )
+    options = Options(**given)
+    if settings and options.input is not None:
+        raise UserError(f"{settings[0]} and input={options.input} are both given; input takes files, and no data set")
+    parts = [setting.partition("=") for setting in settings]
+    return folders, options, {name.removeprefix("data."): arguments.read(value) for name, _, value in parts}

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from experiments.comparison.drawing import canvas, logarithmic
 from experiments.comparison.palette import INK, styles
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 STEPS = 10.0 ** np.arange(-11, 0.01, 0.5)
 """Of the differences."""
 ELEMENTS = 30
+LAYER = "features.hidden1.linear"
 
 
 def gradient_check(broken: bool = False) -> Measured:
@@ -70,7 +71,7 @@ def gradient_check(broken: bool = False) -> Measured:
 def median_error(dtype: torch.dtype, formula: str, step: float, *, broken: bool) -> float:
     """Return the median relative error of one formula with one step."""
     model, loss = small_network(dtype, broken=broken)
-    weight = model.features[1][0].weight
+    weight = model.get_parameter(f"{LAYER}.weight")
     (analytic,) = torch.autograd.grad(loss(), [weight])
     chosen = torch.randperm(weight.numel(), generator=torch.Generator().manual_seed(2))[:ELEMENTS].tolist()
     errors = []
@@ -97,8 +98,13 @@ def small_network(dtype: torch.dtype, *, broken: bool) -> tuple[MLP, Callable[[]
     initialize(model, xavier, draw, 0.0)
     model.to(dtype)
     if broken:
-        model.features[1][0].register_full_backward_pre_hook(lambda _layer, gradient: (gradient[0] * 1.01,))
+        model.get_submodule(LAYER).register_full_backward_pre_hook(off)
     return model, lambda: cross_entropy(model(x), y)
+
+
+def off(_layer: nn.Module, gradients: Any) -> tuple[Tensor, ...]:
+    """Return gradients that are 1 % too large."""
+    return tuple(gradient * 1.01 for gradient in gradients)
 
 
 def initial_loss(runs: Sequence[Record]) -> Measured:

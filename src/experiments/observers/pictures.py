@@ -13,12 +13,11 @@ from annotated_types import Ge
 from torch import Tensor
 
 from experiments.data.batches import Split
-from experiments.files import write_whole
 from experiments.initializers import weighted_layers
 from experiments.run import LayerRow
 
-from .base import Observer
 from .base import every as every_epochs
+from .drawing import Drawing, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,7 +39,7 @@ SCALE = 0.995
 HEAT = {"activation_std": "spread of activations", "gradient_norm": "norm of the gradient"}
 
 
-class Pictures(Observer):
+class Pictures(Drawing):
     """Draws pictures when training ends, into `pictures/` and TensorBoard; the filters at ends of epochs too.
 
     Args:
@@ -57,9 +56,7 @@ class Pictures(Observer):
         writer: SummaryWriter | None = None,
         every: Annotated[int, Ge(0)] = 5,
     ) -> None:
-        self.splits = splits
-        self.classes = classes
-        self.writer = writer
+        super().__init__(splits, classes, writer)
         self.when = every_epochs(every if writer is not None else 0)
         self.at_start = every > 0 and writer is not None
 
@@ -74,20 +71,15 @@ class Pictures(Observer):
         """See `Observer.epoch_end`."""
         self.show_filters(int(row["epoch"]))
 
-    def close(self) -> None:
-        """See `Observer.close`: nothing is drawn of a run that has not ended well, or has not trained."""
-        epoch = self.position.epoch
-        if self.member.status not in ("finished", "stopped", "pruned") or epoch == 0:
-            return
+    def draw(self, epoch: int) -> None:
+        """See `Drawing.draw`."""
         images = filters(self.program.module(self.number), self.example_shape)
         if images is not None:
             self.keep("filters", filters_figure(*images), epoch)
         rows = [row for row in self.member.folder.read_layers() if row.quantity in HEAT]
         if rows:
             self.keep("layers", layers_figure(rows), epoch)
-        name = "val" if "val" in self.splits else "train"
-        split, scores = self.splits[name], self.program.scores(self.number, name).float().cpu()
-        about = f"{'validation' if name == 'val' else 'training'} split, after epoch {epoch}"
+        split, scores, about = self.judged()
         self.keep("confusion", confusion_figure(confusion(scores, split.y.cpu()), self.classes, about), epoch)
         if drawable(self.example_shape):
             self.keep("worst", worst_figure(split, scores, self.classes, about), epoch)
@@ -98,30 +90,6 @@ class Pictures(Observer):
         if images is not None:
             content, (height, width) = encoded(*images), images[0].shape[:2]
             self.show("filters", content, (width, height), epoch)
-
-    def keep(self, name: str, figure: Figure, epoch: int) -> None:
-        """Write a figure into the run folder and TensorBoard."""
-        content = io.BytesIO()
-        figure.savefig(content, format="png", pil_kwargs={"compress_level": 1})
-        write_whole(self.member.folder.path / "pictures" / f"{name}.png", content.getvalue())
-        self.show(f"pictures/{name}", content.getvalue(), figure.canvas.get_width_height(), epoch)
-
-    def show(self, tag: str, png: bytes, size: tuple[int, int], epoch: int) -> None:
-        """Write an encoded picture to TensorBoard: `add_image` would take ten times as long."""
-        if self.writer is None:
-            return
-        from tensorboard.compat.proto.summary_pb2 import Summary
-
-        width, height = size
-        image = Summary.Image(width=width, height=height, encoded_image_string=png)
-        self.writer._get_file_writer().add_summary(Summary(value=[Summary.Value(tag=tag, image=image)]), epoch)
-
-
-def new_figure(width: float, height: float) -> Figure:
-    """Return an empty figure of a size in inches."""
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), dpi=100)
 
 
 def drawable(shape: Sequence[int]) -> bool:
@@ -278,8 +246,7 @@ def worst_figure(split: Split, scores: Tensor, classes: Sequence[str], about: st
     y = split.y.cpu()
     right = scores.log_softmax(1).gather(1, y[:, None]).squeeze(1)
     places = right.argsort()[:MOST_WORST]
-    rows = places if split.rows is None else split.rows.cpu()[places]
-    images = split.x[rows.to(split.x.device)].cpu().float()
+    images = split.raw(places.to(split.x.device)).cpu().float()
     lines = math.ceil(len(places) / COLUMNS)
     height, width = images.shape[2:]
     tall, wide = height + 2 * height // 5 + 2, width + 2  # room for two lines of text above each

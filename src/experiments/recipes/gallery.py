@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from experiments.files import write_whole
 from experiments.run import write_json
 
 from .making import Result
-from .recipe import Recipe, described
+from .recipe import Recipe, described, within
 
 PAGE, TABLE = "index.html", "reproduction.md"
 VERDICTS = {True: "holds", False: "does not hold", None: "not measured"}
@@ -41,10 +41,10 @@ class Shown:
         """What came of its claim."""
         return VERDICTS[self.facts["holds"]]
 
-    def measured(self, quantity: str) -> str:
-        """Return a measured value for people."""
-        value = self.facts["values"].get(quantity)
-        return "-" if value is None else f"{value:.4g}"
+    @property
+    def title(self) -> str:
+        """Its name for people."""
+        return self.name.replace("_", " ").capitalize()
 
 
 def keep(out: Path, result: Result, recipe: Recipe) -> None:
@@ -71,9 +71,8 @@ def write(out: Path, known: Mapping[str, Recipe]) -> Path:
         OSError: it cannot be written.
     """
     lessons = [shown for name, recipe in known.items() if (shown := kept(out, name, recipe)) is not None]
-    table = overview(lessons)
-    write_whole(out / TABLE, f"{as_markdown(table)}\n".encode())
-    write_whole(out / PAGE, render(page_of(lessons, table)).encode())
+    write_whole(out / TABLE, f"{as_markdown(bounds(lessons, named=True))}\n".encode())
+    write_whole(out / PAGE, render(page_of(lessons)).encode())
     return out / PAGE
 
 
@@ -87,49 +86,64 @@ def kept(out: Path, name: str, recipe: Recipe) -> Shown | None:
     return Shown(name, recipe, facts, picture.read_bytes() if picture.exists() else None)
 
 
-def page_of(lessons: list[Shown], table: Table) -> Page:
+def page_of(lessons: Sequence[Shown]) -> Page:
     """Return the page."""
     holds = sum(lesson.facts["holds"] is True for lesson in lessons)
-    figures = [
-        Figure(lesson.recipe.claim, caption(lesson), inlined(lesson.svg))
-        for lesson in lessons
-        if lesson.svg is not None
-    ]
-    said = [f"{holds} of {len(lessons)} claims hold."]
-    return Page("Lessons", said, tables=[table], figures=figures, made="python -m experiments.reproduce")
+    figures = [figure_of(lesson) for lesson in lessons if lesson.svg is not None]
+    said = [f"{holds} of {len(lessons)} claims hold"]
+    return Page("Lessons", said, tables=[overview(lessons)], figures=figures, made="python -m experiments.reproduce")
 
 
-def caption(lesson: Shown) -> str:
-    """Return what stands below a lesson's figure."""
-    recipe = lesson.recipe
-    found = "; ".join(f"{name}: {lesson.measured(name)} ({described(band)})" for name, band in recipe.band.items())
-    said = " ".join(f"{sentence}." for sentence in lesson.facts["said"])
-    parts = [recipe.about, said, f"{lesson.verdict.capitalize()}: {found}.", f"Source: {recipe.source}."]
-    return " ".join(part for part in parts if part)
+def figure_of(lesson: Shown) -> Figure:
+    """Return a lesson's part of the page."""
+    recipe, facts = lesson.recipe, lesson.facts
+    said = [f"{recipe.claim}.", recipe.about, " ".join(f"{line}." for line in facts["said"])]
+    return Figure(
+        f"{lesson.title}: {lesson.verdict}",
+        f"Source: {recipe.source}. Bounds: {recipe.basis}. {made_with(facts)}",
+        inlined(lesson.svg or b""),
+        said=[statement for statement in said if statement],
+        table=bounds([lesson]),
+    )
 
 
-def overview(lessons: list[Shown]) -> Table:
-    """Return the table of all lessons, a row for each quantity that is judged."""
-    columns = [
-        Column("lesson"),
-        Column("claim"),
-        Column("quantity"),
-        Column("expected"),
-        Column("measured", "number"),
-        Column("verdict"),
-        Column("date"),
-    ]
+def made_with(facts: Mapping[str, Any]) -> str:
+    """Return when and how a lesson was made."""
+    command = " ".join(["python -m experiments.reproduce", facts["name"], *facts["overrides"]])
+    return f"{command}: {facts['seconds']:.0f} s on {facts['date'][:10]}, torch {facts['versions']['torch']}"
+
+
+def overview(lessons: Sequence[Shown]) -> Table:
+    """Return the table of all lessons, a row for each."""
+    columns = [Column("lesson"), Column("claim"), Column("verdict"), Column("tier"), Column("seconds", "number")]
     rows = [
         [
-            Cell(lesson.name),
+            Cell(lesson.title),
             Cell(lesson.recipe.claim),
-            Cell(quantity),
-            Cell(described(band)),
-            Cell(lesson.measured(quantity), lesson.facts["values"].get(quantity)),
             Cell(lesson.verdict),
-            Cell(str(lesson.facts["date"])[:10]),
+            Cell(lesson.recipe.tier),
+            Cell(f"{lesson.facts['seconds']:.0f}", lesson.facts["seconds"]),
         ]
         for lesson in lessons
-        for quantity, band in lesson.recipe.band.items()
     ]
     return Table("All lessons", columns, rows)
+
+
+def bounds(lessons: Sequence[Shown], *, named: bool = False) -> Table:
+    """Return the table of what was measured, a row for each quantity that has a band.
+
+    Args:
+        lessons: whose.
+        named: whether each row says which lesson it is of.
+    """
+    own = [Column("lesson"), Column("tier")] if named else []
+    columns = [*own, Column("quantity"), Column("expected"), Column("measured", "number"), Column("verdict")]
+    rows = []
+    for lesson in lessons:
+        for quantity, band in lesson.recipe.band.items():
+            value = lesson.facts["values"].get(quantity)
+            inside = value is not None and within(value, band)
+            before = [Cell(lesson.name), Cell(lesson.recipe.tier)] if named else []
+            shown = Cell("-" if value is None else f"{value:.4g}", value)
+            rows.append([*before, Cell(quantity), Cell(described(band)), shown, Cell("holds" if inside else "NO")])
+    return Table("Measured", columns, rows)

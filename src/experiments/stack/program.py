@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
+from experiments.data.batches import Split
 from experiments.models.layers import describe
 from experiments.program import Capture, Look, Measured
 from experiments.single import Single, part_sizes
@@ -217,7 +218,7 @@ class Stack:
         """See `Program.gradients`."""
         return self.programs[member].gradients(0)
 
-    def scores(self, member: int, split: str) -> Tensor:
+    def scores(self, member: int, split: str | Split) -> Tensor:
         """See `Program.scores`."""
         return self.programs[member].scores(0, split)
 

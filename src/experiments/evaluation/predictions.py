@@ -1,0 +1,85 @@
+"""Which class each example is held for, and how surely."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from experiments.screen import AS_IT_IS, LOG_WIDTH, table
+
+SHOWN = 40
+"""Examples that are printed."""
+
+
+@dataclass(frozen=True, repr=False)
+class Predictions:
+    """Examples with the probabilities of their classes; printed, a table.
+
+    Args:
+        names: of the examples: files, or numbers of rows.
+        classes: names.
+        probabilities: (examples, classes), float64.
+        targets: the right classes' names, where they are known.
+    """
+
+    names: Sequence[str]
+    classes: Sequence[str]
+    probabilities: NDArray[np.float64]
+    targets: Sequence[str] | None = None
+
+    @classmethod
+    def of_split(cls, probabilities: Tensor, y: Tensor, classes: Sequence[str]) -> Predictions:
+        """Return those of a split, whose examples are numbered from 0."""
+        numbers = [str(number) for number in range(len(y))]
+        return cls(numbers, classes, probabilities.numpy(), [classes[target] for target in y.tolist()])
+
+    @property
+    def labels(self) -> list[str]:
+        """The most probable class of each example."""
+        return [self.classes[number] for number in self.probabilities.argmax(1)]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __repr__(self) -> str:
+        text = io.StringIO()
+        console = Console(file=text, width=LOG_WIDTH, **AS_IT_IS)
+        console.print(self.as_table())
+        if self.left_out:
+            console.print(f"and {self.left_out:,} more")
+        return text.getvalue().rstrip("\n")
+
+    @property
+    def left_out(self) -> int:
+        """How many examples are not printed."""
+        return max(0, len(self) - SHOWN)
+
+    def as_table(self) -> Table:
+        """Return the first examples with their best and second best classes."""
+        header = ("example", "prediction", "probability", "second best", "probability")
+        shown = table(*header, right=("probability",), wrapped=("example",))
+        for name, row in zip(self.names[:SHOWN], self.probabilities, strict=False):
+            order: list[Any] = np.argsort(-row, kind="stable")[:2].tolist()
+            cells = [text for number in order for text in (self.classes[number], f"{row[number]:.1%}")]
+            shown.add_row(name, *cells)
+        return shown
+
+    def as_csv(self) -> str:
+        """Return a table: example, target where it is known, prediction and the probability of each class."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        targets = [] if self.targets is None else [self.targets]
+        header = ["example", *(["target"] if targets else []), "prediction"]
+        writer.writerow([*header, *(f"p({name})" for name in self.classes)])
+        for name, *target, label, row in zip(self.names, *targets, self.labels, self.probabilities, strict=True):
+            writer.writerow([name, *target, label, *(f"{value:.10g}" for value in row)])
+        return text.getvalue()

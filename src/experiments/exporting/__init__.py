@@ -1,0 +1,1 @@
+"""Trained runs as programs that need nothing of this package."""

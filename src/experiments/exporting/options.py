@@ -1,0 +1,46 @@
+"""The options of `export`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from annotated_types import Ge
+
+from experiments import arguments
+
+Format = Literal["torch", "onnx"]
+
+MEANINGS = {
+    "format": "torch or onnx alone; otherwise both, ONNX where it is installed",
+    "best": "of a sweep or several runs only so many, the best by their objective",
+    "trust": arguments.TRUST,
+}
+TEXTS = {"format", "trust"}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is asked for; see `MEANINGS`."""
+
+    format: Format | None = None
+    best: Annotated[int, Ge(1)] | None = None
+    trust: str | None = None
+
+    @property
+    def trusted(self) -> list[str]:
+        """The modules of `trust`."""
+        return arguments.listed(self.trust)
+
+
+def described() -> str:
+    """Return the options, a line each."""
+    return arguments.described(MEANINGS)
+
+
+def parsed(words: Sequence[str]) -> tuple[list[Path], Options]:
+    """Read the command line; see `arguments.parsed`."""
+    folders, given = arguments.parsed(words, Options, "export", MEANINGS, TEXTS)
+    return folders, Options(**given)

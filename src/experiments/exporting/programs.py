@@ -1,0 +1,209 @@
+"""A restored run as one program, its preparation inside: for torch, and as ONNX."""
+
+from __future__ import annotations
+
+import io
+import logging
+import math
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from copy import deepcopy
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from experiments.build import first_line
+from experiments.data.batches import Preparation
+from experiments.data.forms import Pictures
+from experiments.data.preprocess import Affine, Imputed, Whitening
+from experiments.errors import UserError
+from experiments.evaluation.loading import Restored
+
+INPUT, OUTPUT = "examples", "probabilities"
+ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+BATCH = {INPUT: {0: torch.export.Dim("batch")}}
+"""Which sizes of the input are free."""
+BATCHES = (1, 7, 56)
+"""Sizes of the batches that a program is tried with."""
+LARGEST_TRIAL = 2**26
+"""Values of all examples that it is tried with; where they would be more it is tried with single examples."""
+GAPS = 0.1
+"""Share of the values that are missing in examples which may have gaps."""
+
+Program = Callable[[Tensor], Tensor]
+"""Raw examples -> probabilities, (examples, classes)."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """A program as a file.
+
+    Args:
+        content: of the file.
+        program: what it computes, read from there.
+        about: how it is used, and what else there is to say of it.
+    """
+
+    content: bytes
+    program: Program
+    about: Mapping[str, Any]
+
+
+class Whole(nn.Module):
+    """What a run makes of raw examples: prepared, through the model, and as probabilities.
+
+    Computes in float32, whatever precision the run was trained in.
+
+    Args:
+        run: with its model on the CPU.
+    """
+
+    def __init__(self, run: Restored) -> None:
+        super().__init__()
+        self.model = deepcopy(run.model).float().to(memory_format=torch.contiguous_format)
+        self.prepare = run.prepare
+        self.eval()
+
+    def forward(self, examples: Tensor) -> Tensor:
+        """Map raw examples, (batch, *shape), to probabilities, (batch, classes)."""
+        return self.model(self.prepare(examples)).softmax(1)
+
+
+def input_type(run: Restored) -> torch.dtype:
+    """Return the type of raw examples: bytes of pictures, otherwise float32."""
+    return torch.uint8 if isinstance(run.description.form, Pictures) else torch.float32
+
+
+def type_name(run: Restored) -> str:
+    """Return the type of raw examples, as it is called."""
+    return str(input_type(run)).removeprefix("torch.")
+
+
+def trials(run: Restored) -> list[Tensor]:
+    """Draw batches of raw examples such as the run's preparation expects, always the same."""
+    draw = torch.Generator().manual_seed(0)
+    shape, form = run.description.shape, run.description.form
+    sizes = BATCHES if sum(BATCHES) * math.prod(shape) <= LARGEST_TRIAL else BATCHES[:1]
+    if isinstance(form, Pictures):
+        return [torch.randint(min(form.white, 255) + 1, (n, *shape), generator=draw, dtype=torch.uint8) for n in sizes]
+    noise = [torch.randn(n, *shape, generator=draw) for n in sizes]
+    found = [unprepared(run.prepare, each) for each in noise]
+    if isinstance(run.prepare, Imputed):
+        return [torch.where(torch.rand(x.shape, generator=draw) < GAPS, torch.nan, x) for x in found]
+    return found
+
+
+def unprepared(prepare: Preparation, noise: Tensor) -> Tensor:
+    """Return values of the size and at the place that a preparation brings to about 0 and 1."""
+    match prepare:
+        case Imputed():
+            return unprepared(prepare.inner, noise)
+        case Affine():
+            return prepare.shift + noise / prepare.scale
+        case Whitening():
+            spread = (len(prepare.shift) ** 0.5 / prepare.matrix.norm()).nan_to_num(1.0, 1.0, 1.0)
+            return (prepare.shift + noise.flatten(1) * spread).view_as(noise)
+    return noise
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """Keep to itself what exporters say on the way: what matters is whether the program is right."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with warnings.catch_warnings(action="ignore"), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        logging.disable(before)
+
+
+def exported(run: Restored) -> torch.export.ExportedProgram:
+    """Trace a run's whole computation, for batches of any size.
+
+    Raises:
+        UserError: what the model does cannot be written down as one program.
+    """
+    example = torch.zeros(2, *run.description.shape, dtype=input_type(run))
+    try:
+        with silent(), torch.no_grad():
+            program = torch.export.export(Whole(run), (example,), dynamic_shapes=BATCH)
+    except Exception as error:  # whatever a user's model does that cannot be traced
+        raise UserError(
+            f"the model of {str(run.folder.path)!r} cannot be exported: torch.export says {first_line(error)!r}"
+        ) from error
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # the paths of this machine
+    return program
+
+
+def as_torch(traced: torch.export.ExportedProgram, run: Restored) -> Written:
+    """Write what `torch.export.load` reads."""
+    file = io.BytesIO()
+    with silent():
+        torch.export.save(traced, file)
+        file.seek(0)
+        module = torch.export.load(file).module()
+    use = [
+        "import torch",
+        "model = torch.export.load('model.pt2').module()",
+        f"{OUTPUT} = model({INPUT})  # a tensor, {type_name(run)}",
+    ]
+    return Written(file.getvalue(), lambda examples: module(examples), {"use": use})
+
+
+def as_onnx(traced: torch.export.ExportedProgram, run: Restored) -> Written:
+    """Write an ONNX model.
+
+    Raises:
+        UserError: the model uses what ONNX does not have, or takes more than the 2 GB that a file of it can hold.
+    """
+    try:
+        with silent(), torch.no_grad():
+            made = torch.onnx.export(
+                traced, dynamo=True, verbose=False, dynamic_shapes=BATCH,
+                input_names=[INPUT], output_names=[OUTPUT], external_data=False,
+            )  # fmt: skip
+            assert made is not None
+            model = made.model_proto
+            content = model.SerializeToString()
+            program = onnx_program(content)
+    except Exception as error:  # as above
+        raise UserError(
+            f"the model of {str(run.folder.path)!r} cannot be written as ONNX: {first_line(error)}; "
+            "format=torch writes the other program alone"
+        ) from error
+    use = [
+        "import onnxruntime",
+        "model = onnxruntime.InferenceSession('model.onnx')",
+        f"({OUTPUT},) = model.run(None, {{'{INPUT}': {INPUT}}})  # an array, {type_name(run)}",
+    ]
+    opset = next(found.version for found in model.opset_import if not found.domain)
+    return Written(content, program, {"opset": opset, "use": use})
+
+
+def onnx_program(content: bytes) -> Program:
+    """Return what an ONNX model computes."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    return lambda examples: torch.from_numpy(session.run([OUTPUT], {INPUT: examples.numpy()})[0])
+
+
+def missing_packages() -> list[str]:
+    """Return what ONNX needs and is not installed."""
+    return [name for name in ONNX_PACKAGES if find_spec(name) is None]
+
+
+def onnx_versions() -> dict[str, str]:
+    """Return the versions of what ONNX needs, where all of it is installed."""
+    return {} if missing_packages() else {name: version(name) for name in ONNX_PACKAGES}
+
+
+WRITERS = {"torch": as_torch, "onnx": as_onnx}
+"""By format."""

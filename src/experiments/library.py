@@ -1,0 +1,231 @@
+"""The same as the command line in a notebook or script: compose, train, and look at what came of it."""
+
+from __future__ import annotations
+
+import copy
+import os
+import signal
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import setup_globals
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf.errors import OmegaConfBaseException
+
+from . import job
+from .cli import FULL_ERROR, claimed, composed_whole, explained, hydra_apart, own_folder
+from .composing import as_yaml, task_part, write_composed
+from .errors import UserError
+from .resume import resumed_command_line, untrusted
+from .run import LayerRow, RunFolder
+from .screen import shown_path
+from .stop import SignalStop
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch import nn
+
+    from .evaluation.loading import Restored
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Configuration(Mapping[str, Any]):
+    """A run's configuration, to read: `config["optimizer"]["lr"]`. Another one is composed from other words.
+
+    Args:
+        task: the run's own part, resolved.
+        whole: as Hydra composed it, with its own part.
+    """
+
+    task: DictConfig
+    whole: DictConfig
+
+    @property
+    def overrides(self) -> list[str]:
+        """The words that it was composed from."""
+        return list(self.whole.hydra.overrides.task)
+
+    @property
+    def choices(self) -> dict[str, str]:
+        """The file chosen in each config group."""
+        found = {str(group): choice for group, choice in self.whole.hydra.runtime.choices.items()}
+        return {group: choice for group, choice in found.items() if not group.startswith("hydra/")}
+
+    def plain(self) -> dict[str, Any]:
+        """Return the run's own part in dictionaries and lists."""
+        plain: Any = OmegaConf.to_container(self.task)
+        return plain
+
+    def __getitem__(self, key: str) -> Any:
+        return self.task[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.plain())
+
+    def __len__(self) -> int:
+        return len(self.task)
+
+    def __repr__(self) -> str:
+        return as_yaml(self.plain())
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What came of a run; the tables and the model are read from its folder when they are asked for first.
+
+    Args:
+        folder: of the run.
+        config: what it was trained with.
+        summary: what `summary.json` holds: status, scores, verdicts, versions.
+    """
+
+    folder: Path
+    config: Configuration = field(repr=False)
+    summary: dict[str, Any] = field(repr=False)
+
+    @property
+    def status(self) -> str:
+        """How it ended: finished, stopped, pruned, diverged or interrupted."""
+        return self.summary["status"]
+
+    @property
+    def verdicts(self) -> list[dict[str, Any]]:
+        """What its numbers mean, and what to try."""
+        return self.summary["verdicts"]
+
+    @cached_property
+    def metrics(self) -> pd.DataFrame:
+        """`metrics.csv`: a row an epoch.
+
+        Raises:
+            UserError: the run was told not to write it.
+        """
+        import pandas as pd
+
+        try:
+            texts = pd.read_csv(self.folder / "metrics.csv", dtype=str)
+        except FileNotFoundError:
+            raise UserError(
+                f"{str(self.folder)!r} has no metrics.csv; train with observers.metrics.enabled=true"
+            ) from None
+        return texts.astype(float).astype({"epoch": int, "step": int})  # pandas' own reading may miss the last bit
+
+    @cached_property
+    def layers(self) -> pd.DataFrame:
+        """`layers.csv`: a row for each number about a layer; none where layers were not looked at."""
+        import pandas as pd
+
+        return pd.DataFrame(RunFolder(self.folder).read_layers(), columns=list(LayerRow._fields))
+
+    @cached_property
+    def restored(self) -> Restored:
+        """The run as `load` gives it, with the code that it was trained with.
+
+        Raises:
+            UserError: it has no checkpoint.
+        """
+        from .evaluation.loading import load
+
+        own = {str(value).partition(".")[0] for _, value in untrusted(self.config.plain(), ())}
+        return load(self.folder, trust=sorted(own), device=self.config["training"]["device"])
+
+    @property
+    def model(self) -> nn.Module:
+        """The model with the weights of its best epoch, in evaluation mode; see `restored`."""
+        return self.restored.model
+
+
+def compose(*overrides: str, config_dir: str | Path | None = None) -> Configuration:
+    """Compose a run's configuration from the command line's words: `compose("optimizer=adam", "training.epochs=5")`.
+
+    Args:
+        overrides: `group=choice` and `group.key=value`; with `resume=<folder>` the run in that folder is gone on with.
+        config_dir: a folder of your own choices, as `--config-dir` names it.
+
+    Raises:
+        UserError: one of them does not fit; `HYDRA_FULL_ERROR=1` shows where that was found.
+    """
+    for word in overrides:
+        if not isinstance(word, str) or word.startswith("-"):
+            raise UserError(f"{word!r} is no override; allowed: texts such as 'optimizer=adam', 'optimizer.lr=0.1'")
+    own = own_folder(None if config_dir is None else str(config_dir))
+    with hydra_apart():
+        try:
+            whole = composed_whole("train", resumed_command_line(overrides), own)
+            HydraConfig.instance().set_config(whole)
+            task = OmegaConf.create(OmegaConf.to_container(task_part(whole), resolve=True))
+        except Exception as error:
+            if os.environ.get(FULL_ERROR):
+                raise
+            raise UserError(explained(error, "train", overrides)) from None
+    OmegaConf.set_readonly(task, True)
+    return Configuration(task, whole)  # type: ignore[arg-type]
+
+
+def train(config: Configuration) -> Trained:
+    """Train a run in a fresh folder below `outputs/`, as the command line does, or go on with one.
+
+    When the cell is interrupted the run ends after the step in hand, leaves in its folder what is needed to go on to
+    the same bits, and raises KeyboardInterrupt; `train(compose("resume=<folder>"))` goes on.
+
+    Args:
+        config: composed by `compose`.
+
+    Raises:
+        UserError: something in the configuration or the folder cannot be used.
+        KeyboardInterrupt: see above.
+    """
+    if not isinstance(config, Configuration):
+        raise UserError(f"train({config!r}) is given no configuration; allowed: what compose(...) returns")
+    asked, stop = job_of(config), SignalStop()
+    with stop.listening():
+        summary = job.train(asked.config, asked.folder, choices=asked.choices, overrides=asked.overrides, stop=stop)
+    if summary["status"] == "interrupted":
+        words = f"resume={shown_path(asked.folder.path)}"
+        print(f"here     train(compose({words!r}))")
+    if stop.signal is not None:
+        signal.raise_signal(stop.signal)  # to whoever would have had it
+    return Trained(asked.folder.path, config, summary)
+
+
+def job_of(config: Configuration) -> job.Job:
+    """Return the run that a configuration asks for, in a folder of its own unless it goes on with one.
+
+    Raises:
+        UserError: the folder cannot be made.
+    """
+    task = config.plain()
+    try:
+        folder = Path(task["resume"]).absolute() if task["resume"] is not None else fresh_folder(task, config.whole)
+    except (OSError, OmegaConfBaseException) as error:
+        raise UserError(explained(error, "train", config.overrides)) from None
+    return job.Job(task, RunFolder(folder), config.choices, config.overrides)
+
+
+def fresh_folder(task: Mapping[str, Any], composed: DictConfig) -> Path:
+    """Make the folder of a run, with what Hydra leaves in it.
+
+    Args:
+        task: the run's own part, plain.
+        composed: the whole.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    whole = copy.deepcopy(composed)  # which keeps the time that it was asked for first
+    with hydra_apart():
+        setup_globals()
+        HydraConfig.instance().set_config(whole)
+        folder = Path(claimed(str(whole.hydra.run.dir))).absolute()
+    with read_write(whole.hydra), open_dict(whole.hydra):
+        whole.hydra.mode = RunMode.RUN
+        whole.hydra.run.dir = whole.hydra.runtime.output_dir = str(folder)
+    own: Any = OmegaConf.to_container(whole.hydra, resolve=False)
+    folder.mkdir(parents=True, exist_ok=True)  # which says what cannot be made
+    write_composed(task, own, folder)
+    return folder

@@ -1,0 +1,72 @@
+"""What observers that draw have in common: files in `pictures/`, images in TensorBoard."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from experiments.data.batches import Split
+from experiments.files import write_whole
+
+from .base import Observer
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from torch.utils.tensorboard import SummaryWriter
+
+
+class Drawing(Observer):
+    """Draws what it sees, at the latest when training has ended well.
+
+    Args:
+        splits: what the model is judged on is the validation split, or else the training split.
+        classes: names.
+        writer: the run's event file; None for none.
+    """
+
+    def __init__(self, splits: Mapping[str, Split], classes: Sequence[str], writer: SummaryWriter | None) -> None:
+        self.splits = splits
+        self.classes = classes
+        self.writer = writer
+
+    def close(self) -> None:
+        """See `Observer.close`: nothing is drawn of a run that has not ended well, or has not trained."""
+        epoch = self.position.epoch
+        if self.member.status in ("finished", "stopped", "pruned") and epoch > 0:
+            self.draw(epoch)
+
+    def draw(self, epoch: int) -> None:
+        """Draw what is kept, after so many epochs."""
+
+    def judged(self) -> tuple[Split, Tensor, str]:
+        """Return the split that the model is judged on, its scores, and what a title calls them."""
+        name = "val" if "val" in self.splits else "train"
+        about = f"{'validation' if name == 'val' else 'training'} split, after epoch {self.position.epoch}"
+        return self.splits[name], self.program.scores(self.number, name).float().cpu(), about
+
+    def keep(self, name: str, figure: Figure, epoch: int) -> None:
+        """Write a figure into the run folder and TensorBoard."""
+        content = io.BytesIO()
+        figure.savefig(content, format="png", pil_kwargs={"compress_level": 1})
+        write_whole(self.member.folder.path / "pictures" / f"{name}.png", content.getvalue())
+        self.show(f"pictures/{name}", content.getvalue(), figure.canvas.get_width_height(), epoch)
+
+    def show(self, tag: str, png: bytes, size: tuple[int, int], epoch: int) -> None:
+        """Write an encoded picture of a width and height to TensorBoard: `add_image` would take ten times as long."""
+        if self.writer is None:
+            return
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        width, height = size
+        image = Summary.Image(width=width, height=height, encoded_image_string=png)
+        self.writer._get_file_writer().add_summary(Summary(value=[Summary.Value(tag=tag, image=image)]), epoch)
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure of a size in inches."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), dpi=100)

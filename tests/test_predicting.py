@@ -1,0 +1,302 @@
+"""Predicting for files of one's own, and evaluating on other data, with what the run was trained on long gone."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from experiments.build.datasets import Splitting, loaded
+from experiments.build.targets import divided
+from experiments.data.sources import Source
+from experiments.evaluation.loading import load
+from tests.helpers import SHARED_DATA, SMALL, Commands, needs_mnist
+
+QUIET = tuple(word for word in SMALL if not word.startswith("data.limit"))
+
+
+def raw(folder: Path) -> Source:
+    """Return a run's data set as it came."""
+    return loaded(divided(load(folder).config["data"], Splitting)[1])
+
+
+def written(folder: Path) -> pd.DataFrame:
+    """Return the predictions that an evaluation wrote, as texts to the last digit."""
+    return pd.read_csv(folder / "predictions.csv", dtype=str)
+
+
+def numbers(folder: Path) -> pd.DataFrame:
+    """Return the predictions and probabilities alone."""
+    return written(folder).drop(columns=["example", "target"], errors="ignore")
+
+
+def as_pictures(x: torch.Tensor, white: int, folder: Path) -> None:
+    """Write examples as PNG files, whose names are in their order."""
+    folder.mkdir()
+    for number, example in enumerate(x.double().numpy()):
+        pixels = np.round(example * 255 / white).astype(np.uint8)
+        Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)).save(folder / f"{number:05d}.png")
+
+
+def test_the_test_split_from_files_is_the_test_split(commands: Commands, copied: Path) -> None:
+    x = raw(copied).x_test
+    as_pictures(x, 16, commands.folder / "own")
+    np.savez(commands.folder / "own.npz", x=x[:, 0].numpy())
+    flat = pd.DataFrame(x.flatten(1).numpy(), columns=[f"pixel {n}" for n in range(64)])
+    flat.to_csv(commands.folder / "own.csv", index=False)
+    assert commands.type("evaluate", f"run={copied}", "device=cpu").code == 0
+    expected = numbers(copied / "evaluation" / "test")
+    for name, first in (("own", "00000.png"), ("own.npz", "0"), ("own.csv", "1")):
+        outcome = commands.type("evaluate", f"run={copied}", f"input={commands.folder / name}", "device=cpu")
+        assert outcome.code == 0, outcome.err
+        place = copied / "evaluation" / f"input_{name}"
+        pd.testing.assert_frame_equal(numbers(place), expected)
+        assert written(place)["example"][0] == first
+        assert "and 319 more" in outcome.out
+        row = next(line for line in outcome.out.splitlines() if line.startswith(f"{first} "))
+        best = expected.filter(like="p(").iloc[0].astype(float).sort_values(ascending=False)
+        assert row.split()[1:] == [word for name, p in best[:2].items() for word in (str(name)[2:-1], f"{p:.1%}")]
+
+
+@needs_mnist
+def test_the_test_split_of_mnist_from_pictures_is_the_test_split(commands: Commands) -> None:
+    folder = commands.trained(*SMALL, "data=mnist", f"data.root={SHARED_DATA}", "training.epochs=1")
+    x = raw(folder).x_test[:300]
+    as_pictures(x, 255, commands.folder / "own")
+    model = load(folder, device="cpu")
+    predictions = model.predict(commands.folder / "own")
+    assert np.array_equal(predictions.probabilities, model.probabilities(x).numpy())
+
+
+def test_a_picture_of_a_folder_alone_is_what_it_was_among_others(commands: Commands) -> None:
+    draw = np.random.default_rng(0)
+    for name, light in (("dark", 60), ("light", 190)):
+        (commands.folder / "own" / name).mkdir(parents=True)
+        for number in range(20):
+            pixels = draw.integers(light - 60, light + 60, (20 + number, 30, 3)).astype(np.uint8)
+            Image.fromarray(pixels).save(commands.folder / "own" / name / f"{number}.png")
+    settings = ("data=image_folder", "data.path=own", "data.size=16", "data.cache=cache")
+    folder = commands.trained(*QUIET, *settings)
+    source = raw(folder)
+    model = load(folder, device="cpu")
+    among = model.probabilities(torch.as_tensor(source.x_test.numpy().copy()))
+    every = model.predict(commands.folder / "own")
+    assert sorted(every.names)[0] == "dark/0.png"
+    shutil.rmtree(commands.folder / "cache")
+    for name in every.names:
+        alone = model.predict(commands.folder / "own" / name)
+        assert alone.names == [Path(name).name]
+        row = every.probabilities[list(every.names).index(name)]
+        np.testing.assert_allclose(alone.probabilities[0], row, atol=1e-6)
+    rows = {tuple(np.round(row, 6)) for row in every.probabilities}
+    assert all(tuple(np.round(row, 6)) in rows for row in among.numpy())
+    assert not (commands.folder / "cache").exists(), "nothing is decoded for keeping"
+    grey = Image.open(commands.folder / "own" / "dark" / "3.png").convert("L")
+    grey.save(commands.folder / "grey.png")
+    grey.convert("RGB").save(commands.folder / "rgb.png")
+    shades = [model.predict(commands.folder / f"{name}.png").probabilities for name in ("grey", "rgb")]
+    assert np.array_equal(shades[0], shades[1])
+
+
+def rows(count: int, seed: int = 0) -> pd.DataFrame:
+    """Return a table with texts, truths and missing cells, whose class follows from its numbers."""
+    draw = np.random.default_rng(seed)
+    size = draw.normal(size=count)
+    made = pd.DataFrame({
+        "size": [f"{value:.6f}" for value in size],
+        "kind": draw.choice(["b", "a", "c"], count),
+        "sweet": draw.choice(["true", "False"], count),
+        "weight": [f"{value:.6f}" for value in draw.normal(size=count)],
+        "species": np.where(size > 0, "pear", "apple"),
+    })  # fmt: skip
+    for column in ("size", "kind", "sweet"):
+        made.loc[draw.random(count) < 0.1, column] = ""
+    return made
+
+
+TABLE = ("data=csv", "data.path=own.csv", "data.target=species", "data.missing=mean", "data.test_path=test.csv")
+
+
+@pytest.fixture
+def fruit(commands: Commands) -> Path:
+    """A run that was trained on a table."""
+    rows(150).to_csv("own.csv", index=False)
+    rows(60, seed=1).to_csv("test.csv", index=False)
+    return commands.trained(*QUIET, *TABLE)
+
+
+def test_rows_of_a_table_are_predicted_without_the_table(commands: Commands, fruit: Path) -> None:
+    assert commands.type("evaluate", f"run={fruit}", "device=cpu").code == 0
+    expected = numbers(fruit / "evaluation" / "test")
+    test = pd.read_csv("test.csv", dtype=str, keep_default_na=False)
+    Path("own.csv").unlink()
+    Path("test.csv").unlink()
+    shuffled = test[["weight", "species", "sweet", "kind", "size"]]
+    for name, table in (("same.csv", test), ("shuffled.csv", shuffled), ("bare.csv", test.drop(columns="species"))):
+        table.to_csv(name, index=False)
+        outcome = commands.type("evaluate", f"run={fruit}", f"input={name}", "device=cpu")
+        assert outcome.code == 0, outcome.err
+        pd.testing.assert_frame_equal(numbers(fruit / "evaluation" / f"input_{name}"), expected)
+    few = test.loc[test["kind"] == "a"][:3]  # one text alone: the others keep their features
+    few.to_csv("few.csv", index=False)
+    assert commands.type("evaluate", f"run={fruit}", "input=few.csv", "device=cpu").code == 0
+    found = numbers(fruit / "evaluation" / "input_few.csv").filter(like="p(").astype(float)
+    wanted = expected.iloc[few.index].filter(like="p(").astype(float).reset_index(drop=True)
+    pd.testing.assert_frame_equal(found, wanted, atol=1e-6)
+
+
+def test_other_data_are_prepared_as_the_runs(commands: Commands, fruit: Path) -> None:
+    other = rows(80, seed=2)
+    other = other[other["kind"] != "a"][::-1]  # a text that is absent, and the classes in another order
+    other.to_csv("other.csv", index=False)
+    for settings, place in (
+        (("data.test_path=other.csv",), "test,data.test_path=other.csv"),
+        (("data=csv", *TABLE[1:4], "data.test_path=other.csv"), None),
+    ):
+        assert commands.type("evaluate", f"run={fruit}", "device=cpu", *settings).code == 0
+        (made,) = [path for path in (fruit / "evaluation").iterdir() if place is None or path.name == place]
+        found = json.loads((made / "evaluation.json").read_text())
+        assert found["examples"] == len(other)
+        table = written(made)
+        assert table["target"].tolist() == other["species"].tolist()
+        expected = load(fruit, device="cpu").predict("other.csv")
+        assert table["prediction"].tolist() == expected.labels
+        np.testing.assert_allclose(table.filter(like="p(").astype(float), expected.probabilities, atol=1e-6)
+        assert found["accuracy"] == pytest.approx((table["target"] == table["prediction"]).mean())
+        shutil.rmtree(fruit / "evaluation")
+
+
+def test_classes_are_known_by_their_names(commands: Commands) -> None:
+    draw = np.random.default_rng(0)
+    x, y = draw.normal(size=(120, 3)), np.repeat([3, 5, 9], 40)
+    x[np.arange(120), y // 4] += 6
+    arrays: dict[str, Any] = {"x_train": x, "y_train": y, "x_test": x[::3], "y_test": y[::3]}
+    np.savez("own.npz", **arrays)
+    folder = commands.trained(*QUIET, "data=npz", "data.path=own.npz", "training.epochs=20", "optimizer.lr=0.01")
+    kept = y != 3  # classes 5 and 9, whose numbers are now 0 and 1
+    fewer = {name: value[kept[::3] if "test" in name else kept] for name, value in arrays.items()}
+    np.savez("fewer.npz", **fewer)
+    assert commands.type("evaluate", f"run={folder}", "data.path=fewer.npz").code == 0
+    found = written(folder / "evaluation" / "test,data.path=fewer.npz")
+    assert set(found["target"]) == {"5", "9"}
+    assert (found["target"] == found["prediction"]).mean() > 0.9
+    np.savez("unknown.npz", **{**arrays, "y_train": y + 1, "y_test": y[::3] + 1})
+    outcome = commands.type("evaluate", f"run={folder}", "data.path=unknown.npz")
+    assert outcome.code == 2
+    assert "the class '4' is none of the run's, which are 3, 5, 9" in outcome.err
+
+
+def test_an_ensemble_predicts_by_the_mean(commands: Commands, copied: Path) -> None:
+    second = commands.trained(*SMALL, "seed=1")
+    x = raw(copied).x_test[:7]
+    np.savez("own.npz", x=x[:, 0].numpy())
+    outcome = commands.type("evaluate", str(copied), str(second), "input=own.npz", "ensemble=mean", "device=cpu")
+    assert outcome.code == 0, outcome.err
+    mean = (load(copied, device="cpu").probabilities(x) + load(second, device="cpu").probabilities(x)) / 2
+    found = written(commands.folder / "evaluation" / "ensemble_input_own.npz")
+    np.testing.assert_allclose(found.filter(like="p(").astype(float), mean, atol=1e-9)
+
+
+def test_a_notebook_predicts(copied: Path) -> None:
+    x, model = raw(copied).x_test, load(copied, device="cpu")
+    expected = model.probabilities(x).numpy()
+    for given in (x.numpy(), x[:, 0].numpy(), x.flatten(1).numpy(), x.numpy().astype(float)):
+        found = model.predict(given)
+        assert np.array_equal(found.probabilities, expected)
+    one = model.predict(x[0].numpy())
+    assert one.labels == model.predict(x).labels[:1]
+    assert repr(one).splitlines()[1].split()[:2] == ["0", one.labels[0]]
+
+
+BAD = {
+    "nowhere.png": "'nowhere.png' does not exist",
+    "empty": "'empty' holds no picture",
+    "notes.md": "ends in '.md'",
+    "broken.png": "'broken.png' cannot be read as a picture",
+    "some": "cannot be read as a picture",
+    "own.csv": "'own.csv' holds examples of the shape 5; the run was trained on 1 x 8 x 8",
+    "texts.csv": "'texts.csv' has 'red' in row 2 of column 'b', which is no number",
+    "bare.csv": "'bare.csv' holds a header and no row",
+    "none.npz": "'none.npz' has no x; it holds y",
+    "wide.npz": "holds examples of the shape 9 x 9",
+    "texts.npz": "expected numbers",
+    "nan.npz": "not finite in float32, first in example 1",
+    "objects.npz": "cannot be read as an .npz file",
+    "flat.npz": "holds single numbers",
+    "no.npz": "'no.npz' holds no example",
+}
+
+
+@pytest.mark.parametrize(("name", "said"), BAD.items(), ids=BAD)
+def test_what_cannot_be_predicted_for_is_said(commands: Commands, copied: Path, name: str, said: str) -> None:
+    Path("empty").mkdir()
+    Path("some").mkdir()
+    Path("notes.md").write_text("x")
+    for place in ("broken.png", "some/broken.png"):
+        Path(place).write_bytes(b"\x89PNG\r\n")
+    Path("own.csv").write_text("a,b,c,d,e\n1,2,3,4,5\n")
+    Path("texts.csv").write_text("a,b\n1,2\n1,red\n")
+    Path("bare.csv").write_text("a,b\n")
+    wide = np.ones((2, 9, 9))
+    for place, arrays in {
+        "none": {"y": wide}, "wide": {"x": wide}, "texts": {"x": np.array([["red"]])}, "flat": {"x": np.ones(3)},
+        "nan": {"x": np.array([np.ones((8, 8)), np.full((8, 8), np.nan)])}, "no": {"x": np.ones((0, 8, 8))},
+        "objects": {"x": np.array([{}], dtype=object)},
+    }.items():  # fmt: skip
+        np.savez(f"{place}.npz", **dict[str, Any](arrays))
+    refused(commands, copied, f"input={name}", said)
+
+
+BAD_ROWS = {
+    "lacks the columns 'kind', 'sweet'": lambda t: t.drop(columns=["sweet", "kind"]),
+    "has the column 'colour', which the run was not trained with": lambda t: t.assign(colour=1),
+    "has 'heavy' in row 3 of column 'weight', which is no number": lambda t: t.assign(weight=["1", "2", "heavy"]),
+    "has 'z' in row 1 of column 'kind', which is none of a, b, c": lambda t: t.assign(kind=["z", "a", "b"]),
+    "has 'perhaps' in row 2 of column 'sweet'": lambda t: t.assign(sweet=["true", "perhaps", ""]),
+    "has inf in row 3 of column 'weight', which is not finite": lambda t: t.assign(weight=["1", "2", "inf"]),
+}
+
+
+@pytest.mark.parametrize(("said", "change"), BAD_ROWS.items(), ids=BAD_ROWS)
+def test_rows_that_cannot_be_predicted_for_are_said(commands: Commands, fruit: Path, said: str, change) -> None:  # type: ignore[no-untyped-def]
+    change(rows(3, seed=4)).to_csv("new.csv", index=False)
+    refused(commands, fruit, "input=new.csv", said)
+    Image.new("L", (8, 8)).save("own.png")
+    refused(commands, fruit, "input=own.png", "the run was trained on none; give a csv file")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("data=mnits",), "did you mean 'mnist'?"),
+        (("data=moons",), "its examples have the shape 2; the run was trained on 1 x 8 x 8"),
+        (("data.path=x",), "data.path is no setting of digits"),
+        (("data.preprocess=zca",), "data.preprocess is the run's own"),
+        (("data._target_=os.system",), "data._target_ is the run's own"),
+        (("data=csv",), "data.path is missing"),
+        (("data=moons", "input=x.npz"), "are both given"),
+        (("ensemble=mean", "input=x.npz"), "needs two runs"),
+    ],
+)
+def test_other_data_that_do_not_fit_are_said(
+    commands: Commands, copied: Path, words: tuple[str, ...], said: str
+) -> None:
+    outcome = commands.type("evaluate", f"run={copied}", *words)
+    assert outcome.code == 2
+    assert said in outcome.err
+    assert outcome.err.count("\n") == 1
+
+
+def refused(commands: Commands, folder: Path, word: str, said: str) -> None:
+    """Expect one sentence, and nothing written."""
+    outcome = commands.type("evaluate", f"run={folder}", word)
+    assert outcome.code == 2
+    assert said in outcome.err
+    assert outcome.err.startswith("Error: input=")
+    assert outcome.err.count("\n") == 1
+    assert not (folder / "evaluation").exists()
