@@ -98,7 +98,8 @@ def high_variance(runs: Sequence[Record]) -> Measured:
             for number in range(2):
                 axes.plot(*x[split.y == number].T, "o", color=COLORS[number], markersize=3)
             axes.set_title(name)
-            axes.set_xlabel(f"train {shown[name]['train']:.1f} %, test {shown[name]['test']:.1f} % wrong")
+            axes.set_xlabel(f"1st feature\ntrain {shown[name]['train']:.1f} %, test {shown[name]['test']:.1f} % wrong")
+        figure.axes[0].set_ylabel("2nd feature")
         return figure
 
     return Measured(values, draw, said)

@@ -57,8 +57,9 @@ def large_weights(runs: Sequence[Record], large: int) -> Measured:
         "loss after training, large over He": after[other] / after[he],
     }
     said = [
-        f"{name}: the loss is {before[name]:.3g} before training and {after[name]:.3g} in the last epoch"
-        for name in named
+        f"{name}: the loss is {before[name]:.3g} before training and {after[name]:.3g} in the last epoch, with "
+        f"{100 * fmean(last(run, 'val/accuracy') for run in group):.1f} % of the validation examples right"
+        for name, group in named.items()
     ]
 
     def draw() -> Figure:
