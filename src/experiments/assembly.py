@@ -9,7 +9,7 @@ import torch
 
 from . import build, device, distributed
 from .averaging import batch_norms
-from .engine import Member, Plan, Position
+from .engine import Member, Plan, Position, names
 from .errors import UserError
 from .models.layers import Layer
 from .run import Row, RunFolder
@@ -120,7 +120,7 @@ def planned(settings: build.Training, program: Single, validate: bool, screen: S
         screen.print(
             f"The last batch would hold 1 of {examples} examples, and BatchNorm needs 2: each epoch leaves one out"
         )
-    return Plan(settings.epochs, size, examples, drop_last, validate)
+    return Plan(settings.epochs, size, examples, drop_last, validate, build.keep_every(settings))
 
 
 def thread_count(
@@ -155,8 +155,9 @@ def restored(folder: RunFolder, parts: Parts, screen: Screen) -> dict[str, Any] 
             continue
         for problem in problems:
             screen.print(f"{problem}; going on from {path.name} instead")
-        if path == folder.last and position.batch == 0 and member.improved():
-            folder.name_best()  # the process may have been killed between the two names
+        if path == folder.last:  # the process may have been killed between its names
+            for name in names(member, position):
+                folder.name_last(name)
         if position.epoch > position.plan.epochs:
             asked = position.plan.epochs
             raise UserError(f"training.epochs={asked} is less than the {position.epoch} epochs that the run has had")

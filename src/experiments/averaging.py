@@ -1,6 +1,6 @@
 """Averages of the weights over training, which often do better than the last weights."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -50,6 +50,22 @@ class Average:
         """Go on from an average of so many updates."""
         self.module.load_state_dict(weights)
         self.count = count
+
+
+def soup(models: Sequence[nn.Module]) -> nn.Module:
+    """Return a model whose weights are the mean of those of others (Wortsman et al. 2022, section 2: uniform soup).
+
+    Buffers are averaged too; BatchNorm's statistics are to be measured anew.
+
+    Args:
+        models: of one architecture.
+    """
+    model = deepcopy(models[0])
+    average = Average(model, None)
+    for each in models:
+        model.load_state_dict(each.state_dict())
+        average.update()
+    return average.module
 
 
 def tensors(model: nn.Module) -> Iterable[Tensor]:

@@ -147,7 +147,7 @@ def copied(run: Path, place: Path) -> None:
     """Copy what a run goes on from."""
     for part in (".hydra", "checkpoints"):
         if (run / part).is_dir():
-            shutil.copytree(run / part, place / part, ignore=shutil.ignore_patterns("*.tmp"))
+            shutil.copytree(run / part, place / part, ignore=shutil.ignore_patterns("*.tmp", "epoch_*.pt"))
 
 
 def own_device(name: str) -> str:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
@@ -32,6 +33,7 @@ class Plan:
         examples: in the training split.
         drop_last: leave out the examples that do not fill a last batch, in every epoch others.
         validate: whether there is a validation split.
+        keep_every: epochs from one checkpoint that is kept to the next; None keeps the last and the best alone.
     """
 
     epochs: int
@@ -39,6 +41,7 @@ class Plan:
     examples: int
     drop_last: bool
     validate: bool
+    keep_every: int | None = None
 
     @cached_property
     def steps_per_epoch(self) -> int:
@@ -170,6 +173,12 @@ class Position:
     def step(self) -> int:
         """How many updates are done."""
         return self.epoch * self.plan.steps_per_epoch + self.batch
+
+    @property
+    def kept(self) -> bool:
+        """Whether the checkpoint of this place is kept: that of the end of an epoch that the plan names."""
+        every = self.plan.keep_every
+        return every is not None and self.batch == 0 and self.epoch > 0 and self.epoch % every == 0
 
     @property
     def progress(self) -> float:
@@ -404,13 +413,14 @@ def save(program: Program, members: Sequence[Member], position: Position) -> Non
     """Write checkpoints of the members that are trained; a diverged one keeps its last good one.
 
     All are written before the first takes its place, so that killed runs can go on side by side: see `run.settle`.
-    Between two times that a program writes them, the best epochs are kept in memory.
+    Between two times that a program writes them, the best epochs are kept in memory; those whose checkpoints are to
+    stay are written.
     """
     active = {k: members[k] for k in position.active}
     good = {k: member for k, member in active.items() if member.status != "diverged"}
-    improved = {k for k, member in good.items() if position.batch == 0 and member.improved()}
+    improved = {k for k, member in good.items() if member.folder.best in names(member, position)}
     ending = any(member.status is not None for member in active.values())
-    if not ending and time.monotonic() - position.saved_at < program.checkpoint_seconds:
+    if not ending and not position.kept and time.monotonic() - position.saved_at < program.checkpoint_seconds:
         for k in improved:
             members[k].unwritten = state_of(program, k, members[k], position)
         return
@@ -423,9 +433,15 @@ def save(program: Program, members: Sequence[Member], position: Position) -> Non
         member.unwritten = None
     for k, member in good.items():
         member.folder.write_next(state_of(program, k, member, position))
-    for k, member in good.items():
-        member.folder.take_next(best=k in improved)
+    for member in good.values():
+        member.folder.take_next(*names(member, position))
     position.saved_at = time.monotonic()
+
+
+def names(member: Member, position: Position) -> list[Path]:
+    """Return what a member's checkpoint of this place is called besides `last.pt`."""
+    best = position.batch == 0 and member.improved()
+    return [member.folder.best] * best + [member.folder.of_epoch(position.epoch)] * position.kept
 
 
 def state_of(program: Program, k: int, member: Member, position: Position) -> dict[str, Any]:

@@ -19,6 +19,7 @@ Examples:
   python -m experiments.evaluate run=outputs/train/2026-11-21_12-00-00 split=val
   python -m experiments.evaluate run=outputs/train/2026-11-21_12-30-00 best=3      of a sweep the best three
   python -m experiments.evaluate run=outputs/train/2026-11-21_12-30-00 best=5 ensemble=mean    and these together
+  python -m experiments.evaluate run=outputs/train/2026-11-21_12-00-00 ensemble=mean    its kept checkpoints
   python -m experiments.evaluate run=outputs/train/2026-11-21_12-00-00 input=own/pictures
   python -m experiments.evaluate run=outputs/train/2026-11-21_12-00-00 data.test_path=own/newer.csv
 
@@ -48,12 +49,12 @@ def command_line(words: Sequence[str]) -> int:
     trust, device = options.trusted, options.device
     if options.input is not None and options.ensemble is None:
         predict(runs, options.input, trust, device)
-    elif options.input is not None:
-        predict_together(runs, options.input, above(folders), trust, device)
+    elif options.input is not None and options.ensemble is not None:
+        predict_together(runs, options.input, above(folders), options.ensemble, trust, device)
     elif options.ensemble is None:
         evaluate(runs, options.split, trust, device, other)
     else:
-        combine(runs, options.split, above(folders), trust, device, other)
+        combine(runs, options.split, above(folders), options.ensemble, trust, device, other)
     return 0
 
 

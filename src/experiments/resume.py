@@ -12,9 +12,9 @@ from .errors import UserError
 
 CHANGEABLE = re.compile(
     r"resume|retry_failed|sweep(\..*)?|trial(\..*)?|trust.*|name|check|data\.cache|observers(\..*)?"
-    r"|training\.(epochs|eval_batch_size|device|threads|early_stopping(\..*)?)"
+    r"|training\.(epochs|eval_batch_size|device|threads|keep_checkpoints|early_stopping(\..*)?)"
 )
-"""What may differ from the run's own configuration: how long, where and what is watched."""
+"""What may differ from the run's own configuration: how long, where, what is watched and what is kept."""
 
 RESUME = re.compile(r"\+{0,2}resume=")
 RECIPE = re.compile(r"experiment=")

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -31,6 +32,7 @@ COLUMNS = (
 )
 OPTIONAL = {"train/penalty"}
 """Columns that are there only where something was measured."""
+KEPT = re.compile(r"epoch_\d+\.pt")
 CHECKPOINT_KEYS = {"format", "program", "streams", "generator", "position", "history"}
 
 Row = dict[str, float]
@@ -127,24 +129,33 @@ class RunFolder:
         """Write `best.pt` of an epoch that has passed."""
         write_whole(self.best, packed(state))
 
-    def take_next(self, *, best: bool) -> None:
-        """Put the next checkpoint in place of `last.pt`; where it is the best so far, `best.pt` names it too."""
+    def take_next(self, *names: Path) -> None:
+        """Put the next checkpoint in place of `last.pt`, and give it these names too."""
         self.next.replace(self.last)
-        if best:
-            self.name_best()
+        for name in names:
+            self.name_last(name)
 
-    def name_best(self) -> None:
-        """Make `best.pt` another name of the file that `last.pt` is now."""
-        if self.best.exists() and self.best.samefile(self.last):
+    def name_last(self, name: Path) -> None:
+        """Make a name, such as `best`, another one of the file that `last.pt` is now."""
+        if name.exists() and name.samefile(self.last):
             return  # and to rename one name of a file to another would do nothing
-        beside = self.best.with_name(f".best.pt.{os.getpid()}.tmp")
+        beside = name.with_name(f".{name.name}.{os.getpid()}.tmp")
         beside.unlink(missing_ok=True)
         try:
             os.link(self.last, beside)
         except OSError:  # a file system without hard links
-            write_whole(self.best, self.last.read_bytes())
+            write_whole(name, self.last.read_bytes())
             return
-        beside.replace(self.best)
+        beside.replace(name)
+
+    def of_epoch(self, epoch: int) -> Path:
+        """Return where the checkpoint of an epoch is kept, however many there are to be."""
+        return self.last.with_name(f"epoch_{epoch:03d}.pt")
+
+    def kept(self) -> list[Path]:
+        """Return the checkpoints of epochs that were kept, the first epoch first."""
+        found = {path: KEPT.fullmatch(path.name) for path in self.last.parent.glob("epoch_*.pt")}
+        return sorted((path for path, match in found.items() if match), key=lambda path: int(path.stem[6:]))
 
     def clear_unfinished(self) -> None:
         """Remove what a killed process was writing beside the real files."""
@@ -201,7 +212,7 @@ def settle(folders: Sequence[RunFolder]) -> None:
     begun = len(targets) == 1 and any(place(f, f.last) in targets - {None} for f in folders if f not in waiting)
     for folder in waiting:
         if begun:
-            folder.take_next(best=False)  # `restored` names the best
+            folder.take_next()  # `restored` gives it its other names
         else:
             folder.next.unlink()
 

@@ -4,7 +4,7 @@ from .datasets import Data, Known, Sources, data, data_choice, split_of, splitti
 from .parts import criterion, enabled, layers, model, network, observers, optimizer, schedule, updating
 from .surfaces import descender, surface
 from .targets import Config, first_line
-from .training import General, Training, early_stopping, general, sections, training
+from .training import General, Training, early_stopping, general, keep_every, sections, training
 
 __all__ = [
     "Config",
@@ -21,6 +21,7 @@ __all__ = [
     "enabled",
     "first_line",
     "general",
+    "keep_every",
     "layers",
     "model",
     "network",

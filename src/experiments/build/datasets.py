@@ -101,11 +101,11 @@ class Sources:
         self._loaded: dict[str, Source] = {}
         self._placed: dict[tuple[int, torch.device], tuple[Tensor, Tensor]] = {}
 
-    def load(self, section: Config) -> Source:
-        """Return what a section of the configuration loads."""
-        key = json.dumps(section, sort_keys=True)
+    def load(self, section: Config, form: Form = None) -> Source:
+        """Return what a section of the configuration loads; see `loaded`."""
+        key = f"{json.dumps(section, sort_keys=True)} {form}"
         if key not in self._loaded:
-            self._loaded[key] = loaded(section)
+            self._loaded[key] = loaded(section, form)
         return self._loaded[key]
 
     def placed(self, x: Tensor, device: torch.device) -> Tensor:
@@ -170,7 +170,9 @@ def data(
     settings = Splitting(**checked(Splitting, common, "data"))
     fit = preprocess(settings.preprocess)
     if known is not None:
-        source = matched(loaded(own, known.description.form), known.description)
+        form = known.description.form
+        source = loaded(own, form) if sources is None else sources.load(own, form)
+        source = matched(source, known.description)
     else:
         source = loaded(own) if sources is None else sources.load(own)
     train, val = divided_rows(source.y_train, settings, streams.split)

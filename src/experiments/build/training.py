@@ -1,5 +1,6 @@
 """The settings of a run and of its training."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -64,6 +65,7 @@ class Training:
         clip_value: largest absolute value of a gradient's element.
         ema: decay of the exponential average of the weights, which is then what is validated and kept.
         swa: the first epoch whose weights go into a plain average, which is then what is validated and kept.
+        keep_checkpoints: 'every:5' keeps that of every fifth epoch beside the last and the best; null for none.
         early_stopping: patience (in epochs; null for never), metric and min_delta.
     """
 
@@ -81,6 +83,7 @@ class Training:
     clip_value: Annotated[float, Gt(0)] | None = None
     ema: Annotated[float, Gt(0), Lt(1)] | None = None
     swa: Annotated[int, Ge(1)] | None = None
+    keep_checkpoints: str | int | None = None
     early_stopping: dict[str, Any] | None = None
 
 
@@ -105,6 +108,24 @@ def training(config: Config) -> Training:
     if settings.swa is not None and 0 < settings.epochs < settings.swa:
         raise UserError(f"training.swa={settings.swa} begins after the last of training.epochs={settings.epochs}")
     return settings
+
+
+def keep_every(settings: Training) -> int | None:
+    """Return how many epochs lie between checkpoints that are kept, or None where none are.
+
+    Raises:
+        UserError: that is not what `training.keep_checkpoints` says.
+    """
+    if settings.keep_checkpoints is None:
+        return None
+    asked = f"training.keep_checkpoints={settings.keep_checkpoints}"
+    found = re.fullmatch(r"every:([1-9]\d{0,8})", str(settings.keep_checkpoints))
+    if found is None:
+        raise UserError(f"{asked} should be every:<epochs>, such as every:5, or null")
+    every = int(found[1])
+    if 0 < settings.epochs < every:
+        raise UserError(f"{asked} keeps none of training.epochs={settings.epochs}")
+    return every
 
 
 def early_stopping(settings: Training, *, validate: bool) -> EarlyStopping | None:

@@ -58,6 +58,7 @@ class Restored:
         device: where it is.
         threads: of the CPU that it was trained with: with others the last bits differ.
         other: settings of the data set that go before the run's own.
+        sources: data sets that runs share; None for a copy of its own.
     """
 
     folder: RunFolder
@@ -69,6 +70,7 @@ class Restored:
     device: torch.device
     threads: int = 1
     other: Mapping[str, Any] = field(default_factory=dict)
+    sources: build.Sources | None = None
 
     @property
     def classes(self) -> list[str]:
@@ -89,7 +91,8 @@ class Restored:
         """
         known = build.Known(self.description, self.prepare)
         config = {**self.config, "data": other_section(self.config["data"], self.other)}
-        made = build.data(config, Streams(int(self.config["seed"]), self.device), self.device, known=known)
+        streams = Streams(int(self.config["seed"]), self.device)
+        made = build.data(config, streams, self.device, self.sources, known)
         if self.settings.precision == "fp64":
             made.double()
         return made
@@ -163,6 +166,7 @@ def load(
     device: str = "auto",
     checkpoint: str | None = None,
     other: Mapping[str, Any] | None = None,
+    sources: build.Sources | None = None,
 ) -> Restored:
     """Restore a trained run from its folder, which need not hold the data set.
 
@@ -172,6 +176,7 @@ def load(
         device: auto, cpu, cuda or cuda:<number>.
         checkpoint: a file in its `checkpoints/`; None for the best epoch's, or the last's where none was best.
         other: settings of the data set that go before the run's own, see `Restored.data`.
+        sources: see `Restored`.
 
     Raises:
         UserError: it is no run, has no checkpoint that can be read, or cannot be built.
@@ -192,7 +197,7 @@ def load(
         epoch = int(state["position"]["epoch"])
     except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise cannot(run, f"{path.name} cannot be used ({build.first_line(error)})") from error
-    return Restored(run, config, description, model, prepare, epoch, place, threads, other or {})
+    return Restored(run, config, description, model, prepare, epoch, place, threads, other or {}, sources)
 
 
 def other_section(section: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:

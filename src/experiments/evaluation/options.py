@@ -17,7 +17,7 @@ MEANINGS = {
     "split": "test, val or train",
     "input": "a picture, a folder of pictures, a csv or an npz file to predict for, in place of a split",
     "best": "of a sweep or several runs only so many, the best by their objective",
-    "ensemble": "mean evaluates the runs together too: the mean of their probabilities",
+    "ensemble": "runs, or the kept checkpoints of one, together too: mean of probabilities, soup of weights",
     "device": "auto takes CUDA where there is one; cpu, cuda, cuda:1",
     "trust": arguments.TRUST,
 }
@@ -32,7 +32,7 @@ class Options:
     split: Literal["train", "val", "test"] = "test"
     input: str | None = None
     best: Annotated[int, Ge(1)] | None = None
-    ensemble: Literal["mean"] | None = None
+    ensemble: Literal["mean", "soup"] | None = None
     device: str = "auto"
     trust: str | None = None
 

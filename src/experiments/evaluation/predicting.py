@@ -13,9 +13,10 @@ from experiments.errors import UserError
 from experiments.files import write_whole
 from experiments.screen import Screen, shown_path
 
-from .ensembles import refuse_too_few
+from .ensembles import TOGETHER, Kind
 from .evaluating import FOLDER
-from .loading import load
+from .loading import Restored, load
+from .members import members, refuse_other_classes, souped
 from .predictions import Predictions
 
 
@@ -33,7 +34,7 @@ def predict(folders: Sequence[Path], given: str, trust: Sequence[str] = (), devi
     """
     screen = Screen()
     for number, folder in enumerate(folders):
-        made = predicted(folder, given, trust, device)
+        made = predicted(load(folder, trust=trust, device=device), given)
         if number:
             screen.print("")
         screen.print(shown_path(folder))
@@ -41,34 +42,35 @@ def predict(folders: Sequence[Path], given: str, trust: Sequence[str] = (), devi
 
 
 def predict_together(
-    folders: Sequence[Path], given: str, out: Path, trust: Sequence[str] = (), device: str = "auto"
+    folders: Sequence[Path], given: str, out: Path, kind: Kind, trust: Sequence[str] = (), device: str = "auto"
 ) -> None:
-    """Predict by the mean of the probabilities of several runs.
+    """Predict by several runs, or the kept checkpoints of one.
 
     Args:
         out: the folder above `evaluation/`.
+        kind: mean of their probabilities, or soup for the mean of their weights.
         folders, given, trust, device: see `predict`.
 
     Raises:
-        UserError: there is one run alone, or they have not the same classes; see `predict` too.
+        UserError: there are not two, or they have not the same classes; see `predict` too.
         OSError: the folder cannot be written.
     """
-    refuse_too_few(folders)
-    members = [predicted(folder, given, trust, device) for folder in folders]
-    first = members[0]
-    for folder, member in zip(folders, members, strict=True):
-        if member.classes != first.classes:
-            paths = f"{shown_path(folder)} and {shown_path(folders[0])}"
-            raise UserError(f"{paths} have different classes; an ensemble needs the same")
-    mean = np.mean([member.probabilities for member in members], axis=0)
     screen = Screen()
-    screen.print(f"mean of {len(members)} runs")
-    write(Predictions(first.names, first.classes, mean), out, f"ensemble_input_{named(given)}", screen)
+    own = members(folders, screen, trust, device)
+    first = own[0].run
+    for member in own[1:]:
+        refuse_other_classes(first, member.run)
+    if kind == "soup":
+        made = predicted(souped(own, first.data.splits["train"]).run, given)
+    else:
+        each = [predicted(member.run, given) for member in own]
+        made = Predictions(each[0].names, first.classes, np.mean([one.probabilities for one in each], axis=0))
+    screen.print(f"{kind} of {', '.join(member.name for member in own)}")
+    write(made, out, f"{TOGETHER[kind]}_input_{named(given)}", screen)
 
 
-def predicted(folder: Path, given: str, trust: Sequence[str], device: str) -> Predictions:
+def predicted(run: Restored, given: str) -> Predictions:
     """Return a run's predictions for files."""
-    run = load(folder, trust=trust, device=device)
     try:
         return run.predict(given)
     except UserError as error:

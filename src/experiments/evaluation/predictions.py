@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from experiments.screen import AS_IT_IS, LOG_WIDTH, table
+from experiments.screen import plain, table
 
 SHOWN = 40
 """Examples that are printed."""
@@ -52,7 +51,7 @@ class Predictions:
 
     def __repr__(self) -> str:
         text = io.StringIO()
-        console = Console(file=text, width=LOG_WIDTH, **AS_IT_IS)
+        console = plain(text)
         console.print(self.as_table())
         if self.left_out:
             console.print(f"and {self.left_out:,} more")

@@ -94,13 +94,13 @@ class Forward:
         return called(self.evaluating, weights, x)
 
 
-def called(model: nn.Module, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
-    """Call a model once with every member's weights and inputs."""
+def called(model: nn.Module, weights: Mapping[str, Tensor], x: Tensor, *, shared: bool = False) -> Tensor:
+    """Call a model once with every member's weights and inputs, or with inputs that all of them share."""
 
     def call(own: dict[str, Tensor], inputs: Tensor) -> Tensor:
         return functional_call(model, own, (inputs,))
 
-    return vmap(call)(dict(weights), x)
+    return vmap(call, in_dims=(0, None if shared else 0))(dict(weights), x)
 
 
 def dropouts(model: nn.Module) -> dict[str, Dropout]:

@@ -42,21 +42,26 @@ def reason_apart(program: Single) -> str | None:
 
 def signature(program: Single) -> dict[str, object]:
     """Return what the runs of one stack have in common, by what it is called; Dropout may differ."""
-    layers = [
-        (name, type(module), module.extra_repr())
-        for name, module in program.model.named_modules()
-        if not isinstance(module, Dropout) and not any(module.children())
-    ]
     x, _ = program.splits["train"].first(1)
     return {
-        "layers": layers,
-        "parameters": [(n, p.shape, p.dtype, p.requires_grad) for n, p in program.named.items()],
+        **architecture(program.model),
+        "trained": [name for name, p in program.named.items() if p.requires_grad],
         "input shape": (tuple(x.shape[1:]), x.dtype),
         "examples": {name: len(split) for name, split in program.splits.items()},
         "batch size": (program.updating.micro_batch, program.eval_batch_size),
         "loss": kind_of(program.criterion),
         "device": program.device,
     }
+
+
+def architecture(model: nn.Module) -> dict[str, object]:
+    """Return what models that can be called as one have in common; Dropout may differ."""
+    layers = [
+        (name, type(module), module.extra_repr())
+        for name, module in model.named_modules()
+        if not isinstance(module, Dropout) and not any(module.children())
+    ]
+    return {"layers": layers, "parameters": [(n, p.shape, p.dtype) for n, p in model.named_parameters()]}
 
 
 def kind_of(criterion: Criterion) -> object:
