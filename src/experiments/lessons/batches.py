@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from statistics import fmean
@@ -15,6 +16,9 @@ from experiments.run import RunFolder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+SHOWN = 32
+"""Updates."""
 
 
 def sizes(runs: Sequence[Record], full: int) -> Measured:
@@ -36,7 +40,11 @@ def sizes(runs: Sequence[Record], full: int) -> Measured:
         "seconds an epoch, 1 over 32": seconds[1] / seconds[32],
     }
     names = {size: "the whole split" if size == full else f"batches of {size}" for size in groups}
-    said = [f"{names[size]}: {100 * share:.0f} % of the updates raise the loss" for size, share in rising.items()]
+    said = [
+        f"{names[size]}: {100 * share:.0f} % of the updates raise the loss, which is {final[size]:.3g} in the last "
+        f"epoch, after {seconds[size] / seconds[full]:.1f} times the whole split's time"
+        for size, share in rising.items()
+    ]
 
     def draw() -> Figure:
         figure = canvas(10, 3.6 + legend_height(names.values(), 10))
@@ -45,10 +53,10 @@ def sizes(runs: Sequence[Record], full: int) -> Measured:
         for size, own in groups.items():
             losses = probe_losses(own[0])
             look = {"color": looks[names[size]].color, "linewidth": 0.7 if size == 1 else 1.6}
-            left.plot([n * size / full for n in range(len(losses))], losses, **look)
-            right.plot(range(61), (losses + [float("nan")] * 61)[:61], **look)
+            left.plot([n / math.ceil(full / size) for n in range(len(losses))], losses, **look)
+            right.plot(losses[: SHOWN + 1], **look)
         left.set_xlabel("epochs")
-        right.set_xlabel("updates, the first 60")
+        right.set_xlabel(f"updates, the first {SHOWN}")
         left.set_ylabel("loss on 48 training examples")
         logarithmic(left.yaxis)
         legend(figure, list(names.values()), looks)

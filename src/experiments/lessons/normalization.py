@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING
 
@@ -14,8 +14,10 @@ from torch import Tensor, nn
 from experiments.comparison.drawing import canvas, logarithmic
 from experiments.comparison.palette import INK, styles
 from experiments.comparison.reading import Record
+from experiments.comparison.statistics import estimate
 from experiments.evaluation.loading import Restored, load
 from experiments.losses import cross_entropy
+from experiments.recipes.drawing import curves_of
 from experiments.recipes.measured import Measured, by, last
 
 if TYPE_CHECKING:
@@ -259,3 +261,50 @@ def drift(run: Restored) -> float:
         return 0.0
     outputs = first_outputs(run)
     return float((norms[0].running_mean - outputs.mean(0)).div(outputs.std(0)).square().mean().sqrt())
+
+
+def regularization(runs: Sequence[Record]) -> Measured:
+    """By how much BatchNorm narrows the gap between validation and training loss, with two sizes of batches.
+
+    Both losses are those of the last weights, with running averages.
+    """
+    small, large = (by(group, "model.batch_norm") for group in by(runs, "training.batch_size").values())
+    losses = {run.folder: split_losses(run) for run in runs}
+
+    def gap(run: Record) -> float:
+        return losses[run.folder]["val"] - losses[run.folder]["train"]
+
+    def narrowed(groups: Mapping[str, Sequence[Record]]) -> list[float]:
+        with_norm = {run.config["seed"]: gap(run) for run in groups["true"]}
+        return [gap(run) - with_norm[run.config["seed"]] for run in groups["false"]]
+
+    found = narrowed(small), narrowed(large)
+    more = [one - other for one, other in zip(*found, strict=True)]
+    values = {"gap narrowed, small batches, least": least(found[0]), "more than with large batches, least": least(more)}
+    groups = {
+        f"{NAMES[norm]}, batches of {own[0].config['training.batch_size']}": own
+        for group in (small, large)
+        for norm, own in group.items()
+    }
+    said = [
+        f"{name}: a training loss of {fmean(losses[run.folder]['train'] for run in own):.3g}, "
+        f"a validation loss of {fmean(losses[run.folder]['val'] for run in own):.3g}"
+        for name, own in groups.items()
+    ]
+    return Measured(values, lambda: curves_of(groups, "val/loss", "val/accuracy"), said)
+
+
+def least(values: Sequence[float]) -> float:
+    """Return the lower end of the mean's 95 % interval."""
+    found = estimate(values)
+    return found.mean if found.low is None else found.low
+
+
+def split_losses(run: Record) -> dict[str, float]:
+    """Return the loss of a run's last weights on the training and the validation split."""
+    restored = load(run.folder, checkpoint="last.pt")
+    found = {}
+    for name in ("train", "val"):
+        scores, y = (torch.cat(parts) for parts in zip(*restored.batches(restored.data.splits[name]), strict=True))
+        found[name] = float(cross_entropy(scores, y))
+    return found
