@@ -211,7 +211,7 @@ def single(runs: Sequence[Record]) -> Measured:
             styles(2),
             strict=True,
         ):
-            first, second = (part.flatten() for part in pair)
+            first, second = (part.flatten().numpy() for part in pair)
             axes.plot(first, second, ".", color=look.color, markersize=2)
             axes.axline((0, 0), slope=1, color=INK, linewidth=0.8, linestyle=":")
             axes.set_title(name)
@@ -288,7 +288,8 @@ def regularization(runs: Sequence[Record]) -> Measured:
     }
     said = [
         f"{name}: a training loss of {fmean(losses[run.folder]['train'] for run in own):.3g}, "
-        f"a validation loss of {fmean(losses[run.folder]['val'] for run in own):.3g}"
+        f"a validation loss of {fmean(losses[run.folder]['val'] for run in own):.3g} and "
+        f"{100 * fmean(map(accuracy, own)):.1f} % of the validation examples right"
         for name, own in groups.items()
     ]
     return Measured(values, lambda: curves_of(groups, "val/loss", "val/accuracy"), said)

@@ -133,7 +133,7 @@ def softmax_hardmax(scores: Sequence[float], base: float = math.e) -> Measured:
         axes = figure.subplots()
         width = 0.8 / len(shown)
         for place, ((name, p), look) in enumerate(zip(shown.items(), styles(len(shown)), strict=True)):
-            axes.bar(np.arange(len(z)) + (place - 1.5) * width, p, 0.9 * width, color=look.color, label=name)
+            axes.bar(np.arange(len(z)) + (place - 1.5) * width, p.numpy(), 0.9 * width, color=look.color, label=name)
         axes.set_xticks(range(len(z)), [f"{score:g}" for score in scores])
         axes.set_xlabel("score of the class")
         axes.set_ylabel("probability")

@@ -189,7 +189,7 @@ def covariate_shift(runs: Sequence[Record]) -> Measured:
         shown = {"as trained": example, **{name: style(example) for name, style in STYLES.items()}}
         for place, picture in enumerate(shown.values()):
             axes = figure.add_subplot(grid[0, place])
-            axes.imshow(picture[0, 0], cmap="gray", vmin=0, vmax=16)
+            axes.imshow(picture[0, 0].numpy(), cmap="gray", vmin=0, vmax=16)
             axes.set_axis_off()
         axes = figure.add_subplot(grid[1, :])
         for side, (name, look) in enumerate(
