@@ -1,24 +1,106 @@
-"""The lessons' own mathematics, each against a reference or by what it has to hold."""
-
-from __future__ import annotations
+"""What lessons measure with, where it is known; and those of MNIST alone, on the digits."""
 
 import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 from scipy.integrate import quad
 from scipy.stats import norm
 
-from experiments.comparison.reading import Record
+from experiments import initializers
+from experiments.cli import conf_folder
+from experiments.lessons import depth, grids, normalizing
 from experiments.lessons.batches import share_of_rises
 from experiments.lessons.initial_weights import LARGEST_OF_TEN
 from experiments.lessons.normalization import in_company, standard_error
 from experiments.lessons.outputs import gradient, off_line, probabilities
 from experiments.lessons.scaling import condition, descent, features, hessian
 from experiments.models.mlp import MLP
+from experiments.recipes.making import Order, make
 from experiments.recipes.measured import lead
+from experiments.recipes.recipe import recipes
+
+
+def test_orthogonal_layers_pass_everything_on() -> None:
+    fill = partial(initializers.orthogonal, gain=1.0)
+    found = depth.passage(fill, layers=3, width=20, activation="identity", examples=50, draw=0, gain=1.0)
+    assert found.forward == pytest.approx([1, 1, 1])
+    assert found.backward == pytest.approx([1, 1, 1])
+    doubled = depth.passage(fill, layers=3, width=20, activation="identity", examples=50, draw=0, gain=2.0)
+    assert doubled.forward == pytest.approx([4, 16, 64])
+    assert doubled.backward == pytest.approx([64, 16, 4])
+    assert doubled.spreads == pytest.approx([2 ** (n + 1) * found.spreads[n] for n in range(3)], rel=1e-5)
+
+
+def test_percentiles_of_a_sigmoids_inputs_are_those_of_its_outputs_turned_back() -> None:
+    torch.manual_seed(0)
+    model = MLP((4,), 3, hidden=[8, 5], activation="sigmoid", batch_norm=True).eval()
+    x = torch.randn(101, 4)  # at 0, 15 and 85 of 100 there are values, and nothing lies between them
+    with torch.no_grad():
+        outputs = model.features(x)
+    expected = outputs.sort(0).values[[15, 50, 85]].logit()
+    torch.testing.assert_close(normalizing.percentiles(model, x), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_drift_is_the_medians_range_by_the_spread() -> None:
+    one = torch.tensor([[-1.0, 0, 1], [0, 1, 2], [2, 3, 4]])  # epochs, percentiles: it wanders by 3 with a spread of 2
+    still = torch.tensor([[-2.0, 0, 2]] * 3)
+    inputs = torch.stack([one, still], 2)
+    assert normalizing.unit_drifts(inputs).tolist() == [1.5, 0]
+    assert normalizing.drift(inputs) == 0.75
+
+
+def test_a_grid_lies_in_the_middle_of_its_cells_and_draws_lie_anywhere() -> None:
+    grid = grids.grid_points(2)
+    assert grid == [(0.25, 0.25), (0.25, 0.75), (0.75, 0.25), (0.75, 0.75)]
+    drawn = grids.random_points(9, seed=0)
+    assert len({x for x, _ in drawn}) == 9
+    assert drawn == grids.random_points(9, seed=0) != grids.random_points(9, seed=1)
+
+
+SMALL = ("data=digits", "data.preprocess=standardize")
+TINY: Mapping[str, tuple[Sequence[str], Mapping[str, Any]]] = {
+    "initializers_mnist": (["training.epochs=1", "data.limit=100", "seed=range(2)"], {}),
+    "overfitting_mnist": (["training.epochs=2", "data.limit=100", "data.val_fraction=0.1", "seed=range(2)"], {}),
+    "coarse_to_fine_mnist": (
+        ["training.epochs=1", "data.limit=100", "data.val_fraction=0.2", "hydra.sweeper.n_trials=6"],
+        {"first": 3},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_a_lesson_on_mnist_measures_what_its_band_names_and_draws(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    recipe = recipes([conf_folder()])[name]
+    overrides, settings = TINY[name]
+    recipe = replace(recipe, settings={**recipe.settings, **settings})
+    result = make(Order(name, recipe, tmp_path / "runs", tmp_path / "log", [*SMALL, *overrides]))
+    assert result.error is None, result.error
+    assert result.values.keys() >= recipe.band.keys()
+    assert all(math.isfinite(result.values[quantity]) for quantity in recipe.band)
+    assert result.png.startswith(b"\x89PNG")
+
+
+def test_a_lead_is_the_lower_end_of_the_paired_interval() -> None:
+    first, second = {"0": 3.0, "1": 5.0, "2": 4.5}, {"2": 2.0, "0": 2.5, "1": 2.1}
+    paired = stats.ttest_rel([3.0, 5.0, 4.5], [2.5, 2.1, 2.0]).confidence_interval(0.95)
+    assert lead(first, second) == pytest.approx(paired.low)
+    assert lead(second, first) == pytest.approx(-paired.high)
+
+
+def test_there_is_no_lead_over_a_run_that_diverged_or_of_one_run() -> None:
+    assert math.isnan(lead({"0": 3.0, "1": math.nan}, {"0": 2.5, "1": 2.1}))
+    assert math.isnan(lead({"0": 3.0}, {"0": 2.5}))
 
 
 def test_the_largest_of_ten_normal_numbers() -> None:
@@ -76,17 +158,3 @@ def test_company_counts_and_leaves_the_model_as_it_was() -> None:
 @pytest.mark.parametrize(("losses", "share"), [([3, 2, 1], 0), ([1, 2, 1, 2], 2 / 3), ([1, 1], 0)])
 def test_the_share_of_rises(losses: list[float], share: float) -> None:
     assert share_of_rises(losses) == pytest.approx(share)
-
-
-def test_a_lead_is_taken_seed_by_seed() -> None:
-    def runs(*values: float) -> list[Record]:
-        return [Record(Path(), {"seed": n}, {}, (), {}, {"metrics": {"x": v}}) for n, v in enumerate(values)]
-
-    def value(run: Record) -> float:
-        return run.metrics["x"]
-
-    low, high = lead(runs(2, 13, 24), runs(1, 11, 21), value)
-    half = 4.302653 / math.sqrt(3)  # Student's t for two degrees of freedom; the differences are 1, 2, 3
-    assert (low, high) == pytest.approx((2 - half, 2 + half))
-    assert lead(runs(2, 3), runs(1, 2), value) == (1, 1)
-    assert all(math.isnan(end) for end in lead(runs(1), runs(1), value))

@@ -13,7 +13,7 @@ from experiments.comparison.palette import COLORS
 from experiments.comparison.reading import Record
 from experiments.evaluation.loading import Restored, load
 from experiments.recipes.drawing import curves_of
-from experiments.recipes.measured import Measured, last, lead, level
+from experiments.recipes.measured import Measured, last, lead, level, of_seeds
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,8 +37,8 @@ def high_bias(runs: Sequence[Record], small: str, big: str, short: int, long: in
     base, units, longer = groups.values()
     values = {
         "training error, small and short": fmean(map(training_error, base)),
-        "taken off by more units, least": lead(base, units, training_error)[0],
-        "taken off by longer training, least": lead(base, longer, training_error)[0],
+        "taken off by more units, least": lead(of_seeds(base, training_error), of_seeds(units, training_error)),
+        "taken off by longer training, least": lead(of_seeds(base, training_error), of_seeds(longer, training_error)),
     }
     said = [
         f"{name}: a training error of {100 * fmean(map(training_error, own)):.1f} %" for name, own in groups.items()
@@ -76,7 +76,7 @@ def high_variance(runs: Sequence[Record]) -> Measured:
         "gap, nothing done": fmean(map(gap, base)),
     }
     for name in ("more data", "L2", "dropout"):
-        values[f"gap narrowed by {name}, least"] = lead(base, groups[name], gap)[0]
+        values[f"gap narrowed by {name}, least"] = lead(of_seeds(base, gap), of_seeds(groups[name], gap))
     shown = {
         name: {split: 100 * fmean(errors[run.folder][split] for run in own) for split in ("train", "test")}
         for name, own in groups.items()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from experiments.comparison.reading import Record
 from experiments.recipes.drawing import curves_of
-from experiments.recipes.measured import Measured, by, last, lead, quantity
+from experiments.recipes.measured import Measured, by, last, lead, of_seeds, quantity
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,7 +24,8 @@ def zero_biases(runs: Sequence[Record]) -> Measured:
     """How many hidden units equal another, with zero biases, and how the accuracy differs from that of random ones."""
     groups = by(runs, "init.bias")
     zero, random = groups["0.0"], groups["torch"]
-    low, high = lead(zero, random, partial(last, metric="val/accuracy"))
+    ours, theirs = (of_seeds(group, partial(last, metric="val/accuracy")) for group in (zero, random))
+    low, high = lead(ours, theirs), -lead(theirs, ours)
     twins = [share for run in zero for layer, share in quantity(run, "twins").items() if layer != "head"]
     values = {
         "equal units, zero biases": fmean(twins),

@@ -14,11 +14,10 @@ from torch import Tensor, nn
 from experiments.comparison.drawing import canvas, logarithmic
 from experiments.comparison.palette import INK, styles
 from experiments.comparison.reading import Record
-from experiments.comparison.statistics import estimate
 from experiments.evaluation.loading import Restored, load
 from experiments.losses import cross_entropy
 from experiments.recipes.drawing import curves_of
-from experiments.recipes.measured import Measured, by, last
+from experiments.recipes.measured import Measured, by, last, lead, of_seeds
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -274,13 +273,14 @@ def regularization(runs: Sequence[Record]) -> Measured:
     def gap(run: Record) -> float:
         return losses[run.folder]["val"] - losses[run.folder]["train"]
 
-    def narrowed(groups: Mapping[str, Sequence[Record]]) -> list[float]:
-        with_norm = {run.config["seed"]: gap(run) for run in groups["true"]}
-        return [gap(run) - with_norm[run.config["seed"]] for run in groups["false"]]
+    def narrowed(groups: Mapping[str, Sequence[Record]]) -> dict[str, float]:
+        with_norm = of_seeds(groups["true"], gap)
+        return {seed: value - with_norm[seed] for seed, value in of_seeds(groups["false"], gap).items()}
 
-    found = narrowed(small), narrowed(large)
-    more = [one - other for one, other in zip(*found, strict=True)]
-    values = {"gap narrowed, small batches, least": least(found[0]), "more than with large batches, least": least(more)}
+    values = {
+        "gap narrowed, small batches, least": lead(of_seeds(small["false"], gap), of_seeds(small["true"], gap)),
+        "more than with large batches, least": lead(narrowed(small), narrowed(large)),
+    }
     groups = {
         f"{NAMES[norm]}, batches of {own[0].config['training.batch_size']}": own
         for group in (small, large)
@@ -293,12 +293,6 @@ def regularization(runs: Sequence[Record]) -> Measured:
         for name, own in groups.items()
     ]
     return Measured(values, lambda: curves_of(groups, "val/loss", "val/accuracy"), said)
-
-
-def least(values: Sequence[float]) -> float:
-    """Return the lower end of the mean's 95 % interval."""
-    found = estimate(values)
-    return found.mean if found.low is None else found.low
 
 
 def split_losses(run: Record) -> dict[str, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from experiments.comparison.reading import Record
@@ -64,6 +65,11 @@ def last(run: Record, metric: str) -> float:
     return values[-1] if values and run.status in ("finished", "stopped") else math.nan
 
 
+def at_best_rate(runs: Sequence[Record]) -> list[Record]:
+    """Return the runs with the rate whose best validation accuracy is the highest, on average over the seeds."""
+    return max(by(runs, "optimizer.lr").values(), key=lambda own: fmean(best(run, "val/accuracy") for run in own))
+
+
 def epochs_to(run: Record, metric: str, target: float) -> float:
     """Return the first epoch at whose end a metric is as good as a target; inf where it never was."""
     rising = Metric(metric).larger_is_better
@@ -83,10 +89,23 @@ def quantity(run: Record, name: str, epoch: int | None = None) -> dict[str, floa
     return found
 
 
-def lead(first: Sequence[Record], second: Sequence[Record], value: Callable[[Record], float]) -> tuple[float, float]:
-    """Return the 95 % interval of how far the first runs are above the second, seed by seed; nan without two seeds."""
-    ours, theirs = ({run.config["seed"]: value(run) for run in runs} for runs in (first, second))
-    found = difference(ours, theirs)
+def of_seeds(runs: Sequence[Record], value: Callable[[Record], float]) -> dict[str, float]:
+    """Return a value of each run by its seed."""
+    return {level(run, "seed"): value(run) for run in runs}
+
+
+def lead(first: Mapping[str, float], second: Mapping[str, float]) -> float:
+    """Return by how much values are at least above others: the lower end of the 95 % interval of the mean difference.
+
+    Args:
+        first, second: by seed, over which they are paired.
+
+    Returns:
+        nan where a value is not finite, or where there are too few.
+    """
+    if not all(map(math.isfinite, (*first.values(), *second.values()))):
+        return math.nan
+    found = difference(first, second)
     if found is None:
-        return math.nan, math.nan
-    return found.mean if found.low is None else found.low, found.mean if found.high is None else found.high
+        return math.nan
+    return found.mean if found.low is None else found.low
