@@ -36,7 +36,7 @@ def together(runs: Sequence[Record], members: Annotated[int, Ge(2)] = 5) -> Meas
     """
     made = [ensemble(group) for group in zip(*[iter(runs)] * members, strict=False)]
     gains = [one["ensemble"]["accuracy"] - one["mean_accuracy"] for one in made]
-    saved = [fmean(member["loss"] for member in one["members"]) - one["ensemble"]["loss"] for one in made]
+    saved = [one["mean_loss"] - one["ensemble"]["loss"] for one in made]
     lowest = estimate(gains).low
     values = {
         "accuracy of a member": fmean(one["mean_accuracy"] for one in made),
@@ -55,7 +55,7 @@ def together(runs: Sequence[Record], members: Annotated[int, Ge(2)] = 5) -> Meas
 def ensemble(runs: Sequence[Record]) -> Mapping[str, Any]:
     """Return what `evaluate ensemble=mean` writes of some runs."""
     out = runs[0].folder
-    combine([run.folder for run in runs], SPLIT, out)
+    combine([run.folder for run in runs], SPLIT, out, "mean")
     found: Mapping[str, Any] = json.loads((out / "evaluation" / f"ensemble_{SPLIT}" / "evaluation.json").read_text())
     return found
 
