@@ -209,6 +209,8 @@ def normalized(runs: Sequence[Record], learnt: Annotated[float, Gt(0)] = 0.5) ->
     said = [
         f"Of {len(scales)} scales {len(with_it)} reach {learnt:.0%} of the training examples with BatchNorm, "
         f"{len(without)} without it (std {', '.join(without) or 'none'})",
+        "With it too little is learnt from "
+        + (", ".join(f"{s} ({end('true', s):.0%})" for s in scales if s not in with_it) or "none"),
     ]
     return Measured(values, lambda: grid_of(found, scales), said)
 
