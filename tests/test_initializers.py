@@ -203,7 +203,17 @@ def test_biases_of_the_library_are_within_their_range() -> None:
         assert float(bias.std()) == pytest.approx(bound / math.sqrt(3), rel=0.05)
 
 
-@pytest.mark.parametrize("bias", [5.0, "torch"])
+def test_normal_biases_have_variance_one_and_move_no_weight() -> None:
+    layers = [nn.Linear(20, 10_000), nn.Linear(20, 10_000)]
+    for layer, bias in zip(layers, (0.0, "normal"), strict=True):
+        initialize(layer, initializers.he, generator(), cast(Any, bias))
+    assert torch.equal(layers[0].weight, layers[1].weight)
+    own = layers[1].bias.detach()
+    assert float(own.mean()) == pytest.approx(0, abs=0.04)
+    assert float(own.std()) == pytest.approx(1, abs=0.03)
+
+
+@pytest.mark.parametrize("bias", [5.0, "torch", "normal"])
 def test_other_layers_are_left_alone(bias: Any) -> None:
     model = network()
     with torch.no_grad():
@@ -302,7 +312,7 @@ def test_every_choice_of_the_configuration(digits: build.Data, name: str, std: f
 
 
 def first_parameter(config: dict[str, Any], data: build.Data, name: str) -> Tensor:
-    model, _ = build.model(config, data, Streams(0), torch.device("cpu"))
+    model, _, _ = build.model(config, data, Streams(0), torch.device("cpu"))
     return model.get_parameter(f"features.hidden1.linear.{name}").detach()
 
 
@@ -317,7 +327,10 @@ def first_weight(config: dict[str, Any], data: build.Data) -> Tensor:
     [
         ({"gain": 0}, r"init\.gain=0 should be greater than 0"),
         ({"gain": "big"}, r"init\.gain='big' should be a valid number"),
-        ({"bias": "torhc"}, r"init\.bias='torhc' should be a valid number or 'torch'; did you mean 'torch'\?"),
+        (
+            {"bias": "torhc"},
+            r"init\.bias='torhc' should be a valid number or 'torch' or 'normal'; did you mean 'torch'\?",
+        ),
         ({"std": 1}, r"init\.std is no setting of he; allowed: gain"),
     ],
 )

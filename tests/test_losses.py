@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from experiments.losses import cross_entropy, hinge, mse
+from experiments.losses import cross_entropy, hinge, mse, quadratic
 
-LOSSES = [cross_entropy, hinge, mse]
+LOSSES = [cross_entropy, hinge, mse, quadratic]
 
 
 def problem(examples: int = 7, classes: int = 5) -> tuple[Tensor, Tensor, Tensor]:
@@ -65,11 +65,21 @@ def test_mse_and_cross_entropy_are_torchs() -> None:
     )
 
 
+def test_quadratic_has_the_gradient_that_backpropagation_is_written_with() -> None:
+    scores, classes, _ = problem()
+    scores.requires_grad_(True)
+    quadratic(scores, classes).backward()
+    outputs = scores.detach().sigmoid()
+    delta = (outputs - F.one_hot(classes, 5)) * outputs * (1 - outputs)  # Nielsen 2015, equation BP1a, of one example
+    torch.testing.assert_close(scores.grad, delta / len(scores))
+
+
 @pytest.mark.parametrize("classes", [2, 10, 100])
 def test_equal_scores_cost_what_the_textbooks_say(classes: int) -> None:
     scores, y = torch.zeros(4, classes), torch.arange(4) % classes
     assert cross_entropy(scores, y).item() == pytest.approx(math.log(classes))
     assert hinge(scores, y).item() == pytest.approx(classes - 1)
+    assert quadratic(scores, y).item() == pytest.approx(classes / 8)
 
 
 @pytest.mark.parametrize("loss", LOSSES)

@@ -257,7 +257,8 @@ def test_a_model_that_does_not_run_in_double_precision_is_skipped() -> None:
 
 
 @pytest.mark.parametrize(
-    ("loss", "expected"), [(losses.cross_entropy, math.log(10)), (losses.hinge, 9.0), (losses.mse, 0.1)]
+    ("loss", "expected"),
+    [(losses.cross_entropy, math.log(10)), (losses.hinge, 9.0), (losses.mse, 0.1), (losses.quadratic, 1.25)],
 )
 def test_the_initial_loss_is_that_of_equal_scores(loss: losses.Loss, expected: float) -> None:
     result = run("initial_loss", made(mlp(), initializers.normal, criterion=Criterion(loss)))

@@ -28,6 +28,8 @@ CURVES: list[Curve] = [
     schedules.exponential,
     schedules.inverse_time,
     partial(schedules.inverse_time, decay=0.0),
+    schedules.inverse_sqrt,
+    partial(schedules.inverse_sqrt, decay=0.0),
     schedules.polynomial,
     partial(schedules.polynomial, power=0.5, final=0.3),
     schedules.linear,
@@ -67,6 +69,7 @@ def one_weight(lr: float = 1.0) -> torch.optim.SGD:
         (partial(schedules.multistep, milestones=[]), [1, 1, 1]),
         (partial(schedules.exponential, final=0.0001), [1, 0.1, 0.01, 0.001]),  # 0.0001 would come next
         (schedules.inverse_time, [1, 1 / 3, 1 / 5, 1 / 7, 1 / 9]),  # 10 * progress is 0, 2, 4, 6, 8
+        (partial(schedules.inverse_sqrt, decay=4.0), [1, 0.707107, 0.577350, 0.5]),  # 1 / sqrt(t) at t = 1, 2, 3, 4
         (schedules.polynomial, [1, 0.5625, 0.25, 0.0625]),  # squares of 1, 3/4, 1/2, 1/4
         (partial(schedules.polynomial, power=3.0, final=0.2), [1, 0.3]),  # 0.2 + 0.8 / 8
         (schedules.linear, [1, 0.75, 0.5, 0.25]),

@@ -58,6 +58,15 @@ def mse(scores: Tensor, targets: Tensor, reduction: str = "mean") -> Tensor:
     return reduced((scores - wanted.to(scores.dtype)).square().mean(1), reduction)
 
 
+def quadratic(scores: Tensor, targets: Tensor, reduction: str = "mean") -> Tensor:
+    """Half the squared distance of sigmoid outputs to the one-hot target, summed over the classes.
+
+    `1/2 sum over j of (sigmoid(s_j) - y_j)^2` (Nielsen 2015, equation 6); C / 8 where all scores are 0.
+    """
+    wanted = targets if targets.ndim == 2 else F.one_hot(targets, scores.shape[1])
+    return reduced((scores.sigmoid() - wanted.to(scores.dtype)).square().sum(1) / 2, reduction)
+
+
 def reduced(each: Tensor, reduction: str) -> Tensor:
     """Bring the examples' losses, of shape (batch,), together."""
     if reduction == "none":

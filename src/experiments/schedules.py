@@ -47,6 +47,14 @@ def inverse_time(progress: float, *, decay: Annotated[float, Ge(0)] = 10.0) -> f
     return 1 / (1 + decay * progress)
 
 
+def inverse_sqrt(progress: float, *, decay: Annotated[float, Ge(0)] = 100.0) -> float:
+    """Fall as 1/sqrt(t): `1 / sqrt(1 + decay * progress)` (Kingma and Ba 2015, section 6.1).
+
+    Where `decay` is the number of updates it is 1/sqrt(t) at the t-th.
+    """
+    return 1 / math.sqrt(1 + decay * progress)
+
+
 def polynomial(progress: float, *, power: Annotated[float, Gt(0)] = 2.0, final: Floor = 0.0) -> float:
     """Fall as `(1 - progress) ** power`, from 1 to `final`."""
     return final + (1 - final) * (1 - progress) ** power

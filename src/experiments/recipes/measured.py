@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from experiments.comparison.reading import Record
@@ -62,6 +63,11 @@ def last(run: Record, metric: str) -> float:
     """Return a metric at the end of training; nan where the run diverged or has none."""
     values = curve(run, metric)
     return values[-1] if values and run.status in ("finished", "stopped") else math.nan
+
+
+def at_best_rate(runs: Sequence[Record]) -> list[Record]:
+    """Return the runs with the rate whose best validation accuracy is the highest, on average over the seeds."""
+    return max(by(runs, "optimizer.lr").values(), key=lambda own: fmean(best(run, "val/accuracy") for run in own))
 
 
 def epochs_to(run: Record, metric: str, target: float) -> float:

@@ -1,0 +1,234 @@
+"""What layers do to a signal that goes through them, before training: its spread, forward and backward."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from statistics import fmean
+from typing import TYPE_CHECKING, Annotated, Any
+
+import torch
+from annotated_types import Ge, Gt
+from torch import Tensor, nn
+
+from experiments import initializers
+from experiments.comparison.drawing import canvas, legend, legend_height, logarithmic
+from experiments.comparison.palette import styles
+from experiments.comparison.reading import Record
+from experiments.errors import UserError, nearest
+from experiments.initializers import Initializer
+from experiments.measures import mean_singular_value
+from experiments.models.mlp import MLP
+from experiments.recipes.drawing import HEIGHT, WIDTH, curves_of
+from experiments.recipes.measured import Measured, at_best_rate, best, by, last, level
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INITIALIZERS: Mapping[str, Initializer] = {
+    "small_normal": partial(initializers.normal, std=0.01),
+    "xavier": initializers.xavier,
+    "xavier_uniform": initializers.xavier_uniform,
+    "he": initializers.he,
+    "torch": initializers.torch_default,
+}
+"""By the names that they have in `conf/init/`."""
+Count = Annotated[int, Ge(1)]
+
+
+@dataclass(frozen=True)
+class Passage:
+    """What is left of a signal, layer by layer.
+
+    Args:
+        means, spreads: mean and standard deviation of the outputs, (layers,).
+        forward: mean square of the outputs by that of the inputs, (layers,).
+        backward: mean square of the gradient that a layer passes on by that of the one given to the last layer's
+            outputs, (layers,).
+    """
+
+    means: Sequence[float]
+    spreads: Sequence[float]
+    forward: Sequence[float]
+    backward: Sequence[float]
+
+
+def signal(
+    *,
+    init: Sequence[str],
+    layers: Annotated[int, Ge(2)],
+    activation: str,
+    width: Count = 500,
+    examples: Count = 1000,
+    draws: Count = 3,
+    gain: Annotated[float, Gt(0)] = 1.0,
+) -> Measured:
+    """How inputs drawn from N(0, 1) spread through layers of one width, and such gradients on their way back.
+
+    Args:
+        init: names of initializers.
+        layers: how many.
+        activation: of all layers.
+        width: of the inputs and of all layers.
+        examples: that go through.
+        draws: of the weights and inputs; what is measured is averaged over them, logarithms where it is a ratio.
+        gain: what the weights are multiplied by after they were drawn.
+    """
+    found = {
+        name: [passage(filler(name), layers, width, activation, examples, draw, gain) for draw in range(draws)]
+        for name in init
+    }
+    values: dict[str, float] = {}
+    for name, passages in found.items():
+        ratio = fmean(math.log(p.spreads[-1] / p.spreads[0]) / (layers - 1) for p in passages)
+        values[f"{name}: spread by the layer before's"] = math.exp(ratio)
+        for layer in range(layers):
+            values[f"{name}: spread of layer {layer + 1}"] = fmean(p.spreads[layer] for p in passages)
+        values[f"{name}: largest mean of a layer"] = max(abs(mean) for p in passages for mean in p.means)
+        values[f"{name}: forward, powers of 2"] = fmean(math.log2(p.forward[-1]) for p in passages)
+        values[f"{name}: backward, powers of 2"] = fmean(math.log2(p.backward[0]) for p in passages)
+    return Measured(values, lambda: signal_figure(found), [passed(name, values, layers) for name in init])
+
+
+def passage(
+    fill: Initializer, layers: int, width: int, activation: str, examples: int, draw: int, gain: float
+) -> Passage:
+    """Send a signal through a network and a gradient back."""
+    generator = torch.Generator().manual_seed(draw)
+    model = MLP((width,), 1, hidden=[width] * layers, activation=activation)
+    fill_scaled(model, fill, generator, gain)
+    x = torch.randn(examples, width, generator=generator).requires_grad_()
+    seen = [x]
+    for block in list(model.features)[1:]:
+        seen.append(block(seen[-1]))
+    given = torch.randn(examples, width, generator=generator)
+    back = torch.autograd.grad(seen[-1], seen[:-1], given)
+    outputs = [h.detach() for h in seen[1:]]
+    return Passage(
+        [float(h.mean()) for h in outputs],
+        [float(h.std()) for h in outputs],
+        [mean_square(h) / mean_square(x.detach()) for h in outputs],
+        [mean_square(g) / mean_square(given) for g in back],
+    )
+
+
+def fill_scaled(model: nn.Module, fill: Initializer, generator: torch.Generator, gain: float) -> None:
+    """Initialize a model, and multiply its weights."""
+    initializers.initialize(model, fill, generator)
+    with torch.no_grad():
+        for layer in initializers.weighted_layers(model).values():
+            layer.weight.mul_(gain)
+
+
+def mean_square(x: Tensor) -> float:
+    """Return the mean square; in float64, since squares of what has faded are below what float32 holds."""
+    return float(x.double().square().mean())
+
+
+def filler(name: str) -> Initializer:
+    """Return the initializer of a name.
+
+    Raises:
+        UserError: there is none.
+    """
+    if name not in INITIALIZERS:
+        allowed = ", ".join(INITIALIZERS)
+        raise UserError(f"recipe.settings.init={name!r} is unknown; allowed: {allowed}" + nearest(name, INITIALIZERS))
+    return INITIALIZERS[name]
+
+
+def passed(name: str, values: Mapping[str, float], layers: int) -> str:
+    """Say what becomes of the signal."""
+    ratio = values[f"{name}: spread by the layer before's"]
+    first, end = (values[f"{name}: spread of layer {layer}"] for layer in (1, layers))
+    return (
+        f"{name}: each layer multiplies the spread by {ratio:.3g}, from {first:.3g} in layer 1 to {end:.3g} in {layers}"
+    )
+
+
+def signal_figure(found: Mapping[str, Sequence[Passage]]) -> Figure:
+    """Draw the size of the signal and of the gradient from layer to layer, a line for each draw."""
+    figure = canvas(2 * WIDTH, HEIGHT + legend_height(found, 2 * WIDTH))
+    looks = dict(zip(found, styles(len(found)), strict=True))
+    panels: Sequence[tuple[str, Callable[[Passage], Sequence[float]]]] = (
+        ("standard deviation of the outputs", lambda p: p.spreads),
+        ("gradient (root mean square,\nthat of the last layer's outputs is 1)", lambda p: [g**0.5 for g in p.backward]),
+    )
+    for axes, (label, part) in zip(figure.subplots(1, 2), panels, strict=True):
+        for name, passages in found.items():
+            for one in passages:
+                line = part(one)
+                axes.plot(range(1, len(line) + 1), line, color=looks[name].color, linestyle=looks[name].linestyle)
+        finish(axes, "layer", label)
+        logarithmic(axes.yaxis)
+    legend(figure, found, looks)
+    return figure
+
+
+def finish(axes: Axes, x: str, y: str) -> None:
+    """Label axes."""
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+
+
+def jacobians(
+    *, init: Sequence[str], units: Count = 1000, draws: Count = 2, gain: Annotated[float, Gt(0)] = 1.0
+) -> Measured:
+    """The mean singular value of the Jacobian of a linear layer with as many outputs as inputs.
+
+    Args:
+        init: names of initializers.
+        units: inputs and outputs.
+        draws: of the weights, over which is averaged.
+        gain: what the weights are multiplied by after they were drawn.
+    """
+    layers: dict[str, list[nn.Linear]] = {}
+    for name in init:
+        layers[name] = [nn.Linear(units, units) for _ in range(draws)]
+        for draw, layer in enumerate(layers[name]):
+            fill_scaled(layer, filler(name), torch.Generator().manual_seed(draw), gain)
+    values = {
+        f"mean singular value, {name}": fmean(mean_singular_value(layer, (units,)) or math.nan for layer in own)
+        for name, own in layers.items()
+    }
+
+    def draw_figure() -> Figure:
+        figure = canvas(WIDTH + 1, HEIGHT + legend_height(init, WIDTH + 1))
+        axes = figure.subplots()
+        looks = dict(zip(init, styles(len(init)), strict=True))
+        for name, own in layers.items():
+            weight = own[0].weight.detach()
+            axes.hist(torch.linalg.svdvals(weight).numpy(), 40, density=True, color=looks[name].color, alpha=0.35)
+            end = 2 * float(weight.std()) * math.sqrt(units)
+            x = torch.linspace(0, end, 200)
+            quarter = 4 / (math.pi * end**2) * (end**2 - x**2).clamp_min(0).sqrt()
+            look: dict[str, Any] = {"color": looks[name].color, "linestyle": looks[name].linestyle}
+            axes.plot(x, quarter, **look)
+            axes.axvline(values[f"mean singular value, {name}"], linewidth=1, **look)
+        finish(axes, "singular value (vertical lines: the means)", "density")
+        legend(figure, init, looks)
+        return figure
+
+    return Measured(values, draw_figure)
+
+
+def trained(runs: Sequence[Record]) -> Measured:
+    """What a deep network learns, by initializer: its training loss by that of a guess, and its accuracy.
+
+    Each is taken at the rate with the best validation accuracy.
+    """
+    groups = {name: at_best_rate(group) for name, group in by(runs, "init").items()}
+    guess = math.log(10)
+    values = {}
+    for name, group in groups.items():
+        values[f"{name}: training loss by a guess's"] = fmean(last(run, "train/loss") for run in group) / guess
+        values[f"{name}: validation accuracy"] = fmean(best(run, "val/accuracy") for run in group)
+    said = [
+        f"{name}: validation accuracy {100 * values[f'{name}: validation accuracy']:.1f} % after "
+        f"{group[0].epochs} epochs with a rate of {level(group[0], 'optimizer.lr')}, mean of {len(group)} seeds"
+        for name, group in groups.items()
+    ]
+    return Measured(values, lambda: curves_of(groups, "train/loss", "val/accuracy"), said)

@@ -1,0 +1,108 @@
+"""A grid of hyperparameters beside random draws, both as the package makes them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from statistics import fmean
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import torch
+from annotated_types import Ge, Gt, Lt
+
+from experiments.comparison.drawing import canvas
+from experiments.comparison.palette import INK, styles
+from experiments.recipes.drawing import HEIGHT
+from experiments.recipes.measured import Measured
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from optuna.distributions import BaseDistribution
+
+    from experiments.search.space import Space
+
+Point = tuple[float, float]
+
+
+def grid_and_random(
+    *,
+    trials: Annotated[int, Ge(1)] = 9,
+    volume: Annotated[float, Gt(0), Lt(1)] = 0.1,
+    relevant: Literal[1, 2] = 1,
+    repeats: Annotated[int, Ge(1)] = 500,
+) -> Measured:
+    """How often a search of two hyperparameters hits a good region, with a grid and with random draws.
+
+    Args:
+        trials: of a search; a square number.
+        volume: the share of the space that is good; the region's place is drawn anew for each search.
+        relevant: how many of the two decide what is good: an interval of the first, or a square.
+        repeats: searches.
+    """
+    generator = torch.Generator().manual_seed(0)
+    side = volume ** (1 / relevant)
+    places = ((1 - side) * torch.rand(repeats, relevant, generator=generator)).tolist()
+    grid = grid_points(math.isqrt(trials))
+    drawn = [random_points(trials, seed) for seed in range(repeats)]
+    searches = {"grid": [grid] * repeats, "random": drawn}
+    values: dict[str, float] = {}
+    for name, points in searches.items():
+        hits = [any(inside(p, place, side) for p in own) for own, place in zip(points, places, strict=True)]
+        values[f"hits, {name}"] = fmean(hits)
+        values[f"values of the first hyperparameter, {name}"] = fmean(len({p[0] for p in own}) for own in points)
+    said = [
+        f"With {trials} trials a grid tries {values['values of the first hyperparameter, grid']:g} values of each "
+        f"hyperparameter and hits the good {100 * volume:g} % in {100 * values['hits, grid']:.1f} % of the searches, "
+        f"random draws in {100 * values['hits, random']:.1f} %"
+    ]
+    return Measured(values, lambda: searches_figure({"grid": grid, "random": drawn[0]}, places[0], side), said)
+
+
+def grid_points(count: int) -> list[Point]:
+    """Return the points of a grid of so many values a side, each in the middle of its cell."""
+    from optuna.distributions import CategoricalDistribution
+
+    space = unit_square(CategoricalDistribution([(number + 0.5) / count for number in range(count)]))
+    return [(point["first"], point["second"]) for point in space.points()]
+
+
+def random_points(trials: int, seed: int) -> list[Point]:
+    """Return what a search by chance tries."""
+    import optuna
+    from optuna.distributions import FloatDistribution
+
+    from experiments.search.sampling import sampler
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    space = unit_square(FloatDistribution(0, 1))
+    study = optuna.create_study(sampler=sampler("random", seed, 0, space))
+    asked = [study.ask(space.distributions).params for _ in range(trials)]
+    return [(point["first"], point["second"]) for point in asked]
+
+
+def unit_square(distribution: BaseDistribution) -> Space:
+    """Return the space of two hyperparameters that are drawn alike."""
+    from experiments.search.space import Dimension, Space
+
+    return Space({name: Dimension(name, distribution) for name in ("first", "second")}, {})
+
+
+def inside(point: Point, place: Sequence[float], side: float) -> bool:
+    """Whether a point lies in the region that begins at a place."""
+    return all(low <= x < low + side for x, low in zip(point, place, strict=False))
+
+
+def searches_figure(searches: dict[str, list[Point]], place: Sequence[float], side: float) -> Figure:
+    """Draw the points of a search of each kind, their values of the first hyperparameter, and the good region."""
+    figure = canvas(2 * HEIGHT, HEIGHT + 0.4)
+    for axes, (name, points), look in zip(figure.subplots(1, 2), searches.items(), styles(2), strict=True):
+        axes.axvspan(place[0], place[0] + side, color=INK, alpha=0.12)
+        axes.plot(*zip(*points, strict=True), "o", color=look.color)
+        axes.plot([x for x, _ in points], [-0.06] * len(points), "|", color=look.color, markersize=10)
+        axes.set_xlim(0, 1)
+        axes.set_ylim(-0.12, 1)
+        axes.set_title(f"{name}: {len({x for x, _ in points})} values")
+        axes.set_xlabel("hyperparameter that matters")
+        axes.set_ylabel("hyperparameter that does not")
+        axes.grid(visible=False)
+    return figure

@@ -1,0 +1,85 @@
+"""What is done with the inputs before the network sees them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from experiments.comparison.drawing import canvas, legend, legend_height, logarithmic
+from experiments.comparison.palette import styles
+from experiments.comparison.reading import Record
+from experiments.evaluation.loading import load
+from experiments.recipes.drawing import HEIGHT, WIDTH
+from experiments.recipes.measured import Measured, by, curve, last, level
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def centring(runs: Sequence[Record]) -> Measured:
+    """The largest rate that training stands with each preparation of the inputs, beside the one that theory allows.
+
+    The runs are of linear models, trained on all examples at once with `loss=mse`: see `largest_stable`.
+    """
+    groups = by(runs, "data.preprocess")
+    allowed = {name: largest_stable(group[0]) for name, group in groups.items()}
+    stood = {name: max((rate(run) for run in group if stable(run)), default=0.0) for name, group in groups.items()}
+    reached = {name: min(last_or_inf(run) for run in group) for name, group in groups.items()}
+    values = {f"largest rate by theory's, {name}": stood[name] / allowed[name] for name in groups}
+    for name in groups:
+        values[f"training loss at its best rate, none by {name}"] = reached.get("none", math.nan) / reached[name]
+    rates = ", ".join(f"{name} {allowed[name]:.3g}" for name in groups)
+    losses = ", ".join(f"{name} {reached[name]:.3g}" for name in groups)
+    said = [f"The largest rate that theory allows: {rates}", f"Training loss at each one's best rate: {losses}"]
+
+    def draw() -> Figure:
+        figure = canvas(WIDTH + 2, HEIGHT + legend_height(groups, WIDTH + 2))
+        axes = figure.subplots()
+        looks = dict(zip(groups, styles(len(groups)), strict=True))
+        for size, (name, group) in zip(range(4 * len(groups), 0, -4), groups.items(), strict=True):
+            points = sorted((rate(run), last(run, "train/loss")) for run in group if stable(run))
+            look: dict[str, Any] = {"color": looks[name].color, "linestyle": looks[name].linestyle}
+            axes.plot(
+                [x for x, _ in points], [y for _, y in points], marker="o", markersize=size, fillstyle="none", **look
+            )
+            axes.axvline(allowed[name], linewidth=1, alpha=0.6, **look)
+        axes.set_xlabel("learning rate (vertical lines: the largest one by theory)")
+        axes.set_ylabel("training loss at the end")
+        logarithmic(axes.xaxis)
+        logarithmic(axes.yaxis)
+        legend(figure, groups, looks)
+        return figure
+
+    return Measured(values, draw, said)
+
+
+def rate(run: Record) -> float:
+    """Return a run's learning rate."""
+    return float(level(run, "optimizer.lr"))
+
+
+def stable(run: Record) -> bool:
+    """Whether the training loss fell rather than grew."""
+    losses = curve(run, "train/loss")
+    return math.isfinite(last(run, "train/loss")) and losses[-1] < losses[0]
+
+
+def last_or_inf(run: Record) -> float:
+    """Return the training loss at the end; inf where it grew."""
+    return last(run, "train/loss") if stable(run) else math.inf
+
+
+def largest_stable(run: Record) -> float:
+    """Return the rate beyond which gradient descent on a run's quadratic loss diverges, 2 by the largest curvature.
+
+    A linear model under `loss=mse`, averaged over C classes, has the curvature 2/C E[x x^T] for each class's weights,
+    where a 1 for the bias stands beside the inputs x (LeCun, Kanter and Solla 1991).
+    """
+    data = load(run.folder).data
+    split = data.splits["train"]
+    x = torch.cat([part.flatten(1) for part, _ in split.in_order(len(split))]).double()
+    x = torch.cat([x, torch.ones_like(x[:, :1])], 1)
+    return len(data.classes) / float(torch.linalg.eigvalsh(x.T @ x / len(x))[-1])

@@ -1,0 +1,127 @@
+"""What BatchNorm does to a network of sigmoids."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from experiments.comparison.drawing import canvas, integers, legend, legend_height
+from experiments.comparison.palette import styles
+from experiments.comparison.reading import Record
+from experiments.comparison.statistics import estimate
+from experiments.evaluation.loading import load
+from experiments.recipes.drawing import HEIGHT, WIDTH
+from experiments.recipes.measured import Measured, at_best_rate, best, by, curve, epochs_to
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+EXAMPLES = 1000
+PERCENTILES = (0.15, 0.5, 0.85)
+NAMES = {"false": "without BatchNorm", "true": "with BatchNorm"}
+
+
+def sigmoids(runs: Sequence[Record]) -> Measured:
+    """How fast and how far networks with and without BatchNorm learn, and how their last sigmoid's inputs wander.
+
+    Each is taken at the rate with the best validation accuracy. Every epoch's checkpoint is kept.
+    """
+    plain, normed = (
+        sorted(at_best_rate(by(runs, "model.batch_norm")[key]), key=lambda run: int(run.config["seed"]))
+        for key in ("false", "true")
+    )
+    pairs = list(zip(plain, normed, strict=True))
+    gain = estimate([best(other, "test/accuracy") - best(run, "test/accuracy") for run, other in pairs])
+    speed = fmean(epochs_by(other, run) for run, other in pairs)
+    inputs = {"false": [last_inputs(run) for run in plain], "true": [last_inputs(run) for run in normed]}
+    drifts = {key: fmean(map(drift, own)) for key, own in inputs.items()}
+    values = {
+        "test accuracy, with over without, lower bound": math.nan if gain.low is None else gain.low,
+        "epochs to the other's best validation accuracy, with by without": speed,
+        "drift of the last sigmoid's inputs, without by with": drifts["false"] / drifts["true"],
+    }
+    said = [
+        f"Test accuracy {100 * fmean(best(run, 'test/accuracy') for run in own):.2f} % {NAMES[key]}, with a rate of "
+        f"{own[0].config['optimizer.lr']:g}; the median of the last sigmoid's inputs drifts by {drifts[key]:.2f} of "
+        "their spread"
+        for key, own in (("false", plain), ("true", normed))
+    ]
+
+    def draw() -> Figure:
+        names = list(NAMES.values())
+        figure = canvas(3 * WIDTH * 0.85, HEIGHT + legend_height(names, 3 * WIDTH * 0.85))
+        first, *others = figure.subplots(1, 3)
+        others[1].sharey(others[0])
+        for own, look in zip((plain, normed), styles(2), strict=True):
+            for run in own:
+                accuracy = [100 * value for value in curve(run, "val/accuracy")]
+                first.plot(range(1, len(accuracy) + 1), accuracy, color=look.color, linestyle=look.linestyle)
+        first.set_xlabel("epochs")
+        first.set_ylabel("validation accuracy (%)")
+        for key, axes, look in zip(NAMES, others, styles(2), strict=True):
+            lines = inputs[key][0][:, :, typical(inputs[key][0])]
+            for line in lines.T:
+                axes.plot(range(1, len(line) + 1), line, color=look.color, linestyle=look.linestyle)
+            axes.set_xlabel("epochs")
+            axes.set_ylabel("input of a unit of the last sigmoid\n(15th, 50th, 85th percentile)")
+        for axes in figure.axes:
+            integers(axes)
+        legend(figure, names, dict(zip(names, styles(2), strict=True)))
+        return figure
+
+    return Measured(values, draw, said)
+
+
+def epochs_by(run: Record, other: Record) -> float:
+    """Return the epochs to the other run's best validation accuracy, by the other's own epochs to it."""
+    target = best(other, "val/accuracy")
+    return epochs_to(run, "val/accuracy", target) / epochs_to(other, "val/accuracy", target)
+
+
+def last_inputs(run: Record) -> Tensor:
+    """Return percentiles of what the last sigmoid's units are given, (epochs, percentiles, units)."""
+    x: Tensor | None = None
+    found = []
+    for path in sorted((run.folder / "checkpoints").glob("epoch_*.pt")):
+        restored = load(run.folder, checkpoint=path.name)
+        if x is None:
+            x, _ = restored.data.splits["val"].first(EXAMPLES)
+        found.append(percentiles(restored.model, x))
+    return torch.stack(found)
+
+
+def percentiles(model: nn.Module, x: Tensor) -> Tensor:
+    """Return percentiles of the inputs of the last activation, (percentiles, units)."""
+    activation = [module for name, module in model.named_modules() if name.endswith("activation")][-1]
+    seen: list[Tensor] = []
+    hook = activation.register_forward_hook(lambda _module, inputs, _output: seen.append(inputs[0]))
+    with torch.no_grad():
+        model(x)
+    hook.remove()
+    return seen[0].quantile(torch.tensor(PERCENTILES), dim=0)
+
+
+def unit_drifts(inputs: Tensor) -> Tensor:
+    """Return how far each unit's median wanders over the epochs, by the mean distance of its percentiles, (units,).
+
+    Args:
+        inputs: see `last_inputs`.
+    """
+    low, median, high = inputs.unbind(1)
+    return (median.amax(0) - median.amin(0)) / (high - low).mean(0)
+
+
+def drift(inputs: Tensor) -> float:
+    """Return the mean over units; see `unit_drifts`."""
+    return float(unit_drifts(inputs).mean())
+
+
+def typical(inputs: Tensor) -> int:
+    """Return the unit whose drift is the median one."""
+    order = unit_drifts(inputs).argsort()
+    return int(order[len(order) // 2])

@@ -1,0 +1,50 @@
+"""Optimizers beside each other."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+from experiments.comparison.reading import Record
+from experiments.recipes.drawing import curves_of
+from experiments.recipes.measured import Measured, by, last, level
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def at_best_rates(runs: Sequence[Record]) -> Measured:
+    """The training cost that each optimizer reaches at its best rate, one by another.
+
+    The cost is the loss and the penalty, the mean over the last epoch's batches.
+    """
+    chosen = {name: best_rate(group) for name, group in by(runs, "optimizer").items()}
+    costs = {name: fmean(map(cost, group)) for name, group in chosen.items()}
+    values = {
+        f"training cost after training, {one} by {other}": costs[one] / costs[other]
+        for one, other in itertools.permutations(costs, 2)
+    }
+    said = [
+        f"{name} with a rate of {level(group[0], 'optimizer.lr')} reaches {costs[name]:.4f}"
+        for name, group in chosen.items()
+    ]
+
+    def draw() -> Figure:
+        return curves_of(chosen, "train/loss", "train/accuracy", log=True)
+
+    return Measured(values, draw, said)
+
+
+def best_rate(runs: Sequence[Record]) -> Sequence[Record]:
+    """Return the runs with the rate whose mean cost is the lowest; of all that did not diverge."""
+    return min(by(runs, "optimizer.lr").values(), key=lambda group: fmean(map(cost, group)))
+
+
+def cost(run: Record) -> float:
+    """Return what training minimised, at its end; inf where it diverged."""
+    penalty = last(run, "train/penalty")
+    total = last(run, "train/loss") + (0.0 if math.isnan(penalty) else penalty)
+    return math.inf if math.isnan(total) else total
