@@ -36,7 +36,7 @@ def together(runs: Sequence[Record], members: Annotated[int, Ge(2)] = 5) -> Meas
     """
     made = [ensemble(group) for group in zip(*[iter(runs)] * members, strict=False)]
     gains = [one["ensemble"]["accuracy"] - one["mean_accuracy"] for one in made]
-    saved = [fmean(member["loss"] for member in one["members"]) - one["ensemble"]["loss"] for one in made]
+    saved = [one["mean_loss"] - one["ensemble"]["loss"] for one in made]
     lowest = estimate(gains).low
     values = {
         "accuracy of a member": fmean(one["mean_accuracy"] for one in made),

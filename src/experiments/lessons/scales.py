@@ -191,10 +191,11 @@ def normalized(runs: Sequence[Record], learnt: Annotated[float, Gt(0)] = 0.5) ->
     found = {kind: by(group, "init.std") for kind, group in by(runs, "model.batch_norm").items()}
     scales = sorted({scale for groups in found.values() for scale in groups}, key=float, reverse=True)
 
+    def end(kind: str, scale: str) -> float:
+        return fmean(reached(run) for run in found[kind][scale])
+
     def good(kind: str) -> list[str]:
-        return [
-            scale for scale in scales if fmean(reached(run) for run in found.get(kind, {}).get(scale, ())) >= learnt
-        ]
+        return [scale for scale in scales if end(kind, scale) >= learnt]
 
     def whole(kind: str, scale: str) -> float:
         return fmean(fmean(curve(run, ACCURACY)) if reached(run) else 0.0 for run in found[kind][scale])
@@ -206,9 +207,11 @@ def normalized(runs: Sequence[Record], learnt: Annotated[float, Gt(0)] = 0.5) ->
         "scales that learn, without": len(without),
         "scales at which BatchNorm is ahead": len(ahead),
     }
+    short = [f"std {scale} ({end('true', scale):.0%})" for scale in scales if scale not in with_it]
     said = [
         f"Of {len(scales)} scales {len(with_it)} reach {learnt:.0%} of the training examples with BatchNorm, "
         f"{len(without)} without it (std {', '.join(without) or 'none'})",
+        f"With it less is learnt from {', '.join(short) or 'none'}",
     ]
     return Measured(values, lambda: grid_of(found, scales), said)
 
