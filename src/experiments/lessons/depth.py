@@ -22,7 +22,7 @@ from experiments.initializers import Initializer
 from experiments.measures import mean_singular_value
 from experiments.models.mlp import MLP
 from experiments.recipes.drawing import HEIGHT, WIDTH, curves_of
-from experiments.recipes.measured import Measured, at_best_rate, best, by, last, level
+from experiments.recipes.measured import Measured, at_best_rate, best, by, epochs_to, last, level
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -215,6 +215,12 @@ def jacobians(
     return Measured(values, draw_figure)
 
 
+def first_learned(runs: Sequence[Record], guess: float) -> str:
+    """Return the epochs in which runs first did better than a guess by 1 %."""
+    found = [epochs_to(run, "train/loss", 0.99 * guess) for run in runs]
+    return " and ".join("none" if math.isinf(epoch) else f"{epoch:g}" for epoch in found)
+
+
 def trained(runs: Sequence[Record]) -> Measured:
     """What a deep network learns, by initializer: its training loss by that of a guess, and its accuracy.
 
@@ -228,7 +234,8 @@ def trained(runs: Sequence[Record]) -> Measured:
         values[f"{name}: validation accuracy"] = fmean(best(run, "val/accuracy") for run in group)
     said = [
         f"{name}: validation accuracy {100 * values[f'{name}: validation accuracy']:.1f} % after "
-        f"{group[0].epochs} epochs with a rate of {level(group[0], 'optimizer.lr')}, mean of {len(group)} seeds"
+        f"{group[0].epochs} epochs with a rate of {level(group[0], 'optimizer.lr')}, mean of {len(group)} seeds; "
+        f"the training loss leaves a guess's by more than 1 % in epoch {first_learned(group, guess)}"
         for name, group in groups.items()
     ]
     return Measured(values, lambda: curves_of(groups, "train/loss", "val/accuracy"), said)
