@@ -50,7 +50,7 @@ CASES = [
     ("model.activation=rellu", "model.activation='rellu' is no activation", "did you mean 'ReLU'?"),
     ("data.preprocess=standardise", "data.preprocess='standardise' is unknown", "did you mean 'standardize'?"),
     ("objective=val/acc", "objective='val/acc' should be", "did you mean 'val/accuracy'?"),
-    ("init.bias=none", "init.bias='none' should be a valid number or 'torch' or 'normal'", ""),
+    ("init.bias=none", "init.bias='none' should be a valid number or 'torch', 'normal' or 'own'", ""),
     (
         "training.early_stopping.metric=val/los",
         "training.early_stopping.metric='val/los' should be 'val/accuracy', 'val/loss'",
