@@ -57,6 +57,10 @@ class SideBySide:
         results = [p.step(index[row : row + 1], rates[row : row + 1]) for row, p in enumerate(trained)]
         return Measured(torch.cat([r.loss for r in results]), torch.cat([r.correct for r in results]))
 
+    def begin_epoch(self, epoch: int) -> None:
+        for program in self.programs:
+            program.begin_epoch(epoch)
+
     def end_epoch(self, epoch: int) -> None:
         for program in self.programs:
             program.end_epoch(epoch)

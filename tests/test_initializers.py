@@ -312,7 +312,7 @@ def test_every_choice_of_the_configuration(digits: build.Data, name: str, std: f
 
 
 def first_parameter(config: dict[str, Any], data: build.Data, name: str) -> Tensor:
-    model, _ = build.model(config, data, Streams(0), torch.device("cpu"))
+    model, _, _ = build.model(config, data, Streams(0), torch.device("cpu"))
     return model.get_parameter(f"features.hidden1.linear.{name}").detach()
 
 

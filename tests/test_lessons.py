@@ -1,13 +1,31 @@
-"""The lessons' own measurements, where their result is known."""
+"""What lessons measure with, where it is known; and those of MNIST alone, on the digits."""
 
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from scipy import stats
+from scipy.integrate import quad
+from scipy.stats import norm
 
 from experiments import initializers
+from experiments.cli import conf_folder
 from experiments.lessons import depth, grids, normalizing
+from experiments.lessons.batches import share_of_rises
+from experiments.lessons.initial_weights import LARGEST_OF_TEN
+from experiments.lessons.normalization import in_company, standard_error
+from experiments.lessons.outputs import gradient, off_line, probabilities
+from experiments.lessons.scaling import condition, descent, features, hessian
 from experiments.models.mlp import MLP
+from experiments.recipes.making import Order, make
+from experiments.recipes.measured import lead
+from experiments.recipes.recipe import recipes
 
 
 def test_orthogonal_layers_pass_everything_on() -> None:
@@ -45,3 +63,98 @@ def test_a_grid_lies_in_the_middle_of_its_cells_and_draws_lie_anywhere() -> None
     drawn = grids.random_points(9, seed=0)
     assert len({x for x, _ in drawn}) == 9
     assert drawn == grids.random_points(9, seed=0) != grids.random_points(9, seed=1)
+
+
+SMALL = ("data=digits", "data.preprocess=standardize")
+TINY: Mapping[str, tuple[Sequence[str], Mapping[str, Any]]] = {
+    "initializers_mnist": (["training.epochs=1", "data.limit=100", "seed=range(2)"], {}),
+    "overfitting_mnist": (["training.epochs=2", "data.limit=100", "data.val_fraction=0.1", "seed=range(2)"], {}),
+    "coarse_to_fine_mnist": (
+        ["training.epochs=1", "data.limit=100", "data.val_fraction=0.2", "hydra.sweeper.n_trials=6"],
+        {"first": 3},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_a_lesson_on_mnist_measures_what_its_band_names_and_draws(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    recipe = recipes([conf_folder()])[name]
+    overrides, settings = TINY[name]
+    recipe = replace(recipe, settings={**recipe.settings, **settings})
+    result = make(Order(name, recipe, tmp_path / "runs", tmp_path / "log", [*SMALL, *overrides]))
+    assert result.error is None, result.error
+    assert result.values.keys() >= recipe.band.keys()
+    assert all(math.isfinite(result.values[quantity]) for quantity in recipe.band)
+    assert result.png.startswith(b"\x89PNG")
+
+
+def test_a_lead_is_the_lower_end_of_the_paired_interval() -> None:
+    first, second = {"0": 3.0, "1": 5.0, "2": 4.5}, {"2": 2.0, "0": 2.5, "1": 2.1}
+    paired = stats.ttest_rel([3.0, 5.0, 4.5], [2.5, 2.1, 2.0]).confidence_interval(0.95)
+    assert lead(first, second) == pytest.approx(paired.low)
+    assert lead(second, first) == pytest.approx(-paired.high)
+
+
+def test_there_is_no_lead_over_a_run_that_diverged_or_of_one_run() -> None:
+    assert math.isnan(lead({"0": 3.0, "1": math.nan}, {"0": 2.5, "1": 2.1}))
+    assert math.isnan(lead({"0": 3.0}, {"0": 2.5}))
+
+
+def test_the_largest_of_ten_normal_numbers() -> None:
+    mean, _ = quad(lambda x: 10 * x * norm.pdf(x) * norm.cdf(x) ** 9, -8, 8)
+    assert pytest.approx(mean, rel=1e-4) == LARGEST_OF_TEN
+
+
+def test_descent_is_torchs_sgd_on_the_mean_squared_error() -> None:
+    x = features(3)
+    bowl = hessian(x)
+    best = torch.tensor([1.0, 1.0], dtype=torch.float64) / torch.from_numpy(np.sqrt(np.diag(bowl)))
+    w = torch.zeros(2, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.SGD([w], lr=2 / float(np.linalg.eigvalsh(bowl).sum()))
+    for distance in descent(bowl):
+        assert torch.allclose(w.detach() - best, torch.from_numpy(distance), atol=1e-12)
+        optimizer.zero_grad()
+        ((x @ w - x @ best).square().mean() / 2).backward()
+        optimizer.step()
+
+
+def test_a_condition_number_is_the_square_of_the_scales() -> None:
+    assert condition(np.diag([1.0, 100.0**2])) == pytest.approx(1e4)
+
+
+def test_the_furthest_from_a_line() -> None:
+    line = np.stack([np.linspace(0, 9, 10), 2 * np.linspace(0, 9, 10) + 1], 1)
+    assert off_line(line) == pytest.approx(0, abs=1e-12)
+    square = np.array([[0.0, 0.0], [4.0, 0.0], [0.0, 1.0], [4.0, 1.0]])
+    assert off_line(square) == pytest.approx(0.5)
+
+
+def test_probabilities_and_gradient_are_softmaxs() -> None:
+    z = torch.tensor([0.3, -2.0, 1.1], dtype=torch.float64)
+    assert torch.allclose(probabilities(z), z.softmax(0))
+    assert torch.allclose(gradient(z, 1), z.softmax(0) - torch.tensor([0.0, 1.0, 0.0]))
+
+
+def test_the_standard_error_without_replacement() -> None:
+    values = np.array([1.0, 2.0, 4.0, 8.0])
+    pairs = [(a + b) / 2 for n, a in enumerate(values) for b in values[n + 1 :]]
+    assert standard_error(2, 4) == pytest.approx(np.std(pairs) / values.std())
+    assert standard_error(4, 4) == 0
+
+
+def test_company_counts_and_leaves_the_model_as_it_was() -> None:
+    torch.manual_seed(0)
+    model = MLP((3,), 2, hidden=[4], batch_norm=True).eval()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    x = torch.randn(6, 3)
+    assert not torch.allclose(in_company(model, x)[:3], in_company(model, x[:3]))
+    assert not model.training
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize(("losses", "share"), [([3, 2, 1], 0), ([1, 2, 1, 2], 2 / 3), ([1, 1], 0)])
+def test_the_share_of_rises(losses: list[float], share: float) -> None:
+    assert share_of_rises(losses) == pytest.approx(share)

@@ -47,6 +47,8 @@ def test_every_choice_composes_and_trains(
             assert "add data.download=true" in commands.train(f"data={choice}").err
             return
         more = [f"data.root={SHARED_DATA}"]
+    if choice == "torchvision":
+        more = ["model.name=shufflenet_v2_x0_5", "data.limit=48"]
     if choice == "npz":
         more = [f"data.path={npz}"]
     small = [] if group == "model" else ["model.hidden=[12]"]
@@ -122,7 +124,7 @@ def test_test_split_is_scored_with_the_best_epochs_weights(commands: Commands) -
         "init": {"_target_": "experiments.initializers.he"},
     }
     data = build.data(config, Streams(2), device)
-    model, _ = build.model(config, data, Streams(2), device)
+    model, _, _ = build.model(config, data, Streams(2), device)
     model.load_state_dict(weights(folder, "best"))
     x, y = next(data.splits["test"].in_order(1000))
     accuracy = (model.eval()(x).argmax(1) == y).double().mean().item()

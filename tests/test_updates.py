@@ -233,6 +233,7 @@ CASES = {
     "penalty": ("penalty=l1", "optimizer=asgd"),
     "max_norm": ("penalty=max_norm", "optimizer=rprop"),
     "whitened": ("data.preprocess=zca", "init=lsuv", "data.label_noise=0.1"),
+    "thawing": ("freeze={features.hidden1:3,features.hidden2:1}", "model.batch_norm=true", "optimizer=muon"),
     "frozen": ("optimizer.lr_scale={features.hidden1:0,head:2}", "optimizer.weight_decay=0.1"),
 }
 

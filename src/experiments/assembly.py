@@ -52,11 +52,12 @@ def assembled(
     """
     streams = Streams(general.seed, place)
     data = build.data(config, streams, place, sources)
-    model, layers = build.model(config, data, streams, place)
+    model, layers, origin = build.model(config, data, streams, place)
     if settings.precision == "fp64":
         model.double()
         data.double()
-    optimizer, rate = build.optimizer(config, model)
+    thaws = build.freezing(general.freeze, model)
+    optimizer, rate = build.optimizer(config, model, thaws)
     criterion = build.criterion(config, data)
     validate = "val" in data.splits
     program = (distributed.Shared if distributed.active() else Single)(
@@ -68,6 +69,7 @@ def assembled(
         updating=build.updating(settings, optimizer, criterion.penalty),
         augments=data.augments,
         noise=streams.noise,
+        thaws=thaws,
     )
     member = Member(
         folder=folder,
@@ -78,6 +80,7 @@ def assembled(
         early_stopping=build.early_stopping(settings, validate=validate),
         penalized=criterion.penalty.adds,
         pruned=reporter(general),
+        origin=origin,
     )
     plan = planned(settings, program, validate, screen)
     return Parts(data, layers, program, plan, member)
@@ -182,5 +185,6 @@ def apply_state(state: Mapping[str, Any], program: Single, member: Member, posit
         set_global_state(state["generator"], program.device)
         position.load([state["position"]], program)
         member.history = json.loads(state["history"])
+        member.origin = state.get("origin")
     except (KeyError, TypeError, AttributeError, RuntimeError, IndexError) as error:
         raise ValueError(f"it does not fit this run ({build.first_line(error)})") from error

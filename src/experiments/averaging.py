@@ -1,6 +1,6 @@
 """Averages of the weights over training, which often do better than the last weights."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -79,7 +79,9 @@ def batch_norms(model: nn.Module) -> list[BatchNorm]:
 
 
 @torch.no_grad()
-def refresh_statistics(model: nn.Module, forward: Callable[[Tensor], Tensor], batches: Iterable[Tensor]) -> None:
+def refresh_statistics(
+    model: nn.Module, forward: Callable[[Tensor], Tensor], batches: Iterable[Tensor], frozen: Container[str] = ()
+) -> None:
     """Measure BatchNorm's running statistics anew, as averaged weights need it; Dropout stays off.
 
     (Izmailov et al. 2018, section 3.2; `torch.optim.swa_utils.update_bn` would leave Dropout on.)
@@ -88,8 +90,10 @@ def refresh_statistics(model: nn.Module, forward: Callable[[Tensor], Tensor], ba
         model: in evaluation mode, as it is left.
         forward: runs the model.
         batches: of prepared inputs; one of a single example has no spread and is passed over.
+        frozen: the names of the layers that keep theirs.
     """
-    norms = [norm for norm in batch_norms(model) if norm.track_running_stats]
+    named = {name: module for name, module in model.named_modules() if isinstance(module, BatchNorm)}
+    norms = [norm for name, norm in named.items() if norm.track_running_stats and name not in frozen]
     if not norms:
         return
     before = [norm.momentum for norm in norms]

@@ -3,7 +3,7 @@
 import sys
 from typing import Any
 
-from .cli import answered, launch
+from .cli import answered, launch, spelled_out
 
 EXAMPLES = (
     ("", "all checks of the default run"),
@@ -24,6 +24,7 @@ def main() -> None:
     """Run the command line."""
     if answered("check", EXAMPLES):
         return
+    sys.argv[1:] = spelled_out(sys.argv[1:])
     try:
         launch(task, "check")
     except KeyboardInterrupt:

@@ -35,6 +35,8 @@ FULL_ERROR = "HYDRA_FULL_ERROR"
 FROM_TASK = "from_task"
 """The mark of an error that was raised by the task, not while its configuration was composed."""
 LONGEST_FOLDER_NAME = 120
+SHORT = {"init_from": "init_from.path"}
+"""Words of the command line, and the keys that they stand for."""
 
 
 def conf_folder() -> Path:
@@ -71,6 +73,31 @@ def own_folder(given: str | None) -> list[Path]:
     if given and not Path(given).is_dir():
         raise UserError(f"--config-dir={given} is no folder; give one that holds <group>/<choice>.yaml")
     return [Path(given)] if given else []
+
+
+def spelled_out(arguments: Sequence[str]) -> list[str]:
+    """Return a command line with `init_from=<path>` as `init_from.path='<path>'`; several, with commas, to sweep over.
+
+    A name of a file may hold what Hydra's grammar reserves, as the folders of a sweep's runs do. So what exists is
+    quoted, and the longest name that exists is taken for one.
+    """
+    return [
+        f"{SHORT[key]}={quoted_paths(value)}" if equals and key in SHORT else argument
+        for argument in arguments
+        for key, equals, value in [argument.partition("=")]
+    ]
+
+
+def quoted_paths(value: str) -> str:
+    """Return paths with commas between, each quoted that exists or could not be read by Hydra otherwise."""
+    done, rest = [], value.split(",")
+    while rest:
+        there = (n for n in range(len(rest), 0, -1) if rest[0] and Path(",".join(rest[:n])).exists())
+        count = next(there, 0)
+        piece = ",".join(rest[: count or 1])
+        done.append(quoted(Path(piece)) if count or ("=" in piece and not set("'\"()[]{}") & set(value)) else piece)
+        rest = rest[count or 1 :]
+    return ",".join(done)
 
 
 def launch(task: Callable[[DictConfig], Any], config_name: str) -> None:

@@ -44,23 +44,28 @@ def draw(surface: Surface, coordinates: Sequence[str], lines: Sequence[Line], ti
 
     A path that leaves what is drawn is cut off there.
     """
+    with drawing():
+        content = io.BytesIO()
+        figure_of(surface, coordinates, lines, title).savefig(content, format="png")
+    return content.getvalue()
+
+
+def figure_of(surface: Surface, coordinates: Sequence[str], lines: Sequence[Line], title: str) -> Figure:
+    """Return the picture that `draw` makes, to be drawn inside `palette.drawing()`."""
     from matplotlib.figure import Figure
 
-    with drawing():
-        across = len(coordinates) == 2
-        height = (4.9 if across else 4.2) + 0.24 * -(-(len(lines) + 2) // 3)
-        figure = Figure(figsize=(8.5, height), layout="constrained")
-        ranges = seen(surface, lines)
-        if across:
-            contours(figure, surface, coordinates, lines, ranges)
-        else:
-            curve(figure, surface, coordinates[0], lines, ranges[0])
-        figure.suptitle(literal(title), fontweight="bold", fontsize=12)
-        handles, names = figure.axes[0].get_legend_handles_labels()
-        figure.legend(handles, names, loc="outside lower center", ncols=3)
-        content = io.BytesIO()
-        figure.savefig(content, format="png")
-    return content.getvalue()
+    across = len(coordinates) == 2
+    height = (4.9 if across else 4.2) + 0.24 * -(-(len(lines) + 2) // 3)
+    figure = Figure(figsize=(8.5, height), layout="constrained")
+    ranges = seen(surface, lines)
+    if across:
+        contours(figure, surface, coordinates, lines, ranges)
+    else:
+        curve(figure, surface, coordinates[0], lines, ranges[0])
+    figure.suptitle(literal(title), fontweight="bold", fontsize=12)
+    handles, names = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=3)
+    return figure
 
 
 def seen(surface: Surface, lines: Sequence[Line]) -> list[tuple[float, float]]:

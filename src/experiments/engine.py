@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -103,6 +103,7 @@ class Member:
         objective: the metric that says which epoch is best.
         early_stopping: when to stop before the last epoch, if at all.
         pruned: told the epochs so far after each one, says whether a search has seen enough of the run.
+        origin: which file its first weights are from, if any; see `build.model`.
         penalized: whether a penalty is added to its loss, and shown apart from it.
         observers: what watches it.
         history: its epochs so far.
@@ -119,6 +120,7 @@ class Member:
     early_stopping: EarlyStopping | None = None
     pruned: Callable[[Sequence[Row]], bool] | None = None
     penalized: bool = False
+    origin: Mapping[str, Any] | None = None
     observers: list[Observer] = field(default_factory=list)
     history: list[Row] = field(default_factory=list)
     status: Status | None = None
@@ -298,6 +300,7 @@ def train_epoch(program: Program, members: Sequence[Member], position: Position,
     plan = position.plan
     if stop.requested:  # before an order is drawn, which a resumed run would draw again
         return False
+    program.begin_epoch(position.epoch)
     if position.batch == 0:
         begin_epoch(program, members, position)
     training = [members[k] for k in position.active]
@@ -452,4 +455,5 @@ def state_of(program: Program, k: int, member: Member, position: Position) -> di
         "generator": program.generator(k),
         "position": position.state_dict(k),
         "history": json.dumps(member.history),  # a text takes a tenth of the time of as many numbers
+        **({"origin": dict(member.origin)} if member.origin is not None else {}),
     }

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, fx, nn
 
+from .initializers import evaluating
 from .streams import undrawn
 
 if TYPE_CHECKING:
@@ -35,17 +36,13 @@ def graph_definition(model: nn.Module, example: Tensor) -> GraphDef | None:
     """
     from tensorboard.compat.proto.graph_pb2 import GraphDef
 
-    was_training = model.training
     try:
-        model.eval()
-        graph = _Layers().trace(model)
-        with torch.no_grad(), undrawn(example.device):
+        with evaluating(model), torch.no_grad(), undrawn(example.device):
+            graph = _Layers().trace(model)
             shapes = _Shapes(fx.GraphModule(model, graph))
             shapes.run(example)
     except Exception:  # fx raises many kinds of error for a model it cannot follow
         return None
-    finally:
-        model.train(was_training)
 
     definition = GraphDef()
     names = {node: _name(node) for node in graph.nodes}

@@ -12,7 +12,7 @@ returns the layer's outputs with the weights as they are now. See `lsuv`.
 
 import inspect
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Annotated, Literal
 
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 Initializer = Callable[..., object]
 Outputs = Callable[[], Tensor]
 Gain = Annotated[float, Gt(0)]
-Bias = float | Literal["torch", "normal"]
+Bias = float | Literal["torch", "normal", "own"]
 
 
 def fans(weight: Tensor) -> tuple[int, int]:
@@ -88,6 +88,11 @@ def torch_default(weight: Tensor, generator: torch.Generator) -> None:
     uniform(weight, generator, std=1 / math.sqrt(3 * fans(weight)[0]))
 
 
+def own(weight: Tensor, generator: torch.Generator) -> None:
+    """Leave what the model's constructor drew, from torch's global generator, which the run seeds."""
+    del weight, generator
+
+
 def lsuv(
     weight: Tensor,
     generator: torch.Generator,
@@ -130,6 +135,7 @@ def initialize(
     generator: torch.Generator,
     bias: Bias = 0.0,
     inputs: Tensor | None = None,
+    only: Collection[str] | None = None,
 ) -> None:
     """Fill the weights and biases of every linear and convolutional layer in place.
 
@@ -140,31 +146,37 @@ def initialize(
         model: on the CPU, where `generator` draws; other layers keep what their constructor gave them.
         initializer: fills one weight.
         generator: the run's `init` stream.
-        bias: the value of every bias, or 'torch' for the library's uniform draw within `1 / sqrt(fan_in)`, or 'normal'
-            for a normal one with standard deviation 1 (Nielsen 2015, chapter 1).
+        bias: the value of every bias; 'torch' for the library's uniform draw within `1 / sqrt(fan_in)`, 'normal' for a
+            normal one with standard deviation 1 (Nielsen 2015, chapter 1), 'own' for what the constructor gave.
         inputs: prepared training examples of shape (batch, *input_shape), for an initializer that asks for `outputs`.
+        only: the names of the weights to fill, and no bias; None for all.
 
     Raises:
         ValueError: the initializer asks for `outputs`, and there are no inputs.
     """
     drawing = {"generator": generator} if takes_generator(initializer) else {}
+    named = weighted_layers(model)
+    layers = [layer for name, layer in named.items() if only is None or f"{name}.weight" in only]
     if takes_outputs(initializer):
         if inputs is None:
             raise ValueError("inputs=None leaves out the training examples on which it looks at the outputs; give some")
         with evaluating(model):
-            layers = running_order(model, inputs)
-            fill_biases(layers, bias, generator)
+            layers = [layer for layer in running_order(model, inputs) if layer in layers]
+            if only is None:
+                fill_biases(layers, bias, generator)
             for layer in layers:
                 initializer(layer.weight, outputs=lambda layer=layer: layer_outputs(model, layer, inputs), **drawing)
         return
-    layers = list(weighted_layers(model).values())
     for layer in layers:
         initializer(layer.weight, **drawing)
-    fill_biases(layers, bias, generator)  # after all weights, so that the biases' draws move none of them
+    if only is None:
+        fill_biases(layers, bias, generator)  # after all weights, so that the biases' draws move none of them
 
 
 def fill_biases(layers: list[Weighted], bias: Bias, generator: torch.Generator) -> None:
     """Set the biases of those layers that have them; see `initialize`."""
+    if bias == "own":
+        return
     for layer in layers:
         own: Tensor | None = layer.bias
         if own is None:

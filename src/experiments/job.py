@@ -27,7 +27,7 @@ from .composing import as_yaml, write_composed
 from .engine import Position, Stop, fit
 from .errors import UserError
 from .files import write_whole
-from .messages import conclude, introduce
+from .messages import begun_with, conclude, introduce
 from .planning import counted
 from .program import Program
 from .results import disk_problem, identity, outcomes, story, try_to_say_failed
@@ -438,8 +438,10 @@ class Run:
                 job.folder.clear_unfinished()
             self.place = chosen_device(self.settings.device)
         with self.surroundings():
+            begun = job.resuming and (job.folder.last.exists() or job.folder.best.exists())
+            config = {**job.config, "init_from": None} if begun else job.config  # which may be gone
             self.parts: Parts = assembled(
-                job.config, self.general, self.settings, self.place, job.folder, self.screen, sources
+                config, self.general, self.settings, self.place, job.folder, self.screen, sources
             )
             self.state = restored(job.folder, self.parts, self.screen) if job.resuming else None
             self.generator = global_state(self.place)
@@ -463,6 +465,8 @@ class Run:
             job.config, offered(job.config, job.choices, parts, self.screen, self.writer)
         )
         introduce(self.screen, parts.data, parts.layers, self.place, threads, self.settings, job.choices)
+        if parts.member.origin is not None and not job.resuming:
+            self.screen.print(begun_with(parts.member.origin))
         if distributed.active():
             self.screen.print(f"torchrun {distributed.described()['processes']} processes share every batch\n")
         if job.resuming:
@@ -490,6 +494,7 @@ class Run:
             "threads": self.threads,
             **distributed.described(),
             **({"trained_together": members} if members > 1 else {}),
+            **({"init_from": parts.member.origin} if parts.member.origin is not None else {}),
             **identity(job.config, job.overrides),
         }
         job.folder.write_summary(self.summary)

@@ -41,6 +41,12 @@ def introduce(
     screen.print(f"device   {device.describe(place)}, {threads} thread{'s' * (threads > 1)}{why}\n")
 
 
+def begun_with(origin: Mapping[str, Any]) -> str:
+    """Say which weights a run begins with; see `build.model`."""
+    anew = f", but by init {', '.join(origin['replaced'])}" if origin["replaced"] else ""
+    return f"weights  {shown_path(Path(origin['file']))}{anew}\n"
+
+
 def layer_table(layers: Sequence[Layer]) -> Table:
     """Return the model's layers, one a line."""
     shown = table("layer", "kind", "output", "parameters", right=("output", "parameters"))

@@ -9,7 +9,8 @@ from typing import Any
 from .cli import flattened
 
 DIFFERING = re.compile(
-    r"seed|name|objective|trial(\..*)?|resume|retry_failed|sweep(\..*)?|trust.*|check|init(\..*)?|scheduler(\..*)?"
+    r"seed|name|objective|trial(\..*)?|resume|retry_failed|sweep(\..*)?|trust.*|check|init(\..*)?|init_from(\..*)?"
+    r"|scheduler(\..*)?"
     r"|optimizer(\..*)?|penalty(\..*)?|loss\.(label_smoothing|margin)|model\.(dropout|input_dropout)"
     r"|data\.(preprocess(\..*)?|label_noise|balance|fold)|observers(\..*)?"
     r"|training\.(clip_norm|clip_value|early_stopping(\..*)?)"
@@ -81,6 +82,8 @@ def reason_alone(config: Mapping[str, Any]) -> str | None:
             return f"training.{key} is not for stacks"
     if training.get("precision", "fp32") not in ("fp32", "fp64"):
         return f"training.precision={training['precision']} is not for stacks"
+    if isinstance(config.get("freeze"), Mapping) and any(config["freeze"].values()):
+        return "freeze that ends is not for stacks"
     if config["data"].get("augment") not in (None, "none", []):
         return "data.augment is not for stacks"
     return None

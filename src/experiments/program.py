@@ -83,6 +83,10 @@ class Program(Protocol):
         """
         ...
 
+    def begin_epoch(self, epoch: int) -> None:
+        """Note that so many epochs are complete, and that updates of the next one follow: layers thaw."""
+        ...
+
     def end_epoch(self, epoch: int) -> None:
         """Note that so many epochs are complete, before they are evaluated: averages of the weights are taken."""
         ...

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from .cli import flattened, quoted
+from .cli import flattened, quoted, spelled_out
 from .errors import UserError
 
 CHANGEABLE = re.compile(
@@ -46,6 +46,7 @@ def resumed_command_line(arguments: Sequence[str]) -> list[str]:
     Raises:
         UserError: the folder holds no run that can be trusted.
     """
+    arguments = spelled_out(arguments)
     flags, overrides = divided(arguments)
     folder = folder_to_resume(arguments)
     if folder is None or {"-m", "--multirun"} & set(flags):

@@ -12,6 +12,7 @@ from .averaging import Average, BatchNorm, refresh_statistics
 from .criterion import Criterion, penalized_weights
 from .data.augment import Augmentation
 from .data.batches import Split
+from .freezing import frozen_norms, to_training_mode
 from .optimizers import begin_momentum, needs_closure
 from .program import BRIEF_SIZE, PROBE_SIZE, Capture, Look, Measured, Watch
 from .streams import global_state, undrawn
@@ -60,6 +61,7 @@ class Single:
         updating: how.
         augments: what is done to training inputs, one after another.
         noise: where these draw, and the model's Dropout.
+        thaws: the parameters that are frozen at first, and for how many epochs.
     """
 
     members = 1
@@ -76,6 +78,7 @@ class Single:
         updating: Updating | None = None,
         augments: Sequence[Augmentation] = (),
         noise: torch.Generator | None = None,
+        thaws: Mapping[str, int] | None = None,
     ) -> None:
         self.model = model
         self.named = dict(model.named_parameters())
@@ -87,7 +90,8 @@ class Single:
         self.splits = splits
         self.eval_batch_size = eval_batch_size
         self.criterion = criterion or Criterion()
-        self.weights = penalized_weights(model)
+        self.thaws = thaws or {}
+        self.begin_epoch(0)
         self.updating = updating or Updating()
         self.augments = augments
         self.noise = noise or torch.Generator(splits["train"].device)
@@ -106,7 +110,15 @@ class Single:
         averaged = self.updating.ema is not None or self.updating.swa is not None
         self.average = Average(model, self.updating.ema) if averaged else None
         self.watch = Watch(model)
-        self.captured: Capture | None = None
+
+    def begin_epoch(self, epoch: int) -> None:
+        """See `Program.begin_epoch`: what is frozen follows from the epoch alone, so there is nothing to save."""
+        for name, epochs in self.thaws.items():
+            self.named[name].requires_grad_(epoch >= epochs)
+        if self.thaws or epoch == 0:
+            self.weights = penalized_weights(self.model)
+            self.captured: Capture | None = None
+            to_training_mode(self.model)
 
     def step(self, index: Tensor, rates: Sequence[float]) -> Measured:
         """See `Program.step`."""
@@ -157,7 +169,7 @@ class Single:
         """Leave the gradient of the whole batch in the parameters."""
         for parameter in self.parameters:
             parameter.grad = None  # what zero_grad does, without its label for the profiler (4 % of a small step)
-        term = self.criterion.penalty.term(self.weights) if self.criterion.penalty.adds else None
+        term = self.criterion.penalty.term(self.weights) if self.criterion.penalty.adds and self.weights else None
         micro = self.updating.micro_batch
         if micro is None or len(x) <= micro:
             loss, correct = self._forward(x, targets)
@@ -204,7 +216,8 @@ class Single:
             return
         self.average.update()
         batches = (x for x, _ in self.splits["train"].in_order(self.eval_batch_size))
-        refresh_statistics(self.average.module, partial(self._scores, self.average.module), batches)
+        frozen = frozen_norms(self.model)
+        refresh_statistics(self.average.module, partial(self._scores, self.average.module), batches, frozen)
 
     @property
     def evaluated(self) -> nn.Module:
@@ -234,7 +247,7 @@ class Single:
             scores = self._scores(model, x)
             loss += self.criterion.total(scores, y)
             correct += (scores.argmax(1) == y).sum()
-        self.model.train()
+        to_training_mode(self.model)
         return loss.item(), correct.item()
 
     @torch.no_grad()
@@ -245,7 +258,7 @@ class Single:
         model = self.evaluated
         model.eval()
         scores = [self._scores(model, x) for x, _ in examples.in_order(self.eval_batch_size)]
-        self.model.train()
+        to_training_mode(self.model)
         return torch.cat(scores)
 
     def capture(self, member: int, *, brief: bool = False) -> Capture:
@@ -266,10 +279,12 @@ class Single:
 
     def _capture(self, x: Tensor, y: Tensor, *, brief: bool) -> Capture:
         trained = {name: p for name, p in self.named.items() if p.requires_grad}
+        frozen = len(trained) < len(self.named)
+        x = x.detach().requires_grad_(frozen)  # or no signal would come back through frozen layers
         with undrawn(self.device), self.watch.seeing() as seen:
             scores = self.as_in_training(x)
             loss = self.criterion.mean(scores, y)
-            wanted = seen.outputs if brief else list(trained.values())
+            wanted = seen.outputs if brief else [*trained.values(), *([x] if frozen else [])]
             gradients = torch.autograd.grad(loss, wanted, allow_unused=True) if wanted else ()
         return Capture(
             loss=loss.detach(),
@@ -277,7 +292,7 @@ class Single:
             activations=seen.activations,
             signals={name: seen.signals[name] * len(x) for name in seen.activations if name in seen.signals},
             weights={name: p.detach() for name, p in self.named.items()},
-            gradients={} if brief else {n: g for n, g in zip(trained, gradients, strict=True) if g is not None},
+            gradients={} if brief else {n: g for n, g in zip(trained, gradients, strict=False) if g is not None},
             batch_statistics=seen.batch_statistics,
             running_statistics=self.watch.running_statistics(),
         )
@@ -300,7 +315,7 @@ class Single:
         """Return the scores in evaluation mode."""
         self.model.eval()
         scores = self._scores(self.model, x)
-        self.model.train()
+        to_training_mode(self.model)
         return scores
 
     def gradients(self, member: int) -> dict[str, Tensor]:

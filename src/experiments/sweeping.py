@@ -13,7 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
-from .cli import resumed
+from .cli import SHORT, resumed, spelled_out
 from .composing import plain_value, task_part
 from .errors import UserError
 from .planning import counted
@@ -35,7 +35,7 @@ def sweep(launcher: Any, loader: Any, config: DictConfig, arguments: Sequence[st
     Raises:
         UserError: the lists do not make sense.
     """
-    overrides = OverridesParser.create(config_loader=loader).parse_overrides(list(arguments))
+    overrides = OverridesParser.create(config_loader=loader).parse_overrides(spelled_out(arguments))
     jobs = combinations(overrides)
     begin(config)
     folder = Path(config.hydra.sweep.dir)
@@ -85,7 +85,7 @@ def domains(overrides: Sequence[Override]) -> dict[str, list[Any]]:
         if override.key_or_group == ZIP and override.value():
             rows: Any = override.value()
             keys, *choices = rows
-            found |= {key: [choice[place] for choice in choices] for place, key in enumerate(keys)}
+            found |= {SHORT.get(key, key): [choice[place] for choice in choices] for place, key in enumerate(keys)}
         elif override.is_sweep_override():
             found[override.key_or_group] = list(override.sweep_iterator())
     return {key: [shown(value) for value in dict.fromkeys(map(shown, values))] for key, values in found.items()}
@@ -115,6 +115,7 @@ def in_step(rows: Any) -> list[list[str]]:
         if len(choice) != len(keys):
             raise UserError(f"{ZIP} has {len(keys)} keys, but its row {number} has {len(choice)} values: {choice}")
     write = Override._get_value_element_as_str
+    keys = [SHORT.get(key, key) for key in keys]
     return [[f"{key}={write(value)}" for key, value in zip(keys, choice, strict=True)] for choice in choices]
 
 

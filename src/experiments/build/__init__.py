@@ -1,7 +1,7 @@
 """Configuration -> objects."""
 
 from .datasets import Data, Known, Sources, data, data_choice, split_of, splitting
-from .parts import criterion, enabled, layers, model, network, observers, optimizer, schedule, updating
+from .parts import criterion, enabled, freezing, layers, model, network, observers, optimizer, schedule, updating
 from .surfaces import descender, surface
 from .targets import Config, first_line
 from .training import General, Training, early_stopping, general, keep_every, sections, training
@@ -20,6 +20,7 @@ __all__ = [
     "early_stopping",
     "enabled",
     "first_line",
+    "freezing",
     "general",
     "keep_every",
     "layers",

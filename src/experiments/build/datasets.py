@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import torch
 import yaml
-from annotated_types import Ge, Le, Lt
+from annotated_types import Ge, Le, Lt, MinLen
 from torch import Tensor
 
 from experiments.cli import conf_folder
@@ -33,6 +33,7 @@ class Splitting:
     """What is done with any data set.
 
     Args:
+        classes: the names of the classes whose examples are kept, in the order of their new numbers; null for all.
         val_fraction: the share of the training examples that becomes the validation split.
         folds: cut the training examples into so many folds instead, one of which is the validation split.
         fold: which one, from 0.
@@ -43,6 +44,7 @@ class Splitting:
         augment: how training inputs are varied: a name, a class by `_target_`, or a list of these.
     """
 
+    classes: Annotated[list[str | int | float], MinLen(1)] | None = None
     val_fraction: Annotated[float, Ge(0), Lt(1)] = 0.2
     folds: Annotated[int, Ge(2)] | None = None
     fold: Annotated[int, Ge(0)] | None = None
@@ -162,9 +164,9 @@ def data(
 ) -> Data:
     """Load, split and prepare the data set; from `sources`, where it is shared with other runs.
 
-    The validation split is cut from the training examples first, then the training split is limited, so a
-    limit changes no other split. Every statistic is fitted on what is left to train on; with `known`, nothing is
-    fitted, and the data set has to be what the run expects.
+    The classes are chosen first. The validation split is cut from the training examples next, then the training split
+    is limited, so a limit changes no other split. Every statistic is fitted on what is left to train on; with `known`,
+    nothing is fitted, and the data set has to be what the run expects.
     """
     common, own = divided(config["data"], Splitting)
     settings = Splitting(**checked(Splitting, common, "data"))
@@ -172,20 +174,25 @@ def data(
     if known is not None:
         form = known.description.form
         source = loaded(own, form) if sources is None else sources.load(own, form)
-        source = matched(source, known.description)
     else:
         source = loaded(own) if sources is None else sources.load(own)
-    train, val = divided_rows(source.y_train, settings, streams.split)
-    labels = source.y_train[train]
+    if settings.classes is not None:
+        source = of_classes(source, settings.classes)
+    if known is not None:
+        source = matched(source, known.description)
+    kept, tested = [(labels >= 0).nonzero().flatten() for labels in (source.y_train, source.y_test)]
+    y = source.y_train[kept]
+    train, val = divided_rows(y, settings, streams.split)
+    labels = y[train]
     if settings.label_noise:
         if len(source.classes) < 2:
             raise UserError(f"data.label_noise={settings.label_noise} needs a second class to take for the first")
         labels = with_label_noise(labels, settings.label_noise, len(source.classes), streams.split)
-    prepare = fitted(fit, source, train, device) if known is None else known.prepare
+    prepare = fitted(fit, source, kept[train], device) if known is None else known.prepare
     parts = {
-        "train": (source.x_train, labels, train),
-        "val": (source.x_train, source.y_train[val], val),
-        "test": (source.x_test, source.y_test, None),
+        "train": (source.x_train, labels, kept[train]),
+        "val": (source.x_train, y[val], kept[val]),
+        "test": (source.x_test, source.y_test[tested], None if settings.classes is None else tested),
     }
     splits = {
         name: split_of(x, y, prepare, device, rows=rows, mapped=source.mapped, sources=sources)
@@ -196,6 +203,33 @@ def data(
     made = Data(splits, source.description, prepare, class_weights=weights)
     made.augments = augments(settings.augment, made, device)
     return made
+
+
+def of_classes(source: Source, wanted: Sequence[str | float]) -> Source:
+    """Return a data set whose classes are the wanted ones in this order, and whose other examples have the label -1.
+
+    A whole number is a class's place, from 0, where no class is called by a number.
+
+    Raises:
+        UserError: there is no such class, it is named twice, or none of them has an example.
+    """
+    known = [str(name) for name in source.classes]
+    numbers = {} if any(name.isdigit() for name in known) else {str(place): name for place, name in enumerate(known)}
+    names = [numbers.get(str(name), str(name)) for name in wanted]
+    for name in names:
+        if name not in known:
+            raise UserError(
+                f"data.classes={name!r} is no class; there are {named_shortly(known)}" + nearest(name, known)
+            )
+        if names.count(name) > 1:
+            raise UserError(f"data.classes names {name!r} twice; name each class once")
+    number = torch.full((len(known),), -1)
+    number[[known.index(name) for name in names]] = torch.arange(len(names))
+    y_train, y_test = number[source.y_train], number[source.y_test]
+    for part, labels in (("training", y_train), ("test", y_test)):
+        if not (labels >= 0).any():
+            raise UserError(f"data.classes={shown(list(wanted))} leaves no {part} example")
+    return replace(source, y_train=y_train, y_test=y_test, classes=names)
 
 
 def matched(source: Source, expected: Description) -> Source:
@@ -218,7 +252,7 @@ def matched(source: Source, expected: Description) -> Source:
             + nearest(unknown[0], expected.classes)
         )
     numbers = torch.tensor([expected.classes.index(name) for name in found.classes])
-    y_train, y_test = numbers[source.y_train], numbers[source.y_test]
+    y_train, y_test = [torch.where(y < 0, y, numbers[y]) for y in (source.y_train, source.y_test)]
     return replace(source, y_train=y_train, y_test=y_test, classes=list(expected.classes))
 
 

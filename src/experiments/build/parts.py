@@ -1,10 +1,11 @@
 """The objects of a run, besides its data."""
 
 import inspect
+import math
 import os
 import shutil
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Annotated, Any, Literal
@@ -13,14 +14,14 @@ import torch
 from annotated_types import Ge, Lt
 from torch import Tensor, nn
 
-from experiments import initializers, optimizers, schedules
+from experiments import initializers, optimizers, pretrained, schedules
 from experiments.criterion import Criterion
 from experiments.errors import UserError
 from experiments.models.blocks import use_noise
 from experiments.models.layers import Layer, describe
 from experiments.penalties import Penalty
 from experiments.program import PROBE_SIZE
-from experiments.settings import TARGET, checked, parameters_of, shown
+from experiments.settings import TARGET, checked, parameters_of, shown, value_of
 from experiments.single import Updating
 from experiments.streams import Streams
 
@@ -34,6 +35,14 @@ class Initialization:
     """What every initializer is given besides the weights: the value of the biases."""
 
     bias: initializers.Bias = 0.0
+
+
+@dataclass(frozen=True)
+class InitFrom:
+    """Which weights a run begins with, see `pretrained.located`, and which layers it initializes all the same."""
+
+    path: str | None = None
+    replace: list[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -51,23 +60,76 @@ class Warmup:
     warmup: Annotated[float, Ge(0), Lt(1)] = 0.0
 
 
-def model(config: Config, data: Data, streams: Streams, device: torch.device) -> tuple[nn.Module, list[Layer]]:
-    """Build and initialize the model; also returns its layers, found by running one example through it."""
+def model(
+    config: Config, data: Data, streams: Streams, device: torch.device
+) -> tuple[nn.Module, list[Layer], dict[str, Any] | None]:
+    """Build and initialize the model; also returns its layers, found by running one example through it.
+
+    The third is where its weights come from: see `initial_weights`.
+    """
     built = network(config, data.input_shape, len(data.classes))
     common, own = divided(config["init"], Initialization)
     bias = Initialization(**checked(Initialization, common, "init")).bias
     initializer = target(own, "init", supplied=("weight", "tensor", "generator", "outputs"))
     inputs = data.splits["train"].first(PROBE_SIZE)[0].cpu() if initializers.takes_outputs(initializer) else None
+    fill = partial(initializers.initialize, built, initializer, streams.init, bias, inputs)
     try:
-        initializers.initialize(built, initializer, streams.init, bias, inputs)
-    except (ValueError, TypeError, RuntimeError) as error:
+        fill()
+        origin = initial_weights(config, built)
+        if origin is not None and inputs is not None:  # what looks at outputs has to see those of the weights
+            fill(only=origin["replaced"])
+    except (ValueError, TypeError, RuntimeError, AssertionError) as error:
         raise UserError(f"init: {own[TARGET]} cannot fill a weight of this model: {first_line(error)}") from error
     built = built.to(device)
     use_noise(built, streams.noise)
     found = layers(built, data.example, len(data.classes))
     if not any(p.requires_grad for p in built.parameters()):
         raise UserError("model has no parameter to train")
-    return built, found
+    return built, found, origin
+
+
+def initial_weights(config: Config, built: nn.Module) -> dict[str, Any] | None:
+    """Give a model the weights of `init_from`; returns what is said of them, see `pretrained.begin_with`."""
+    settings = InitFrom(**checked(InitFrom, config.get("init_from") or {}, "init_from"))
+    if settings.path is None:
+        return None
+    try:
+        return pretrained.begin_with(settings.path, built, settings.replace or ())
+    except ValueError as error:
+        raise UserError(f"init_from.{error}") from None
+
+
+def freezing(chosen: Any, model: nn.Module) -> dict[str, int]:
+    """Freeze what is not trained at all; return for how many epochs which other parameters are frozen.
+
+    Of several patterns that match a parameter the last counts, as in `optimizers.parameter_groups`.
+
+    Args:
+        chosen: patterns of parameters, or patterns with a number of epochs each; None for nothing.
+        model: whose parameters are marked as needing no gradient.
+
+    Raises:
+        UserError: that is something else, a pattern matches nothing, or nothing is left to train.
+    """
+    if chosen is None:
+        return {}
+    lasting = not isinstance(chosen, Mapping)
+    given: Any = value_of(chosen, list[str] if lasting else dict[str, Annotated[int, Ge(0)]], "freeze")
+    epochs: Mapping[str, float] = dict.fromkeys(given, math.inf) if lasting else given
+    named = dict(model.named_parameters())
+    for pattern in epochs:
+        if not any(optimizers.matches(name, pattern) for name in named):
+            raise UserError(f"freeze={pattern!r} matches no parameter; {pretrained.layers_of(named, pattern)}")
+    frozen = {
+        name: [0, *(count for pattern, count in epochs.items() if optimizers.matches(name, pattern))][-1]
+        for name in named
+    }
+    if all(frozen[name] for name, parameter in named.items() if parameter.requires_grad):
+        raise UserError(f"freeze={shown(chosen)} leaves nothing to train in the first epoch; leave a layer out of it")
+    for name, count in frozen.items():
+        if count == math.inf:
+            named[name].requires_grad_(False)
+    return {name: int(count) for name, count in frozen.items() if 0 < count < math.inf and named[name].requires_grad}
 
 
 def network(config: Config, input_shape: Sequence[int], classes: int) -> nn.Module:
@@ -85,7 +147,7 @@ def layers(built: nn.Module, example: Tensor, classes: int) -> list[Layer]:
     wanted = (1, classes)
     try:
         found, scores = describe(built, example)
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+    except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
         shape = tuple(example.shape[1:])
         raise UserError(f"model cannot take an example of shape {shape}: {first_line(error)}") from error
     if not isinstance(scores, Tensor) or tuple(scores.shape) != wanted:
@@ -122,8 +184,14 @@ def criterion(config: Config, data: Data) -> Criterion:
     return made
 
 
-def optimizer(config: Config, model: nn.Module) -> tuple[torch.optim.Optimizer, float]:
-    """Build the optimizer; also returns the learning rate that the schedule multiplies."""
+def optimizer(config: Config, model: nn.Module, thaws: Collection[str] = ()) -> tuple[torch.optim.Optimizer, float]:
+    """Build the optimizer; also returns the learning rate that the schedule multiplies.
+
+    Args:
+        config: the run's.
+        model: all parameters that will ever be trained are in it from the start.
+        thaws: the names of those that are frozen at first.
+    """
     common, own = divided(config["optimizer"], Grouping)
     grouping = Grouping(**checked(Grouping, common, "optimizer"))
     cls = located(own, "optimizer")
@@ -135,6 +203,8 @@ def optimizer(config: Config, model: nn.Module) -> tuple[torch.optim.Optimizer, 
         )
     except ValueError as error:
         raise UserError(f"optimizer.{error}") from error
+    if not any(parameter.requires_grad and name not in thaws for name, parameter in model.named_parameters()):
+        raise UserError("freeze and a rate of 0 in optimizer.lr_scale leave nothing to train in the first epoch")
     try:
         built = optimizers.make(partial(make, **asks) if asks else make, groups)
     except (ValueError, TypeError, RuntimeError) as error:

@@ -29,6 +29,8 @@ class General:
         retry_failed: whether a resumed sweep tries its failed runs again.
         sweep: `zip`, lists that a sweep goes through in step.
         trial: of which trial of a search this is a run; see `search`.
+        init_from: `path`, whose weights a run begins with, and `replace`, which layers it initializes all the same.
+        freeze: what is not trained; see `build.freezing`.
         recipe: what a recipe says of itself; see `recipes`.
         trust: prefixes of code that a resumed configuration may name besides torch and this package.
     """
@@ -41,6 +43,8 @@ class General:
     retry_failed: bool = False
     sweep: dict[str, Any] | None = None
     trial: dict[str, Any] | None = None
+    init_from: dict[str, Any] | None = None
+    freeze: Any = None
     recipe: dict[str, Any] | None = None
     trust: tuple[str, ...] = ()
 

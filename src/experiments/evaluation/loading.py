@@ -39,7 +39,15 @@ Given = Tensor | ArrayLike | str | Path
 """What can be predicted for."""
 WRITTEN = {"cache": None, "download": False}
 """What makes a data set write files, and what stands for the default place or for none."""
-OWN_TO_THE_RUN = {"resume": None, "check": False, "trial": None, "sweep": None, "recipe": None, "retry_failed": False}
+OWN_TO_THE_RUN = {
+    "resume": None,
+    "check": False,
+    "trial": None,
+    "sweep": None,
+    "retry_failed": False,
+    "recipe": None,
+    "init_from": None,
+}
 LARGEST_EXAMPLE = 2**28
 """Values of an example; a stranger's run may claim any shape."""
 

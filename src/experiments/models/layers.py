@@ -25,7 +25,7 @@ def describe(model: nn.Module, example: Tensor) -> tuple[list[Layer], Any]:
     """Run one batch in evaluation mode; return the leaf modules in the order in which they ran, and the output.
 
     Args:
-        model: left in the mode it was in.
+        model: its modules are left in the modes they were in.
         example: inputs of shape (batch, *input_shape).
     """
     layers: list[Layer] = []
@@ -38,11 +38,12 @@ def describe(model: nn.Module, example: Tensor) -> tuple[list[Layer], Any]:
 
     leaves = {name: m for name, m in model.named_modules() if not any(m.children())}
     hooks = [module.register_forward_hook(partial(note, name)) for name, module in leaves.items()]
-    was_training = model.training
+    modes = [(module, module.training) for module in model.modules()]
     try:
         output = model.eval()(example)
     finally:
-        model.train(was_training)
+        for module, mode in modes:
+            module.training = mode
         for hook in hooks:
             hook.remove()
     return layers, output

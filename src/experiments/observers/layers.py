@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import torch
 from annotated_types import Ge
-from torch import Tensor
+from torch import Tensor, nn
 
 from experiments import measures
 from experiments.initializers import weighted_layers
@@ -102,8 +102,8 @@ class Layers(Observer):
         model = program.module(number)
         self.modules = dict(model.named_modules())
         self.weighted = weighted_layers(model)
-        self.trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
-        self.names = list(self.trained)
+        self.named = dict(model.named_parameters())
+        self.trained: dict[str, nn.Parameter] = {}
         self.before: list[Tensor] | None = None
         self.spare: list[list[Tensor]] = []
         self.update: Update | None = None
@@ -129,8 +129,11 @@ class Layers(Observer):
     def before_update(self, step: int) -> None:
         """Keep the parameters where the update is to be measured, or the one after it."""
         if self.looks_at(step + 1) or self.looks_at(step + 2):
-            # Memory that is used again: to allocate it anew takes longer than to fill it.
+            trained = {name: p for name, p in self.named.items() if p.requires_grad}
+            if trained.keys() != self.trained.keys():  # some have thawed
+                self.trained, self.update, self.spare = trained, None, []
             parameters = self.parameters
+            # Memory that is used again: to allocate it anew takes longer than to fill it.
             self.before = self.spare.pop() if self.spare else [torch.empty_like(p) for p in parameters]
             torch._foreach_copy_(self.before, parameters)
 
@@ -228,9 +231,9 @@ class Layers(Observer):
         if gradients:
             yield self.layers(gradients, "update_gradient_norm")
         if update.ratios is not None:
-            yield self.names, "update_ratio", update.ratios
+            yield list(self.trained), "update_ratio", update.ratios
         if update.cosines is not None:
-            yield self.names, "update_cosine", update.cosines
+            yield list(self.trained), "update_cosine", update.cosines
 
     def layers(self, gradients: Mapping[str, Tensor], quantity: str) -> tuple[Sequence[str], str, Tensor]:
         """Measure gradients, those of a layer's parameters together."""

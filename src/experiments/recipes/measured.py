@@ -9,6 +9,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from experiments.comparison.reading import Record
+from experiments.comparison.statistics import difference
 from experiments.comparison.words import Metric
 
 if TYPE_CHECKING:
@@ -86,3 +87,25 @@ def quantity(run: Record, name: str, epoch: int | None = None) -> dict[str, floa
         if at in values:
             found[layer] = values[at]
     return found
+
+
+def of_seeds(runs: Sequence[Record], value: Callable[[Record], float]) -> dict[str, float]:
+    """Return a value of each run by its seed."""
+    return {level(run, "seed"): value(run) for run in runs}
+
+
+def lead(first: Mapping[str, float], second: Mapping[str, float]) -> float:
+    """Return by how much values are at least above others: the lower end of the 95 % interval of the mean difference.
+
+    Args:
+        first, second: by seed, over which they are paired.
+
+    Returns:
+        nan where a value is not finite, or where there are too few.
+    """
+    if not all(map(math.isfinite, (*first.values(), *second.values()))):
+        return math.nan
+    found = difference(first, second)
+    if found is None:
+        return math.nan
+    return found.mean if found.low is None else found.low

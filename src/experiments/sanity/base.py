@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from experiments.criterion import Criterion, chance
 from experiments.data.augment import Augmentation
 from experiments.data.batches import Split
+from experiments.freezing import to_training_mode
 from experiments.models.blocks import use_noise
 from experiments.penalties import Penalty
 from experiments.single import Single, Updating
@@ -82,7 +83,8 @@ class Subject:
 
     def copy(self, *, dropout: bool = True) -> nn.Module:
         """Return a copy of the model in training mode, whose Dropout draws from a stream of its own or does nothing."""
-        model = deepcopy(self.model).train()
+        model = deepcopy(self.model)
+        to_training_mode(model)
         for parameter in model.parameters():
             parameter.grad = None
         use_noise(model, torch.Generator(self.device).manual_seed(derived_seed(self.seed, "check/noise")))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from experiments.freezing import to_training_mode
 from experiments.models.blocks import Dropout, kept
 from experiments.single import Single
 
@@ -38,7 +39,8 @@ class Forward:
         most = max(self.drops, key=len)
         if not all(own.keys() <= most.keys() for own in self.drops):
             raise ValueError("Dropout is in other places")
-        model = deepcopy(programs[self.drops.index(most)].model).train()
+        model = deepcopy(programs[self.drops.index(most)].model)
+        to_training_mode(model)
         for name in most:
             owner, _, own = name.rpartition(".")
             masked = Masked()

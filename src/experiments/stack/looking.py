@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from experiments.freezing import frozen_norms
 from experiments.program import BRIEF_SIZE, PROBE_SIZE, Capture, Look, Watch
 from experiments.single import Single
 
@@ -34,8 +35,9 @@ class Looking:
         self.watch = Watch(self.model)
         probes = [program.splits["train"].first(PROBE_SIZE) for program in programs]
         self.x, self.y = torch.stack([x for x, _ in probes]), torch.stack([y for _, y in probes])
-        for norm in self.watch.norms.values():
-            norm.train(self.x.shape[1] > 1)
+        frozen = frozen_norms(self.model)
+        for name, norm in self.watch.norms.items():
+            norm.train(self.x.shape[1] > 1 and name not in frozen)
         self.shapes = self._shapes()
         self.seen: dict[bool, Capture] = {}
         self.found: dict[Any, tuple[Sequence[Any], Tensor]] = {}

@@ -58,7 +58,7 @@ class Objective:
 
     def terms(self) -> Tensor | None:
         """Return the penalties' terms, (members,), 0 for a member without; None where nobody has one."""
-        if not self.terms_of:
+        if not self.terms_of or not self.penalized:
             return None
         terms = self.weights.flat.new_zeros(len(self.weights.flat))
         for kind, rows, numbers in self.terms_of:

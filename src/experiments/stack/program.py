@@ -165,6 +165,9 @@ class Stack:
         for k in self.active:
             self.programs[k].captured = None
 
+    def begin_epoch(self, epoch: int) -> None:
+        """See `Program.begin_epoch`: no layer thaws."""
+
     def end_epoch(self, epoch: int) -> None:
         """See `Program.end_epoch`: there are no averages."""
 

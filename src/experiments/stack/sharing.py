@@ -30,6 +30,7 @@ def reason_apart(program: Single) -> str | None:
         (updating.ema is not None, "training.ema"),
         (updating.swa is not None, "training.swa"),
         (bool(program.augments), "data.augment"),
+        (bool(program.thaws), "freeze that ends"),
         (type(program.criterion.penalty).__module__ != penalties.__name__, "a penalty of your own"),
     ):
         if on:

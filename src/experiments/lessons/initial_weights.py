@@ -1,0 +1,69 @@
+"""What the weights and biases begin with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+from experiments.comparison.reading import Record
+from experiments.recipes.drawing import curves_of
+from experiments.recipes.measured import Measured, by, last, lead, of_seeds, quantity
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+LARGEST_OF_TEN = 1.53875
+"""The mean of the largest of ten independent standard normal numbers (Teichroew 1956)."""
+WEIGHTED_LAYERS = 3
+
+
+def zero_biases(runs: Sequence[Record]) -> Measured:
+    """How many hidden units equal another, with zero biases, and how the accuracy differs from that of random ones."""
+    groups = by(runs, "init.bias")
+    zero, random = groups["0.0"], groups["torch"]
+    ours, theirs = (of_seeds(group, partial(last, metric="val/accuracy")) for group in (zero, random))
+    low, high = lead(ours, theirs), -lead(theirs, ours)
+    twins = [share for run in zero for layer, share in quantity(run, "twins").items() if layer != "head"]
+    values = {
+        "equal units, zero biases": fmean(twins),
+        "accuracy, zero over random biases, least": low,
+        "accuracy, zero over random biases, most": high,
+    }
+    said = [f"With zero biases the accuracy is {100 * low:.2f} to {100 * high:.2f} points above that with random ones"]
+
+    def draw() -> Figure:
+        return curves_of({"biases of zero": zero, "random biases": random}, "train/loss", "val/accuracy")
+
+    return Measured(values, draw, said)
+
+
+def large_weights(runs: Sequence[Record], large: int) -> Measured:
+    """The loss before and after training with He's weights, and with these times a gain: means over the seeds.
+
+    Args:
+        large: the gain.
+    """
+    groups = by(runs, "init.gain")
+    named = {"He": groups["1"], f"{large} x He": groups[str(large)]}
+    before = {name: fmean(quantity(run, "loss", 0)["model"] for run in group) for name, group in named.items()}
+    after = {name: fmean(last(run, "train/loss") for run in group) for name, group in named.items()}
+    theory = LARGEST_OF_TEN * math.sqrt(2) * large**WEIGHTED_LAYERS
+    he, other = named
+    values = {
+        "loss before training over theory, large": before[other] / theory,
+        "loss before training, He": before[he],
+        "loss after training, large over He": after[other] / after[he],
+    }
+    said = [
+        f"{name}: the loss is {before[name]:.3g} before training and {after[name]:.3g} in the last epoch, with "
+        f"{100 * fmean(last(run, 'val/accuracy') for run in group):.1f} % of the validation examples right"
+        for name, group in named.items()
+    ]
+
+    def draw() -> Figure:
+        return curves_of(named, "train/loss", "val/accuracy", log=True)
+
+    return Measured(values, draw, said)

@@ -1,0 +1,53 @@
+"""Overfitting: the gap between the training and the test accuracy, and what closes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+from experiments.comparison.reading import Record
+from experiments.evaluation.evaluating import evaluated
+from experiments.evaluation.loading import load
+from experiments.recipes.drawing import curves_of
+from experiments.recipes.measured import Measured, lead, level
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+NONE = "none"
+
+
+def closing(runs: Sequence[Record], remedies: Mapping[str, str]) -> Measured:
+    """By how much each remedy narrows the gap between training and test accuracy at the end, both without Dropout.
+
+    Args:
+        runs: each with one remedy or none, with the same seeds.
+        remedies: by what the figure calls them, the setting that is not 0 in a run with it.
+    """
+    groups: dict[str, list[Record]] = {name: [] for name in (NONE, *remedies)}
+    for run in runs:
+        groups[next((name for name, key in remedies.items() if float(level(run, key)) > 0), NONE)].append(run)
+    found = {name: {level(run, "seed"): accuracies(run) for run in group} for name, group in groups.items()}
+    training = {name: fmean(train for train, _ in pairs.values()) for name, pairs in found.items()}
+    test = {name: fmean(test for _, test in pairs.values()) for name, pairs in found.items()}
+    gaps = {name: {seed: train - test for seed, (train, test) in pairs.items()} for name, pairs in found.items()}
+    values = {"training accuracy, none": training[NONE]}
+    values |= {f"gap, {name}": training[name] - test[name] for name in groups}
+    values |= {f"gap closed at least, {name}": lead(gaps[NONE], gaps[name]) for name in remedies}
+
+    def draw() -> Figure:
+        return curves_of(groups, "train/accuracy", "val/accuracy")
+
+    said = [
+        f"{name.capitalize()}: training accuracy {training[name]:.1%}, test accuracy {test[name]:.1%}"
+        for name in groups
+    ]
+    return Measured(values, draw, said)
+
+
+def accuracies(run: Record) -> tuple[float, float]:
+    """Return the accuracy on the training and on the test split at the end, without Dropout."""
+    restored = load(run.folder, checkpoint="last.pt")
+    train, test = (evaluated(restored, split)[0].accuracy for split in ("train", "test"))
+    return train, test

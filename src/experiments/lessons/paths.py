@@ -1,0 +1,75 @@
+"""Paths of optimizers down a function of a few numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated
+
+import numpy as np
+from annotated_types import Ge, Gt
+from torch import nn
+from torch.optim import SGD, Adagrad, Adam, Optimizer
+
+from experiments.contours import Line, figure_of
+from experiments.descent import Surface, descend, measured
+from experiments.recipes.measured import Measured
+from experiments.surfaces import quadratic, ravine
+
+Rate = Annotated[float, Gt(0)]
+
+
+def zigzag(sgd: Rate, momentum: Rate, adagrad: Rate, adam: Rate, steps: Annotated[int, Ge(2)] = 30) -> Measured:
+    """How SGD goes down a long valley, and how the others do.
+
+    Args:
+        sgd, momentum, adagrad, adam: the rate of each.
+        steps: updates of a path.
+    """
+    surface = Surface(ravine, [-7.0, 2.0], steps, ([0.0, 0.0],), 0.5, [[-8.0, 2.0], [-2.5, 2.5]])
+    optimizers: dict[str, Callable[[list[nn.Parameter]], Optimizer]] = {
+        "SGD": partial(SGD, lr=sgd),
+        "Momentum": partial(SGD, lr=momentum, momentum=0.9),
+        "AdaGrad": partial(Adagrad, lr=adagrad),
+        "Adam": partial(Adam, lr=adam),
+    }
+    paths = {name: descend(ravine, make, surface.start, steps) for name, make in optimizers.items()}
+    found = {name: measured(path, surface.minima, surface.tolerance) for name, path in paths.items()}
+    others = {name: path for name, path in found.items() if name != "SGD"}
+    longest = max(others, key=lambda name: others[name]["length"])
+    lines = [Line(name, path) for name, path in paths.items()]
+    values = {
+        "SGD: share of updates that turn back across the valley": found["SGD"]["sign_changes"][1],
+        "SGD: share of updates that turn back along it": found["SGD"]["sign_changes"][0],
+        "length of SGD's path by the longest other": found["SGD"]["length"] / others[longest]["length"],
+        "others: largest share of updates that turn back": max(path["zigzag"] for path in others.values()),
+    }
+    lengths = ", ".join(f"{name}'s {path['length']:.3g}" for name, path in found.items())
+    said = [
+        f"The paths from (-7, 2) are so long: {lengths}; the way to the minimum is {np.hypot(7, 2):.3g}",
+        f"SGD turns back across the valley at {found['SGD']['sign_changes'][1]:.0%} of its updates",
+    ]
+    title = f"x² / 20 + y²: {steps} updates from (-7, 2)"
+    return Measured(values, lambda: figure_of(surface, ["x", "y"], lines, title), said)
+
+
+def to_the_minimum(rate: Rate, steps: Annotated[int, Ge(1)] = 1000) -> Measured:
+    """How gradient descent from 0 comes to 5, the minimum of w^2 - 10 w + 25.
+
+    Args:
+        rate: of learning.
+        steps: updates.
+    """
+    surface = Surface(quadratic, [0.0], steps, ([5.0],), 0.001, [[-1.0, 11.0]])
+    path = descend(quadratic, partial(SGD, lr=rate), surface.start, steps)
+    formula = 5 * (1 - (1 - 2 * rate) ** np.arange(steps + 1))
+    w = path.points[:, 0]
+    values = {
+        "w after 1 update": float(w[1]),
+        f"w after {steps} updates": float(w[-1]),
+        "furthest from 5 (1 - (1 - 2 rate)^t)": float(np.abs(w - formula[: len(w)]).max()),
+    }
+    settled = measured(path, surface.minima, surface.tolerance)["settled"]
+    said = [f"After one update w is {w[1]:.4g}, after {steps} it is {w[-1]:.9g}; within 0.001 of 5 from {settled} on"]
+    lines = [Line(f"gradient descent, lr={rate:g}", path)]
+    return Measured(values, lambda: figure_of(surface, ["w"], lines, f"w² - 10 w + 25: {steps:,} updates from 0"), said)
