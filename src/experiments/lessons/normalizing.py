@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from statistics import fmean
 from typing import TYPE_CHECKING
 
@@ -16,7 +18,7 @@ from experiments.comparison.reading import Record
 from experiments.comparison.statistics import estimate
 from experiments.evaluation.loading import load
 from experiments.recipes.drawing import HEIGHT, WIDTH
-from experiments.recipes.measured import Measured, at_best_rate, best, by, curve, epochs_to
+from experiments.recipes.measured import Measured, at_best_rate, best, by, curve, epochs_to, level
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,31 +28,66 @@ PERCENTILES = (0.15, 0.5, 0.85)
 NAMES = {"false": "without BatchNorm", "true": "with BatchNorm"}
 
 
+@dataclass(frozen=True)
+class Pairs:
+    """Runs of the same seeds, without BatchNorm and with it.
+
+    Args:
+        plain, normed: the runs, in the seeds' order.
+    """
+
+    plain: Sequence[Record]
+    normed: Sequence[Record]
+
+    @cached_property
+    def inputs(self) -> dict[str, list[Tensor]]:
+        """What the last sigmoid's units are given, see `last_inputs`."""
+        return {"false": [last_inputs(run) for run in self.plain], "true": [last_inputs(run) for run in self.normed]}
+
+    @cached_property
+    def drifts(self) -> dict[str, float]:
+        """How far the medians of these wander, see `drift`."""
+        return {key: fmean(map(drift, own)) for key, own in self.inputs.items()}
+
+    def values(self) -> dict[str, float]:
+        """Return what is gained in test accuracy, speed and steadiness."""
+        pairs = list(zip(self.plain, self.normed, strict=True))
+        gain = estimate([best(other, "test/accuracy") - best(run, "test/accuracy") for run, other in pairs])
+        return {
+            "test accuracy, with over without, lower bound": math.nan if gain.low is None else gain.low,
+            "epochs to the other's best validation accuracy, with by without": fmean(
+                epochs_by(other, run) for run, other in pairs
+            ),
+            "drift of the last sigmoid's inputs, without by with": self.drifts["false"] / self.drifts["true"],
+        }
+
+    def said(self) -> str:
+        """Say what came of them."""
+        rates = " and ".join(dict.fromkeys(level(run, "optimizer.lr") for run in (*self.plain, *self.normed)))
+        parts = [
+            f"{100 * fmean(best(run, 'test/accuracy') for run in own):.2f} % {NAMES[key]} ({self.drifts[key]:.2f})"
+            for key, own in (("false", self.plain), ("true", self.normed))
+        ]
+        return (
+            f"Test accuracy with a rate of {rates} (drift of the last sigmoid's inputs, by their spread): "
+            f"{', '.join(parts)}"
+        )
+
+
 def sigmoids(runs: Sequence[Record]) -> Measured:
     """How fast and how far networks with and without BatchNorm learn, and how their last sigmoid's inputs wander.
 
-    Each is taken at the rate with the best validation accuracy. Every epoch's checkpoint is kept.
+    Each is taken at the rate with the best validation accuracy; beside it both are compared at each rate. Every
+    epoch's checkpoint is kept.
     """
-    plain, normed = (
-        sorted(at_best_rate(by(runs, "model.batch_norm")[key]), key=lambda run: int(run.config["seed"]))
-        for key in ("false", "true")
-    )
-    pairs = list(zip(plain, normed, strict=True))
-    gain = estimate([best(other, "test/accuracy") - best(run, "test/accuracy") for run, other in pairs])
-    speed = fmean(epochs_by(other, run) for run, other in pairs)
-    inputs = {"false": [last_inputs(run) for run in plain], "true": [last_inputs(run) for run in normed]}
-    drifts = {key: fmean(map(drift, own)) for key, own in inputs.items()}
-    values = {
-        "test accuracy, with over without, lower bound": math.nan if gain.low is None else gain.low,
-        "epochs to the other's best validation accuracy, with by without": speed,
-        "drift of the last sigmoid's inputs, without by with": drifts["false"] / drifts["true"],
-    }
-    said = [
-        f"Test accuracy {100 * fmean(best(run, 'test/accuracy') for run in own):.2f} % {NAMES[key]}, with a rate of "
-        f"{own[0].config['optimizer.lr']:g}; the median of the last sigmoid's inputs drifts by {drifts[key]:.2f} of "
-        "their spread"
-        for key, own in (("false", plain), ("true", normed))
-    ]
+    groups = by(sorted(runs, key=lambda run: int(run.config["seed"])), "model.batch_norm")
+    chosen = Pairs(at_best_rate(groups["false"]), at_best_rate(groups["true"]))
+    values, said = chosen.values(), []
+    for rate in by(runs, "optimizer.lr"):
+        pairs = Pairs(*(by(groups[key], "optimizer.lr")[rate] for key in ("false", "true")))
+        values |= {f"{name}, rate {rate}": value for name, value in pairs.values().items()}
+        said.append(pairs.said())
+    plain, normed, inputs = chosen.plain, chosen.normed, chosen.inputs
 
     def draw() -> Figure:
         names = list(NAMES.values())
