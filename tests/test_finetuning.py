@@ -31,9 +31,9 @@ from tests.helpers import (
 )
 from tests.test_stack import DOUBLE, apart, assert_same_run, together
 
-SOURCE = (*SMALL, "model.batch_norm=true", "model.hidden=[12,8]", "data.classes=[0,1,2]", "name=source")
+SOURCE = (*SMALL, "model.batch_norm=true", "model.hidden=[12,8]", "data.keep_classes=[0,1,2]", "name=source")
 TARGET = (*SMALL, "model.batch_norm=true", "model.hidden=[12,8]", "data.limit=50")
-NEW = ("data.classes=[3,4,5,6,7]", "init_from.replace=[head]")
+NEW = ("data.keep_classes=[3,4,5,6,7]", "init_from.replace=[head]")
 
 
 @pytest.fixture(scope="session")
@@ -92,7 +92,7 @@ def of_data_parallel(state: dict[str, Tensor]) -> dict[str, Tensor]:
 def test_files_of_weights_as_they_are_met(commands: Commands, source: Path, wrap: Any) -> None:
     state = weights(source, "best")
     torch.save(wrap(state), "w=1,2.pt")
-    begun = commands.trained(*TARGET, "init_from=w=1,2.pt", "data.classes=[0,1,2]", "training.epochs=0")
+    begun = commands.trained(*TARGET, "init_from=w=1,2.pt", "data.keep_classes=[0,1,2]", "training.epochs=0")
     counted = {name for name in state if "num_batches" in name}
     for name, value in weights(begun).items():
         assert torch.equal(value, state[name]) or name in counted, name
@@ -300,8 +300,8 @@ def test_where_to_begin_as_it_is_typed(typed: str, meant: str, tmp_path: Path, m
 
 
 def test_check_begins_with_trained_weights_too(commands: Commands, source: Path) -> None:
-    said = commands.type("check", *TARGET, "data.classes=[0,1,2]", f"init_from={source}", "only=initial_loss")
-    fresh = commands.type("check", *TARGET, "data.classes=[0,1,2]", "only=initial_loss")
+    said = commands.type("check", *TARGET, "data.keep_classes=[0,1,2]", f"init_from={source}", "only=initial_loss")
+    fresh = commands.type("check", *TARGET, "data.keep_classes=[0,1,2]", "only=initial_loss")
     assert said.out != fresh.out
 
 
@@ -320,7 +320,7 @@ def test_what_cannot_be_used_is_said_in_one_sentence(commands: Commands, source:
     Path("bare", ".hydra").mkdir(parents=True)
     Path("sweep").mkdir()
     Path("sweep", "sweep.yaml").touch()
-    classes = "data.classes=[0,1,2]"
+    classes = "data.keep_classes=[0,1,2]"
     table = (
         ("init_from=nowhere", "'nowhere' does not exist; give a run folder"),
         ("init_from=empty", "'empty' is no run folder"),
@@ -343,9 +343,9 @@ def test_what_cannot_be_used_is_said_in_one_sentence(commands: Commands, source:
         ("freeze={features:2} optimizer.lr_scale={head:0}", "leave nothing to train in the first epoch"),
         ("freeze={head:-1}", "freeze=-1 should be greater than or equal to 0"),
         ("freeze=head", "freeze='head' should be a valid array"),
-        ("data.classes=[0,12]", "data.classes='12' is no class; there are 0, 1, "),
-        ("data.classes=[1,1]", "data.classes names '1' twice"),
-        ("data.classes=[]", "data.classes=[] should have at least 1 item"),
+        ("data.keep_classes=[0,12]", "data.keep_classes='12' is no class; there are 0, 1, "),
+        ("data.keep_classes=[1,1]", "data.keep_classes names '1' twice"),
+        ("data.keep_classes=[]", "data.keep_classes=[] should have at least 1 item"),
     )
     common = tuple(word for word in TARGET if not word.startswith("data.limit"))
     for words, said in table:
@@ -367,7 +367,7 @@ def split_of(config: dict[str, Any], seed: int) -> build.Data:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_ten_examples_of_each_class(seed: int) -> None:
-    data = split_of(composed("data.classes=[5,6,7,8,9]", "data.limit=50"), seed)
+    data = split_of(composed("data.keep_classes=[5,6,7,8,9]", "data.limit=50"), seed)
     assert data.classes == ["5", "6", "7", "8", "9"]
     assert torch.bincount(data.splits["train"].y).tolist() == [10] * 5
     assert {name: set(split.y.tolist()) for name, split in data.splits.items()} == {
@@ -377,7 +377,7 @@ def test_ten_examples_of_each_class(seed: int) -> None:
 
 def test_classes_are_numbered_as_they_are_named() -> None:
     """Each picture has the class that it has in the whole data set."""
-    whole, some = split_of(composed(), 0), split_of(composed("data.classes=[7,2]"), 3)
+    whole, some = split_of(composed(), 0), split_of(composed("data.keep_classes=[7,2]"), 3)
 
     def known(split: Split) -> dict[bytes, int]:
         rows = split.x if split.rows is None else split.x[split.rows]
@@ -395,12 +395,12 @@ def test_classes_with_names_may_be_given_by_their_places() -> None:
     named = of_classes(Source(x, y, x, y, ["cat", "dog", "cow"]), [2, "cat"])
     assert named.classes == ["cow", "cat"]
     assert named.y_train.tolist() == [1, -1, 0, 1, -1, 0]
-    with pytest.raises(UserError, match=r"data.classes='0' is no class; there are 1, 2, 3"):
+    with pytest.raises(UserError, match=r"data.keep_classes='0' is no class; there are 1, 2, 3"):
         of_classes(Source(x, y, x, y, ["1", "2", "3"]), [0])
 
 
 def test_runs_that_share_their_data_see_the_same_classes() -> None:
-    config, sources = composed("data.classes=[7,2]", "data.limit=30"), build.Sources()
+    config, sources = composed("data.keep_classes=[7,2]", "data.limit=30"), build.Sources()
     alone = split_of(config, 1)
     shared = build.data(config, Streams(1), torch.device("cpu"), sources)
     for name, split in alone.splits.items():

@@ -33,7 +33,7 @@ class Splitting:
     """What is done with any data set.
 
     Args:
-        classes: the names of the classes whose examples are kept, in the order of their new numbers; null for all.
+        keep_classes: the names of the classes whose examples are kept, in the order of their new numbers; null for all.
         val_fraction: the share of the training examples that becomes the validation split.
         folds: cut the training examples into so many folds instead, one of which is the validation split.
         fold: which one, from 0.
@@ -44,7 +44,7 @@ class Splitting:
         augment: how training inputs are varied: a name, a class by `_target_`, or a list of these.
     """
 
-    classes: Annotated[list[str | int | float], MinLen(1)] | None = None
+    keep_classes: Annotated[list[str | int | float], MinLen(1)] | None = None
     val_fraction: Annotated[float, Ge(0), Lt(1)] = 0.2
     folds: Annotated[int, Ge(2)] | None = None
     fold: Annotated[int, Ge(0)] | None = None
@@ -176,8 +176,8 @@ def data(
         source = loaded(own, form) if sources is None else sources.load(own, form)
     else:
         source = loaded(own) if sources is None else sources.load(own)
-    if settings.classes is not None:
-        source = of_classes(source, settings.classes)
+    if settings.keep_classes is not None:
+        source = of_classes(source, settings.keep_classes)
     if known is not None:
         source = matched(source, known.description)
     kept, tested = [(labels >= 0).nonzero().flatten() for labels in (source.y_train, source.y_test)]
@@ -192,7 +192,7 @@ def data(
     parts = {
         "train": (source.x_train, labels, kept[train]),
         "val": (source.x_train, y[val], kept[val]),
-        "test": (source.x_test, source.y_test[tested], None if settings.classes is None else tested),
+        "test": (source.x_test, source.y_test[tested], None if settings.keep_classes is None else tested),
     }
     splits = {
         name: split_of(x, y, prepare, device, rows=rows, mapped=source.mapped, sources=sources)
@@ -219,16 +219,16 @@ def of_classes(source: Source, wanted: Sequence[str | float]) -> Source:
     for name in names:
         if name not in known:
             raise UserError(
-                f"data.classes={name!r} is no class; there are {named_shortly(known)}" + nearest(name, known)
+                f"data.keep_classes={name!r} is no class; there are {named_shortly(known)}" + nearest(name, known)
             )
         if names.count(name) > 1:
-            raise UserError(f"data.classes names {name!r} twice; name each class once")
+            raise UserError(f"data.keep_classes names {name!r} twice; name each class once")
     number = torch.full((len(known),), -1)
     number[[known.index(name) for name in names]] = torch.arange(len(names))
     y_train, y_test = number[source.y_train], number[source.y_test]
     for part, labels in (("training", y_train), ("test", y_test)):
         if not (labels >= 0).any():
-            raise UserError(f"data.classes={shown(list(wanted))} leaves no {part} example")
+            raise UserError(f"data.keep_classes={shown(list(wanted))} leaves no {part} example")
     return replace(source, y_train=y_train, y_test=y_test, classes=names)
 
 
