@@ -38,8 +38,18 @@ class Shown:
 
     @property
     def verdict(self) -> str:
-        """What came of its claim."""
-        return VERDICTS[self.facts["holds"]]
+        """What came of its claim, by the bounds that it has now."""
+        return VERDICTS[self.holds]
+
+    @property
+    def holds(self) -> bool:
+        """Whether every quantity that has a bound is within it."""
+        return all(self.within(name) for name in self.recipe.band)
+
+    def within(self, quantity: str) -> bool:
+        """Whether a quantity was measured, and bears the claim out."""
+        value = self.facts["values"].get(quantity)
+        return value is not None and within(value, self.recipe.band[quantity])
 
     @property
     def title(self) -> str:
@@ -88,7 +98,7 @@ def kept(out: Path, name: str, recipe: Recipe) -> Shown | None:
 
 def page_of(lessons: Sequence[Shown]) -> Page:
     """Return the page."""
-    holds = sum(lesson.facts["holds"] is True for lesson in lessons)
+    holds = sum(lesson.holds for lesson in lessons)
     figures = [figure_of(lesson) for lesson in lessons if lesson.svg is not None]
     said = [f"{holds} of {len(lessons)} claims hold"]
     return Page("Lessons", said, tables=[overview(lessons)], figures=figures, made="python -m experiments.reproduce")
@@ -142,8 +152,7 @@ def bounds(lessons: Sequence[Shown], *, named: bool = False) -> Table:
     for lesson in lessons:
         for quantity, band in lesson.recipe.band.items():
             value = lesson.facts["values"].get(quantity)
-            inside = value is not None and within(value, band)
             before = [Cell(lesson.name), Cell(lesson.recipe.tier)] if named else []
             shown = Cell("-" if value is None else f"{value:.4g}", value)
-            rows.append([*before, Cell(quantity), Cell(described(band)), shown, Cell("holds" if inside else "NO")])
+            rows.append([*before, Cell(quantity), Cell(described(band)), shown, Cell("holds" if lesson.within(quantity) else "NO")])
     return Table("Measured", columns, rows)
