@@ -8,7 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
+from experiments import UserError, compose, train
 from experiments.cli import conf_folder
 from experiments.recipes.making import Order, make
 from experiments.recipes.recipe import recipes
@@ -193,3 +195,26 @@ def test_a_recipe_is_a_configuration_like_any_other(commands: Commands) -> None:
     assert "1 of these came to an end before" in done.out
     assert commands.train(f"resume={folder / '1_init=xavier'}", "training.epochs=2").code == 0
     assert summary(folder / "1_init=xavier")["epochs"] == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("zero_weights", "is a sweep over init, seed; compose its runs one by one"),
+        ("nesterov", "experiment=nesterov trains nothing; it is made by python -m experiments.reproduce nesterov"),
+    ],
+)
+def test_what_is_no_run_is_refused_in_a_notebook(
+    name: str, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=sentence):
+        train(compose(f"experiment={name}"))
+    assert not list(tmp_path.rglob("metrics.csv"))
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_a_recipe_is_called_as_its_file(name: str) -> None:
+    content = yaml.safe_load((conf_folder() / "experiment" / f"{name}.yaml").read_text())
+    assert content["name"] == name
+    assert all(KNOWN[name].lesson.startswith("experiments.lessons.") for name in KNOWN)

@@ -89,9 +89,6 @@ def composed(cfg: DictConfig) -> Job:
     hydra = HydraConfig.get()
     choices = {group: choice for group, choice in hydra.runtime.choices.items() if not group.startswith("hydra/")}
     config = distributed.own_config(cast(Any, OmegaConf.to_container(cfg, resolve=True)))
-    if not (config.get("recipe") or {}).get("trains", True):
-        name = choices["experiment"]
-        raise UserError(f"experiment={name} trains nothing; it is made by python -m experiments.reproduce {name}")
     return Job(config, RunFolder(Path(hydra.runtime.output_dir)), choices, list(hydra.overrides.task))
 
 

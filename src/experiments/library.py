@@ -163,6 +163,11 @@ def compose(*overrides: str, config_dir: str | Path | None = None) -> Configurat
             if os.environ.get(FULL_ERROR):
                 raise
             raise UserError(explained(error, "train", overrides)) from None
+    if whole.hydra.sweeper.get("params"):
+        raise UserError(
+            f"compose({', '.join(map(repr, overrides))}) is a sweep over {', '.join(whole.hydra.sweeper.params)}; "
+            "compose its runs one by one, or make it on the command line"
+        )
     OmegaConf.set_readonly(task, True)
     return Configuration(task, whole)  # type: ignore[arg-type]
 

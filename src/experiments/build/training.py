@@ -101,7 +101,11 @@ def sections(config: Config, names: Iterable[str]) -> None:
 def general(config: Config) -> General:
     """Check the top level's settings."""
     sections(config, SECTIONS)
-    return General(**checked(General, {k: v for k, v in config.items() if k not in SECTIONS}, ""))
+    settings = General(**checked(General, {k: v for k, v in config.items() if k not in SECTIONS}, ""))
+    if not (settings.recipe or {}).get("trains", True):
+        name = settings.name
+        raise UserError(f"experiment={name} trains nothing; it is made by python -m experiments.reproduce {name}")
+    return settings
 
 
 def training(config: Config) -> Training:

@@ -154,5 +154,6 @@ def bounds(lessons: Sequence[Shown], *, named: bool = False) -> Table:
             value = lesson.facts["values"].get(quantity)
             before = [Cell(lesson.name), Cell(lesson.recipe.tier)] if named else []
             shown = Cell("-" if value is None else f"{value:.4g}", value)
-            rows.append([*before, Cell(quantity), Cell(described(band)), shown, Cell("holds" if lesson.within(quantity) else "NO")])
+            verdict = Cell("holds" if lesson.within(quantity) else "NO")
+            rows.append([*before, Cell(quantity), Cell(described(band)), shown, verdict])
     return Table("Measured", columns, rows)
