@@ -38,6 +38,9 @@ def test_every_choice_says_what_it_is() -> None:
         assert path.read_text().startswith("# "), path
 
 
+QUICK = ("training.epochs=1", "data.limit=200")
+
+
 @pytest.mark.parametrize("command", [command for command in TRAIN if "resume=" not in command])
 def test_the_commands_run(commands: Commands, command: str) -> None:
     words = shlex.split(command)
@@ -45,8 +48,12 @@ def test_the_commands_run(commands: Commands, command: str) -> None:
         if not (SHARED_DATA / "MNIST").is_dir():
             pytest.skip("MNIST is not on this machine")
         words = [f"data.root={SHARED_DATA}" if word == "data.download=true" else word for word in words]
+    if any(word.startswith("init_from=") for word in words):
+        begun = commands.trained(*(word for word in words if not word.startswith(("init_from", "-m", "seed"))), *QUICK)
+        words = [re.sub(r"outputs/\S*<date>_<time>", str(begun), word) for word in words]
+        words = [re.sub(r"seed=range.*", "seed=1,2", word) for word in words]
     words = [re.sub(r"(n_trials=).*", r"\g<1>12", word) for word in words if not word.startswith("training.epochs=")]
-    outcome = commands.train(*words, "training.epochs=1", "data.limit=200")
+    outcome = commands.train(*words, *QUICK)
     assert outcome.code == 0, outcome.err
     assert {summary(folder)["status"] for folder in run_folders(commands.folder)} == {"finished"}
 
@@ -95,9 +102,9 @@ def test_the_comparisons_and_evaluations_run(commands: Commands) -> None:
     assert commands.train("-m", *sweep).code == 0
     assert commands.train("-m", "name=lesson", *sweep).code == 0
     (folder,) = (commands.folder / "outputs" / "train").iterdir()
-    assert len(COMPARE) == 2
+    assert len(COMPARE) == 3
     for command in COMPARE:
-        words = shlex.split(command.replace("<date>_<time>", folder.name))
+        words = shlex.split(command.replace("<date>_<time>", folder.name).replace("outputs/few", "outputs/lesson"))
         outcome = commands.type("compare", *words)
         assert outcome.code == 0, outcome.err
         assert "95 % interval" in outcome.out
