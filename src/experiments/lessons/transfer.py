@@ -1,0 +1,37 @@
+"""What has been learnt before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+from experiments.comparison.reading import Record
+from experiments.recipes.drawing import curves_of
+from experiments.recipes.measured import Measured, best, by, curve, lead, of_seeds
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SCRATCH = "None"
+
+
+def head_start(runs: Sequence[Record]) -> Measured:
+    """By how much runs that begin with trained weights lead over those from scratch, paired by seed."""
+    groups = by(runs, "init_from.path")
+    scratch = groups.pop(SCRATCH)
+    (tuned,) = groups.values()
+    named = {"fine-tuned": tuned, "from scratch": scratch}
+    accuracy = {name: of_seeds(group, lambda run: best(run, "test/accuracy")) for name, group in named.items()}
+    pace = {name: of_seeds(group, lambda run: fmean(curve(run, "val/accuracy"))) for name, group in named.items()}
+    values = {
+        "test accuracy, least lead": lead(accuracy["fine-tuned"], accuracy["from scratch"]),
+        "mean validation accuracy over the epochs, least lead": lead(pace["fine-tuned"], pace["from scratch"]),
+    }
+
+    def draw() -> Figure:
+        return curves_of(named, "val/loss", "val/accuracy")
+
+    tuned_mean, scratch_mean = (fmean(accuracy[name].values()) for name in named)
+    said = [f"Test accuracy is {tuned_mean:.1%} after fine-tuning and {scratch_mean:.1%} from scratch"]
+    return Measured(values, draw, said)
