@@ -329,7 +329,7 @@ def first_weight(config: dict[str, Any], data: build.Data) -> Tensor:
         ({"gain": "big"}, r"init\.gain='big' should be a valid number"),
         (
             {"bias": "torhc"},
-            r"init\.bias='torhc' should be a valid number or 'torch' or 'normal'; did you mean 'torch'\?",
+            r"init\.bias='torhc' should be a valid number or 'torch', 'normal' or 'own'; did you mean 'torch'\?",
         ),
         ({"std": 1}, r"init\.std is no setting of he; allowed: gain"),
     ],
