@@ -808,7 +808,7 @@ def test_ctrl_c_ends_watching(tmp_path: Path) -> None:
     while "Ctrl-C ends it" not in process.stdout.readline():
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=90)
     assert (process.returncode, err) == (130, "")
 
 

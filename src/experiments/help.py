@@ -12,6 +12,8 @@ import yaml
 from .errors import UserError
 
 WIDTH = 110
+LESSONS = "experiment"
+"""The group whose choices have the longest names: they do not set the others apart."""
 
 
 @dataclass
@@ -86,7 +88,7 @@ def further(command: str) -> list[tuple[str, str]]:
 def choices_shown(found: Sequence[Group]) -> Iterator[list[str]]:
     """Yield a heading, and for each group its choices, with the default marked."""
     yield ["Groups and their choices (* is the default):"]
-    width = max((len(choice) for group in found for choice in group.choices), default=0)
+    width = max((len(choice) for group in found for choice in group.choices if group.name != LESSONS), default=0)
     for group in found:
         marked = [
             (f"{'*' if choice in group.default else ' '} {choice}", text) for choice, text in group.choices.items()
