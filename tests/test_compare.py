@@ -753,7 +753,7 @@ def test_the_page_of_a_real_sweep_opens(sweeps: dict[str, Path], commands: Comma
 
 
 def watching(folder: Path, *options: str) -> subprocess.Popen[str]:
-    """Start a comparison that refreshes, without figures; Ctrl-C is heard even where the tests run in the background."""
+    """Start a comparison that refreshes, without figures; even in the background it hears Ctrl-C."""
     code = (
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "import sys; sys.argv[0] = 'compare'\nfrom experiments.comparison.report import Report\n"
