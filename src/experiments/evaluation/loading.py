@@ -23,12 +23,13 @@ from experiments.comparison.reading import CONFIGURATION, text
 from experiments.comparison.reading import loaded as read_yaml
 from experiments.data import own, preprocess
 from experiments.data.batches import Preparation, Split
-from experiments.data.forms import Description
+from experiments.data.forms import Description, sides
 from experiments.data.preprocess import Double
 from experiments.device import cores, kernels, torch_threads
 from experiments.errors import UserError
 from experiments.resume import untrusted
 from experiments.run import RunFolder
+from experiments.screen import shown_path
 from experiments.settings import TARGET
 from experiments.single import scores_of
 from experiments.streams import Streams, global_generator
@@ -52,7 +53,7 @@ LARGEST_EXAMPLE = 2**28
 """Values of an example; a stranger's run may claim any shape."""
 
 
-@dataclass
+@dataclass(repr=False)
 class Restored:
     """A trained run, ready to be used: its model, and what prepares raw examples for it.
 
@@ -79,6 +80,13 @@ class Restored:
     threads: int = 1
     other: Mapping[str, Any] = field(default_factory=dict)
     sources: build.Sources | None = None
+
+    def __repr__(self) -> str:
+        name, count = type(self.model).__name__, sum(p.numel() for p in self.model.parameters())
+        about = f"{sides(self.description.shape)} to {len(self.classes)} classes"
+        return (
+            f"<{shown_path(self.folder.path)}: {name} of {count:,} parameters, {about}, weights of epoch {self.epoch}>"
+        )
 
     @property
     def classes(self) -> list[str]:
