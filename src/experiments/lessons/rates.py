@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from statistics import fmean, median
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from experiments.comparison.drawing import canvas, logarithmic
 from experiments.comparison.palette import INK, styles
 from experiments.comparison.reading import Record
 from experiments.comparison.statistics import estimate
+from experiments.descent import descend
 from experiments.recipes.drawing import curves_of
 from experiments.recipes.measured import Measured, best, by, curve, last, quantity
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TARGET = 1e-6
+UPDATES = 600
 
 
 def update_ratio(runs: Sequence[Record]) -> Measured:
@@ -152,17 +155,10 @@ def nesterov(rate: float, momentum: float, curvature: float, nesterov: bool = Tr
     return Measured(values, draw, said)
 
 
-def descent(rate: float, momentum: float, curvature: float, nesterov: bool = False, updates: int = 600) -> np.ndarray:
+def descent(rate: float, momentum: float, curvature: float, nesterov: bool = False) -> np.ndarray:
     """Return the weight before and after each update, in float64."""
-    w = torch.ones(1, dtype=torch.float64, requires_grad=True)
-    optimizer = torch.optim.SGD([w], lr=rate, momentum=momentum, nesterov=nesterov)
-    path = [w.item()]
-    for _ in range(updates):
-        optimizer.zero_grad()
-        (curvature * w.square() / 2).sum().backward()
-        optimizer.step()
-        path.append(w.item())
-    return np.array(path)
+    optimizer = partial(torch.optim.SGD, lr=rate, momentum=momentum, nesterov=nesterov)
+    return descend(lambda w: curvature * w.square() / 2, optimizer, [1.0], UPDATES).points[:, 0]
 
 
 def shrinkage(envelope: np.ndarray) -> float:

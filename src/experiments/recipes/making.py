@@ -18,7 +18,7 @@ import torch
 from experiments import __version__
 from experiments.arguments import read
 from experiments.build.targets import located, target
-from experiments.cli import launch
+from experiments.cli import launch, quoted
 from experiments.comparison import palette
 from experiments.comparison.page import saved
 from experiments.comparison.reading import Reader, Record
@@ -155,7 +155,7 @@ def made(order: Order, overrides: Sequence[str]) -> list[Record]:
     if order.recipe.before:
         before = order.folder.with_name(f"{order.folder.name}_before")
         train([*order.recipe.before, *overrides_of_data(order.overrides)], before, order)
-        then = [override.replace(BEFORE, str(before.absolute())) for override in then]
+        then = [override.replace(BEFORE, quoted(before.absolute())) for override in then]
     train([f"{GROUP}={order.name}", *then, *overrides], order.folder, order)
     runs = Reader([order.folder]).read().records
     failed = [run for run in runs if run.status == "failed"]
@@ -175,7 +175,7 @@ def train(words: Sequence[str], folder: Path, order: Order) -> None:
     Raises:
         UserError: it says the command's own sentence.
     """
-    places = [f"hydra.{kind}.dir={folder}" for kind in ("run", "sweep")]
+    places = [f"hydra.{kind}.dir={quoted(folder)}" for kind in ("run", "sweep")]
     own = ["--config-dir", order.config_dir] if order.config_dir else []
     before, sys.argv = sys.argv, ["experiments.train", *own, "training.threads=1", *words, *places]
     try:

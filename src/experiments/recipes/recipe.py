@@ -18,7 +18,6 @@ from experiments.settings import checked
 GROUP = "experiment"
 """The config group of the recipes."""
 Tier = Literal["fast", "mnist", "long"]
-TIERS: Sequence[Tier] = ("fast", "mnist", "long")
 Band = tuple[float | None, float | None]
 """The least and the largest value that bears a claim out; None for no bound."""
 
@@ -37,7 +36,7 @@ class Recipe:
         basis: where the bounds come from: a formula, the source's own number, chance.
         trains: whether it has runs; one that has none is made by `reproduce` alone.
         settings: what the lesson is called with besides.
-        before: overrides of a run that is made first; its folder stands in for `{before}` in `then`.
+        before: overrides of a run that is made first; its folder, quoted, stands in for `{before}` in `then`.
         then: overrides of the recipe's own runs.
         sabotage: overrides that plant a wrong result, such as a wrong initializer, which the band must reject.
         about: two or three sentences for the reader of the gallery.
