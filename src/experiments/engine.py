@@ -19,7 +19,7 @@ from .run import Row, RunFolder
 from .schedules import Schedule
 from .streams import Streams
 
-Metric = Literal["val/accuracy", "val/loss", "train/accuracy", "train/loss"]
+MetricName = Literal["val/accuracy", "val/loss", "train/accuracy", "train/loss"]
 Status = Literal["finished", "stopped", "pruned", "diverged", "interrupted"]
 
 
@@ -63,7 +63,7 @@ class EarlyStopping:
     """
 
     patience: Annotated[int, Ge(1)]
-    metric: Metric = "val/loss"
+    metric: MetricName = "val/loss"
     min_delta: Annotated[float, Ge(0)] = 0.0
 
     def applies(self, history: Sequence[Row]) -> bool:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Lt
 
-from experiments.engine import EarlyStopping, Metric
+from experiments.engine import EarlyStopping, MetricName
 from experiments.errors import UserError, nearest
 from experiments.settings import checked, shown
 
@@ -37,7 +37,7 @@ class General:
 
     name: str | int
     seed: Annotated[int, Ge(0)]
-    objective: Metric
+    objective: MetricName
     check: bool = False
     resume: str | None = None
     retry_failed: bool = False
