@@ -9,7 +9,7 @@ from types import ModuleType
 
 from rich.console import Console
 
-from experiments.screen import duration
+from experiments.common.text import duration
 
 from . import comparison, default_run, epoch, gains, memory, observers, packing, photographs, stacks, startup
 from .measure import Settings, SkipError

@@ -10,11 +10,12 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from experiments import build
-from experiments.cli import clipped, conf_folder
+from experiments.cli import clipped
+from experiments.common.conf import conf_folder
+from experiments.common.screen import Screen
 from experiments.engine import Position, Stop, fit
 from experiments.job import Parts, assembled, offered
 from experiments.run import RunFolder
-from experiments.screen import Screen
 
 LONG = 1000
 """Epochs that the training believes it has: more than any benchmark makes."""

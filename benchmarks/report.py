@@ -13,8 +13,8 @@ import torch
 from rich.console import Console, RenderableType
 from rich.text import Text
 
+from experiments.common.screen import table
 from experiments.device import cores
-from experiments.screen import table
 
 WIDTH = 150
 

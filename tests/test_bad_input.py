@@ -145,7 +145,7 @@ def test_a_real_process_says_the_same(tmp_path: Path) -> None:
 
 
 def test_the_traceback_is_shown_when_asked_for(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
-    from experiments.errors import UserError
+    from experiments.common.errors import UserError
 
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     with pytest.raises(UserError, match="should be greater than 0"):

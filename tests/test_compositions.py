@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from PIL import Image
 
-from experiments.cli import clipped, conf_folder
-from experiments.errors import UserError
+from experiments.cli import clipped
+from experiments.common.conf import conf_folder
+from experiments.common.errors import UserError
 from experiments.job import train
 from experiments.run import RunFolder
 from tests.helpers import CONF

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from experiments.common.errors import UserError
 from experiments.distributed import own_command_line
-from experiments.errors import UserError
 from tests.helpers import Commands, Outcome, metrics, run_folders, summary, weights
 
 CHOICES = (

@@ -13,11 +13,11 @@ from torch import nn
 from experiments import build, initializers, schedules
 from experiments.build.parts import Initialization
 from experiments.build.targets import call
+from experiments.common.errors import UserError
+from experiments.common.signatures import checked
 from experiments.data import preprocess
 from experiments.data.sources import Source, npz
-from experiments.errors import UserError
 from experiments.models.blocks import Dropout
-from experiments.settings import checked
 from experiments.streams import Streams
 
 

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from experiments import build
 from experiments.build.datasets import of_classes
 from experiments.cli import spelled_out
+from experiments.common.errors import UserError
 from experiments.data.batches import Split
 from experiments.data.sources import Source
-from experiments.errors import UserError
 from experiments.freezing import frozen_norms, to_training_mode
 from experiments.streams import Streams
 from tests.helpers import (

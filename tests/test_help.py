@@ -16,7 +16,7 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from experiments.cli import flattened
+from experiments.common.keys import flattened
 from experiments.completion import replies
 from experiments.help import WIDTH, help_text, settings
 from experiments.train import EXAMPLES

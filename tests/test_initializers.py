@@ -14,8 +14,8 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from experiments import build, initializers
-from experiments.cli import conf_folder
-from experiments.errors import UserError
+from experiments.common.conf import conf_folder
+from experiments.common.errors import UserError
 from experiments.initializers import initialize, lsuv, weighted_layers
 from experiments.models.blocks import use_noise
 from experiments.models.cnn import CNN

@@ -15,7 +15,7 @@ from scipy.integrate import quad
 from scipy.stats import norm
 
 from experiments import initializers
-from experiments.cli import conf_folder
+from experiments.common.conf import conf_folder
 from experiments.lessons import depth, grids, normalizing
 from experiments.lessons.batches import share_of_rises
 from experiments.lessons.initial_weights import LARGEST_OF_TEN

@@ -10,8 +10,8 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from experiments import build, optimizers
-from experiments.cli import conf_folder
-from experiments.errors import UserError
+from experiments.common.conf import conf_folder
+from experiments.common.errors import UserError
 
 CLASSES: dict[str, type[torch.optim.Optimizer]] = {
     "adadelta": torch.optim.Adadelta,

@@ -15,10 +15,10 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from torch import Tensor
 
 from experiments import build
-from experiments.cli import conf_folder
+from experiments.common.conf import conf_folder
+from experiments.common.errors import UserError
 from experiments.data import preprocess, sources
 from experiments.data.preprocess import PREPROCESSES
-from experiments.errors import UserError
 from experiments.streams import Streams
 
 CPU = torch.device("cpu")

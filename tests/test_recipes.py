@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from experiments import UserError, compose, train
-from experiments.cli import conf_folder
+from experiments.common.conf import conf_folder
 from experiments.recipes.making import Order, make
 from experiments.recipes.recipe import recipes
 from tests.helpers import Commands, run_folders, summary

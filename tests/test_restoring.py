@@ -12,12 +12,12 @@ from experiments import build
 from experiments.assembly import assembled
 from experiments.build.datasets import Splitting, loaded
 from experiments.build.targets import divided
+from experiments.common.errors import UserError
+from experiments.common.screen import Screen
 from experiments.data.sources import Source
-from experiments.errors import UserError
 from experiments.evaluation.evaluating import evaluated
 from experiments.evaluation.loading import Restored, configuration, load
 from experiments.run import RunFolder
-from experiments.screen import Screen
 from tests.helpers import SMALL, Commands, summary
 
 CPU = torch.device("cpu")

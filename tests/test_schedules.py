@@ -13,8 +13,8 @@ from omegaconf import OmegaConf
 from torch.optim import lr_scheduler
 
 from experiments import build, schedules
-from experiments.cli import conf_folder
-from experiments.errors import UserError
+from experiments.common.conf import conf_folder
+from experiments.common.errors import UserError
 
 Curve = Callable[[float], float]
 

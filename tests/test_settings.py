@@ -9,8 +9,8 @@ import pytest
 import torch
 from annotated_types import Ge, Gt, Lt
 
-from experiments.errors import UserError
-from experiments.settings import checked
+from experiments.common.errors import UserError
+from experiments.common.signatures import checked
 
 Unit = Annotated[int, Ge(1)]
 

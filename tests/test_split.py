@@ -14,9 +14,9 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from experiments import build
-from experiments.cli import conf_folder
+from experiments.common.conf import conf_folder
+from experiments.common.errors import UserError
 from experiments.data.split import folds, stratified, with_label_noise
-from experiments.errors import UserError
 from experiments.streams import Streams
 
 CPU = torch.device("cpu")

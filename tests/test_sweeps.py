@@ -20,8 +20,8 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf, open_dict
 
 from experiments.cli import clipped
+from experiments.common.errors import UserError
 from experiments.composing import Composer, as_yaml, task_part
-from experiments.errors import UserError
 from experiments.planning import described, plan
 from experiments.sweep import Sweep
 from experiments.sweeping import combinations

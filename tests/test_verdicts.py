@@ -10,7 +10,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from experiments.cli import clipped, conf_folder
+from experiments.cli import clipped
+from experiments.common.conf import conf_folder
 from experiments.job import train
 from experiments.run import RunFolder
 from experiments.verdicts import EXPLAINS, JUDGES, THRESHOLDS, Story, verdicts

@@ -9,14 +9,14 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .errors import UserError as UserError
+    from .common.errors import UserError as UserError
     from .evaluation.loading import load as load
     from .library import compose as compose
     from .library import train as train
 
 __version__ = "0.1.0"
 
-PUBLIC = {"compose": "library", "train": "library", "load": "evaluation.loading", "UserError": "errors"}
+PUBLIC = {"compose": "library", "train": "library", "load": "evaluation.loading", "UserError": "common.errors"}
 """What the package offers, and where it is; imported when it is asked for, since it takes torch with it."""
 
 

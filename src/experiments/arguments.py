@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
-from .errors import UserError, nearest
-from .settings import checked
+from .common.errors import UserError, nearest
+from .common.signatures import checked
 
 FOLDER = "run"
 """`run=<folder>` is the same as `<folder>`."""

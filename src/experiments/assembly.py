@@ -9,11 +9,11 @@ import torch
 
 from . import build, device, distributed
 from .averaging import batch_norms
+from .common.errors import UserError
+from .common.screen import Screen
 from .engine import Member, Plan, Position, names
-from .errors import UserError
 from .models.layers import Layer
 from .run import Row, RunFolder
-from .screen import Screen
 from .single import Single
 from .streams import Streams, set_global_state
 

@@ -8,11 +8,12 @@ import torch
 from torch import nn
 
 from . import build
-from .errors import UserError, nearest
-from .run import RunFolder, write_json
+from .common.errors import UserError, nearest
+from .common.files import write_json
+from .common.screen import Screen, table
+from .common.signatures import shown
+from .run import RunFolder
 from .sanity import CHECKS, Result, Subject, refuse, worst
-from .screen import Screen, table
-from .settings import shown
 from .single import Single
 from .streams import global_generator
 

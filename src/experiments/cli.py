@@ -4,7 +4,7 @@ import itertools
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import wraps
 from pathlib import Path
@@ -26,10 +26,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.basecontainer import BaseContainer
 from omegaconf.errors import OmegaConfBaseException
 
+from .common.conf import conf_folder
+from .common.errors import UserError, nearest
+from .common.keys import flattened
+from .common.text import visible
 from .completion import completion
-from .errors import UserError, nearest
 from .help import help_text
-from .screen import visible
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 FROM_TASK = "from_task"
@@ -37,12 +39,6 @@ FROM_TASK = "from_task"
 LONGEST_FOLDER_NAME = 120
 SHORT = {"init_from": "init_from.path"}
 """Words of the command line, and the keys that they stand for."""
-
-
-def conf_folder() -> Path:
-    """The configuration: inside the package in a built wheel, at the top of the checkout otherwise."""
-    here = Path(__file__).resolve().parent
-    return here / "conf" if (here / "conf").is_dir() else here.parents[1] / "conf"
 
 
 def answered(verb: str, examples: Sequence[tuple[str, str]]) -> bool:
@@ -243,16 +239,6 @@ def composed_whole(config_name: str, overrides: Sequence[str], own: Sequence[Pat
         places.prepend("command-line", f"file://{folder.absolute()}", SearchPathQuery(provider="schema"))
     loader = Hydra.create_main_hydra2(config_name, places)
     return loader.compose_config(config_name, list(overrides), RunMode.RUN, with_log_configuration=False)
-
-
-def flattened(config: Any, prefix: str = "") -> dict[str, Any]:
-    """Return a nested configuration as dotted keys: sections too, so that `optimizer` itself is a key."""
-    flat: dict[str, Any] = {}
-    for name, value in config.items():
-        flat[f"{prefix}{name}"] = value
-        if isinstance(value, Mapping):
-            flat |= flattened(value, f"{prefix}{name}.")
-    return flat
 
 
 def clipped(name: str) -> str:

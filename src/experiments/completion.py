@@ -17,7 +17,7 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from .errors import UserError
+from .common.errors import UserError
 from .help import groups
 
 BASH = r"""

@@ -19,7 +19,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, QuotedString
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from .files import write_whole
+from .common.files import write_whole
 
 OF_THE_SWEEP = re.compile(r"(resume|retry_failed|sweep\.zip|trial)=")
 """Overrides that are no run's own."""

@@ -13,12 +13,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from . import build, descent
+from .common.files import write_json, write_whole
+from .common.screen import Screen, table
+from .common.signatures import checked
+from .common.text import shown_path
 from .contours import Line, draw
-from .files import write_whole
 from .results import identity
-from .run import write_json
-from .screen import Screen, shown_path, table
-from .settings import checked
 
 SECTIONS = ("surface", "optimizer", "scheduler")
 NOTHING = "-"

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from .averaging import BatchNorm, batch_norms, tensors
 from .cli import quoted
-from .errors import UserError
+from .common.errors import UserError
 from .models.blocks import Dropout, Rows
 from .program import Measured
 from .resume import folder_to_resume, resumed_command_line

@@ -13,13 +13,13 @@ import torch
 from annotated_types import Ge
 from torch import Tensor
 
+from .common.metrics import MetricName, better_is_more
 from .observers.base import Observer
 from .program import Program
 from .run import Row, RunFolder
 from .schedules import Schedule
 from .streams import Streams
 
-MetricName = Literal["val/accuracy", "val/loss", "train/accuracy", "train/loss"]
 Status = Literal["finished", "stopped", "pruned", "diverged", "interrupted"]
 
 
@@ -76,11 +76,6 @@ class EarlyStopping:
             else:
                 waited += 1
         return waited >= self.patience
-
-
-def better_is_more(metric: str) -> int:
-    """Return 1 for a metric that should rise, such as an accuracy, and -1 for a loss."""
-    return -1 if metric.endswith("loss") else 1
 
 
 def best_row(history: Sequence[Row], objective: str) -> Row | None:

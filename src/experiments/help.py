@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from .errors import UserError
+from .common.errors import UserError
 
 WIDTH = 110
 LESSONS = "experiment"

@@ -22,19 +22,19 @@ from . import build, device, distributed
 from .assembly import Parts, assembled, chosen_device, restored, thread_count
 from .checking import check as run_checks
 from .checking import chosen, subject
-from .cli import flattened
+from .common.errors import UserError
+from .common.files import write_whole
+from .common.keys import flattened
+from .common.screen import Screen, hearing
+from .common.text import counted, shown_path
 from .composing import as_yaml, write_composed
 from .engine import Position, Stop, fit
-from .errors import UserError
-from .files import write_whole
 from .messages import begun_with, conclude, introduce
-from .planning import counted
 from .program import Program
 from .results import disk_problem, identity, outcomes, story, try_to_say_failed
 from .resume import check_unchanged
 from .rules import RULES
 from .run import RunFolder, settle
-from .screen import Screen, hearing, shown_path
 from .stack import Stack, reason_apart, rule_for, signature
 from .stop import EXIT_CODES
 from .streams import global_generator, global_state, set_global_state

@@ -14,10 +14,11 @@ from annotated_types import Ge
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf
 
+from .common.errors import UserError
+from .common.signatures import checked
+from .common.text import counted
 from .composing import OF_THE_SWEEP, Composed, Composer, write_composed
-from .errors import UserError
-from .planning import Planned, counted, described, plan
-from .settings import checked
+from .planning import Planned, described, plan
 from .sweep import Entry, Sweep, own_overrides
 
 if TYPE_CHECKING:

@@ -19,11 +19,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from . import job
 from .cli import FULL_ERROR, claimed, composed_whole, explained, hydra_apart, own_folder
+from .common.errors import UserError
+from .common.text import shown_path
 from .composing import as_yaml, task_part, write_composed
-from .errors import UserError
 from .resume import resumed_command_line, untrusted
 from .run import LayerRow, RunFolder
-from .screen import shown_path
 from .stop import SignalStop
 
 if TYPE_CHECKING:

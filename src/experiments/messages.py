@@ -13,10 +13,11 @@ import torch
 from rich.table import Table
 
 from . import build, device
+from .common.screen import Screen, plain, table
+from .common.text import duration, shown_path
 from .data.forms import sides
 from .engine import Member
 from .models.layers import Layer
-from .screen import Screen, duration, plain, shown_path, table
 from .verdicts import Verdict
 
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .cli import flattened
+from .common.keys import flattened
+from .common.text import counted, ranges
 
 DIFFERING = re.compile(
     r"seed|name|objective|trial(\..*)?|resume|retry_failed|sweep(\..*)?|trust.*|check|init(\..*)?|init_from(\..*)?"
@@ -113,23 +114,6 @@ def described(stacks: Sequence[Planned], configs: Sequence[Mapping[str, Any]], f
 def apart(count: int) -> str:
     """Say how many are on their own, if any."""
     return f" and {count} on {'its' if count == 1 else 'their'} own" if count else ""
-
-
-def counted(count: int, what: str) -> str:
-    """Return '1 run', '2 runs'."""
-    return f"{count} {what}{'s' * (count != 1)}"
-
-
-def ranges(places: Sequence[int], first: int = 0) -> str:
-    """Return numbers for people: '#0 to #3, #8'."""
-    runs: list[list[int]] = []
-    for number in (first + place for place in places):
-        if runs and number == runs[-1][-1] + 1:
-            runs[-1].append(number)
-        else:
-            runs.append([number])
-    texts = (f"#{run[0]} to #{run[-1]}" if len(run) > 2 else ", ".join(f"#{number}" for number in run) for run in runs)
-    return ", ".join(texts)
 
 
 def text(value: Any) -> str:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .archive import check_archive
-from .errors import nearest
+from .common.errors import nearest
 from .optimizers import matches
 from .run import CHECKPOINT_KEYS, RunFolder
 

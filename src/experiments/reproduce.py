@@ -33,7 +33,7 @@ def command_line(words: Sequence[str]) -> int:
     from .recipes.options import MEANINGS, parsed
 
     if {"-h", "--help"} & set(words):
-        from .cli import conf_folder
+        from .common.conf import conf_folder
         from .recipes.recipe import recipes
 
         print(HELP + described(MEANINGS) + "\n\nRecipes:")

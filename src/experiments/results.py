@@ -14,12 +14,13 @@ import numpy as np
 import torch
 
 from . import __version__, build
-from .cli import flattened, say
+from .cli import say
+from .common.keys import flattened
+from .common.text import shown_path
 from .criterion import chance
 from .engine import Member, Position, best_row
 from .program import Program
 from .run import RunFolder
-from .screen import shown_path
 from .single import Single
 from .verdicts import Story
 

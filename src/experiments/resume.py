@@ -7,8 +7,9 @@ from typing import Any
 
 import yaml
 
-from .cli import flattened, quoted, spelled_out
-from .errors import UserError
+from .cli import quoted, spelled_out
+from .common.errors import UserError
+from .common.keys import flattened
 
 CHANGEABLE = re.compile(
     r"resume|retry_failed|sweep(\..*)?|trial(\..*)?|trust.*|name|check|data\.cache|observers(\..*)?"

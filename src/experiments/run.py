@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,8 +12,8 @@ from typing import Any, NamedTuple
 import torch
 
 from .archive import check_archive
+from .common.files import write_json, write_whole
 from .data.forms import Description
-from .files import write_whole
 
 FORMAT = 2
 """The checkpoint's layout; a checkpoint of another layout is refused."""
@@ -63,11 +62,6 @@ class LayerRow(NamedTuple):
 def row_text(epoch: int, step: int, layer: str, quantity: str, value: float) -> str:
     """Return a row of `layers.csv`."""
     return f"{epoch},{step},{layer},{quantity},{value:.6g}\n"
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file whole or not at all; numbers that JSON does not have (nan, inf) become null."""
-    write_whole(path, json.dumps(_finite(content), indent=2, allow_nan=False).encode() + b"\n")
 
 
 class RunFolder:
@@ -215,14 +209,3 @@ def settle(folders: Sequence[RunFolder]) -> None:
             folder.take_next()  # `restored` gives it its other names
         else:
             folder.next.unlink()
-
-
-def _finite(value: Any) -> Any:
-    """Return a value with null in place of the numbers that JSON does not have."""
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
-        return None
-    return value

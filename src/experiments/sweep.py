@@ -16,9 +16,9 @@ from typing import Any
 
 import yaml
 
-from .cli import flattened
-from .errors import UserError
-from .files import write_whole
+from .common.errors import UserError
+from .common.files import write_whole
+from .common.keys import flattened
 
 FILE, TABLE = "sweep.yaml", "sweep.csv"
 ENDED = ("finished", "stopped", "pruned", "diverged", "failed")

@@ -14,9 +14,9 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 from .cli import SHORT, resumed, spelled_out
+from .common.errors import UserError
+from .common.text import counted
 from .composing import plain_value, task_part
-from .errors import UserError
-from .planning import counted
 from .search.hparams import hparams_config
 from .sweep import Sweep, exit_code, said
 

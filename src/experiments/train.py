@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from .cli import answered, launch, say
-from .errors import UserError
+from .common.errors import UserError
 from .resume import resumed_command_line
 
 EXAMPLES = (

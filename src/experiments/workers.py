@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import Ge
 
-from .errors import UserError
+from .common.errors import UserError
+from .common.signatures import checked
 from .job import Job, train_together
 from .results import try_to_say_failed
-from .settings import checked
 from .stop import SignalStop
 from .sweep import Entry
 

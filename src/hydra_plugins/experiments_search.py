@@ -38,7 +38,7 @@ class SearchSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         """Search."""
-        from experiments.errors import UserError
+        from experiments.common.errors import UserError
         from experiments.sweep import Sweep
 
         try:

@@ -10,15 +10,15 @@ import yaml
 from annotated_types import Ge, Le, Lt, MinLen
 from torch import Tensor
 
-from experiments.cli import conf_folder
+from experiments.common.conf import conf_folder
+from experiments.common.errors import UserError, nearest
+from experiments.common.signatures import TARGET, checked, parameters_of, shown
 from experiments.data.augment import AUGMENTS, Augmentation
 from experiments.data.batches import Preparation, Split, placed
 from experiments.data.forms import Description, Form, sides
 from experiments.data.preprocess import PREPROCESSES, Ahead, Double, Imputed, column_means
 from experiments.data.sources import Source
 from experiments.data.split import folds, stratified, with_label_noise
-from experiments.errors import UserError, nearest
-from experiments.settings import TARGET, checked, parameters_of, shown
 from experiments.streams import Streams
 
 from .targets import Config, call, divided, located, target

@@ -15,18 +15,19 @@ from annotated_types import Ge, Lt
 from torch import Tensor, nn
 
 from experiments import initializers, optimizers, pretrained, schedules
+from experiments.common.errors import UserError
+from experiments.common.signatures import TARGET, checked, parameters_of, shown, value_of
+from experiments.common.text import first_line
 from experiments.criterion import Criterion
-from experiments.errors import UserError
 from experiments.models.blocks import use_noise
 from experiments.models.layers import Layer, describe
 from experiments.penalties import Penalty
 from experiments.program import PROBE_SIZE
-from experiments.settings import TARGET, checked, parameters_of, shown, value_of
 from experiments.single import Updating
 from experiments.streams import Streams
 
 from .datasets import Data
-from .targets import Config, call, divided, first_line, located, target
+from .targets import Config, call, divided, located, target
 from .training import Training
 
 

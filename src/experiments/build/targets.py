@@ -7,8 +7,9 @@ from typing import Any
 
 from hydra.utils import get_object, instantiate
 
-from experiments.errors import UserError
-from experiments.settings import TARGET, checked, dotted, parameters_of
+from experiments.common.errors import UserError
+from experiments.common.signatures import TARGET, checked, dotted, parameters_of
+from experiments.common.text import first_line
 
 Config = Mapping[str, Any]
 """A composed configuration as plain dictionaries and lists."""
@@ -72,9 +73,3 @@ def call(section: Config, key: str, available: Mapping[str, Any] | None = None) 
         message = first_line(error)
         name = message.partition("=")[0].partition(" ")[0]
         raise UserError(dotted(key, message) if name in section else f"{key}: {message}") from error
-
-
-def first_line(error: BaseException) -> str:
-    """Return an error's message in one line of a readable length."""
-    message = " ".join(str(error).split())
-    return f"{message[:600]} ..." if len(message) > 600 else message or type(error).__name__

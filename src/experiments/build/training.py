@@ -7,9 +7,10 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Lt
 
-from experiments.engine import EarlyStopping, MetricName
-from experiments.errors import UserError, nearest
-from experiments.settings import checked, shown
+from experiments.common.errors import UserError, nearest
+from experiments.common.metrics import MetricName
+from experiments.common.signatures import checked, shown
+from experiments.engine import EarlyStopping
 
 from .targets import Config
 

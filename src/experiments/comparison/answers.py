@@ -11,7 +11,8 @@ from itertools import combinations
 from math import prod
 from typing import Any
 
-from experiments.errors import UserError, nearest
+from experiments.common.errors import UserError, nearest
+from experiments.common.metrics import Metric
 
 from .factors import Analysis, Only, analyse, only_where
 from .grouping import ENDED_WELL, Group, Grouping, conditions, satisfies, shown
@@ -28,7 +29,7 @@ from .statistics import (
     resolution_of,
     seeds_needed,
 )
-from .words import LEVEL, Metric, conditional, differing, estimated, explained
+from .words import LEVEL, conditional, differing, estimated, explained
 
 MOST_PAIRS = 1_000
 """Pairs of groups that are tested; 46 groups have more, and there the best is chosen from too many to be shown."""

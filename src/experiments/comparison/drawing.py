@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from experiments.common.metrics import AXES, Metric
+
 from .answers import Answer, Line
 from .curves import Curve
 from .grouping import ENDED_WELL, Group, Grouping, number_of, shown
@@ -19,7 +21,6 @@ from .histograms import Histogram
 from .palette import INK, Style, literal
 from .reading import Layers
 from .statistics import estimate
-from .words import AXES, Metric
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,8 +11,8 @@ from functools import cached_property
 from typing import Any
 
 from experiments.arguments import as_yaml_has_it
-from experiments.errors import UserError, nearest
-from experiments.screen import visible
+from experiments.common.errors import UserError, nearest
+from experiments.common.text import visible
 
 from .reading import Record, number
 

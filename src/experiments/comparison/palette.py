@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from experiments.colors import COLORS
-from experiments.screen import visible
+from experiments.common.text import visible
 
 DASHES = ("solid", "dash", "dot", "dashdot")
 DISTINCT = len(COLORS) * len(DASHES)

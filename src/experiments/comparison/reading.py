@@ -21,8 +21,8 @@ from typing import Any
 
 import yaml
 
-from experiments.cli import flattened
-from experiments.errors import UserError
+from experiments.common.errors import UserError
+from experiments.common.keys import flattened
 from experiments.sweep import FILE
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.files import write_whole
+from experiments.common.files import write_whole
+from experiments.common.metrics import AXES, Metric
 
 from . import drawing, palette
 from .answers import Answer, Line
@@ -20,7 +21,7 @@ from .histograms import Histogram, first_and_last
 from .page import Cell, Column, Curves, Figure, Page, Table, inlined, render, saved
 from .page import Group as PageGroup
 from .page import Line as PageLine
-from .words import AXES, LEVEL, Metric, chance, named, share
+from .words import LEVEL, chance, named, share
 
 if TYPE_CHECKING:
     from .drawing import Drawn

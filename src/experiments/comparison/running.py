@@ -11,8 +11,9 @@ from functools import partial
 from pathlib import Path
 
 from experiments.arguments import above, unlinked
-from experiments.errors import UserError
-from experiments.screen import Screen, shown_path, table, visible
+from experiments.common.errors import UserError
+from experiments.common.screen import Screen, table
+from experiments.common.text import shown_path, visible
 from experiments.sweep import Sweep
 
 from .answers import Question, answered, chosen, metric_of, notes, split_conditions, unmixed

@@ -3,64 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from experiments.common.metrics import Metric
 
 from .factors import Analysis, Only
 from .statistics import Difference, Estimate
 
-AXES = {"epoch": "epochs", "step": "steps (updates)", "seconds": "time (s)"}
-SPLITS = {"train": "training", "val": "validation", "test": "test"}
 LEVEL = 0.05
 """Claims are made below this p value, after Holm's correction over all that were asked together."""
-
-
-@dataclass(frozen=True)
-class Metric:
-    """What is compared.
-
-    Args:
-        name: such as `val/accuracy`.
-    """
-
-    name: str
-
-    @property
-    def is_share(self) -> bool:
-        """Whether it is shown in per cent."""
-        return self.name.endswith("accuracy")
-
-    @property
-    def larger_is_better(self) -> bool:
-        """Losses are the better the smaller."""
-        return self.is_share
-
-    @property
-    def label(self) -> str:
-        """The metric with its unit, for an axis."""
-        split, slash, kind = self.name.partition("/")
-        words = f"{SPLITS.get(split, split)} {kind}" if slash else {"lr": "learning rate"}.get(self.name, self.name)
-        return f"{words} (%)" if self.is_share else words
-
-    @property
-    def scale(self) -> float:
-        """What a value is multiplied by to be shown."""
-        return 100.0 if self.is_share else 1.0
-
-    def value(self, value: float) -> str:
-        """Return a value for people."""
-        return f"{100 * value:.2f} %" if self.is_share else f"{value:.4g}"
-
-    def size(self, value: float) -> str:
-        """Return the size of a difference for people."""
-        shown = 100 * abs(value) if self.is_share else abs(value)
-        text = f"{shown:.2g}" if shown < 10 else f"{shown:.1f}"
-        return f"{text} points" if self.is_share else text
-
-    def bounds(self, low: float, high: float) -> str:
-        """Return an interval without its unit."""
-        if self.is_share:
-            return f"{100 * low:.2f} to {100 * high:.2f}"
-        return f"{low:.4g} to {high:.4g}"
 
 
 def estimated(metric: Metric, found: Estimate) -> str:

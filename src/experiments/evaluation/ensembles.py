@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from experiments.arguments import unlinked
+from experiments.common.errors import UserError
+from experiments.common.files import write_json, write_whole
+from experiments.common.screen import Screen, table
+from experiments.common.text import shown_path
 from experiments.data.batches import Split
-from experiments.errors import UserError
-from experiments.files import write_whole
-from experiments.run import write_json
-from experiments.screen import Screen, shown_path, table
 
 from .evaluating import FOLDER, Evaluation, judged, place_of, said_of
 from .members import SOUP, Member, beside, examples, members, scores, souped

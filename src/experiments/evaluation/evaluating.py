@@ -14,14 +14,14 @@ from torch import Tensor
 from experiments import build
 from experiments.arguments import unlinked
 from experiments.cli import clipped
+from experiments.common.errors import UserError
+from experiments.common.files import write_json, write_whole
+from experiments.common.metrics import Metric
+from experiments.common.screen import Screen, table
+from experiments.common.text import shown_path
 from experiments.comparison.reading import found_below, record
-from experiments.comparison.words import Metric
-from experiments.errors import UserError
-from experiments.files import write_whole
 from experiments.observers.pictures import confusion, confusion_figure, drawable, worst_figure
 from experiments.observers.regions import FINE, planar, plane, regions_figure
-from experiments.run import write_json
-from experiments.screen import Screen, shown_path, table
 
 from .figures import reliability_figure
 from .loading import Restored, load

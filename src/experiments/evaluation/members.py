@@ -15,10 +15,11 @@ from torch import Tensor
 
 from experiments import build
 from experiments.averaging import refresh_statistics, soup
+from experiments.common.errors import UserError
+from experiments.common.screen import Screen
+from experiments.common.text import shown_path
 from experiments.data.batches import Split
-from experiments.errors import UserError
 from experiments.run import RunFolder
-from experiments.screen import Screen, shown_path
 from experiments.single import scores_of
 from experiments.stack import architecture, scores_together
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge
 
 from experiments import arguments
-from experiments.errors import UserError
+from experiments.common.errors import UserError
 
 MEANINGS = {
     "split": "test, val or train",

@@ -9,9 +9,10 @@ import numpy as np
 
 from experiments.arguments import unlinked
 from experiments.cli import clipped
-from experiments.errors import UserError
-from experiments.files import write_whole
-from experiments.screen import Screen, shown_path
+from experiments.common.errors import UserError
+from experiments.common.files import write_whole
+from experiments.common.screen import Screen
+from experiments.common.text import shown_path
 
 from .ensembles import TOGETHER, Kind
 from .evaluating import FOLDER

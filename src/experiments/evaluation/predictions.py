@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 from torch import Tensor
 
-from experiments.screen import plain, table
+from experiments.common.screen import plain, table
 
 SHOWN = 40
 """Examples that are printed."""

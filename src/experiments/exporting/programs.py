@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from experiments.build import first_line
+from experiments.common.errors import UserError
 from experiments.data.batches import Preparation
 from experiments.data.forms import Pictures
 from experiments.data.preprocess import Affine, Imputed, Whitening
-from experiments.errors import UserError
 from experiments.evaluation.loading import Restored
 
 INPUT, OUTPUT = "examples", "probabilities"

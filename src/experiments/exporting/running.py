@@ -12,12 +12,12 @@ from torch import Tensor
 
 from experiments import __version__
 from experiments.arguments import unlinked
+from experiments.common.errors import UserError
+from experiments.common.files import write_json, write_whole
+from experiments.common.screen import Screen
+from experiments.common.text import shown_path
 from experiments.data.forms import sides
-from experiments.errors import UserError
 from experiments.evaluation.loading import Restored, load
-from experiments.files import write_whole
-from experiments.run import write_json
-from experiments.screen import Screen, shown_path
 from experiments.single import PRECISIONS
 
 from .options import Format

@@ -14,10 +14,10 @@ from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
 from experiments import initializers
+from experiments.common.errors import UserError, nearest
 from experiments.comparison.drawing import canvas, legend, legend_height, logarithmic
 from experiments.comparison.palette import styles
 from experiments.comparison.reading import Record
-from experiments.errors import UserError, nearest
 from experiments.initializers import Initializer
 from experiments.measures import mean_singular_value
 from experiments.models.mlp import MLP

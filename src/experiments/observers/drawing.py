@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from experiments.common.files import write_whole
 from experiments.data.batches import Split
-from experiments.files import write_whole
 
 from .base import Observer
 

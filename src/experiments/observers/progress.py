@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from experiments.screen import Screen
+from experiments.common.screen import Screen
 
 from .base import Observer
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from experiments.common.metrics import AXES, Metric
 from experiments.comparison.curves import curve_of
 from experiments.comparison.drawing import canvas, draw_curve, integers, legend, legend_height, logarithmic
 from experiments.comparison.grouping import Group
 from experiments.comparison.palette import INK, literal, styles
 from experiments.comparison.reading import Record
-from experiments.comparison.words import AXES, Metric
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,10 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from experiments.common.files import write_json, write_whole
 from experiments.comparison.page import Cell, Column, Figure, Page, Table, inlined, render
 from experiments.comparison.report import as_markdown
-from experiments.files import write_whole
-from experiments.run import write_json
 
 from .making import Result
 from .recipe import Recipe, described, within

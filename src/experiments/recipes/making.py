@@ -19,12 +19,12 @@ from experiments import __version__
 from experiments.arguments import read
 from experiments.build.targets import located, target
 from experiments.cli import launch, quoted
+from experiments.common.errors import UserError
+from experiments.common.signatures import TARGET
 from experiments.comparison import palette
 from experiments.comparison.page import saved
 from experiments.comparison.reading import Reader, Record
-from experiments.errors import UserError
 from experiments.job import run
-from experiments.settings import TARGET
 
 from .measured import Measured
 from .recipe import GROUP, Recipe, within

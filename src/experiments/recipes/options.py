@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge
 
 from experiments import arguments
-from experiments.errors import UserError
-from experiments.settings import checked
+from experiments.common.errors import UserError
+from experiments.common.signatures import checked
 
 MEANINGS = {
     "tier": "fast (seconds each, needs no data), mnist (minutes each), long, or all; fast where no recipe is named",

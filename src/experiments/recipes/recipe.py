@@ -12,8 +12,8 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from experiments.errors import UserError, nearest
-from experiments.settings import checked
+from experiments.common.errors import UserError, nearest
+from experiments.common.signatures import checked
 
 GROUP = "experiment"
 """The config group of the recipes."""

@@ -10,9 +10,11 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from datetime import datetime
 from pathlib import Path
 
-from experiments.cli import conf_folder, own_folder
-from experiments.errors import UserError
-from experiments.screen import Screen, duration, shown_path, table
+from experiments.cli import own_folder
+from experiments.common.conf import conf_folder
+from experiments.common.errors import UserError
+from experiments.common.screen import Screen, table
+from experiments.common.text import duration, shown_path
 
 from . import gallery
 from .making import Order, Result, make

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from experiments.files import write_whole
+from experiments.common.files import write_whole
 
 from .base import Result, Subject
 

@@ -11,7 +11,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from experiments.run import write_json
+from experiments.common.files import write_json
 
 from .rounds import BEST, border
 from .space import Space

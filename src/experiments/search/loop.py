@@ -23,7 +23,7 @@ from optuna.samplers import QMCSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from experiments.cli import FROM_TASK
-from experiments.errors import UserError, nearest
+from experiments.common.errors import UserError, nearest
 
 from . import reporting, rounds, storage
 from .hparams import Domain, hparams_config

@@ -12,7 +12,7 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from experiments.files import write_whole
+from experiments.common.files import write_whole
 
 from .space import Dimension, Space, moved
 from .study import better_first, counted

@@ -9,7 +9,7 @@ from typing import Any
 import optuna
 from optuna.pruners import BasePruner
 
-from experiments.errors import UserError
+from experiments.common.errors import UserError
 
 from .sampling import built, named
 from .storage import opened

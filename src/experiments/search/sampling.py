@@ -10,8 +10,8 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, QMCSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from experiments.errors import UserError, nearest
-from experiments.settings import checked, parameters_of
+from experiments.common.errors import UserError, nearest
+from experiments.common.signatures import checked, parameters_of
 
 from . import SAMPLER_OPTIONS
 from .space import Space

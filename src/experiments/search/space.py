@@ -17,7 +17,7 @@ from hydra.core.override_parser.types import (
 )
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from experiments.errors import UserError
+from experiments.common.errors import UserError
 
 DIGITS = 1e-4
 """How finely a continuous range is drawn from, as a share of it: names of folders stay short."""

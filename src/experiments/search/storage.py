@@ -10,7 +10,7 @@ import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 
-from experiments.errors import UserError
+from experiments.common.errors import UserError
 
 JOURNAL = "study.journal"
 SQLITE = "sqlite:///"

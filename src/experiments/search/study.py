@@ -15,7 +15,7 @@ import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from experiments.errors import UserError
+from experiments.common.errors import UserError
 
 from .space import Space
 from .storage import first_line, opened

@@ -112,26 +112,3 @@ def table(*columns: str, right: tuple[str, ...] = (), wrapped: tuple[str, ...] =
     for column in columns:
         made.add_column(column, justify="right" if column in right else "left", no_wrap=column not in wrapped)
     return made
-
-
-def duration(seconds: float) -> str:
-    """Return seconds for people: '3.2 s', '4 min 05 s', '2 h 10 min'."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def visible(text: str) -> str:
-    """Return a text that gives a terminal no commands, on one line."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def shown_path(path: Path) -> str:
-    """Return a path as it is typed from here."""
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)

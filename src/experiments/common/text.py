@@ -1,0 +1,50 @@
+"""Words and numbers for people."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def duration(seconds: float) -> str:
+    """Return seconds for people: '3.2 s', '4 min 05 s', '2 h 10 min'."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def visible(text: str) -> str:
+    """Return a text that gives a terminal no commands, on one line."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def shown_path(path: Path) -> str:
+    """Return a path as it is typed from here."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def counted(count: int, what: str) -> str:
+    """Return '1 run', '2 runs'."""
+    return f"{count} {what}{'s' * (count != 1)}"
+
+
+def ranges(places: Sequence[int], first: int = 0) -> str:
+    """Return numbers for people: '#0 to #3, #8'."""
+    runs: list[list[int]] = []
+    for number in (first + place for place in places):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    texts = (f"#{run[0]} to #{run[-1]}" if len(run) > 2 else ", ".join(f"#{number}" for number in run) for run in runs)
+    return ", ".join(texts)
+
+
+def first_line(error: BaseException) -> str:
+    """Return an error's message in one line of a readable length."""
+    message = " ".join(str(error).split())
+    return f"{message[:600]} ..." if len(message) > 600 else message or type(error).__name__
