@@ -8,13 +8,14 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from .common.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from .common.errors import UserError as UserError
     from .evaluation.loading import load as load
     from .library import compose as compose
     from .library import train as train
 
-__version__ = "0.1.0"
 
 PUBLIC = {"compose": "library", "train": "library", "load": "evaluation.loading", "UserError": "common.errors"}
 """What the package offers, and where it is; imported when it is asked for, since it takes torch with it."""

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from . import __version__, build
+from . import build
 from .cli import say
 from .common.keys import flattened
 from .common.text import shown_path
+from .common.version import __version__
 from .criterion import chance
 from .engine import Member, Position, best_row
 from .program import Program

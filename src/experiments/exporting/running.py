@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from experiments import __version__
 from experiments.arguments import unlinked
 from experiments.common.errors import UserError
 from experiments.common.files import write_json, write_whole
 from experiments.common.screen import Screen
 from experiments.common.text import shown_path
+from experiments.common.version import __version__
 from experiments.data.forms import sides
 from experiments.evaluation.loading import Restored, load
 from experiments.single import PRECISIONS

@@ -15,12 +15,12 @@ from typing import Any
 
 import torch
 
-from experiments import __version__
 from experiments.arguments import read
 from experiments.build.targets import located, target
 from experiments.cli import launch, quoted
 from experiments.common.errors import UserError
 from experiments.common.signatures import TARGET
+from experiments.common.version import __version__
 from experiments.comparison import palette
 from experiments.comparison.page import saved
 from experiments.comparison.reading import Reader, Record
