@@ -14,8 +14,8 @@ from experiments.cli import clipped
 from experiments.common.conf import conf_folder
 from experiments.common.screen import Screen
 from experiments.engine import Position, Stop, fit
+from experiments.folders.run import RunFolder
 from experiments.job import Parts, assembled, offered
-from experiments.run import RunFolder
 
 LONG = 1000
 """Epochs that the training believes it has: more than any benchmark makes."""

@@ -10,9 +10,9 @@ import torch
 from rich.console import Console
 
 from experiments.engine import Position, Stop
+from experiments.folders.run import RunFolder
 from experiments.job import Job, Run, train_together
 from experiments.resume import quoted
-from experiments.run import RunFolder
 
 from .measure import MIB, Settings, SkipError, interleaved, process, ratios
 from .project import composed

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from experiments.archive import check_archive
-from experiments.run import CHECKPOINT_KEYS, FORMAT, RunFolder, packed
+from experiments.folders.archive import check_archive
+from experiments.folders.run import CHECKPOINT_KEYS, FORMAT, RunFolder, packed
 
 HUGE = 10**11
 

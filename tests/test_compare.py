@@ -19,7 +19,7 @@ from scipy import stats
 
 from experiments.comparison.answers import metric_of, split_conditions
 from experiments.comparison.grouping import Grouping, grouped
-from experiments.comparison.reading import Reader
+from experiments.folders.reading import Reader
 from tests.helpers import SMALL, Commands, run_folders, start
 from tests.planted import compared, plant, plant_all, refused, rows_of, undrawn
 from tests.test_page import CHROMIUM, LOCAL

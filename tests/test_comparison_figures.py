@@ -16,15 +16,15 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-from experiments.comparison import palette
 from experiments.comparison.curves import curves
 from experiments.comparison.drawing import Drawn, merged
 from experiments.comparison.histograms import first_and_last
 from experiments.comparison.options import Options
-from experiments.comparison.page import saved
-from experiments.comparison.reading import Reader
 from experiments.comparison.report import Report
 from experiments.comparison.running import made
+from experiments.figures import palette
+from experiments.figures.svg import saved
+from experiments.folders.reading import Reader
 
 
 @dataclass(frozen=True)

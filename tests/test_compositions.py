@@ -21,8 +21,8 @@ from PIL import Image
 from experiments.cli import clipped
 from experiments.common.conf import conf_folder
 from experiments.common.errors import UserError
+from experiments.folders.run import RunFolder
 from experiments.job import train
-from experiments.run import RunFolder
 from tests.helpers import CONF
 
 GROUPS = ("data", "model", "init", "loss", "penalty", "optimizer", "scheduler")

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from experiments import initializers
 from experiments.data.batches import Split
 from experiments.engine import EarlyStopping, Member, Plan, Position, Stop, best_row, fit
+from experiments.folders.run import RunFolder
 from experiments.models.mlp import MLP
 from experiments.observers.base import Observer, every
 from experiments.program import Capture, Look, Measured, Program
-from experiments.run import RunFolder
 from experiments.single import Single
 from experiments.streams import Streams
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from experiments.run import RunFolder
+from experiments.folders.run import RunFolder
 from tests.helpers import SMALL, Commands, assert_equal_weights, run, run_folders, weights
 from tests.test_resume import CHOICES, IN_REPLACE
 from tests.test_sweeps import KILL_AT

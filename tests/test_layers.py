@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from experiments import initializers, measures
 from experiments.data.batches import Split
 from experiments.engine import Member, Plan, Position, fit
+from experiments.figures.classes import confusion, confusion_figure
+from experiments.folders.run import LayerRow, RunFolder
 from experiments.models.mlp import MLP
 from experiments.observers.base import Observer
 from experiments.observers.layers import Layers
-from experiments.observers.pictures import confusion, confusion_figure, filters, grid
-from experiments.run import LayerRow, RunFolder
+from experiments.observers.pictures import filters, grid
 from experiments.single import Single, Updating
 from experiments.streams import Streams
 from tests.helpers import SMALL, Commands, metrics, summary, weights

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from experiments.comparison import palette
-from experiments.comparison.page import Cell, Column, Curves, Figure, Group, Line, Page, Table, render, svg_of
+from experiments.figures import palette
+from experiments.figures.page import Cell, Column, Curves, Figure, Group, Line, Page, Table, render
+from experiments.figures.svg import svg_of
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

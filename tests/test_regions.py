@@ -10,11 +10,11 @@ import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from experiments.colors import COLORS
 from experiments.data.batches import Split
 from experiments.evaluation.loading import Restored, load
-from experiments.observers import regions
-from experiments.observers.regions import Plane, located, plane, regions_figure, shaded
+from experiments.figures import regions
+from experiments.figures.colors import COLORS
+from experiments.figures.regions import Plane, located, plane, regions_figure, shaded
 from tests.helpers import Commands, assert_equal_weights, run_folders, weights
 
 OTHERS = [f"observers.{name}.enabled=false" for name in ("pictures", "layers", "histograms", "progress")]

@@ -17,7 +17,7 @@ from experiments.common.screen import Screen
 from experiments.data.sources import Source
 from experiments.evaluation.evaluating import evaluated
 from experiments.evaluation.loading import Restored, configuration, load
-from experiments.run import RunFolder
+from experiments.folders.run import RunFolder
 from tests.helpers import SMALL, Commands, summary
 
 CPU = torch.device("cpu")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from optuna.trial import TrialState
 
-from experiments.search.hparams import hparams_config
+from experiments.folders.hparams import hparams_config
 from tests.helpers import Commands
 from tests.searches import HIDDEN, LR, SEARCH, TINY, found_in, jobs, searched, study_in, sweeper, value_of
 

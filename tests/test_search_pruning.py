@@ -12,7 +12,7 @@ import torch
 from optuna.trial import TrialState
 
 from experiments.engine import Member, Plan, Position, decide
-from experiments.run import RunFolder
+from experiments.folders.run import RunFolder
 from experiments.search.reporting import PRUNED, reporter
 from experiments.search.storage import opened
 from experiments.streams import Streams

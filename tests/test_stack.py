@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from experiments.composing import as_yaml
 from experiments.engine import Stop
+from experiments.folders.hydra import as_yaml
+from experiments.folders.run import RunFolder
 from experiments.job import Job, Run, fitting, train, train_together
-from experiments.run import RunFolder
 from tests.helpers import composed, metrics, run_folders, summary, weights
 
 QUIET = ("observers.tensorboard.enabled=false", "observers.pictures.enabled=false", "observers.progress.enabled=false")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from experiments import descent, schedules, surfaces
-from experiments.comparison.palette import COLORS
+from experiments.figures.palette import COLORS
 from tests.helpers import CONF, Commands
 
 LESSON = ("-m", "optimizer=sgd,momentum,adagrad,adam")

@@ -21,9 +21,10 @@ from omegaconf import OmegaConf, open_dict
 
 from experiments.cli import clipped
 from experiments.common.errors import UserError
-from experiments.composing import Composer, as_yaml, task_part
+from experiments.composing import Composer
+from experiments.folders.hydra import as_yaml, task_part
+from experiments.folders.sweep import Sweep
 from experiments.planning import described, plan
-from experiments.sweep import Sweep
 from experiments.sweeping import combinations
 from tests.helpers import CONF, SMALL, Commands, composed, metrics, run, run_folders, start, summary
 

@@ -12,8 +12,8 @@ from omegaconf import OmegaConf
 
 from experiments.cli import clipped
 from experiments.common.conf import conf_folder
+from experiments.folders.run import RunFolder
 from experiments.job import train
-from experiments.run import RunFolder
 from experiments.verdicts import EXPLAINS, JUDGES, THRESHOLDS, Story, verdicts
 from tests.helpers import Commands, summary
 

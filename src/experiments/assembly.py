@@ -12,8 +12,8 @@ from .averaging import batch_norms
 from .common.errors import UserError
 from .common.screen import Screen
 from .engine import Member, Plan, Position, names
+from .folders.run import Row, RunFolder
 from .models.layers import Layer
-from .run import Row, RunFolder
 from .single import Single
 from .streams import Streams, set_global_state
 

@@ -12,7 +12,7 @@ from .common.errors import UserError, nearest
 from .common.files import write_json
 from .common.screen import Screen, table
 from .common.signatures import shown
-from .run import RunFolder
+from .folders.run import RunFolder
 from .sanity import CHECKS, Result, Subject, refuse, worst
 from .single import Single
 from .streams import global_generator

@@ -7,26 +7,19 @@ import json
 import re
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
-from enum import Enum
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
 from hydra._internal.config_loader_impl import get_overrides_dirname
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, QuotedString
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from .common.files import write_whole
+from .folders.hydra import task_part
 
-OF_THE_SWEEP = re.compile(r"(resume|retry_failed|sweep\.zip|trial)=")
-"""Overrides that are no run's own."""
 OF_THE_TASK = re.compile(r"\$\{(?!hydra[.:]|clipped:|now:)")
 """An interpolation of the task's part in a folder's name."""
-NUMBER_LIKE = re.compile(r"[-+]?(\d[\d_]*)?\.?\d*([eE][-+]?\d+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
-"""Texts that OmegaConf reads as numbers and plain YAML does not."""
 
 
 @dataclass(frozen=True)
@@ -152,50 +145,3 @@ def name_after(whole: DictConfig, parsed: Sequence[Override], common: Set[str]) 
     whole.hydra.job.override_dirname = get_overrides_dirname(
         overrides=telling, kv_sep=naming.kv_sep, item_sep=naming.item_sep, exclude_keys=naming.exclude_keys
     )
-
-
-def task_part(config: DictConfig) -> DictConfig:
-    """Return a configuration without Hydra's own part."""
-    return OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-
-
-def write_composed(task: Mapping[str, Any], hydra: Mapping[str, Any], folder: Path) -> None:
-    """Leave in a run folder what Hydra leaves there: `config.yaml`, `hydra.yaml` and `overrides.yaml`.
-
-    Args:
-        task, hydra: plain.
-        folder: of the run.
-    """
-    typed = [line for line in hydra["overrides"]["task"] if not OF_THE_SWEEP.match(line)]
-    shown = {key: value for key, value in hydra.items() if key not in ("help", "hydra_help")}
-    for name, content in (
-        ("config.yaml", {**task, "resume": None}),
-        ("hydra.yaml", {"hydra": shown}),
-        ("overrides.yaml", typed),
-    ):
-        write_whole(folder / ".hydra" / name, as_yaml(content).encode())
-
-
-def as_yaml(content: Any) -> str:
-    """Return plain content as OmegaConf writes it, by the parser in C where there is one.
-
-    What it quotes is what the resolver of its own reader would take for a number.
-    """
-    return yaml.dump(content, Dumper=_dumper(), default_flow_style=False, allow_unicode=True, sort_keys=False)
-
-
-@cache
-def _dumper() -> type[Any]:
-    class Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
-        """Quotes texts that look like numbers to OmegaConf, such as 1e-3."""
-
-        def ignore_aliases(self, _data: Any) -> bool:
-            return True
-
-    def text(dumper: Any, value: str) -> Any:
-        style = "'" if NUMBER_LIKE.fullmatch(value) else None
-        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
-
-    Dumper.add_representer(str, text)
-    Dumper.add_multi_representer(Enum, lambda dumper, value: dumper.represent_str(value.name))
-    return Dumper

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .comparison.palette import COLORS, INK, PAPER, drawing, literal
 from .descent import Path, Surface
+from .figures.palette import COLORS, INK, PAPER, drawing, literal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

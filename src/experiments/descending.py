@@ -18,7 +18,7 @@ from .common.screen import Screen, table
 from .common.signatures import checked
 from .common.text import shown_path
 from .contours import Line, draw
-from .results import identity
+from .folders.identity import identity
 
 SECTIONS = ("surface", "optimizer", "scheduler")
 NOTHING = "-"

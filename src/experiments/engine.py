@@ -14,9 +14,9 @@ from annotated_types import Ge
 from torch import Tensor
 
 from .common.metrics import MetricName, better_is_more
+from .folders.run import Row, RunFolder
 from .observers.base import Observer
 from .program import Program
-from .run import Row, RunFolder
 from .schedules import Schedule
 from .streams import Streams
 

@@ -27,18 +27,19 @@ from .common.files import write_whole
 from .common.keys import flattened
 from .common.screen import Screen, hearing
 from .common.text import counted, shown_path
-from .composing import as_yaml, write_composed
 from .engine import Position, Stop, fit
+from .folders.hydra import as_yaml, write_composed
+from .folders.identity import identity
+from .folders.run import RunFolder, settle
+from .folders.sweep import Entry
 from .messages import begun_with, conclude, introduce
 from .program import Program
-from .results import disk_problem, identity, outcomes, story, try_to_say_failed
+from .results import disk_problem, outcomes, story, try_to_say_failed
 from .resume import check_unchanged
 from .rules import RULES
-from .run import RunFolder, settle
 from .stack import Stack, reason_apart, rule_for, signature
 from .stop import EXIT_CODES
 from .streams import global_generator, global_state, set_global_state
-from .sweep import Entry
 from .verdicts import as_dict, as_text, verdicts
 
 

@@ -17,9 +17,10 @@ from omegaconf import DictConfig, OmegaConf
 from .common.errors import UserError
 from .common.signatures import checked
 from .common.text import counted
-from .composing import OF_THE_SWEEP, Composed, Composer, write_composed
+from .composing import Composed, Composer
+from .folders.hydra import OF_THE_SWEEP, write_composed
+from .folders.sweep import Entry, Sweep, own_overrides
 from .planning import Planned, described, plan
-from .sweep import Entry, Sweep, own_overrides
 
 if TYPE_CHECKING:
     from .engine import Position
@@ -156,8 +157,8 @@ class Launch:
 
     def job(self, asked: Asked) -> Job:
         """Return the run of a job: the one that was begun before, where there is one."""
+        from .folders.run import RunFolder
         from .job import Job
-        from .run import RunFolder
 
         begun = asked.entry.status in ("interrupted", "failed") and RunFolder(asked.entry.folder).last.exists()
         resume = str(asked.entry.folder) if begun else None

@@ -21,9 +21,9 @@ from . import job
 from .cli import FULL_ERROR, claimed, composed_whole, explained, hydra_apart, own_folder
 from .common.errors import UserError
 from .common.text import shown_path
-from .composing import as_yaml, task_part, write_composed
+from .folders.hydra import as_yaml, task_part, write_composed
+from .folders.run import LayerRow, RunFolder
 from .resume import resumed_command_line, untrusted
-from .run import LayerRow, RunFolder
 from .stop import SignalStop
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .archive import check_archive
 from .common.errors import nearest
+from .folders.archive import check_archive
+from .folders.run import CHECKPOINT_KEYS, RunFolder
 from .optimizers import matches
-from .run import CHECKPOINT_KEYS, RunFolder
 
 WRAPPED = ("state_dict", "model_state_dict", "model")
 """What the weights are called in files that hold other things too."""

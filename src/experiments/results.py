@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import platform
 import re
-import subprocess
 from collections.abc import Mapping, Sequence
-from functools import cache
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from . import build
 from .cli import say
 from .common.keys import flattened
 from .common.text import shown_path
-from .common.version import __version__
 from .criterion import chance
 from .engine import Member, Position, best_row
+from .folders.identity import identity
+from .folders.run import RunFolder
 from .program import Program
-from .run import RunFolder
 from .single import Single
 from .verdicts import Story
 
@@ -95,32 +90,6 @@ def regularization(config: build.Config, program: Single) -> list[str]:
     penalty = program.criterion.penalty
     name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(penalty).__name__).lower()
     return [*held, f"penalty={name}"] if penalty.adds or penalty.bounds else held
-
-
-def identity(config: build.Config, overrides: Sequence[str]) -> dict[str, Any]:
-    """Return what says which run this is, and under which versions it ran."""
-    return {
-        "seed": config.get("seed"),
-        "overrides": list(overrides),
-        "versions": {
-            "experiments": __version__,
-            "python": platform.python_version(),
-            "torch": str(torch.__version__),
-            "numpy": np.__version__,
-        },
-        "git_commit": git_commit(Path.cwd()),
-    }
-
-
-@cache
-def git_commit(folder: Path) -> str | None:
-    """Return the commit of a folder, if it is a checkout."""
-    command = ["git", "rev-parse", "HEAD"]
-    try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=5, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
 
 
 def try_to_say_failed(folder: RunFolder, config: build.Config, overrides: Sequence[str], error: Exception) -> None:

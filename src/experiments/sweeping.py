@@ -16,9 +16,10 @@ from omegaconf import DictConfig, OmegaConf
 from .cli import SHORT, resumed, spelled_out
 from .common.errors import UserError
 from .common.text import counted
-from .composing import plain_value, task_part
-from .search.hparams import hparams_config
-from .sweep import Sweep, exit_code, said
+from .composing import plain_value
+from .folders.hparams import hparams_config
+from .folders.hydra import task_part
+from .folders.sweep import Sweep, exit_code, said
 
 ZIP = "sweep.zip"
 

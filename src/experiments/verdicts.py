@@ -11,7 +11,7 @@ from functools import cached_property
 from statistics import median
 from typing import Any
 
-from .run import LayerRow, Row
+from .folders.run import LayerRow, Row
 
 
 @dataclass(frozen=True)

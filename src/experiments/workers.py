@@ -16,10 +16,10 @@ from annotated_types import Ge
 
 from .common.errors import UserError
 from .common.signatures import checked
+from .folders.sweep import Entry
 from .job import Job, train_together
 from .results import try_to_say_failed
 from .stop import SignalStop
-from .sweep import Entry
 
 if TYPE_CHECKING:
     from ray import ObjectRef

@@ -39,7 +39,7 @@ class SearchSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> None:
         """Search."""
         from experiments.common.errors import UserError
-        from experiments.sweep import Sweep
+        from experiments.folders.sweep import Sweep
 
         try:
             from experiments.search.loop import Search, Settings

@@ -13,10 +13,10 @@ from typing import Any
 
 from experiments.common.errors import UserError, nearest
 from experiments.common.metrics import Metric
+from experiments.folders.reading import UNFINISHED, Record, number
 
 from .factors import Analysis, Only, analyse, only_where
 from .grouping import ENDED_WELL, Group, Grouping, conditions, satisfies, shown
-from .reading import UNFINISHED, Record, number
 from .statistics import (
     Difference,
     Estimate,

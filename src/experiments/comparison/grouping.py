@@ -13,8 +13,7 @@ from typing import Any
 from experiments.arguments import as_yaml_has_it
 from experiments.common.errors import UserError, nearest
 from experiments.common.text import visible
-
-from .reading import Record, number
+from experiments.folders.reading import Record, number
 
 INCIDENTAL = re.compile(
     r"seed|name|check|resume|retry_failed|trust|trial(\..*)?|sweep(\..*)?|search|experiment|recipe(\..*)?|data\.(cache|root|download)"

@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.common.files import write_whole
 from experiments.common.metrics import AXES, Metric
+from experiments.figures import palette
+from experiments.figures.page import Cell, Column, Curves, Figure, Page, Table, render
+from experiments.figures.page import Group as PageGroup
+from experiments.figures.page import Line as PageLine
+from experiments.figures.svg import inlined, saved
 
-from . import drawing, palette
+from . import drawing
 from .answers import Answer, Line
 from .curves import Curve, curves, metrics
 from .grouping import exactly
 from .histograms import Histogram, first_and_last
-from .page import Cell, Column, Curves, Figure, Page, Table, inlined, render, saved
-from .page import Group as PageGroup
-from .page import Line as PageLine
 from .words import LEVEL, chance, named, share
 
 if TYPE_CHECKING:

@@ -14,13 +14,13 @@ from experiments.arguments import above, unlinked
 from experiments.common.errors import UserError
 from experiments.common.screen import Screen, table
 from experiments.common.text import shown_path, visible
-from experiments.sweep import Sweep
+from experiments.folders.reading import UNFINISHED, Found, Reader
+from experiments.folders.sweep import Sweep
 
 from .answers import Question, answered, chosen, metric_of, notes, split_conditions, unmixed
 from .drawing import of_many
 from .grouping import grouped, known
 from .options import Options
-from .reading import UNFINISHED, Found, Reader
 from .report import FOLDER, Report
 
 UNPRINTED = ("std", "best", "seconds to target", "examples/s", "verdicts")

@@ -19,9 +19,9 @@ from experiments.common.files import write_json, write_whole
 from experiments.common.metrics import Metric
 from experiments.common.screen import Screen, table
 from experiments.common.text import shown_path
-from experiments.comparison.reading import found_below, record
-from experiments.observers.pictures import confusion, confusion_figure, drawable, worst_figure
-from experiments.observers.regions import FINE, planar, plane, regions_figure
+from experiments.figures.classes import confusion, confusion_figure, drawable, worst_figure
+from experiments.figures.regions import FINE, planar, plane, regions_figure
+from experiments.folders.reading import found_below, record
 
 from .figures import reliability_figure
 from .loading import Restored, load

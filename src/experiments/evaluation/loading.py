@@ -22,15 +22,15 @@ from experiments.assembly import chosen_device
 from experiments.common.errors import UserError
 from experiments.common.signatures import TARGET
 from experiments.common.text import shown_path
-from experiments.comparison.reading import CONFIGURATION, text
-from experiments.comparison.reading import loaded as read_yaml
 from experiments.data import own, preprocess
 from experiments.data.batches import Preparation, Split
 from experiments.data.forms import Description, sides
 from experiments.data.preprocess import Double
 from experiments.device import cores, kernels, torch_threads
+from experiments.folders.reading import CONFIGURATION, text
+from experiments.folders.reading import loaded as read_yaml
+from experiments.folders.run import RunFolder
 from experiments.resume import untrusted
-from experiments.run import RunFolder
 from experiments.single import scores_of
 from experiments.streams import Streams, global_generator
 

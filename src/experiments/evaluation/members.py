@@ -19,7 +19,7 @@ from experiments.common.errors import UserError
 from experiments.common.screen import Screen
 from experiments.common.text import shown_path
 from experiments.data.batches import Split
-from experiments.run import RunFolder
+from experiments.folders.run import RunFolder
 from experiments.single import scores_of
 from experiments.stack import architecture, scores_together
 

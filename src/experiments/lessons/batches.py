@@ -8,11 +8,11 @@ from itertools import pairwise
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from experiments.comparison.drawing import canvas, legend, legend_height, logarithmic
-from experiments.comparison.palette import styles
-from experiments.comparison.reading import Record
+from experiments.figures.canvas import canvas, legend, legend_height, logarithmic
+from experiments.figures.palette import styles
+from experiments.folders.reading import Record
+from experiments.folders.run import RunFolder
 from experiments.recipes.measured import Measured, by, curve, last
-from experiments.run import RunFolder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

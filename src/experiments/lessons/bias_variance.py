@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from experiments.comparison.drawing import canvas
-from experiments.comparison.palette import COLORS
-from experiments.comparison.reading import Record
 from experiments.evaluation.loading import Restored, load
+from experiments.figures.canvas import canvas
+from experiments.figures.palette import COLORS
+from experiments.folders.reading import Record
 from experiments.recipes.drawing import curves_of
 from experiments.recipes.measured import Measured, last, lead, level, of_seeds
 

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from experiments.comparison.drawing import canvas, logarithmic
-from experiments.comparison.palette import INK, styles
-from experiments.comparison.reading import Record
+from experiments.figures.canvas import canvas, logarithmic
+from experiments.figures.palette import INK, styles
+from experiments.folders.reading import Record
 from experiments.initializers import initialize, xavier
 from experiments.losses import cross_entropy
 from experiments.models.mlp import MLP

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from experiments import initializers
 from experiments.common.errors import UserError, nearest
-from experiments.comparison.drawing import canvas, legend, legend_height, logarithmic
-from experiments.comparison.palette import styles
-from experiments.comparison.reading import Record
+from experiments.figures.canvas import canvas, legend, legend_height, logarithmic
+from experiments.figures.palette import styles
+from experiments.folders.reading import Record
 from experiments.initializers import Initializer
 from experiments.measures import mean_singular_value
 from experiments.models.mlp import MLP

@@ -12,12 +12,12 @@ import torch
 from annotated_types import Ge
 from torch import Tensor
 
-from experiments.comparison.drawing import canvas
-from experiments.comparison.palette import INK, styles
-from experiments.comparison.reading import Record
 from experiments.comparison.statistics import estimate
 from experiments.evaluation.ensembles import combine
 from experiments.evaluation.loading import load
+from experiments.figures.canvas import canvas
+from experiments.figures.palette import INK, styles
+from experiments.folders.reading import Record
 from experiments.models.blocks import Dropout
 from experiments.recipes.measured import Measured, lead, level
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import torch
 from annotated_types import Ge, Gt, Lt
 
-from experiments.comparison.drawing import canvas
-from experiments.comparison.palette import INK, styles
+from experiments.figures.canvas import canvas
+from experiments.figures.palette import INK, styles
 from experiments.recipes.drawing import HEIGHT
 from experiments.recipes.measured import Measured
 

@@ -8,7 +8,7 @@ from functools import partial
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from experiments.comparison.reading import Record
+from experiments.folders.reading import Record
 from experiments.recipes.drawing import curves_of
 from experiments.recipes.measured import Measured, by, last, lead, of_seeds, quantity
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from experiments.comparison.drawing import canvas, legend, legend_height, logarithmic
-from experiments.comparison.palette import styles
-from experiments.comparison.reading import Record
 from experiments.evaluation.loading import load
+from experiments.figures.canvas import canvas, legend, legend_height, logarithmic
+from experiments.figures.palette import styles
+from experiments.folders.reading import Record
 from experiments.recipes.drawing import HEIGHT, WIDTH
 from experiments.recipes.measured import Measured, by, curve, last, level
 

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from experiments.comparison.drawing import canvas, logarithmic
-from experiments.comparison.palette import INK, styles
-from experiments.comparison.reading import Record
 from experiments.evaluation.loading import Restored, load
+from experiments.figures.canvas import canvas, logarithmic
+from experiments.figures.palette import INK, styles
+from experiments.folders.reading import Record
 from experiments.losses import cross_entropy
 from experiments.recipes.drawing import curves_of
 from experiments.recipes.measured import Measured, by, last, lead, of_seeds

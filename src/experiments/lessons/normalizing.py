@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from experiments.comparison.drawing import canvas, integers, legend, legend_height
-from experiments.comparison.palette import styles
-from experiments.comparison.reading import Record
 from experiments.comparison.statistics import estimate
 from experiments.evaluation.loading import load
+from experiments.figures.canvas import canvas, integers, legend, legend_height
+from experiments.figures.palette import styles
+from experiments.folders.reading import Record
 from experiments.recipes.drawing import HEIGHT, WIDTH
 from experiments.recipes.measured import Measured, at_best_rate, best, by, curve, epochs_to, level
 

@@ -13,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from experiments.comparison.drawing import canvas
-from experiments.comparison.palette import COLORS, INK, styles
-from experiments.comparison.reading import Record
 from experiments.evaluation.loading import Restored, load
+from experiments.figures.canvas import canvas
+from experiments.figures.palette import COLORS, INK, styles
+from experiments.folders.reading import Record
 from experiments.losses import cross_entropy
 from experiments.recipes.measured import Measured, best
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from experiments.comparison.reading import Record
 from experiments.evaluation.evaluating import evaluated
 from experiments.evaluation.loading import load
+from experiments.folders.reading import Record
 from experiments.recipes.drawing import curves_of
 from experiments.recipes.measured import Measured, lead, level
 

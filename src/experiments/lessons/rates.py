@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from scipy.stats import spearmanr
 
-from experiments.comparison.drawing import canvas, logarithmic
-from experiments.comparison.palette import INK, styles
-from experiments.comparison.reading import Record
 from experiments.comparison.statistics import estimate
 from experiments.descent import descend
+from experiments.figures.canvas import canvas, logarithmic
+from experiments.figures.palette import INK, styles
+from experiments.folders.reading import Record
 from experiments.recipes.drawing import curves_of
 from experiments.recipes.measured import Measured, best, by, curve, last, quantity
 

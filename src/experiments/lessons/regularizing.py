@@ -7,8 +7,8 @@ import math
 from collections.abc import Sequence
 from statistics import fmean
 
-from experiments.comparison.reading import Record
 from experiments.comparison.statistics import estimate
+from experiments.folders.reading import Record
 from experiments.recipes.drawing import curves_of
 from experiments.recipes.measured import Measured, best, level
 

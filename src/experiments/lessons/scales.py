@@ -13,10 +13,11 @@ import torch
 from annotated_types import Ge, Gt
 from torch import Tensor
 
-from experiments.comparison.drawing import canvas, integers, legend, tallest
+from experiments.comparison.drawing import tallest
 from experiments.comparison.histograms import Histogram
-from experiments.comparison.palette import INK, styles
-from experiments.comparison.reading import Record
+from experiments.figures.canvas import canvas, integers, legend
+from experiments.figures.palette import INK, styles
+from experiments.folders.reading import Record
 from experiments.initializers import Initializer, he, initialize, normal, xavier
 from experiments.models.mlp import MLP
 from experiments.recipes.drawing import curves_of

@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from experiments.comparison.drawing import canvas, logarithmic
-from experiments.comparison.palette import INK, styles
-from experiments.comparison.reading import Record
 from experiments.data.preprocess import PREPROCESSES
 from experiments.evaluation.loading import Restored, load
+from experiments.figures.canvas import canvas, logarithmic
+from experiments.figures.palette import INK, styles
+from experiments.folders.reading import Record
 from experiments.recipes.measured import Measured
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ import numpy as np
 from annotated_types import Ge
 from numpy.typing import NDArray
 
-from experiments.comparison.drawing import canvas, logarithmic
-from experiments.comparison.palette import INK, styles
-from experiments.comparison.reading import Record
+from experiments.figures.canvas import canvas, logarithmic
+from experiments.figures.palette import INK, styles
+from experiments.folders.reading import Record
 from experiments.recipes.measured import Measured, best, level
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import median
 
-from experiments.comparison.reading import Record
+from experiments.folders.reading import Record
 from experiments.recipes.drawing import curves_of
 from experiments.recipes.measured import Measured, best
 

@@ -63,10 +63,3 @@ class Drawing(Observer):
         width, height = size
         image = Summary.Image(width=width, height=height, encoded_image_string=png)
         self.writer._get_file_writer().add_summary(Summary(value=[Summary.Value(tag=tag, image=image)]), epoch)
-
-
-def new_figure(width: float, height: float) -> Figure:
-    """Return an empty figure of a size in inches."""
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), dpi=100)

@@ -30,9 +30,9 @@ from annotated_types import Ge
 from torch import Tensor, nn
 
 from experiments import measures
+from experiments.folders.run import row_text
 from experiments.initializers import weighted_layers
 from experiments.measures import norms
-from experiments.run import row_text
 
 from .base import Charts, Observer
 from .base import every as every_th

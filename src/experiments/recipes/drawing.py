@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from experiments.common.metrics import AXES, Metric
 from experiments.comparison.curves import curve_of
-from experiments.comparison.drawing import canvas, draw_curve, integers, legend, legend_height, logarithmic
+from experiments.comparison.drawing import draw_curve
 from experiments.comparison.grouping import Group
-from experiments.comparison.palette import INK, literal, styles
-from experiments.comparison.reading import Record
+from experiments.figures.canvas import canvas, integers, legend, legend_height, logarithmic
+from experiments.figures.palette import INK, literal, styles
+from experiments.folders.reading import Record
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

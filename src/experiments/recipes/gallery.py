@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from experiments.common.files import write_json, write_whole
-from experiments.comparison.page import Cell, Column, Figure, Page, Table, inlined, render
 from experiments.comparison.report import as_markdown
+from experiments.figures.page import Cell, Column, Figure, Page, Table, render
+from experiments.figures.svg import inlined
 
 from .making import Result
 from .recipe import Recipe, described, within

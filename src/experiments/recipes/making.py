@@ -21,9 +21,9 @@ from experiments.cli import launch, quoted
 from experiments.common.errors import UserError
 from experiments.common.signatures import TARGET
 from experiments.common.version import __version__
-from experiments.comparison import palette
-from experiments.comparison.page import saved
-from experiments.comparison.reading import Reader, Record
+from experiments.figures import palette
+from experiments.figures.svg import saved
+from experiments.folders.reading import Reader, Record
 from experiments.job import run
 
 from .measured import Measured

@@ -9,8 +9,8 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from experiments.common.metrics import Metric
-from experiments.comparison.reading import Record
 from experiments.comparison.statistics import difference
+from experiments.folders.reading import Record
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

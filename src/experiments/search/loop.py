@@ -24,9 +24,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from experiments.cli import FROM_TASK
 from experiments.common.errors import UserError, nearest
+from experiments.folders.hparams import Domain, hparams_config
 
 from . import reporting, rounds, storage
-from .hparams import Domain, hparams_config
 from .sampling import ExhaustedError, Point, Unrepeated, exhausted, sampler, tried
 from .space import Dimension, Space, space_of, typed
 from .study import counted, leave, left_running, opened_study, owner

@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.colors import COLORS
 from experiments.common.text import visible
+
+from .colors import COLORS
 
 DASHES = ("solid", "dash", "dot", "dashdot")
 DISTINCT = len(COLORS) * len(DASHES)

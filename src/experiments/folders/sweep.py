@@ -16,9 +16,9 @@ from typing import Any
 
 import yaml
 
-from .common.errors import UserError
-from .common.files import write_whole
-from .common.keys import flattened
+from experiments.common.errors import UserError
+from experiments.common.files import write_whole
+from experiments.common.keys import flattened
 
 FILE, TABLE = "sweep.yaml", "sweep.csv"
 ENDED = ("finished", "stopped", "pruned", "diverged", "failed")

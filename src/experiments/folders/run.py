@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 
 import torch
 
+from experiments.common.files import write_json, write_whole
+from experiments.data.forms import Description
+
 from .archive import check_archive
-from .common.files import write_json, write_whole
-from .data.forms import Description
 
 FORMAT = 2
 """The checkpoint's layout; a checkpoint of another layout is refused."""

@@ -23,7 +23,8 @@ import yaml
 
 from experiments.common.errors import UserError
 from experiments.common.keys import flattened
-from experiments.sweep import FILE
+
+from .sweep import FILE
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 LARGEST = 20_000_000

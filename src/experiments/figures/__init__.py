@@ -1,0 +1,1 @@
+"""What every picture and page is drawn with: colours, palette, canvas, SVG, the page."""

@@ -1,0 +1,100 @@
+"""What figures are drawn on: axes, legends, names and ticks in the house style."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any
+
+from .palette import Style, literal
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import XAxis, YAxis
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure of a size in inches."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), dpi=100)
+
+
+LONGEST = 60
+"""Characters of a line of text in a legend."""
+LONGEST_LAYER = 18
+
+
+def canvas(width: float, height: float) -> Figure:
+    """Return an empty figure, in inches."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def legend(figure: Figure, names: Collection[str], styles: Mapping[str, Style]) -> None:
+    """Put the groups' names below a figure, where there are several."""
+    from matplotlib.lines import Line2D
+
+    if len(names) < 2:
+        return
+    looks: list[dict[str, Any]] = [{"color": styles[name].color, "linestyle": styles[name].linestyle} for name in names]
+    handles = [Line2D([], [], **look) for look in looks]
+    columns, _ = legend_shape(names, figure.get_figwidth())
+    figure.legend(handles, [wrapped(name) for name in names], loc="outside lower center", ncols=columns)
+
+
+def legend_height(names: Collection[str], width: float) -> float:
+    """Return the inches that a figure is higher for its legend."""
+    return 0.22 * legend_shape(names, width)[1] + 0.15 if len(names) > 1 else 0.0
+
+
+def legend_shape(names: Collection[str], width: float) -> tuple[int, int]:
+    """Return how many columns of names find room in a figure, and how many lines of text they are high."""
+    labels = [wrapped(name).split("\n") for name in names]
+    longest = max(len(line) for lines in labels for line in lines)
+    columns = max(1, min(len(names), int(width / (0.087 * longest + 0.65))))
+    return columns, math.ceil(len(names) / columns) * max(map(len, labels))
+
+
+def logarithmic(axis: XAxis | YAxis) -> None:
+    """Scale an axis in powers of ten, and write its numbers out."""
+    from matplotlib.ticker import NullFormatter
+
+    (axis.axes.set_yscale if axis.axis_name == "y" else axis.axes.set_xscale)("log")
+    axis.set_major_locator(decades(*axis.get_view_interval()))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
+
+
+def decades(low: float, high: float) -> LogLocator:
+    """Return where a logarithmic axis has numbers: the fewer decades it has, the more in each."""
+    from matplotlib.ticker import LogLocator
+
+    size = math.log10(high / low)
+    return LogLocator(subs=(1,) if size > 3 else (1, 2, 5) if size > 0.8 else (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8))
+
+
+def integers(axes: Axes) -> None:
+    """Put the numbers of an axis of epochs or steps where such are."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
+
+
+def layer_name(name: str) -> str:
+    """Return a layer's name without what all have: features.hidden1.activation -> hidden1."""
+    words = [word for word in name.split(".") if word not in ("features", "activation", "linear", "weight")]
+    kept = ".".join(words) or name
+    return literal(kept if len(kept) <= LONGEST_LAYER else f"{kept[:8]}...{kept[-7:]}")
+
+
+def wrapped(text: str, width: int = LONGEST, lines: int = 2) -> str:
+    """Return a name for a figure: on a few lines, broken between words, and cut where it is longer than that."""
+    found = textwrap.wrap(
+        text, width, max_lines=lines, placeholder=" ...", break_on_hyphens=False, break_long_words=True
+    )
+    return "\n".join(map(literal, found))

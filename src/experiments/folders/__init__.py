@@ -1,0 +1,1 @@
+"""What lies on disk: run folders and sweep folders, written and read."""

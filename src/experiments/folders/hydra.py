@@ -1,0 +1,67 @@
+"""The folder `.hydra/` of a run: its composed configuration."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from enum import Enum
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+from experiments.common.files import write_whole
+
+OF_THE_SWEEP = re.compile(r"(resume|retry_failed|sweep\.zip|trial)=")
+"""Overrides that are no run's own."""
+NUMBER_LIKE = re.compile(r"[-+]?(\d[\d_]*)?\.?\d*([eE][-+]?\d+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+"""Texts that OmegaConf reads as numbers and plain YAML does not."""
+
+
+def task_part(config: DictConfig) -> DictConfig:
+    """Return a configuration without Hydra's own part."""
+    return OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+
+
+def write_composed(task: Mapping[str, Any], hydra: Mapping[str, Any], folder: Path) -> None:
+    """Leave in a run folder what Hydra leaves there: `config.yaml`, `hydra.yaml` and `overrides.yaml`.
+
+    Args:
+        task, hydra: plain.
+        folder: of the run.
+    """
+    typed = [line for line in hydra["overrides"]["task"] if not OF_THE_SWEEP.match(line)]
+    shown = {key: value for key, value in hydra.items() if key not in ("help", "hydra_help")}
+    for name, content in (
+        ("config.yaml", {**task, "resume": None}),
+        ("hydra.yaml", {"hydra": shown}),
+        ("overrides.yaml", typed),
+    ):
+        write_whole(folder / ".hydra" / name, as_yaml(content).encode())
+
+
+def as_yaml(content: Any) -> str:
+    """Return plain content as OmegaConf writes it, by the parser in C where there is one.
+
+    What it quotes is what the resolver of its own reader would take for a number.
+    """
+    return yaml.dump(content, Dumper=_dumper(), default_flow_style=False, allow_unicode=True, sort_keys=False)
+
+
+@cache
+def _dumper() -> type[Any]:
+    class Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
+        """Quotes texts that look like numbers to OmegaConf, such as 1e-3."""
+
+        def ignore_aliases(self, _data: Any) -> bool:
+            return True
+
+    def text(dumper: Any, value: str) -> Any:
+        style = "'" if NUMBER_LIKE.fullmatch(value) else None
+        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+    Dumper.add_representer(str, text)
+    Dumper.add_multi_representer(Enum, lambda dumper, value: dumper.represent_str(value.name))
+    return Dumper
