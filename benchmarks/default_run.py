@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from experiments import build
-from experiments.streams import Streams
+from experiments import assembly
+from experiments.training.streams import Streams
 
 from .loops import Arrays, evaluate, fused_epoch, perceptron
 from .measure import Settings, process
@@ -51,7 +51,7 @@ def by_hand_accuracy(seed: int) -> float:
     """Train on the same examples by hand for as many epochs; returns the last epoch's test accuracy."""
     config = composed([f"seed={seed}"])
     cpu = torch.device("cpu")
-    splits = build.data(config, Streams(seed, cpu), cpu).splits
+    splits = assembly.data(config, Streams(seed, cpu), cpu).splits
     train, test = (Arrays(s.prepare(s.x).flatten(1), s.y) for s in (splits["train"], splits["test"]))
     with torch.random.fork_rng(devices=[]):
         torch.random.default_generator.manual_seed(seed)

@@ -10,8 +10,8 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from experiments.device import cores
 from experiments.resume import quoted
+from experiments.training.device import cores
 
 from . import lightning_loop
 from .loops import Arrays, evaluate, fused_epoch, loader, loader_epoch, perceptron, usual_epoch

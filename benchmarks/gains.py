@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from experiments.device import cores
 from experiments.resume import quoted
+from experiments.training.device import cores
 
 from .measure import Settings, interleaved, ratios, timed
 from .project import Project

@@ -9,13 +9,15 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from experiments import build
+from experiments import assembly
 from experiments.cli import clipped
 from experiments.common.conf import conf_folder
 from experiments.common.screen import Screen
-from experiments.engine import Position, Stop, fit
 from experiments.folders.run import RunFolder
 from experiments.job import Parts, assembled, offered
+from experiments.training.engine import fit
+from experiments.training.position import Position
+from experiments.training.stop import Stop
 
 LONG = 1000
 """Epochs that the training believes it has: more than any benchmark makes."""
@@ -58,11 +60,11 @@ class Project:
     def __init__(self, overrides: Sequence[str], folder: Path, watched: Sequence[str] = OBSERVERS) -> None:
         config = composed([*overrides, f"training.epochs={LONG}"])
         config["observers"] = {name: config["observers"][name] for name in watched}
-        settings = build.training(config)
+        settings = assembly.training(config)
         self.device = torch.device(settings.device)
         self.stack = ExitStack()
         screen = self._screen(folder)
-        parts = assembled(config, build.general(config), settings, self.device, RunFolder(folder), screen)
+        parts = assembled(config, assembly.general(config), settings, self.device, RunFolder(folder), screen)
         self.data, self.program, self.member = parts.data, parts.program, parts.member
         self.model, self.streams = parts.program.model, parts.member.streams
         self.position = Position(parts.plan)
@@ -83,7 +85,7 @@ class Project:
 
             self.writer = SummaryWriter(str(parts.member.folder.path), max_queue=1000)
             self.stack.callback(self.writer.close)
-        return build.observers(config, offered(config, {}, parts, screen, self.writer))
+        return assembly.observers(config, offered(config, {}, parts, screen, self.writer))
 
     def epoch(self) -> None:
         """Train for one epoch, with all that belongs to it, until everything is written."""

@@ -14,7 +14,7 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 
 from experiments.common.screen import table
-from experiments.device import cores
+from experiments.training.device import cores
 
 WIDTH = 150
 

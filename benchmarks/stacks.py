@@ -9,10 +9,11 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from experiments.engine import Position, Stop
 from experiments.folders.run import RunFolder
 from experiments.job import Job, Run, train_together
 from experiments.resume import quoted
+from experiments.training.position import Position
+from experiments.training.stop import Stop
 
 from .measure import MIB, Settings, SkipError, interleaved, process, ratios
 from .project import composed

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 
-from experiments.averaging import Average, refresh_statistics
 from experiments.models.blocks import Dropout
+from experiments.training.averaging import Average, refresh_statistics
 
 
 def net(dropout: bool = False) -> nn.Module:

@@ -46,7 +46,7 @@ def test_a_data_set_larger_than_the_device_stays_on_the_host(
 
 
 def test_the_step_does_not_wait_for_the_device(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
-    from experiments.single import Single
+    from experiments.training.single import Single
 
     real = Single.step
 

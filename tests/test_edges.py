@@ -10,15 +10,15 @@ import pytest
 import torch
 from torch import nn
 
-from experiments import build, initializers, schedules
-from experiments.build.parts import Initialization
-from experiments.build.targets import call
+from experiments import assembly, initializers, schedules
+from experiments.assembly.parts import Initialization
+from experiments.assembly.targets import call
 from experiments.common.errors import UserError
 from experiments.common.signatures import checked
 from experiments.data import preprocess
 from experiments.data.sources import Source, npz
 from experiments.models.blocks import Dropout
-from experiments.streams import Streams
+from experiments.training.streams import Streams
 
 
 def saved(path: Path, **arrays: np.ndarray) -> str:
@@ -129,7 +129,7 @@ def test_an_unknown_kind_is_refused() -> None:
 
 def test_an_infinite_rate_is_refused() -> None:
     with pytest.raises(UserError, match=r"optimizer\.lr"):
-        build.optimizer({"optimizer": {"_target_": "torch.optim.SGD", "lr": math.inf}}, nn.Linear(1, 1))
+        assembly.optimizer({"optimizer": {"_target_": "torch.optim.SGD", "lr": math.inf}}, nn.Linear(1, 1))
 
 
 @pytest.mark.parametrize("bias", [math.nan, math.inf])
@@ -142,13 +142,13 @@ def test_a_preprocess_that_fits_nothing_is_refused(tmp_path: Path) -> None:
     section = {"_target_": "experiments.data.sources.npz", "path": saved(tmp_path / "a.npz")}
     config = {"data": {**section, "preprocess": {"_target_": "torch.relu"}}}
     with pytest.raises(UserError, match=r"data\.preprocess .*expected a function"):
-        build.data(config, Streams(0), torch.device("cpu"))
+        assembly.data(config, Streams(0), torch.device("cpu"))
 
 
 def test_an_optimizer_without_a_rate_is_refused() -> None:
     config = {"optimizer": {"_target_": "tests.test_edges.NoRate"}}
     with pytest.raises(UserError, match="NoRate has no learning rate called lr"):
-        build.optimizer(config, nn.Linear(1, 1))
+        assembly.optimizer(config, nn.Linear(1, 1))
 
 
 class NoRate(torch.optim.Optimizer):
@@ -166,4 +166,4 @@ def test_examples_without_a_value_are_refused(tmp_path: Path) -> None:
 def test_more_restarts_than_floats_can_hold_are_refused() -> None:
     scheduler = {"_target_": "experiments.schedules.cosine_restarts", "cycles": 400, "growth": 10.0}
     with pytest.raises(UserError, match=r"scheduler\.cycles=400 should be less than or equal to 100"):
-        build.schedule({"scheduler": scheduler}, validate=True)
+        assembly.schedule({"scheduler": scheduler}, validate=True)

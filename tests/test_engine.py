@@ -11,13 +11,16 @@ from torch import Tensor, nn
 
 from experiments import initializers
 from experiments.data.batches import Split
-from experiments.engine import EarlyStopping, Member, Plan, Position, Stop, best_row, fit
 from experiments.folders.run import RunFolder
 from experiments.models.mlp import MLP
-from experiments.observers.base import Observer, every
-from experiments.program import Capture, Look, Measured, Program
-from experiments.single import Single
-from experiments.streams import Streams
+from experiments.training.engine import fit
+from experiments.training.member import EarlyStopping, Member, best_row
+from experiments.training.observer import Observer, every
+from experiments.training.position import Plan, Position
+from experiments.training.program import Capture, Look, Measured, Program
+from experiments.training.single import Single
+from experiments.training.stop import Stop
+from experiments.training.streams import Streams
 
 CPU = torch.device("cpu")
 

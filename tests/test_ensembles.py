@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from experiments.averaging import refresh_statistics, soup
 from experiments.data.batches import Split
 from experiments.data.preprocess import Affine
 from experiments.evaluation.loading import load
-from experiments.stack import scores_together
+from experiments.training.averaging import refresh_statistics, soup
+from experiments.training.stack import scores_together
 from tests.helpers import SMALL, Commands, run, run_folders, weights
 from tests.searches import searched
 

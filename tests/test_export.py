@@ -12,8 +12,8 @@ import onnxruntime
 import pytest
 import torch
 
-from experiments.build.datasets import Splitting, loaded
-from experiments.build.targets import divided
+from experiments.assembly.datasets import Splitting, loaded
+from experiments.assembly.targets import divided
 from experiments.evaluation.loading import Restored, load
 from experiments.train import main
 from tests.helpers import Commands, summary

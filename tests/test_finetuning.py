@@ -10,14 +10,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from experiments import build
-from experiments.build.datasets import of_classes
+from experiments import assembly
+from experiments.assembly.datasets import of_classes
 from experiments.cli import spelled_out
 from experiments.common.errors import UserError
 from experiments.data.batches import Split
 from experiments.data.sources import Source
-from experiments.freezing import frozen_norms, to_training_mode
-from experiments.streams import Streams
+from experiments.training.freezing import frozen_norms, to_training_mode
+from experiments.training.streams import Streams
 from tests.helpers import (
     SMALL,
     Commands,
@@ -103,8 +103,8 @@ def test_a_replaced_layer_is_scaled_to_the_weights_before_it(commands: Commands,
     config = composed(*TARGET, NEW[0], "init=lsuv", "data.limit=256")
     config["init_from"] = {"path": str(source), "replace": ["head"]}
     streams, place = Streams(0), torch.device("cpu")
-    data = build.data(config, streams, place)
-    model, _, origin = build.model(config, data, streams, place)
+    data = assembly.data(config, streams, place)
+    model, _, origin = assembly.model(config, data, streams, place)
     assert origin is not None
     variance = model.eval()(data.splits["train"].first(256)[0]).var(correction=0).item()
     assert variance == pytest.approx(1, abs=0.051)
@@ -361,8 +361,8 @@ def test_what_cannot_be_used_is_said_in_one_sentence(commands: Commands, source:
 # classes
 
 
-def split_of(config: dict[str, Any], seed: int) -> build.Data:
-    return build.data(config, Streams(seed), torch.device("cpu"))
+def split_of(config: dict[str, Any], seed: int) -> assembly.Data:
+    return assembly.data(config, Streams(seed), torch.device("cpu"))
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -400,9 +400,9 @@ def test_classes_with_names_may_be_given_by_their_places() -> None:
 
 
 def test_runs_that_share_their_data_see_the_same_classes() -> None:
-    config, sources = composed("data.keep_classes=[7,2]", "data.limit=30"), build.Sources()
+    config, sources = composed("data.keep_classes=[7,2]", "data.limit=30"), assembly.Sources()
     alone = split_of(config, 1)
-    shared = build.data(config, Streams(1), torch.device("cpu"), sources)
+    shared = assembly.data(config, Streams(1), torch.device("cpu"), sources)
     for name, split in alone.splits.items():
         index = torch.arange(len(split))
         for one, other in zip(split.batch(index), shared.splits[name].batch(index), strict=True):

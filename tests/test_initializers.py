@@ -13,14 +13,14 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from experiments import build, initializers
+from experiments import assembly, initializers
 from experiments.common.conf import conf_folder
 from experiments.common.errors import UserError
 from experiments.initializers import initialize, lsuv, weighted_layers
 from experiments.models.blocks import use_noise
 from experiments.models.cnn import CNN
 from experiments.models.mlp import MLP
-from experiments.streams import Streams
+from experiments.training.streams import Streams
 
 Initializer = Callable[..., object]
 
@@ -86,8 +86,8 @@ def composed(*overrides: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def digits() -> build.Data:
-    return build.data(composed(), Streams(0), torch.device("cpu"))
+def digits() -> assembly.Data:
+    return assembly.data(composed(), Streams(0), torch.device("cpu"))
 
 
 @pytest.mark.parametrize(("shape", "inputs", "outputs"), SHAPES)
@@ -278,7 +278,7 @@ def test_the_same_seed_gives_the_same_model(initializer: Initializer) -> None:
     ],
 )
 def test_functions_of_torch_are_initializers(
-    digits: build.Data, function: str, settings: dict[str, Any], std: float
+    digits: assembly.Data, function: str, settings: dict[str, Any], std: float
 ) -> None:
     config = {**composed(), "init": {"_target_": f"torch.nn.init.{function}", "bias": 0.0, **settings}}
     weight = first_weight(config, digits)
@@ -304,19 +304,19 @@ def test_functions_of_torch_are_initializers(
         ("zeros", 0.0),
     ],
 )
-def test_every_choice_of_the_configuration(digits: build.Data, name: str, std: float) -> None:
+def test_every_choice_of_the_configuration(digits: assembly.Data, name: str, std: float) -> None:
     config = composed(f"init={name}")
     assert float(first_weight(config, digits).std()) == pytest.approx(std, rel=0.04)
     bias = first_parameter(config, digits, "bias")
     assert bool(bias.any()) == (name == "torch")
 
 
-def first_parameter(config: dict[str, Any], data: build.Data, name: str) -> Tensor:
-    model, _, _ = build.model(config, data, Streams(0), torch.device("cpu"))
+def first_parameter(config: dict[str, Any], data: assembly.Data, name: str) -> Tensor:
+    model, _, _ = assembly.model(config, data, Streams(0), torch.device("cpu"))
     return model.get_parameter(f"features.hidden1.linear.{name}").detach()
 
 
-def first_weight(config: dict[str, Any], data: build.Data) -> Tensor:
+def first_weight(config: dict[str, Any], data: assembly.Data) -> Tensor:
     weight = first_parameter(config, data, "weight")
     assert weight.shape == (100, 64)
     return weight
@@ -334,16 +334,16 @@ def first_weight(config: dict[str, Any], data: build.Data) -> Tensor:
         ({"std": 1}, r"init\.std is no setting of he; allowed: gain"),
     ],
 )
-def test_refusals(digits: build.Data, settings: dict[str, Any], message: str) -> None:
+def test_refusals(digits: assembly.Data, settings: dict[str, Any], message: str) -> None:
     config = {**composed(), "init": {**composed()["init"], **settings}}
     with pytest.raises(UserError, match=message):
-        build.model(config, digits, Streams(0), torch.device("cpu"))
+        assembly.model(config, digits, Streams(0), torch.device("cpu"))
 
 
-def test_a_function_that_does_not_fit_is_refused(digits: build.Data) -> None:
+def test_a_function_that_does_not_fit_is_refused(digits: assembly.Data) -> None:
     config = {**composed(), "init": {"_target_": "torch.nn.init.dirac_", "bias": 0.0}}
     with pytest.raises(UserError, match=r"init: torch\.nn\.init\.dirac_ cannot fill a weight of this model"):
-        build.model(config, digits, Streams(0), torch.device("cpu"))
+        assembly.model(config, digits, Streams(0), torch.device("cpu"))
 
 
 def examples(*shape: int) -> Tensor:

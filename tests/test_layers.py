@@ -11,17 +11,20 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from experiments import initializers, measures
+from experiments import initializers
 from experiments.data.batches import Split
-from experiments.engine import Member, Plan, Position, fit
 from experiments.figures.classes import confusion, confusion_figure
 from experiments.folders.run import LayerRow, RunFolder
+from experiments.models import measures
 from experiments.models.mlp import MLP
-from experiments.observers.base import Observer
 from experiments.observers.layers import Layers
 from experiments.observers.pictures import filters, grid
-from experiments.single import Single, Updating
-from experiments.streams import Streams
+from experiments.training.engine import fit
+from experiments.training.member import Member
+from experiments.training.observer import Observer
+from experiments.training.position import Plan, Position
+from experiments.training.single import Single, Updating
+from experiments.training.streams import Streams
 from tests.helpers import SMALL, Commands, metrics, summary, weights
 
 CPU = torch.device("cpu")

@@ -12,7 +12,7 @@ from experiments.models.blocks import ACTIVATIONS, Dropout, activation, use_nois
 from experiments.models.cnn import CNN
 from experiments.models.layers import describe
 from experiments.models.mlp import MLP
-from experiments.program import Watch
+from experiments.training.program import Watch
 
 OPTIONS: list[dict[str, Any]] = [
     {},

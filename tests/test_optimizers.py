@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from torch import nn
 
-from experiments import build, optimizers
+from experiments import assembly, optimizers
 from experiments.common.conf import conf_folder
 from experiments.common.errors import UserError
 
@@ -74,7 +74,7 @@ def trained(make: Any, steps: int = 50) -> tuple[list[torch.Tensor], list[float]
 @pytest.mark.parametrize("name", CLASSES)
 def test_the_configuration_builds_torchs_class_with_its_numbers(name: str) -> None:
     model, _, _ = problem()
-    built, rate = build.optimizer(composed(name, decay_exempt=[]), model)
+    built, rate = assembly.optimizer(composed(name, decay_exempt=[]), model)
     assert type(built) is CLASSES[name]
     (group,) = built.param_groups
     given = numbers(name)
@@ -87,7 +87,7 @@ def test_the_configuration_builds_torchs_class_with_its_numbers(name: str) -> No
 def test_other_numbers_are_torchs_defaults(name: str) -> None:
     """The file leaves out nothing that it should have changed, and repeats torch's defaults but for the rate."""
     own = {"momentum", "nesterov"} & numbers(name).keys()
-    built, _ = build.optimizer(composed(name), nn.Linear(2, 2))
+    built, _ = assembly.optimizer(composed(name), nn.Linear(2, 2))
     plain = CLASSES[name]([nn.Parameter(torch.zeros(2))], lr=1.0)  # type: ignore[call-arg]
     skipped = {"params", "lr", "fused", *own}
     expected, got = ({k: v for k, v in o.param_groups[0].items() if k not in skipped} for o in (plain, built))
@@ -96,7 +96,7 @@ def test_other_numbers_are_torchs_defaults(name: str) -> None:
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_the_kernel_is_fused_where_there_is_one(name: str) -> None:
-    built, _ = build.optimizer(composed(name), nn.Linear(2, 2))
+    built, _ = assembly.optimizer(composed(name), nn.Linear(2, 2))
     assert bool(built.param_groups[0].get("fused")) == (name in FUSED)
 
 
@@ -107,7 +107,7 @@ def test_training_agrees_with_torchs_plain_optimizer(name: str, weight_decay: fl
     config = composed(name, **changed)
     plain = {"foreach": False, **({"fused": False} if name in FUSED else {})}
     config["optimizer"]["decay_exempt"] = []
-    ours, losses = trained(lambda model: build.optimizer(config, model)[0])
+    ours, losses = trained(lambda model: assembly.optimizer(config, model)[0])
     reference, _ = trained(lambda model: CLASSES[name](model.parameters(), **{**numbers(name), **changed, **plain}))
     for a, b in zip(ours, reference, strict=True):
         torch.testing.assert_close(a, b, atol=1e-6, rtol=0)
@@ -117,7 +117,7 @@ def test_training_agrees_with_torchs_plain_optimizer(name: str, weight_decay: fl
 @pytest.mark.parametrize("choice", [{"fused": False}, {"foreach": True}, {"differentiable": True}])
 def test_what_the_user_says_of_the_kernel_stands(choice: dict[str, bool]) -> None:
     config = composed("adam", **choice)
-    built, _ = build.optimizer(config, nn.Linear(2, 2))
+    built, _ = assembly.optimizer(config, nn.Linear(2, 2))
     assert not built.param_groups[0]["fused"]
     assert {key: built.param_groups[0][key] for key in choice} == choice
 
@@ -165,4 +165,4 @@ def test_a_generator_of_parameters_is_taken() -> None:
 )
 def test_numbers_out_of_range_are_refused(name: str, settings: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        build.optimizer(composed(name, **settings), nn.Linear(2, 2))
+        assembly.optimizer(composed(name, **settings), nn.Linear(2, 2))

@@ -11,8 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from experiments.build.datasets import Splitting, loaded
-from experiments.build.targets import divided
+from experiments.assembly.datasets import Splitting, loaded
+from experiments.assembly.targets import divided
 from experiments.data.sources import Source
 from experiments.evaluation.loading import load
 from tests.helpers import SHARED_DATA, SMALL, Commands, needs_mnist

@@ -14,12 +14,12 @@ from sklearn.decomposition import PCA
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from torch import Tensor
 
-from experiments import build
+from experiments import assembly
 from experiments.common.conf import conf_folder
 from experiments.common.errors import UserError
 from experiments.data import preprocess, sources
 from experiments.data.preprocess import PREPROCESSES
-from experiments.streams import Streams
+from experiments.training.streams import Streams
 
 CPU = torch.device("cpu")
 EXAMPLES = 5000
@@ -291,9 +291,9 @@ def write(path: Path, x_train: np.ndarray, x_test: np.ndarray) -> str:
     return str(path)
 
 
-def loaded(path: str, **settings: Any) -> build.Data:
+def loaded(path: str, **settings: Any) -> assembly.Data:
     chosen = {**composed()["data"], "path": path, **settings}
-    return build.data({**composed(), "data": chosen}, Streams(0), CPU)
+    return assembly.data({**composed(), "data": chosen}, Streams(0), CPU)
 
 
 @pytest.mark.parametrize("limit", [None, 30])

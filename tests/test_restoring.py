@@ -8,10 +8,10 @@ import pytest
 import torch
 import yaml
 
-from experiments import build
-from experiments.assembly import assembled
-from experiments.build.datasets import Splitting, loaded
-from experiments.build.targets import divided
+from experiments import assembly
+from experiments.assembly.datasets import Splitting, loaded
+from experiments.assembly.run import assembled
+from experiments.assembly.targets import divided
 from experiments.common.errors import UserError
 from experiments.common.screen import Screen
 from experiments.data.sources import Source
@@ -26,7 +26,7 @@ CPU = torch.device("cpu")
 def own_scores(folder: Path, split: str = "test") -> torch.Tensor:
     """Return the scores by the objects that the run was trained with, its preparation fitted anew."""
     config = configuration(folder)
-    general, settings, run = build.general(config), build.training(config), RunFolder(folder)
+    general, settings, run = assembly.general(config), assembly.training(config), RunFolder(folder)
     parts = assembled(config, general, settings, CPU, run, Screen(quiet=True))
     parts.program.load_model(0, run.load(run.best if run.best.exists() else run.last)["program"])
     return parts.program.scores(0, split)

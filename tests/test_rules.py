@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from experiments.data.batches import Split
-from experiments.rules import RULES, rule_of
-from experiments.single import Single
-from experiments.stack.updates import parts
-from experiments.stack.weights import Weights
+from experiments.training.single import Single
+from experiments.training.stack.rules import RULES, rule_of
+from experiments.training.stack.updates import parts
+from experiments.training.stack.weights import Weights
 
 Problem = Callable[[Sequence[Tensor]], Tensor]
 STEPS = 200

@@ -11,17 +11,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from experiments import initializers, losses, measures
-from experiments.criterion import Criterion
+from experiments import initializers, losses
 from experiments.data.batches import Split
 from experiments.data.sources import digits
+from experiments.models import measures
 from experiments.models.blocks import use_noise
 from experiments.models.cnn import CNN
 from experiments.models.mlp import MLP
 from experiments.penalties import L1, L2, MaxNorm, Penalty
 from experiments.sanity import CHECKS, Result, Subject, refuse
 from experiments.sanity.rate import suggested
-from experiments.streams import Streams
+from experiments.training.criterion import Criterion
+from experiments.training.streams import Streams
 
 CPU = torch.device("cpu")
 

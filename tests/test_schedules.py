@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from torch.optim import lr_scheduler
 
-from experiments import build, schedules
+from experiments import assembly, schedules
 from experiments.common.conf import conf_folder
 from experiments.common.errors import UserError
 
@@ -241,7 +241,7 @@ def test_warm_up_hands_on_the_losses() -> None:
 def test_the_configuration_says_what_the_function_does_by_default(name: str) -> None:
     """Every number in the file is accepted, and it is the function's own default."""
     config = composed(f"scheduler={name}")
-    built = build.schedule(config, validate=True)
+    built = assembly.schedule(config, validate=True)
     function = getattr(schedules, config["scheduler"]["_target_"].rpartition(".")[2])
     losses = [1.0] * 6
     extra = (losses,) if name == "plateau" else ()
@@ -254,7 +254,7 @@ def test_the_configuration_says_what_the_function_does_by_default(name: str) -> 
 def test_the_configuration_can_warm_up() -> None:
     config = composed("scheduler=linear")
     warm = {**config, "scheduler": {**config["scheduler"], "warmup": 0.5}}
-    built = build.schedule(warm, validate=True)
+    built = assembly.schedule(warm, validate=True)
     assert multipliers(lambda progress: built(progress, []), 4) == pytest.approx([0.01, 0.505, 1, 0.5])
 
 
@@ -270,9 +270,9 @@ def test_the_configuration_can_warm_up() -> None:
 def test_numbers_out_of_range_are_refused(settings: dict[str, Any], message: str) -> None:
     config = composed("scheduler=multistep")
     with pytest.raises(UserError, match=message):
-        build.schedule({**config, "scheduler": {**config["scheduler"], **settings}}, validate=True)
+        assembly.schedule({**config, "scheduler": {**config["scheduler"], **settings}}, validate=True)
 
 
 def test_plateau_needs_a_validation_split() -> None:
     with pytest.raises(UserError, match="plateau looks at the validation loss"):
-        build.schedule(composed("scheduler=plateau"), validate=False)
+        assembly.schedule(composed("scheduler=plateau"), validate=False)

@@ -11,11 +11,13 @@ import pytest
 import torch
 from optuna.trial import TrialState
 
-from experiments.engine import Member, Plan, Position, decide
 from experiments.folders.run import RunFolder
 from experiments.search.reporting import PRUNED, reporter
 from experiments.search.storage import opened
-from experiments.streams import Streams
+from experiments.training.engine import decide
+from experiments.training.member import Member
+from experiments.training.position import Plan, Position
+from experiments.training.streams import Streams
 from tests.helpers import Commands
 from tests.searches import found_in, jobs, searched, study_in, sweeper
 

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from experiments import build
+from experiments import assembly
 from experiments.common.conf import conf_folder
 from experiments.common.errors import UserError
 from experiments.data.split import folds, stratified, with_label_noise
-from experiments.streams import Streams
+from experiments.training.streams import Streams
 
 CPU = torch.device("cpu")
 
@@ -180,12 +180,12 @@ def table(tmp_path: Path) -> str:
     return str(path)
 
 
-def loaded(path: str, seed: int = 0, **settings: Any) -> build.Data:
+def loaded(path: str, seed: int = 0, **settings: Any) -> assembly.Data:
     chosen = {**composed()["data"], "path": path, "preprocess": "none", **settings}
-    return build.data({**composed(), "data": chosen}, Streams(seed), CPU)
+    return assembly.data({**composed(), "data": chosen}, Streams(seed), CPU)
 
 
-def rows_of(data: build.Data, split: str) -> Tensor:
+def rows_of(data: assembly.Data, split: str) -> Tensor:
     return data.splits[split].x[:, 0].long()
 
 

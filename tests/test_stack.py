@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from experiments.engine import Stop
 from experiments.folders.hydra import as_yaml
 from experiments.folders.run import RunFolder
 from experiments.job import Job, Run, fitting, train, train_together
+from experiments.training.stop import Stop
 from tests.helpers import composed, metrics, run_folders, summary, weights
 
 QUIET = ("observers.tensorboard.enabled=false", "observers.pictures.enabled=false", "observers.progress.enabled=false")
@@ -282,11 +282,11 @@ def test_a_job_that_cannot_run_does_not_keep_the_others_from_theirs(tmp_path: Pa
 
 
 def test_stacks_are_as_large_as_memory_allows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("experiments.device.free_memory", lambda _device: 2**20)
+    monkeypatch.setattr("experiments.training.device.free_memory", lambda _device: 2**20)
     few = fitting(job(tmp_path, [*DOUBLE]))
     assert few is not None
     assert 1 <= few < 64
-    monkeypatch.setattr("experiments.device.free_memory", lambda _device: 2**34)
+    monkeypatch.setattr("experiments.training.device.free_memory", lambda _device: 2**34)
     assert fitting(job(tmp_path, [*DOUBLE])) == 64
     assert fitting(job(tmp_path, [*DOUBLE, "model.hidden=[0]"])) is None
     assert not run_folders(tmp_path)

@@ -6,7 +6,7 @@ from contextlib import suppress
 import pytest
 import torch
 
-from experiments.streams import Streams, derived_seed, global_generator, global_state, set_global_state
+from experiments.training.streams import Streams, derived_seed, global_generator, global_state, set_global_state
 
 NAMES = ("split", "init", "order", "noise")
 CPU = torch.device("cpu")

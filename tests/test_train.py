@@ -111,8 +111,8 @@ def test_run_folder_holds_what_the_contract_says(commands: Commands) -> None:
 
 
 def test_test_split_is_scored_with_the_best_epochs_weights(commands: Commands) -> None:
-    from experiments import build
-    from experiments.streams import Streams
+    from experiments import assembly
+    from experiments.training.streams import Streams
 
     folder = commands.trained("training.epochs=6", "optimizer.lr=0.05", "seed=2")
     found = summary(folder)
@@ -123,8 +123,8 @@ def test_test_split_is_scored_with_the_best_epochs_weights(commands: Commands) -
         "model": {"_target_": "experiments.models.mlp.MLP", "hidden": [100, 100]},
         "init": {"_target_": "experiments.initializers.he"},
     }
-    data = build.data(config, Streams(2), device)
-    model, _, _ = build.model(config, data, Streams(2), device)
+    data = assembly.data(config, Streams(2), device)
+    model, _, _ = assembly.model(config, data, Streams(2), device)
     model.load_state_dict(weights(folder, "best"))
     x, y = next(data.splits["test"].in_order(1000))
     accuracy = (model.eval()(x).argmax(1) == y).double().mean().item()
@@ -303,7 +303,7 @@ def test_two_sweeps_of_the_same_second_get_two_folders(commands: Commands) -> No
 
 
 def test_groups_keep_the_proportions_of_their_rates() -> None:
-    from experiments.single import Single
+    from experiments.training.single import Single
     from tests.test_engine import single
 
     program = single(1)

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from experiments import initializers, optimizers
-from experiments.averaging import Average
-from experiments.criterion import Criterion
 from experiments.data.augment import CropFlip
 from experiments.data.batches import Split
 from experiments.models.cnn import CNN
 from experiments.models.mlp import MLP
-from experiments.single import Single, Updating, part_sizes
-from experiments.streams import Streams
+from experiments.training.averaging import Average
+from experiments.training.criterion import Criterion
+from experiments.training.single import Single, Updating, part_sizes
+from experiments.training.streams import Streams
 from tests.helpers import SMALL, Commands, assert_equal_weights, metrics, run_folders, summary, weights
 
 CPU = torch.device("cpu")
@@ -390,13 +390,13 @@ def test_folds_are_a_sweep_whose_validation_splits_cover_the_training_data(comma
 
 
 def test_folds_are_disjoint_and_cover(tmp_path: Path) -> None:
-    from experiments import build
+    from experiments import assembly
 
     del tmp_path
     taken = []
     for fold in range(4):
         config = {"data": {"_target_": "experiments.data.sources.digits", "folds": 4, "fold": fold}}
-        data = build.data(config, Streams(3), CPU)
+        data = assembly.data(config, Streams(3), CPU)
         assert len(data.splits["train"]) + len(data.splits["val"]) == 1438
         taken.append(data.splits["val"].x.flatten(1))
     together = torch.cat(taken)
@@ -408,11 +408,11 @@ def test_folds_are_disjoint_and_cover(tmp_path: Path) -> None:
 
 
 def test_label_noise_touches_the_training_split_alone() -> None:
-    from experiments import build
+    from experiments import assembly
 
     def splits(noise: float) -> dict[str, Split]:
         config = {"data": {"_target_": "experiments.data.sources.digits", "label_noise": noise}}
-        return build.data(config, Streams(1), CPU).splits
+        return assembly.data(config, Streams(1), CPU).splits
 
     clean, noisy = splits(0.0), splits(0.25)
     assert (clean["train"].y != noisy["train"].y).sum() == round(0.25 * len(clean["train"]))
@@ -422,12 +422,12 @@ def test_label_noise_touches_the_training_split_alone() -> None:
 
 
 def test_class_weights_make_every_class_count_alike() -> None:
-    from experiments import build
+    from experiments import assembly
 
     config = {
         "data": {"_target_": "experiments.data.planes.blobs", "imbalance": 9.0, "balance": "class_weights"},
     }
-    data = build.data(config, Streams(0), CPU)
+    data = assembly.data(config, Streams(0), CPU)
     assert data.class_weights is not None
     counts = torch.bincount(data.splits["train"].y)
     shares = counts * data.class_weights
@@ -436,12 +436,12 @@ def test_class_weights_make_every_class_count_alike() -> None:
 
 
 def test_whitening_in_advance_is_the_same_as_at_each_batch() -> None:
-    from experiments import build
+    from experiments import assembly
     from experiments.data.sources import digits
 
     config = {"data": {"_target_": "experiments.data.sources.digits", "preprocess": "zca"}}
-    train = build.data(config, Streams(2), CPU).splits["train"]
-    raw = build.data({"data": {**config["data"], "preprocess": "none"}}, Streams(2), CPU).splits["train"]
+    train = assembly.data(config, Streams(2), CPU).splits["train"]
+    raw = assembly.data({"data": {**config["data"], "preprocess": "none"}}, Streams(2), CPU).splits["train"]
     from experiments.data.preprocess import zca
 
     assert train.x.shape[1:] == digits().x_train.shape[1:]
@@ -449,12 +449,12 @@ def test_whitening_in_advance_is_the_same_as_at_each_batch() -> None:
 
 
 def test_missing_cells_take_the_training_splits_mean(tmp_path: Path) -> None:
-    from experiments import build
+    from experiments import assembly
 
     rows = "".join(f"{'' if i % 3 == 0 else i},{i % 4},{i % 2}\n" for i in range(60))
     (tmp_path / "t.csv").write_text("a,b,kind\n" + rows)
     section = {"_target_": "experiments.data.tables.csv", "path": str(tmp_path / "t.csv"), "target": "kind"}
-    data = build.data({"data": {**section, "missing": "mean", "preprocess": "none"}}, Streams(0), CPU)
+    data = assembly.data({"data": {**section, "missing": "mean", "preprocess": "none"}}, Streams(0), CPU)
     train = data.splits["train"]
     mean = train.x[:, 0].nanmean()
     for split in data.splits.values():

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from experiments import build, initializers
+from experiments import assembly, initializers
 from experiments.models.blocks import Dropout
 from experiments.models.vision import torchvision_model
-from experiments.streams import Streams
+from experiments.training.streams import Streams
 from tests.helpers import Commands, assert_equal_weights, composed, metrics, summary, weights
 
 SMALLEST = "shufflenet_v2_x0_5"
@@ -99,9 +99,9 @@ def test_it_trains_reproducibly_and_resumes_to_the_bit(commands: Commands) -> No
 def test_initial_weights(init: str) -> None:
     config = composed("model=torchvision", f"model.name={SMALLEST}", f"init={init}")
     streams, place = Streams(0), torch.device("cpu")
-    data = build.data(config, streams, place)
+    data = assembly.data(config, streams, place)
     torch.manual_seed(3)
-    model, _, _ = build.model(config, data, streams, place)
+    model, _, _ = assembly.model(config, data, streams, place)
     torch.manual_seed(3)
     reference = dict(built(SMALLEST, channels=1, side=8).named_parameters())
     first = model.get_submodule("conv1.0")

@@ -7,15 +7,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from . import build
+from . import assembly
 from .common.errors import UserError, nearest
 from .common.files import write_json
 from .common.screen import Screen, table
 from .common.signatures import shown
 from .folders.run import RunFolder
 from .sanity import CHECKS, Result, Subject, refuse, worst
-from .single import Single
-from .streams import global_generator
+from .training.single import Single
+from .training.streams import global_generator
 
 
 class ChecksFailedError(UserError):
@@ -42,7 +42,7 @@ def chosen(only: Any) -> list[str]:
 
 
 def subject(
-    config: build.Config, data: build.Data, program: Single, rate: float, batch_size: int, folder: RunFolder
+    config: assembly.Config, data: assembly.Data, program: Single, rate: float, batch_size: int, folder: RunFolder
 ) -> Subject:
     """Return what is checked: a run's parts, of which every check makes copies."""
     return Subject(
@@ -60,9 +60,9 @@ def subject(
     )
 
 
-def own_optimizer(config: build.Config, model: nn.Module) -> torch.optim.Optimizer:
+def own_optimizer(config: assembly.Config, model: nn.Module) -> torch.optim.Optimizer:
     """Make the run's optimizer for a copy of its model."""
-    return build.optimizer(config, model)[0]
+    return assembly.optimizer(config, model)[0]
 
 
 def check(made: Subject, names: Sequence[str], folder: RunFolder, screen: Screen, about: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from . import build, descent
+from . import assembly, descent
 from .common.files import write_json, write_whole
 from .common.screen import Screen, table
 from .common.signatures import checked
@@ -66,11 +66,11 @@ def follow(cfg: DictConfig) -> Trace:
     """
     hydra = HydraConfig.get()
     config: Any = OmegaConf.to_container(cfg, resolve=True)
-    build.sections(config, SECTIONS)
+    assembly.sections(config, SECTIONS)
     checked(General, {k: v for k, v in config.items() if k not in SECTIONS}, "")
-    surface, coordinates = build.surface(config)
-    schedule = build.schedule(config, validate=True)
-    path = descent.descend(surface.function, build.descender(config), surface.start, surface.steps, schedule)
+    surface, coordinates = assembly.surface(config)
+    schedule = assembly.schedule(config, validate=True)
+    path = descent.descend(surface.function, assembly.descender(config), surface.start, surface.steps, schedule)
     alone = hydra.mode != RunMode.MULTIRUN
     trace = Trace(
         path, surface, coordinates, config, dict(hydra.runtime.choices), list(hydra.overrides.task),

@@ -18,29 +18,31 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from . import build, device, distributed
-from .assembly import Parts, assembled, chosen_device, restored, thread_count
+from . import assembly
+from .assembly.run import Parts, assembled, chosen_device, restored, thread_count
 from .checking import check as run_checks
 from .checking import chosen, subject
 from .common.errors import UserError
 from .common.files import write_whole
 from .common.keys import flattened
 from .common.screen import Screen, hearing
-from .common.text import counted, shown_path
-from .engine import Position, Stop, fit
+from .common.text import counted, first_line, shown_path
 from .folders.hydra import as_yaml, write_composed
 from .folders.identity import identity
 from .folders.run import RunFolder, settle
 from .folders.sweep import Entry
 from .messages import begun_with, conclude, introduce
-from .program import Program
 from .results import disk_problem, outcomes, story, try_to_say_failed
 from .resume import check_unchanged
-from .rules import RULES
-from .stack import Stack, reason_apart, rule_for, signature
-from .stop import EXIT_CODES
-from .streams import global_generator, global_state, set_global_state
-from .verdicts import as_dict, as_text, verdicts
+from .training import device, processes
+from .training.engine import fit
+from .training.position import Position
+from .training.program import Program
+from .training.stack import Stack, reason_apart, rule_for, signature
+from .training.stack.rules import RULES
+from .training.stop import EXIT_CODES, Stop
+from .training.streams import global_generator, global_state, set_global_state
+from .verdicts.judges import as_dict, as_text, verdicts
 
 
 @dataclass
@@ -67,7 +69,7 @@ class Job:
 
 def run(cfg: DictConfig) -> float | None:
     """Train a configuration composed by Hydra in the folder that Hydra made; exits when interrupted."""
-    stop = distributed.stop()
+    stop = processes.stop()
     job = composed(cfg)
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         entry = Entry(HydraConfig.get().job.num, job.folder.path)
@@ -89,7 +91,7 @@ def composed(cfg: DictConfig) -> Job:
     """Return the job that Hydra has composed."""
     hydra = HydraConfig.get()
     choices = {group: choice for group, choice in hydra.runtime.choices.items() if not group.startswith("hydra/")}
-    config = distributed.own_config(cast(Any, OmegaConf.to_container(cfg, resolve=True)))
+    config = processes.own_config(cast(Any, OmegaConf.to_container(cfg, resolve=True)))
     return Job(config, RunFolder(Path(hydra.runtime.output_dir)), choices, list(hydra.overrides.task))
 
 
@@ -99,7 +101,7 @@ def check(cfg: DictConfig) -> None:
     config: Any = OmegaConf.to_container(cfg, resolve=True)
     names = chosen(config.pop("only", None))
     folder = RunFolder(Path(hydra.runtime.output_dir))
-    general, settings = build.general(config), build.training(config)
+    general, settings = assembly.general(config), assembly.training(config)
     place = chosen_device(settings.device)
     screen = Screen(folder.path / "check.log")
     with ExitStack() as stack:
@@ -115,7 +117,9 @@ def check(cfg: DictConfig) -> None:
             screen.print(f"checks   {shown_path(folder.path / 'checks.json')}")
 
 
-def check_parts(config: build.Config, parts: Parts, names: Sequence[str], screen: Screen, overrides: list[str]) -> None:
+def check_parts(
+    config: assembly.Config, parts: Parts, names: Sequence[str], screen: Screen, overrides: list[str]
+) -> None:
     """Make checks of a run that was put together and not trained; it is as before afterwards."""
     member = parts.member
     made = subject(config, parts.data, parts.program, member.rate, parts.plan.batch_size, member.folder)
@@ -174,7 +178,7 @@ def train_together(
         watched: told of the runs of a stack and where they are, after each epoch.
     """
     settle([job.folder for job in jobs])
-    sources = build.Sources()
+    sources = assembly.Sources()
     prepared = []
     for job in jobs:
         if stop.requested:
@@ -199,7 +203,7 @@ def fitting(job: Job) -> int | None:
             replace(job, folder=RunFolder(Path(folder)), config={**job.config, "resume": None, "trial": None}),
             quiet=True,
         )
-        if not run.attempt(lambda: run.prepare(build.Sources())):
+        if not run.attempt(lambda: run.prepare(assembly.Sources())):
             return None
         program, layers = run.parts.program, run.parts.layers
         run.close()
@@ -257,9 +261,7 @@ def train_group(
             train_stack(program, ready, position, threads, stop, told, watched)
         except Exception as error:
             ready = [run.begun_anew() for run in ready if run.summary is None]
-            say(
-                f"{counted(len(ready), 'run')} one after another, to find which cannot go on: {build.first_line(error)}"
-            )
+            say(f"{counted(len(ready), 'run')} one after another, to find which cannot go on: {first_line(error)}")
         else:
             return
     for run in ready:
@@ -426,11 +428,11 @@ class Run:
                 stack.enter_context(device.torch_threads(threads))
             yield
 
-    def prepare(self, sources: build.Sources | None) -> None:
+    def prepare(self, sources: assembly.Sources | None) -> None:
         """Build everything that the configuration names, and put it back to where it was."""
         job = self.job
         with hearing(self.screen):
-            self.general, self.settings = build.general(job.config), build.training(job.config)
+            self.general, self.settings = assembly.general(job.config), assembly.training(job.config)
             if job.resuming:
                 check_unchanged(job.folder.path, job.config)
                 job.folder.clear_unfinished()
@@ -459,14 +461,14 @@ class Run:
         if self.writer is not None:
             self.open.enter_context(quiet_writer_thread())
             self.open.callback(self.writer.close)
-        parts.member.observers = build.observers(
+        parts.member.observers = assembly.observers(
             job.config, offered(job.config, job.choices, parts, self.screen, self.writer)
         )
         introduce(self.screen, parts.data, parts.layers, self.place, threads, self.settings, job.choices)
         if parts.member.origin is not None and not job.resuming:
             self.screen.print(begun_with(parts.member.origin))
-        if distributed.active():
-            self.screen.print(f"torchrun {distributed.described()['processes']} processes share every batch\n")
+        if processes.active():
+            self.screen.print(f"torchrun {processes.described()['processes']} processes share every batch\n")
         if job.resuming:
             note_resume(job.folder, job.config, job.overrides)
         elif self.general.check:
@@ -490,7 +492,7 @@ class Run:
             "parameters": sum(p.numel() for p in parts.program.model.parameters()),
             "device": device.describe(self.place),
             "threads": self.threads,
-            **distributed.described(),
+            **processes.described(),
             **({"trained_together": members} if members > 1 else {}),
             **({"init_from": parts.member.origin} if parts.member.origin is not None else {}),
             **identity(job.config, job.overrides),
@@ -513,10 +515,10 @@ def offered(
     }
 
 
-def opened_writer(config: build.Config, folder: RunFolder, position: Position) -> Any:
+def opened_writer(config: assembly.Config, folder: RunFolder, position: Position) -> Any:
     """Open the run's TensorBoard file, or None where it is turned off; what a killed run wrote beyond its
     checkpoint is taken back."""
-    if not build.enabled(config, "tensorboard"):
+    if not assembly.enabled(config, "tensorboard"):
         return None
     from torch.utils.tensorboard import SummaryWriter
 
@@ -543,7 +545,7 @@ def quiet_writer_thread() -> Iterator[None]:
         threading.excepthook = before
 
 
-def hyperparameters(config: build.Config, choices: Mapping[str, str]) -> dict[str, str | float | bool]:
+def hyperparameters(config: assembly.Config, choices: Mapping[str, str]) -> dict[str, str | float | bool]:
     """Return the choices and numbers of a run, flat, for TensorBoard."""
     left_out = ("observers", "resume", "retry_failed", "sweep", "trial", "trust", "name", "check", "recipe")
     flat = flattened({k: v for k, v in config.items() if k not in left_out and k not in choices})
@@ -557,7 +559,7 @@ def hyperparameters(config: build.Config, choices: Mapping[str, str]) -> dict[st
     }
 
 
-def note_resume(folder: RunFolder, config: build.Config, overrides: Sequence[str]) -> None:
+def note_resume(folder: RunFolder, config: assembly.Config, overrides: Sequence[str]) -> None:
     """Write down what a resume changed, such as more epochs, so that the folder describes the run as it went on."""
     kept = [o for o in overrides if not o.startswith(("resume=", "trust="))]
     own = {**config, "resume": None}

@@ -23,8 +23,8 @@ from .folders.sweep import Entry, Sweep, own_overrides
 from .planning import Planned, described, plan
 
 if TYPE_CHECKING:
-    from .engine import Position
     from .job import Job, Run
+    from .training.position import Position
 
 SHOWN_SECONDS = 5.0
 """How often at most the progress of a stack is said."""
@@ -179,7 +179,7 @@ class Launch:
     def make_here(self, stacks: Sequence[Sequence[Job]]) -> None:
         """Train in this process."""
         from .job import train_together
-        from .stop import SignalStop
+        from .training.stop import SignalStop
 
         stop = SignalStop()
         with stop.listening():

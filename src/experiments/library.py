@@ -18,13 +18,14 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from . import job
+from .assembly.trust import untrusted
 from .cli import FULL_ERROR, claimed, composed_whole, explained, hydra_apart, own_folder
 from .common.errors import UserError
 from .common.text import shown_path
 from .folders.hydra import as_yaml, task_part, write_composed
 from .folders.run import LayerRow, RunFolder
-from .resume import resumed_command_line, untrusted
-from .stop import SignalStop
+from .resume import resumed_command_line
+from .training.stop import SignalStop
 
 if TYPE_CHECKING:
     import pandas as pd

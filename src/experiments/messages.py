@@ -12,22 +12,23 @@ from typing import Any
 import torch
 from rich.table import Table
 
-from . import build, device
+from . import assembly
 from .common.screen import Screen, plain, table
 from .common.text import duration, shown_path
 from .data.forms import sides
-from .engine import Member
 from .models.layers import Layer
-from .verdicts import Verdict
+from .training import device
+from .training.member import Member
+from .verdicts.judges import Verdict
 
 
 def introduce(
     screen: Screen,
-    data: build.Data,
+    data: assembly.Data,
     layers: Sequence[Layer],
     place: torch.device,
     threads: int,
-    settings: build.Training,
+    settings: assembly.Training,
     choices: Mapping[str, str],
 ) -> None:
     """Print the model, the data and the machine."""

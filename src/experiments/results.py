@@ -8,17 +8,18 @@ from typing import Any
 
 import torch
 
-from . import build
+from . import assembly
 from .cli import say
 from .common.keys import flattened
 from .common.text import shown_path
-from .criterion import chance
-from .engine import Member, Position, best_row
 from .folders.identity import identity
 from .folders.run import RunFolder
-from .program import Program
-from .single import Single
-from .verdicts import Story
+from .training.criterion import chance
+from .training.member import Member, best_row
+from .training.position import Position
+from .training.program import Program
+from .training.single import Single
+from .verdicts.story import Story
 
 
 def outcomes(program: Program, members: Mapping[int, Member], position: Position) -> dict[int, dict[str, Any]]:
@@ -54,12 +55,12 @@ def outcome(member: Member, position: Position, test: tuple[float, float] | None
     return result
 
 
-def story(config: build.Config, data: build.Data, program: Single, member: Member, batch_size: int) -> Story:
+def story(config: assembly.Config, data: assembly.Data, program: Single, member: Member, batch_size: int) -> Story:
     """Collect what the verdicts are given on."""
     train, classes = data.splits["train"], len(data.classes)
     return Story(
         history=member.history,
-        layers=member.folder.read_layers() if build.enabled(config, "layers") else [],
+        layers=member.folder.read_layers() if assembly.enabled(config, "layers") else [],
         status=member.status or "",
         chance=chance(program.criterion.loss, classes),
         class_counts=torch.bincount(train.y.cpu(), minlength=classes).tolist(),
@@ -83,7 +84,7 @@ REGULARIZING = (
 )
 
 
-def regularization(config: build.Config, program: Single) -> list[str]:
+def regularization(config: assembly.Config, program: Single) -> list[str]:
     """Return what holds the network back from learning the training examples by heart, as it would be typed."""
     flat = flattened(config)
     held = [f"{key}={flat[key]}" for key in REGULARIZING if flat.get(key) not in (None, 0, "none", [])]
@@ -92,9 +93,9 @@ def regularization(config: build.Config, program: Single) -> list[str]:
     return [*held, f"penalty={name}"] if penalty.adds or penalty.bounds else held
 
 
-def try_to_say_failed(folder: RunFolder, config: build.Config, overrides: Sequence[str], error: Exception) -> None:
+def try_to_say_failed(folder: RunFolder, config: assembly.Config, overrides: Sequence[str], error: Exception) -> None:
     """Leave a summary that says why there is nothing else; on a full disk there may be none."""
-    summary = {"status": "failed", "error": build.first_line(error), "epochs": 0, "steps": 0, "metrics": {}}
+    summary = {"status": "failed", "error": assembly.first_line(error), "epochs": 0, "steps": 0, "metrics": {}}
     summary["verdicts"] = []
     try:
         folder.write_summary({**summary, **identity(config, overrides)})

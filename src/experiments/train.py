@@ -33,7 +33,7 @@ def main() -> None:
     if not os.environ.keys() >= TORCHRUN:
         command_line(resumed_command_line)
         return
-    from .distributed import joined, own_command_line
+    from .training.shared import joined, own_command_line
 
     with joined() as folder:
         command_line(partial(own_command_line, folder=folder))

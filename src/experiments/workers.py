@@ -19,7 +19,7 @@ from .common.signatures import checked
 from .folders.sweep import Entry
 from .job import Job, train_together
 from .results import try_to_say_failed
-from .stop import SignalStop
+from .training.stop import SignalStop
 
 if TYPE_CHECKING:
     from ray import ObjectRef

@@ -7,13 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from experiments.assembly.parts import optimizer
+from experiments.assembly.targets import Config, divided, located, target
 from experiments.common.errors import UserError
 from experiments.common.signatures import TARGET, checked, parameters_of, shown
 from experiments.common.text import first_line
 from experiments.descent import Surface
-
-from .parts import optimizer
-from .targets import Config, divided, located, target
 
 READ_BY_OPTIMIZER = "rates"
 """The one setting of a surface that is not read here, but by `optimizer.lr` in `conf/surface.yaml`."""

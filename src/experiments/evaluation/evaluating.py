@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from experiments import build
+from experiments import assembly
 from experiments.arguments import unlinked
 from experiments.cli import clipped
 from experiments.common.errors import UserError
@@ -144,7 +144,7 @@ def evaluated(run: Restored, split: str) -> tuple[Evaluation, Tensor]:
     data = run.data
     if split not in data.splits:
         raise UserError(f"split={split} is none of {shown_path(run.folder.path)}; it has {', '.join(data.splits)}")
-    examples, criterion = data.splits[split], build.criterion(run.config, data)
+    examples, criterion = data.splits[split], assembly.criterion(run.config, data)
     total = torch.zeros((), dtype=torch.float64, device=run.device)
     parts = []
     for scores, y in run.batches(examples):

@@ -17,8 +17,9 @@ from numpy.typing import ArrayLike
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
-from experiments import build
-from experiments.assembly import chosen_device
+from experiments import assembly
+from experiments.assembly.run import chosen_device
+from experiments.assembly.trust import untrusted
 from experiments.common.errors import UserError
 from experiments.common.signatures import TARGET
 from experiments.common.text import shown_path
@@ -26,13 +27,12 @@ from experiments.data import own, preprocess
 from experiments.data.batches import Preparation, Split
 from experiments.data.forms import Description, sides
 from experiments.data.preprocess import Double
-from experiments.device import cores, kernels, torch_threads
 from experiments.folders.reading import CONFIGURATION, text
 from experiments.folders.reading import loaded as read_yaml
 from experiments.folders.run import RunFolder
-from experiments.resume import untrusted
-from experiments.single import scores_of
-from experiments.streams import Streams, global_generator
+from experiments.training.device import cores, kernels, torch_threads
+from experiments.training.single import scores_of
+from experiments.training.streams import Streams, global_generator
 
 from .predictions import Predictions
 
@@ -79,7 +79,7 @@ class Restored:
     device: torch.device
     threads: int = 1
     other: Mapping[str, Any] = field(default_factory=dict)
-    sources: build.Sources | None = None
+    sources: assembly.Sources | None = None
 
     def __repr__(self) -> str:
         name, count = type(self.model).__name__, sum(p.numel() for p in self.model.parameters())
@@ -94,28 +94,28 @@ class Restored:
         return list(self.description.classes)
 
     @cached_property
-    def settings(self) -> build.Training:
+    def settings(self) -> assembly.Training:
         """How it was trained."""
-        return build.training(self.config)
+        return assembly.training(self.config)
 
     @cached_property
-    def data(self) -> build.Data:
+    def data(self) -> assembly.Data:
         """Its data set, or the other one, in splits as the run made them, and prepared as the run prepares.
 
         Raises:
             UserError: it cannot be loaded, or has other classes or shapes.
         """
-        known = build.Known(self.description, self.prepare)
+        known = assembly.Known(self.description, self.prepare)
         config = {**self.config, "data": other_section(self.config["data"], self.other)}
         streams = Streams(int(self.config["seed"]), self.device)
-        made = build.data(config, streams, self.device, self.sources, known)
+        made = assembly.data(config, streams, self.device, self.sources, known)
         if self.settings.precision == "fp64":
             made.double()
         return made
 
     def split(self, x: Tensor) -> Split:
         """Return raw examples, (examples, *description.shape), as a split whose classes are not known: all 0."""
-        made = build.split_of(x, torch.zeros(len(x), dtype=torch.int64), self.prepare, self.device)
+        made = assembly.split_of(x, torch.zeros(len(x), dtype=torch.int64), self.prepare, self.device)
         if self.settings.precision == "fp64":
             made.prepare = Double(made.prepare)
         return made
@@ -172,7 +172,7 @@ class Restored:
             alone = array.shape == self.description.shape
             return own.arrays(array[None] if alone else array, self.description, "the array")
         except ValueError as error:
-            raise UserError(build.first_line(error)) from error
+            raise UserError(assembly.first_line(error)) from error
 
 
 def load(
@@ -182,7 +182,7 @@ def load(
     device: str = "auto",
     checkpoint: str | None = None,
     other: Mapping[str, Any] | None = None,
-    sources: build.Sources | None = None,
+    sources: assembly.Sources | None = None,
 ) -> Restored:
     """Restore a trained run from its folder, which need not hold the data set.
 
@@ -203,7 +203,7 @@ def load(
     config["data"] = without_writing(config.get("data"))  # a stranger does not say where files are written
     if isinstance(training, dict):
         training |= {"device": device, "compile": False}
-    general, settings, place = build.general(config), build.training(config), chosen_device(device)
+    general, settings, place = assembly.general(config), assembly.training(config), chosen_device(device)
     state, path = read_checkpoint(run, checkpoint)
     try:
         with global_generator(general.seed, place):
@@ -212,7 +212,7 @@ def load(
         threads = max(1, min(int(state["program"].get("threads", 1)), cores()))
         epoch = int(state["position"]["epoch"])
     except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
-        raise cannot(run, f"{path.name} cannot be used ({build.first_line(error)})") from error
+        raise cannot(run, f"{path.name} cannot be used ({assembly.first_line(error)})") from error
     return Restored(run, config, description, model, prepare, epoch, place, threads, other or {}, sources)
 
 
@@ -232,7 +232,7 @@ def other_section(section: Mapping[str, Any], other: Mapping[str, Any]) -> dict[
         if name in settings:
             raise UserError(f"data.{name} is the run's own, and stays; other data are given by the rest of data.*")
     if choice is not None:
-        section = {**build.splitting(section), **build.data_choice(str(choice))}
+        section = {**assembly.splitting(section), **assembly.data_choice(str(choice))}
     return {**section, **settings}
 
 
@@ -256,12 +256,12 @@ def read_checkpoint(run: RunFolder, name: str | None) -> tuple[dict[str, Any], P
         except FileNotFoundError:
             continue
         except ValueError as error:
-            problems.append(f"{path.name} cannot be used ({build.first_line(error)})")
+            problems.append(f"{path.name} cannot be used ({assembly.first_line(error)})")
     raise cannot(run, "; ".join(problems) or f"it has no checkpoint{f' {name!r}' if name else ''}")
 
 
 def expectations(
-    run: RunFolder, config: build.Config, numbers: Mapping[str, Any], device: torch.device
+    run: RunFolder, config: assembly.Config, numbers: Mapping[str, Any], device: torch.device
 ) -> tuple[Description, Preparation]:
     """Return what a run expects of data, and how it prepares them.
 
@@ -277,11 +277,11 @@ def expectations(
         prepare = preprocess.restored(numbers, description.shape)
     if description is not None and prepare is not None:
         return description, prepare.to(device)
-    data = build.data(config, Streams(int(config["seed"]), device), device)
+    data = assembly.data(config, Streams(int(config["seed"]), device), device)
     return data.description, data.prepare
 
 
-def preparation_is_ours(config: build.Config) -> bool:
+def preparation_is_ours(config: assembly.Config) -> bool:
     """Whether a run's preparation is one of this package."""
     chosen = config["data"].get("preprocess")
     return not isinstance(chosen, Mapping) or str(chosen.get(TARGET)).startswith(f"{preprocess.__name__}.")
@@ -304,13 +304,13 @@ def read_description(run: RunFolder) -> Description | None:
         where = ".".join(map(str, first["loc"]))
         raise cannot(run, f"its {run.description.name} is damaged ({where}: {first['msg']})") from None
     except (OSError, ValueError, RecursionError) as error:
-        raise cannot(run, f"its {run.description.name} is damaged ({build.first_line(error)})") from None
+        raise cannot(run, f"its {run.description.name} is damaged ({assembly.first_line(error)})") from None
     return found
 
 
 def restored_model(
-    config: build.Config,
-    settings: build.Training,
+    config: assembly.Config,
+    settings: assembly.Training,
     weights: Mapping[str, Tensor],
     description: Description,
     prepare: Preparation,
@@ -325,15 +325,15 @@ def restored_model(
     classes = len(description.classes)
     example = prepare(torch.zeros(1, *description.shape, device=device))
     with suppress(NotImplementedError), torch.device("meta"):  # a stranger's configuration may ask for any size
-        same_tensors(build.network(config, example.shape[1:], classes), weights)
-    model = build.network(config, example.shape[1:], classes).to(device)
+        same_tensors(assembly.network(config, example.shape[1:], classes), weights)
+    model = assembly.network(config, example.shape[1:], classes).to(device)
     if settings.precision == "fp64":
         model, example = model.double(), example.double()
     if settings.channels_last:
         model.to(memory_format=torch.channels_last)
     model.load_state_dict(weights)
     model.requires_grad_(False).eval()
-    build.layers(model, example, classes)
+    assembly.layers(model, example, classes)
     return model
 
 

@@ -13,15 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from experiments import build
-from experiments.averaging import refresh_statistics, soup
+from experiments import assembly
 from experiments.common.errors import UserError
 from experiments.common.screen import Screen
 from experiments.common.text import shown_path
 from experiments.data.batches import Split
 from experiments.folders.run import RunFolder
-from experiments.single import scores_of
-from experiments.stack import architecture, scores_together
+from experiments.training.averaging import refresh_statistics, soup
+from experiments.training.single import scores_of
+from experiments.training.stack import architecture, scores_together
 
 from .loading import Restored, load
 
@@ -60,7 +60,7 @@ def members(
     Raises:
         UserError: there are not two that can be used.
     """
-    restore = partial(load, trust=trust, device=device, other=other, sources=build.Sources())
+    restore = partial(load, trust=trust, device=device, other=other, sources=assembly.Sources())
     return checkpoints(folders[0], restore) if len(folders) == 1 else runs(folders, screen, restore)
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from experiments.build import first_line
+from experiments.assembly import first_line
 from experiments.common.errors import UserError
 from experiments.data.batches import Preparation
 from experiments.data.forms import Pictures

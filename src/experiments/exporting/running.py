@@ -18,7 +18,7 @@ from experiments.common.text import shown_path
 from experiments.common.version import __version__
 from experiments.data.forms import sides
 from experiments.evaluation.loading import Restored, load
-from experiments.single import PRECISIONS
+from experiments.training.single import PRECISIONS
 
 from .options import Format
 from .programs import INPUT, OUTPUT, WRITERS, Whole, exported, missing_packages, onnx_versions, trials, type_name

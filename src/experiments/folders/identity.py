@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from experiments import build
+from experiments import assembly
 from experiments.common.version import __version__
 
 
-def identity(config: build.Config, overrides: Sequence[str]) -> dict[str, Any]:
+def identity(config: assembly.Config, overrides: Sequence[str]) -> dict[str, Any]:
     """Return what says which run this is, and under which versions it ran."""
     return {
         "seed": config.get("seed"),

@@ -19,7 +19,7 @@ from experiments.figures.canvas import canvas, legend, legend_height, logarithmi
 from experiments.figures.palette import styles
 from experiments.folders.reading import Record
 from experiments.initializers import Initializer
-from experiments.measures import mean_singular_value
+from experiments.models.measures import mean_singular_value
 from experiments.models.mlp import MLP
 from experiments.recipes.drawing import HEIGHT, WIDTH, curves_of
 from experiments.recipes.measured import Measured, at_best_rate, best, by, epochs_to, last, level

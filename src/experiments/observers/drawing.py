@@ -10,8 +10,7 @@ from torch import Tensor
 
 from experiments.common.files import write_whole
 from experiments.data.batches import Split
-
-from .base import Observer
+from experiments.training.observer import Observer
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

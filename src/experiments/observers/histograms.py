@@ -9,16 +9,16 @@ import torch
 from annotated_types import Ge
 from torch import Tensor
 
-from experiments.measures import counts
-
-from .base import Observer
-from .base import every as every_epochs
+from experiments.models.measures import counts
+from experiments.training.observer import Observer
+from experiments.training.observer import every as every_epochs
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-    from experiments.engine import Member, Position
-    from experiments.program import Capture, Program
+    from experiments.training.member import Member
+    from experiments.training.position import Position
+    from experiments.training.program import Capture, Program
 
 BINS = 30
 """As many as TensorBoard draws (the default of TensorFlow's own histograms)."""

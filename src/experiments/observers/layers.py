@@ -29,19 +29,19 @@ import torch
 from annotated_types import Ge
 from torch import Tensor, nn
 
-from experiments import measures
 from experiments.folders.run import row_text
 from experiments.initializers import weighted_layers
-from experiments.measures import norms
-
-from .base import Charts, Observer
-from .base import every as every_th
+from experiments.models import measures
+from experiments.models.measures import norms
+from experiments.training.observer import Charts, Observer
+from experiments.training.observer import every as every_th
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-    from experiments.engine import Member, Position
-    from experiments.program import Capture, Program
+    from experiments.training.member import Member
+    from experiments.training.position import Position
+    from experiments.training.program import Capture, Program
 
 SHOWN = 50
 """Looks within an epoch that TensorBoard gets, which keeps 1,000 points of a curve; `layers.csv` holds all of them."""

@@ -1,6 +1,6 @@
 """The metrics file."""
 
-from .base import Observer
+from experiments.training.observer import Observer
 
 
 class MetricsFile(Observer):

@@ -16,8 +16,8 @@ from experiments.figures.canvas import new_figure
 from experiments.figures.classes import confusion, confusion_figure, drawable, worst_figure
 from experiments.folders.run import LayerRow
 from experiments.initializers import weighted_layers
+from experiments.training.observer import every as every_epochs
 
-from .base import every as every_epochs
 from .drawing import Drawing
 
 if TYPE_CHECKING:
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch.utils.tensorboard import SummaryWriter
 
-    from experiments.engine import Member, Position
-    from experiments.program import Program
+    from experiments.training.member import Member
+    from experiments.training.position import Position
+    from experiments.training.program import Program
 
 MOST_FILTERS = 100
 DIVERGING = "RdBu_r"

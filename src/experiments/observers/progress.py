@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from experiments.common.screen import Screen
-
-from .base import Observer
+from experiments.training.observer import Observer
 
 if TYPE_CHECKING:
-    from experiments.engine import Member, Position
-    from experiments.program import Program
+    from experiments.training.member import Member
+    from experiments.training.position import Position
+    from experiments.training.program import Program
 
 REFRESH_SECONDS = 0.25
 

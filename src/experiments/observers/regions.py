@@ -12,16 +12,17 @@ from numpy.typing import NDArray
 
 from experiments.data.batches import Split
 from experiments.figures.regions import COARSE, FINE, PIXELS, Plane, dots, planar, plane, regions_figure, shaded
-from experiments.streams import undrawn
+from experiments.training.observer import every as every_epochs
+from experiments.training.streams import undrawn
 
-from .base import every as every_epochs
 from .drawing import Drawing
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-    from experiments.engine import Member, Position
-    from experiments.program import Program
+    from experiments.training.member import Member
+    from experiments.training.position import Position
+    from experiments.training.program import Program
 
 
 class Regions(Drawing):

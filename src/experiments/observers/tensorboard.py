@@ -6,15 +6,16 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
-from experiments.graph import graph_definition
+from experiments.training.observer import Charts, Observer
 
-from .base import Charts, Observer
+from .graph import graph_definition
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-    from experiments.engine import Member, Position
-    from experiments.program import Program
+    from experiments.training.member import Member
+    from experiments.training.position import Position
+    from experiments.training.program import Program
 
 
 class TensorBoard(Observer):

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from experiments.arguments import read
-from experiments.build.targets import located, target
+from experiments.assembly.targets import located, target
 from experiments.cli import launch, quoted
 from experiments.common.errors import UserError
 from experiments.common.signatures import TARGET

@@ -11,14 +11,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from experiments.criterion import Criterion, chance
 from experiments.data.augment import Augmentation
 from experiments.data.batches import Split
-from experiments.freezing import to_training_mode
 from experiments.models.blocks import use_noise
 from experiments.penalties import Penalty
-from experiments.single import Single, Updating
-from experiments.streams import derived_seed
+from experiments.training.criterion import Criterion, chance
+from experiments.training.freezing import to_training_mode
+from experiments.training.single import Single, Updating
+from experiments.training.streams import derived_seed
 
 Verdict = Literal["pass", "warn", "fail", "skip"]
 

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from experiments.averaging import BatchNorm
-from experiments.criterion import Criterion, penalized_weights
-from experiments.streams import undrawn
+from experiments.training.averaging import BatchNorm
+from experiments.training.criterion import Criterion, penalized_weights
+from experiments.training.streams import undrawn
 
 from .base import Result, Subject, without_dropout
 

@@ -7,11 +7,11 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from experiments import measures
-from experiments.averaging import batch_norms
 from experiments.initializers import evaluating, running_order, weighted_layers
-from experiments.program import Capture
-from experiments.streams import undrawn
+from experiments.models import measures
+from experiments.training.averaging import batch_norms
+from experiments.training.program import Capture
+from experiments.training.streams import undrawn
 
 from .base import Result, Subject, Verdict, worst
 

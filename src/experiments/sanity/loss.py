@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from experiments.criterion import penalized_weights
 from experiments.penalties import L2, Penalty
-from experiments.single import Single
+from experiments.training.criterion import penalized_weights
+from experiments.training.single import Single
 
 from .base import Result, Subject, Verdict
 from .layers import running_names

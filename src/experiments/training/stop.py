@@ -1,4 +1,4 @@
-"""Signals that ask a run to end."""
+"""Requests to stop, by signals or by nobody."""
 
 import signal
 import threading
@@ -6,9 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from .engine import Stop
-
 EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
+
+
+class Stop:
+    """Says, when asked after a step, whether someone wants training to end; this one never does."""
+
+    requested = False
 
 
 class SignalStop(Stop):

@@ -1,10 +1,10 @@
 """Configuration -> objects."""
 
+from experiments.build.surfaces import descender, surface
 from experiments.common.text import first_line
 
 from .datasets import Data, Known, Sources, data, data_choice, split_of, splitting
 from .parts import criterion, enabled, freezing, layers, model, network, observers, optimizer, schedule, updating
-from .surfaces import descender, surface
 from .targets import Config
 from .training import General, Training, early_stopping, general, keep_every, sections, training
 

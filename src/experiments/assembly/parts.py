@@ -14,18 +14,19 @@ import torch
 from annotated_types import Ge, Lt
 from torch import Tensor, nn
 
-from experiments import initializers, optimizers, pretrained, schedules
+from experiments import initializers, optimizers, schedules
 from experiments.common.errors import UserError
 from experiments.common.signatures import TARGET, checked, parameters_of, shown, value_of
 from experiments.common.text import first_line
-from experiments.criterion import Criterion
 from experiments.models.blocks import use_noise
 from experiments.models.layers import Layer, describe
 from experiments.penalties import Penalty
-from experiments.program import PROBE_SIZE
-from experiments.single import Updating
-from experiments.streams import Streams
+from experiments.training.criterion import Criterion
+from experiments.training.program import PROBE_SIZE
+from experiments.training.single import Updating
+from experiments.training.streams import Streams
 
+from . import pretrained
 from .datasets import Data
 from .targets import Config, call, divided, located, target
 from .training import Training

@@ -4,63 +4,15 @@ A verdict is a pure function of what the run folder holds: the metrics, the laye
 configuration. Every number that decides is in `THRESHOLDS`, with where it comes from.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from statistics import median
 from typing import Any
 
-from .folders.run import LayerRow, Row
-
-
-@dataclass(frozen=True)
-class Threshold:
-    """A number that decides, and where it comes from."""
-
-    value: float
-    source: str
-
-
-OURS = "our choice; on the runs of tests/test_verdicts.py it separates those that have the fault from those that do not"
-
-THRESHOLDS = {
-    "initial_loss": Threshold(3.0, "times the loss of equal scores, ln C for softmax (CS231n, sanity checks); " + OURS),
-    "wide_scores": Threshold(3.0, "standard deviation of the scores before training; He's gives about 1.4; " + OURS),
-    "rise": Threshold(1.2, "times the initial loss, or the lowest so far; " + OURS),
-    "swing": Threshold(0.05, "of the loss, up from one epoch to the next; " + OURS),
-    "swinging_epochs": Threshold(0.3, "share of the epochs; " + OURS),
-    "settled_loss": Threshold(0.1, "of the loss of equal scores: below it a loss may swing; " + OURS),
-    "slow_ratio": Threshold(1e-4, "update : weight; a tenth of the healthy 1e-3 (CS231n, ratio of updates to weights)"),
-    "slow_fall": Threshold(0.5, "of the initial loss is left; " + OURS),
-    "stuck": Threshold(0.02, "of the loss of equal scores; " + OURS),
-    "gap": Threshold(0.05, "of accuracy, training above validation (CS231n shows such gaps as overfitting); " + OURS),
-    "low_skill": Threshold(0.7, "of the way from the commonest class to no error; " + OURS),
-    "capacity": Threshold(10, "parameters an example: such networks fit even random labels (Zhang et al. 2017)"),
-    "imbalance": Threshold(10, "largest class : smallest class; " + OURS),
-    "one_class": Threshold(0.95, "share of one answer on the probe; " + OURS),
-    "dead": Threshold(0.4, "of a layer's units (CS231n: 'as much as 40 % of your network can be dead')"),
-    "saturated": Threshold(0.5, "of a layer's outputs (Glorot and Bengio 2010, section 3, show it stops learning)"),
-    "signal": Threshold(100, "first layer : last, or its inverse; " + OURS),
-    "twins": Threshold(0.9, "of a hidden layer's units; " + OURS),
-    "low_ratio": Threshold(3e-5, "update : weight at its largest; a thirtieth of 1e-3 (CS231n)"),
-    "high_ratio": Threshold(1e-1, "update : weight, median; a hundred times 1e-3 (CS231n)"),
-    "past": Threshold(0.5, "of the epochs (Prechelt 1998 stops where validation loss is past its minimum)"),
-    "worse": Threshold(1.25, "times the lowest validation loss; " + OURS),
-    "batch": Threshold(0.8, "of the training split: an epoch is one update, or two; " + OURS),
-    "improving": Threshold(0.1, "fall of the loss over the last quarter; " + OURS),
-    "solved": Threshold(0.02, "of the loss of equal scores: there is nothing left to gain; " + OURS),
-}
-FEWEST_EPOCHS, FEWEST_UPDATES = 4, 100
-"""Curves of fewer epochs or updates say nothing."""
-
+from .story import Story
+from .thresholds import FEWEST_EPOCHS, FEWEST_UPDATES, at
 
 FINDER = "python -m experiments.check with the same overrides and only=lr_range finds one"
-
-
-def at(name: str) -> float:
-    """Return a threshold's value."""
-    return THRESHOLDS[name].value
 
 
 @dataclass(frozen=True)
@@ -80,131 +32,6 @@ class Verdict:
     evidence: str
     where: str
     advice: Sequence[str]
-
-
-@dataclass(frozen=True)
-class Story:
-    """What verdicts are given on.
-
-    Args:
-        history: the epochs' metrics.
-        layers: the rows of `layers.csv`; none where the observer was off.
-        status: how the run ended.
-        chance: the loss of equal scores.
-        class_counts: examples of each class in the training split.
-        batch_size: examples an update.
-        parameters: trained ones.
-        rate: the learning rate before its schedule.
-        val_examples: in the validation split.
-        regularization: the configuration's keys that hold the network back, with their values.
-        whole_batch: whether the optimizer takes the whole training split by design.
-        weighted: whether the loss makes up for uneven classes.
-        diverged_at: the step whose loss was not finite.
-    """
-
-    history: Sequence[Row]
-    layers: Sequence[LayerRow]
-    status: str
-    chance: float
-    class_counts: Sequence[int]
-    batch_size: int
-    parameters: int
-    rate: float
-    val_examples: int = 0
-    regularization: Sequence[str] = ()
-    whole_batch: bool = False
-    weighted: bool = False
-    diverged_at: int | None = None
-
-    @cached_property
-    def examples(self) -> int:
-        """In the training split."""
-        return sum(self.class_counts)
-
-    @cached_property
-    def majority(self) -> float:
-        """The accuracy of always giving the commonest class."""
-        return max(self.class_counts) / max(self.examples, 1)
-
-    @cached_property
-    def last(self) -> Row:
-        """The last epoch's metrics."""
-        return self.history[-1]
-
-    @cached_property
-    def losses(self) -> list[float]:
-        """The training losses, with the penalty."""
-        return [row["train/loss"] + row.get("train/penalty", 0.0) for row in self.history]
-
-    @cached_property
-    def watched(self) -> list[float]:
-        """The losses without Dropout and penalty: of the validation split, or else of the training split."""
-        return [row.get("val/loss", row["train/loss"]) for row in self.history]
-
-    @cached_property
-    def initial_loss(self) -> float | None:
-        """The loss on the probe before training."""
-        return next((row.value for row in self.layers if row.quantity == "loss" and row.step == 0), None)
-
-    @cached_property
-    def first(self) -> float:
-        """The loss of the first epoch: the larger one of training and validation, where no Dropout adds to it."""
-        noisy = any("dropout" in key for key in self.regularization)
-        return self.watched[0] if noisy else max(self.watched[0], self.history[0]["train/loss"])
-
-    def ends(self, quantity: str) -> dict[str, dict[int, float]]:
-        """Return a quantity at the end of each epoch, by layer."""
-        found: dict[str, dict[int, float]] = {}
-        for row in self.layers:
-            if row.quantity == quantity:
-                found.setdefault(row.layer, {})[row.epoch] = row.value
-        return found
-
-    @cached_property
-    def weight_ratios(self) -> dict[str, list[float]]:
-        """The update : weight ratios of the linear and convolutional layers' weights, epoch by epoch.
-
-        None for an optimizer that searches along a line: it takes as large a step as does good.
-        """
-        if self.whole_batch:
-            return {}
-        wanted = {f"{layer}.weight" for layer in self.ends("twins")}
-        return {name: list(found.values()) for name, found in self.ends("update_ratio").items() if name in wanted}
-
-    @cached_property
-    def fall(self) -> float:
-        """The share by which the training loss fell over the last quarter of the epochs."""
-        quarter = max(1, len(self.losses) // 4)
-        before = self.losses[-1 - quarter] if len(self.losses) > quarter else self.losses[0]
-        return 1 - self.losses[-1] / before if before > 0 else 0.0
-
-    @cached_property
-    def skill(self) -> float:
-        """How far accuracy is on the way from the commonest class to no error: of training, which Dropout lowers, or
-        of validation."""
-        accuracy = max(self.last["train/accuracy"], self.last.get("val/accuracy", 0.0))
-        return (accuracy - self.majority) / max(1 - self.majority, 1e-9)
-
-    @cached_property
-    def gap(self) -> float:
-        """Training accuracy above validation accuracy, at the end."""
-        return self.last["train/accuracy"] - self.last.get("val/accuracy", self.last["train/accuracy"])
-
-    @cached_property
-    def gap_error(self) -> float:
-        """The standard error of the validation accuracy, from its few examples."""
-        accuracy = self.last.get("val/accuracy", 1.0)
-        return math.sqrt(accuracy * (1 - accuracy) / max(self.val_examples, 1))
-
-    @cached_property
-    def settled(self) -> bool:
-        """Whether the training loss has come so far down that its changes mean nothing."""
-        return bool(self.history) and self.losses[-1] < at("settled_loss") * self.chance
-
-    @cached_property
-    def long_enough(self) -> bool:
-        """Whether the curves can be judged."""
-        return len(self.history) >= FEWEST_EPOCHS
 
 
 Judge = Callable[[Story], Verdict | None]

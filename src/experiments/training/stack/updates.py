@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from experiments.rules import Rule, Slice, hyperparameter
-from experiments.single import Single
+from experiments.training.single import Single
 
+from .rules import Rule, Slice, hyperparameter
 from .sharing import rule_for
 from .weights import Weights
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from experiments.freezing import frozen_norms
-from experiments.program import BRIEF_SIZE, PROBE_SIZE, Capture, Look, Watch
-from experiments.single import Single
+from experiments.training.freezing import frozen_norms
+from experiments.training.program import BRIEF_SIZE, PROBE_SIZE, Capture, Look, Watch
+from experiments.training.single import Single
 
 from .objective import Objective
 from .weights import Weights

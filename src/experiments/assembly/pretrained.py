@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .common.errors import nearest
-from .folders.archive import check_archive
-from .folders.run import CHECKPOINT_KEYS, RunFolder
-from .optimizers import matches
+from experiments.common.errors import nearest
+from experiments.folders.archive import check_archive
+from experiments.folders.run import CHECKPOINT_KEYS, RunFolder
+from experiments.optimizers import matches
 
 WRAPPED = ("state_dict", "model_state_dict", "model")
 """What the weights are called in files that hold other things too."""

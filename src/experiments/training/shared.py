@@ -7,7 +7,6 @@ the run folder; the others do so into a temporary one, with their observers turn
 
 import io
 import math
-import os
 import re
 import shutil
 import signal
@@ -23,32 +22,20 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from experiments.cli import quoted
+from experiments.common.errors import UserError
+from experiments.models.blocks import Dropout, Rows
+from experiments.resume import folder_to_resume, resumed_command_line
+
 from .averaging import BatchNorm, batch_norms, tensors
-from .cli import quoted
-from .common.errors import UserError
-from .models.blocks import Dropout, Rows
 from .program import Measured
-from .resume import folder_to_resume, resumed_command_line
 from .single import Single
-from .stop import EXIT_CODES, SignalStop
+from .stop import EXIT_CODES
 
 FAREWELL = 5.0
 """Seconds that a process which fails waits for the others to do the same; some may wait for its part of a sum."""
 FOLLOWED = "followed"
 """The end of a process that lost another one."""
-ASK_EVERY = 0.1
-"""Seconds between two exchanges of requests to stop, at most `ASK_UPDATES` updates."""
-ASK_UPDATES = 100
-
-
-def active() -> bool:
-    """Whether this is one of torchrun's processes."""
-    return dist.is_available() and dist.is_initialized()
-
-
-def rank() -> int:
-    """Return this process's number; 0 where it is alone."""
-    return dist.get_rank() if active() else 0
 
 
 @contextmanager
@@ -148,72 +135,6 @@ def copied(run: Path, place: Path) -> None:
     for part in (".hydra", "checkpoints"):
         if (run / part).is_dir():
             shutil.copytree(run / part, place / part, ignore=shutil.ignore_patterns("*.tmp", "epoch_*.pt"))
-
-
-def own_device(name: str) -> str:
-    """Return the device of this process: under torchrun, one of CUDA's for each process of a machine.
-
-    Raises:
-        UserError: there are not so many, or all are sent to the same.
-    """
-    if not active() or name == "cpu" or not torch.cuda.is_available():
-        return name
-    own, here, count = int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"]), torch.cuda.device_count()
-    if name not in ("auto", "cuda") and here > 1:
-        raise UserError(
-            f"training.device={name} would be used by {here} processes; allowed under torchrun: auto, cuda, cpu"
-        )
-    if here > count:
-        raise UserError(
-            f"torchrun starts {here} processes on this machine, which has {count} CUDA device{'s' * (count > 1)}; "
-            f"use --nproc-per-node={count}, or training.device=cpu"
-        )
-    torch.cuda.set_device(own)  # or every process would also keep something on the first
-    return f"cuda:{own}" if name in ("auto", "cuda") else name
-
-
-def own_config(config: dict[str, Any]) -> dict[str, Any]:
-    """Return this process's configuration: observers are process 0's."""
-    return config if rank() == 0 else {**config, "observers": {}}
-
-
-def described() -> dict[str, int]:
-    """Return what the summary says of the processes; nothing where there is one alone."""
-    return {"processes": dist.get_world_size()} if active() else {}
-
-
-class SharedStop(SignalStop):
-    """A signal to any process ends all of them after the same update.
-
-    All ask at the same updates: about every `ASK_EVERY` seconds, since an exchange takes as long as a small update.
-    """
-
-    agreed = False
-    wait = left = 1
-    asked = 0.0
-
-    @property
-    def requested(self) -> bool:  # type: ignore[override]
-        """Whether a signal came to any process, as of the last exchange."""
-        if self.agreed:
-            return True
-        self.left -= 1
-        if self.left:
-            return False
-        now = time.perf_counter()
-        updates = int(ASK_EVERY * self.wait / max(now - self.asked, 1e-9))
-        message = torch.tensor([self.signal or 0, min(max(updates, 1), ASK_UPDATES)])
-        dist.all_reduce(message, dist.ReduceOp.MAX)
-        number, self.wait = message.tolist()
-        self.left, self.asked = self.wait, time.perf_counter()
-        if number:
-            self.signal, self.agreed = number, True
-        return self.agreed
-
-
-def stop() -> SignalStop:
-    """Return what listens to signals."""
-    return SharedStop() if active() else SignalStop()
 
 
 class Shared(Single):

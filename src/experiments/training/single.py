@@ -8,12 +8,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from experiments.data.augment import Augmentation
+from experiments.data.batches import Split
+from experiments.optimizers import begin_momentum, needs_closure
+
 from .averaging import Average, BatchNorm, refresh_statistics
 from .criterion import Criterion, penalized_weights
-from .data.augment import Augmentation
-from .data.batches import Split
 from .freezing import frozen_norms, to_training_mode
-from .optimizers import begin_momentum, needs_closure
 from .program import BRIEF_SIZE, PROBE_SIZE, Capture, Look, Measured, Watch
 from .streams import global_state, undrawn
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, fx, nn
 
-from .initializers import evaluating
-from .streams import undrawn
+from experiments.initializers import evaluating
+from experiments.training.streams import undrawn
 
 if TYPE_CHECKING:
     from tensorboard.compat.proto.graph_pb2 import GraphDef

@@ -7,22 +7,25 @@ from typing import Any
 
 import torch
 
-from . import build, device, distributed
-from .averaging import batch_norms
-from .common.errors import UserError
-from .common.screen import Screen
-from .engine import Member, Plan, Position, names
-from .folders.run import Row, RunFolder
-from .models.layers import Layer
-from .single import Single
-from .streams import Streams, set_global_state
+from experiments import assembly
+from experiments.common.errors import UserError
+from experiments.common.screen import Screen
+from experiments.folders.run import Row, RunFolder
+from experiments.models.layers import Layer
+from experiments.training import device, processes, shared
+from experiments.training.averaging import batch_norms
+from experiments.training.engine import names
+from experiments.training.member import Member
+from experiments.training.position import Plan, Position
+from experiments.training.single import Single
+from experiments.training.streams import Streams, set_global_state
 
 
 @dataclass
 class Parts:
     """A run's objects, put together and not yet trained."""
 
-    data: build.Data
+    data: assembly.Data
     layers: list[Layer]
     program: Single
     plan: Plan
@@ -30,13 +33,13 @@ class Parts:
 
 
 def assembled(
-    config: build.Config,
-    general: build.General,
-    settings: build.Training,
+    config: assembly.Config,
+    general: assembly.General,
+    settings: assembly.Training,
     place: torch.device,
     folder: RunFolder,
     screen: Screen,
-    sources: build.Sources | None = None,
+    sources: assembly.Sources | None = None,
 ) -> Parts:
     """Build everything that the configuration names.
 
@@ -51,22 +54,22 @@ def assembled(
         UserError: something in it cannot be used.
     """
     streams = Streams(general.seed, place)
-    data = build.data(config, streams, place, sources)
-    model, layers, origin = build.model(config, data, streams, place)
+    data = assembly.data(config, streams, place, sources)
+    model, layers, origin = assembly.model(config, data, streams, place)
     if settings.precision == "fp64":
         model.double()
         data.double()
-    thaws = build.freezing(general.freeze, model)
-    optimizer, rate = build.optimizer(config, model, thaws)
-    criterion = build.criterion(config, data)
+    thaws = assembly.freezing(general.freeze, model)
+    optimizer, rate = assembly.optimizer(config, model, thaws)
+    criterion = assembly.criterion(config, data)
     validate = "val" in data.splits
-    program = (distributed.Shared if distributed.active() else Single)(
+    program = (shared.Shared if processes.active() else Single)(
         model,
         optimizer,
         data.splits,
         eval_batch_size=settings.eval_batch_size,
         criterion=criterion,
-        updating=build.updating(settings, optimizer, criterion.penalty),
+        updating=assembly.updating(settings, optimizer, criterion.penalty),
         augments=data.augments,
         noise=streams.noise,
         thaws=thaws,
@@ -75,9 +78,9 @@ def assembled(
         folder=folder,
         streams=streams,
         rate=rate,
-        schedule=build.schedule(config, validate=validate),
+        schedule=assembly.schedule(config, validate=validate),
         objective=general.objective,
-        early_stopping=build.early_stopping(settings, validate=validate),
+        early_stopping=assembly.early_stopping(settings, validate=validate),
         penalized=criterion.penalty.adds,
         pruned=reporter(general),
         origin=origin,
@@ -86,11 +89,11 @@ def assembled(
     return Parts(data, layers, program, plan, member)
 
 
-def reporter(general: build.General) -> Callable[[Sequence[Row]], bool] | None:
+def reporter(general: assembly.General) -> Callable[[Sequence[Row]], bool] | None:
     """Return what tells the run's study of each epoch; None for a run of no study."""
     if general.trial is None:
         return None
-    from .search.reporting import reporter
+    from experiments.search.reporting import reporter
 
     return reporter(general.trial, general.objective)
 
@@ -98,12 +101,12 @@ def reporter(general: build.General) -> Callable[[Sequence[Row]], bool] | None:
 def chosen_device(name: str) -> torch.device:
     """Return the device, or a UserError that says which there are."""
     try:
-        return device.choose(distributed.own_device(name))
+        return device.choose(processes.own_device(name))
     except ValueError as error:
         raise UserError(f"training.{error}") from None
 
 
-def planned(settings: build.Training, program: Single, validate: bool, screen: Screen) -> Plan:
+def planned(settings: assembly.Training, program: Single, validate: bool, screen: Screen) -> Plan:
     """Say how long to train, and what had to be changed for it."""
     examples, batch_statistics = len(program.splits["train"]), bool(batch_norms(program.model))
     size, asked = settings.batch_size * settings.accumulate, f"training.batch_size={settings.batch_size}"
@@ -123,11 +126,11 @@ def planned(settings: build.Training, program: Single, validate: bool, screen: S
         screen.print(
             f"The last batch would hold 1 of {examples} examples, and BatchNorm needs 2: each epoch leaves one out"
         )
-    return Plan(settings.epochs, size, examples, drop_last, validate, build.keep_every(settings))
+    return Plan(settings.epochs, size, examples, drop_last, validate, assembly.keep_every(settings))
 
 
 def thread_count(
-    settings: build.Training, parts: Parts, place: torch.device, state: Mapping[str, Any] | None, runs: int = 1
+    settings: assembly.Training, parts: Parts, place: torch.device, state: Mapping[str, Any] | None, runs: int = 1
 ) -> int:
     """Return the threads asked for, those the run had before, or those that the work of so many runs calls for."""
     if settings.threads != "auto":
@@ -187,4 +190,4 @@ def apply_state(state: Mapping[str, Any], program: Single, member: Member, posit
         member.history = json.loads(state["history"])
         member.origin = state.get("origin")
     except (KeyError, TypeError, AttributeError, RuntimeError, IndexError) as error:
-        raise ValueError(f"it does not fit this run ({build.first_line(error)})") from error
+        raise ValueError(f"it does not fit this run ({assembly.first_line(error)})") from error

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from experiments.freezing import to_training_mode
 from experiments.models.blocks import Dropout, kept
-from experiments.single import Single
+from experiments.training.freezing import to_training_mode
+from experiments.training.single import Single
 
 
 class Masked(nn.Module):

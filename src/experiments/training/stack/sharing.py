@@ -6,10 +6,11 @@ from typing import Any
 from torch import nn
 
 from experiments import penalties
-from experiments.criterion import Criterion
 from experiments.models.blocks import Dropout
-from experiments.rules import Rule, rule_of
-from experiments.single import Single
+from experiments.training.criterion import Criterion
+from experiments.training.single import Single
+
+from .rules import Rule, rule_of
 
 
 def rule_for(program: Single) -> Rule | None:

@@ -10,7 +10,7 @@ from annotated_types import Ge, Gt, Lt
 from experiments.common.errors import UserError, nearest
 from experiments.common.metrics import MetricName
 from experiments.common.signatures import checked, shown
-from experiments.engine import EarlyStopping
+from experiments.training.member import EarlyStopping
 
 from .targets import Config
 

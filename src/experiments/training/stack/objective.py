@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
-from experiments.criterion import Criterion
 from experiments.penalties import Penalty
-from experiments.single import Single
+from experiments.training.criterion import Criterion
+from experiments.training.single import Single
 
 from .weights import Weights
 

@@ -11,9 +11,9 @@ from torch.utils._pytree import tree_map
 
 from experiments.data.batches import Split
 from experiments.models.layers import describe
-from experiments.program import Capture, Look, Measured
-from experiments.single import Single, part_sizes
-from experiments.streams import undrawn
+from experiments.training.program import Capture, Look, Measured
+from experiments.training.single import Single, part_sizes
+from experiments.training.streams import undrawn
 
 from .batches import Batches
 from .forward import Forward

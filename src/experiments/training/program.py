@@ -9,9 +9,10 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
+from experiments.data.batches import Split
+from experiments.models.layers import activation_layers
+
 from .averaging import BatchNorm
-from .data.batches import Split
-from .models.layers import activation_layers
 
 PROBE_SIZE = 256
 BRIEF_SIZE = 48

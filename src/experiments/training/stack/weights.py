@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from experiments.single import Single
+from experiments.training.single import Single
 
 
 class Column(NamedTuple):

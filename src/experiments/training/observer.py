@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from experiments.engine import Member, Position
-    from experiments.program import Program
+    from .member import Member
+    from .position import Position
+    from .program import Program
 
 When = Callable[[int], bool]
 Charts = Mapping[str, Mapping[str, list[str]]]

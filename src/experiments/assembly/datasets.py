@@ -19,7 +19,7 @@ from experiments.data.forms import Description, Form, sides
 from experiments.data.preprocess import PREPROCESSES, Ahead, Double, Imputed, column_means
 from experiments.data.sources import Source
 from experiments.data.split import folds, stratified, with_label_noise
-from experiments.streams import Streams
+from experiments.training.streams import Streams
 
 from .targets import Config, call, divided, located, target
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from . import losses
-from .initializers import weighted_layers
-from .penalties import Penalty
+from experiments import losses
+from experiments.initializers import weighted_layers
+from experiments.penalties import Penalty
 
 
 @dataclass

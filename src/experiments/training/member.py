@@ -1,0 +1,97 @@
+"""One run inside the loop."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge
+
+from experiments.common.metrics import MetricName, better_is_more
+from experiments.folders.run import Row, RunFolder
+from experiments.schedules import Schedule
+
+from .observer import Observer
+from .streams import Streams
+
+Status = Literal["finished", "stopped", "pruned", "diverged", "interrupted"]
+
+
+@dataclass(frozen=True)
+class EarlyStopping:
+    """Stop when `metric` has not improved by more than `min_delta` for `patience` epochs.
+
+    (Prechelt 1998; Goodfellow et al. 2016, algorithm 7.1.)
+    """
+
+    patience: Annotated[int, Ge(1)]
+    metric: MetricName = "val/loss"
+    min_delta: Annotated[float, Ge(0)] = 0.0
+
+    def applies(self, history: Sequence[Row]) -> bool:
+        """Whether the epochs so far say stop; it replays them, so there is nothing to save."""
+        best, waited = -math.inf, 0
+        for row in history:
+            score = better_is_more(self.metric) * row[self.metric]
+            if score > best + self.min_delta:
+                best, waited = score, 0
+            else:
+                waited += 1
+        return waited >= self.patience
+
+
+def best_row(history: Sequence[Row], objective: str) -> Row | None:
+    """Return the first epoch with the best objective, or the last epoch where it was not measured."""
+    measured = [row for row in history if objective in row]
+    if measured:
+        return max(measured, key=lambda row: better_is_more(objective) * row[objective])
+    return history[-1] if history else None
+
+
+@dataclass
+class Member:
+    """One run inside the loop.
+
+    Args:
+        folder: where it writes.
+        streams: its randomness.
+        rate: its learning rate before the schedule.
+        schedule: what the rate is multiplied by.
+        objective: the metric that says which epoch is best.
+        early_stopping: when to stop before the last epoch, if at all.
+        pruned: told the epochs so far after each one, says whether a search has seen enough of the run.
+        origin: which file its first weights are from, if any; see `build.model`.
+        penalized: whether a penalty is added to its loss, and shown apart from it.
+        observers: what watches it.
+        history: its epochs so far.
+        status: None while it trains.
+        diverged_at: the step whose loss was not finite.
+        unwritten: the checkpoint of its best epoch, where that is not on the disk yet.
+    """
+
+    folder: RunFolder
+    streams: Streams
+    rate: float
+    schedule: Schedule
+    objective: str
+    early_stopping: EarlyStopping | None = None
+    pruned: Callable[[Sequence[Row]], bool] | None = None
+    penalized: bool = False
+    origin: Mapping[str, Any] | None = None
+    observers: list[Observer] = field(default_factory=list)
+    history: list[Row] = field(default_factory=list)
+    status: Status | None = None
+    diverged_at: int | None = None
+    unwritten: dict[str, Any] | None = None
+
+    def learning_rate(self, progress: float, val_losses: Sequence[float]) -> float:
+        """The scheduled rate."""
+        return self.rate * self.schedule(progress, val_losses)
+
+    def val_losses(self) -> list[float]:
+        """The validation losses so far, one an epoch: what `plateau` looks at."""
+        return [row["val/loss"] for row in self.history if "val/loss" in row]
+
+    def improved(self) -> bool:
+        """Whether the newest epoch is the best so far."""
+        return bool(self.history) and best_row(self.history, self.objective) is self.history[-1]

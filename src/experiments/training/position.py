@@ -1,0 +1,123 @@
+"""How long to train, and where the loop is."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .program import Program
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long to train: the same for every member.
+
+    Args:
+        epochs: passes over the training split.
+        batch_size: examples an update.
+        examples: in the training split.
+        drop_last: leave out the examples that do not fill a last batch, in every epoch others.
+        validate: whether there is a validation split.
+        keep_every: epochs from one checkpoint that is kept to the next; None keeps the last and the best alone.
+    """
+
+    epochs: int
+    batch_size: int
+    examples: int
+    drop_last: bool
+    validate: bool
+    keep_every: int | None = None
+
+    @cached_property
+    def steps_per_epoch(self) -> int:
+        """Updates an epoch."""
+        whole, rest = divmod(self.examples, self.batch_size)
+        return whole + (rest > 0 and not self.drop_last)
+
+    @cached_property
+    def total_steps(self) -> int:
+        """Updates altogether."""
+        return self.epochs * self.steps_per_epoch
+
+
+@dataclass
+class Position:
+    """Where the loop is, members side by side.
+
+    Args:
+        epoch: how many epochs are complete.
+        batch: how many updates of the next one are done.
+        seconds: time spent in updates and evaluation so far; `training_seconds` in updates alone.
+        examples_per_second: of each member's updates made last, up to the end of their epoch.
+        saved_at: when checkpoints were written last, by a clock that only goes forward.
+        active: the numbers of the members that are still trained, A of K: the rows of what follows.
+        orders: (A, examples), the order in which this epoch takes each member's examples.
+        losses: (updates an epoch, A), the mean loss of each batch so far.
+        correct: (A,), right answers so far.
+        penalty: (A,), the sum over the examples so far of the penalty in their batch.
+    """
+
+    plan: Plan
+    epoch: int = 0
+    batch: int = 0
+    seconds: float = 0.0
+    training_seconds: float = 0.0
+    trained_examples: int = 0
+    examples_per_second: float = 0.0
+    saved_at: float = -math.inf
+    active: list[int] = field(default_factory=list)
+    orders: Tensor = field(default_factory=lambda: torch.empty(0))
+    losses: Tensor = field(default_factory=lambda: torch.empty(0))
+    correct: Tensor = field(default_factory=lambda: torch.empty(0))
+    penalty: Tensor = field(default_factory=lambda: torch.empty(0))
+
+    @property
+    def step(self) -> int:
+        """How many updates are done."""
+        return self.epoch * self.plan.steps_per_epoch + self.batch
+
+    @property
+    def kept(self) -> bool:
+        """Whether the checkpoint of this place is kept: that of the end of an epoch that the plan names."""
+        every = self.plan.keep_every
+        return every is not None and self.batch == 0 and self.epoch > 0 and self.epoch % every == 0
+
+    @property
+    def progress(self) -> float:
+        """The share of training that is done."""
+        return self.step / max(self.plan.total_steps, 1)
+
+    def row(self, member: int) -> int:
+        """Which row of the tensors is a member's."""
+        return self.active.index(member)
+
+    def state_dict(self, member: int) -> dict[str, Any]:
+        """Return one member's place, with the half-done epoch where there is one."""
+        state: dict[str, Any] = {
+            name: getattr(self, name) for name in ("epoch", "batch", "seconds", "training_seconds", "trained_examples")
+        }
+        if self.batch:
+            row = self.row(member)
+            state["order"] = self.orders[row].cpu()
+            state["losses"] = self.losses[: self.batch, row].cpu()
+            state["correct"] = self.correct[row].cpu()
+            state["penalty"] = self.penalty[row].cpu()
+        return state
+
+    def load(self, states: Sequence[dict[str, Any]], program: Program) -> None:
+        """Go to where the members were, all at the same place."""
+        first = states[0]
+        for name in ("epoch", "batch", "seconds", "training_seconds", "trained_examples"):
+            setattr(self, name, first[name])
+        if self.batch:
+            self.orders = torch.stack([state["order"] for state in states]).to(program.index_device)
+            self.losses = torch.zeros(
+                self.plan.steps_per_epoch, len(states), dtype=torch.float64, device=program.device
+            )
+            self.losses[: self.batch] = torch.stack([s["losses"] for s in states], 1).to(program.device)
+            self.correct = torch.stack([s["correct"] for s in states]).to(program.device)
+            self.penalty = torch.stack([s["penalty"] for s in states]).to(program.device)

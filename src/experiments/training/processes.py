@@ -1,0 +1,92 @@
+"""What one of several processes knows of the others: its number, device, configuration, and requests to stop."""
+
+import os
+import time
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from experiments.common.errors import UserError
+
+from .stop import SignalStop
+
+ASK_EVERY = 0.1
+"""Seconds between two exchanges of requests to stop, at most `ASK_UPDATES` updates."""
+ASK_UPDATES = 100
+
+
+def active() -> bool:
+    """Whether this is one of torchrun's processes."""
+    return dist.is_available() and dist.is_initialized()
+
+
+def rank() -> int:
+    """Return this process's number; 0 where it is alone."""
+    return dist.get_rank() if active() else 0
+
+
+def own_device(name: str) -> str:
+    """Return the device of this process: under torchrun, one of CUDA's for each process of a machine.
+
+    Raises:
+        UserError: there are not so many, or all are sent to the same.
+    """
+    if not active() or name == "cpu" or not torch.cuda.is_available():
+        return name
+    own, here, count = int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"]), torch.cuda.device_count()
+    if name not in ("auto", "cuda") and here > 1:
+        raise UserError(
+            f"training.device={name} would be used by {here} processes; allowed under torchrun: auto, cuda, cpu"
+        )
+    if here > count:
+        raise UserError(
+            f"torchrun starts {here} processes on this machine, which has {count} CUDA device{'s' * (count > 1)}; "
+            f"use --nproc-per-node={count}, or training.device=cpu"
+        )
+    torch.cuda.set_device(own)  # or every process would also keep something on the first
+    return f"cuda:{own}" if name in ("auto", "cuda") else name
+
+
+def own_config(config: dict[str, Any]) -> dict[str, Any]:
+    """Return this process's configuration: observers are process 0's."""
+    return config if rank() == 0 else {**config, "observers": {}}
+
+
+def described() -> dict[str, int]:
+    """Return what the summary says of the processes; nothing where there is one alone."""
+    return {"processes": dist.get_world_size()} if active() else {}
+
+
+class SharedStop(SignalStop):
+    """A signal to any process ends all of them after the same update.
+
+    All ask at the same updates: about every `ASK_EVERY` seconds, since an exchange takes as long as a small update.
+    """
+
+    agreed = False
+    wait = left = 1
+    asked = 0.0
+
+    @property
+    def requested(self) -> bool:  # type: ignore[override]
+        """Whether a signal came to any process, as of the last exchange."""
+        if self.agreed:
+            return True
+        self.left -= 1
+        if self.left:
+            return False
+        now = time.perf_counter()
+        updates = int(ASK_EVERY * self.wait / max(now - self.asked, 1e-9))
+        message = torch.tensor([self.signal or 0, min(max(updates, 1), ASK_UPDATES)])
+        dist.all_reduce(message, dist.ReduceOp.MAX)
+        number, self.wait = message.tolist()
+        self.left, self.asked = self.wait, time.perf_counter()
+        if number:
+            self.signal, self.agreed = number, True
+        return self.agreed
+
+
+def stop() -> SignalStop:
+    """Return what listens to signals."""
+    return SharedStop() if active() else SignalStop()
