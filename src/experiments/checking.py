@@ -65,7 +65,9 @@ def own_optimizer(config: assembly.Config, model: nn.Module) -> torch.optim.Opti
     return assembly.optimizer(config, model)[0]
 
 
-def check(made: Subject, names: Sequence[str], folder: RunFolder, screen: Screen, about: Mapping[str, Any]) -> None:
+def run_checks(
+    made: Subject, names: Sequence[str], folder: RunFolder, screen: Screen, about: Mapping[str, Any]
+) -> None:
     """Make checks, print a table of them and write `checks.json`.
 
     Args:

@@ -20,8 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from . import assembly
 from .assembly.run import Parts, assembled, chosen_device, restored, thread_count
-from .checking import check as run_checks
-from .checking import chosen, subject
+from .checking import chosen, run_checks, subject
 from .common.errors import UserError
 from .common.files import write_whole
 from .common.keys import flattened
@@ -29,7 +28,7 @@ from .common.screen import Screen, hearing
 from .common.text import counted, first_line, shown_path
 from .folders.hydra import as_yaml, write_composed
 from .folders.identity import identity
-from .folders.run import RunFolder, settle
+from .folders.run import Row, RunFolder, settle
 from .folders.sweep import Entry
 from .messages import begun_with, conclude, introduce
 from .results import disk_problem, outcomes, story, try_to_say_failed
@@ -345,6 +344,15 @@ def finish(program: Program, runs: Mapping[int, Run], position: Position) -> Non
         run.conclude(results[k], found[k], program.members)
 
 
+def reporter(general: assembly.General) -> Callable[[Sequence[Row]], bool] | None:
+    """Return what tells the run's study of each epoch; None for a run of no study."""
+    if general.trial is None:
+        return None
+    from .search.reporting import reporter
+
+    return reporter(general.trial, general.objective)
+
+
 class Run:
     """A job on its way: its objects, its log and its TensorBoard file.
 
@@ -441,7 +449,14 @@ class Run:
             begun = job.resuming and (job.folder.last.exists() or job.folder.best.exists())
             config = {**job.config, "init_from": None} if begun else job.config  # which may be gone
             self.parts: Parts = assembled(
-                config, self.general, self.settings, self.place, job.folder, self.screen, sources
+                config,
+                self.general,
+                self.settings,
+                self.place,
+                job.folder,
+                self.screen,
+                sources,
+                reporter(self.general),
             )
             self.state = restored(job.folder, self.parts, self.screen) if job.resuming else None
             self.generator = global_state(self.place)

@@ -40,6 +40,7 @@ def assembled(
     folder: RunFolder,
     screen: Screen,
     sources: assembly.Sources | None = None,
+    pruned: Callable[[Sequence[Row]], bool] | None = None,
 ) -> Parts:
     """Build everything that the configuration names.
 
@@ -49,6 +50,7 @@ def assembled(
         folder: where the run writes.
         screen: where is said what had to be changed.
         sources: data sets that runs share; None for a copy of its own.
+        pruned: see `Member`.
 
     Raises:
         UserError: something in it cannot be used.
@@ -82,20 +84,11 @@ def assembled(
         objective=general.objective,
         early_stopping=assembly.early_stopping(settings, validate=validate),
         penalized=criterion.penalty.adds,
-        pruned=reporter(general),
+        pruned=pruned,
         origin=origin,
     )
     plan = planned(settings, program, validate, screen)
     return Parts(data, layers, program, plan, member)
-
-
-def reporter(general: assembly.General) -> Callable[[Sequence[Row]], bool] | None:
-    """Return what tells the run's study of each epoch; None for a run of no study."""
-    if general.trial is None:
-        return None
-    from experiments.search.reporting import reporter
-
-    return reporter(general.trial, general.objective)
 
 
 def chosen_device(name: str) -> torch.device:
