@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from experiments.resume import quoted
+from experiments.runs.resuming import quoted
 
 from .measure import Settings, SkipError, process
 from .packing import ARCHIVE

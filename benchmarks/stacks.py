@@ -10,8 +10,10 @@ import torch
 from rich.console import Console
 
 from experiments.folders.run import RunFolder
-from experiments.job import Job, Run, train_together
-from experiments.resume import quoted
+from experiments.runs.job import Job
+from experiments.runs.resuming import quoted
+from experiments.runs.run import Run
+from experiments.runs.together import train_together
 from experiments.training.position import Position
 from experiments.training.stop import Stop
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from experiments.sanity import CHECKS
+from experiments.checks import CHECKS
 from tests.helpers import REPOSITORY, SMALL, Commands, run_folders, summary
 
 QUICK = "only=[initial_loss,symmetry,examples]"

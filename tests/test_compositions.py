@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from PIL import Image
 
-from experiments.cli import clipped
+from experiments.cli.overrides import clipped
 from experiments.common.conf import conf_folder
 from experiments.common.errors import UserError
 from experiments.folders.run import RunFolder
-from experiments.job import train
+from experiments.runs.alone import train
 from tests.helpers import CONF
 
 GROUPS = ("data", "model", "init", "loss", "penalty", "optimizer", "scheduler")

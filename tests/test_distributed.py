@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from experiments.common.errors import UserError
-from experiments.training.shared import own_command_line
+from experiments.runs.torchrun import own_command_line
 from tests.helpers import Commands, Outcome, metrics, run_folders, summary, weights
 
 CHOICES = (

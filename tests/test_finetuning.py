@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from experiments import assembly
 from experiments.assembly.datasets import of_classes
-from experiments.cli import spelled_out
+from experiments.cli.overrides import spelled_out
 from experiments.common.errors import UserError
 from experiments.data.batches import Split
 from experiments.data.sources import Source

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from experiments import initializers, losses
+from experiments.checks import CHECKS, Result, Subject, refuse
+from experiments.checks.rate import suggested
 from experiments.data.batches import Split
 from experiments.data.sources import digits
 from experiments.models import measures
@@ -19,8 +21,6 @@ from experiments.models.blocks import use_noise
 from experiments.models.cnn import CNN
 from experiments.models.mlp import MLP
 from experiments.penalties import L1, L2, MaxNorm, Penalty
-from experiments.sanity import CHECKS, Result, Subject, refuse
-from experiments.sanity.rate import suggested
 from experiments.training.criterion import Criterion
 from experiments.training.streams import Streams
 

@@ -10,7 +10,10 @@ from torch import Tensor, nn
 
 from experiments.folders.hydra import as_yaml
 from experiments.folders.run import RunFolder
-from experiments.job import Job, Run, fitting, train, train_together
+from experiments.runs.alone import train
+from experiments.runs.job import Job
+from experiments.runs.run import Run
+from experiments.runs.together import fitting, train_together
 from experiments.training.stop import Stop
 from tests.helpers import composed, metrics, run_folders, summary, weights
 

@@ -16,8 +16,9 @@ import yaml
 from numpy.typing import NDArray
 from PIL import Image
 
-from experiments import descent, schedules, surfaces
+from experiments import schedules
 from experiments.figures.palette import COLORS
+from experiments.surfaces import descent, functions
 from tests.helpers import CONF, Commands
 
 LESSON = ("-m", "optimizer=sgd,momentum,adagrad,adam")
@@ -46,7 +47,7 @@ def configured(name: str) -> dict[str, Any]:
 
 def function(name: str) -> Callable[..., torch.Tensor]:
     """The function of that name."""
-    return getattr(surfaces, name)
+    return getattr(functions, name)
 
 
 def shown(commands: Commands, *words: str) -> tuple[dict[str, NDArray[np.float64]], dict[str, Any], Path]:
@@ -159,7 +160,7 @@ def test_minima_are_minima(name: str) -> None:
 
 def test_the_saddle_holds_what_comes_along_its_ridge() -> None:
     sgd = partial(torch.optim.SGD, lr=0.2)
-    held, released = (descent.descend(surfaces.saddle, sgd, (1.0, y), 200).points[-1] for y in (0.0, 1e-3))
+    held, released = (descent.descend(functions.saddle, sgd, (1.0, y), 200).points[-1] for y in (0.0, 1e-3))
     assert np.abs(held).max() < 1e-12
     np.testing.assert_allclose(released, (0, 1), atol=1e-9)
 

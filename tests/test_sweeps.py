@@ -19,13 +19,13 @@ from hydra.core.utils import setup_globals
 from hydra.types import RunMode
 from omegaconf import OmegaConf, open_dict
 
-from experiments.cli import clipped
+from experiments.cli.overrides import clipped
 from experiments.common.errors import UserError
-from experiments.composing import Composer
 from experiments.folders.hydra import as_yaml, task_part
 from experiments.folders.sweep import Sweep
-from experiments.planning import described, plan
-from experiments.sweeping import combinations
+from experiments.sweeps.composer import Composer
+from experiments.sweeps.jobs import combinations
+from experiments.sweeps.plan import described, plan
 from tests.helpers import CONF, SMALL, Commands, composed, metrics, run, run_folders, start, summary
 
 

@@ -10,10 +10,10 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from experiments.cli import clipped
+from experiments.cli.overrides import clipped
 from experiments.common.conf import conf_folder
 from experiments.folders.run import RunFolder
-from experiments.job import train
+from experiments.runs.alone import train
 from experiments.verdicts.judges import EXPLAINS, JUDGES, verdicts
 from experiments.verdicts.story import Story
 from experiments.verdicts.thresholds import THRESHOLDS

@@ -3,7 +3,8 @@
 import sys
 from typing import Any
 
-from .cli import answered, launch, spelled_out
+from .cli.launch import answered, launch
+from .cli.overrides import spelled_out
 
 EXAMPLES = (
     ("", "all checks of the default run"),
@@ -15,7 +16,7 @@ EXAMPLES = (
 
 def task(cfg: Any) -> None:
     """Check the composed run."""
-    from .job import check  # the heavy imports: only once Hydra has found the command line in order
+    from .checks.running import check  # the heavy imports: only once Hydra has found the command line in order
 
     check(cfg)
 

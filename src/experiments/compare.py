@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .cli import ended
+from .cli.launch import ended
 
 HELP = """\
 python -m experiments.compare <folders...> [option=value ...]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .cli import ended
+from .cli.launch import ended
 
 HELP = """\
 python -m experiments.evaluate run=<folder> [more folders] [option=value ...]
@@ -34,7 +34,7 @@ def command_line(words: Sequence[str]) -> int:
         UserError: an option or a folder is wrong.
         OSError: nothing can be written there.
     """
-    from .arguments import above
+    from .cli.arguments import above
     from .evaluation.options import described, parsed
 
     if not words or {"-h", "--help"} & set(words):

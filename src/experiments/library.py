@@ -17,14 +17,16 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from . import job
 from .assembly.trust import untrusted
-from .cli import FULL_ERROR, claimed, composed_whole, explained, hydra_apart, own_folder
+from .cli.composing import composed_whole, hydra_apart, own_folder
+from .cli.folders import claimed
+from .cli.launch import FULL_ERROR, explained
+from .cli.resuming import resumed_command_line
 from .common.errors import UserError
 from .common.text import shown_path
 from .folders.hydra import as_yaml, task_part, write_composed
 from .folders.run import LayerRow, RunFolder
-from .resume import resumed_command_line
+from .runs import alone, job
 from .training.stop import SignalStop
 
 if TYPE_CHECKING:
@@ -190,7 +192,7 @@ def train(config: Configuration) -> Trained:
         raise UserError(f"train({config!r}) is given no configuration; allowed: what compose(...) returns")
     asked, stop = job_of(config), SignalStop()
     with stop.listening():
-        summary = job.train(asked.config, asked.folder, choices=asked.choices, overrides=asked.overrides, stop=stop)
+        summary = alone.train(asked.config, asked.folder, choices=asked.choices, overrides=asked.overrides, stop=stop)
     if summary["status"] == "interrupted":
         words = f"resume={shown_path(asked.folder.path)}"
         print(f"here     train(compose({words!r}))")

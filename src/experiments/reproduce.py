@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .cli import ended
+from .cli.launch import ended
 
 HELP = """\
 python -m experiments.reproduce [recipes...] [option=value ...] [override=value ...]
@@ -29,7 +29,7 @@ def command_line(words: Sequence[str]) -> int:
     Raises:
         UserError: an option or a recipe is wrong.
     """
-    from .arguments import described
+    from .cli.arguments import described
     from .recipes.options import MEANINGS, parsed
 
     if {"-h", "--help"} & set(words):

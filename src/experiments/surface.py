@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from .cli import answered, explained, launch, say
+from .cli.launch import answered, explained, launch, say
 
 EXAMPLES = (
     ("", "momentum in a ravine"),
@@ -22,7 +22,7 @@ def main() -> None:
 
     def task(cfg: Any) -> None:
         """Follow the composed optimizer."""
-        from .descending import follow  # the heavy imports: only once Hydra has found the command line in order
+        from .surfaces.running import follow  # the heavy imports: only once Hydra has found the command line in order
 
         traces.append(follow(cfg))
 
@@ -39,7 +39,7 @@ def together(traces: Sequence[Any]) -> None:
     traces = [trace for trace in traces if trace.sweep]
     if not traces:
         return
-    from .descending import report_sweep
+    from .surfaces.running import report_sweep
 
     try:
         report_sweep(traces)

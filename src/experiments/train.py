@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from .cli import answered, launch, say
+from .cli.launch import answered, launch, say
+from .cli.resuming import resumed_command_line
 from .common.errors import UserError
-from .resume import resumed_command_line
 
 EXAMPLES = (
     ("", "the default run"),
@@ -23,7 +23,7 @@ TORCHRUN = {"RANK", "WORLD_SIZE", "LOCAL_RANK"}
 
 def task(cfg: Any) -> float | None:
     """Train the composed run; a sweep is told its objective."""
-    from .job import run  # the heavy imports: only once Hydra has found the command line in order
+    from .runs.alone import run  # the heavy imports: only once Hydra has found the command line in order
 
     return run(cfg)
 
@@ -33,7 +33,7 @@ def main() -> None:
     if not os.environ.keys() >= TORCHRUN:
         command_line(resumed_command_line)
         return
-    from .training.shared import joined, own_command_line
+    from .runs.torchrun import joined, own_command_line
 
     with joined() as folder:
         command_line(partial(own_command_line, folder=folder))

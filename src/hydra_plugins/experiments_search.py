@@ -47,7 +47,7 @@ class SearchSweeper(Sweeper):
             raise UserError(
                 f"hydra/sweeper=optuna needs {error.name}, which is not installed: pip install 'experiments[search]'"
             ) from None
-        from experiments.sweeping import begin, conclude
+        from experiments.sweeps.jobs import begin, conclude
 
         assert self.config is not None
         assert self.hydra_context is not None

@@ -71,7 +71,7 @@ class StackedLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """See `Launcher.launch`."""
-        from experiments.launching import Launch
+        from experiments.sweeps.launch import Launch
 
         settings = OmegaConf.to_container(OmegaConf.create(self.settings), resolve=True)
         launch = Launch(self.loader, self.config, settings)
@@ -97,7 +97,7 @@ class GridSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """See `Sweeper.sweep`."""
-        from experiments.sweeping import sweep
+        from experiments.sweeps.jobs import sweep
 
         assert self.hydra_context is not None
         assert self.config is not None

@@ -1,7 +1,7 @@
 """Configuration -> objects."""
 
-from experiments.build.surfaces import descender, surface
 from experiments.common.text import first_line
+from experiments.surfaces.building import descender, surface
 
 from .datasets import Data, Known, Sources, data, data_choice, split_of, splitting
 from .parts import criterion, enabled, freezing, layers, model, network, observers, optimizer, schedule, updating

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from experiments.arguments import as_yaml_has_it
+from experiments.cli.arguments import as_yaml_has_it
 from experiments.common.errors import UserError, nearest
 from experiments.common.text import visible
 from experiments.folders.reading import Record, number

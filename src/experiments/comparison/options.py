@@ -9,7 +9,7 @@ from typing import Annotated
 
 from annotated_types import Ge, Gt, Le, MinLen
 
-from experiments import arguments
+from experiments.cli import arguments
 
 LARGEST, DAY = 1e300, 86_400.0
 MEANINGS = {

@@ -10,7 +10,7 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
-from experiments.arguments import above, unlinked
+from experiments.cli.arguments import above, unlinked
 from experiments.common.errors import UserError
 from experiments.common.screen import Screen, table
 from experiments.common.text import shown_path, visible

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from experiments.arguments import unlinked
+from experiments.cli.arguments import unlinked
 from experiments.common.errors import UserError
 from experiments.common.files import write_json, write_whole
 from experiments.common.screen import Screen, table

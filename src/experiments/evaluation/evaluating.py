@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from experiments import assembly
-from experiments.arguments import unlinked
-from experiments.cli import clipped
+from experiments.cli.arguments import unlinked
+from experiments.cli.overrides import clipped
 from experiments.common.errors import UserError
 from experiments.common.files import write_json, write_whole
 from experiments.common.metrics import Metric

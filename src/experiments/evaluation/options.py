@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge
 
-from experiments import arguments
+from experiments.cli import arguments
 from experiments.common.errors import UserError
 
 MEANINGS = {

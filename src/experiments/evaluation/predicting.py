@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.arguments import unlinked
-from experiments.cli import clipped
+from experiments.cli.arguments import unlinked
+from experiments.cli.overrides import clipped
 from experiments.common.errors import UserError
 from experiments.common.files import write_whole
 from experiments.common.screen import Screen

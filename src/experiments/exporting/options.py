@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge
 
-from experiments import arguments
+from experiments.cli import arguments
 
 Format = Literal["torch", "onnx"]
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from experiments.arguments import unlinked
+from experiments.cli.arguments import unlinked
 from experiments.common.errors import UserError
 from experiments.common.files import write_json, write_whole
 from experiments.common.screen import Screen

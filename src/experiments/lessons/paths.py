@@ -11,10 +11,10 @@ from annotated_types import Ge, Gt
 from torch import nn
 from torch.optim import SGD, Adagrad, Adam, Optimizer
 
-from experiments.contours import Line, figure_of
-from experiments.descent import Surface, descend, measured
 from experiments.recipes.measured import Measured
-from experiments.surfaces import quadratic, ravine
+from experiments.surfaces.contours import Line, figure_of
+from experiments.surfaces.descent import Surface, descend, measured
+from experiments.surfaces.functions import quadratic, ravine
 
 Rate = Annotated[float, Gt(0)]
 

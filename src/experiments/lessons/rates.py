@@ -13,12 +13,12 @@ import torch
 from scipy.stats import spearmanr
 
 from experiments.comparison.statistics import estimate
-from experiments.descent import descend
 from experiments.figures.canvas import canvas, logarithmic
 from experiments.figures.palette import INK, styles
 from experiments.folders.reading import Record
 from experiments.recipes.drawing import curves_of
 from experiments.recipes.measured import Measured, best, by, curve, last, quantity
+from experiments.surfaces.descent import descend
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -15,16 +15,17 @@ from typing import Any
 
 import torch
 
-from experiments.arguments import read
 from experiments.assembly.targets import located, target
-from experiments.cli import launch, quoted
+from experiments.cli.arguments import read
+from experiments.cli.launch import launch
+from experiments.cli.overrides import quoted
 from experiments.common.errors import UserError
 from experiments.common.signatures import TARGET
 from experiments.common.version import __version__
 from experiments.figures import palette
 from experiments.figures.svg import saved
 from experiments.folders.reading import Reader, Record
-from experiments.job import run
+from experiments.runs.alone import run
 
 from .measured import Measured
 from .recipe import GROUP, Recipe, within

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge
 
-from experiments import arguments
+from experiments.cli import arguments
 from experiments.common.errors import UserError
 from experiments.common.signatures import checked
 

@@ -10,7 +10,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from datetime import datetime
 from pathlib import Path
 
-from experiments.cli import own_folder
+from experiments.cli.composing import own_folder
 from experiments.common.conf import conf_folder
 from experiments.common.errors import UserError
 from experiments.common.screen import Screen, table

@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from optuna.samplers import QMCSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from experiments.cli import FROM_TASK
+from experiments.cli.launch import FROM_TASK
 from experiments.common.errors import UserError, nearest
 from experiments.folders.hparams import Domain, hparams_config
 

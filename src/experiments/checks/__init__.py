@@ -1,0 +1,67 @@
+"""Sanity checks made before training, each a function of a `Subject` that returns a `Result`."""
+
+from collections.abc import Callable
+
+from .data import examples, parts
+from .gradient_check import gradient
+from .layers import leak, signal, symmetry
+from .learning import baseline, overfit
+from .loss import initial_loss, penalty
+from .rate import lr_range
+from .subject import Result, Subject, worst
+
+CHECKS: dict[str, Callable[[Subject], Result]] = {
+    check.__name__: check
+    for check in (
+        examples,
+        gradient,
+        initial_loss,
+        penalty,
+        symmetry,
+        signal,
+        leak,
+        overfit,
+        baseline,
+        lr_range,
+    )
+}
+"""Every check by name, in the order in which they are made."""
+
+__all__ = ["CHECKS", "Result", "Subject", "refuse", "worst"]
+
+
+def refuse(subject: Subject) -> None:
+    """Refuse what cannot be checked.
+
+    Raises:
+        ValueError: names the cause.
+    """
+    if len(subject.splits["train"]) < 2:
+        raise ValueError("data: there is one training example only; the checks need two at least")
+    for name, split in subject.splits.items():
+        low, high = int(split.y.min()), int(split.y.max())
+        if low < 0 or high >= len(subject.classes):
+            raise ValueError(
+                f"data: labels of the {name} split run from {low} to {high}; they should lie within 0 and "
+                f"{len(subject.classes) - 1}"
+            )
+        for index in parts(split):
+            x, _ = split.batch(index)
+            if not x.is_floating_point():
+                raise ValueError(
+                    f"data.preprocess: inputs are whole numbers ({x.dtype}), which have no gradient; "
+                    "use data.preprocess=scale or standardize"
+                )
+            bad = (~x.flatten(1).isfinite()).any(1).nonzero()
+            if len(bad):
+                raise ValueError(
+                    f"data: example {int(index[bad[0]])} of the {name} split has an input that is nan or infinite; "
+                    "correct it, or fill gaps (data.missing=mean for a table)"
+                )
+    model = subject.copy(dropout=False)
+    scores = model(subject.splits["train"].first(2)[0])
+    if not scores.requires_grad:
+        raise ValueError(
+            "model: its scores have no gradient; an operation such as argmax, round or detach cuts them off from "
+            "its parameters"
+        )

@@ -1,0 +1,137 @@
+"""The check of the examples, as the model is given them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from experiments.data.batches import Split
+
+from .subject import Result, Subject, Verdict, worst
+
+MOST = 20_000
+"""Examples of a split that are looked at."""
+PART = 10_000_000
+"""Numbers that are looked at at once."""
+UNEVEN = 10.0
+LEAKED = 0.01
+"""The share of a split's examples that may be in the training split too before the check fails."""
+SMALL, LARGE, FAR = 0.1, 10.0, 10.0
+"""Inputs are scaled when their standard deviation lies between the first two and their mean within the third."""
+
+
+@dataclass
+class Findings:
+    """What was found, worst first in the end."""
+
+    shown: list[str] = field(default_factory=list)
+    advice: list[str] = field(default_factory=list)
+    verdict: Verdict = "pass"
+    numbers: dict[str, Any] = field(default_factory=dict)
+
+    def note(self, verdict: Verdict, advice: str) -> None:
+        """Add something that is not as it should be."""
+        self.advice = [advice, *self.advice] if verdict == "fail" else [*self.advice, advice]
+        self.verdict = worst(self.verdict, verdict)
+
+
+def examples(subject: Subject) -> Result:
+    """Look at labels, balance, duplicates between splits, constant features and the inputs' scale."""
+    found = Findings()
+    look_at_labels(subject, found)
+    look_for_duplicates(subject, found)
+    look_at_inputs(subject, found)
+    expected = "balanced, scaled, no duplicates"
+    return Result("; ".join(found.shown), expected, found.verdict, " ".join(found.advice), found.numbers)
+
+
+def look_at_labels(subject: Subject, found: Findings) -> None:
+    """Labels number the classes from 0; each has examples to learn from, about as many as the others."""
+    classes = len(subject.classes)
+    for name, split in subject.splits.items():
+        low, high = int(split.y.min()), int(split.y.max())
+        if low < 0 or high >= classes:
+            found.note(
+                "fail", f"Labels of {name} run from {low} to {high}; they should lie within 0 and {classes - 1}."
+            )
+    y = subject.splits["train"].y.cpu()
+    counts = torch.bincount(y[(y >= 0) & (y < classes)], minlength=classes)
+    absent = [subject.classes[int(n)] for n in (counts == 0).nonzero()]
+    if absent:
+        found.note("fail", f"No training example of {', '.join(map(str, absent[:5]))}.")
+    present = counts[counts > 0]
+    uneven = (present.max() / present.min()).item() if len(present) else 1.0
+    found.shown.append(f"{classes} classes, {uneven:.1f} : 1")
+    found.numbers |= {"class_counts": counts.tolist(), "largest_to_smallest": uneven}
+    if uneven > UNEVEN:
+        rarest = subject.classes[int(torch.where(counts > 0, counts, counts.max()).argmin())]
+        found.note("warn", f"Classes are uneven, {rarest} is rare: data.balance=class_weights.")
+
+
+def look_for_duplicates(subject: Subject, found: Findings) -> None:
+    """An example of another split that is in the training split too is no test of anything."""
+    known = set(digests(subject.splits["train"]))
+    shares = {}
+    for name, split in subject.splits.items():
+        if name != "train":
+            keys = digests(split)
+            shares[name] = sum(key in known for key in keys) / len(keys)
+    found.numbers["duplicates"] = shares
+    most = max(shares.values(), default=0.0)
+    found.shown.append(f"{most:.1%} duplicates" if most else "no duplicates")
+    if most:
+        listed = ", ".join(f"{share:.2%} of {name}" for name, share in shares.items() if share)
+        found.note("fail" if most > LEAKED else "warn", f"Examples are in the training split too: {listed}.")
+
+
+def digests(split: Split) -> list[bytes]:
+    """Return a digest of each example's input, as it came."""
+    keys = []
+    for rows in parts(split):
+        x = split.x.index_select(0, rows if split.rows is None else split.rows[rows])
+        keys += [hashlib.blake2b(one.tobytes(), digest_size=16).digest() for one in x.cpu().numpy()]
+    return keys
+
+
+def look_at_inputs(subject: Subject, found: Findings) -> None:
+    """Inputs are finite, vary, and are about as large as 1."""
+    for name, split in subject.splits.items():
+        count, total, squares = 0, *torch.zeros(2, dtype=torch.float64, device=split.device)
+        low = high = torch.full((), torch.nan, dtype=torch.float64, device=split.device)
+        for index in parts(split):
+            flat = split.batch(index)[0].flatten(1).double()
+            bad = (~flat.isfinite()).any(1).nonzero()
+            if len(bad):
+                found.note("fail", f"Example {count + int(bad[0])} of {name} has an input that is not finite.")
+                return
+            count += len(flat)
+            total, squares = total + flat.sum(0), squares + flat.square().sum(0)
+            low, high = torch.fmin(low, flat.amin(0)), torch.fmax(high, flat.amax(0))
+        if name == "train":
+            scale(found, total / count, squares / count, high - low)
+
+
+def parts(split: Split) -> Iterator[Tensor]:
+    """Yield the indices of the first examples of a split, part by part."""
+    size = max(1, PART // max(1, split.x[0].numel()))
+    yield from torch.arange(min(len(split), MOST), device=split.x.device).split(size)
+
+
+def scale(found: Findings, mean: Tensor, square: Tensor, extent: Tensor) -> None:
+    """Judge the features' means and spreads."""
+    constant = int((extent == 0).sum())
+    spread = (square.mean() - mean.mean().square()).clamp_min(0).sqrt().item()
+    middle = mean.mean().item()
+    found.shown.append(f"mean {middle:.1g}, deviation {spread:.2g}; {constant} of {len(extent)} constant")
+    found.numbers |= {"constant_features": constant, "features": len(extent), "mean": middle, "std": spread}
+    if constant == len(extent):
+        found.note("fail", "Every feature is constant: the inputs say nothing.")
+    elif constant > len(extent) / 2:
+        found.note("warn", "More than half of the features are constant; leave them out if they always are.")
+    if not SMALL <= spread <= LARGE or abs(middle) > FAR:
+        found.note("warn", "Inputs are far from mean 0 and deviation 1: data.preprocess=standardize.")

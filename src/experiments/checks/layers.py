@@ -1,0 +1,184 @@
+"""Checks of what the layers do before training: symmetry, signal, and examples that leak into one another."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from experiments.initializers import evaluating, running_order, weighted_layers
+from experiments.models import measures
+from experiments.training.averaging import batch_norms
+from experiments.training.program import Capture
+from experiments.training.streams import undrawn
+
+from .subject import Result, Subject, Verdict, worst
+
+EXAMPLES = 8
+ROUNDING = 1e-4
+"""Of the scores: what another order of additions may change."""
+BAND, LIMIT = 10.0, 1000.0
+"""Factors between the first hidden layer and the last: beyond the first one training is slow, beyond the second one
+it hardly takes place. A signal that should neither grow nor shrink (Glorot and Bengio 2010, section 4.2) stays far
+within the first."""
+
+
+def symmetry(subject: Subject) -> Result:
+    """Look for units of a hidden layer with equal weights and equal gradients: they stay equal for ever.
+
+    Those of the last layer are told apart by the classes.
+    """
+    seen = subject.program(subject.copy(dropout=False)).capture(0)
+    equal: dict[str, float] = {}
+    names = running_names(subject)[:-1]
+    for name, layer in [(name, layer) for name, layer in weighted_layers(subject.model).items() if name in names]:
+        rows = [measures.incoming(layer)]
+        gradient = seen.gradients.get(f"{name}.weight")
+        if gradient is not None:
+            rows.append(measures.by_row(layer, gradient))
+        if f"{name}.bias" in seen.gradients:
+            rows.append(seen.gradients[f"{name}.bias"][:, None])
+        fraction = measures.twins(torch.cat([row / row.norm().clamp_min(1e-30) for row in rows], 1)).item()
+        if fraction > 0:  # False for a layer of one unit, whose fraction is nan
+            equal[name] = fraction
+    expected = "no equal units in a layer"
+    if not equal:
+        return Result("none", expected, "pass", numbers={"equal_units": {}})
+    listed = ", ".join(f"{fraction:.0%} of {name}" for name, fraction in equal.items())
+    advice = f"Equal units ({listed}) learn the same; draw weights at random: init=he for ReLU, init=xavier for tanh."
+    return Result(f"up to {max(equal.values()):.0%} of a layer", expected, "fail", advice, {"equal_units": equal})
+
+
+def signal(subject: Subject) -> Result:
+    """Follow the spread of activations forward and of gradients backward through the hidden layers."""
+    seen = subject.program(subject.copy(dropout=False)).capture(0)
+    spreads = {name: seen.activations[name].std(correction=0).item() for name in hidden(subject, seen)}
+    sizes = {name: s.square().mean().sqrt().item() for name, s in seen.signals.items() if name in spreads}
+    values = singular_values(subject)
+    numbers = {"activation_std": spreads, "signal": sizes, "mean_singular_value": values}
+    listed = ", ".join(f"{value:.2f}" for value in list(values.values())[:4])
+    singular = f"; mean singular values {listed}{' ...' if len(values) > 4 else ''}" if values else ""
+    expected = f"within {1 / BAND:g} to {BAND:g}, first to last"
+    if not spreads:
+        return Result(f"no hidden layer{singular}", expected, "pass", "", numbers)
+    if not all(0 < spread < float("inf") for spread in spreads.values()):
+        advice = "An activation is the same for all examples, or not finite: init=he for ReLU, init=xavier for tanh."
+        return Result("no spread left" + singular, expected, "fail", advice, numbers)
+    if sizes and list(sizes.values())[-1] == 0:
+        advice = "No gradient comes back from the scores: the weights of the last layer are zero."
+        return Result("no gradient" + singular, expected, "warn", advice, numbers)
+    forward = list(spreads.values())[-1] / next(iter(spreads.values()))
+    backward = ratio(list(sizes.values()))
+    verdict = worst(judged(forward), judged(backward))
+    advice = (
+        "" if verdict == "pass" else f"{told(forward, backward)}: init=he for ReLU, init=xavier for tanh, or BatchNorm."
+    )
+    measured = f"activations x {forward:.2g}, gradients x {backward:.2g}{singular}"
+    return Result(measured, expected, verdict, advice, numbers)
+
+
+def hidden(subject: Subject, seen: Capture) -> list[str]:
+    """Return the names of the activations before the last weighted layer, which gives the scores."""
+    names, last = list(seen.activations), running_names(subject)[-1:]
+    return names[: names.index(last[0])] if last and last[0] in names else names[:-1]
+
+
+def running_names(subject: Subject) -> list[str]:
+    """Return the names of the linear and convolutional layers in the order in which they run."""
+    model = subject.copy(dropout=False).eval()
+    with torch.no_grad(), undrawn(subject.device):
+        order = running_order(model, subject.splits["train"].first(1)[0])
+    names = {layer: name for name, layer in weighted_layers(model).items()}
+    return [names[layer] for layer in order]
+
+
+def ratio(sizes: list[float]) -> float:
+    """Return the first layer's size by the last one's; 1 where there are no two, as with frozen layers."""
+    return sizes[0] / sizes[-1] if len(sizes) > 1 else 1.0
+
+
+def judged(factor: float) -> Verdict:
+    """Judge a factor between the first hidden layer and the last."""
+    size = max(factor, 1 / factor) if factor > 0 else float("inf")
+    return "pass" if size <= BAND else "warn" if size <= LIMIT else "fail"
+
+
+def told(forward: float, backward: float) -> str:
+    """Say what happens to the signal."""
+    ways = []
+    for name, factor in (("Activations", forward), ("gradients", backward)):
+        if judged(factor) != "pass":
+            ways.append(f"{name} {'grow' if factor > 1 else 'fade'} through depth")
+    sentence = " and ".join(ways)
+    return sentence[0].upper() + sentence[1:]
+
+
+def singular_values(subject: Subject) -> dict[str, float]:
+    """Return the mean singular value of each linear and convolutional layer's Jacobian."""
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def note(name: str, _module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        shapes[name] = tuple(inputs[0].shape[1:])
+
+    model = subject.copy(dropout=False).eval()
+    layers = weighted_layers(model)
+    hooks = [layer.register_forward_pre_hook(partial(note, name)) for name, layer in layers.items()]
+    with torch.no_grad(), undrawn(subject.device):
+        model(subject.splits["train"].first(1)[0])
+    for hook in hooks:
+        hook.remove()
+    found = {name: measures.mean_singular_value(layers[name], shape) for name, shape in shapes.items()}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def leak(subject: Subject) -> Result:
+    """Look for a gradient of one example's scores with respect to another example's input."""
+    model = subject.copy(dropout=False)
+    x = subject.splits["train"].first(EXAMPLES)[0]
+    expected = "0: examples do not mix"
+    if len(x) < 2:
+        return Result("a single example", expected, "skip")
+    with evaluating(model), undrawn(subject.device):
+        evaluation = max(mixing(model, x), moved(model, x))
+    training = 0.0
+    if not batch_norms(model):
+        with undrawn(subject.device):
+            training = mixing(model.train(), x)
+    numbers = {"evaluation": evaluation, "training": training}
+    measured = f"{evaluation:.2g} in evaluation" + ("" if batch_norms(model) else f", {training:.2g} in training")
+    if evaluation > 0:
+        advice = "A score depends on the other examples of the batch: look for a reshape, mean or softmax over axis 0."
+        return Result(measured, expected, "fail", advice, numbers)
+    if training > 0:
+        advice = "In training a score depends on the other examples: right only if the model means to use the batch."
+        return Result(measured, expected, "warn", advice, numbers)
+    return Result(measured, expected, "pass", "", numbers)
+
+
+def mixing(model: nn.Module, x: Tensor) -> float:
+    """Return the largest gradient of an example's scores with respect to another example's input."""
+    x = x.detach().clone().requires_grad_()
+    with torch.enable_grad():
+        scores = model(x)
+        largest = 0.0
+        for number in range(len(x)):
+            # Of a weighted sum: the scores' plain sum is a constant after a softmax.
+            weights = torch.linspace(1, 2, scores.shape[1], device=x.device, dtype=scores.dtype)
+            (gradient,) = torch.autograd.grad((scores[number] * weights).sum(), x, retain_graph=True, allow_unused=True)
+            if gradient is not None:
+                others = gradient.abs().nan_to_num(torch.inf).flatten(1).amax(1)
+                others[number] = 0
+                largest = max(largest, float(others.max()))
+    return largest
+
+
+@torch.no_grad()
+def moved(model: nn.Module, x: Tensor) -> float:
+    """Return how far an example's scores move when the others are exchanged: what is detached has no gradient."""
+    changed = torch.cat([x[:1], -x[1:].flip(0)])
+    with undrawn(x.device):
+        before = model(x)[0]
+    with undrawn(x.device):
+        gap = (model(changed)[0] - before).abs().max().nan_to_num(torch.inf).item()
+    return gap if gap > ROUNDING * (1 + before.abs().max().item()) else 0.0

@@ -1,0 +1,120 @@
+"""Checks that train a little: by heart on a few examples, and against inputs that say nothing."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from experiments.data.batches import Split
+from experiments.data.split import stratified
+
+from .subject import Result, Subject
+
+FEW = 20
+NEAR = 0.01
+"""Of the way from the loss of equal scores to the lowest there is."""
+UPDATES = 500
+RATES = (1e-3, 1e-2, 1e-4)
+"""Adam's, one after another: the check is of the model and the data, not of the run's optimizer."""
+STAGES = (50, 100, 200, 400)
+"""Updates after which it may be clear that the inputs make a difference."""
+WHOLE_STAGES = (4,)
+"""The same for an optimizer that takes the whole training split at once."""
+CLEAR = 3
+"""Standard errors between the two losses."""
+
+
+def overfit(subject: Subject) -> Result:
+    """Learn a few examples by heart with regularisation off: what cannot do that cannot learn (CS231n)."""
+    few, y = few_examples(subject)
+    goal = subject.lowest_loss + NEAR * (subject.chance - subject.lowest_loss)
+    expected = f"100 %, loss below {goal:.2g}"
+    best = (0.0, float("inf"), 0)
+    for rate in RATES:
+        accuracy, loss, updates = learned(subject, few, rate, goal)
+        best = max(best, (accuracy, loss, updates), key=lambda found: (found[0], -found[1]))
+        if accuracy == 1 and loss < goal:
+            break
+    accuracy, loss, updates = best
+    numbers = {"examples": len(y), "accuracy": accuracy, "loss": loss, "updates": updates}
+    measured = f"{accuracy:.0%}, loss {loss:.2g} after {updates} updates"
+    if accuracy == 1 and loss < goal:
+        return Result(measured, expected, "pass", "", numbers)
+    return Result(measured, expected, "fail", why_not(few, y, subject), numbers)
+
+
+def few_examples(subject: Subject) -> tuple[Split, Tensor]:
+    """Return some training examples of every class as a split of their own, and their classes."""
+    train = subject.splits["train"]
+    y = train.y.cpu()
+    kept, _ = stratified(y, min(FEW, len(y)), subject.generator("overfit"))
+    x, y = train.batch(kept.to(train.y.device))
+    return Split(x, y, lambda prepared: prepared, subject.device), y
+
+
+def learned(subject: Subject, few: Split, rate: float, goal: float) -> tuple[float, float, int]:
+    """Train on a few examples until they are known; returns accuracy, loss and updates."""
+    model = subject.copy(dropout=False)
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], rate)
+    program = subject.program(model, train=few, optimizer=optimizer)
+    index = torch.arange(len(few), device=program.index_device)[None]
+    accuracy, loss = 0.0, float("inf")
+    for update in range(UPDATES):
+        measured = program.step(index, [rate])
+        accuracy, loss = measured.correct.item() / len(few), measured.loss.item()
+        if (accuracy == 1 and loss < goal) or not loss < float("inf"):
+            return accuracy, loss, update
+    return accuracy, loss, UPDATES
+
+
+def why_not(few: Split, y: Tensor, subject: Subject) -> str:
+    """Say what may keep a network from learning a few examples."""
+    rows = few.x.flatten(1)
+    same = (rows[:, None] == rows[None]).all(2) & (y[:, None] != y[None])
+    if bool(same.any()):
+        one, other = (int(n) for n in same.nonzero()[0])
+        names = f"{subject.classes[int(y[one])]} and {subject.classes[int(y[other])]}"
+        return f"Equal inputs belong to different classes ({names}): look at data.path and at data.label_noise."
+    return (
+        "Look for a mistake in the model (a layer that is not used, an output that is cut off from the inputs) or in "
+        "the data; else the network is too small."
+    )
+
+
+def baseline(subject: Subject) -> Result:
+    """Train for a while on the inputs, and on zeros in their place: the inputs must make a difference (CS231n)."""
+    train = subject.splits["train"]
+    zeros = Split(train.x, train.y, lambda x: torch.zeros_like(train.prepare(x)), train.device, train.rows)
+    seeing, blind = stages(subject, train), stages(subject, zeros)
+    for real, without in zip(seeing, blind, strict=True):
+        gap = without.mean() - real.mean()
+        error = (real.var() / len(real) + without.var() / len(without)).sqrt()
+        clear = bool(gap > CLEAR * error)
+        if clear or not bool(real.isfinite().all()):
+            break
+    numbers = {"loss": real.mean().item(), "loss_of_zeros": without.mean().item(), "standard_error": error.item()}
+    measured, expected = f"loss {real.mean():.3g}", f"below {without.mean():.3g}, with zeros for inputs"
+    if not bool(real.isfinite().all()):
+        advice = f"Training diverges within a few updates: a smaller optimizer.lr than {subject.rate:g}."
+        return Result(measured, expected, "fail", advice, numbers)
+    if clear:
+        return Result(measured, expected, "pass", "", numbers)
+    advice = (
+        f"Training makes no use of the inputs within {STAGES[-1]} updates: optimizer.lr={subject.rate:g} may be too "
+        "small or too large, the initial weights may pass no signal on, or the inputs may not belong to the labels."
+    )
+    return Result(measured, expected, "fail", advice, numbers)
+
+
+def stages(subject: Subject, train: Split) -> Iterator[Tensor]:
+    """Train as the run would; at each stage yield the losses of the last quarter of the updates so far."""
+    program = subject.program(subject.copy(), train=train)
+    whole = torch.arange(len(train), device=train.x.device)[None]
+    batches = itertools.repeat(whole) if program.needs_closure else subject.batches("baseline")
+    losses: list[Tensor] = []
+    for stage in WHOLE_STAGES if program.needs_closure else STAGES:
+        losses += [program.step(next(batches), [subject.rate]).loss for _ in range(stage - len(losses))]
+        yield torch.cat(losses[-max(2, stage // 4) :]).double().cpu()

@@ -1,0 +1,148 @@
+"""Checks of the loss before training: what it is, and what a penalty adds."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import fields, is_dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from experiments.penalties import L2, Penalty
+from experiments.training.criterion import penalized_weights
+from experiments.training.single import Single
+
+from .layers import running_names
+from .subject import Result, Subject, Verdict
+
+EXAMPLES = 1000
+LARGE, TOO_LARGE = 2.0, 3.0
+"""Times the loss of equal scores. He's initialization of the last layer gives scores a standard deviation of about
+1.4, and ten classes a loss of 1.3 to 1.5 times ln 10; beyond 3 the first epochs go into unlearning."""
+WIDE = 3.0
+"""The scores' standard deviation up to which a large loss, such as the squared error, is soon unlearned."""
+SCALED_TO = 1.1
+PERMUTATIONS = 100
+DEVIATIONS, SLACK = 4, 0.05
+"""How far from the mean of these the loss may lie, and a share of the loss of equal scores besides."""
+TRIED = L2(1e-3)
+TIMES = 10
+EXACT = 1e-5
+
+
+def initial_loss(subject: Subject) -> Result:
+    """Compare the loss with that of equal scores, ln C for softmax, and with what the scores' spread explains."""
+    scores, y = scores_before_training(subject)
+    chance = subject.chance
+    measured = subject.criterion.loss(scores, y, reduction="mean").item()
+    explained, deviation = unknowing(subject, scores, y)
+    spread = scores.std().item()
+    numbers = {"loss": measured, "chance": chance, "explained_by_spread": explained, "score_std": spread}
+    shown = f"{measured:.4g}" + (f" ({explained:.4g} by the scores' spread)" if abs(explained - chance) > 0.01 else "")
+    expected = f"{chance:.4g} with equal scores"
+    if not measured < float("inf"):
+        advice = (
+            "The loss is not finite before any update: smaller initial weights, or scaled inputs (data.preprocess)."
+        )
+        return Result(shown, expected, "fail", advice, numbers)
+    slack = DEVIATIONS * deviation + SLACK * chance
+    if measured > explained + slack:
+        advice = (
+            "The loss is worse than that of a network that knows nothing: is the loss's or the scores' sign turned?"
+        )
+        return Result(shown, expected, "fail", advice, numbers)
+    if measured < explained - slack:
+        return Result(shown, expected, "pass", "The model knows something already.", numbers)
+    if explained <= LARGE * chance:
+        return Result(shown, expected, "pass", "", numbers)
+    factor = right_scale(subject, scores, y, SCALED_TO * chance)
+    last = running_names(subject)[-1:] or ["the last layer"]
+    advice = (
+        f"The scores are too large; {last[0]} with its weights times {factor:.2g} begins near {chance:.3g} (init.gain)."
+    )
+    verdict: Verdict = "fail" if explained > TOO_LARGE * chance and spread > WIDE else "warn"
+    return Result(shown, expected, verdict, advice, {**numbers, "scale": factor})
+
+
+@torch.no_grad()
+def scores_before_training(subject: Subject) -> tuple[Tensor, Tensor]:
+    """Return scores and classes of training examples, with Dropout off and the batch's statistics in BatchNorm."""
+    split = subject.splits["train"]
+    program = subject.program(subject.copy(dropout=False))
+    x, y = split.first(EXAMPLES)
+    return program.as_in_training(x), y
+
+
+def unknowing(subject: Subject, scores: Tensor, y: Tensor) -> tuple[float, float]:
+    """Return the mean loss and its standard deviation if each score could as well be another class's.
+
+    A network that knows nothing gives its scores to classes by chance: any order of its columns is as likely.
+    """
+    draw, losses = subject.generator("permutations"), []
+    for _ in range(PERMUTATIONS):
+        order = torch.randperm(scores.shape[1], generator=draw).to(scores.device)
+        losses.append(subject.criterion.loss(scores[:, order], y, reduction="mean").item())
+    return statistics.fmean(losses), statistics.stdev(losses)
+
+
+def right_scale(subject: Subject, scores: Tensor, y: Tensor, wanted: float) -> float:
+    """Return the largest factor of the scores for which they explain at most the wanted loss, by bisection."""
+    low, high = 0.0, 1.0
+    for _ in range(20):
+        middle = (low + high) / 2
+        low, high = (middle, high) if unknowing(subject, middle * scores, y)[0] <= wanted else (low, middle)
+    return low
+
+
+def penalty(subject: Subject) -> Result:
+    """Raise the penalty's strength: the loss of a first update must rise by exactly as much as its term."""
+    own = subject.criterion.penalty
+    tried = own if own.adds else TRIED
+    seen = penalized_weights(subject.model)
+    if not seen:
+        return Result("no weight that it would see", "strength times term", "skip")
+    if not has_strength(tried):
+        return Result("no strength to raise", "strength times term", "skip")
+    strength = getattr(tried, "strength") or TRIED.strength  # noqa: B009
+    stronger = [strengthened(tried, factor * strength) for factor in (1, TIMES)]
+    terms = [first_term(subject, one) for one in stronger]
+    weights = [weight.detach().double() for weight in seen]
+    term = (TIMES - 1) * stronger[0].term(weights).item()
+    rise = terms[1] - terms[0]
+    numbers = {"rise": rise, "expected_rise": term, "strength": strength}
+    named = type(tried).__name__ + ("" if own.adds else ", tried")
+    measured, expected = f"+{rise:.6g} ({named})", f"+{term:.6g}: {TIMES - 1} strength x term"
+    if abs(rise - term) <= EXACT * abs(term):
+        return Result(measured, expected, "pass", "", numbers)
+    advice = f"What training adds is not the strength times a term: look at {type(tried).__name__}.term."
+    return Result(measured, expected, "fail", advice, numbers)
+
+
+def has_strength(tried: Any) -> bool:
+    """Whether a penalty is proportional to a strength that can be replaced."""
+    return is_dataclass(tried) and "strength" in {field.name for field in fields(tried)}
+
+
+def strengthened(tried: Any, strength: float) -> Penalty:
+    """Return a penalty with another strength."""
+    made: Penalty = replace(tried, strength=strength)
+    return made
+
+
+def first_term(subject: Subject, tried: Penalty) -> float:
+    """Return what a penalty adds in a first update, made as training makes it."""
+    model = subject.copy(dropout=False)
+    own = replace(subject, criterion=replace(subject.criterion, penalty=tried), augments=())
+    program: Single = own.program(model)
+    if program.needs_closure:
+        program = replace(own, optimizer=partial(plain_sgd, rate=subject.rate)).program(model)
+    measured = program.step(next(own.batches("penalty")), [0.0])
+    assert measured.penalty is not None
+    return measured.penalty.double().item()
+
+
+def plain_sgd(model: torch.nn.Module, rate: float) -> torch.optim.Optimizer:
+    """Return an optimizer that any run can use for one update."""
+    return torch.optim.SGD(model.parameters(), rate)

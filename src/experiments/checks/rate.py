@@ -1,0 +1,130 @@
+"""The learning-rate range test (Smith 2017, 'Cyclical learning rates', section 3.3; the finder of fastai)."""
+
+from __future__ import annotations
+
+import io
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from experiments.common.files import write_whole
+
+from .subject import Result, Subject
+
+LOWEST, HIGHEST = 1e-7, 10.0
+UPDATES = 160
+SMOOTHING = 0.9
+"""The share of the past in the smoothed loss."""
+TOO_HIGH = 4.0
+"""Times the best smoothed loss: there the test stops."""
+SETTLING = 10
+"""Updates before the smoothed loss says anything."""
+LEAST_FALL = 0.05
+"""Of the loss, at the best of all rates."""
+BELOW = 30.0
+"""How far below the smaller suggestion a rate still makes progress."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the test saw.
+
+    Args:
+        rates, losses, smoothed: of each update.
+        steepest: the rate at which the smoothed loss falls fastest over the logarithm of the rate.
+        lowest: the rate at which it is lowest; a tenth of it is the other suggestion.
+    """
+
+    rates: list[float]
+    losses: list[float]
+    smoothed: list[float]
+    steepest: float
+    lowest: float
+
+
+def lr_range(subject: Subject) -> Result:
+    """Raise the rate from 1e-7 to 10, and see where the loss falls and where it breaks out."""
+    program = subject.program(subject.copy())
+    if program.needs_closure:
+        return Result("not made", "", "skip", f"{type(program.optimizer).__name__} chooses its own step.")
+    rates, losses, smoothed, average = [], [], [], 0.0
+    for number, index in zip(range(UPDATES), subject.batches("lr_range"), strict=False):
+        rate = LOWEST * (HIGHEST / LOWEST) ** (number / (UPDATES - 1))
+        measured = program.step(index, [rate])
+        loss = measured.loss.item() + (measured.penalty.item() if measured.penalty is not None else 0.0)
+        average = SMOOTHING * average + (1 - SMOOTHING) * loss
+        corrected = average / (1 - SMOOTHING ** (number + 1))
+        if not math.isfinite(corrected):
+            break
+        rates.append(rate)
+        losses.append(loss)
+        smoothed.append(corrected)
+        if number > SETTLING and corrected > TOO_HIGH * min(smoothed[SETTLING:]):
+            break
+    if len(rates) <= SETTLING + 1:
+        return Result(
+            "no finite loss", "", "fail", "The loss is not finite at any rate; see initial_loss and examples."
+        )
+    found = suggested(rates, losses, smoothed)
+    if subject.folder is not None:
+        draw(found, subject)
+    return told(found, subject.rate)
+
+
+def suggested(rates: list[float], losses: list[float], smoothed: list[float]) -> Found:
+    """Find the two suggestions in the curves."""
+    curve = np.asarray(smoothed)
+    lowest = SETTLING + int(curve[SETTLING:].argmin())
+    slopes = np.gradient(curve, np.log10(rates))
+    steepest = SETTLING + int(slopes[SETTLING : lowest + 1].argmin())
+    return Found(rates, losses, smoothed, rates[steepest], rates[lowest])
+
+
+def told(found: Found, rate: float) -> Result:
+    """Hold the run's rate against what was seen."""
+    tenth = found.lowest / 10
+    low, high = min(found.steepest, tenth) / BELOW, found.lowest
+    numbers = {
+        "steepest": found.steepest, "tenth_of_minimum": tenth, "lr": rate,
+        "rates": found.rates, "losses": found.losses, "smoothed": found.smoothed,
+    }  # fmt: skip
+    measured = f"steepest {found.steepest:.1e}, minimum / 10 {tenth:.1e}"
+    expected = f"lr={rate:g} within {low:.1e} and {high:.1e}"
+    fall = 1 - min(found.smoothed[SETTLING:]) / found.smoothed[SETTLING]
+    if fall < LEAST_FALL:
+        advice = f"The loss falls by {fall:.0%} only, at any rate: see the other checks."
+        return Result(measured, expected, "warn", advice, numbers)
+    if low <= rate <= high:
+        return Result(measured, expected, "pass", "", numbers)
+    way = "small" if rate < low else "large"
+    smaller, larger = sorted((found.steepest, tenth))
+    advice = f"optimizer.lr={rate:g} looks too {way}: try optimizer.lr={smaller:.1e}, or {larger:.1e} at most."
+    return Result(measured, expected, "warn", advice, numbers)
+
+
+def draw(found: Found, subject: Subject) -> None:
+    """Draw the loss against the rate, with the suggestions."""
+    from matplotlib.figure import Figure
+
+    assert subject.folder is not None
+    figure = Figure(figsize=(7, 4.2), dpi=120, layout="constrained")
+    axes = figure.subplots()
+    axes.plot(found.rates, found.losses, ".", color="0.75", markersize=4, label="loss of each batch")
+    axes.plot(found.rates, found.smoothed, color="#0072B2", linewidth=2, label="smoothed")
+    for value, colour, style, name in (
+        (found.steepest, "#D55E00", "-", "steepest descent"),
+        (found.lowest / 10, "#009E73", "--", "a tenth of the minimum"),
+        (subject.rate, "black", ":", "this run"),
+    ):
+        axes.axvline(value, color=colour, linestyle=style, label=f"{name}: {value:.1e}")
+    low, high = min(found.smoothed), max(found.smoothed[: SETTLING + 1])
+    axes.set_ylim(low - 0.1 * (high - low), high + 0.6 * (high - low) + 1e-9)
+    axes.set_xscale("log")
+    axes.set_xlabel("learning rate")
+    axes.set_ylabel("training loss")
+    axes.set_title("Learning-rate range test")
+    axes.legend(fontsize=8, loc="lower left")
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
+    write_whole(subject.folder / "lr_range.png", content.getvalue())

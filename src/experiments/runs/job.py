@@ -1,0 +1,44 @@
+"""One run as it was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from experiments.folders.run import RunFolder
+from experiments.training import processes
+
+
+@dataclass
+class Job:
+    """One run as it was asked for.
+
+    Args:
+        config: the composed configuration; its `resume` names the folder where the run is gone on with.
+        folder: where everything is written.
+        choices: the file chosen in each config group.
+        overrides: what was typed.
+    """
+
+    config: dict[str, Any]
+    folder: RunFolder
+    choices: Mapping[str, str] = field(default_factory=dict)
+    overrides: Sequence[str] = ()
+
+    @property
+    def resuming(self) -> bool:
+        """Whether the run had begun before."""
+        return self.config.get("resume") is not None
+
+
+def composed(cfg: DictConfig) -> Job:
+    """Return the job that Hydra has composed."""
+    hydra = HydraConfig.get()
+    choices = {group: choice for group, choice in hydra.runtime.choices.items() if not group.startswith("hydra/")}
+    config = processes.own_config(cast(Any, OmegaConf.to_container(cfg, resolve=True)))
+    return Job(config, RunFolder(Path(hydra.runtime.output_dir)), choices, list(hydra.overrides.task))

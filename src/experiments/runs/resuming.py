@@ -1,0 +1,46 @@
+"""Going on with a run: its own command line again, in its own folder, with nothing changed that matters."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from experiments.assembly.trust import untrusted
+from experiments.common.errors import UserError
+from experiments.common.keys import flattened
+
+CHANGEABLE = re.compile(
+    r"resume|retry_failed|sweep(\..*)?|trial(\..*)?|trust.*|name|check|data\.cache|observers(\..*)?"
+    r"|training\.(epochs|eval_batch_size|device|threads|keep_checkpoints|early_stopping(\..*)?)"
+)
+"""What may differ from the run's own configuration: how long, where, what is watched and what is kept."""
+
+
+def check_unchanged(folder: Path, config: Mapping[str, Any]) -> None:
+    """Refuse to go on with a run whose configuration would be another one.
+
+    Raises:
+        UserError: names the keys that differ and both values, or the code that is not trusted.
+    """
+    path = folder / ".hydra" / "config.yaml"
+    try:
+        saved = flattened(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (OSError, yaml.YAMLError, UnicodeDecodeError, AttributeError):
+        raise UserError(f"resume={str(folder)!r} is no run folder: {path.relative_to(folder)} cannot be read") from None
+    now = flattened(config)
+    differing = [
+        f"{key} ({saved.get(key, 'absent')} -> {now.get(key, 'absent')})"
+        for key in dict.fromkeys([*saved, *now])
+        if not CHANGEABLE.fullmatch(key)
+        and not isinstance(saved.get(key, now.get(key)), Mapping)
+        and saved.get(key) != now.get(key)
+    ]
+    if differing:
+        raise UserError(f"resume cannot change {', '.join(differing)}; start a new run, or leave these as they were")
+    for key, value in untrusted(config, config.get("trust") or ()):
+        raise UserError(
+            f"{key}={value!r} in resume={str(folder)!r} names code that is not ours; "
+            f"if you trust it, add 'trust=[{str(value).partition('.')[0]}]'"
+        )

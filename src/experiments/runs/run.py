@@ -1,0 +1,268 @@
+"""A run from its configuration to its summary."""
+
+from __future__ import annotations
+
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
+from typing import Any
+
+from experiments import assembly
+from experiments.assembly.run import Parts, assembled, chosen_device, restored
+from experiments.checks.running import check_parts, chosen
+from experiments.common.errors import UserError
+from experiments.common.files import write_whole
+from experiments.common.keys import flattened
+from experiments.common.screen import Screen, hearing
+from experiments.folders.hydra import as_yaml
+from experiments.folders.identity import identity
+from experiments.folders.run import Row, RunFolder
+from experiments.training import device, processes
+from experiments.training.position import Position
+from experiments.training.streams import global_generator, global_state
+from experiments.verdicts.judges import as_dict, as_text, verdicts
+
+from .job import Job
+from .messages import begun_with, conclude, introduce
+from .resuming import check_unchanged
+from .summary import disk_problem, story, try_to_say_failed
+
+
+def reporter(general: assembly.General) -> Callable[[Sequence[Row]], bool] | None:
+    """Return what tells the run's study of each epoch; None for a run of no study."""
+    if general.trial is None:
+        return None
+    from experiments.search.reporting import reporter
+
+    return reporter(general.trial, general.objective)
+
+
+class Run:
+    """A job on its way: its objects, its log and its TensorBoard file.
+
+    Args:
+        job: what was asked for.
+        quiet: whether to leave the terminal alone.
+    """
+
+    def __init__(self, job: Job, *, quiet: bool = False) -> None:
+        self.job = job
+        self.fresh = not (job.folder.path / "summary.json").exists() and not job.resuming
+        self.summary: dict[str, Any] | None = None
+        self.error: Exception | None = None
+        self.prepared = self.begun = False
+        self.quiet = quiet
+        self.open = ExitStack()
+        job.folder.path.mkdir(parents=True, exist_ok=True)
+        self.screen = Screen(job.folder.path / "train.log", quiet=quiet)
+        self.open.callback(self.screen.close)
+
+    @property
+    def name(self) -> str:
+        """What it is called in print."""
+        return self.job.folder.path.name
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
+        try:
+            if not isinstance(error, Exception):
+                self.close()
+                return
+        except OSError as late:
+            error = late
+        self.fail(error)
+        if isinstance(error, OSError):
+            raise UserError(disk_problem(error, self.job.folder)) from error
+
+    def close(self) -> None:
+        """Close its files."""
+        self.open.close()
+
+    def attempt(self, work: Callable[[], None]) -> bool:
+        """Do something; False where that failed, which is then said in the run's folder."""
+        try:
+            work()
+        except Exception as error:
+            self.fail(error)
+            return False
+        return True
+
+    def begun_anew(self) -> Run:
+        """Return the same run, to go on from its checkpoint."""
+        with suppress(OSError):
+            self.close()
+        folder = self.job.folder
+        going_on = folder.last.exists() and (folder.path / ".hydra" / "config.yaml").exists()
+        config = {**self.job.config, "resume": str(folder.path) if going_on else None}
+        return Run(replace(self.job, config=config), quiet=self.quiet)
+
+    def fail(self, error: Exception) -> None:
+        """Say in the run's folder what went wrong."""
+        self.error = error
+        self.screen.log(f"Error: {error}")
+        if not isinstance(error, UserError | OSError):
+            self.screen.log("".join(traceback.format_exception(error)))
+        if self.summary is None and (self.fresh or self.quiet):
+            try_to_say_failed(self.job.folder, self.job.config, self.job.overrides, error)
+        with suppress(OSError):  # what is left to be written meets the same disk
+            self.close()
+
+    @contextmanager
+    def surroundings(self, threads: int | None = None) -> Iterator[None]:
+        """What the whole process is put to while the run uses it."""
+        with ExitStack() as stack:
+            stack.enter_context(hearing(self.screen))
+            stack.enter_context(device.kernels(deterministic=self.settings.deterministic))
+            stack.enter_context(global_generator(self.general.seed, self.place))
+            if threads is not None:
+                stack.enter_context(device.torch_threads(threads))
+            yield
+
+    def prepare(self, sources: assembly.Sources | None) -> None:
+        """Build everything that the configuration names, and put it back to where it was."""
+        job = self.job
+        with hearing(self.screen):
+            self.general, self.settings = assembly.general(job.config), assembly.training(job.config)
+            if job.resuming:
+                check_unchanged(job.folder.path, job.config)
+                job.folder.clear_unfinished()
+            self.place = chosen_device(self.settings.device)
+        with self.surroundings():
+            begun = job.resuming and (job.folder.last.exists() or job.folder.best.exists())
+            config = {**job.config, "init_from": None} if begun else job.config  # which may be gone
+            self.parts: Parts = assembled(
+                config,
+                self.general,
+                self.settings,
+                self.place,
+                job.folder,
+                self.screen,
+                sources,
+                reporter(self.general),
+            )
+            self.state = restored(job.folder, self.parts, self.screen) if job.resuming else None
+            self.generator = global_state(self.place)
+        self.prepared = True
+
+    def place_in_training(self) -> tuple[int, int, int]:
+        """How many epochs it is to have and has had, and how many updates of the next."""
+        place = self.state["position"] if self.state is not None else {"epoch": 0, "batch": 0}
+        return self.parts.plan.epochs, place["epoch"], place["batch"]
+
+    def begin(self, position: Position, threads: int) -> None:
+        """Open what is written into, build what watches, and say what is going to be trained."""
+        job, parts = self.job, self.parts
+        self.begun, self.threads = True, threads
+        job.folder.write_description(parts.data.description)
+        self.writer = opened_writer(job.config, job.folder, position)
+        if self.writer is not None:
+            self.open.enter_context(quiet_writer_thread())
+            self.open.callback(self.writer.close)
+        parts.member.observers = assembly.observers(
+            job.config, offered(job.config, job.choices, parts, self.screen, self.writer)
+        )
+        introduce(self.screen, parts.data, parts.layers, self.place, threads, self.settings, job.choices)
+        if parts.member.origin is not None and not job.resuming:
+            self.screen.print(begun_with(parts.member.origin))
+        if processes.active():
+            self.screen.print(f"torchrun {processes.described()['processes']} processes share every batch\n")
+        if job.resuming:
+            note_resume(job.folder, job.config, job.overrides)
+        elif self.general.check:
+            check_parts(job.config, parts, chosen(None), self.screen, list(job.overrides))
+
+    def judged(self, position: Position) -> list[Any]:
+        """Give the verdicts."""
+        parts = self.parts
+        found = verdicts(story(self.job.config, parts.data, parts.program, parts.member, parts.plan.batch_size))
+        if self.writer is not None and found:
+            self.writer.add_text("verdicts", as_text(found), position.epoch)
+        return found
+
+    def conclude(self, outcome: Mapping[str, Any], found: Sequence[Any], members: int) -> None:
+        """Write the summary, and print it."""
+        parts, job = self.parts, self.job
+        self.summary = {
+            "status": parts.member.status,
+            **outcome,
+            "verdicts": [as_dict(verdict) for verdict in found],
+            "parameters": sum(p.numel() for p in parts.program.model.parameters()),
+            "device": device.describe(self.place),
+            "threads": self.threads,
+            **processes.described(),
+            **({"trained_together": members} if members > 1 else {}),
+            **({"init_from": parts.member.origin} if parts.member.origin is not None else {}),
+            **identity(job.config, job.overrides),
+        }
+        job.folder.write_summary(self.summary)
+        conclude(self.screen, parts.member, self.summary, found)
+
+
+def offered(
+    config: dict[str, Any], choices: Mapping[str, str], parts: Parts, screen: Screen, writer: Any
+) -> dict[str, Any]:
+    """Return what observers may ask for by name."""
+    return {
+        "screen": screen,
+        "writer": writer,
+        "configuration": as_yaml(config),
+        "hyperparameters": hyperparameters(config, choices),
+        "splits": parts.data.splits,
+        "classes": parts.data.classes,
+    }
+
+
+def opened_writer(config: assembly.Config, folder: RunFolder, position: Position) -> Any:
+    """Open the run's TensorBoard file, or None where it is turned off; what a killed run wrote beyond its
+    checkpoint is taken back."""
+    if not assembly.enabled(config, "tensorboard"):
+        return None
+    from torch.utils.tensorboard import SummaryWriter
+
+    purge = position.epoch + 1 if position.step else None
+    return SummaryWriter(str(folder.path), purge_step=purge, max_queue=1000)  # 10 would make the loop wait
+
+
+@contextmanager
+def quiet_writer_thread() -> Iterator[None]:
+    """Keep the event writer's thread from printing a traceback on a full disk.
+
+    Its next write raises the error again in the main thread, where it is said in a sentence.
+    """
+    before = threading.excepthook
+
+    def hook(args: threading.ExceptHookArgs) -> None:
+        if not isinstance(args.exc_value, OSError):
+            before(args)
+
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        threading.excepthook = before
+
+
+def hyperparameters(config: assembly.Config, choices: Mapping[str, str]) -> dict[str, str | float | bool]:
+    """Return the choices and numbers of a run, flat, for TensorBoard."""
+    left_out = ("observers", "resume", "retry_failed", "sweep", "trial", "trust", "name", "check", "recipe")
+    flat = flattened({k: v for k, v in config.items() if k not in left_out and k not in choices})
+    for group, choice in choices.items():
+        flat[group] = choice
+        flat |= {k: v for k, v in flattened(config.get(group) or {}, f"{group}.").items() if "_target_" not in k}
+    return {
+        k: v if isinstance(v, str | float | bool | int) else str(v)
+        for k, v in flat.items()
+        if v is not None and not isinstance(v, Mapping)
+    }
+
+
+def note_resume(folder: RunFolder, config: assembly.Config, overrides: Sequence[str]) -> None:
+    """Write down what a resume changed, such as more epochs, so that the folder describes the run as it went on."""
+    kept = [o for o in overrides if not o.startswith(("resume=", "trust="))]
+    own = {**config, "resume": None}
+    for name, content in (("config.yaml", own), ("overrides.yaml", kept)):
+        write_whole(folder.path / ".hydra" / name, as_yaml(content).encode())

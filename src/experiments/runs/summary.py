@@ -1,0 +1,112 @@
+"""What is said of a run when it has come to its end: its summary, and what the verdicts are given on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from experiments import assembly
+from experiments.cli.launch import say
+from experiments.common.keys import flattened
+from experiments.common.text import shown_path
+from experiments.folders.identity import identity
+from experiments.folders.run import RunFolder
+from experiments.training.criterion import chance
+from experiments.training.member import Member, best_row
+from experiments.training.position import Position
+from experiments.training.program import Program
+from experiments.training.single import Single
+from experiments.verdicts.story import Story
+
+
+def outcomes(program: Program, members: Mapping[int, Member], position: Position) -> dict[int, dict[str, Any]]:
+    """Return what came of members, by number; the test split is looked at once, here, with their best weights."""
+    tested = []
+    for k, member in members.items():
+        best = best_row(member.history, member.objective)
+        if member.status in ("finished", "stopped", "pruned") or (member.status == "diverged" and best):
+            if (best is not None and best is not member.history[-1]) or member.status == "diverged":
+                program.load_model(k, member.folder.load(member.folder.best)["program"])
+            tested.append(k)
+    # One by one: a number that goes into the summary must not depend on who ended beside it.
+    scores = {k: program.evaluate("test", [k])[0] for k in tested}
+    return {k: outcome(member, position, scores.get(k)) for k, member in members.items()}
+
+
+def outcome(member: Member, position: Position, test: tuple[float, float] | None) -> dict[str, Any]:
+    """Return what came of one member, whose best weights gave this loss and accuracy on the test split."""
+    best = best_row(member.history, member.objective)
+    metrics = {name: value for name, value in (best or {}).items() if "/" in name}
+    if test is not None:
+        metrics |= {"test/loss": test[0], "test/accuracy": test[1]}
+    result: dict[str, Any] = {
+        "epochs": position.epoch if member.status != "diverged" else len(member.history),
+        "steps": position.step,
+        "best_epoch": int(best["epoch"]) if best else None,
+        "metrics": metrics,
+        "seconds": position.seconds,
+        "examples_per_second": position.trained_examples / max(position.training_seconds, 1e-9),
+    }
+    if member.diverged_at is not None:
+        result["diverged_at_step"] = member.diverged_at
+    return result
+
+
+def story(config: assembly.Config, data: assembly.Data, program: Single, member: Member, batch_size: int) -> Story:
+    """Collect what the verdicts are given on."""
+    train, classes = data.splits["train"], len(data.classes)
+    return Story(
+        history=member.history,
+        layers=member.folder.read_layers() if assembly.enabled(config, "layers") else [],
+        status=member.status or "",
+        chance=chance(program.criterion.loss, classes),
+        class_counts=torch.bincount(train.y.cpu(), minlength=classes).tolist(),
+        batch_size=batch_size,
+        parameters=sum(p.numel() for p in program.parameters if p.requires_grad),
+        rate=member.rate,
+        val_examples=len(data.splits["val"]) if "val" in data.splits else 0,
+        regularization=regularization(config, program),
+        whole_batch=program.needs_closure,
+        weighted=program.criterion.class_weights is not None,
+        diverged_at=member.diverged_at,
+    )
+
+
+REGULARIZING = (
+    "model.dropout",
+    "model.input_dropout",
+    "optimizer.weight_decay",
+    "loss.label_smoothing",
+    "data.augment",
+)
+
+
+def regularization(config: assembly.Config, program: Single) -> list[str]:
+    """Return what holds the network back from learning the training examples by heart, as it would be typed."""
+    flat = flattened(config)
+    held = [f"{key}={flat[key]}" for key in REGULARIZING if flat.get(key) not in (None, 0, "none", [])]
+    penalty = program.criterion.penalty
+    name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(penalty).__name__).lower()
+    return [*held, f"penalty={name}"] if penalty.adds or penalty.bounds else held
+
+
+def try_to_say_failed(folder: RunFolder, config: assembly.Config, overrides: Sequence[str], error: Exception) -> None:
+    """Leave a summary that says why there is nothing else; on a full disk there may be none."""
+    summary = {"status": "failed", "error": assembly.first_line(error), "epochs": 0, "steps": 0, "metrics": {}}
+    summary["verdicts"] = []
+    try:
+        folder.write_summary({**summary, **identity(config, overrides)})
+    except OSError:
+        say("the summary could not be written either")
+
+
+def disk_problem(error: OSError, folder: RunFolder) -> str:
+    """Say in one sentence what could not be written, and how to go on."""
+    path = shown_path(folder.path)
+    return (
+        f"cannot write {error.filename or path}: {error.strerror or error}; what was complete is as it was, "
+        f"and 'resume={path}' goes on from the last checkpoint"
+    )

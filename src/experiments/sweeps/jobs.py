@@ -1,0 +1,164 @@
+"""The jobs of a sweep: every combination of what is listed, and lists that go in step."""
+
+from __future__ import annotations
+
+import itertools
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, OmegaConf
+
+from experiments.cli.folders import resumed
+from experiments.cli.overrides import SHORT, spelled_out
+from experiments.common.errors import UserError
+from experiments.common.text import counted
+from experiments.folders.hparams import hparams_config
+from experiments.folders.hydra import task_part
+from experiments.folders.sweep import Sweep, exit_code, said
+
+from .composer import plain_value
+
+ZIP = "sweep.zip"
+
+
+def sweep(launcher: Any, loader: Any, config: DictConfig, arguments: Sequence[str]) -> Any:
+    """Launch every job, say what came of them, and end the program with a code that says it too.
+
+    Args:
+        launcher: Hydra's.
+        loader: of configurations.
+        config: the sweep's own.
+        arguments: the overrides that were typed.
+
+    Raises:
+        UserError: the lists do not make sense.
+    """
+    overrides = OverridesParser.create(config_loader=loader).parse_overrides(spelled_out(arguments))
+    jobs = combinations(overrides)
+    begin(config)
+    folder = Path(config.hydra.sweep.dir)
+    if (config.observers.get("tensorboard") or {}).get("enabled"):
+        hparams_config(folder, domains(overrides))
+    with Sweep(folder).held():
+        returned = launcher.launch(jobs, initial_job_idx=0)
+        code = conclude(folder)
+    if code:
+        sys.exit(code)
+    return returned
+
+
+def combinations(overrides: Sequence[Override]) -> list[list[str]]:
+    """Return the overrides of every job, the last list changing fastest.
+
+    Raises:
+        UserError: a list is empty or of a kind that cannot be gone through, or `sweep.zip` is none.
+    """
+    dimensions: dict[str, list[list[str]]] = {}
+    for override in overrides:
+        key = override.get_key_element()
+        if override.key_or_group == ZIP:
+            dimensions[key] = in_step(override.value())
+        elif override.is_sweep_override():
+            if not override.is_discrete_sweep():
+                raise UserError(
+                    f"{override.input_line} names no values to go through; "
+                    "list them, or search with hydra/sweeper=optuna"
+                )
+            dimensions[key] = [[f"{key}={value}"] for value in override.sweep_string_iterator()]
+        else:
+            dimensions[key] = [[override.input_line or ""]]
+        if not dimensions[key]:
+            raise UserError(f"{override.input_line} is empty: there is nothing to go through")
+    zipped = [line.partition("=")[0] for line in dimensions.get(ZIP, [[]])[0]]
+    twice = [key for key in zipped if key in dimensions]
+    if twice:
+        raise UserError(f"{twice[0]} is given twice, in {ZIP} and beside it; give it once")
+    return [list(itertools.chain(*chosen)) for chosen in itertools.product(*dimensions.values())]
+
+
+def domains(overrides: Sequence[Override]) -> dict[str, list[Any]]:
+    """Return what is swept over, by key, as a run's hyperparameters hold it."""
+    found: dict[str, list[Any]] = {}
+    for override in overrides:
+        if override.key_or_group == ZIP and override.value():
+            rows: Any = override.value()
+            keys, *choices = rows
+            found |= {SHORT.get(key, key): [choice[place] for choice in choices] for place, key in enumerate(keys)}
+        elif override.is_sweep_override():
+            found[override.key_or_group] = list(override.sweep_iterator())
+    return {key: [shown(value) for value in dict.fromkeys(map(shown, values))] for key, values in found.items()}
+
+
+def shown(value: Any) -> str | int | float | bool:
+    """Return a parsed value as a run's hyperparameters hold it."""
+    plain = plain_value(value)
+    return plain if isinstance(plain, str | int | float | bool) else str(plain)
+
+
+def in_step(rows: Any) -> list[list[str]]:
+    """Return the overrides of each row of `sweep.zip`: the first row names the keys, each other row is a choice.
+
+    Raises:
+        UserError: the rows are not as long as the first, or there is none.
+    """
+    if rows is None:
+        return [[]]
+    shape = f"{ZIP} should be [[key,key],[value,value],...]: first the keys, then a row for each choice"
+    if not isinstance(rows, list) or not all(isinstance(row, list) for row in rows) or len(rows) < 2 or not rows[0]:
+        raise UserError(shape)
+    keys, *choices = rows
+    if not all(isinstance(key, str) for key in keys):
+        raise UserError(f"{shape}; {keys} are no keys")
+    for number, choice in enumerate(choices, 1):
+        if len(choice) != len(keys):
+            raise UserError(f"{ZIP} has {len(keys)} keys, but its row {number} has {len(choice)} values: {choice}")
+    write = Override._get_value_element_as_str
+    keys = [SHORT.get(key, key) for key in keys]
+    return [[f"{key}={write(value)}" for key, value in zip(keys, choice, strict=True)] for choice in choices]
+
+
+def conclude(folder: Path, *, over: bool = False) -> int:
+    """Write the table of a sweep and say what came of its runs; returns what the program's code says.
+
+    Args:
+        folder: the sweep's.
+        over: whether what is interrupted or waiting is left so, as a search does that tries it again elsewhere.
+    """
+    table = Sweep(folder)
+    table.find()
+    table.write_table()
+    counts = table.counts()
+    print(f"\n{counted(sum(counts.values()), 'run')}: {said(counts)}\nsweep    {folder}")
+    code = exit_code(counts)
+    if code == 130 and not over:
+        print(f"go on    the same command with resume={folder}")
+    return code
+
+
+def begin(config: DictConfig) -> None:
+    """Write down what a sweep was asked for, or hold a command that goes on with it against that.
+
+    Args:
+        config: the sweep's own, with its folder.
+    """
+    if config.get("resume") is not None:
+        config.hydra.sweep.dir = str(resumed(config))
+    table = Sweep(Path(config.hydra.sweep.dir))
+    typed = [line for line in config.hydra.overrides.task if not line.startswith(("resume=", "retry_failed="))]
+    typed += [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
+    if not isinstance(config.get("retry_failed"), bool):
+        raise UserError(f"retry_failed={config.get('retry_failed')!r} should be true or false")
+    configuration: Any = OmegaConf.to_container(task_part(config), resolve=False)
+    for key in ("resume", "retry_failed"):
+        configuration.pop(key, None)
+    if config.get("resume") is not None:
+        table.check(typed, configuration)
+        return
+    command = shlex.join(["python", "-m", "experiments.train", *sys.argv[1:]])
+    table.folder.mkdir(parents=True, exist_ok=True)
+    table.write_asked(command, typed, configuration)

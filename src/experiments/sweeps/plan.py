@@ -1,0 +1,121 @@
+"""Which jobs of a sweep are trained as one program: decided from their configurations, before anything is built."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from experiments.common.keys import flattened
+from experiments.common.text import counted, ranges
+
+DIFFERING = re.compile(
+    r"seed|name|objective|trial(\..*)?|resume|retry_failed|sweep(\..*)?|trust.*|check|init(\..*)?|init_from(\..*)?"
+    r"|scheduler(\..*)?"
+    r"|optimizer(\..*)?|penalty(\..*)?|loss\.(label_smoothing|margin)|model\.(dropout|input_dropout)"
+    r"|data\.(preprocess(\..*)?|label_noise|balance|fold)|observers(\..*)?"
+    r"|training\.(clip_norm|clip_value|early_stopping(\..*)?)"
+)
+"""What may differ between the runs of a stack; everything else has to agree."""
+
+RULED = ("SGD", "Adagrad", "Adadelta", "RMSprop", "Adam", "AdamW", "Adamax", "NAdam", "RAdam")
+"""The classes of torch.optim with a rule in `rules.py`."""
+
+UNRULED = ("amsgrad", "centered", "maximize", "capturable", "differentiable")
+"""What the rules do not do, when it is on."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A stack, or a job on its own.
+
+    Args:
+        jobs: their places in the list of jobs.
+        reason: why it is on its own, where that is not for want of others.
+    """
+
+    jobs: tuple[int, ...]
+    reason: str | None = None
+
+
+def plan(configs: Sequence[Mapping[str, Any]], largest: int) -> list[Planned]:
+    """Group jobs into stacks, in the order of their first jobs.
+
+    Args:
+        configs: composed, of each job.
+        largest: how many runs a stack may have.
+    """
+    groups: dict[str, list[int]] = {}
+    alone: list[Planned] = []
+    for number, config in enumerate(configs):
+        reason = reason_alone(config)
+        if reason:
+            alone.append(Planned((number,), reason))
+        else:
+            groups.setdefault(json.dumps(agreed(config), sort_keys=True, default=str), []).append(number)
+    stacks = [
+        Planned(tuple(jobs[start : start + largest]))
+        for jobs in groups.values()
+        for start in range(0, len(jobs), largest)
+    ]
+    return sorted([*stacks, *alone], key=lambda planned: planned.jobs[0])
+
+
+def agreed(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the runs of a stack agree on, flat: the architecture, the data and how they are gone through."""
+    flat = flattened(config)
+    shared = {k: v for k, v in flat.items() if not DIFFERING.fullmatch(k) and not isinstance(v, Mapping)}
+    scales = config["optimizer"].get("lr_scale") or {}
+    return {**shared, "frozen": sorted(pattern for pattern, scale in scales.items() if scale == 0)}
+
+
+def reason_alone(config: Mapping[str, Any]) -> str | None:
+    """Say why a job cannot share a stack, as far as its configuration tells."""
+    training, optimizer = config["training"], str(config["optimizer"].get("_target_"))
+    module, _, name = optimizer.rpartition(".")
+    if module != "torch.optim" or name not in RULED:
+        return f"{name or optimizer} has no update rule for stacks"
+    options = [name for name in UNRULED if config["optimizer"].get(name)]
+    if options:
+        return f"optimizer.{options[0]} is not for stacks"
+    for key, off in (("compile", (False,)), ("channels_last", (False,)), ("ema", (None,)), ("swa", (None,))):
+        if training.get(key, off[0]) not in off:
+            return f"training.{key} is not for stacks"
+    if training.get("precision", "fp32") not in ("fp32", "fp64"):
+        return f"training.precision={training['precision']} is not for stacks"
+    if isinstance(config.get("freeze"), Mapping) and any(config["freeze"].values()):
+        return "freeze that ends is not for stacks"
+    if config["data"].get("augment") not in (None, "none", []):
+        return "data.augment is not for stacks"
+    return None
+
+
+def described(stacks: Sequence[Planned], configs: Sequence[Mapping[str, Any]], first: int = 0) -> list[str]:
+    """Say how many stacks there are, which jobs they hold, and why these are not together.
+
+    Args:
+        stacks: the plan.
+        configs: of each job.
+        first: the first job's number.
+    """
+    shared = [planned for planned in stacks if planned.reason is None]
+    lines = [f"{counted(len(configs), 'run')} in {counted(len(shared), 'stack')}" + apart(len(stacks) - len(shared))]
+    flat = [agreed(configs[planned.jobs[0]]) for planned in shared]
+    keys = {key: None for own in flat for key in own}
+    differing = [key for key in keys if len({json.dumps(own.get(key), default=str) for own in flat}) > 1]
+    for number, (planned, own) in enumerate(zip(shared, flat, strict=True), 1):
+        what = "  ".join(f"{key}={text(own[key])}" for key in differing if key in own)
+        lines.append(
+            f"  stack {number}: {counted(len(planned.jobs), 'run')}, {ranges(planned.jobs, first)}  {what}".rstrip()
+        )
+    return lines + [f"  on its own: {ranges(p.jobs, first)}, {p.reason}" for p in stacks if p.reason is not None]
+
+
+def apart(count: int) -> str:
+    """Say how many are on their own, if any."""
+    return f" and {count} on {'its' if count == 1 else 'their'} own" if count else ""
+
+
+def text(value: Any) -> str:
+    """Return a value as it is typed."""
+    return json.dumps(value, default=str).replace('"', "").replace(" ", "")
