@@ -1,8 +1,10 @@
-"""Imports point downward only, and the heavy ones wait."""
+"""Imports point strictly downward, files and packages form no circle, and the heavy imports wait."""
 
 import ast
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -11,116 +13,192 @@ from tests.helpers import REPOSITORY
 
 SOURCE = REPOSITORY / "src" / "experiments"
 LEVELS = (
-    {
-        "archive",
-        "errors",
-        "files",
-        "streams",
-        "device",
-        "schedules",
-        "initializers",
-        "optimizers",
-        "losses",
-        "rules",
-        "measures",
-        "penalties",
-        "averaging",
-        "freezing",
-        "colors",
-        "surfaces",
-        "data",
-        "models",
-    },
-    {"run", "screen", "settings", "graph", "criterion", "help", "arguments", "pretrained"},
-    {"descent", "program", "single", "stack", "engine", "observers", "sanity", "verdicts", "completion"},
-    {"build", "cli"},
-    {
-        "resume",
-        "stop",
-        "messages",
-        "checking",
-        "assembly",
-        "results",
-        "composing",
-        "planning",
-        "sweep",
-        "distributed",
-        "search",
-        "comparison",
-        "evaluation",
-        "exporting",
-        "contours",
-    },
-    {"job", "sweeping", "descending"},
-    {"workers", "launching"},
-    {"recipes", "lessons"},
-    {"train", "check", "compare", "evaluate", "export", "surface", "reproduce", "library"},
+    {"common", "data", "models", "initializers", "losses", "optimizers", "penalties", "schedules"},
+    {"cli", "figures", "folders"},
+    {"comparison", "search", "training", "verdicts"},
+    {"assembly", "compare", "observers"},
+    {"checks", "evaluation", "surfaces"},
+    {"check", "evaluate", "exporting", "runs", "surface"},
+    {"export", "library", "recipes", "sweeps", "train"},
+    {"__init__", "lessons", "reproduce"},
+    {"__main__"},
 )
-"""From the bottom: a part may import what is on its own level or below."""
-LEAVES = LEVELS[0]
-EAGER = {
-    "train",
-    "check",
-    "compare",
-    "evaluate",
-    "export",
-    "surface",
-    "reproduce",
-    "cli",
-    "completion",
-    "help",
-    "resume",
-    "errors",
-}
-"""What is imported before Hydra has found the command line in order."""
+"""From the bottom: a part may import what is below its own level, never what stands beside it."""
+LEAVES = {"data", "models", "initializers", "losses", "optimizers", "penalties", "schedules"}
+"""What a YAML file names: torch and numpy, and nothing of ours outside the part."""
+MOST_FILES = 15
+"""How many files a listing of the package shows."""
 
 
-def part(path: Path) -> str:
-    """The module or sub-package of a file."""
-    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+def module_of(path: Path, source: Path = SOURCE) -> str:
+    """The dotted name of a file."""
+    return ".".join([source.name, *path.relative_to(source).with_suffix("").parts]).removesuffix(".__init__")
 
 
-def imports(path: Path) -> set[str]:
-    """Our own parts that a file imports when it runs (not those for the type checker alone)."""
-    tree = ast.parse(path.read_text())
-    checking = {
-        id(node)
-        for branch in ast.walk(tree)
-        if isinstance(branch, ast.If) and ast.unparse(branch.test) == "TYPE_CHECKING"
-        for node in ast.walk(branch)
-    }
-    found = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and id(node) not in checking:
-            inside = path.parent == SOURCE
-            if node.level == 1 and inside and node.module:
-                found.add(node.module.split(".")[0])
-            elif node.level == 1 and inside:
-                found |= {alias.name for alias in node.names}
-            elif node.level == 0 and node.module and node.module.startswith("experiments"):
-                found |= {(node.module.split(".") + [alias.name for alias in node.names])[1]}
-    return found - {"__version__"}
+def part_of(module: str) -> str:
+    """The sub-package, or the file at the top, that a module belongs to."""
+    return [*module.split("."), "__init__"][1]
 
 
-FILES = sorted(path for path in SOURCE.rglob("*.py") if path.name != "__init__.py")
-
-
-def level(name: str) -> int:
+def level(part: str) -> int:
     """How high a part stands; every part has a place."""
-    return next(number for number, names in enumerate(LEVELS) if name in names)
+    found = [number for number, parts in enumerate(LEVELS) if part in parts]
+    assert found, f"{part} has no level; give it one in {Path(__file__).name}"
+    return found[0]
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
-def test_imports_point_downward(path: Path) -> None:
-    own = part(path)
-    for name in imports(path) - {own}:
-        assert level(name) <= level(own), f"{own} imports {name}"
-        assert own not in LEAVES, f"{own} is a leaf, and imports {name}"
+def files(source: Path) -> dict[str, Path]:
+    """Every file by its module's name."""
+    return {module_of(path, source): path for path in sorted(source.rglob("*.py"))}
 
 
-def test_hydra_instantiate_is_called_in_build_alone() -> None:
-    users = {part(path) for path in FILES if "instantiate" in path.read_text()}
-    assert users == {"build"}
+def imported(module: str, path: Path, known: Mapping[str, Path]) -> Iterator[str]:
+    """Our own modules that a file imports anywhere, `TYPE_CHECKING` and functions included."""
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in known)
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            for alias in node.names:
+                if f"{base}.{alias.name}" in known and f"{base}.{alias.name}" != module:
+                    yield f"{base}.{alias.name}"
+                elif base in known and base != module:
+                    yield base
+
+
+def arrows(source: Path) -> dict[str, set[str]]:
+    """Module -> the modules that it imports."""
+    known = files(source)
+    return {module: set(imported(module, path, known)) for module, path in known.items()}
+
+
+@cache
+def ours() -> dict[str, set[str]]:
+    """The arrows of this package."""
+    return arrows(SOURCE)
+
+
+def upward(found: Mapping[str, set[str]]) -> list[str]:
+    """The imports that do not point strictly downward."""
+    return [
+        f"{module} -> {target}"
+        for module, targets in found.items()
+        for target in sorted(targets)
+        if part_of(module) != part_of(target) and level(part_of(target)) >= level(part_of(module))
+    ]
+
+
+def circle(found: Mapping[str, set[str]]) -> list[str]:
+    """A circle of modules; empty if there is none."""
+    done: set[str] = set()
+
+    def walked(module: str, path: list[str]) -> list[str]:
+        if module in path:
+            return [*path[path.index(module) :], module]
+        if module in done:
+            return []
+        for target in sorted(found.get(module, ())):
+            if hit := walked(target, [*path, module]):
+                return hit
+        done.add(module)
+        return []
+
+    return next((hit for module in found if (hit := walked(module, []))), [])
+
+
+def between_packages(found: Mapping[str, set[str]]) -> dict[str, set[str]]:
+    """The same arrows from package to package, one within another too."""
+    packages = {module.rpartition(".")[0] for module in found} - {""}
+
+    def home(module: str) -> str:
+        return module if module in packages else module.rpartition(".")[0]
+
+    joined: dict[str, set[str]] = {}
+    for module, targets in found.items():
+        for target in targets:
+            one, other = home(module), home(target)
+            # The top package's own files have levels of their own.
+            if one != other and one.count(".") and other.count("."):
+                joined.setdefault(one, set()).add(other)
+    return joined
+
+
+def test_imports_point_strictly_downward() -> None:
+    assert upward(ours()) == []
+
+
+def test_files_form_no_circle() -> None:
+    assert circle(ours()) == []
+
+
+def test_packages_form_no_circle() -> None:
+    assert circle(between_packages(ours())) == []
+
+
+def test_leaves_import_nothing_of_ours() -> None:
+    outside = {
+        f"{module} -> {target}"
+        for module, targets in ours().items()
+        for target in targets
+        if part_of(module) in LEAVES and part_of(target) != part_of(module)
+    }
+    assert outside == set()
+
+
+def planted(folder: Path, module: str, line: str) -> dict[str, set[str]]:
+    """The arrows of a copy of the package in which one file has one more line."""
+    for path in files(SOURCE).values():
+        copy = folder / "experiments" / path.relative_to(SOURCE)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_text(path.read_text())
+    with (folder / "experiments" / f"{module}.py").open("a") as file:
+        file.write(f"\n{line}\n")
+    return arrows(folder / "experiments")
+
+
+@pytest.mark.parametrize(
+    ("module", "line"),
+    [
+        ("comparison/answers", "from experiments.evaluation.scores import classes"),
+        ("comparison/answers", "from experiments.search import loop"),
+        ("training/engine", "if TYPE_CHECKING:\n    from experiments.runs.run import Run"),
+        ("common/text", "def late() -> None:\n    import experiments.cli.help"),
+        ("verdicts/story", "from ..runs import job"),
+    ],
+)
+def test_an_import_that_points_upward_or_sideways_is_found(tmp_path: Path, module: str, line: str) -> None:
+    assert len(upward(planted(tmp_path, module, line))) == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "line"),
+    [
+        ("verdicts/thresholds", "from .story import Story"),
+        ("training/observer", "if TYPE_CHECKING:\n    from .member import Member"),
+    ],
+)
+def test_a_circle_of_files_is_found(tmp_path: Path, module: str, line: str) -> None:
+    assert circle(planted(tmp_path, module, line))
+
+
+def test_a_circle_of_packages_is_found(tmp_path: Path) -> None:
+    found = planted(tmp_path, "training/engine", "from .stack.program import Stack")
+    assert circle(between_packages(found))
+
+
+def test_every_part_has_a_level_and_every_level_its_parts() -> None:
+    assert {part_of(module) for module in ours()} == set().union(*LEVELS)
+
+
+def test_the_top_can_be_taken_in_at_a_glance() -> None:
+    assert len(list(SOURCE.glob("*.py"))) <= MOST_FILES
+
+
+def test_hydra_instantiate_is_called_in_assembly_alone() -> None:
+    users = {part_of(module) for module, path in files(SOURCE).items() if "instantiate" in path.read_text()}
+    assert users == {"assembly"}
 
 
 def test_heavy_imports_wait_until_the_command_line_is_in_order() -> None:

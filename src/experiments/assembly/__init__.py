@@ -1,8 +1,5 @@
 """Configuration -> objects."""
 
-from experiments.common.text import first_line
-from experiments.surfaces.building import descender, surface
-
 from .datasets import Data, Known, Sources, data, data_choice, split_of, splitting
 from .parts import criterion, enabled, freezing, layers, model, network, observers, optimizer, schedule, updating
 from .targets import Config
@@ -18,10 +15,8 @@ __all__ = [
     "criterion",
     "data",
     "data_choice",
-    "descender",
     "early_stopping",
     "enabled",
-    "first_line",
     "freezing",
     "general",
     "keep_every",
@@ -34,7 +29,6 @@ __all__ = [
     "sections",
     "split_of",
     "splitting",
-    "surface",
     "training",
     "updating",
 ]

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from experiments import initializers, optimizers, schedules
 from experiments.common.errors import UserError
 from experiments.common.signatures import TARGET, checked, parameters_of, shown, value_of
-from experiments.common.text import first_line
+from experiments.common.text import one_line
 from experiments.models.blocks import use_noise
 from experiments.models.layers import Layer, describe
 from experiments.penalties import Penalty
@@ -81,7 +81,7 @@ def model(
         if origin is not None and inputs is not None:  # what looks at outputs has to see those of the weights
             fill(only=origin["replaced"])
     except (ValueError, TypeError, RuntimeError, AssertionError) as error:
-        raise UserError(f"init: {own[TARGET]} cannot fill a weight of this model: {first_line(error)}") from error
+        raise UserError(f"init: {own[TARGET]} cannot fill a weight of this model: {one_line(error)}") from error
     built = built.to(device)
     use_noise(built, streams.noise)
     found = layers(built, data.example, len(data.classes))
@@ -151,7 +151,7 @@ def layers(built: nn.Module, example: Tensor, classes: int) -> list[Layer]:
         found, scores = describe(built, example)
     except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
         shape = tuple(example.shape[1:])
-        raise UserError(f"model cannot take an example of shape {shape}: {first_line(error)}") from error
+        raise UserError(f"model cannot take an example of shape {shape}: {one_line(error)}") from error
     if not isinstance(scores, Tensor) or tuple(scores.shape) != wanted:
         got = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
         raise UserError(f"model returns {got} for one example, expected the scores of shape {wanted}")
@@ -179,7 +179,7 @@ def criterion(config: Config, data: Data) -> Criterion:
             each = loss(scores, classes, reduction="none")
     except (ValueError, TypeError, RuntimeError, IndexError) as error:
         raise UserError(
-            f"loss: {section[TARGET]} cannot be called with scores and classes: {first_line(error)}"
+            f"loss: {section[TARGET]} cannot be called with scores and classes: {one_line(error)}"
         ) from error
     if not isinstance(each, Tensor) or each.shape != classes.shape:
         raise UserError(f"loss: {section[TARGET]} does not give one number an example for reduction='none'")
@@ -210,7 +210,7 @@ def optimizer(config: Config, model: nn.Module, thaws: Collection[str] = ()) -> 
     try:
         built = optimizers.make(partial(make, **asks) if asks else make, groups)
     except (ValueError, TypeError, RuntimeError) as error:
-        raise UserError(f"optimizer: {first_line(error)}") from error
+        raise UserError(f"optimizer: {one_line(error)}") from error
     if "lr" not in built.param_groups[0]:
         raise UserError(f"optimizer: {type(built).__name__} has no learning rate called lr, which the schedule sets")
     return built, float(built.param_groups[0]["lr"])

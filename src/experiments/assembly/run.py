@@ -10,6 +10,7 @@ import torch
 from experiments import assembly
 from experiments.common.errors import UserError
 from experiments.common.screen import Screen
+from experiments.common.text import one_line
 from experiments.folders.run import Row, RunFolder
 from experiments.models.layers import Layer
 from experiments.training import device, processes, shared
@@ -183,4 +184,4 @@ def apply_state(state: Mapping[str, Any], program: Single, member: Member, posit
         member.history = json.loads(state["history"])
         member.origin = state.get("origin")
     except (KeyError, TypeError, AttributeError, RuntimeError, IndexError) as error:
-        raise ValueError(f"it does not fit this run ({assembly.first_line(error)})") from error
+        raise ValueError(f"it does not fit this run ({one_line(error)})") from error

@@ -9,7 +9,7 @@ from hydra.utils import get_object, instantiate
 
 from experiments.common.errors import UserError
 from experiments.common.signatures import TARGET, checked, dotted, parameters_of
-from experiments.common.text import first_line
+from experiments.common.text import one_line
 
 Config = Mapping[str, Any]
 """A composed configuration as plain dictionaries and lists."""
@@ -32,7 +32,7 @@ def located(section: Config, key: str) -> Callable[..., Any]:
     try:
         found = get_object(path)
     except Exception as error:  # whatever importing a user's module raises
-        raise UserError(f"{dotted(key, TARGET)}={path!r} cannot be imported: {first_line(error)}") from error
+        raise UserError(f"{dotted(key, TARGET)}={path!r} cannot be imported: {one_line(error)}") from error
     if not callable(found):
         raise UserError(f"{dotted(key, TARGET)}={path!r} is no function or class")
     return found
@@ -54,7 +54,7 @@ def nested(value: Any, key: str) -> Any:
         try:
             return instantiate(dict(value))
         except Exception as error:  # whatever a user's own code raises
-            raise UserError(f"{key} cannot be built: {first_line(error)}") from error
+            raise UserError(f"{key} cannot be built: {one_line(error)}") from error
     return value
 
 
@@ -70,6 +70,6 @@ def call(section: Config, key: str, available: Mapping[str, Any] | None = None) 
     try:
         return function(**wanted)
     except (ValueError, TypeError) as error:
-        message = first_line(error)
+        message = one_line(error)
         name = message.partition("=")[0].partition(" ")[0]
         raise UserError(dotted(key, message) if name in section else f"{key}: {message}") from error

@@ -44,7 +44,7 @@ def ranges(places: Sequence[int], first: int = 0) -> str:
     return ", ".join(texts)
 
 
-def first_line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
     """Return an error's message in one line of a readable length."""
     message = " ".join(str(error).split())
     return f"{message[:600]} ..." if len(message) > 600 else message or type(error).__name__

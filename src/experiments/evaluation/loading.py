@@ -22,7 +22,7 @@ from experiments.assembly.run import chosen_device
 from experiments.assembly.trust import untrusted
 from experiments.common.errors import UserError
 from experiments.common.signatures import TARGET
-from experiments.common.text import shown_path
+from experiments.common.text import one_line, shown_path
 from experiments.data import own, preprocess
 from experiments.data.batches import Preparation, Split
 from experiments.data.forms import Description, sides
@@ -172,7 +172,7 @@ class Restored:
             alone = array.shape == self.description.shape
             return own.arrays(array[None] if alone else array, self.description, "the array")
         except ValueError as error:
-            raise UserError(assembly.first_line(error)) from error
+            raise UserError(one_line(error)) from error
 
 
 def load(
@@ -212,7 +212,7 @@ def load(
         threads = max(1, min(int(state["program"].get("threads", 1)), cores()))
         epoch = int(state["position"]["epoch"])
     except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
-        raise cannot(run, f"{path.name} cannot be used ({assembly.first_line(error)})") from error
+        raise cannot(run, f"{path.name} cannot be used ({one_line(error)})") from error
     return Restored(run, config, description, model, prepare, epoch, place, threads, other or {}, sources)
 
 
@@ -256,7 +256,7 @@ def read_checkpoint(run: RunFolder, name: str | None) -> tuple[dict[str, Any], P
         except FileNotFoundError:
             continue
         except ValueError as error:
-            problems.append(f"{path.name} cannot be used ({assembly.first_line(error)})")
+            problems.append(f"{path.name} cannot be used ({one_line(error)})")
     raise cannot(run, "; ".join(problems) or f"it has no checkpoint{f' {name!r}' if name else ''}")
 
 
@@ -304,7 +304,7 @@ def read_description(run: RunFolder) -> Description | None:
         where = ".".join(map(str, first["loc"]))
         raise cannot(run, f"its {run.description.name} is damaged ({where}: {first['msg']})") from None
     except (OSError, ValueError, RecursionError) as error:
-        raise cannot(run, f"its {run.description.name} is damaged ({assembly.first_line(error)})") from None
+        raise cannot(run, f"its {run.description.name} is damaged ({one_line(error)})") from None
     return found
 
 

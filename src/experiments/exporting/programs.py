@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from experiments.assembly import first_line
 from experiments.common.errors import UserError
+from experiments.common.text import one_line
 from experiments.data.batches import Preparation
 from experiments.data.forms import Pictures
 from experiments.data.preprocess import Affine, Imputed, Whitening
@@ -135,7 +135,7 @@ def exported(run: Restored) -> torch.export.ExportedProgram:
             program = torch.export.export(Whole(run), (example,), dynamic_shapes=BATCH)
     except Exception as error:  # whatever a user's model does that cannot be traced
         raise UserError(
-            f"the model of {str(run.folder.path)!r} cannot be exported: torch.export says {first_line(error)!r}"
+            f"the model of {str(run.folder.path)!r} cannot be exported: torch.export says {one_line(error)!r}"
         ) from error
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # the paths of this machine
@@ -175,7 +175,7 @@ def as_onnx(traced: torch.export.ExportedProgram, run: Restored) -> Written:
             program = onnx_program(content)
     except Exception as error:  # as above
         raise UserError(
-            f"the model of {str(run.folder.path)!r} cannot be written as ONNX: {first_line(error)}; "
+            f"the model of {str(run.folder.path)!r} cannot be written as ONNX: {one_line(error)}; "
             "format=torch writes the other program alone"
         ) from error
     use = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from experiments import assembly
 from experiments.common.version import __version__
 
 
-def identity(config: assembly.Config, overrides: Sequence[str]) -> dict[str, Any]:
+def identity(config: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """Return what says which run this is, and under which versions it ran."""
     return {
         "seed": config.get("seed"),

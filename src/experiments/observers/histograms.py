@@ -16,7 +16,7 @@ from experiments.training.observer import every as every_epochs
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-    from experiments.training.member import Member
+    from experiments.training.observer import Observed
     from experiments.training.position import Position
     from experiments.training.program import Capture, Program
 
@@ -39,7 +39,7 @@ class Histograms(Observer):
         self.when = every_epochs(every)
         self.enabled = every > 0
 
-    def start(self, member: Member, number: int, program: Program, position: Position) -> None:
+    def start(self, member: Observed, number: int, program: Program, position: Position) -> None:
         """See `Observer.start`."""
         super().start(member, number, program, position)
         if position.step == 0 and self.enabled:

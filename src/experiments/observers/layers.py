@@ -39,7 +39,7 @@ from experiments.training.observer import every as every_th
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-    from experiments.training.member import Member
+    from experiments.training.observer import Observed
     from experiments.training.position import Position
     from experiments.training.program import Capture, Program
 
@@ -96,7 +96,7 @@ class Layers(Observer):
         self.steps = every_th(every_steps)
         self.watches_updates = every > 0 or every_steps > 0
 
-    def start(self, member: Member, number: int, program: Program, position: Position) -> None:
+    def start(self, member: Observed, number: int, program: Program, position: Position) -> None:
         """See `Observer.start`; the rows of a killed run that lie beyond its checkpoint are taken back."""
         super().start(member, number, program, position)
         model = program.module(number)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch.utils.tensorboard import SummaryWriter
 
-    from experiments.training.member import Member
+    from experiments.training.observer import Observed
     from experiments.training.position import Position
     from experiments.training.program import Program
 
@@ -57,7 +57,7 @@ class Pictures(Drawing):
         self.when = every_epochs(every if writer is not None else 0)
         self.at_start = every > 0 and writer is not None
 
-    def start(self, member: Member, number: int, program: Program, position: Position) -> None:
+    def start(self, member: Observed, number: int, program: Program, position: Position) -> None:
         """See `Observer.start`."""
         super().start(member, number, program, position)
         self.example_shape = tuple(self.splits["train"].x.shape[1:])

@@ -11,7 +11,7 @@ from experiments.common.screen import Screen
 from experiments.training.observer import Observer
 
 if TYPE_CHECKING:
-    from experiments.training.member import Member
+    from experiments.training.observer import Observed
     from experiments.training.position import Position
     from experiments.training.program import Program
 
@@ -31,7 +31,7 @@ class ProgressBar(Observer):
         self.watches_updates = self.shows
         self.bar: Progress | None = None
 
-    def start(self, member: Member, number: int, program: Program, position: Position) -> None:
+    def start(self, member: Observed, number: int, program: Program, position: Position) -> None:
         """See `Observer.start`."""
         super().start(member, number, program, position)
         self.shown_at = time.perf_counter()

@@ -20,7 +20,7 @@ from .drawing import Drawing
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-    from experiments.training.member import Member
+    from experiments.training.observer import Observed
     from experiments.training.position import Position
     from experiments.training.program import Program
 
@@ -48,7 +48,7 @@ class Regions(Drawing):
         self.shown = every > 0 and writer is not None and planar(splits["train"])
         self.when = every_epochs(every if self.shown else 0)
 
-    def start(self, member: Member, number: int, program: Program, position: Position) -> None:
+    def start(self, member: Observed, number: int, program: Program, position: Position) -> None:
         """See `Observer.start`."""
         super().start(member, number, program, position)
         if not self.shown:

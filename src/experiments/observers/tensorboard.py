@@ -13,7 +13,7 @@ from .graph import graph_definition
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-    from experiments.training.member import Member
+    from experiments.training.observer import Observed
     from experiments.training.position import Position
     from experiments.training.program import Program
 
@@ -38,7 +38,7 @@ class TensorBoard(Observer):
         self.configuration = configuration
         self.hyperparameters = hyperparameters
 
-    def start(self, member: Member, number: int, program: Program, position: Position) -> None:
+    def start(self, member: Observed, number: int, program: Program, position: Position) -> None:
         """See `Observer.start`."""
         super().start(member, number, program, position)
         if position.step > 0:

@@ -11,7 +11,7 @@ import torch
 from experiments import assembly
 from experiments.cli.launch import say
 from experiments.common.keys import flattened
-from experiments.common.text import shown_path
+from experiments.common.text import one_line, shown_path
 from experiments.folders.identity import identity
 from experiments.folders.run import RunFolder
 from experiments.training.criterion import chance
@@ -95,7 +95,7 @@ def regularization(config: assembly.Config, program: Single) -> list[str]:
 
 def try_to_say_failed(folder: RunFolder, config: assembly.Config, overrides: Sequence[str], error: Exception) -> None:
     """Leave a summary that says why there is nothing else; on a full disk there may be none."""
-    summary = {"status": "failed", "error": assembly.first_line(error), "epochs": 0, "steps": 0, "metrics": {}}
+    summary = {"status": "failed", "error": one_line(error), "epochs": 0, "steps": 0, "metrics": {}}
     summary["verdicts"] = []
     try:
         folder.write_summary({**summary, **identity(config, overrides)})

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from experiments import assembly
-from experiments.common.text import counted, first_line
+from experiments.common.text import counted, one_line
 from experiments.folders.run import RunFolder, settle
 from experiments.training import device
 from experiments.training.engine import fit
@@ -125,7 +125,7 @@ def train_group(
             train_stack(program, ready, position, threads, stop, told, watched)
         except Exception as error:
             ready = [run.begun_anew() for run in ready if run.summary is None]
-            say(f"{counted(len(ready), 'run')} one after another, to find which cannot go on: {first_line(error)}")
+            say(f"{counted(len(ready), 'run')} one after another, to find which cannot go on: {one_line(error)}")
         else:
             return
     for run in ready:

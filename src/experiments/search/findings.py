@@ -12,6 +12,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from experiments.common.files import write_json
+from experiments.common.text import shown_path
 
 from .rounds import BEST, border
 from .space import Space
@@ -147,11 +148,3 @@ def said(found: dict[str, Any]) -> list[str]:
         if place["border"]
     ]
     return lines
-
-
-def shown_path(path: Path) -> str:
-    """Return a path as it would be typed here."""
-    try:
-        return str(path.resolve().relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)

@@ -11,7 +11,7 @@ from experiments.assembly.parts import optimizer
 from experiments.assembly.targets import Config, divided, located, target
 from experiments.common.errors import UserError
 from experiments.common.signatures import TARGET, checked, parameters_of, shown
-from experiments.common.text import first_line
+from experiments.common.text import one_line
 
 from .descent import Surface
 
@@ -64,7 +64,7 @@ def refuse(made: Surface, name: str) -> None:
     try:
         values = made.function(*places)
     except Exception as error:  # whatever a user's own code raises
-        raise UserError(f"surface: {name} cannot be called with the start: {first_line(error)}") from error
+        raise UserError(f"surface: {name} cannot be called with the start: {one_line(error)}") from error
     if not isinstance(values, Tensor) or values.shape != (2,):
         got = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
         raise UserError(f"surface: {name} returns {got} for coordinates of shape (2,), expected values of that shape")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 if TYPE_CHECKING:
-    from .member import Member
+    from experiments.folders.run import Row, RunFolder
+
     from .position import Position
     from .program import Program
 
@@ -18,6 +19,29 @@ Charts = Mapping[str, Mapping[str, list[str]]]
 def every(epochs: int) -> When:
     """True at each epoch that `epochs` divides; never for 0."""
     return lambda epoch: epochs > 0 and epoch % epochs == 0
+
+
+class Observed(Protocol):
+    """What an observer reads of the member that it watches.
+
+    Args:
+        folder: where the run writes.
+        history: its epochs so far.
+        status: how it ended; None while it trains and after an error.
+        observers: all that watch it.
+    """
+
+    @property
+    def folder(self) -> RunFolder: ...
+
+    @property
+    def history(self) -> Sequence[Row]: ...
+
+    @property
+    def status(self) -> str | None: ...
+
+    @property
+    def observers(self) -> Sequence[Observer]: ...
 
 
 class Observer:
@@ -32,7 +56,7 @@ class Observer:
     charts: ClassVar[Charts] = {}
     """What TensorBoard's custom-scalars tab draws of its scalars."""
 
-    def start(self, member: Member, number: int, program: Program, position: Position) -> None:
+    def start(self, member: Observed, number: int, program: Program, position: Position) -> None:
         """Called once before the first update, also after a resume; keeps what the hooks may read."""
         self.member, self.number, self.program, self.position = member, number, program, position
 
