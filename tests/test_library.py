@@ -28,7 +28,7 @@ from omegaconf.errors import ReadonlyConfigError
 
 from experiments import UserError, compose, load, train
 from tests.helpers import CONF, SMALL, Commands, assert_equal_weights, metrics, run_folders, summary, weights
-from tests.test_resume import CHOICES, assert_same_run
+from tests.interrupted import CHOICES, assert_same_run
 
 
 def python(folder: Path, code: str, *flags: str) -> subprocess.CompletedProcess[str]:
@@ -302,7 +302,7 @@ INTERRUPTED = """
 import contextlib, io, os, signal
 from pathlib import Path
 from experiments import compose, train
-from experiments.single import Single
+from experiments.training.single import Single
 real, count, asked = Single.step, 0, []
 def step(self, index, rates):
     global count

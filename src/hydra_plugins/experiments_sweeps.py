@@ -58,7 +58,7 @@ store.store(group="hydra/sweeper", name="grid", node=GridConfig, provider="exper
 
 
 class StackedLauncher(Launcher):
-    """See `experiments.launching`."""
+    """See `experiments.sweeps.launch`."""
 
     def __init__(self, **settings: Any) -> None:
         self.settings = settings
@@ -81,7 +81,7 @@ class StackedLauncher(Launcher):
 
 
 class GridSweeper(Sweeper):
-    """See `experiments.sweeping`."""
+    """See `experiments.sweeps.jobs`."""
 
     def __init__(self, params: dict[str, Any] | None = None) -> None:
         self.params = params or {}

@@ -1,0 +1,242 @@
+"""Exported programs give the run's own probabilities for raw examples, without this package."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from experiments.assembly.datasets import Splitting, loaded
+from experiments.assembly.targets import divided
+from experiments.evaluation.loading import Restored, load
+from experiments.train import main
+from tests.helpers import Commands, summary
+
+OTHERS = [
+    f"observers.{name}.enabled=false"
+    for name in ("pictures", "regions", "layers", "histograms", "tensorboard", "progress")
+]
+SMALL = ("training.epochs=2", "data.limit=200", *OTHERS)
+RUNS = {
+    "mlp": ("model.hidden=[20,20]", "model.batch_norm=true", "model.dropout=0.3", "training.ema=0.9"),
+    "cnn": ("model=cnn", "model.batch_norm=true", "training.channels_last=true"),
+    "zca": ("data.preprocess=zca", "model=cnn", "training.precision=fp64"),
+    "csv": ("data=csv", "data.path=own.csv", "data.target=kind", "data.missing=mean", "data.limit=null"),
+    "bf16": ("training.precision=bf16", "model.hidden=[20]", "optimizer.lr=0.01"),
+}
+
+
+def table(path: Path) -> None:
+    """Write a table with texts and gaps."""
+    draw = np.random.default_rng(0)
+    lines = ["width,colour,height,kind"]
+    for number in range(160):
+        kind, width = number % 2, draw.normal(300 * (number % 2), 200)
+        shown = "" if number % 7 == 3 else f"{width:.3f}"
+        lines.append(
+            f"{shown},{'' if number % 11 == 5 else 'red' if width > 100 else 'blue'},{draw.normal():.4f},{kind}"
+        )
+    path.write_text("\n".join(lines) + "\n")
+
+
+def raw(run: Restored) -> torch.Tensor:
+    """Return the whole test split as the data set gives it."""
+    _, own = divided(run.config["data"], Splitting)
+    return loaded(own, run.description.form).x_test
+
+
+def used(folder: Path, name: str, batches: Sequence[Any]) -> list[np.ndarray]:
+    """Do what `model.json` says, in the folder that holds the programs."""
+    *before, call = json.loads((folder / "model.json").read_text())["programs"][name]["use"]
+    names: dict[str, Any] = {}
+    exec("\n".join(before).replace(f"'{name}'", repr(str(folder / name))), names)
+    found = []
+    for names["examples"] in batches:
+        exec(call, names)
+        found.append(np.asarray(names["probabilities"]))
+    return found
+
+
+@pytest.mark.parametrize("kind", RUNS)
+def test_both_programs_give_the_runs_own_probabilities(commands: Commands, kind: str) -> None:
+    table(commands.folder / "own.csv")
+    folder = commands.trained(*SMALL, *RUNS[kind])
+    outcome = commands.type("export", f"run={folder}")
+    assert (outcome.code, outcome.err) == (0, "")
+
+    run = load(folder, device="cpu")
+    x = raw(run)
+    if kind == "csv":
+        assert x.isnan().any(), "gaps are filled inside"
+    if kind == "bf16":
+        own = run.probabilities(x)
+        run = load(folder, device="cpu")
+        run.config["training"]["precision"] = "fp32"
+        assert 1e-4 < (run.probabilities(x) - own).abs().max() < 0.1
+        assert "precision   fp32; the run's probabilities, in bf16, are up to 0.0" in outcome.out
+        assert outcome.out.count("differs from its model in fp32 by") == 2
+    else:
+        assert "precision" not in outcome.out
+    expected = run.probabilities(x).numpy()
+    found = json.loads((folder / "export" / "model.json").read_text())
+    assert found["epoch"] == summary(folder)["best_epoch"]
+    assert found["classes"] == run.classes
+    assert found["input"]["type"] == str(x.dtype).removeprefix("torch.") == ("float32" if kind == "csv" else "uint8")
+    assert found["input"]["shape"] == ["batch", *x.shape[1:]]
+    assert found["output"]["shape"] == ["batch", len(run.classes)]
+    trained_in = {"bf16": "bf16", "zca": "fp64"}.get(kind, "fp32")
+    assert found["precision"] == {"of the programs": "fp32", "of the run": trained_in}
+    for name, examples in (("model.pt2", x), ("model.onnx", x.numpy())):
+        assert found["programs"][name]["difference"] < 1e-5
+        parts = (slice(None), slice(0, 1), slice(3, 10))
+        for part, given in zip(parts, used(folder / "export", name, [examples[part] for part in parts]), strict=True):
+            assert given.dtype == np.float32
+            np.testing.assert_allclose(given, expected[part], rtol=0, atol=1e-5)
+        content = (folder / "export" / name).read_bytes()
+        assert not [word for word in (b"site-packages", b"experiments/", b".py") if word in content], "no path of ours"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trained run of points in a plane, to be exported."""
+    folder = tmp_path_factory.mktemp("trained")
+    command = ["data=moons", "data.examples=100", "model.hidden=[4]", *SMALL[:1], *OTHERS, "hydra.run.dir=run"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", ["train", *command])
+        main()
+    return folder / "run"
+
+
+def test_a_real_process_says_these_lines_and_nothing_else(trained: Path) -> None:
+    command = [sys.executable, "-W", "error", "-m", "experiments.export", "run=run"]
+    done = subprocess.run(command, cwd=trained.parent, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    shown = [line.split() for line in done.stdout.splitlines()]
+    assert [line[0] for line in shown] == ["run,", "in", "out", "model.pt2", "model.onnx", "written"]
+    assert done.stdout.splitlines()[1:3] == [
+        "in          raw examples, float32, batch x 2",
+        "out         probabilities, float32, batch x 2 classes",
+    ]
+    assert float(shown[3][6]) < 1e-5
+    assert shown[5] == ["written", "run/export"]
+    assert onnxruntime.InferenceSession(trained / "export" / "model.onnx").get_inputs()[0].shape == ["batch", 2]
+
+
+def test_without_the_extra_the_torch_program_is_written(
+    commands: Commands, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    (trained / "export").mkdir(exist_ok=True)
+    (trained / "export" / "model.onnx").write_bytes(b"of another time")
+    outcome = commands.type("export", f"run={trained}")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "\nmodel.onnx  left out: it needs pip install 'experiments[onnx]'\n" in outcome.out
+    assert {path.name for path in (trained / "export").iterdir()} == {"model.pt2", "model.json"}
+    outcome = commands.type("export", f"run={trained}", "format=onnx")
+    assert outcome.code == 2
+    assert outcome.err == (
+        "Error: format=onnx needs onnxscript, which pip install 'experiments[onnx]' brings; "
+        "format=torch needs nothing\n"
+    )
+
+
+class Restless(torch.nn.Linear):
+    """A model that draws random numbers in evaluation mode."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__(2, classes)
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return super().forward(torch.nn.functional.dropout(input, 0.5, training=True))
+
+
+class Undecided(torch.nn.Linear):
+    """A model whose path depends on the numbers."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__(2, classes)
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return super().forward(input if input.sum() > 0 else -input)
+
+
+class Selective(torch.nn.Linear):
+    """A model with an operation that ONNX does not have."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__(2, classes)
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return super().forward(torch.special.bessel_j0(input))
+
+
+REFUSED = {
+    "Restless": (
+        "model.pt2 is not written, since it gives other probabilities than the run, by up to 0.",
+        set(),
+    ),
+    "Undecided": ("cannot be exported: torch.export says ", set()),
+    "Selective": ("cannot be written as ONNX: ", {"model.pt2", "model.json"}),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_cannot_be_exported_is_refused_in_a_sentence(commands: Commands, kind: str) -> None:
+    message, written = REFUSED[kind]
+    own = commands.folder / "own" / "model"
+    own.mkdir(parents=True)
+    (own / "mine.yaml").write_text(f"_target_: tests.exporting.test_export.{kind}\n")
+    folder = commands.trained("--config-dir", "own", "model=mine", "data=moons", "data.limit=64", SMALL[0], *OTHERS)
+    outcome = commands.type("export", f"run={folder}")
+    assert outcome.code == 2
+    assert "names code that is not ours; if you trust it, add trust=tests" in outcome.err
+    outcome = commands.type("export", f"run={folder}", "trust=tests")
+    assert outcome.code == 2
+    assert message in outcome.err
+    assert len(outcome.err.splitlines()) == 1
+    assert {path.name for path in (folder / "export").glob("*")} == written
+
+
+def test_a_folder_that_leads_elsewhere_is_refused(commands: Commands, trained: Path) -> None:
+    (commands.folder / "elsewhere").mkdir()
+    strange = commands.folder / "strange"
+    strange.mkdir()
+    for name in (".hydra", "checkpoints", "data.json"):
+        (strange / name).symlink_to(trained / name)
+    (strange / "export").symlink_to(commands.folder / "elsewhere")
+    outcome = commands.type("export", f"run={strange}", "format=torch")
+    assert outcome.code == 2
+    assert "strange/export' is a link, which may lead anywhere" in outcome.err
+    assert not list((commands.folder / "elsewhere").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("format=onxx",), "format='onxx' should be 'torch' or 'onnx'"),
+        (("split=test",), "split is no option of export; allowed: format, best, trust"),
+        (("best=0",), "best=0 should be greater than or equal to 1"),
+    ],
+)
+def test_wrong_options_are_refused(commands: Commands, trained: Path, words: tuple[str, ...], message: str) -> None:
+    outcome = commands.type("export", f"run={trained}", *words)
+    assert outcome.code == 2
+    assert outcome.err.startswith(f"Error: {message}"), outcome.err
+
+
+def test_the_best_of_a_sweep_is_exported(commands: Commands) -> None:
+    small = ("data=moons", "data.examples=60", "model.hidden=[4]", *SMALL[:1], *OTHERS)
+    assert commands.train("-m", *small, "seed=1,2").code == 0
+    (sweep,) = (commands.folder / "outputs" / "train").iterdir()
+    assert commands.type("export", str(sweep), "best=1", "format=torch").code == 0
+    (made,) = sweep.glob("*/export")
+    scores = {folder.parent: summary(folder.parent)["metrics"]["val/accuracy"] for folder in sweep.glob("*/.hydra")}
+    assert scores[made.parent] == max(scores.values())
+    assert {path.name for path in made.iterdir()} == {"model.pt2", "model.json"}

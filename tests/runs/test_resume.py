@@ -1,0 +1,276 @@
+"""Going on with a run that was killed, interrupted or tampered with. Real processes, real signals."""
+
+import os
+import shlex
+import shutil
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from tests.helpers import Commands, assert_equal_weights, metrics, run, run_folders, start, summary, weights
+from tests.interrupted import CHOICES, IN_REPLACE, assert_same_run
+
+HALF_WRITTEN = """
+import os, pathlib, signal
+real, count = pathlib.Path.write_bytes, 0
+def write_bytes(self, data):
+    global count
+    if self.name == "next.pt":
+        count += 1
+        if count == 4:
+            with open(self, "wb") as file:
+                file.write(data[: len(data) // 2])
+            os.kill(os.getpid(), signal.SIGKILL)
+    return real(self, data)
+pathlib.Path.write_bytes = write_bytes
+"""
+
+AT_STEP = """
+import os, signal
+from experiments.training.single import Single
+real, count = Single.step, 0
+def step(self, index, rates):
+    global count
+    count += 1
+    if count == {at}:
+        os.kill(os.getpid(), signal.{signal})
+    return real(self, index, rates)
+Single.step = step
+"""
+
+KILLS = {
+    "before the first checkpoint": IN_REPLACE.format(name="last.pt", at=1),
+    "in the first epoch": AT_STEP.format(at=3, signal="SIGKILL"),
+    "within a later epoch": AT_STEP.format(at=18, signal="SIGKILL"),
+    "in the middle of writing a checkpoint": HALF_WRITTEN,
+    "before a whole checkpoint takes its place": IN_REPLACE.format(name="last.pt", at=5),
+    "before the best is named": IN_REPLACE.format(name="best.pt", at=2),
+    "before metrics.csv takes its place": IN_REPLACE.format(name="metrics.csv", at=4),
+    "before the summary": IN_REPLACE.format(name="summary.json", at=1),
+}
+
+
+@pytest.mark.parametrize("prelude", KILLS.values(), ids=list(KILLS))
+def test_a_killed_run_goes_on_to_the_bit(commands: Commands, prelude: str) -> None:
+    killed = run(commands.folder, *CHOICES, prelude=prelude)
+    assert killed.code == -signal.SIGKILL, killed.err
+    (folder,) = run_folders(commands.folder)
+    resumed = commands.train(f"resume={folder}")
+    assert resumed.code == 0, resumed.err
+    assert run_folders(commands.folder) == [folder]
+    assert not list(folder.rglob("*.tmp"))
+    assert_same_run(folder, commands.trained(*CHOICES))
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_signal_saves_the_half_done_epoch_and_says_how_to_go_on(commands: Commands, name: str, code: int) -> None:
+    stopped = run(commands.folder, *CHOICES, prelude=AT_STEP.format(at=12, signal=name))
+    assert stopped.code == code, stopped.err
+    (folder,) = run_folders(commands.folder)
+    found = summary(folder)
+    assert (found["status"], found["steps"], found["epochs"]) == ("interrupted", 12, 2)
+    assert torch.load(folder / "checkpoints" / "last.pt", weights_only=True)["position"]["batch"] == 2
+    shown = folder.relative_to(commands.folder)
+    (typed,) = [line.removeprefix("go on ").strip() for line in stopped.out.splitlines() if line.startswith("go on ")]
+    assert shlex.split(typed)[1:] == ["-m", "experiments.train", f"resume={shown}"]
+
+    outcome = commands.train(f"resume={shown}")
+    assert outcome.code == 0, outcome.err
+    assert "Going on after epoch 2, step 12" in outcome.out
+    assert_same_run(folder, commands.trained(*CHOICES))
+
+
+def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
+    process = start(tmp_path, "training.epochs=100000", "observers.tensorboard.enabled=false", prelude="import time")
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("outputs/**/metrics.csv")):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) in (143, 130, -signal.SIGINT)
+    process.communicate()
+
+
+@pytest.mark.parametrize("name", ["two words", "it's", "a=1,b=[2]", "back\\slash", "ends\\'so"])
+def test_a_folder_of_any_name_is_gone_on_with(commands: Commands, name: str) -> None:
+    folder = commands.trained(*CHOICES, "training.epochs=1")
+    renamed = folder.rename(folder.parent / name)
+    outcome = commands.train(f"resume={renamed.relative_to(commands.folder)}", "training.epochs=2")
+    assert outcome.code == 0, outcome.err
+    assert summary(renamed)["epochs"] == 2
+    assert run_folders(commands.folder) == [renamed]
+
+
+def test_a_job_of_a_sweep_is_gone_on_with(commands: Commands) -> None:
+    assert commands.train("-m", *CHOICES, "training.epochs=1", "name=two words", "seed=1,2").code == 0
+    job = run_folders(commands.folder)[1]
+    outcome = commands.train(f"resume={job}", "training.epochs=3")
+    assert outcome.code == 0, outcome.err
+    assert (summary(job)["seed"], summary(job)["epochs"]) == (2, 3)
+
+
+@pytest.fixture
+def interrupted(commands: Commands) -> Path:
+    """A run of two epochs of which more can be made."""
+    return commands.trained(*CHOICES, "training.epochs=2")
+
+
+def test_more_epochs_are_the_same_as_asking_for_them_at_first(commands: Commands) -> None:
+    choices = [choice for choice in CHOICES if "epochs" not in choice and "scheduler" not in choice]
+    folder = commands.trained(*choices, "training.epochs=2")
+    assert commands.train(f"resume={folder}", "training.epochs=5").code == 0
+    whole = commands.trained(*choices, "training.epochs=5")
+    assert_equal_weights(weights(folder), weights(whole))
+    assert metrics(folder) == metrics(whole)
+    assert yaml.safe_load((folder / ".hydra" / "config.yaml").read_text())["training"]["epochs"] == 5
+    assert commands.train(f"resume={folder}").code == 0, "and the folder knows that there are five now"
+    assert len(metrics(folder)) == 5
+
+
+def test_fewer_epochs_than_there_were_are_refused(commands: Commands, interrupted: Path) -> None:
+    outcome = commands.train(f"resume={interrupted}", "training.epochs=1")
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert "training.epochs=1 is less than the 2 epochs" in outcome.err
+
+
+def test_data_that_changed_is_refused(commands: Commands) -> None:
+    x, y = torch.rand(60, 5).numpy(), (torch.arange(60) % 3).numpy()
+    arrays: dict[str, Any] = {"y_train": y, "x_test": x, "y_test": y}
+    np.savez(commands.folder / "own.npz", x_train=x, **arrays)
+    folder = commands.trained("data=npz", "data.path=own.npz", "training.epochs=1")
+    np.savez(commands.folder / "own.npz", x_train=2 * x, **arrays)
+    outcome = commands.train(f"resume={folder}", "training.epochs=2")
+    assert outcome.code == 2
+    assert "the data set has changed" in outcome.err
+
+
+def test_a_broken_checkpoint_falls_back_to_the_other(commands: Commands) -> None:
+    folder = commands.trained(*CHOICES)
+    expected = metrics(folder)
+    last = folder / "checkpoints" / "last.pt"
+    content = last.read_bytes()
+    last.unlink()  # best.pt may be the same file
+    last.write_bytes(content[: len(content) // 2])
+    outcome = commands.train(f"resume={folder}")
+    assert outcome.code == 0, outcome.err
+    assert "last.pt is broken" in outcome.out
+    assert "going on from best.pt instead" in outcome.out
+    assert metrics(folder) == expected
+
+
+def test_no_usable_checkpoint_is_refused_and_nothing_is_lost(commands: Commands, interrupted: Path) -> None:
+    before = {path: path.read_bytes() for path in interrupted.rglob("*") if path.is_file() and path.name != "train.log"}
+    foreign = commands.folder / "foreign.pt"
+    torch.save({"weights": torch.zeros(3)}, foreign)
+    for name in ("last.pt", "best.pt"):
+        path = interrupted / "checkpoints" / name
+        path.unlink()
+        shutil.copy(foreign, path)
+        before[path] = foreign.read_bytes()
+    outcome = commands.train(f"resume={interrupted}")
+    assert outcome.code == 2
+    assert outcome.err.count("is no checkpoint of a run") == 2
+    assert outcome.err.count("\n") == 1
+    for path, content in before.items():
+        assert path.read_bytes() == content, path
+
+
+def test_a_checkpoint_with_code_in_it_is_not_run(commands: Commands, interrupted: Path) -> None:
+    class Attack:
+        def __reduce__(self) -> tuple[object, ...]:
+            return os.system, ("touch attacked",)
+
+    for name in ("last.pt", "best.pt"):
+        path = interrupted / "checkpoints" / name
+        path.unlink()
+        torch.save({"format": 1, "program": Attack()}, path)
+    assert commands.train(f"resume={interrupted}").code == 2
+    assert not (commands.folder / "attacked").exists()
+
+
+def test_another_models_checkpoint_is_refused_by_the_parameters_name(commands: Commands, interrupted: Path) -> None:
+    other = commands.trained(*CHOICES, "model.hidden=[17]", "training.epochs=2")
+    for name in ("last.pt", "best.pt"):
+        path = interrupted / "checkpoints" / name
+        path.unlink()
+        shutil.copy(other / "checkpoints" / name, path)
+    outcome = commands.train(f"resume={interrupted}")
+    assert outcome.code == 2
+    assert "features.hidden1.linear.weight is of shape (17, 64) in the checkpoint and of shape (16, 64)" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("model.hidden=[10]", "model.hidden ([16] -> [10])"),
+        ("optimizer.lr=0.5", "optimizer.lr (0.001 -> 0.5)"),
+        ("model=cnn", "model._target_"),
+        ("seed=4", "seed (0 -> 4)"),
+    ],
+)
+def test_what_a_resume_may_not_change(commands: Commands, interrupted: Path, change: str, said: str) -> None:
+    before = summary(interrupted)
+    overrides = yaml.safe_load((interrupted / ".hydra" / "overrides.yaml").read_text())
+    outcome = commands.train(f"resume={interrupted}", change)
+    assert outcome.code == 2
+    assert outcome.err.startswith("Error: resume cannot change ")
+    assert said in outcome.err
+    assert outcome.err.count("\n") == 1
+    assert summary(interrupted) == before
+    assert yaml.safe_load((interrupted / ".hydra" / "overrides.yaml").read_text()) == overrides
+
+
+@pytest.mark.parametrize("where", ["nowhere", ""])
+def test_a_folder_that_is_no_run_is_refused(commands: Commands, where: str) -> None:
+    outcome = commands.train(f"resume={commands.folder / where}")
+    assert outcome.code == 2
+    assert "is no run folder" in outcome.err
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "hydra.callbacks.x._target_=os.system",
+        "+hydra.callbacks.x._target_=os.system",
+        "hydra.run.dir=/tmp/elsewhere",
+        "--config-dir=/tmp",
+        "name=${oc.env:HOME}",
+        "trust=[os]",
+        "optimizer._target_=os.system",
+        "optimizer._target_=torch.nn.init.math.sqrt",
+        "optimizer._target_=torch.os.system",
+        "+model.x={_target_: subprocess.Popen, args: [touch attacked]}",
+    ],
+)
+def test_a_strangers_run_folder_cannot_name_code(commands: Commands, interrupted: Path, override: str) -> None:
+    path = interrupted / ".hydra" / "overrides.yaml"
+    path.write_text(yaml.safe_dump([*yaml.safe_load(path.read_text()), override]))
+    config = interrupted / ".hydra" / "config.yaml"
+    key, _, value = override.lstrip("+").partition("=")
+    if "." in key and not key.startswith(("hydra", "-")):
+        content = yaml.safe_load(config.read_text())
+        section, name = key.split(".")
+        content[section][name] = yaml.safe_load(value)
+        config.write_text(yaml.safe_dump(content))
+    outcome = commands.train(f"resume={interrupted}")
+    assert outcome.code == 2
+    assert outcome.err.startswith("Error: ")
+    assert outcome.err.count("\n") == 1, outcome.err
+    assert "which no run of ours writes" in outcome.err or "names code that is not ours" in outcome.err
+    assert not (commands.folder / "attacked").exists()
+
+
+def test_a_users_own_code_is_resumed_when_trusted(commands: Commands) -> None:
+    choices = (*CHOICES[:3], "scheduler._target_=tests.interrupted.growing", "optimizer.lr=1e-9")
+    folder = commands.trained(*choices)
+    refused = commands.train(f"resume={folder}")
+    assert "if you trust it, add 'trust=[tests]'" in refused.err
+    assert commands.train(f"resume={folder}", "trust=[tests]").code == 0

@@ -1,0 +1,81 @@
+"""Searches that are killed, interrupted, or shared by two processes."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import optuna
+from optuna.trial import TrialState
+
+from tests.helpers import Commands, run, start
+from tests.search.searches import AGAIN, LR, SEARCH, TINY, found_in, jobs, study_in, sweeper
+
+WAIT = "import time\nfrom experiments.runs import alone, together\nold = alone.fit\n"
+SLOW = WAIT + "def fit(*a, **k):\n    time.sleep(0.7)\n    return old(*a, **k)\nalone.fit = together.fit = fit"
+"""Runs that take a while."""
+
+
+def wait_for(path: Path, pattern: str, count: int) -> None:
+    """Wait until so many files are there."""
+    for _ in range(600):
+        if len(list(path.glob(pattern))) >= count:
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"{pattern} did not come")
+
+
+def test_trials_that_a_killed_search_left_are_tried_again(commands: Commands) -> None:
+    arguments = [*SEARCH, *TINY, LR, "hydra/launcher=basic", *sweeper(n_trials=2)]
+    folder = commands.folder / "outputs/s"
+    process = start(commands.folder, *arguments, prelude=SLOW)
+    wait_for(folder, "*/summary.json", 1)
+    process.kill()
+    process.communicate()
+    before = study_in(folder).trials
+    assert [trial.state for trial in before] == [TrialState.RUNNING] * 2
+    outcome = commands.train(*arguments, AGAIN)
+    assert outcome.code == 0, outcome.err
+    assert outcome.out.count("was left unfinished") == 1
+    after = study_in(folder).trials
+    assert [trial.state for trial in after] == [TrialState.COMPLETE, TrialState.FAIL, TrialState.COMPLETE]
+    assert after[2].params == before[1].params
+    assert found_in(folder)["states"] == {"interrupted": 1, "complete": 2}
+    assert max(jobs(folder)) == 2
+
+
+def test_ctrl_c_ends_the_asking_and_keeps_what_is_done(commands: Commands) -> None:
+    arguments = [*SEARCH, *TINY, LR, "hydra/launcher=basic", *sweeper(n_trials=3)]
+    folder = commands.folder / "outputs/s"
+    process = start(commands.folder, *arguments, prelude=SLOW)
+    wait_for(folder, "1_*/train.log", 1)
+    os.kill(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    states = [trial.state for trial in study_in(folder).trials]
+    assert states == [TrialState.COMPLETE, TrialState.FAIL, TrialState.FAIL, TrialState.WAITING, TrialState.WAITING]
+    assert found_in(folder)["states"] == {"complete": 1, "interrupted": 2, "waiting": 2}
+    assert commands.train(*arguments, AGAIN).code == 0
+    after = study_in(folder).trials
+    assert [trial.state for trial in after[3:]] == [TrialState.COMPLETE] * 2
+    assert len(after) == 5
+
+
+def test_two_processes_work_on_one_study(commands: Commands) -> None:
+    storage = "sqlite:///study.db"
+    shared = ["-m", "hydra/sweeper=optuna", *TINY, "model.hidden=[4],[5],[6],[7]"]
+    shared += sweeper(n_trials=4, n_jobs=1, storage=storage, study_name="both", sampler="random")
+    two = [start(commands.folder, *shared, f"hydra.sweep.dir=outputs/{name}") for name in "ab"]
+    said = [process.communicate(timeout=120)[1] for process in two]
+    assert [process.returncode for process in two] == [0, 0], said
+    study = optuna.load_study(study_name="both", storage=f"sqlite:///{commands.folder}/study.db")
+    complete = [trial for trial in study.trials if trial.state == TrialState.COMPLETE]
+    assert len({trial.params["model.hidden"] for trial in complete}) == len(complete) == 4
+
+
+def test_bad_input_is_one_sentence_in_a_process_of_its_own(tmp_path: Path) -> None:
+    outcome = run(tmp_path, *SEARCH, "optimizer.lr=tag(log,interval(0,1))")
+    assert outcome.code == 2
+    assert outcome.err.splitlines() == [
+        "Error: optimizer.lr=tag(log,interval(0,1)) has a logarithmic scale, which needs a low end above 0"
+    ]

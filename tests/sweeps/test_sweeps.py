@@ -1,0 +1,480 @@
+"""Sweeps as a user types them: planned, made, killed, resumed."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import setup_globals
+from hydra.types import RunMode
+from omegaconf import OmegaConf, open_dict
+
+from experiments.cli.overrides import clipped
+from experiments.common.errors import UserError
+from experiments.folders.hydra import as_yaml, task_part
+from experiments.folders.sweep import Sweep
+from experiments.sweeps.composer import Composer
+from experiments.sweeps.jobs import combinations
+from experiments.sweeps.plan import described, plan
+from tests.helpers import CONF, SMALL, Commands, composed, metrics, run, run_folders, start, summary
+from tests.interrupted import KILL_AT
+
+
+def table(sweep: Path) -> list[dict[str, str]]:
+    """Return sweep.csv."""
+    with (sweep / "sweep.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def only_sweep(folder: Path) -> Path:
+    """Return the folder of the one sweep there is."""
+    (path,) = folder.glob("outputs/*/*/sweep.yaml")
+    return path.parent
+
+
+# which jobs
+
+
+def parsed(*overrides: str) -> list[list[str]]:
+    """Return the jobs of a command line."""
+    return combinations(OverridesParser.create().parse_overrides(list(overrides)))
+
+
+def test_every_combination_the_last_list_changing_fastest() -> None:
+    assert parsed("a=1,2", "b='x y'", "c=range(2)") == [
+        ["a=1", "b='x y'", "c=0"],
+        ["a=1", "b='x y'", "c=1"],
+        ["a=2", "b='x y'", "c=0"],
+        ["a=2", "b='x y'", "c=1"],
+    ]
+
+
+def test_lists_in_step() -> None:
+    assert parsed(
+        "sweep.zip=[[optimizer,optimizer.lr,model.hidden],[sgd,0.1,[50,50]],[adam,1e-3,[9]]]", "seed=1,2"
+    ) == [
+        ["optimizer=sgd", "optimizer.lr=0.1", "model.hidden=[50,50]", "seed=1"],
+        ["optimizer=sgd", "optimizer.lr=0.1", "model.hidden=[50,50]", "seed=2"],
+        ["optimizer=adam", "optimizer.lr=0.001", "model.hidden=[9]", "seed=1"],
+        ["optimizer=adam", "optimizer.lr=0.001", "model.hidden=[9]", "seed=2"],
+    ]
+    assert parsed("sweep.zip=null", "seed=1") == [["seed=1"]]
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("sweep.zip=[[optimizer,optimizer.lr],[sgd]]", "has 2 keys, but its row 1 has 1 values"),
+        ("sweep.zip=[[optimizer]]", "first the keys, then a row for each choice"),
+        ("sweep.zip=[optimizer,sgd]", "first the keys"),
+        ("sweep.zip=[[1,2],[3,4]]", "are no keys"),
+        ("seed=range(0)", "is empty"),
+        ("sweep.zip=[[seed],[1],[2]] seed=3,4", "seed is given twice"),
+        ("optimizer.lr=interval(0,1)", "names no values to go through"),
+    ],
+)
+def test_lists_that_make_no_sense(override: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        parsed(*override.split(" "))
+
+
+# which stacks
+
+
+def test_the_plan_says_which_runs_are_together_and_why_not(commands: Commands) -> None:
+    jobs = [
+        composed(),
+        composed("optimizer=sgd", "seed=3", "model.dropout=0.5", "penalty=l2", "loss.label_smoothing=0.1"),
+        composed("model.hidden=[9]"),
+        composed("optimizer=lbfgs"),
+        composed("training.compile=true"),
+        composed("model.hidden=[9]", "init=xavier", "scheduler=cosine", "training.early_stopping.patience=2"),
+        composed("optimizer.lr_scale={features:0}"),
+    ]
+    stacks = plan(jobs, 64)
+    assert [(planned.jobs, bool(planned.reason)) for planned in stacks] == [
+        ((0, 1), False),
+        ((2, 5), False),
+        ((3,), True),
+        ((4,), True),
+        ((6,), False),
+    ]
+    said = "\n".join(described(stacks, jobs))
+    assert "7 runs in 3 stacks and 2 on their own" in said
+    assert "stack 2: 2 runs, #2, #5  model.hidden=[9]" in said
+    assert "#3, LBFGS has no update rule for stacks" in said
+    assert "#4, training.compile is not for stacks" in said
+    assert [planned.jobs for planned in plan(jobs[:1] * 5, 2)] == [(0, 1), (2, 3), (4,)]
+    del commands
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["optimizer=sgd", "seed=3", "optimizer.lr=1e-3"],
+        ["model.hidden=[50,50]", "training.clip_norm=null", "name='two words'", "optimizer.lr_scale={head:0.5}"],
+        ["+data.more=1"],
+        ["model=cnn", "data.augment=[crop_flip,mixup]", "init.bias=torch", "data.preprocess='none'", "seed='1e3'"],
+        ["~scheduler.warmup", "objective=val/loss"],
+        ["hydra.job.name=x", "data.limit=100"],
+        ["name=${init.gain}"],
+    ],
+)
+def test_jobs_are_composed_as_hydra_composes_them(overrides: list[str], tmp_path: Path) -> None:
+    setup_globals()
+    OmegaConf.register_new_resolver("clipped", clipped, replace=True)
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        hydra = GlobalHydra.instance().hydra
+        assert hydra is not None
+        loader = hydra.config_loader
+        typed = [f"hydra.sweep.dir={tmp_path}"]
+        master = loader.load_configuration("train", typed, RunMode.MULTIRUN)
+        composer = Composer(loader, master)
+        for number, seed in enumerate((7, 8)):
+            made = composer.compose([*overrides, f"seed={seed}"], number)
+            wanted = loader.load_sweep_config(master, [*overrides, f"seed={seed}"])
+            task: Any = OmegaConf.to_container(task_part(wanted), resolve=True)
+            assert made.task == task
+            assert yaml.safe_load(as_yaml(made.task)) == yaml.safe_load(OmegaConf.to_yaml(OmegaConf.create(task)))
+            with open_dict(wanted):
+                wanted.hydra.job.num, wanted.hydra.job.id = number, str(number)
+            own: Any = OmegaConf.to_container(wanted.hydra, resolve=False)
+            own["runtime"]["output_dir"] = made.hydra["runtime"]["output_dir"]
+            assert made.hydra == own
+            assert made.folder == tmp_path / str(wanted.hydra.sweep.subdir)
+
+
+# what a sweep leaves
+
+
+def test_a_sweep_leaves_a_table_and_what_was_asked_for(commands: Commands) -> None:
+    outcome = commands.train("-m", *SMALL, "optimizer=sgd,adam", "seed=1,2")
+    assert outcome.code == 0, outcome.err
+    sweep = only_sweep(commands.folder)
+    rows = table(sweep)
+    assert [row["run"] for row in rows] == ["0", "1", "2", "3"]
+    assert rows[2]["overrides"] == "optimizer=adam seed=1"
+    for row in rows:
+        folder = sweep / row["folder"]
+        assert row["status"] == summary(folder)["status"] == "finished"
+        assert float(row["test/accuracy"]) == summary(folder)["metrics"]["test/accuracy"]
+        assert (folder / ".hydra" / "hydra.yaml").exists()
+    asked = yaml.safe_load((sweep / "sweep.yaml").read_text())
+    assert "optimizer=sgd,adam" in asked["command"]
+    assert asked["configuration"]["data"]["limit"] == 96
+    assert len(asked["digest"]) == 64
+    assert "4 runs in 1 stack" in outcome.out
+    assert "4 runs: 4 finished" in outcome.out
+
+
+def test_runs_that_fail_or_diverge_do_not_end_a_sweep(commands: Commands) -> None:
+    outcome = commands.train("-m", *SMALL, "optimizer=sgd", "optimizer.lr=0.1,1e30,-1")
+    assert outcome.code == 1
+    assert "3 runs: 1 finished, 1 diverged, 1 failed" in outcome.out
+    rows = table(only_sweep(commands.folder))
+    assert [row["status"] for row in rows] == ["finished", "diverged", "failed"]
+    assert "optimizer.lr=-1" in rows[2]["error"]
+
+
+def test_pictures_are_left_out_unless_they_are_named(commands: Commands) -> None:
+    small = [override for override in SMALL if "pictures" not in override]
+    assert commands.train("-m", *small, "seed=1", "name=without").code == 0
+    assert commands.train("-m", *small, "seed=1", "name=with", "observers.pictures.every=1").code == 0
+    named, without = run_folders(commands.folder)
+    assert not (without / "pictures").exists()
+    assert (named / "pictures").exists()
+
+
+def test_a_zipped_sweep(commands: Commands) -> None:
+    zipped = "sweep.zip=[[optimizer,optimizer.lr],[sgd,0.1],[adam,0.001]]"
+    assert commands.train("-m", *SMALL, zipped, "seed=1,2").code == 0
+    rows = table(only_sweep(commands.folder))
+    assert [row["overrides"] for row in rows][::2] == [
+        "optimizer=sgd optimizer.lr=0.1 seed=1",
+        "optimizer=adam optimizer.lr=0.001 seed=1",
+    ]
+
+
+@pytest.mark.parametrize("launcher", ["basic", "joblib"])
+def test_other_launchers_leave_the_same(tmp_path: Path, launcher: str) -> None:
+    if launcher == "joblib":
+        pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    command = ["-m", *SMALL, "optimizer=sgd,adam", "model.hidden=[9]", f"hydra/launcher={launcher}"]
+    if launcher == "joblib":
+        command.append("hydra.launcher.n_jobs=2")
+    outcome = run(tmp_path, *command, prelude="import warnings")
+    assert outcome.code == 0, outcome.err
+    sweep = only_sweep(tmp_path)
+    before = table(sweep)
+    assert [row["status"] for row in before] == ["finished", "finished"]
+    (sweep / before[1]["folder"] / "summary.json").unlink()
+    outcome = run(tmp_path, *command, "resume=latest", prelude="import warnings")
+    assert outcome.code == 0, outcome.err
+    assert table(sweep) == before
+
+
+# going on
+
+
+def test_a_resumed_sweep_makes_only_what_is_left(commands: Commands) -> None:
+    command = ("-m", *SMALL, "model.batch_norm=true", "optimizer=sgd,adam", "seed=1,2")
+    assert commands.train(*command).code == 0
+    sweep = only_sweep(commands.folder)
+    before, folders = table(sweep), run_folders(commands.folder)
+    stamps = {folder: (folder / "summary.json").stat().st_mtime_ns for folder in folders}
+    (folders[1] / "summary.json").unlink()
+    for name in ("summary.json", "metrics.csv", "checkpoints/last.pt", "checkpoints/best.pt", ".hydra/overrides.yaml"):
+        (folders[3] / name).unlink()
+    outcome = commands.train(*command, "resume=latest")
+    assert outcome.code == 0, outcome.err
+    assert "2 of these came to an end before" in outcome.out
+    assert run_folders(commands.folder) == folders
+    assert table(sweep)[1] == before[1]
+    for k in (0, 2):
+        assert (folders[k] / "summary.json").stat().st_mtime_ns == stamps[folders[k]]
+
+
+def test_failed_runs_are_tried_again_where_that_is_asked_for(commands: Commands) -> None:
+    command = ("-m", *SMALL, "data=npz", "data.path=own.npz", "seed=1,2")
+    assert commands.train(*command).code == 1
+    sweep = only_sweep(commands.folder)
+    import numpy as np
+
+    draw = np.random.default_rng(0)
+    x, y = draw.normal(size=(200, 4)).astype("float32"), draw.integers(0, 3, 200)
+    np.savez(commands.folder / "own.npz", x_train=x, y_train=y, x_test=x[:50], y_test=y[:50])
+    assert commands.train(*command, f"resume={sweep}").code == 1
+    outcome = commands.train(*command, f"resume={sweep}", "retry_failed=true")
+    assert outcome.code == 0, outcome.out + outcome.err
+    assert [row["status"] for row in table(sweep)] == ["finished", "finished"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        (("training.epochs=3",), "training.epochs"),
+        (("seed=1,2,3",), "seed"),
+        (("optimizer=sgd",), "optimizer"),
+        (("model.activation=tanh",), "model.activation"),
+    ],
+)
+def test_a_changed_sweep_is_refused_with_what_differs(commands: Commands, changed: tuple[str, ...], said: str) -> None:
+    command = ("-m", *SMALL, "seed=1,2")
+    assert commands.train(*command).code == 0
+    sweep = only_sweep(commands.folder)
+    before = (sweep / "sweep.csv").read_text()
+    outcome = commands.train(*command, *changed, f"resume={sweep}")
+    assert outcome.code == 2
+    assert f"resume cannot change {said} (" in outcome.err
+    assert (sweep / "sweep.csv").read_text() == before
+    assert commands.train(*command, f"resume={sweep}", "observers.histograms.every=2").code == 0
+
+
+def test_a_resumed_sweep_numbers_its_runs_as_before(commands: Commands) -> None:
+    assert commands.train("-m", *SMALL, "optimizer=sgd,adam", "seed=1,2", "training.threads=1,2").code == 0
+    sweep = only_sweep(commands.folder)
+    before = table(sweep)
+    for changed, said in (
+        (("seed=1,2", "optimizer=sgd,adam", "training.threads=1,2"), "what is swept or its order"),
+        (("optimizer=sgd,adam", "seed=1,2", "training.threads=2,1"), "what is swept or its order"),
+    ):
+        outcome = commands.train("-m", *SMALL, *changed, f"resume={sweep}")
+        assert outcome.code == 2
+        assert said in outcome.err
+    same = ("optimizer=sgd,adam", "seed=1,2", "training.threads=1,2", f"resume={sweep}", "hydra.sweep.subdir=x_${seed}")
+    assert commands.train("-m", *SMALL, *same).code == 0
+    assert table(sweep) == before
+    assert len(run_folders(commands.folder)) == 8
+
+
+def test_folders_named_by_the_user(commands: Commands) -> None:
+    named = ("seed=1,2", "optimizer=sgd,adam", "hydra.sweep.subdir=${seed}/of_${optimizer.lr}")
+    assert commands.train("-m", *SMALL, *named, "name=named").code == 0
+    sweep = only_sweep(commands.folder)
+    assert [row["status"] for row in table(sweep)] == ["finished"] * 4
+    assert {str(folder.relative_to(sweep)) for folder in run_folders(commands.folder)} == {
+        "1/of_0.01", "1/of_0.001", "2/of_0.01", "2/of_0.001",
+    }  # fmt: skip
+    outcome = commands.train("-m", *SMALL, "seed=1,2", "hydra.sweep.subdir=same")
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert "several jobs the folder 'same'" in outcome.err
+    outcome = commands.train("-m", *SMALL, "seed=1,2", "hydra.sweep.subdir=run_${hydra.job.num}", "name=numbered")
+    assert "2 runs: 2 finished" in outcome.out
+
+
+def test_two_processes_do_not_make_one_sweep(commands: Commands) -> None:
+    command = ("-m", *SMALL, "seed=1,2")
+    assert commands.train(*command).code == 0
+    sweep = only_sweep(commands.folder)
+    with Sweep(sweep).held():
+        outcome = commands.train(*command, f"resume={sweep}")
+    assert outcome.code == 2
+    assert "another process is making the sweep" in outcome.err
+
+
+def test_a_member_that_cannot_write_does_not_keep_the_others_from_their_end(commands: Commands) -> None:
+    prelude = (
+        "import pathlib\nreal = pathlib.Path.write_bytes\n"
+        "def write_bytes(self, data):\n"
+        "    if '/1_' in str(self) and self.name == '.metrics.csv.%d.tmp' % __import__('os').getpid():\n"
+        "        raise OSError(28, 'No space left on device', str(self))\n"
+        "    return real(self, data)\n"
+        "pathlib.Path.write_bytes = write_bytes"
+    )
+    outcome = run(commands.folder, "-m", *SMALL, "seed=1,2,3", prelude=prelude)
+    assert outcome.code == 1, outcome.err
+    assert "3 runs one after another" in outcome.out
+    assert [row["status"] for row in table(only_sweep(commands.folder))] == ["finished", "failed", "finished"]
+
+
+def test_checks_before_a_sweep_are_each_runs_own(commands: Commands) -> None:
+    outcome = commands.train("-m", *SMALL, "check=true", "optimizer.lr=0.001,100")
+    assert outcome.code == 1
+    assert [row["status"] for row in table(only_sweep(commands.folder))] == ["finished", "failed"]
+
+
+def test_what_is_no_sweep(commands: Commands) -> None:
+    assert commands.train(*SMALL).code == 0
+    (folder,) = run_folders(commands.folder)
+    outcome = commands.train("-m", *SMALL, "seed=1,2", f"resume={folder}")
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert "is no sweep folder" in outcome.err
+    outcome = commands.train("-m", *SMALL, "seed=1,2", "name=other", "resume=latest")
+    assert outcome.code == 2
+    assert "finds no sweep" in outcome.err
+    assert commands.train("-m", *SMALL, "seed=1,2").code == 0
+    outcome = commands.train(f"resume={only_sweep(commands.folder)}")
+    assert outcome.code == 2
+    assert "give the command of the sweep again, with -m" in outcome.err
+    outcome = commands.train("-m", *SMALL, "seed=1,2", "hydra.launcher.executor=rya")
+    assert outcome.code == 2
+    assert "hydra.launcher.executor='rya' should be 'inline' or 'ray'" in outcome.err
+    outcome = commands.train("-m", *SMALL, "seed=1,2", "hydra.launcher.max_stack=0")
+    assert "hydra.launcher.max_stack=0 should be greater than or equal to 1" in outcome.err
+    outcome = commands.train("-m", *SMALL, "seed=1,2", "retry_failed=maybe")
+    assert "retry_failed='maybe' should be true or false" in outcome.err
+
+
+SWEPT = ("-m", *SMALL, "training.epochs=5", "optimizer=sgd,adam", "seed=range(3)", "training.early_stopping.patience=1")
+BATCH_NORM = ("model.batch_norm=true", "model.dropout=0.1")
+CNN = ("model=cnn", "model.stages=[[4]]", "model.hidden=[]", "model.batch_norm=true")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...], list[dict[str, str]]]:
+    """The tables of sweeps that nobody killed."""
+    tables: dict[tuple[str, ...], list[dict[str, str]]] = {}
+    for model in (BATCH_NORM, CNN):
+        folder = tmp_path_factory.mktemp("undisturbed")
+        assert run(folder, *SWEPT, *model).code in (0, 1)
+        tables[model] = table(only_sweep(folder))
+    return tables
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "at", "seconds"),
+    [
+        (BATCH_NORM, "checkpoints/last.pt", 1, 3),
+        (BATCH_NORM, "checkpoints/last.pt", 15, 0),
+        (CNN, "metrics.csv", 9, 0.1),
+        (CNN, "summary.json", 2, 3),
+        (BATCH_NORM, "overrides.yaml", 4, 0),
+        (BATCH_NORM, "sweep.csv", 3, 3),
+    ],
+)
+def test_a_killed_sweep_ends_as_if_nothing_had_happened(
+    tmp_path: Path,
+    undisturbed: dict[tuple[str, ...], list[dict[str, str]]],
+    model: tuple[str, ...],
+    name: str,
+    at: int,
+    seconds: float,
+) -> None:
+    killed = run(tmp_path, *SWEPT, *model, prelude=KILL_AT.format(name=name, at=at, seconds=seconds))
+    assert killed.code == -signal.SIGKILL, killed.err
+    before = {path: path.read_bytes() for path in tmp_path.glob("outputs/*/*/*/summary.json")}
+    outcome = run(tmp_path, *SWEPT, *model, "resume=latest")
+    assert outcome.code in (0, 1), outcome.err
+    assert table(only_sweep(tmp_path)) == undisturbed[model]
+    assert all(path.read_bytes() == content for path, content in before.items())
+    assert not list(tmp_path.glob("outputs/**/*.tmp"))
+
+
+def test_ctrl_c_leaves_a_sweep_that_goes_on(tmp_path: Path) -> None:
+    command = ("-m", *SMALL, "training.epochs=60", "model.hidden=[9],[8]", "seed=1,2")
+    process = start(tmp_path, *command)
+    while not list(tmp_path.glob("outputs/*/*/0_*/checkpoints/last.pt")):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err
+    assert "2 interrupted, 2 waiting" in out
+    assert "resume=" in out
+    outcome = run(tmp_path, *command, "resume=latest")
+    assert outcome.code == 0, outcome.err
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    assert run(alone, *command).code == 0
+    assert table(only_sweep(tmp_path)) == table(only_sweep(alone))
+
+
+# workers
+
+
+needs_ray = pytest.mark.skipif(
+    subprocess.run([sys.executable, "-c", "import ray"], capture_output=True).returncode != 0, reason="Ray is missing"
+)
+
+
+@needs_ray
+def test_a_killed_worker_is_begun_again_from_the_checkpoints(tmp_path: Path) -> None:
+    command = ("-m", *SMALL, "training.epochs=80", "model.hidden=[9],[8]", "seed=1,2")
+    process = start(tmp_path, *command, "hydra.launcher.executor=ray", prelude="import warnings")
+    killed = None
+    deadline = time.monotonic() + 150
+    while killed is None and time.monotonic() < deadline:
+        assert process.poll() is None, process.communicate()
+        if list(tmp_path.glob("outputs/*/*/0_*/checkpoints/last.pt")):
+            found = subprocess.run(["pgrep", "-f", "ray::train"], capture_output=True, text=True).stdout.split()
+            killed = next(iter(map(int, found)), None)
+            if killed is not None:
+                os.kill(killed, signal.SIGKILL)
+        time.sleep(0.05)
+    out, err = process.communicate(timeout=240)
+    assert killed is not None
+    assert process.returncode == 0, out + err
+    assert "a worker was killed: 2 runs go on from their checkpoints" in out
+    rows = table(only_sweep(tmp_path))
+    assert [row["status"] for row in rows] == ["finished"] * 4
+    assert all(len(metrics(folder)) == 80 for folder in run_folders(tmp_path))
+    inline = tmp_path / "inline"
+    inline.mkdir()
+    assert run(inline, *command).code == 0
+    assert [row["test/loss"] for row in table(only_sweep(inline))] == [row["test/loss"] for row in rows]
+
+
+@needs_ray
+def test_an_address_that_nobody_answers(commands: Commands) -> None:
+    for address, said in (("127.0.0.1:9", "nobody answers there"), ("nonsense", "is no address")):
+        outcome = commands.train(
+            "-m", *SMALL, "seed=1,2", "hydra.launcher.executor=ray", f"hydra.launcher.ray.address='{address}'"
+        )
+        assert (outcome.code, outcome.err.count("\n")) == (2, 1), outcome.err
+        assert said in outcome.err
+
+
+def test_the_summary_says_how_many_were_trained_together(commands: Commands) -> None:
+    assert commands.train("-m", *SMALL, "seed=range(5)", "hydra.launcher.max_stack=3").code == 0
+    found = [json.loads((f / "summary.json").read_text()).get("trained_together") for f in run_folders(commands.folder)]
+    assert found == [3, 3, 3, 2, 2]

@@ -1,0 +1,248 @@
+"""Runs trained as one program, against the same runs on their own."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from experiments.folders.hydra import as_yaml
+from experiments.folders.run import RunFolder
+from experiments.runs.alone import train
+from experiments.runs.job import Job
+from experiments.runs.run import Run
+from experiments.runs.together import fitting, train_together
+from experiments.training.stop import Stop
+from tests.helpers import composed, run_folders, summary
+from tests.stacks import DOUBLE, QUIET, apart, assert_same_run, job, together
+
+OPTIMIZERS = [
+    "sgd",
+    "momentum",
+    "nesterov",
+    "adagrad",
+    "adadelta",
+    "rmsprop",
+    "adam",
+    "adamw",
+    "adamax",
+    "nadam",
+    "radam",
+]
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        ("model.hidden=[12,9]",),
+        ("model.hidden=[12]", "model.batch_norm=true"),
+        ("model=cnn", "model.stages=[[3],[4]]", "model.hidden=[8]"),
+        ("model=cnn", "model.stages=[[3],[4]]", "model.hidden=[8]", "model.batch_norm=true"),
+    ],
+    ids=["mlp", "mlp with BatchNorm", "cnn", "cnn with BatchNorm"],
+)
+def test_members_agree_with_the_same_runs_on_their_own(tmp_path: Path, model: tuple[str, ...]) -> None:
+    runs = [
+        [*DOUBLE, *model, f"optimizer={name}", f"init={('he', 'xavier')[k % 2]}", f"seed={k}"]
+        for k, name in enumerate(OPTIMIZERS)
+    ]
+    stacked, said = together(tmp_path / "stack", runs)
+    assert not said
+    assert summary(stacked[0])["trained_together"] == len(runs)
+    for one, other in zip(apart(tmp_path / "alone", runs), stacked, strict=True):
+        assert_same_run(one, other)
+
+
+def test_whatever_may_differ_does(tmp_path: Path) -> None:
+    differing = [
+        ("model.dropout=0.3", "seed=4"),
+        ("model.dropout=0.1", "model.input_dropout=0.2", "loss.label_smoothing=0.1"),
+        ("penalty=l2", "penalty.strength=0.01", "scheduler=cosine", "scheduler.warmup=0.2"),
+        ("penalty=l1", "training.clip_norm=0.5", "data.preprocess=scale"),
+        ("penalty=max_norm", "penalty.limit=0.5", "optimizer.lr=0.05", "data.label_noise=0.2"),
+        ("optimizer=sgd", "optimizer.weight_decay=0.1", "optimizer.lr_scale={head:0.1}", "optimizer.lr=0.2"),
+        ("optimizer=adamw", "optimizer.weight_decay=0.3", "training.clip_value=0.01", "data.balance=class_weights"),
+        ("scheduler=plateau", "scheduler.patience=0", "init=lsuv", "data.preprocess=zca"),
+        ("training.early_stopping.patience=1", "optimizer.lr=0.3", "objective=val/loss"),
+        ("optimizer.betas=[0.5,0.8]",),
+    ]
+    runs = [[*DOUBLE, "training.epochs=5", "model.hidden=[12,9]", *own] for own in differing]
+    stacked, said = together(tmp_path / "stack", runs)
+    assert not said
+    alone = apart(tmp_path / "alone", runs)
+    for one, other in zip(alone, stacked, strict=True):
+        assert_same_run(one, other)
+    assert "stopped" in {summary(folder)["status"] for folder in stacked}, "one should have left before the others"
+
+
+def test_accumulated_batches_and_a_loss_of_another_kind(tmp_path: Path) -> None:
+    common = [*DOUBLE, "training.batch_size=16", "training.accumulate=3", "loss=hinge", "model.batch_norm=true"]
+    runs = [[*common, f"loss.margin={margin}", f"seed={margin}"] for margin in (1, 2)]
+    stacked, _ = together(tmp_path / "stack", runs)
+    for one, other in zip(apart(tmp_path / "alone", runs), stacked, strict=True):
+        assert_same_run(one, other)
+
+
+def test_a_diverging_member_leaves_and_the_others_do_not_notice(tmp_path: Path) -> None:
+    common = [*DOUBLE, "optimizer=sgd"]
+    runs = [[*common, "seed=1"], [*common, "optimizer.lr=1e200"], [*common, "seed=2"]]
+    stacked, _ = together(tmp_path / "stack", runs)
+    assert [summary(folder)["status"] for folder in stacked] == ["finished", "diverged", "finished"]
+    alone = apart(tmp_path / "alone", runs)
+    for k in (0, 2):
+        assert_same_run(alone[k], stacked[k])
+    assert summary(alone[1])["diverged_at_step"] == summary(stacked[1])["diverged_at_step"]
+
+
+def test_a_pruned_member_leaves(tmp_path: Path) -> None:
+    jobs = [job(tmp_path / str(k), [*DOUBLE, f"seed={k}"]) for k in range(3)]
+    seen: list[int] = []
+
+    def watched(runs: Sequence[Run], position: Any) -> None:
+        seen.append(len(position.active))
+        runs[1].parts.member.pruned = lambda history: len(history) == 2
+
+    train_together(jobs, Stop(), lambda _run: None, lambda _line: None, watched)
+    assert [summary(each.folder.path)["status"] for each in jobs] == ["finished", "pruned", "finished"]
+    assert summary(jobs[1].folder.path)["epochs"] == 2
+    assert "test/accuracy" in summary(jobs[1].folder.path)["metrics"]
+    assert seen == [3, 3, 3, 2]
+    alone = apart(tmp_path / "alone", [each.overrides for each in jobs])
+    for k in (0, 2):
+        assert_same_run(alone[k], jobs[k].folder.path)
+
+
+def test_in_float32_the_accuracy_is_that_of_runs_on_their_own(tmp_path: Path) -> None:
+    runs = [["training.epochs=8", "model.hidden=[24]", *QUIET, f"seed={k}"] for k in range(6)]
+    stacked, _ = together(tmp_path / "stack", runs)
+    alone = apart(tmp_path / "alone", runs)
+    pairs = [[summary(f)["metrics"]["test/accuracy"] for f in own] for own in (stacked, alone)]
+    spread = torch.tensor(pairs[1]).std().item()
+    assert torch.tensor(pairs[0]).mean().item() == pytest.approx(torch.tensor(pairs[1]).mean().item(), abs=spread)
+
+
+def test_a_member_goes_on_alone_and_a_lone_run_in_a_stack(tmp_path: Path) -> None:
+    base = [*DOUBLE, "model.batch_norm=true", "model.dropout=0.2"]
+    kinds = ("adam", "momentum", "nadam")
+    whole = [[*base, f"optimizer={name}"] for name in kinds]
+    half = [[*base, f"optimizer={name}", "training.epochs=1"] for name in kinds]
+    alone = apart(tmp_path / "alone", whole)
+    for start, go_on in ((together, "apart"), (apart, "together")):
+        place = tmp_path / f"first {go_on}"
+        start(place, half)
+        for k in range(len(kinds)):
+            hydra = place / str(k) / ".hydra"
+            hydra.mkdir()
+            (hydra / "config.yaml").write_text(as_yaml(composed(*half[k])))
+        jobs = [job(place / str(k), own, resume=str(place / str(k))) for k, own in enumerate(whole)]
+        if go_on == "together":
+            train_together(jobs, Stop(), lambda _run: None, lambda _line: None)
+        else:
+            for each in jobs:
+                train(each.config, each.folder, overrides=each.overrides)
+        for one, each in zip(alone, jobs, strict=True):
+            assert_same_run(one, each.folder.path)
+
+
+class Draws(nn.Module):
+    """A user's own model that draws in its forward pass: not for stacks."""
+
+    def __init__(self, input_shape: tuple[int, ...], classes: int) -> None:
+        super().__init__()
+        self.flatten, self.linear = nn.Flatten(), nn.Linear(64, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See `nn.Module`."""
+        return self.linear(nn.functional.dropout(self.flatten(x), 0.1, self.training))
+
+
+class Branches(Draws):
+    """One that looks at its values, which cannot be done for many at once."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See `nn.Module`."""
+        x = self.flatten(x)
+        return self.linear(x if x.sum() > 0 else -x)
+
+
+class Plain(Draws):
+    """One that can be called for many at once, with activations that are no modules and weights that are shared."""
+
+    def __init__(self, input_shape: tuple[int, ...], classes: int) -> None:
+        super().__init__(input_shape, classes)
+        self.first, self.second = nn.Linear(64, 64), nn.Linear(64, 64)
+        self.second.weight = self.first.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See `nn.Module`."""
+        x = torch.relu(self.first(self.flatten(x)))
+        return self.linear(torch.relu(self.second(x)))
+
+
+class Spare(Draws):
+    """One with a parameter that takes no part."""
+
+    def __init__(self, input_shape: tuple[int, ...], classes: int) -> None:
+        super().__init__(input_shape, classes)
+        self.spare = nn.Linear(2, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See `nn.Module`."""
+        return self.linear(self.flatten(x))
+
+
+class Attends(Draws):
+    """One whose backward pass is not known for many at once."""
+
+    def __init__(self, input_shape: tuple[int, ...], classes: int) -> None:
+        super().__init__(input_shape, classes)
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See `nn.Module`."""
+        x = x.squeeze(1)
+        return self.linear(self.attention(x, x, x, need_weights=False)[0].flatten(1))
+
+
+@pytest.mark.parametrize(
+    ("name", "shared"),
+    [("Draws", False), ("Branches", False), ("Plain", True), ("Spare", False), ("Attends", False)],
+)
+def test_models_of_ones_own(tmp_path: Path, name: str, shared: bool) -> None:
+    config = composed(*DOUBLE)
+    config["model"] = {"_target_": f"tests.training.stack.test_stack.{name}"}
+    jobs = [Job({**config, "seed": k}, RunFolder(tmp_path / str(k))) for k in range(2)]
+    said: list[str] = []
+    train_together(jobs, Stop(), lambda _run: None, said.append)
+    assert {summary(each.folder.path)["status"] for each in jobs} == {"finished"}
+    assert ("trained_together" in summary(jobs[0].folder.path)) == shared
+    assert shared == (not any("one after another" in line for line in said))
+    for each in jobs:
+        alone = RunFolder(tmp_path / "alone" / each.folder.path.name)
+        train(each.config, alone)
+        assert_same_run(alone.path, each.folder.path)
+
+
+def test_a_job_that_cannot_run_does_not_keep_the_others_from_theirs(tmp_path: Path) -> None:
+    own = ("seed=1", "model.hidden=[0]", "observers.layers.every=-1", "seed=2")
+    jobs = [job(tmp_path / str(k), [*DOUBLE, override]) for k, override in enumerate(own)]
+    ended: list[Run] = []
+    train_together(jobs, Stop(), ended.append, lambda _line: None)
+    assert [summary(each.folder.path)["status"] for each in jobs] == ["finished", "failed", "failed", "finished"]
+    assert "model.hidden" in summary(tmp_path / "1")["error"]
+    assert "observers.layers.every=-1" in summary(tmp_path / "2")["error"]
+    assert summary(tmp_path / "0")["trained_together"] == 2
+    assert len(ended) == 4
+
+
+def test_stacks_are_as_large_as_memory_allows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("experiments.training.device.free_memory", lambda _device: 2**20)
+    few = fitting(job(tmp_path, [*DOUBLE]))
+    assert few is not None
+    assert 1 <= few < 64
+    monkeypatch.setattr("experiments.training.device.free_memory", lambda _device: 2**34)
+    assert fitting(job(tmp_path, [*DOUBLE])) == 64
+    assert fitting(job(tmp_path, [*DOUBLE, "model.hidden=[0]"])) is None
+    assert not run_folders(tmp_path)
