@@ -161,10 +161,10 @@ def planted(folder: Path, module: str, line: str) -> dict[str, set[str]]:
 @pytest.mark.parametrize(
     ("module", "line"),
     [
-        ("comparison/answers", "from experiments.evaluation.scores import classes"),
+        ("comparison/answers", "from experiments.evaluation._scores import classes"),
         ("comparison/answers", "from experiments.search import loop"),
         ("training/engine", "if TYPE_CHECKING:\n    from experiments.runs.run import Run"),
-        ("common/text", "def late() -> None:\n    import experiments.cli.help"),
+        ("common/text", "def late() -> None:\n    import experiments.cli._help"),
         ("verdicts/story", "from ..runs import job"),
     ],
 )

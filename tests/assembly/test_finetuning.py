@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from experiments import assembly
-from experiments.assembly.datasets import of_classes
+from experiments.assembly._datasets import of_classes
 from experiments.cli.overrides import spelled_out
 from experiments.common.errors import UserError
 from experiments.data.batches import Split

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from experiments import initializers, losses
 from experiments.checks import CHECKS, Result, Subject, refuse
-from experiments.checks.rate import suggested
+from experiments.checks._rate import suggested
 from experiments.data.batches import Split
 from experiments.data.sources import digits
 from experiments.models import measures

@@ -16,8 +16,8 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from experiments.cli.completion import replies
-from experiments.cli.help import WIDTH, help_text, settings
+from experiments.cli._completion import replies
+from experiments.cli._help import WIDTH, help_text, settings
 from experiments.common.keys import flattened
 from experiments.train import EXAMPLES
 from tests.helpers import CONF, REPOSITORY, Commands

@@ -17,7 +17,7 @@ import pytest
 import yaml
 from scipy import stats
 
-from experiments.comparison.answers import metric_of, split_conditions
+from experiments.comparison._answers import metric_of, split_conditions
 from experiments.comparison.grouping import Grouping, grouped
 from experiments.folders.reading import Reader
 from tests.browser import CHROMIUM, LOCAL

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.comparison import factors
-from experiments.comparison.factors import Analysis, Row, analyse, only_where
+from experiments.comparison import _factors
+from experiments.comparison._factors import Analysis, Row, analyse, only_where
 
 from .test_statistics import assert_at_most_5_percent
 
@@ -88,7 +88,7 @@ def test_a_full_crossing_has_the_classical_sums_of_squares(names: str, levels: t
     assert found.complete
     assert not found.left_out
     ps = [effect.p for effect in found.effects if effect.p is not None]
-    assert [effect.corrected for effect in found.effects] == factors.holm(ps)
+    assert [effect.corrected for effect in found.effects] == _factors.holm(ps)
 
 
 def noisy_with_any(number: int) -> Value:
@@ -226,7 +226,7 @@ def test_a_spread_that_is_not_shown_is_not_taken_for_none() -> None:
             (4 if cell[1] == "b0" else elsewhere[seed % 2]) * (cell[0] == "a1") + generator.normal(0, 0.1)
         ),
     )
-    ps = factors.simple_effects(rows, ("a", "b"), "a", "b", 0.0)
+    ps = _factors.simple_effects(rows, ("a", "b"), "a", "b", 0.0)
     assert ps["b0"] < 0.01
     assert ps["b1"] > 0.05
     assert not [only for only in only_where(rows, ("a", "b")) if only.factor == "a"]
@@ -240,7 +240,7 @@ def test_nothing_is_said_where_a_level_has_no_runs() -> None:
 
 def test_a_missing_run_is_no_spread() -> None:
     rows = crossed((2, 2), 3, lambda _cell, seed: 1.0 * seed)
-    assert factors.spread(rows[1:], ("a", "b"), "a") == 0
+    assert _factors.spread(rows[1:], ("a", "b"), "a") == 0
 
 
 # --- how often they err
@@ -267,7 +267,7 @@ def test_effects_have_5_percent_false_alarms(examples: int, seeds: int) -> None:
 
 
 def test_without_the_correction_there_are_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(factors, "holm", list)
+    monkeypatch.setattr(_factors, "holm", list)
     with pytest.raises(AssertionError):
         assert_at_most_5_percent(effect_alarms(0, 3))
 
@@ -288,6 +288,6 @@ def test_only_where_has_5_percent_false_alarms(examples: int, main: float) -> No
 
 
 def test_only_where_without_the_correction_has_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(factors, "holm", list)
+    monkeypatch.setattr(_factors, "holm", list)
     with pytest.raises(AssertionError):
         assert_at_most_5_percent(only_alarms(0, 0.0))

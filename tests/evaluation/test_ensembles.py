@@ -168,7 +168,7 @@ def examples(count: int, preparations: int) -> list[Split]:
 def test_a_stack_gives_what_each_gives(
     kind: str, preparations: int, at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("experiments.training.stack.evaluating.AT_ONCE", at_once)
+    monkeypatch.setattr("experiments.training.stack._evaluating.AT_ONCE", at_once)
     own, splits = models(kind), examples(23, preparations)
     together = scores_together(own, splits, size=10)
     for model, split, scores in zip(own, splits, together, strict=True):

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import log_loss, top_k_accuracy_score
 from statsmodels.stats.proportion import proportion_confint
 
+from experiments.evaluation._scores import BINS, calibration_error, reliability, top, wilson
 from experiments.evaluation.loading import configuration
-from experiments.evaluation.scores import BINS, calibration_error, reliability, top, wilson
 from tests.helpers import Commands, summary
 
 SMALL = ("training.epochs=2", "data.limit=200", "model.hidden=[20]", "observers.pictures.enabled=false")

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from experiments.assembly.datasets import Splitting, loaded
+from experiments.assembly._datasets import Splitting, loaded
 from experiments.assembly.targets import divided
 from experiments.data.sources import Source
 from experiments.evaluation.loading import load

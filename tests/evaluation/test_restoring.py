@@ -9,7 +9,7 @@ import torch
 import yaml
 
 from experiments import assembly
-from experiments.assembly.datasets import Splitting, loaded
+from experiments.assembly._datasets import Splitting, loaded
 from experiments.assembly.run import assembled
 from experiments.assembly.targets import divided
 from experiments.common.errors import UserError

@@ -12,7 +12,7 @@ import onnxruntime
 import pytest
 import torch
 
-from experiments.assembly.datasets import Splitting, loaded
+from experiments.assembly._datasets import Splitting, loaded
 from experiments.assembly.targets import divided
 from experiments.evaluation.loading import Restored, load
 from experiments.train import main

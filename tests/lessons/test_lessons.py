@@ -23,7 +23,7 @@ from experiments.lessons.normalization import in_company, standard_error
 from experiments.lessons.outputs import gradient, off_line, probabilities
 from experiments.lessons.scaling import condition, descent, features, hessian
 from experiments.models.mlp import MLP
-from experiments.recipes.making import Order, make
+from experiments.recipes._making import Order, make
 from experiments.recipes.measured import lead
 from experiments.recipes.recipe import recipes
 

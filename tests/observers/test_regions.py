@@ -13,7 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from experiments.data.batches import Split
 from experiments.evaluation.loading import Restored, load
 from experiments.figures import regions
-from experiments.figures.colors import COLORS
+from experiments.figures._colors import COLORS
 from experiments.figures.regions import Plane, located, plane, regions_figure, shaded
 from tests.helpers import Commands, assert_equal_weights, run_folders, weights
 

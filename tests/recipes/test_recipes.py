@@ -12,7 +12,7 @@ import yaml
 
 from experiments import UserError, compose, train
 from experiments.common.conf import conf_folder
-from experiments.recipes.making import Order, make
+from experiments.recipes._making import Order, make
 from experiments.recipes.recipe import recipes
 from tests.helpers import Commands, run_folders, summary
 

@@ -12,8 +12,8 @@ import torch
 from optuna.trial import TrialState
 
 from experiments.folders.run import RunFolder
+from experiments.search._storage import opened
 from experiments.search.reporting import PRUNED, reporter
-from experiments.search.storage import opened
 from experiments.training.engine import decide
 from experiments.training.member import Member
 from experiments.training.position import Plan, Position

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from experiments.common.errors import UserError
-from experiments.search.rounds import border, narrowed, quotas
+from experiments.search._rounds import border, narrowed, quotas
 from experiments.search.sampling import ExhaustedError, exhausted, sampler
 from experiments.search.space import Space, moved, space_of, typed
 

@@ -23,9 +23,9 @@ from experiments.cli.overrides import clipped
 from experiments.common.errors import UserError
 from experiments.folders.hydra import as_yaml, task_part
 from experiments.folders.sweep import Sweep
-from experiments.sweeps.composer import Composer
+from experiments.sweeps._composer import Composer
+from experiments.sweeps._plan import described, plan
 from experiments.sweeps.jobs import combinations
-from experiments.sweeps.plan import described, plan
 from tests.helpers import CONF, SMALL, Commands, composed, metrics, run, run_folders, start, summary
 from tests.interrupted import KILL_AT
 

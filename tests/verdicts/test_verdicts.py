@@ -14,9 +14,9 @@ from experiments.cli.overrides import clipped
 from experiments.common.conf import conf_folder
 from experiments.folders.run import RunFolder
 from experiments.runs.alone import train
+from experiments.verdicts._thresholds import THRESHOLDS
 from experiments.verdicts.judges import EXPLAINS, JUDGES, verdicts
 from experiments.verdicts.story import Story
-from experiments.verdicts.thresholds import THRESHOLDS
 from tests.helpers import Commands, summary
 
 UNSEEN = [f"observers.{name}.enabled=false" for name in ("progress", "tensorboard", "histograms", "pictures")]

@@ -1,9 +1,9 @@
 """Configuration -> objects."""
 
-from .datasets import Data, Known, Sources, data, data_choice, split_of, splitting
+from ._datasets import Data, Known, Sources, data, data_choice, split_of, splitting
+from ._training import General, Training, early_stopping, general, keep_every, sections, training
 from .parts import criterion, enabled, freezing, layers, model, network, observers, optimizer, schedule, updating
 from .targets import Config
-from .training import General, Training, early_stopping, general, keep_every, sections, training
 
 __all__ = [
     "Config",

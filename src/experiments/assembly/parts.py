@@ -26,10 +26,10 @@ from experiments.training.program import PROBE_SIZE
 from experiments.training.single import Updating
 from experiments.training.streams import Streams
 
-from . import pretrained
-from .datasets import Data
+from . import _pretrained
+from ._datasets import Data
+from ._training import Training
 from .targets import Config, call, divided, located, target
-from .training import Training
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def initial_weights(config: Config, built: nn.Module) -> dict[str, Any] | None:
     if settings.path is None:
         return None
     try:
-        return pretrained.begin_with(settings.path, built, settings.replace or ())
+        return _pretrained.begin_with(settings.path, built, settings.replace or ())
     except ValueError as error:
         raise UserError(f"init_from.{error}") from None
 
@@ -121,7 +121,7 @@ def freezing(chosen: Any, model: nn.Module) -> dict[str, int]:
     named = dict(model.named_parameters())
     for pattern in epochs:
         if not any(optimizers.matches(name, pattern) for name in named):
-            raise UserError(f"freeze={pattern!r} matches no parameter; {pretrained.layers_of(named, pattern)}")
+            raise UserError(f"freeze={pattern!r} matches no parameter; {_pretrained.layers_of(named, pattern)}")
     frozen = {
         name: [0, *(count for pattern, count in epochs.items() if optimizers.matches(name, pattern))][-1]
         for name in named

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 
-from .data import examples, parts
-from .gradient_check import gradient
-from .layers import leak, signal, symmetry
-from .learning import baseline, overfit
-from .loss import initial_loss, penalty
-from .rate import lr_range
-from .subject import Result, Subject, worst
+from ._data import examples, parts
+from ._gradient_check import gradient
+from ._layers import leak, signal, symmetry
+from ._learning import baseline, overfit
+from ._loss import initial_loss, penalty
+from ._rate import lr_range
+from ._subject import Result, Subject, worst
 
 CHECKS: dict[str, Callable[[Subject], Result]] = {
     check.__name__: check

@@ -19,9 +19,9 @@ from experiments.common.conf import conf_folder
 from experiments.common.errors import UserError, nearest
 from experiments.common.text import visible
 
-from .completion import completion
+from ._completion import completion
+from ._help import help_text
 from .composing import known_keys, own_folder
-from .help import help_text
 from .overrides import clipped
 
 FULL_ERROR = "HYDRA_FULL_ERROR"

@@ -25,7 +25,7 @@ from experiments.figures.canvas import (
 from experiments.figures.palette import INK, Style, literal
 from experiments.folders.reading import Layers
 
-from .answers import Answer, Line
+from ._answers import Answer, Line
 from .curves import Curve
 from .grouping import ENDED_WELL, Group, Grouping, number_of, shown
 from .histograms import Histogram

@@ -19,11 +19,11 @@ from experiments.figures.page import Line as PageLine
 from experiments.figures.svg import inlined, saved
 
 from . import drawing
-from .answers import Answer, Line
+from ._answers import Answer, Line
+from ._words import LEVEL, chance, named, share
 from .curves import Curve, curves, metrics
 from .grouping import exactly
 from .histograms import Histogram, first_and_last
-from .words import LEVEL, chance, named, share
 
 if TYPE_CHECKING:
     from .drawing import Drawn

@@ -17,7 +17,7 @@ from experiments.common.text import shown_path, visible
 from experiments.folders.reading import UNFINISHED, Found, Reader
 from experiments.folders.sweep import Sweep
 
-from .answers import Question, answered, chosen, metric_of, notes, split_conditions, unmixed
+from ._answers import Question, answered, chosen, metric_of, notes, split_conditions, unmixed
 from .drawing import of_many
 from .grouping import grouped, known
 from .options import Options

@@ -17,9 +17,9 @@ from experiments.common.screen import Screen, table
 from experiments.common.text import shown_path
 from experiments.data.batches import Split
 
+from ._members import SOUP, Member, beside, examples, members, scores, souped
+from ._predictions import Predictions
 from .evaluating import FOLDER, Evaluation, judged, place_of, said_of
-from .members import SOUP, Member, beside, examples, members, scores, souped
-from .predictions import Predictions
 
 Kind = Literal["mean", "soup"]
 TOGETHER: Mapping[Kind, str] = {"mean": "ensemble", "soup": "soup"}

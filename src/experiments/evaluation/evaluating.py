@@ -23,10 +23,10 @@ from experiments.figures.classes import confusion, confusion_figure, drawable, w
 from experiments.figures.regions import FINE, planar, plane, regions_figure
 from experiments.folders.reading import found_below, record
 
-from .figures import reliability_figure
+from ._figures import reliability_figure
+from ._predictions import Predictions
+from ._scores import TOP, Bin, ClassScore, calibration_error, class_scores, reliability, top, wilson
 from .loading import Restored, load
-from .predictions import Predictions
-from .scores import TOP, Bin, ClassScore, calibration_error, class_scores, reliability, top, wilson
 
 FOLDER = "evaluation"
 NAMES = {"train": "training split", "val": "validation split", "test": "test split"}

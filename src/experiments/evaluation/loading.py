@@ -34,7 +34,7 @@ from experiments.training.device import cores, kernels, torch_threads
 from experiments.training.single import scores_of
 from experiments.training.streams import Streams, global_generator
 
-from .predictions import Predictions
+from ._predictions import Predictions
 
 Given = Tensor | ArrayLike | str | Path
 """What can be predicted for."""

@@ -14,11 +14,11 @@ from experiments.common.files import write_whole
 from experiments.common.screen import Screen
 from experiments.common.text import shown_path
 
+from ._members import members, refuse_other_classes, souped
+from ._predictions import Predictions
 from .ensembles import TOGETHER, Kind
 from .evaluating import FOLDER
 from .loading import Restored, load
-from .members import members, refuse_other_classes, souped
-from .predictions import Predictions
 
 
 def predict(folders: Sequence[Path], given: str, trust: Sequence[str] = (), device: str = "auto") -> None:

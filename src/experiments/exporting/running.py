@@ -20,8 +20,8 @@ from experiments.data.forms import sides
 from experiments.evaluation.loading import Restored, load
 from experiments.training.single import PRECISIONS
 
+from ._programs import INPUT, OUTPUT, WRITERS, Whole, exported, missing_packages, onnx_versions, trials, type_name
 from .options import Format
-from .programs import INPUT, OUTPUT, WRITERS, Whole, exported, missing_packages, onnx_versions, trials, type_name
 
 FOLDER = "export"
 NAMES: Mapping[Format, str] = {"torch": "model.pt2", "onnx": "model.onnx"}

@@ -9,7 +9,7 @@ from typing import Any
 
 from experiments.common.text import visible
 
-from .colors import COLORS
+from ._colors import COLORS
 
 DASHES = ("solid", "dash", "dot", "dashdot")
 DISTINCT = len(COLORS) * len(DASHES)

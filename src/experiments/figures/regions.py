@@ -14,8 +14,8 @@ from torch import Tensor
 
 from experiments.data.batches import Split
 
+from ._colors import COLORS
 from .canvas import new_figure
-from .colors import COLORS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

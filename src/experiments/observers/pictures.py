@@ -18,7 +18,7 @@ from experiments.folders.run import LayerRow
 from experiments.initializers import weighted_layers
 from experiments.training.observer import every as every_epochs
 
-from .drawing import Drawing
+from ._drawing import Drawing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

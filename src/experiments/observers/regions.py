@@ -15,7 +15,7 @@ from experiments.figures.regions import COARSE, FINE, PIXELS, Plane, dots, plana
 from experiments.training.observer import every as every_epochs
 from experiments.training.streams import undrawn
 
-from .drawing import Drawing
+from ._drawing import Drawing
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from experiments.training.observer import Charts, Observer
 
-from .graph import graph_definition
+from ._graph import graph_definition
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter

@@ -16,8 +16,8 @@ from experiments.common.errors import UserError
 from experiments.common.screen import Screen, table
 from experiments.common.text import duration, shown_path
 
-from . import gallery
-from .making import Order, Result, make
+from . import _gallery
+from ._making import Order, Result, make
 from .options import Asked
 from .recipe import Recipe, described, recipes, selected, within
 
@@ -47,10 +47,10 @@ def reproduce(asked: Asked) -> int:
             results[result.name] = result
             show(screen, result, chosen[result.name])
             if result.error is None and not options.sabotage:
-                gallery.keep(out, result, chosen[result.name])
+                _gallery.keep(out, result, chosen[result.name])
     if options.sabotage:
         return said_of_sabotage(screen, results)
-    page = gallery.write(out, known)
+    page = _gallery.write(out, known)
     borne_out = sum(result.holds is True for result in results.values())
     screen.print(f"\n{borne_out} of {len(results)} claims hold\ngallery  {shown_path(page)}")
     return code(results, borne_out)
@@ -90,7 +90,7 @@ def side_by_side(orders: Sequence[Order], count: int) -> Iterator[Result]:
 
 def show(screen: Screen, result: Result, recipe: Recipe) -> None:
     """Print what came of a recipe."""
-    screen.print(f"{result.name}: {gallery.VERDICTS[result.holds]} ({duration(result.seconds)})")
+    screen.print(f"{result.name}: {_gallery.VERDICTS[result.holds]} ({duration(result.seconds)})")
     screen.print(f"  claim   {recipe.claim}")
     screen.print(f"  source  {recipe.source}")
     if result.error is not None:

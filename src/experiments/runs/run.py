@@ -24,8 +24,8 @@ from experiments.training.position import Position
 from experiments.training.streams import global_generator, global_state
 from experiments.verdicts.judges import as_dict, as_text, verdicts
 
+from ._messages import begun_with, conclude, introduce
 from .job import Job
-from .messages import begun_with, conclude, introduce
 from .resuming import check_unchanged
 from .summary import disk_problem, story, try_to_say_failed
 

@@ -26,10 +26,10 @@ from experiments.cli.launch import FROM_TASK
 from experiments.common.errors import UserError, nearest
 from experiments.folders.hparams import Domain, hparams_config
 
-from . import reporting, rounds, storage
+from . import _rounds, _storage, reporting
+from ._study import counted, leave, left_running, opened_study, owner
 from .sampling import ExhaustedError, Point, Unrepeated, exhausted, sampler, tried
 from .space import Dimension, Space, space_of, typed
-from .study import counted, leave, left_running, opened_study, owner
 
 DIRECTIONS = ("minimize", "maximize")
 OBJECTIVES = ("val/accuracy", "val/loss", "train/accuracy", "train/loss")
@@ -150,7 +150,7 @@ class Search:
 
     def conclude(self) -> None:
         """Say and keep what was found, if there was anything."""
-        from .findings import conclude  # it needs torch, and an error in the command line should come at once
+        from ._findings import conclude  # it needs torch, and an error in the command line should come at once
 
         if counted(self.study):
             conclude(self.study, self.space, self.folder)
@@ -180,8 +180,8 @@ class Search:
         check_rounds(settings.rounds, sampler(settings.sampler, seed, 0, space))
         direction = settings.direction or ("minimize" if self.objective.endswith("loss") else "maximize")
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.at = storage.place(settings.storage, self.folder)
-        inside = storage.only_study(self.at) if settings.storage is None else None  # the folder may have been moved
+        self.at = _storage.place(settings.storage, self.folder)
+        inside = _storage.only_study(self.at) if settings.storage is None else None  # the folder may have been moved
         name = settings.study_name or inside or "/".join(self.folder.absolute().parts[-2:])
         study = opened_study(self.at, name, direction, pruner, space, self.objective)
         OmegaConf.save(self.config, self.folder / "multirun.yaml")
@@ -199,8 +199,8 @@ class Search:
     def ask(self) -> list[Asked]:
         """Ask for a batch of trials; none when the search is at its end."""
         study, settings = self.study, self.settings
-        sizes = rounds.quotas(settings.n_trials, settings.rounds)
-        number, space, lacking = rounds.current(study, self.space, sizes)
+        sizes = _rounds.quotas(settings.n_trials, settings.rounds)
+        number, space, lacking = _rounds.current(study, self.space, sizes)
         self.sampler.space = space
         left = settings.n_trials - len(counted(study))
         asked: list[Asked] = []

@@ -11,8 +11,8 @@ from optuna.pruners import BasePruner
 
 from experiments.common.errors import UserError
 
+from ._storage import opened
 from .sampling import built, named
-from .storage import opened
 
 PRUNERS = {
     "median": "MedianPruner",

@@ -19,7 +19,7 @@ from experiments.common.signatures import checked
 from experiments.common.text import shown_path
 from experiments.folders.identity import identity
 
-from . import building, descent
+from . import _building, descent
 from .contours import Line, draw
 
 SECTIONS = ("surface", "optimizer", "scheduler")
@@ -70,9 +70,9 @@ def follow(cfg: DictConfig) -> Trace:
     config: Any = OmegaConf.to_container(cfg, resolve=True)
     assembly.sections(config, SECTIONS)
     checked(General, {k: v for k, v in config.items() if k not in SECTIONS}, "")
-    surface, coordinates = building.surface(config)
+    surface, coordinates = _building.surface(config)
     schedule = assembly.schedule(config, validate=True)
-    path = descent.descend(surface.function, building.descender(config), surface.start, surface.steps, schedule)
+    path = descent.descend(surface.function, _building.descender(config), surface.start, surface.steps, schedule)
     alone = hydra.mode != RunMode.MULTIRUN
     trace = Trace(
         path, surface, coordinates, config, dict(hydra.runtime.choices), list(hydra.overrides.task),

@@ -21,7 +21,7 @@ from experiments.folders.hparams import hparams_config
 from experiments.folders.hydra import task_part
 from experiments.folders.sweep import Sweep, exit_code, said
 
-from .composer import plain_value
+from ._composer import plain_value
 
 ZIP = "sweep.zip"
 

@@ -20,8 +20,8 @@ from experiments.common.text import counted
 from experiments.folders.hydra import OF_THE_SWEEP, write_composed
 from experiments.folders.sweep import Entry, Sweep, own_overrides
 
-from .composer import Composed, Composer
-from .plan import Planned, described, plan
+from ._composer import Composed, Composer
+from ._plan import Planned, described, plan
 
 if TYPE_CHECKING:
     from experiments.runs.job import Job
@@ -172,7 +172,7 @@ class Launch:
         """Train what is left to train, stack by stack."""
         made = [[self.job(job) for job in stack] for stack in stacks if stack]
         if self.settings.executor == "ray":
-            from .workers import train_on_ray
+            from ._workers import train_on_ray
 
             self.signal = train_on_ray(made, self.settings.ray or {}, self.worked)
         else:

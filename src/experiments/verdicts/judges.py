@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+from ._thresholds import FEWEST_EPOCHS, FEWEST_UPDATES, at
 from .story import Story
-from .thresholds import FEWEST_EPOCHS, FEWEST_UPDATES, at
 
 FINDER = "python -m experiments.check with the same overrides and only=lr_range finds one"
 

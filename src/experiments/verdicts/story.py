@@ -7,7 +7,7 @@ from functools import cached_property
 
 from experiments.folders.run import LayerRow, Row
 
-from .thresholds import FEWEST_EPOCHS, at
+from ._thresholds import FEWEST_EPOCHS, at
 
 
 @dataclass(frozen=True)

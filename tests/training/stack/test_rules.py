@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from experiments.data.batches import Split
 from experiments.training.single import Single
+from experiments.training.stack._updates import parts
+from experiments.training.stack._weights import Weights
 from experiments.training.stack.rules import RULES, rule_of
-from experiments.training.stack.updates import parts
-from experiments.training.stack.weights import Weights
 
 Problem = Callable[[Sequence[Tensor]], Tensor]
 STEPS = 200

@@ -14,8 +14,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from experiments.common.files import write_whole
 
+from ._study import better_first, counted
 from .space import Dimension, Space, moved
-from .study import better_first, counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -12,8 +12,8 @@ import optuna
 from optuna.distributions import IntDistribution
 from optuna.trial import FrozenTrial
 
+from ._study import better_first, counted
 from .space import Dimension, Space
-from .study import better_first, counted
 
 BEST = 0.2
 """The share of the trials that the next round's ranges are put around."""

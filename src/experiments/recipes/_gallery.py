@@ -13,7 +13,7 @@ from experiments.comparison.report import as_markdown
 from experiments.figures.page import Cell, Column, Figure, Page, Table, render
 from experiments.figures.svg import inlined
 
-from .making import Result
+from ._making import Result
 from .recipe import Recipe, described, within
 
 PAGE, TABLE = "index.html", "reproduction.md"

@@ -10,7 +10,7 @@ import numpy as np
 
 from experiments.common.files import write_whole
 
-from .subject import Result, Subject
+from ._subject import Result, Subject
 
 LOWEST, HIGHEST = 1e-7, 10.0
 UPDATES = 160

@@ -17,8 +17,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from experiments.common.errors import UserError
 
+from ._storage import first_line, opened
 from .space import Space
-from .storage import first_line, opened
 
 HELD = re.compile(
     r"resume|trust.*|name|check|data\.cache|trial|observers(\..*)?|training\.(eval_batch_size|device|threads)"

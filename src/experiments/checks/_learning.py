@@ -11,7 +11,7 @@ from torch import Tensor
 from experiments.data.batches import Split
 from experiments.data.split import stratified
 
-from .subject import Result, Subject
+from ._subject import Result, Subject
 
 FEW = 20
 NEAR = 0.01

@@ -15,12 +15,12 @@ from experiments.training.program import Capture, Look, Measured
 from experiments.training.single import Single, part_sizes
 from experiments.training.streams import undrawn
 
-from .batches import Batches
-from .forward import Forward
-from .looking import Looking
-from .objective import Objective
-from .updates import Part, parts
-from .weights import Weights
+from ._batches import Batches
+from ._forward import Forward
+from ._looking import Looking
+from ._objective import Objective
+from ._updates import Part, parts
+from ._weights import Weights
 
 EVALUATED_BYTES = 2**27
 """Inputs and activations of a pass in evaluation: where all members would take more, some go after others."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from experiments.data.batches import Split
 
-from .subject import Result, Subject, Verdict, worst
+from ._subject import Result, Subject, Verdict, worst
 
 MOST = 20_000
 """Examples of a split that are looked at."""

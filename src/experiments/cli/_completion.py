@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from experiments.common.errors import UserError
 
-from .help import groups
+from ._help import groups
 
 BASH = r"""
 _experiments_complete() {

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from experiments.training.single import Single
 
+from ._sharing import rule_for
+from ._weights import Weights
 from .rules import Rule, Slice, hyperparameter
-from .sharing import rule_for
-from .weights import Weights
 
 
 class Part:

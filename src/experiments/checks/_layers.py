@@ -13,7 +13,7 @@ from experiments.training.averaging import batch_norms
 from experiments.training.program import Capture
 from experiments.training.streams import undrawn
 
-from .subject import Result, Subject, Verdict, worst
+from ._subject import Result, Subject, Verdict, worst
 
 EXAMPLES = 8
 ROUNDING = 1e-4

@@ -13,7 +13,7 @@ from experiments.penalties import Penalty
 from experiments.training.criterion import Criterion
 from experiments.training.single import Single
 
-from .weights import Weights
+from ._weights import Weights
 
 NORM_EPS, RENORM_EPS = 1e-6, 1e-7
 """What torch adds to a norm before it divides, in `clip_grad_norm_` and in `renorm`."""

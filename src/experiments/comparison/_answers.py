@@ -15,7 +15,8 @@ from experiments.common.errors import UserError, nearest
 from experiments.common.metrics import Metric
 from experiments.folders.reading import UNFINISHED, Record, number
 
-from .factors import Analysis, Only, analyse, only_where
+from ._factors import Analysis, Only, analyse, only_where
+from ._words import LEVEL, conditional, differing, estimated, explained
 from .grouping import ENDED_WELL, Group, Grouping, conditions, satisfies, shown
 from .statistics import (
     Difference,
@@ -29,7 +30,6 @@ from .statistics import (
     resolution_of,
     seeds_needed,
 )
-from .words import LEVEL, conditional, differing, estimated, explained
 
 MOST_PAIRS = 1_000
 """Pairs of groups that are tested; 46 groups have more, and there the best is chosen from too many to be shown."""

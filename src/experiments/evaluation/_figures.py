@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .scores import Bin
+from ._scores import Bin
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

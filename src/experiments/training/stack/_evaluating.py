@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from experiments.data.batches import Split
 
-from .batches import Batches
-from .forward import called
+from ._batches import Batches
+from ._forward import called
 
 AT_ONCE = 2**24
 """Bytes of the inputs of a pass: more than a processor's cache holds is slower than one model after another."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from experiments.common.metrics import Metric
 
-from .factors import Analysis, Only
+from ._factors import Analysis, Only
 from .statistics import Difference, Estimate
 
 LEVEL = 0.05

@@ -13,8 +13,8 @@ from experiments.training.freezing import frozen_norms
 from experiments.training.program import BRIEF_SIZE, PROBE_SIZE, Capture, Look, Watch
 from experiments.training.single import Single
 
-from .objective import Objective
-from .weights import Weights
+from ._objective import Objective
+from ._weights import Weights
 
 
 class Looking:

@@ -16,7 +16,7 @@ from experiments.training.averaging import BatchNorm
 from experiments.training.criterion import Criterion, penalized_weights
 from experiments.training.streams import undrawn
 
-from .subject import Result, Subject, without_dropout
+from ._subject import Result, Subject, without_dropout
 
 EXAMPLES = 8
 ELEMENTS = 10

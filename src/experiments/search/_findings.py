@@ -14,9 +14,9 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from experiments.common.files import write_json
 from experiments.common.text import shown_path
 
-from .rounds import BEST, border
+from ._rounds import BEST, border
+from ._study import better_first, counted
 from .space import Space
-from .study import better_first, counted
 
 FEWEST = 5
 """Complete trials below which nothing is said of importance."""
@@ -120,7 +120,7 @@ def conclude(study: optuna.Study, space: Space, folder: Path) -> dict[str, Any]:
     write_json(folder / "search.json", found)
     for line in said(found):
         print(line)
-    from .pictures import draw
+    from ._pictures import draw
 
     draw(study, space, list(found["importance"]), folder / "search")
     print(f"search   {shown_path(folder / 'search.json')}, pictures in {shown_path(folder / 'search')}")

@@ -14,8 +14,8 @@ from experiments.penalties import L2, Penalty
 from experiments.training.criterion import penalized_weights
 from experiments.training.single import Single
 
-from .layers import running_names
-from .subject import Result, Subject, Verdict
+from ._layers import running_names
+from ._subject import Result, Subject, Verdict
 
 EXAMPLES = 1000
 LARGE, TOO_LARGE = 2.0, 3.0
