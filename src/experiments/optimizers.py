@@ -44,11 +44,11 @@ RANGES: Mapping[str, Any] = {
 
 FUSED_DEVICES = {"cpu", "cuda"}
 
-Group = dict[str, Any]
+ParameterGroup = dict[str, Any]
 
 
 def make(
-    optimizer: Callable[..., torch.optim.Optimizer], groups: Iterable[nn.Parameter] | Sequence[Group]
+    optimizer: Callable[..., torch.optim.Optimizer], groups: Iterable[nn.Parameter] | Sequence[ParameterGroup]
 ) -> torch.optim.Optimizer:
     """Build the optimizer, fused where torch has a fused kernel for it and nothing was said of it.
 
@@ -76,7 +76,7 @@ def parameter_groups(
     decays: bool,
     exempt: Literal["auto"] | Sequence[str] = "auto",
     scales: Mapping[str, float] | None = None,
-) -> list[Group]:
+) -> list[ParameterGroup]:
     """Divide the parameters that are trained into groups: each is in exactly one.
 
     A pattern is a parameter's name, the name of a module above it, or either with * and ? in it: `head`,
@@ -98,7 +98,7 @@ def parameter_groups(
     for key, pattern in patterns:
         if not any(matches(name, pattern) for name in named):
             raise ValueError(f"{key}={pattern!r} matches no parameter; there are {', '.join(named)}")
-    groups: dict[tuple[float, bool], Group] = {}
+    groups: dict[tuple[float, bool], ParameterGroup] = {}
     for name, parameter in named.items():
         scale = ([1.0] + [float(s) for pattern, s in scales.items() if matches(name, pattern)])[-1]
         if scale == 0:

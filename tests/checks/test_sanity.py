@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from experiments import initializers, losses
-from experiments.checks import CHECKS, Result, Subject, refuse
+from experiments.checks import CHECKS, CheckResult, Subject, refuse
 from experiments.checks._rate import suggested
 from experiments.data.batches import Split
 from experiments.data.sources import digits
@@ -72,7 +72,7 @@ def made(
     )  # fmt: skip
 
 
-def run(name: str, subject: Subject) -> Result:
+def run(name: str, subject: Subject) -> CheckResult:
     """Make one check."""
     return CHECKS[name](subject)
 

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiments.comparison import _factors
-from experiments.comparison._factors import Analysis, Row, analyse, only_where
+from experiments.comparison._factors import Analysis, FactorRow, analyse, only_where
 
 from .test_statistics import assert_at_most_5_percent
 
@@ -24,7 +24,7 @@ REPLICATIONS = 800
 Value = Callable[[tuple[str, ...], int], float]
 
 
-def crossed(levels: Sequence[int], seeds: int, value: Value) -> list[Row]:
+def crossed(levels: Sequence[int], seeds: int, value: Value) -> list[FactorRow]:
     """Runs of every combination of so many levels a factor: a0, a1, ... and b0, b1, ..."""
     each = [[f"{letter}{i}" for i in range(number)] for letter, number in zip("abcd", levels, strict=False)]
     return [(cell, seed, value(cell, seed)) for cell in itertools.product(*each) for seed in range(seeds)]
@@ -49,7 +49,7 @@ def null(generator: np.random.Generator, examples: int = 0, main: float = 0.0) -
     return value
 
 
-def table(rows: Sequence[Row], names: str, blocks: bool = True) -> Any:
+def table(rows: Sequence[FactorRow], names: str, blocks: bool = True) -> Any:
     """Statsmodels' analysis of variance, type II."""
     ols = pytest.importorskip("statsmodels.formula.api").ols
     anova_lm = pytest.importorskip("statsmodels.stats.anova").anova_lm
@@ -58,7 +58,7 @@ def table(rows: Sequence[Row], names: str, blocks: bool = True) -> Any:
     return anova_lm(ols(formula, frame).fit(), typ=2), float(((frame.y - frame.y.mean()) ** 2).sum())
 
 
-def assert_same(found: Analysis, rows: Sequence[Row], names: str, blocks: bool = True) -> None:
+def assert_same(found: Analysis, rows: Sequence[FactorRow], names: str, blocks: bool = True) -> None:
     """Fail unless shares and p values are statsmodels'."""
     expected, total = table(rows, names, blocks)
     for effect in found.effects:
@@ -165,7 +165,7 @@ def test_equal_values_and_no_residual() -> None:
         ([(("x",), 0, math.nan)], "a"),
     ],
 )
-def test_what_does_not_fit_is_refused(rows: list[Row], names: Sequence[str]) -> None:
+def test_what_does_not_fit_is_refused(rows: list[FactorRow], names: Sequence[str]) -> None:
     with pytest.raises(ValueError, match=r"needs|levels|distinct|finite"):
         analyse(rows, names)
 
@@ -246,7 +246,7 @@ def test_a_missing_run_is_no_spread() -> None:
 # --- how often they err
 
 
-def effects_shown(rows: Sequence[Row], names: str, step: float) -> bool:
+def effects_shown(rows: Sequence[FactorRow], names: str, step: float) -> bool:
     """Whether any effect is."""
     found = analyse(rows, tuple(names), step).effects
     return any(effect.corrected is not None and effect.corrected < 0.05 for effect in found)

@@ -17,9 +17,9 @@ from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from experiments.comparison.curves import curves
-from experiments.comparison.drawing import Drawn, merged
+from experiments.comparison.drawing import DrawnFigure, merged
 from experiments.comparison.histograms import first_and_last
-from experiments.comparison.options import Options
+from experiments.comparison.options import CompareOptions
 from experiments.comparison.report import Report
 from experiments.comparison.running import made
 from experiments.figures import palette
@@ -91,10 +91,10 @@ def write_layers(run: Path, layers: Sequence[str], epochs: int, value: float) ->
 def report_of(folder: Path, shape: Shape) -> Report:
     """What a comparison of such runs writes."""
     write(folder, shape)
-    return made(Reader([folder]).read(), Options())
+    return made(Reader([folder]).read(), CompareOptions())
 
 
-def figures_of(report: Report) -> list[Drawn]:
+def figures_of(report: Report) -> list[DrawnFigure]:
     """All figures of a comparison."""
     return list(report.figures(curves([line.group for line in report.drawn]), report.styles()))
 

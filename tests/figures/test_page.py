@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from experiments.figures import palette
-from experiments.figures.page import Cell, Column, Curves, Figure, Group, Line, Page, Table, render
+from experiments.figures.page import Cell, Curves, Figure, GroupStyle, MeanCurve, Page, PageColumn, PageTable, render
 from experiments.figures.svg import svg_of
 from tests.browser import LOCAL
 
@@ -104,27 +104,27 @@ def test_figures_do_not_share_ids() -> None:
 
 
 def test_a_name_that_is_no_text_is_shown_as_far_as_it_goes() -> None:
-    html = render(Page("bad \udcff name", groups=[Group("\udcff", palette.styles(1)[0])]))
+    html = render(Page("bad \udcff name", groups=[GroupStyle("\udcff", palette.styles(1)[0])]))
     assert b"bad ? name" in html.encode("utf-8")
 
 
-def a_line(group: int, metric: str) -> Line:
+def a_line(group: int, metric: str) -> MeanCurve:
     """A line of four points; its interval has a gap, and reaches below nought."""
     nan = float("nan")
     mean = [0.1 + 0.1 * group, 0.5, nan if group == 2 else 0.6, 0.7 + 0.01 * group]
     x = {"epoch": [1.0, 2.0, 3.0, 4.0], "seconds": [10.0, 20.0, 30.0, 40.0]}
-    return Line(group, metric, x, mean, [-0.1, 0.4, None, 0.6], [0.3, 0.6, None, 0.8], [5, 5, 5, 4])
+    return MeanCurve(group, metric, x, mean, [-0.1, 0.4, None, 0.6], [0.3, 0.6, None, 0.8], [5, 5, 5, 4])
 
 
 def a_page(**more: Any) -> Page:
     """A page with everything on it."""
-    groups = [Group(name, style) for name, style in zip(NAMES, palette.styles(len(NAMES)), strict=True)]
+    groups = [GroupStyle(name, style) for name, style in zip(NAMES, palette.styles(len(NAMES)), strict=True)]
     values = (0.9, None, 10.0, float("inf"))
     rows = [
         [Cell(name, group=number), Cell("-" if value is None else f"{value}", value)]
         for number, (name, value) in enumerate(zip(NAMES, values, strict=True))
     ]
-    table = Table(NAMES[1], [Column("group"), Column("accuracy", "number", "mean")], rows, NAMES[0])
+    table = PageTable(NAMES[1], [PageColumn("group"), PageColumn("accuracy", "number", "mean")], rows, NAMES[0])
     lines = [a_line(group, metric) for metric in ("accuracy", "loss") for group in range(len(NAMES))]
     curves = Curves(["accuracy", "loss"], lines, labels={"loss": "loss (nats)", "seconds": "time (s)"})
     figures = [Figure("First", "caption", drawing()), Figure("Second", NAMES[0], drawing(2.0))]

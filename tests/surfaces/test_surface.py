@@ -191,7 +191,7 @@ MEASURED: list[tuple[Sequence[Any], dict[str, Any]]] = [
 @pytest.mark.parametrize(("points", "expected"), MEASURED)
 def test_measures(points: Sequence[Any], expected: dict[str, Any]) -> None:
     made = np.array(points, float)
-    path = descent.Path(made, np.zeros(len(made)), np.ones(len(made) - 1), diverged=False)
+    path = descent.DescentPath(made, np.zeros(len(made)), np.ones(len(made) - 1), diverged=False)
     found = descent.measured(path, [(5,), (-5,)] if made.shape[1] == 1 else [], 1.0)
     for key, value in expected.items():
         assert found[key] == (pytest.approx(value, abs=1e-7) if value is not None else None), key

@@ -15,7 +15,7 @@ from experiments.training.engine import fit
 from experiments.training.member import EarlyStopping, Member, best_row
 from experiments.training.observer import Observer, every
 from experiments.training.position import Plan, Position
-from experiments.training.program import Capture, Look, Measured, Program
+from experiments.training.program import Capture, Look, Measurements, Program
 from experiments.training.single import Single
 from experiments.training.stop import Stop
 from experiments.training.streams import Streams
@@ -38,10 +38,10 @@ class SideBySide:
     def keep(self, members: Sequence[int]) -> None:
         self.active = list(members)
 
-    def step(self, index: Tensor, rates: Sequence[float]) -> Measured:
+    def step(self, index: Tensor, rates: Sequence[float]) -> Measurements:
         trained = [self.programs[k] for k in self.active]
         results = [p.step(index[row : row + 1], rates[row : row + 1]) for row, p in enumerate(trained)]
-        return Measured(torch.cat([r.loss for r in results]), torch.cat([r.correct for r in results]))
+        return Measurements(torch.cat([r.loss for r in results]), torch.cat([r.correct for r in results]))
 
     def begin_epoch(self, epoch: int) -> None:
         for program in self.programs:
@@ -133,7 +133,7 @@ def test_every_example_is_taken_once_an_epoch(tmp_path: Path) -> None:
     program, taken = single(1), []
     real = program.step
 
-    def step(index: Tensor, rates: Sequence[float]) -> Measured:
+    def step(index: Tensor, rates: Sequence[float]) -> Measurements:
         taken.append(index[0])
         return real(index, rates)
 
@@ -150,7 +150,7 @@ def test_training_metrics_weigh_a_short_batch_by_its_size(tmp_path: Path) -> Non
     program, batches = single(1), []
     real = program.step
 
-    def step(index: Tensor, rates: Sequence[float]) -> Measured:
+    def step(index: Tensor, rates: Sequence[float]) -> Measurements:
         measured = real(index, rates)
         batches.append((index.shape[1], measured.loss.item(), measured.correct.item()))
         return measured

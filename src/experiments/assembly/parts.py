@@ -48,7 +48,7 @@ class InitFrom:
 
 
 @dataclass(frozen=True)
-class Grouping:
+class ParameterGrouping:
     """What every optimizer is given: see `optimizers.parameter_groups`."""
 
     decay_exempt: Literal["auto"] | list[str] = "auto"
@@ -194,8 +194,8 @@ def optimizer(config: Config, model: nn.Module, thaws: Collection[str] = ()) -> 
         model: all parameters that will ever be trained are in it from the start.
         thaws: the names of those that are frozen at first.
     """
-    common, own = divided(config["optimizer"], Grouping)
-    grouping = Grouping(**checked(Grouping, common, "optimizer"))
+    common, own = divided(config["optimizer"], ParameterGrouping)
+    grouping = ParameterGrouping(**checked(ParameterGrouping, common, "optimizer"))
     cls = located(own, "optimizer")
     asks = {"hidden": hidden_weights(model)} if "hidden" in (parameters_of(cls) or {}) else {}
     make = target(own, "optimizer", supplied=("params", *asks), ranges=optimizers.RANGES)

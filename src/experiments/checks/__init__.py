@@ -1,4 +1,4 @@
-"""Sanity checks made before training, each a function of a `Subject` that returns a `Result`."""
+"""Sanity checks made before training, each a function of a `Subject` that returns a `CheckResult`."""
 
 from collections.abc import Callable
 
@@ -8,9 +8,9 @@ from ._layers import leak, signal, symmetry
 from ._learning import baseline, overfit
 from ._loss import initial_loss, penalty
 from ._rate import lr_range
-from ._subject import Result, Subject, worst
+from ._subject import CheckResult, Subject, worst
 
-CHECKS: dict[str, Callable[[Subject], Result]] = {
+CHECKS: dict[str, Callable[[Subject], CheckResult]] = {
     check.__name__: check
     for check in (
         examples,
@@ -27,7 +27,7 @@ CHECKS: dict[str, Callable[[Subject], Result]] = {
 }
 """Every check by name, in the order in which they are made."""
 
-__all__ = ["CHECKS", "Result", "Subject", "refuse", "worst"]
+__all__ = ["CHECKS", "CheckResult", "Subject", "refuse", "worst"]
 
 
 def refuse(subject: Subject) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from experiments.data.batches import Split
 
-from ._subject import Result, Subject, Verdict, worst
+from ._subject import CheckResult, CheckVerdict, Subject, worst
 
 MOST = 20_000
 """Examples of a split that are looked at."""
@@ -31,23 +31,23 @@ class Findings:
 
     shown: list[str] = field(default_factory=list)
     advice: list[str] = field(default_factory=list)
-    verdict: Verdict = "pass"
+    verdict: CheckVerdict = "pass"
     numbers: dict[str, Any] = field(default_factory=dict)
 
-    def note(self, verdict: Verdict, advice: str) -> None:
+    def note(self, verdict: CheckVerdict, advice: str) -> None:
         """Add something that is not as it should be."""
         self.advice = [advice, *self.advice] if verdict == "fail" else [*self.advice, advice]
         self.verdict = worst(self.verdict, verdict)
 
 
-def examples(subject: Subject) -> Result:
+def examples(subject: Subject) -> CheckResult:
     """Look at labels, balance, duplicates between splits, constant features and the inputs' scale."""
     found = Findings()
     look_at_labels(subject, found)
     look_for_duplicates(subject, found)
     look_at_inputs(subject, found)
     expected = "balanced, scaled, no duplicates"
-    return Result("; ".join(found.shown), expected, found.verdict, " ".join(found.advice), found.numbers)
+    return CheckResult("; ".join(found.shown), expected, found.verdict, " ".join(found.advice), found.numbers)
 
 
 def look_at_labels(subject: Subject, found: Findings) -> None:

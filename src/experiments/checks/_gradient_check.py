@@ -16,7 +16,7 @@ from experiments.training.averaging import BatchNorm
 from experiments.training.criterion import Criterion, penalized_weights
 from experiments.training.streams import undrawn
 
-from ._subject import Result, Subject, without_dropout
+from ._subject import CheckResult, Subject, without_dropout
 
 EXAMPLES = 8
 ELEMENTS = 10
@@ -49,14 +49,14 @@ class Compared:
     kink: bool
 
 
-def gradient(subject: Subject) -> Result:
+def gradient(subject: Subject) -> CheckResult:
     """Compare the gradient of every parameter with centred differences, before and after a few updates."""
     model = subject.copy(dropout=False)
     try:
         start = compare(subject, model)
     except (RuntimeError, TypeError) as error:
         reason = " ".join(str(error).split())[:200]
-        return Result("not made", f"up to {DOUBTFUL:g}", "skip", f"The model does not run in float64: {reason}.")
+        return CheckResult("not made", f"up to {DOUBTFUL:g}", "skip", f"The model does not run in float64: {reason}.")
     burnt = burnt_in(subject)
     later = compare(subject, burnt) if burnt is not None else []
     compared = [*start, *later]
@@ -73,7 +73,7 @@ def gradient(subject: Subject) -> Result:
     expected = f"relative error up to {DOUBTFUL:g}"
     if not off:
         advice = "" if later else "The loss was not finite after a few updates; only the start was checked."
-        return Result(measured, expected, "pass", advice, numbers)
+        return CheckResult(measured, expected, "pass", advice, numbers)
     at_fault = culprit(subject, model if any(one.error > DOUBTFUL for one in start) else burnt or model)
     numbers["layer"] = at_fault
     names = numbers["wrong_parameters"]
@@ -81,7 +81,7 @@ def gradient(subject: Subject) -> Result:
     where = (
         f"The backward pass of {at_fault} does not belong to its forward pass" if at_fault else "The gradient is off"
     )
-    return Result(measured, expected, "fail", f"{where}; the gradients of {listed} are off.", numbers)
+    return CheckResult(measured, expected, "fail", f"{where}; the gradients of {listed} are off.", numbers)
 
 
 def burnt_in(subject: Subject) -> nn.Module | None:

@@ -13,7 +13,7 @@ from experiments.training.averaging import batch_norms
 from experiments.training.program import Capture
 from experiments.training.streams import undrawn
 
-from ._subject import Result, Subject, Verdict, worst
+from ._subject import CheckResult, CheckVerdict, Subject, worst
 
 EXAMPLES = 8
 ROUNDING = 1e-4
@@ -24,7 +24,7 @@ it hardly takes place. A signal that should neither grow nor shrink (Glorot and 
 within the first."""
 
 
-def symmetry(subject: Subject) -> Result:
+def symmetry(subject: Subject) -> CheckResult:
     """Look for units of a hidden layer with equal weights and equal gradients: they stay equal for ever.
 
     Those of the last layer are told apart by the classes.
@@ -44,13 +44,13 @@ def symmetry(subject: Subject) -> Result:
             equal[name] = fraction
     expected = "no equal units in a layer"
     if not equal:
-        return Result("none", expected, "pass", numbers={"equal_units": {}})
+        return CheckResult("none", expected, "pass", numbers={"equal_units": {}})
     listed = ", ".join(f"{fraction:.0%} of {name}" for name, fraction in equal.items())
     advice = f"Equal units ({listed}) learn the same; draw weights at random: init=he for ReLU, init=xavier for tanh."
-    return Result(f"up to {max(equal.values()):.0%} of a layer", expected, "fail", advice, {"equal_units": equal})
+    return CheckResult(f"up to {max(equal.values()):.0%} of a layer", expected, "fail", advice, {"equal_units": equal})
 
 
-def signal(subject: Subject) -> Result:
+def signal(subject: Subject) -> CheckResult:
     """Follow the spread of activations forward and of gradients backward through the hidden layers."""
     seen = subject.program(subject.copy(dropout=False)).capture(0)
     spreads = {name: seen.activations[name].std(correction=0).item() for name in hidden(subject, seen)}
@@ -61,13 +61,13 @@ def signal(subject: Subject) -> Result:
     singular = f"; mean singular values {listed}{' ...' if len(values) > 4 else ''}" if values else ""
     expected = f"within {1 / BAND:g} to {BAND:g}, first to last"
     if not spreads:
-        return Result(f"no hidden layer{singular}", expected, "pass", "", numbers)
+        return CheckResult(f"no hidden layer{singular}", expected, "pass", "", numbers)
     if not all(0 < spread < float("inf") for spread in spreads.values()):
         advice = "An activation is the same for all examples, or not finite: init=he for ReLU, init=xavier for tanh."
-        return Result("no spread left" + singular, expected, "fail", advice, numbers)
+        return CheckResult("no spread left" + singular, expected, "fail", advice, numbers)
     if sizes and list(sizes.values())[-1] == 0:
         advice = "No gradient comes back from the scores: the weights of the last layer are zero."
-        return Result("no gradient" + singular, expected, "warn", advice, numbers)
+        return CheckResult("no gradient" + singular, expected, "warn", advice, numbers)
     forward = list(spreads.values())[-1] / next(iter(spreads.values()))
     backward = ratio(list(sizes.values()))
     verdict = worst(judged(forward), judged(backward))
@@ -75,7 +75,7 @@ def signal(subject: Subject) -> Result:
         "" if verdict == "pass" else f"{told(forward, backward)}: init=he for ReLU, init=xavier for tanh, or BatchNorm."
     )
     measured = f"activations x {forward:.2g}, gradients x {backward:.2g}{singular}"
-    return Result(measured, expected, verdict, advice, numbers)
+    return CheckResult(measured, expected, verdict, advice, numbers)
 
 
 def hidden(subject: Subject, seen: Capture) -> list[str]:
@@ -98,7 +98,7 @@ def ratio(sizes: list[float]) -> float:
     return sizes[0] / sizes[-1] if len(sizes) > 1 else 1.0
 
 
-def judged(factor: float) -> Verdict:
+def judged(factor: float) -> CheckVerdict:
     """Judge a factor between the first hidden layer and the last."""
     size = max(factor, 1 / factor) if factor > 0 else float("inf")
     return "pass" if size <= BAND else "warn" if size <= LIMIT else "fail"
@@ -132,13 +132,13 @@ def singular_values(subject: Subject) -> dict[str, float]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def leak(subject: Subject) -> Result:
+def leak(subject: Subject) -> CheckResult:
     """Look for a gradient of one example's scores with respect to another example's input."""
     model = subject.copy(dropout=False)
     x = subject.splits["train"].first(EXAMPLES)[0]
     expected = "0: examples do not mix"
     if len(x) < 2:
-        return Result("a single example", expected, "skip")
+        return CheckResult("a single example", expected, "skip")
     with evaluating(model), undrawn(subject.device):
         evaluation = max(mixing(model, x), moved(model, x))
     training = 0.0
@@ -149,11 +149,11 @@ def leak(subject: Subject) -> Result:
     measured = f"{evaluation:.2g} in evaluation" + ("" if batch_norms(model) else f", {training:.2g} in training")
     if evaluation > 0:
         advice = "A score depends on the other examples of the batch: look for a reshape, mean or softmax over axis 0."
-        return Result(measured, expected, "fail", advice, numbers)
+        return CheckResult(measured, expected, "fail", advice, numbers)
     if training > 0:
         advice = "In training a score depends on the other examples: right only if the model means to use the batch."
-        return Result(measured, expected, "warn", advice, numbers)
-    return Result(measured, expected, "pass", "", numbers)
+        return CheckResult(measured, expected, "warn", advice, numbers)
+    return CheckResult(measured, expected, "pass", "", numbers)
 
 
 def mixing(model: nn.Module, x: Tensor) -> float:

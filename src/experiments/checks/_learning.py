@@ -11,7 +11,7 @@ from torch import Tensor
 from experiments.data.batches import Split
 from experiments.data.split import stratified
 
-from ._subject import Result, Subject
+from ._subject import CheckResult, Subject
 
 FEW = 20
 NEAR = 0.01
@@ -27,7 +27,7 @@ CLEAR = 3
 """Standard errors between the two losses."""
 
 
-def overfit(subject: Subject) -> Result:
+def overfit(subject: Subject) -> CheckResult:
     """Learn a few examples by heart with regularisation off: what cannot do that cannot learn (CS231n)."""
     few, y = few_examples(subject)
     goal = subject.lowest_loss + NEAR * (subject.chance - subject.lowest_loss)
@@ -42,8 +42,8 @@ def overfit(subject: Subject) -> Result:
     numbers = {"examples": len(y), "accuracy": accuracy, "loss": loss, "updates": updates}
     measured = f"{accuracy:.0%}, loss {loss:.2g} after {updates} updates"
     if accuracy == 1 and loss < goal:
-        return Result(measured, expected, "pass", "", numbers)
-    return Result(measured, expected, "fail", why_not(few, y, subject), numbers)
+        return CheckResult(measured, expected, "pass", "", numbers)
+    return CheckResult(measured, expected, "fail", why_not(few, y, subject), numbers)
 
 
 def few_examples(subject: Subject) -> tuple[Split, Tensor]:
@@ -84,7 +84,7 @@ def why_not(few: Split, y: Tensor, subject: Subject) -> str:
     )
 
 
-def baseline(subject: Subject) -> Result:
+def baseline(subject: Subject) -> CheckResult:
     """Train for a while on the inputs, and on zeros in their place: the inputs must make a difference (CS231n)."""
     train = subject.splits["train"]
     zeros = Split(train.x, train.y, lambda x: torch.zeros_like(train.prepare(x)), train.device, train.rows)
@@ -99,14 +99,14 @@ def baseline(subject: Subject) -> Result:
     measured, expected = f"loss {real.mean():.3g}", f"below {without.mean():.3g}, with zeros for inputs"
     if not bool(real.isfinite().all()):
         advice = f"Training diverges within a few updates: a smaller optimizer.lr than {subject.rate:g}."
-        return Result(measured, expected, "fail", advice, numbers)
+        return CheckResult(measured, expected, "fail", advice, numbers)
     if clear:
-        return Result(measured, expected, "pass", "", numbers)
+        return CheckResult(measured, expected, "pass", "", numbers)
     advice = (
         f"Training makes no use of the inputs within {STAGES[-1]} updates: optimizer.lr={subject.rate:g} may be too "
         "small or too large, the initial weights may pass no signal on, or the inputs may not belong to the labels."
     )
-    return Result(measured, expected, "fail", advice, numbers)
+    return CheckResult(measured, expected, "fail", advice, numbers)
 
 
 def stages(subject: Subject, train: Split) -> Iterator[Tensor]:

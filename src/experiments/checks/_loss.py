@@ -15,7 +15,7 @@ from experiments.training.criterion import penalized_weights
 from experiments.training.single import Single
 
 from ._layers import running_names
-from ._subject import Result, Subject, Verdict
+from ._subject import CheckResult, CheckVerdict, Subject
 
 EXAMPLES = 1000
 LARGE, TOO_LARGE = 2.0, 3.0
@@ -32,7 +32,7 @@ TIMES = 10
 EXACT = 1e-5
 
 
-def initial_loss(subject: Subject) -> Result:
+def initial_loss(subject: Subject) -> CheckResult:
     """Compare the loss with that of equal scores, ln C for softmax, and with what the scores' spread explains."""
     scores, y = scores_before_training(subject)
     chance = subject.chance
@@ -46,24 +46,24 @@ def initial_loss(subject: Subject) -> Result:
         advice = (
             "The loss is not finite before any update: smaller initial weights, or scaled inputs (data.preprocess)."
         )
-        return Result(shown, expected, "fail", advice, numbers)
+        return CheckResult(shown, expected, "fail", advice, numbers)
     slack = DEVIATIONS * deviation + SLACK * chance
     if measured > explained + slack:
         advice = (
             "The loss is worse than that of a network that knows nothing: is the loss's or the scores' sign turned?"
         )
-        return Result(shown, expected, "fail", advice, numbers)
+        return CheckResult(shown, expected, "fail", advice, numbers)
     if measured < explained - slack:
-        return Result(shown, expected, "pass", "The model knows something already.", numbers)
+        return CheckResult(shown, expected, "pass", "The model knows something already.", numbers)
     if explained <= LARGE * chance:
-        return Result(shown, expected, "pass", "", numbers)
+        return CheckResult(shown, expected, "pass", "", numbers)
     factor = right_scale(subject, scores, y, SCALED_TO * chance)
     last = running_names(subject)[-1:] or ["the last layer"]
     advice = (
         f"The scores are too large; {last[0]} with its weights times {factor:.2g} begins near {chance:.3g} (init.gain)."
     )
-    verdict: Verdict = "fail" if explained > TOO_LARGE * chance and spread > WIDE else "warn"
-    return Result(shown, expected, verdict, advice, {**numbers, "scale": factor})
+    verdict: CheckVerdict = "fail" if explained > TOO_LARGE * chance and spread > WIDE else "warn"
+    return CheckResult(shown, expected, verdict, advice, {**numbers, "scale": factor})
 
 
 @torch.no_grad()
@@ -96,15 +96,15 @@ def right_scale(subject: Subject, scores: Tensor, y: Tensor, wanted: float) -> f
     return low
 
 
-def penalty(subject: Subject) -> Result:
+def penalty(subject: Subject) -> CheckResult:
     """Raise the penalty's strength: the loss of a first update must rise by exactly as much as its term."""
     own = subject.criterion.penalty
     tried = own if own.adds else TRIED
     seen = penalized_weights(subject.model)
     if not seen:
-        return Result("no weight that it would see", "strength times term", "skip")
+        return CheckResult("no weight that it would see", "strength times term", "skip")
     if not has_strength(tried):
-        return Result("no strength to raise", "strength times term", "skip")
+        return CheckResult("no strength to raise", "strength times term", "skip")
     strength = getattr(tried, "strength") or TRIED.strength  # noqa: B009
     stronger = [strengthened(tried, factor * strength) for factor in (1, TIMES)]
     terms = [first_term(subject, one) for one in stronger]
@@ -115,9 +115,9 @@ def penalty(subject: Subject) -> Result:
     named = type(tried).__name__ + ("" if own.adds else ", tried")
     measured, expected = f"+{rise:.6g} ({named})", f"+{term:.6g}: {TIMES - 1} strength x term"
     if abs(rise - term) <= EXACT * abs(term):
-        return Result(measured, expected, "pass", "", numbers)
+        return CheckResult(measured, expected, "pass", "", numbers)
     advice = f"What training adds is not the strength times a term: look at {type(tried).__name__}.term."
-    return Result(measured, expected, "fail", advice, numbers)
+    return CheckResult(measured, expected, "fail", advice, numbers)
 
 
 def has_strength(tried: Any) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 
 from experiments.common.files import write_whole
 
-from ._subject import Result, Subject
+from ._subject import CheckResult, Subject
 
 LOWEST, HIGHEST = 1e-7, 10.0
 UPDATES = 160
@@ -27,7 +27,7 @@ BELOW = 30.0
 
 
 @dataclass(frozen=True)
-class Found:
+class RangeTest:
     """What the test saw.
 
     Args:
@@ -43,11 +43,11 @@ class Found:
     lowest: float
 
 
-def lr_range(subject: Subject) -> Result:
+def lr_range(subject: Subject) -> CheckResult:
     """Raise the rate from 1e-7 to 10, and see where the loss falls and where it breaks out."""
     program = subject.program(subject.copy())
     if program.needs_closure:
-        return Result("not made", "", "skip", f"{type(program.optimizer).__name__} chooses its own step.")
+        return CheckResult("not made", "", "skip", f"{type(program.optimizer).__name__} chooses its own step.")
     rates, losses, smoothed, average = [], [], [], 0.0
     for number, index in zip(range(UPDATES), subject.batches("lr_range"), strict=False):
         rate = LOWEST * (HIGHEST / LOWEST) ** (number / (UPDATES - 1))
@@ -63,7 +63,7 @@ def lr_range(subject: Subject) -> Result:
         if number > SETTLING and corrected > TOO_HIGH * min(smoothed[SETTLING:]):
             break
     if len(rates) <= SETTLING + 1:
-        return Result(
+        return CheckResult(
             "no finite loss", "", "fail", "The loss is not finite at any rate; see initial_loss and examples."
         )
     found = suggested(rates, losses, smoothed)
@@ -72,16 +72,16 @@ def lr_range(subject: Subject) -> Result:
     return told(found, subject.rate)
 
 
-def suggested(rates: list[float], losses: list[float], smoothed: list[float]) -> Found:
+def suggested(rates: list[float], losses: list[float], smoothed: list[float]) -> RangeTest:
     """Find the two suggestions in the curves."""
     curve = np.asarray(smoothed)
     lowest = SETTLING + int(curve[SETTLING:].argmin())
     slopes = np.gradient(curve, np.log10(rates))
     steepest = SETTLING + int(slopes[SETTLING : lowest + 1].argmin())
-    return Found(rates, losses, smoothed, rates[steepest], rates[lowest])
+    return RangeTest(rates, losses, smoothed, rates[steepest], rates[lowest])
 
 
-def told(found: Found, rate: float) -> Result:
+def told(found: RangeTest, rate: float) -> CheckResult:
     """Hold the run's rate against what was seen."""
     tenth = found.lowest / 10
     low, high = min(found.steepest, tenth) / BELOW, found.lowest
@@ -94,16 +94,16 @@ def told(found: Found, rate: float) -> Result:
     fall = 1 - min(found.smoothed[SETTLING:]) / found.smoothed[SETTLING]
     if fall < LEAST_FALL:
         advice = f"The loss falls by {fall:.0%} only, at any rate: see the other checks."
-        return Result(measured, expected, "warn", advice, numbers)
+        return CheckResult(measured, expected, "warn", advice, numbers)
     if low <= rate <= high:
-        return Result(measured, expected, "pass", "", numbers)
+        return CheckResult(measured, expected, "pass", "", numbers)
     way = "small" if rate < low else "large"
     smaller, larger = sorted((found.steepest, tenth))
     advice = f"optimizer.lr={rate:g} looks too {way}: try optimizer.lr={smaller:.1e}, or {larger:.1e} at most."
-    return Result(measured, expected, "warn", advice, numbers)
+    return CheckResult(measured, expected, "warn", advice, numbers)
 
 
-def draw(found: Found, subject: Subject) -> None:
+def draw(found: RangeTest, subject: Subject) -> None:
     """Draw the loss against the rate, with the suggestions."""
     from matplotlib.figure import Figure
 

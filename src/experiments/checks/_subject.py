@@ -20,11 +20,11 @@ from experiments.training.freezing import to_training_mode
 from experiments.training.single import Single, Updating
 from experiments.training.streams import derived_seed
 
-Verdict = Literal["pass", "warn", "fail", "skip"]
+CheckVerdict = Literal["pass", "warn", "fail", "skip"]
 
 
 @dataclass(frozen=True)
-class Result:
+class CheckResult:
     """What a check found.
 
     Args:
@@ -37,7 +37,7 @@ class Result:
 
     measured: str
     expected: str
-    verdict: Verdict
+    verdict: CheckVerdict
     advice: str = ""
     numbers: Mapping[str, Any] = field(default_factory=dict)
 
@@ -145,6 +145,6 @@ def without_dropout(model: nn.Module) -> nn.Module:
     return model
 
 
-def worst(*found: Verdict) -> Verdict:
+def worst(*found: CheckVerdict) -> CheckVerdict:
     """Return the worst of several verdicts."""
     return max(found, key=("skip", "pass", "warn", "fail").index)

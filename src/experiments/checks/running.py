@@ -26,7 +26,7 @@ from experiments.training import device
 from experiments.training.single import Single
 from experiments.training.streams import global_generator
 
-from . import CHECKS, Result, Subject, refuse, worst
+from . import CHECKS, CheckResult, Subject, refuse, worst
 
 
 class ChecksFailedError(UserError):
@@ -112,7 +112,7 @@ def run_checks(
         raise ChecksFailedError(f"{len(failed)} of {len(results)} checks failed: {', '.join(failed)}")
 
 
-def report(screen: Screen, results: Mapping[str, Result]) -> None:
+def report(screen: Screen, results: Mapping[str, CheckResult]) -> None:
     """Print the table, and what to do about the findings."""
     printed = table("check", "measured", "expected", "verdict", wrapped=("measured", "expected"))
     for name, result in results.items():

@@ -17,7 +17,7 @@ LESSONS = "experiment"
 
 
 @dataclass
-class Group:
+class ConfigGroup:
     """A config group.
 
     Args:
@@ -85,7 +85,7 @@ def further(command: str) -> list[tuple[str, str]]:
     ]
 
 
-def choices_shown(found: Sequence[Group]) -> Iterator[list[str]]:
+def choices_shown(found: Sequence[ConfigGroup]) -> Iterator[list[str]]:
     """Yield a heading, and for each group its choices, with the default marked."""
     yield ["Groups and their choices (* is the default):"]
     width = max((len(choice) for group in found for choice in group.choices if group.name != LESSONS), default=0)
@@ -131,7 +131,7 @@ def primary(folders: Sequence[Path], config: str) -> Path:
     raise UserError(f"--config-name={config} is no configuration; it must be a file {config}.yaml in --config-dir")
 
 
-def groups(folders: Sequence[Path], config: str) -> list[Group]:
+def groups(folders: Sequence[Path], config: str) -> list[ConfigGroup]:
     """Return the config groups, in the order of the configuration's defaults, then the others.
 
     Hydra's own groups are left out, and those that only another verb's configuration has a place for.
@@ -139,12 +139,12 @@ def groups(folders: Sequence[Path], config: str) -> list[Group]:
     chosen = defaults(folders, config)
     others = {path.stem for folder in folders for path in folder.glob("*.yaml")} - {config.removesuffix(".yaml")}
     elsewhere = {name for other in others for name in defaults(folders, other)} - chosen.keys()
-    found = {name: Group(name, {}, default) for name, default in chosen.items()}
+    found = {name: ConfigGroup(name, {}, default) for name, default in chosen.items()}
     for folder in folders:
         for path in sorted([*folder.glob("*/*.yaml"), *folder.glob("*/*/*.yaml")]):
             name = path.parent.relative_to(folder).as_posix()
             if not name.startswith((".", "hydra")) and name not in elsewhere:
-                group = found.setdefault(name, Group(name, added=True))
+                group = found.setdefault(name, ConfigGroup(name, added=True))
                 group.choices.setdefault(path.stem, description(path))
     for group in found.values():
         group.choices = dict(sorted(group.choices.items()))

@@ -41,7 +41,7 @@ FILLED = 0.5
 
 
 @dataclass(frozen=True)
-class Line:
+class GroupRow:
     """One group's row of the table.
 
     Args:
@@ -121,7 +121,7 @@ class Answer:
 
     question: Question
     grouping: Grouping
-    lines: Sequence[Line]
+    lines: Sequence[GroupRow]
     against: Sequence[Against]
     analysis: Analysis | None
     only: Sequence[Only]
@@ -194,20 +194,20 @@ def answered(grouping: Grouping, question: Question) -> Answer:
     )
 
 
-def sharing_places(lines: Sequence[Line]) -> list[Line]:
+def sharing_places(lines: Sequence[GroupRow]) -> list[GroupRow]:
     """Let a group share the place of one behind it that cannot be told from those before both.
 
     To be told apart is no order: the second may be shown to be worse than the first, and the third, whose runs vary
     more, may not.
     """
-    shared: list[Line] = []
+    shared: list[GroupRow] = []
     for line in reversed(lines):
         behind = [other.place for other in shared if other.place is not None]
         shared.append(replace(line, place=min(line.place, *behind)) if line.place is not None and behind else line)
     return shared[::-1]
 
 
-def line(group: Group, place: int | None, question: Question) -> Line:
+def line(group: Group, place: int | None, question: Question) -> GroupRow:
     """Return a group's row of the table."""
     metric = question.metric
     values = list(group.values.values())
@@ -215,7 +215,7 @@ def line(group: Group, place: int | None, question: Question) -> Line:
     noted = [record.summary.get("examples_per_second", "") for record in group.records.values()]
     speeds = [float(speed) for speed in noted if number(speed)]
     verdicts = Counter(name for record in group.records.values() for name in set(verdict_names(record)))
-    return Line(
+    return GroupRow(
         group,
         place,
         estimate(values) if values else None,

@@ -14,14 +14,15 @@ from functools import cached_property
 from itertools import combinations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import fdtrc
+
+from experiments.common.arrays import Array
 
 from .statistics import holm, refuse_infinite
 
-Row = tuple[tuple[str, ...], Hashable, float]
+FactorRow = tuple[tuple[str, ...], Hashable, float]
 """A run: its level of each factor, its block (seed), its value."""
-Array = NDArray[np.float64]
+
 
 NOTHING = 1e-20
 """Of the total sum of squares: below it a sum of squares is floating-point noise."""
@@ -116,7 +117,7 @@ class Design:
         names: of the factors.
     """
 
-    rows: Sequence[Row]
+    rows: Sequence[FactorRow]
     names: tuple[str, ...]
 
     @cached_property
@@ -195,7 +196,7 @@ class Design:
         return len(pairs) == len(self.rows) == math.prod(self.levels.values()) * len(blocks)
 
 
-def analyse(rows: Sequence[Row], names: Sequence[str], resolution: float = 0.0) -> Analysis:
+def analyse(rows: Sequence[FactorRow], names: Sequence[str], resolution: float = 0.0) -> Analysis:
     """Return how the variance of a crossed sweep's values divides among its factors.
 
     Args:
@@ -254,7 +255,9 @@ def corrections(ps: Sequence[float | None]) -> list[float | None]:
     return [None if p is None else next(corrected) for p in ps]
 
 
-def only_where(rows: Sequence[Row], names: Sequence[str], resolution: float = 0.0, alpha: float = 0.05) -> list[Only]:
+def only_where(
+    rows: Sequence[FactorRow], names: Sequence[str], resolution: float = 0.0, alpha: float = 0.05
+) -> list[Only]:
     """Return the factors that matter only at some levels of another: 'init matters only where batch_norm=false'.
 
     A pair of factors is looked at if its interaction is shown (corrected p < alpha); then the one's effect is tested
@@ -291,7 +294,7 @@ def only_where(rows: Sequence[Row], names: Sequence[str], resolution: float = 0.
 
 
 def simple_effects(
-    rows: Sequence[Row], names: Sequence[str], factor: str, other: str, resolution: float
+    rows: Sequence[FactorRow], names: Sequence[str], factor: str, other: str, resolution: float
 ) -> dict[str, float]:
     """Return the p value of a factor within each level of another; nothing if one of them cannot be tested."""
     rest = [name for name in names if name != other]
@@ -306,7 +309,7 @@ def simple_effects(
     return found
 
 
-def spread(rows: Sequence[Row], names: Sequence[str], factor: str) -> float:
+def spread(rows: Sequence[FactorRow], names: Sequence[str], factor: str) -> float:
     """Return the largest less the smallest mean over a factor's levels.
 
     The means are over the settings (other factors and seed) that all levels have, so that a run that is missing
@@ -326,17 +329,17 @@ def spread(rows: Sequence[Row], names: Sequence[str], factor: str) -> float:
     return max(means) - min(means)
 
 
-def within(rows: Sequence[Row], names: Sequence[str], factor: str, level: str) -> list[Row]:
+def within(rows: Sequence[FactorRow], names: Sequence[str], factor: str, level: str) -> list[FactorRow]:
     """Return the runs with a factor at some level."""
     return [row for row in rows if chosen(row, names, [factor]) == (level,)]
 
 
-def levels_of(rows: Sequence[Row], names: Sequence[str], factor: str) -> list[str]:
+def levels_of(rows: Sequence[FactorRow], names: Sequence[str], factor: str) -> list[str]:
     """Return the levels that a factor has, sorted."""
     return sorted({chosen(row, names, [factor])[0] for row in rows})
 
 
-def chosen(row: Row, names: Sequence[str], wanted: Sequence[str]) -> tuple[str, ...]:
+def chosen(row: FactorRow, names: Sequence[str], wanted: Sequence[str]) -> tuple[str, ...]:
     """Return a run's levels of some factors."""
     return tuple(row[0][names.index(name)] for name in wanted)
 
@@ -357,7 +360,7 @@ def share(squares: float, total: float) -> float:
     return squares / total if total > 0 else 0.0
 
 
-def refuse_misfits(rows: Sequence[Row], names: Sequence[str]) -> None:
+def refuse_misfits(rows: Sequence[FactorRow], names: Sequence[str]) -> None:
     """Raise ValueError if runs and factors do not fit each other."""
     if not rows or not names:
         raise ValueError("an analysis of variance needs runs and factors")

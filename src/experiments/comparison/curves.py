@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
+from experiments.common.arrays import Array
+
 from .grouping import Group
 
-Array = NDArray[np.float64]
 FIRST = ("train/loss", "val/loss", "train/accuracy", "val/accuracy")
 NOT_METRICS = {"epoch", "step", "seconds"}
 ENOUGH = 0.5

@@ -23,9 +23,9 @@ from experiments.figures.canvas import (
     wrapped,
 )
 from experiments.figures.palette import INK, Style, literal
-from experiments.folders.reading import Layers
+from experiments.folders.reading import LayerCurves
 
-from ._answers import Answer, Line
+from ._answers import Answer, GroupRow
 from .curves import Curve
 from .grouping import ENDED_WELL, Group, Grouping, number_of, shown
 from .histograms import Histogram
@@ -63,7 +63,7 @@ DECADE = 10.0
 
 
 @dataclass(frozen=True)
-class Drawn:
+class DrawnFigure:
     """A figure and what is said of it.
 
     Args:
@@ -80,7 +80,7 @@ class Drawn:
     inline: bool = True
 
 
-def values_figure(answer: Answer, styles: Mapping[str, Style], lines: Sequence[Line]) -> Drawn:
+def values_figure(answer: Answer, styles: Mapping[str, Style], lines: Sequence[GroupRow]) -> DrawnFigure:
     """Draw every run, and each group's mean with its interval."""
     metric = answer.question.metric
     names = [wrapped(line.group.name, 44) for line in lines]
@@ -117,7 +117,7 @@ def values_figure(answer: Answer, styles: Mapping[str, Style], lines: Sequence[L
         axes.set_xlim(*np.clip(axes.get_xlim(), *POSSIBLE))
     axes.set_xlabel(literal(metric.label))
     axes.grid(axis="y", visible=False)
-    return Drawn(
+    return DrawnFigure(
         "values",
         f"Every run: {metric.name}",
         "Dots are runs, diamonds the groups' means, bars their 95 % intervals (Student's t).",
@@ -125,7 +125,7 @@ def values_figure(answer: Answer, styles: Mapping[str, Style], lines: Sequence[L
     )
 
 
-def curves_figure(drawn: Sequence[Curve], styles: Mapping[str, Style], axis: str, names: Sequence[str]) -> Drawn:
+def curves_figure(drawn: Sequence[Curve], styles: Mapping[str, Style], axis: str, names: Sequence[str]) -> DrawnFigure:
     """Draw the curves of all metrics over one axis."""
     columns = min(2, len(names))
     rows = math.ceil(len(names) / columns)
@@ -149,7 +149,7 @@ def curves_figure(drawn: Sequence[Curve], styles: Mapping[str, Style], axis: str
     for axes in list(figure.axes)[len(names) :]:
         axes.remove()
     legend(figure, groups, styles)
-    return Drawn(
+    return DrawnFigure(
         f"curves_{axis}",
         f"Curves over {AXES[axis]}",
         "Lines are means over the runs of a group, bands their 95 % intervals (Student's t).",
@@ -168,7 +168,7 @@ def draw_curve(axes: Axes, curve: Curve, style: Style, axis: str, scale: float) 
         axes.fill_between(x, low * scale, curve.high * scale, color=style.color, alpha=0.15, linewidth=0)
 
 
-def interaction_figure(answer: Answer, first: str, second: str) -> Drawn:
+def interaction_figure(answer: Answer, first: str, second: str) -> DrawnFigure:
     """Draw the means over one factor, a line for each level of another: parallel where they do not interact."""
     metric = answer.question.metric
     levels = {key: list(dict.fromkeys(g.levels[key] for g in answer.grouping.groups)) for key in (first, second)}
@@ -197,7 +197,7 @@ def interaction_figure(answer: Answer, first: str, second: str) -> Drawn:
     axes.set_xlabel(literal(first))
     axes.set_ylabel(literal(metric.label))
     figure.legend(title=wrapped(second, 24), loc="outside right upper")
-    return Drawn(
+    return DrawnFigure(
         "interaction",
         f"{first} and {second} together",
         f"Means with 95 % intervals. Where the lines are parallel, {first} does the same at every {second}.",
@@ -205,7 +205,7 @@ def interaction_figure(answer: Answer, first: str, second: str) -> Drawn:
     )
 
 
-def sensitivity_figures(grouping: Grouping, metric: Metric) -> Iterator[Drawn]:
+def sensitivity_figures(grouping: Grouping, metric: Metric) -> Iterator[DrawnFigure]:
     """Draw the metric against each number of the configuration that runs differ in and that has three or more values.
 
     A line stands for each setting of all else that differs, where there are few.
@@ -216,7 +216,7 @@ def sensitivity_figures(grouping: Grouping, metric: Metric) -> Iterator[Drawn]:
             yield found
 
 
-def sensitivity_figure(grouping: Grouping, key: str, others: Sequence[str], metric: Metric) -> Drawn | None:
+def sensitivity_figure(grouping: Grouping, key: str, others: Sequence[str], metric: Metric) -> DrawnFigure | None:
     """Draw the metric against one number; None for fewer than three values.
 
     On a logarithmic scale where the values are positive and span a decade.
@@ -262,10 +262,12 @@ def sensitivity_figure(grouping: Grouping, key: str, others: Sequence[str], metr
     axes.set_xlabel(literal(key))
     axes.set_ylabel(literal(metric.label))
     text = "Dots are runs; lines join the means of runs that differ in nothing else." if lined else "Dots are runs."
-    return Drawn(f"sensitivity_{re.sub(r'[^0-9A-Za-z]+', '_', key)[:60]}", f"{metric.name} over {key}", text, figure)
+    return DrawnFigure(
+        f"sensitivity_{re.sub(r'[^0-9A-Za-z]+', '_', key)[:60]}", f"{metric.name} over {key}", text, figure
+    )
 
 
-def layers_of(group: Group) -> dict[str, Layers]:
+def layers_of(group: Group) -> dict[str, LayerCurves]:
     """Return the means over a group's runs of what is drawn of their layers, at the end of each epoch."""
     sums: dict[str, dict[str, dict[int, list[float]]]] = {}
     for record in group.records.values():
@@ -301,7 +303,9 @@ def merged(orders: Iterable[Iterable[str]]) -> list[str]:
     return found
 
 
-def last_layers_figure(found: Mapping[str, Mapping[str, Layers]], styles: Mapping[str, Style]) -> Drawn | None:
+def last_layers_figure(
+    found: Mapping[str, Mapping[str, LayerCurves]], styles: Mapping[str, Style]
+) -> DrawnFigure | None:
     """Draw each quantity from the first layer to the last, at the end of training, a line for each group."""
     present = [quantity for quantity in QUANTITIES if any(quantity in quantities for quantities in found.values())]
     if not present:
@@ -335,7 +339,7 @@ def last_layers_figure(found: Mapping[str, Mapping[str, Layers]], styles: Mappin
     for axes in list(figure.axes)[len(present) :]:
         axes.remove()
     legend(figure, found, styles)
-    return Drawn(
+    return DrawnFigure(
         "layers_last",
         "Layer by layer, at the end",
         "Means over the runs of a group, measured on the probe: a fixed batch of training examples.",
@@ -343,12 +347,12 @@ def last_layers_figure(found: Mapping[str, Mapping[str, Layers]], styles: Mappin
     )
 
 
-def layer_figures(found: Mapping[str, Mapping[str, Layers]]) -> Iterator[Drawn]:
+def layer_figures(found: Mapping[str, Mapping[str, LayerCurves]]) -> Iterator[DrawnFigure]:
     """Draw each quantity layer by layer and epoch by epoch: a panel for each group, one scale for all."""
     for quantity, title in QUANTITIES.items():
         tables = {name: quantities[quantity] for name, quantities in found.items() if quantity in quantities}
         if (figure := panels(tables, title, log=quantity in LOGARITHMIC)) is not None:
-            yield Drawn(
+            yield DrawnFigure(
                 f"layers_{quantity}",
                 f"{title.partition(' (')[0].capitalize()}, layer by layer and epoch by epoch",
                 "A panel for each group, the first layer at the top; means over runs, one scale for all.",
@@ -356,7 +360,7 @@ def layer_figures(found: Mapping[str, Mapping[str, Layers]]) -> Iterator[Drawn]:
             )
 
 
-def panels(tables: Mapping[str, Layers], title: str, *, log: bool) -> Figure | None:
+def panels(tables: Mapping[str, LayerCurves], title: str, *, log: bool) -> Figure | None:
     """Draw tables of layers by epochs as colours; None where there is nothing to draw.
 
     The panels of a column share one pair of axes: laying out a pair for each takes longer than drawing them.
@@ -417,7 +421,7 @@ def edges(centers: Sequence[float]) -> NDArray[np.float64]:
 
 def histograms_figure(
     found: Mapping[str, Mapping[str, Histogram]], styles: Mapping[str, Style], name: str, when: str
-) -> Drawn | None:
+) -> DrawnFigure | None:
     """Draw histograms of activations: a row for each group, a column for each layer, as in the textbooks."""
     layers = merged(found.values())
     if not layers:
@@ -445,7 +449,7 @@ def histograms_figure(
     names = [wrapped(group, 28, 3) for group in reversed(list(found))]
     grid[0].set_yticks([row + 0.4 for row in range(len(found))], names, fontsize=9)
     grid[0].tick_params(axis="y", length=0)
-    return Drawn(
+    return DrawnFigure(
         name,
         f"Histograms of activations, {when}",
         "Counts of the activations on the probe in bins of equal width, each drawn as high as its row; a bar that is "

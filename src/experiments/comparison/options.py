@@ -27,7 +27,7 @@ TEXTS = {"by", "where", "metric", "baseline", "out"}
 
 
 @dataclass(frozen=True)
-class Options:
+class CompareOptions:
     """What is asked for; see `MEANINGS`."""
 
     by: str | None = None
@@ -53,7 +53,7 @@ def described() -> str:
     return arguments.described(MEANINGS)
 
 
-def parsed(words: Sequence[str]) -> tuple[list[Path], Options]:
+def parsed(words: Sequence[str]) -> tuple[list[Path], CompareOptions]:
     """Read the command line; see `arguments.parsed`."""
-    folders, given = arguments.parsed(words, Options, "compare", MEANINGS, TEXTS)
-    return folders, Options(**given)
+    folders, given = arguments.parsed(words, CompareOptions, "compare", MEANINGS, TEXTS)
+    return folders, CompareOptions(**given)

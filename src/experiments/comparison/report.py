@@ -13,20 +13,18 @@ from typing import TYPE_CHECKING, Any
 from experiments.common.files import write_whole
 from experiments.common.metrics import AXES, Metric
 from experiments.figures import palette
-from experiments.figures.page import Cell, Column, Curves, Figure, Page, Table, render
-from experiments.figures.page import Group as PageGroup
-from experiments.figures.page import Line as PageLine
+from experiments.figures.page import Cell, Curves, Figure, GroupStyle, MeanCurve, Page, PageColumn, PageTable, render
 from experiments.figures.svg import inlined, saved
 
 from . import drawing
-from ._answers import Answer, Line
+from ._answers import Answer, GroupRow
 from ._words import LEVEL, chance, named, share
 from .curves import Curve, curves, metrics
 from .grouping import exactly
 from .histograms import Histogram, first_and_last
 
 if TYPE_CHECKING:
-    from .drawing import Drawn
+    from .drawing import DrawnFigure
 
 MOST_DRAWN = 16
 """Groups whose curves and layers are drawn: more cannot be told apart."""
@@ -57,7 +55,7 @@ class Report:
         return self.answer.question.metric
 
     @property
-    def drawn(self) -> list[Line]:
+    def drawn(self) -> list[GroupRow]:
         """The groups that are drawn, the best first."""
         return list(self.answer.lines[:MOST_DRAWN])
 
@@ -93,7 +91,7 @@ class Report:
             title=f"{len(ordered)} groups by {self.metric.name}" if len(ordered) > 1 else ordered[0].name,
             said=[unbroken(sentence) for sentence in self.answer.said],
             notes=self.notes,
-            groups=[PageGroup(name, styles[name]) for name in names],
+            groups=[GroupStyle(name, styles[name]) for name in names],
             tables=tables,
             curves=page_curves(lines, names, self.metric),
             figures=figures,
@@ -114,7 +112,7 @@ class Report:
             names.sort(key=lambda name: name not in drawn)
         return dict(zip(names, palette.styles(len(names)), strict=True))
 
-    def figures(self, lines: Sequence[Curve], styles: Mapping[str, palette.Style]) -> Iterator[Drawn]:
+    def figures(self, lines: Sequence[Curve], styles: Mapping[str, palette.Style]) -> Iterator[DrawnFigure]:
         """Draw what the runs allow."""
         grouping = self.answer.grouping
         if self.answer.lines[0].estimate is not None:
@@ -143,7 +141,7 @@ class Report:
         analysis = self.answer.analysis
         return sum(effect.share for effect in analysis.effects if key in effect.factors) if analysis else 0.0
 
-    def tables(self) -> list[Table]:
+    def tables(self) -> list[PageTable]:
         """Return the tables of the page."""
         made = [self.groups_table()]
         if self.answer.against:
@@ -152,7 +150,7 @@ class Report:
             made.append(factors_table(self.answer))
         return made
 
-    def groups_table(self) -> Table:
+    def groups_table(self) -> PageTable:
         """Return the table of groups."""
         columns, numbers = self.columns()
         positions = {group.name: place for place, group in enumerate(self.answer.grouping.groups)}
@@ -163,8 +161,11 @@ class Report:
                 del title
                 cells.append(Cell(text, sort=value))
             rows.append(cells)
-        titles = [Column("group"), *(Column(t, "number" if t in numbers else "text", note) for t, note in columns)]
-        return Table(f"Groups by {self.metric.name}", titles, rows, self.about())
+        titles = [
+            PageColumn("group"),
+            *(PageColumn(t, "number" if t in numbers else "text", note) for t, note in columns),
+        ]
+        return PageTable(f"Groups by {self.metric.name}", titles, rows, self.about())
 
     def about(self) -> str:
         """Return what the table's numbers are."""
@@ -197,7 +198,7 @@ class Report:
             columns.append(("verdicts", ""))
         return columns, {title for title, _ in columns} - {"runs", "verdicts"}
 
-    def cells(self, line: Line) -> list[tuple[str, str, float | None]]:
+    def cells(self, line: GroupRow) -> list[tuple[str, str, float | None]]:
         """Return a group's cells: column, text and what it is sorted by."""
         value, found = self.metric.value, line.estimate
         interval, low = DASH, None
@@ -225,7 +226,7 @@ class Report:
             cells.append(("verdicts", counted(line.verdicts, before=False) or DASH, None))
         return cells
 
-    def differences_table(self) -> Table:
+    def differences_table(self) -> PageTable:
         """Return the table of differences."""
         metric, unit = self.metric, "points" if self.metric.is_share else ""
         positions = {group.name: place for place, group in enumerate(self.answer.grouping.groups)}
@@ -251,21 +252,21 @@ class Report:
                 ]
             )
         columns = [
-            Column("group"),
-            Column("against"),
-            Column("difference", "number", unit),
-            Column("95 % interval", "number", unit),
-            Column("pairs", "number"),
-            Column("p", "number", "t-test"),
-            Column("p", "number", "Wilcoxon"),
-            Column("verdict"),
-            Column("seeds to show it", "number", "80 % power"),
+            PageColumn("group"),
+            PageColumn("against"),
+            PageColumn("difference", "number", unit),
+            PageColumn("95 % interval", "number", unit),
+            PageColumn("pairs", "number"),
+            PageColumn("p", "number", "t-test"),
+            PageColumn("p", "number", "Wilcoxon"),
+            PageColumn("verdict"),
+            PageColumn("seeds to show it", "number", "80 % power"),
         ]
         note = (
             "Paired by seed, as runs of one seed share split, initial draw and order of batches. p values are "
             "corrected by Holm's method over all that was compared; the intervals are not."
         )
-        return Table("Differences", columns, rows, note)
+        return PageTable("Differences", columns, rows, note)
 
     def table_rows(self) -> tuple[list[str], list[list[Any]]]:
         """Return `table.csv`: numbers to their last digit."""
@@ -285,7 +286,7 @@ class Report:
             rows.append([line.group.name, *levels, line.place, *numbers, line.best, line.speed, *target, *more])
         return header, rows
 
-    def markdown(self, tables: Sequence[Table], figures: Sequence[str]) -> str:
+    def markdown(self, tables: Sequence[PageTable], figures: Sequence[str]) -> str:
         """Return the report as Markdown."""
         parts = [f"# Comparison by {self.metric.name}", self.made]
         parts.append("\n".join(f"- {marked(sentence)}" for sentence in self.answer.said))
@@ -298,7 +299,7 @@ class Report:
         return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def factors_table(answer: Answer) -> Table:
+def factors_table(answer: Answer) -> PageTable:
     """Return the analysis of variance as a table."""
     analysis = answer.analysis
     assert analysis is not None
@@ -315,17 +316,17 @@ def factors_table(answer: Answer) -> Table:
         if value > 0:
             rows.append([Cell(name), Cell(share(value), sort=value), Cell(DASH), Cell(DASH)])
     columns = [
-        Column("factor"),
-        Column("share of the variance", "number"),
-        Column("p", "number", "F-test"),
-        Column("p", "number", "Holm"),
+        PageColumn("factor"),
+        PageColumn("share of the variance", "number"),
+        PageColumn("p", "number", "F-test"),
+        PageColumn("p", "number", "Holm"),
     ]
     note = "Analysis of variance; the seed is a block."
     if not analysis.complete:
         note += " Runs are missing from the crossing: each share is what the factor adds to the others (type II)."
     if analysis.left_out:
         note += f" Cannot be told: {', '.join(named(factors) for factors in analysis.left_out)}."
-    return Table("What each factor does", columns, rows, note)
+    return PageTable("What each factor does", columns, rows, note)
 
 
 def page_curves(lines: Sequence[Curve], names: Sequence[str], metric: Metric) -> Curves | None:
@@ -335,7 +336,7 @@ def page_curves(lines: Sequence[Curve], names: Sequence[str], metric: Metric) ->
     found = list(dict.fromkeys(curve.metric for curve in lines))
     found.sort(key=lambda name: name != metric.name)
     made = [
-        PageLine(
+        MeanCurve(
             names.index(curve.group.name),
             curve.metric,
             {axis: values.tolist() for axis, values in curve.x.items()},
@@ -353,7 +354,7 @@ def page_curves(lines: Sequence[Curve], names: Sequence[str], metric: Metric) ->
     return Curves(found, made, labels=labels, note=note)
 
 
-def first_histograms(line: Line) -> tuple[Mapping[str, Histogram], Mapping[str, Histogram]]:
+def first_histograms(line: GroupRow) -> tuple[Mapping[str, Histogram], Mapping[str, Histogram]]:
     """Return those of a group's first run that ended well, before training and at its end; of none where none is."""
     for block in line.group.values:
         return first_and_last(line.group.records[block].folder)
@@ -435,7 +436,7 @@ def several_paces(lines: Sequence[Curve]) -> bool:
     )
 
 
-def as_markdown(table: Table) -> str:
+def as_markdown(table: PageTable) -> str:
     """Return a table as Markdown."""
     titles = [f"{column.title} ({column.note})" if column.note else column.title for column in table.columns]
     marks = ["---:" if column.kind == "number" else "---" for column in table.columns]

@@ -14,13 +14,13 @@ from experiments.cli.arguments import above, unlinked
 from experiments.common.errors import UserError
 from experiments.common.screen import Screen, table
 from experiments.common.text import shown_path, visible
-from experiments.folders.reading import UNFINISHED, Found, Reader
+from experiments.folders.reading import UNFINISHED, FoundRuns, Reader
 from experiments.folders.sweep import Sweep
 
 from ._answers import Question, answered, chosen, metric_of, notes, split_conditions, unmixed
 from .drawing import of_many
 from .grouping import grouped, known
-from .options import Options
+from .options import CompareOptions
 from .report import FOLDER, Report
 
 UNPRINTED = ("std", "best", "seconds to target", "examples/s", "verdicts")
@@ -32,7 +32,7 @@ MOST_SAID = 12
 MOST_SKIPPED = 5
 
 
-def compare(folders: Sequence[Path], options: Options) -> int:
+def compare(folders: Sequence[Path], options: CompareOptions) -> int:
     """Compare what lies in some folders, and write what it shows.
 
     Args:
@@ -68,7 +68,7 @@ def compare(folders: Sequence[Path], options: Options) -> int:
         time.sleep(options.every)
 
 
-def goes_on(found: Found) -> bool:
+def goes_on(found: FoundRuns) -> bool:
     """Whether a process is making a sweep, or a run that has not ended has written something lately."""
     if any(Sweep(folder).is_held() for folder in found.sweeps):
         return True
@@ -76,7 +76,7 @@ def goes_on(found: Found) -> bool:
     return any(time.time() - record.written < LATELY for record in unfinished)
 
 
-def made(found: Found, options: Options, *, going_on: bool = False) -> Report:
+def made(found: FoundRuns, options: CompareOptions, *, going_on: bool = False) -> Report:
     """Return what runs show.
 
     Raises:
@@ -97,7 +97,7 @@ def made(found: Found, options: Options, *, going_on: bool = False) -> Report:
     return Report(answer, [note for note in said if note], report.made, report.refresh)
 
 
-def missing(found: Found) -> list[str]:
+def missing(found: FoundRuns) -> list[str]:
     """Say which folders could not be read, and how many runs have not begun."""
     said = []
     if found.waiting:

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import chdtr, stdtr, stdtrit
 
-Group = Mapping[Any, float]
+SeedValues = Mapping[Any, float]
 """Runs alike but for the seed: the value of each seed."""
 
 NOISE = 1e-12
@@ -128,7 +128,9 @@ def estimate(values: Sequence[float], level: float = 0.95, resolution: float = 0
     return Estimate(n, mean, std, low, high)
 
 
-def difference(first: Group, second: Group, resolution: float = 0.0, level: float = 0.95) -> Difference | None:
+def difference(
+    first: SeedValues, second: SeedValues, resolution: float = 0.0, level: float = 0.95
+) -> Difference | None:
     """Return how far the first group is above the second; None where too few runs can tell.
 
     Paired over the common seeds where there are two or more of them, runs without a partner left out; otherwise
@@ -155,7 +157,7 @@ def difference(first: Group, second: Group, resolution: float = 0.0, level: floa
     return Difference(test.n, test.mean, test.std, low, high, test.p, rank_p, test.paired)
 
 
-def t_test(first: Group, second: Group, resolution: float = 0.0) -> TTest | None:
+def t_test(first: SeedValues, second: SeedValues, resolution: float = 0.0) -> TTest | None:
     """Return the t-test that fits two groups: paired, Welch's, or None."""
     refuse_infinite([*first.values(), *second.values()])
     common = common_seeds(first, second)
@@ -166,7 +168,7 @@ def t_test(first: Group, second: Group, resolution: float = 0.0) -> TTest | None
     return None
 
 
-def paired_test(first: Group, second: Group, common: Sequence[Hashable], resolution: float) -> TTest:
+def paired_test(first: SeedValues, second: SeedValues, common: Sequence[Hashable], resolution: float) -> TTest:
     """Return Student's test of the differences' mean (Student 1908)."""
     n = len(common)
     differences = [first[seed] - second[seed] for seed in common]
@@ -215,7 +217,7 @@ def interval(mean: float, error: float, freedom: float, level: float) -> tuple[f
     return mean - half, mean + half
 
 
-def signed_rank(first: Group, second: Group, resolution: float = 0.0) -> float:
+def signed_rank(first: SeedValues, second: SeedValues, resolution: float = 0.0) -> float:
     """Return the two-sided p value of Wilcoxon's signed-rank test (Wilcoxon 1945), over all 2^n signs.
 
     Differences of zero are left out, as Wilcoxon did; ties share the mean of their ranks, and the distribution is
@@ -237,7 +239,7 @@ def signed_rank(first: Group, second: Group, resolution: float = 0.0) -> float:
     return two_sided(chances, int(ranks[found > 0].sum()))
 
 
-def rank_sum(first: Group, second: Group, resolution: float = 0.0) -> float:
+def rank_sum(first: SeedValues, second: SeedValues, resolution: float = 0.0) -> float:
     """Return the two-sided p value of Mann and Whitney's test (1947), over all ways to deal the ranks out."""
     values = [*first.values(), *second.values()]
     ranks, n = doubled_ranks(stepped(values, tie_step(values, resolution))), len(first)
@@ -348,7 +350,7 @@ def reached(times: Sequence[float | None]) -> Reached:
 
 
 def places(
-    values: Sequence[Group], larger_is_better: bool, resolution: float = 0.0, alpha: float = 0.05
+    values: Sequence[SeedValues], larger_is_better: bool, resolution: float = 0.0, alpha: float = 0.05
 ) -> list[int | None]:
     """Return each group's place: 1 + the number of groups that are shown to be better.
 
@@ -373,7 +375,7 @@ def places(
     return found
 
 
-def common_seeds(first: Group, second: Group) -> list[Hashable]:
+def common_seeds(first: SeedValues, second: SeedValues) -> list[Hashable]:
     """Return the seeds that both groups have."""
     return [seed for seed in first if seed in second]
 

@@ -15,7 +15,7 @@ WHITE = 255
 
 
 @dataclass(frozen=True)
-class Pictures:
+class ImageForm:
     """Examples are pictures, (channels, height, width) with 1 channel for grey and 3 for RGB.
 
     Args:
@@ -46,7 +46,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Table:
+class TableForm:
     """Examples are rows of a table.
 
     Args:
@@ -66,7 +66,7 @@ class Table:
     kind: Literal["table"] = "table"
 
 
-Form = Pictures | Table | None
+Form = ImageForm | TableForm | None
 """None where examples come in arrays alone."""
 
 
@@ -93,7 +93,7 @@ def of_bytes(x: Tensor) -> Form:
     """
     if x.dtype != torch.uint8 or x.ndim != 4 or x.shape[1] not in (1, 3):
         return None
-    return Pictures(size=x.shape[2] if x.shape[2] == x.shape[3] else None)
+    return ImageForm(size=x.shape[2] if x.shape[2] == x.shape[3] else None)
 
 
 def sides(shape: Sequence[int]) -> str:

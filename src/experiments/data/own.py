@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from . import packed, tables
-from .forms import WHITE, Description, Pictures, Table, sides
+from .forms import WHITE, Description, ImageForm, TableForm, sides
 from .pictures import EXTENSIONS, files
 from .sources import channels_first, read_arrays
 
@@ -18,7 +18,7 @@ KINDS = "a picture, a folder of pictures, a .csv or an .npz file"
 
 
 @dataclass(frozen=True)
-class Examples:
+class NamedExamples:
     """Raw examples and what they are called.
 
     Args:
@@ -30,7 +30,7 @@ class Examples:
     names: Sequence[str]
 
 
-def read(path: str, description: Description) -> Examples:
+def read(path: str, description: Description) -> NamedExamples:
     """Read examples from a picture, a folder of pictures, a csv file or an npz file with the array x.
 
     Raises:
@@ -67,15 +67,15 @@ def names_below(folder: Path, path: str) -> list[str]:
     return found
 
 
-def pictures(paths: Sequence[str], description: Description, below: str) -> Examples:
+def pictures(paths: Sequence[str], description: Description, below: str) -> NamedExamples:
     """Read pictures; they are called by their paths below a folder.
 
     Raises:
         ValueError: one cannot be read, or pictures are not what the run was trained on.
     """
     form, shape = description.form, description.shape
-    if not isinstance(form, Pictures):
-        wanted = "a csv file" if isinstance(form, Table) else "an npz or csv file"
+    if not isinstance(form, ImageForm):
+        wanted = "a csv file" if isinstance(form, TableForm) else "an npz or csv file"
         raise ValueError(f"{paths[0]!r} is a picture, and the run was trained on none; give {wanted}")
     x = np.empty((len(paths), *shape), np.uint8)
     for row, path in zip(x, paths, strict=True):
@@ -86,21 +86,21 @@ def pictures(paths: Sequence[str], description: Description, below: str) -> Exam
         if pixels.shape != tuple(shape):
             raise ValueError(f"{path!r} has the shape {sides(pixels.shape)}; the run was trained on {sides(shape)}")
         row[:] = pixels if form.white == WHITE else np.round(pixels * (form.white / WHITE))
-    return Examples(torch.from_numpy(x), [str(Path(path).relative_to(below)) for path in paths])
+    return NamedExamples(torch.from_numpy(x), [str(Path(path).relative_to(below)) for path in paths])
 
 
-def table(path: str, description: Description) -> Examples:
+def table(path: str, description: Description) -> NamedExamples:
     """Read the rows of a csv file: by its columns' names where the run was trained on a table, else by their order.
 
     Raises:
         ValueError: it has other columns, or cells that the run cannot take.
     """
     form = description.form
-    x = tables.rows(path, form) if isinstance(form, Table) else tables.plain_rows(path)
-    return Examples(arranged(x, description, repr(path)), [str(number + 1) for number in range(len(x))])
+    x = tables.rows(path, form) if isinstance(form, TableForm) else tables.plain_rows(path)
+    return NamedExamples(arranged(x, description, repr(path)), [str(number + 1) for number in range(len(x))])
 
 
-def arrays(x: np.ndarray, description: Description, place: str) -> Examples:
+def arrays(x: np.ndarray, description: Description, place: str) -> NamedExamples:
     """Take examples from an array.
 
     Args:
@@ -117,7 +117,7 @@ def arrays(x: np.ndarray, description: Description, place: str) -> Examples:
         with np.errstate(over="ignore"):  # what float32 cannot hold is refused as not finite
             x = x.astype(np.float32)
     made = arranged(torch.from_numpy(np.ascontiguousarray(x)), description, place)
-    return Examples(made, [str(number) for number in range(len(made))])
+    return NamedExamples(made, [str(number) for number in range(len(made))])
 
 
 def arranged(x: Tensor, description: Description, place: str) -> Tensor:
@@ -139,7 +139,7 @@ def arranged(x: Tensor, description: Description, place: str) -> Tensor:
         given = f"examples of the shape {sides(x.shape[1:])}" if x.ndim > 1 else "single numbers"
         raise ValueError(f"{place} holds {given}; the run was trained on {sides(shape)}")
     allowed = found.isfinite()
-    if isinstance(form, Table) and form.missing == "mean":
+    if isinstance(form, TableForm) and form.missing == "mean":
         allowed |= found.isnan()
     wrong = (~allowed.flatten(1).all(1)).nonzero()
     if len(wrong):

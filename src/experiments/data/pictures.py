@@ -12,7 +12,7 @@ from annotated_types import Ge, Gt, Lt
 from torch import Tensor
 
 from . import packed
-from .forms import Pictures
+from .forms import ImageForm
 from .packed import PARTS, Facts, Packed, Picture, UnreadableError, UnusableError
 from .sources import Source
 from .split import stratified
@@ -90,7 +90,7 @@ def image_folder(
             ) from None
     say(found.facts, path)
     (x_train, y_train), (x_test, y_test) = ((found.x[part], found.y[part]) for part in PARTS)
-    return Source(x_train, y_train, x_test, y_test, classes, mapped=True, form=Pictures(size=size))
+    return Source(x_train, y_train, x_test, y_test, classes, mapped=True, form=ImageForm(size=size))
 
 
 def listed(root: Path, path: str) -> Listing:

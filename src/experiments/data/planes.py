@@ -13,17 +13,17 @@ from annotated_types import Ge, Gt, Le, Lt
 
 from .sources import Source
 
-Examples = Annotated[int, Ge(4)]
+ExampleCount = Annotated[int, Ge(4)]
 Noise = Annotated[float, Ge(0)]
 Imbalance = Annotated[float, Ge(1)]
-Classes = Annotated[int, Ge(2), Le(20)]
+ClassCount = Annotated[int, Ge(2), Le(20)]
 Seed = Annotated[int, Ge(0), Lt(2**31)]
 """Each draw takes two of scikit-learn's 2^32 seeds."""
 
-Drawn = tuple[np.ndarray, np.ndarray]
+PlanePoints = tuple[np.ndarray, np.ndarray]
 
 
-def moons(examples: Examples = 1000, noise: Noise = 0.2, imbalance: Imbalance = 1.0, draw: Seed = 0) -> Source:
+def moons(examples: ExampleCount = 1000, noise: Noise = 0.2, imbalance: Imbalance = 1.0, draw: Seed = 0) -> Source:
     """Two half circles that reach into each other (scikit-learn's `make_moons`).
 
     Args:
@@ -39,7 +39,7 @@ def moons(examples: Examples = 1000, noise: Noise = 0.2, imbalance: Imbalance = 
 
 
 def circles(
-    examples: Examples = 1000,
+    examples: ExampleCount = 1000,
     noise: Noise = 0.1,
     imbalance: Imbalance = 1.0,
     draw: Seed = 0,
@@ -61,11 +61,11 @@ def circles(
 
 
 def blobs(
-    examples: Examples = 1000,
+    examples: ExampleCount = 1000,
     noise: Noise = 1.0,
     imbalance: Imbalance = 1.0,
     draw: Seed = 0,
-    classes: Classes = 3,
+    classes: ClassCount = 3,
 ) -> Source:
     """A normal cloud for each class (scikit-learn's `make_blobs`), around centres on a circle of radius 3.
 
@@ -83,11 +83,11 @@ def blobs(
 
 
 def spiral(
-    examples: Examples = 1000,
+    examples: ExampleCount = 1000,
     noise: Noise = 0.2,
     imbalance: Imbalance = 1.0,
     draw: Seed = 0,
-    classes: Classes = 3,
+    classes: ClassCount = 3,
 ) -> Source:
     """Arms that wind around each other (CS231n, 'Putting it together'): radius 0 to 1 over 4 radians.
 
@@ -98,7 +98,7 @@ def spiral(
     """
     sizes = class_sizes(examples, classes, imbalance)
 
-    def drawn(seed: int) -> Drawn:
+    def drawn(seed: int) -> PlanePoints:
         generator = np.random.default_rng(seed)
         points, labels = [], []
         for number, size in enumerate(sizes):
@@ -125,7 +125,7 @@ def class_sizes(examples: int, classes: int, imbalance: float) -> list[int]:
     return sizes
 
 
-def source(sizes: list[int], draw: int, drawn: Callable[[int], Drawn]) -> Source:
+def source(sizes: list[int], draw: int, drawn: Callable[[int], PlanePoints]) -> Source:
     """Draw the training and the test examples, each from a seed of its own."""
     parts = []
     for seed in (2 * draw, 2 * draw + 1):

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .forms import Description, Form, Pictures, of_bytes
+from .forms import Description, Form, ImageForm, of_bytes
 from .split import stratified
 
 DIGITS_TEST_SHARE = 0.2
@@ -78,7 +78,7 @@ def digits() -> Source:
     x, y = table[:, :-1].reshape(-1, 1, 8, 8).contiguous(), table[:, -1].long()
     test, train = stratified(y, round(DIGITS_TEST_SHARE * len(y)), torch.Generator().manual_seed(0))
     names = [str(digit) for digit in range(10)]
-    return Source(x[train], y[train], x[test], y[test], names, form=Pictures(white=16, size=8))
+    return Source(x[train], y[train], x[test], y[test], names, form=ImageForm(white=16, size=8))
 
 
 def torchvision_set(

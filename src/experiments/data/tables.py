@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from annotated_types import Gt, Lt
 
-from .forms import Column, Table
+from .forms import Column, TableForm
 from .sources import Source
 from .split import stratified
 
@@ -37,7 +37,7 @@ def csv(
     missing: Literal["error", "mean", "drop"] = "error",
     drop: list[str] | None = None,
     separator: str = ",",
-    form: Table | None = None,
+    form: TableForm | None = None,
 ) -> Source:
     r"""A table with a header: one column is the class, the others are features.
 
@@ -59,7 +59,7 @@ def csv(
         ValueError: the file cannot be read as such a table.
     """
     places = {f"{key}={name!r}": name for key, name in (("path", path), ("test_path", test_path)) if name is not None}
-    known = form.columns if isinstance(form, Table) else None
+    known = form.columns if isinstance(form, TableForm) else None
     tables = read_tables(places, {target, *textual(known or ())}, one_character(separator))
     check_columns(tables, path, test_path, target, drop or [])
     kept = [[name for name in table.columns if name not in (drop or [])] for table in tables]
@@ -84,11 +84,11 @@ def csv(
         refused = f"test_path={test_path!r}"
     if known is None:
         check_parts(numbers[train], numbers[test], classes, refused)
-    made = Table(target, tuple(columns), tuple(drop or ()), missing, one_character(separator))
+    made = TableForm(target, tuple(columns), tuple(drop or ()), missing, one_character(separator))
     return Source(x[train], numbers[train], x[test], numbers[test], classes, impute=missing == "mean", form=made)
 
 
-def rows(path: str, form: Table) -> torch.Tensor:
+def rows(path: str, form: TableForm) -> torch.Tensor:
     """Read the features of a table that need not have the class's column: (rows, features), nan for missing cells.
 
     Args:

@@ -31,7 +31,7 @@ PREPARING = ("preprocess", "augment", "balance")
 
 
 @dataclass(frozen=True)
-class Member:
+class EnsembleMember:
     """One of those that are evaluated together.
 
     Args:
@@ -49,7 +49,7 @@ def members(
     trust: Sequence[str],
     device: str,
     other: Mapping[str, Any] | None = None,
-) -> list[Member]:
+) -> list[EnsembleMember]:
     """Return the kept checkpoints of one run, or several runs with the weights of their best epochs.
 
     Args:
@@ -64,7 +64,7 @@ def members(
     return checkpoints(folders[0], restore) if len(folders) == 1 else runs(folders, screen, restore)
 
 
-def checkpoints(folder: Path, restore: Callable[..., Restored]) -> list[Member]:
+def checkpoints(folder: Path, restore: Callable[..., Restored]) -> list[EnsembleMember]:
     """Return what a run kept while it was trained (Huang et al. 2017)."""
     found = RunFolder(folder).kept()
     if len(found) < 2:
@@ -73,10 +73,10 @@ def checkpoints(folder: Path, restore: Callable[..., Restored]) -> list[Member]:
             f"{str(folder)!r} is one run with {len(found) or 'none'}"
         )
     restored = [restore(folder, checkpoint=path.name) for path in found]
-    return [Member(f"epoch {run.epoch}", run) for run in restored]
+    return [EnsembleMember(f"epoch {run.epoch}", run) for run in restored]
 
 
-def runs(folders: Sequence[Path], screen: Screen, restore: Callable[..., Restored]) -> list[Member]:
+def runs(folders: Sequence[Path], screen: Screen, restore: Callable[..., Restored]) -> list[EnsembleMember]:
     """Return the runs that have come so far that they can be evaluated; the others are named."""
     found, problems = [], []
     for folder in folders:
@@ -87,7 +87,7 @@ def runs(folders: Sequence[Path], screen: Screen, restore: Callable[..., Restore
         except UserError as error:
             problems.append(str(error))
         else:
-            found.append(Member(folder.resolve().name, run))
+            found.append(EnsembleMember(folder.resolve().name, run))
     if len(found) < 2:
         rest = f": {problems[0]}" if problems else ""
         raise UserError(f"an ensemble needs two runs, and {len(found) or 'none'} of these can be used{rest}")
@@ -96,25 +96,27 @@ def runs(folders: Sequence[Path], screen: Screen, restore: Callable[..., Restore
     return found
 
 
-def beside(folder: Path, trust: Sequence[str], device: str, other: Mapping[str, Any] | None = None) -> list[Member]:
+def beside(
+    folder: Path, trust: Sequence[str], device: str, other: Mapping[str, Any] | None = None
+) -> list[EnsembleMember]:
     """Return what else a run left: its best and its last weights, and its average where it had one."""
     found = []
     restore = partial(load, trust=trust, device=device, other=other)
     with suppress(UserError):
         best = restore(folder, checkpoint="best.pt")
-        found.append(Member(f"best epoch ({best.epoch})", best))
+        found.append(EnsembleMember(f"best epoch ({best.epoch})", best))
     with suppress(UserError):
         last = restore(folder, checkpoint="last.pt")
         trained = last.folder.load(last.folder.last)["program"].get("trained")
         if trained is not None:
-            found.append(Member(f"{'SWA' if last.settings.ema is None else 'EMA'} ({last.epoch})", last))
+            found.append(EnsembleMember(f"{'SWA' if last.settings.ema is None else 'EMA'} ({last.epoch})", last))
             last = replace(last, model=deepcopy(last.model))
             last.model.load_state_dict(trained)
-        found.append(Member(f"last epoch ({last.epoch})", last))
+        found.append(EnsembleMember(f"last epoch ({last.epoch})", last))
     return found
 
 
-def souped(members: Sequence[Member], train: Split) -> Member:
+def souped(members: Sequence[EnsembleMember], train: Split) -> EnsembleMember:
     """Return a run with the mean of the members' weights; BatchNorm's statistics are measured anew.
 
     Args:
@@ -136,10 +138,10 @@ def souped(members: Sequence[Member], train: Split) -> Member:
     )
     with made.surroundings():
         refresh_statistics(made.model, forward, (x for x, _ in train.in_order(made.settings.eval_batch_size)))
-    return Member(SOUP, made)
+    return EnsembleMember(SOUP, made)
 
 
-def examples(members: Sequence[Member], split: str) -> list[Split]:
+def examples(members: Sequence[EnsembleMember], split: str) -> list[Split]:
     """Return the same examples for each member, prepared as its run prepares.
 
     Raises:
@@ -187,7 +189,7 @@ def raw(run: Restored, split: str) -> Tensor:
     return torch.cat([found.raw().cpu().flatten(1).double(), found.y.cpu()[:, None].double()], 1)
 
 
-def scores(members: Sequence[Member], splits: Sequence[Split]) -> list[Tensor]:
+def scores(members: Sequence[EnsembleMember], splits: Sequence[Split]) -> list[Tensor]:
     """Return each member's scores, (examples, classes), on the CPU: those of one architecture as one stack."""
     groups: list[tuple[object, list[int]]] = []
     for number, member in enumerate(members):

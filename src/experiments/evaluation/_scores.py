@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 from sklearn.metrics import precision_recall_fscore_support
 
-Array = NDArray[np.float64]
-Classes = NDArray[np.int64]
+from experiments.common.arrays import Array
+
+ClassNumbers = NDArray[np.int64]
 BINS = 10
 """Of confidence, as wide as each other (Guo et al. 2017 take 15 for 10,000 examples and more)."""
 TOP = (1, 3, 5)
@@ -74,7 +75,7 @@ def wilson(right: int, examples: int, level: float = 0.95) -> tuple[float, float
     return max(0.0, middle - reach) if right else 0.0, min(1.0, middle + reach) if right < examples else 1.0
 
 
-def class_scores(predicted: Classes, y: Classes, names: Sequence[str]) -> list[ClassScore]:
+def class_scores(predicted: ClassNumbers, y: ClassNumbers, names: Sequence[str]) -> list[ClassScore]:
     """Return precision, recall and F1 of each class.
 
     Args:
@@ -87,13 +88,13 @@ def class_scores(predicted: Classes, y: Classes, names: Sequence[str]) -> list[C
     ]
 
 
-def top(probabilities: Array, y: Classes, k: int) -> float:
+def top(probabilities: Array, y: ClassNumbers, k: int) -> float:
     """Return the share of the examples whose class is among the k most probable ones; of equal ones the first."""
     order = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
     return float((order == y[:, None]).any(1).mean())
 
 
-def reliability(probabilities: Array, y: Classes, bins: int = BINS) -> list[Bin]:
+def reliability(probabilities: Array, y: ClassNumbers, bins: int = BINS) -> list[Bin]:
     """Return accuracy against confidence in bins of equal width (Guo et al. 2017, section 2), but for empty ones."""
     confidence, right = probabilities.max(1), probabilities.argmax(1) == y
     number = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)

@@ -17,7 +17,7 @@ from experiments.common.screen import Screen, table
 from experiments.common.text import shown_path
 from experiments.data.batches import Split
 
-from ._members import SOUP, Member, beside, examples, members, scores, souped
+from ._members import SOUP, EnsembleMember, beside, examples, members, scores, souped
 from ._predictions import Predictions
 from .evaluating import FOLDER, Evaluation, judged, place_of, said_of
 
@@ -120,7 +120,7 @@ def combine(
     screen.print(f"\nwritten  {shown_path(target)}")
 
 
-def souped_or_not(own: Sequence[Member], train: Split, kind: Kind) -> tuple[Member | None, str]:
+def souped_or_not(own: Sequence[EnsembleMember], train: Split, kind: Kind) -> tuple[EnsembleMember | None, str]:
     """Return the uniform soup, or say why there is none.
 
     Raises:
@@ -134,7 +134,9 @@ def souped_or_not(own: Sequence[Member], train: Split, kind: Kind) -> tuple[Memb
         return None, f"no uniform soup: {error}"
 
 
-def together(own: Sequence[Member], splits: Sequence[Split], more: Sequence[Member], split: str) -> Ensemble:
+def together(
+    own: Sequence[EnsembleMember], splits: Sequence[Split], more: Sequence[EnsembleMember], split: str
+) -> Ensemble:
     """Judge members, the mean of their probabilities, and what stands beside them.
 
     Args:
@@ -157,7 +159,7 @@ def together(own: Sequence[Member], splits: Sequence[Split], more: Sequence[Memb
     return Ensemble(alone, judge("ensemble", mean), souped[0] if souped else None, rest[len(souped) :])
 
 
-def write(out: Path, own: Sequence[Member], found: Ensemble, y: Tensor, kind: Kind) -> None:
+def write(out: Path, own: Sequence[EnsembleMember], found: Ensemble, y: Tensor, kind: Kind) -> None:
     """Write the table, and the predictions of what was asked for."""
     chosen = found.soup if kind == "soup" and found.soup else found.together
     write_whole(out / "predictions.csv", Predictions.of_split(chosen.shares, y, own[0].run.classes).as_csv().encode())

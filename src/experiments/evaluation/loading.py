@@ -36,7 +36,7 @@ from experiments.training.streams import Streams, global_generator
 
 from ._predictions import Predictions
 
-Given = Tensor | ArrayLike | str | Path
+InputExamples = Tensor | ArrayLike | str | Path
 """What can be predicted for."""
 WRITTEN = {"cache": None, "download": False}
 """What makes a data set write files, and what stands for the default place or for none."""
@@ -140,15 +140,15 @@ class Restored:
                 stack.enter_context(torch_threads(self.threads))
             yield
 
-    def scores(self, x: Given) -> Tensor:
+    def scores(self, x: InputExamples) -> Tensor:
         """Return the scores of raw examples, (examples, classes), on the CPU; see `predict`."""
         return self._scores(self._examples(x).x)
 
-    def probabilities(self, x: Given) -> Tensor:
+    def probabilities(self, x: InputExamples) -> Tensor:
         """Return the probabilities of raw examples' classes, (examples, classes), in float64; see `predict`."""
         return self.scores(x).double().softmax(1)
 
-    def predict(self, x: Given) -> Predictions:
+    def predict(self, x: InputExamples) -> Predictions:
         """Predict the classes of examples of one's own, which are prepared as those of the run were.
 
         Args:
@@ -164,7 +164,7 @@ class Restored:
     def _scores(self, x: Tensor) -> Tensor:
         return torch.cat([scores.cpu() for scores, _ in self.batches(self.split(x))])
 
-    def _examples(self, x: Given) -> own.Examples:
+    def _examples(self, x: InputExamples) -> own.NamedExamples:
         try:
             if isinstance(x, str | Path):
                 return own.read(str(x), self.description)

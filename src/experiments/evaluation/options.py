@@ -26,7 +26,7 @@ TEXTS = {"split", "input", "ensemble", "device", "trust"}
 
 
 @dataclass(frozen=True)
-class Options:
+class EvaluateOptions:
     """What is asked for; see `MEANINGS`."""
 
     split: Literal["train", "val", "test"] = "test"
@@ -48,7 +48,7 @@ def described() -> str:
     return arguments.described({**MEANINGS, "data.<key>": other})
 
 
-def parsed(words: Sequence[str]) -> tuple[list[Path], Options, dict[str, Any]]:
+def parsed(words: Sequence[str]) -> tuple[list[Path], EvaluateOptions, dict[str, Any]]:
     """Read the command line.
 
     Returns:
@@ -60,9 +60,9 @@ def parsed(words: Sequence[str]) -> tuple[list[Path], Options, dict[str, Any]]:
     """
     settings = [word for word in words if OF_THE_DATA.match(word)]
     folders, given = arguments.parsed(
-        [word for word in words if word not in settings], Options, "evaluate", MEANINGS, TEXTS
+        [word for word in words if word not in settings], EvaluateOptions, "evaluate", MEANINGS, TEXTS
     )
-    options = Options(**given)
+    options = EvaluateOptions(**given)
     if settings and options.input is not None:
         raise UserError(f"{settings[0]} and input={options.input} are both given; input takes files, and no data set")
     parts = [setting.partition("=") for setting in settings]

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from experiments.common.errors import UserError
 from experiments.common.text import one_line
 from experiments.data.batches import Preparation
-from experiments.data.forms import Pictures
+from experiments.data.forms import ImageForm
 from experiments.data.preprocess import Affine, Imputed, Whitening
 from experiments.evaluation.loading import Restored
 
@@ -35,7 +35,7 @@ LARGEST_TRIAL = 2**26
 GAPS = 0.1
 """Share of the values that are missing in examples which may have gaps."""
 
-Program = Callable[[Tensor], Tensor]
+ProbabilityFunction = Callable[[Tensor], Tensor]
 """Raw examples -> probabilities, (examples, classes)."""
 
 
@@ -50,7 +50,7 @@ class Written:
     """
 
     content: bytes
-    program: Program
+    program: ProbabilityFunction
     about: Mapping[str, Any]
 
 
@@ -76,7 +76,7 @@ class Whole(nn.Module):
 
 def input_type(run: Restored) -> torch.dtype:
     """Return the type of raw examples: bytes of pictures, otherwise float32."""
-    return torch.uint8 if isinstance(run.description.form, Pictures) else torch.float32
+    return torch.uint8 if isinstance(run.description.form, ImageForm) else torch.float32
 
 
 def type_name(run: Restored) -> str:
@@ -89,7 +89,7 @@ def trials(run: Restored) -> list[Tensor]:
     draw = torch.Generator().manual_seed(0)
     shape, form = run.description.shape, run.description.form
     sizes = BATCHES if sum(BATCHES) * math.prod(shape) <= LARGEST_TRIAL else BATCHES[:1]
-    if isinstance(form, Pictures):
+    if isinstance(form, ImageForm):
         return [torch.randint(min(form.white, 255) + 1, (n, *shape), generator=draw, dtype=torch.uint8) for n in sizes]
     noise = [torch.randn(n, *shape, generator=draw) for n in sizes]
     found = [unprepared(run.prepare, each) for each in noise]
@@ -187,7 +187,7 @@ def as_onnx(traced: torch.export.ExportedProgram, run: Restored) -> Written:
     return Written(content, program, {"opset": opset, "use": use})
 
 
-def onnx_program(content: bytes) -> Program:
+def onnx_program(content: bytes) -> ProbabilityFunction:
     """Return what an ONNX model computes."""
     import onnxruntime
 

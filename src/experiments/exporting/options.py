@@ -22,7 +22,7 @@ TEXTS = {"format", "trust"}
 
 
 @dataclass(frozen=True)
-class Options:
+class ExportOptions:
     """What is asked for; see `MEANINGS`."""
 
     format: Format | None = None
@@ -40,7 +40,7 @@ def described() -> str:
     return arguments.described(MEANINGS)
 
 
-def parsed(words: Sequence[str]) -> tuple[list[Path], Options]:
+def parsed(words: Sequence[str]) -> tuple[list[Path], ExportOptions]:
     """Read the command line; see `arguments.parsed`."""
-    folders, given = arguments.parsed(words, Options, "export", MEANINGS, TEXTS)
-    return folders, Options(**given)
+    folders, given = arguments.parsed(words, ExportOptions, "export", MEANINGS, TEXTS)
+    return folders, ExportOptions(**given)

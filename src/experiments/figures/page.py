@@ -18,7 +18,7 @@ DASHARRAYS = {"solid": "none", "dash": "7 4", "dot": "2 3", "dashdot": "8 3 2 3"
 
 
 @dataclass(frozen=True)
-class Group:
+class GroupStyle:
     """Runs that differ only in their seeds.
 
     Args:
@@ -31,7 +31,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Column:
+class PageColumn:
     """A column of a table.
 
     Args:
@@ -61,17 +61,17 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Table:
+class PageTable:
     """A table whose rows can be sorted by any column."""
 
     title: str
-    columns: Sequence[Column]
+    columns: Sequence[PageColumn]
     rows: Sequence[Sequence[Cell]]
     note: str = ""
 
 
 @dataclass(frozen=True)
-class Line:
+class MeanCurve:
     """A metric of a group over training: the mean of the runs and an interval.
 
     Args:
@@ -105,7 +105,7 @@ class Curves:
     """
 
     metrics: Sequence[str]
-    lines: Sequence[Line]
+    lines: Sequence[MeanCurve]
     axes: Sequence[str] = ("epoch", "step", "seconds")
     labels: Mapping[str, str] = field(default_factory=dict)
     note: str = ""
@@ -127,7 +127,7 @@ class Figure:
     caption: str
     svg: str
     said: Sequence[str] = ()
-    table: Table | None = None
+    table: PageTable | None = None
 
 
 @dataclass(frozen=True)
@@ -147,8 +147,8 @@ class Page:
     title: str
     said: Sequence[str] = ()
     notes: Sequence[str] = ()
-    groups: Sequence[Group] = ()
-    tables: Sequence[Table] = ()
+    groups: Sequence[GroupStyle] = ()
+    tables: Sequence[PageTable] = ()
     curves: Curves | None = None
     figures: Sequence[Figure] = ()
     refresh: int | None = None
@@ -216,7 +216,7 @@ def data_of(page: Page) -> Markup:
     return Markup(escaped)
 
 
-def line_data(line: Line) -> dict[str, Any]:
+def line_data(line: MeanCurve) -> dict[str, Any]:
     """Return a line for the script; its gaps are null."""
     return {
         "group": line.group,

@@ -41,7 +41,7 @@ KEPT_OUT = {"checkpoints", "pictures"}
 CONFIGURATION = Path(".hydra", "config.yaml")
 LAYER_COLUMNS = ("epoch", "layer", "quantity", "value")
 
-Layers = dict[str, dict[int, float]]
+LayerCurves = dict[str, dict[int, float]]
 """A quantity by layer and epoch; layers in the model's order."""
 
 
@@ -93,9 +93,9 @@ class Record:
         """How many epochs it has trained."""
         return len(self.history.get("epoch", ()))
 
-    def layers(self, quantities: Collection[str]) -> dict[str, Layers]:
+    def layers(self, quantities: Collection[str]) -> dict[str, LayerCurves]:
         """Return some quantities of `layers.csv` at the end of each epoch; nothing where it cannot be read."""
-        found: dict[str, Layers] = {}
+        found: dict[str, LayerCurves] = {}
         try:
             with checked(self.folder / "layers.csv", LARGEST_LAYERS).open(encoding="utf-8", newline="") as file:
                 rows = csv.reader(file)
@@ -110,7 +110,7 @@ class Record:
 
 
 @dataclass
-class Found:
+class FoundRuns:
     """What lies in some folders.
 
     Args:
@@ -147,13 +147,13 @@ class Reader:
         self.folders = folders
         self._known: dict[Path, tuple[Any, Record]] = {}
 
-    def read(self) -> Found:
+    def read(self) -> FoundRuns:
         """Read what is there now.
 
         Raises:
             NoRunsError: no folder holds a run.
         """
-        found = Found()
+        found = FoundRuns()
         seen: set[Path] = set()
         for top in self.folders:
             runs, sweeps = found_below(top)

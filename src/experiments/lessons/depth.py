@@ -36,7 +36,7 @@ INITIALIZERS: Mapping[str, Initializer] = {
     "torch": initializers.torch_default,
 }
 """By the names that they have in `conf/init/`."""
-Count = Annotated[int, Ge(1)]
+PositiveInt = Annotated[int, Ge(1)]
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,9 @@ def signal(
     init: Sequence[str],
     layers: Annotated[int, Ge(2)],
     activation: str,
-    width: Count = 500,
-    examples: Count = 1000,
-    draws: Count = 3,
+    width: PositiveInt = 500,
+    examples: PositiveInt = 1000,
+    draws: PositiveInt = 3,
     gain: Annotated[float, Gt(0)] = 1.0,
 ) -> Measured:
     """How inputs drawn from N(0, 1) spread through layers of one width, and such gradients on their way back.
@@ -175,7 +175,7 @@ def finish(axes: Axes, x: str, y: str) -> None:
 
 
 def jacobians(
-    *, init: Sequence[str], units: Count = 1000, draws: Count = 2, gain: Annotated[float, Gt(0)] = 1.0
+    *, init: Sequence[str], units: PositiveInt = 1000, draws: PositiveInt = 2, gain: Annotated[float, Gt(0)] = 1.0
 ) -> Measured:
     """The mean singular value of the Jacobian of a linear layer with as many outputs as inputs.
 

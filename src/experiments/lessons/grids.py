@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from experiments.search.space import Space
 
-Point = tuple[float, float]
+GridPoint = tuple[float, float]
 
 
 def grid_and_random(
@@ -58,7 +58,7 @@ def grid_and_random(
     return Measured(values, lambda: searches_figure({"grid": grid, "random": drawn[0]}, places[0], side), said)
 
 
-def grid_points(count: int) -> list[Point]:
+def grid_points(count: int) -> list[GridPoint]:
     """Return the points of a grid of so many values a side, each in the middle of its cell."""
     from optuna.distributions import CategoricalDistribution
 
@@ -66,7 +66,7 @@ def grid_points(count: int) -> list[Point]:
     return [(point["first"], point["second"]) for point in space.points()]
 
 
-def random_points(trials: int, seed: int) -> list[Point]:
+def random_points(trials: int, seed: int) -> list[GridPoint]:
     """Return what a search by chance tries."""
     import optuna
     from optuna.distributions import FloatDistribution
@@ -87,12 +87,12 @@ def unit_square(distribution: BaseDistribution) -> Space:
     return Space({name: Dimension(name, distribution) for name in ("first", "second")}, {})
 
 
-def inside(point: Point, place: Sequence[float], side: float) -> bool:
+def inside(point: GridPoint, place: Sequence[float], side: float) -> bool:
     """Whether a point lies in the region that begins at a place."""
     return all(low <= x < low + side for x, low in zip(point, place, strict=False))
 
 
-def searches_figure(searches: dict[str, list[Point]], place: Sequence[float], side: float) -> Figure:
+def searches_figure(searches: dict[str, list[GridPoint]], place: Sequence[float], side: float) -> Figure:
     """Draw the points of a search of each kind, their values of the first hyperparameter, and the good region."""
     figure = canvas(2 * HEIGHT, HEIGHT + 0.4)
     for axes, (name, points), look in zip(figure.subplots(1, 2), searches.items(), styles(2), strict=True):

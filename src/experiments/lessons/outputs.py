@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from experiments.common.arrays import Array
 from experiments.evaluation.loading import Restored, load
 from experiments.figures.canvas import canvas
 from experiments.figures.palette import COLORS, INK, styles
@@ -23,7 +23,6 @@ from experiments.recipes.measured import Measured, best
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Array = NDArray[np.float64]
 
 SIDE = 6.0
 """Of the plane's part that is looked at: from minus this to this, in both directions."""

@@ -12,14 +12,20 @@ from torch import nn
 from torch.optim import SGD, Adagrad, Adam, Optimizer
 
 from experiments.recipes.measured import Measured
-from experiments.surfaces.contours import Line, figure_of
+from experiments.surfaces.contours import NamedPath, figure_of
 from experiments.surfaces.descent import Surface, descend, measured
 from experiments.surfaces.functions import quadratic, ravine
 
-Rate = Annotated[float, Gt(0)]
+LearningRate = Annotated[float, Gt(0)]
 
 
-def zigzag(sgd: Rate, momentum: Rate, adagrad: Rate, adam: Rate, steps: Annotated[int, Ge(2)] = 30) -> Measured:
+def zigzag(
+    sgd: LearningRate,
+    momentum: LearningRate,
+    adagrad: LearningRate,
+    adam: LearningRate,
+    steps: Annotated[int, Ge(2)] = 30,
+) -> Measured:
     """How SGD goes down a long valley, and how the others do.
 
     Args:
@@ -37,7 +43,7 @@ def zigzag(sgd: Rate, momentum: Rate, adagrad: Rate, adam: Rate, steps: Annotate
     found = {name: measured(path, surface.minima, surface.tolerance) for name, path in paths.items()}
     others = {name: path for name, path in found.items() if name != "SGD"}
     longest = max(others, key=lambda name: others[name]["length"])
-    lines = [Line(name, path) for name, path in paths.items()]
+    lines = [NamedPath(name, path) for name, path in paths.items()]
     values = {
         "SGD: share of updates that turn back across the valley": found["SGD"]["sign_changes"][1],
         "SGD: share of updates that turn back along it": found["SGD"]["sign_changes"][0],
@@ -53,7 +59,7 @@ def zigzag(sgd: Rate, momentum: Rate, adagrad: Rate, adam: Rate, steps: Annotate
     return Measured(values, lambda: figure_of(surface, ["x", "y"], lines, title), said)
 
 
-def to_the_minimum(rate: Rate, steps: Annotated[int, Ge(1)] = 1000) -> Measured:
+def to_the_minimum(rate: LearningRate, steps: Annotated[int, Ge(1)] = 1000) -> Measured:
     """How gradient descent from 0 comes to 5, the minimum of w^2 - 10 w + 25.
 
     Args:
@@ -71,5 +77,5 @@ def to_the_minimum(rate: Rate, steps: Annotated[int, Ge(1)] = 1000) -> Measured:
     }
     settled = measured(path, surface.minima, surface.tolerance)["settled"]
     said = [f"After one update w is {w[1]:.4g}, after {steps} it is {w[-1]:.9g}; within 0.001 of 5 from {settled} on"]
-    lines = [Line(f"gradient descent, lr={rate:g}", path)]
+    lines = [NamedPath(f"gradient descent, lr={rate:g}", path)]
     return Measured(values, lambda: figure_of(surface, ["w"], lines, f"w² - 10 w + 25: {steps:,} updates from 0"), said)

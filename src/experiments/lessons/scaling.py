@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from experiments.common.arrays import Array
 from experiments.data.preprocess import PREPROCESSES
 from experiments.evaluation.loading import Restored, load
 from experiments.figures.canvas import canvas, logarithmic
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Array = NDArray[np.float64]
 
 SCALES = (3, 10, 30, 100)
 """Of the second feature; the first has 1."""

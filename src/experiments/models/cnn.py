@@ -7,7 +7,7 @@ from annotated_types import Ge
 from torch import Tensor, nn
 
 from .blocks import Dropout, block, hidden_layers
-from .mlp import Rate, Units
+from .mlp import DropRate, Units
 
 POOLS = {"max": nn.MaxPool2d, "average": nn.AvgPool2d}
 
@@ -46,8 +46,8 @@ class CNN(nn.Module):
         pool_size: Annotated[int, Ge(2)] = 2,
         activation: str = "relu",
         batch_norm: bool = False,
-        dropout: Rate = 0.0,
-        input_dropout: Rate = 0.0,
+        dropout: DropRate = 0.0,
+        input_dropout: DropRate = 0.0,
     ) -> None:
         super().__init__()
         channels, height, width = picture_shape(input_shape)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from .blocks import Dropout, hidden_layers
 
 Units = Annotated[int, Ge(1)]
-Rate = Annotated[float, Ge(0), Lt(1)]
+DropRate = Annotated[float, Ge(0), Lt(1)]
 
 
 class MLP(nn.Module):
@@ -36,8 +36,8 @@ class MLP(nn.Module):
         hidden: list[Units],
         activation: str = "relu",
         batch_norm: bool = False,
-        dropout: Rate = 0.0,
-        input_dropout: Rate = 0.0,
+        dropout: DropRate = 0.0,
+        input_dropout: DropRate = 0.0,
     ) -> None:
         super().__init__()
         parts: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())

@@ -51,12 +51,12 @@ MODEL = "model"
 CHARTED = ("activation_std", "dead", "saturated", "correlation", "signal", "gradient_norm", "update_ratio")
 """What is drawn with all layers in one chart."""
 
-Measured = Iterator[tuple[Sequence[str], str, Tensor]]
+Readings = Iterator[tuple[Sequence[str], str, Tensor]]
 """Layers, quantity and the values, (layers,), on the device."""
 
 
 @dataclass
-class Update:
+class UpdateChange:
     """What an update changed, parameter by parameter.
 
     Args:
@@ -106,7 +106,7 @@ class Layers(Observer):
         self.trained: dict[str, nn.Parameter] = {}
         self.before: list[Tensor] | None = None
         self.spare: list[list[Tensor]] = []
-        self.update: Update | None = None
+        self.update: UpdateChange | None = None
         self.rows: list[str] = []
         self.unwritten = False
         self.pending: list[tuple[int, list[tuple[str, str]], Tensor]] = []
@@ -141,7 +141,7 @@ class Layers(Observer):
         """Look, if it is time."""
         if self.before is None:
             return
-        last, self.update = self.update, Update(step, self.before)
+        last, self.update = self.update, UpdateChange(step, self.before)
         self.before = None
         looking = self.looks_at(step)
         sizes = norms(self.update.change) if looking else None
@@ -184,7 +184,7 @@ class Layers(Observer):
         """Measure what a capture shows, as one list."""
         return listed(self.inside(seen, whole=whole))
 
-    def inside(self, seen: Capture, *, whole: bool) -> Measured:
+    def inside(self, seen: Capture, *, whole: bool) -> Readings:
         """Measure what a capture shows."""
         names, activations = list(seen.activations), list(seen.activations.values())
         means = torch.stack([a.mean() for a in activations])
@@ -213,7 +213,7 @@ class Layers(Observer):
             answers = measures.counts(seen.scores.argmax(1), seen.scores.shape[1])
             yield [MODEL], "top_class", answers.max().reshape(1) / len(seen.scores)
 
-    def signals(self, seen: Capture) -> Measured:
+    def signals(self, seen: Capture) -> Readings:
         """Measure the gradients that come back to the activations; the last ones are the scores'."""
         if not seen.signals:
             return
@@ -222,7 +222,7 @@ class Layers(Observer):
         if len(sizes) > 2:
             yield [MODEL], "signal_ratio", sizes[:1] / sizes[-2]
 
-    def updated(self, step: int) -> Measured:
+    def updated(self, step: int) -> Readings:
         """Measure what the update did; 0 by 0, such as of a bias that begins at 0, is left out as not finite."""
         update = self.update
         if update is None or update.step != step:
@@ -281,7 +281,7 @@ class Layers(Observer):
                 file.add_summary(Summary(value=scalars), place)
 
 
-def listed(found: Measured) -> tuple[list[tuple[str, str]], Tensor]:
+def listed(found: Readings) -> tuple[list[tuple[str, str]], Tensor]:
     """Return the layers and quantities of what was measured, and the numbers in one row."""
     parts = list(found)
     keys = [(layer, quantity) for layers, quantity, _ in parts for layer in layers]

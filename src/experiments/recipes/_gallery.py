@@ -10,10 +10,10 @@ from typing import Any
 
 from experiments.common.files import write_json, write_whole
 from experiments.comparison.report import as_markdown
-from experiments.figures.page import Cell, Column, Figure, Page, Table, render
+from experiments.figures.page import Cell, Figure, Page, PageColumn, PageTable, render
 from experiments.figures.svg import inlined
 
-from ._making import Result
+from ._making import RecipeResult
 from .recipe import Recipe, described, within
 
 PAGE, TABLE = "index.html", "reproduction.md"
@@ -57,7 +57,7 @@ class Shown:
         return self.name.replace("_", " ").capitalize()
 
 
-def keep(out: Path, result: Result, recipe: Recipe) -> None:
+def keep(out: Path, result: RecipeResult, recipe: Recipe) -> None:
     """Keep what came of a recipe for the page, in the place of what came of it before.
 
     Raises:
@@ -123,9 +123,15 @@ def made_with(facts: Mapping[str, Any]) -> str:
     return f"{command}: {facts['seconds']:.0f} s on {facts['date'][:10]}, torch {facts['versions']['torch']}"
 
 
-def overview(lessons: Sequence[Shown]) -> Table:
+def overview(lessons: Sequence[Shown]) -> PageTable:
     """Return the table of all lessons, a row for each."""
-    columns = [Column("lesson"), Column("claim"), Column("verdict"), Column("tier"), Column("seconds", "number")]
+    columns = [
+        PageColumn("lesson"),
+        PageColumn("claim"),
+        PageColumn("verdict"),
+        PageColumn("tier"),
+        PageColumn("seconds", "number"),
+    ]
     rows = [
         [
             Cell(lesson.title),
@@ -136,18 +142,24 @@ def overview(lessons: Sequence[Shown]) -> Table:
         ]
         for lesson in lessons
     ]
-    return Table("All lessons", columns, rows)
+    return PageTable("All lessons", columns, rows)
 
 
-def bounds(lessons: Sequence[Shown], *, named: bool = False) -> Table:
+def bounds(lessons: Sequence[Shown], *, named: bool = False) -> PageTable:
     """Return the table of what was measured, a row for each quantity that has a band.
 
     Args:
         lessons: whose.
         named: whether each row says which lesson it is of.
     """
-    own = [Column("lesson"), Column("tier")] if named else []
-    columns = [*own, Column("quantity"), Column("expected"), Column("measured", "number"), Column("verdict")]
+    own = [PageColumn("lesson"), PageColumn("tier")] if named else []
+    columns = [
+        *own,
+        PageColumn("quantity"),
+        PageColumn("expected"),
+        PageColumn("measured", "number"),
+        PageColumn("verdict"),
+    ]
     rows = []
     for lesson in lessons:
         for quantity, band in lesson.recipe.band.items():
@@ -156,4 +168,4 @@ def bounds(lessons: Sequence[Shown], *, named: bool = False) -> Table:
             shown = Cell("-" if value is None else f"{value:.4g}", value)
             verdict = Cell("holds" if lesson.within(quantity) else "NO")
             rows.append([*before, Cell(quantity), Cell(described(band)), shown, verdict])
-    return Table("Measured", columns, rows)
+    return PageTable("Measured", columns, rows)

@@ -59,7 +59,7 @@ class Order:
 
 
 @dataclass(frozen=True)
-class Result:
+class RecipeResult:
     """What came of a recipe.
 
     Args:
@@ -90,7 +90,7 @@ class Result:
     png: bytes = b""
 
 
-def make(order: Order) -> Result:
+def make(order: Order) -> RecipeResult:
     """Make a recipe; an error that a user can cause is in the result, any other is raised."""
     started = time.perf_counter()
     found: dict[str, Any]
@@ -99,7 +99,7 @@ def make(order: Order) -> Result:
             found = measured(order)
         except UserError as error:
             found = {"error": str(error)}
-    return Result(
+    return RecipeResult(
         name=order.name,
         seconds=time.perf_counter() - started,
         date=datetime.now().astimezone().isoformat(timespec="seconds"),
@@ -111,7 +111,7 @@ def make(order: Order) -> Result:
 
 
 def measured(order: Order) -> dict[str, Any]:
-    """Return what a `Result` says of the measurement.
+    """Return what a `RecipeResult` says of the measurement.
 
     Raises:
         UserError: the runs cannot be made, or the lesson cannot measure them.

@@ -25,7 +25,7 @@ GALLERY = Path("outputs", "gallery")
 
 
 @dataclass(frozen=True)
-class Options:
+class ReproduceOptions:
     """What is asked for; see `MEANINGS`."""
 
     tier: Literal["fast", "mnist", "long", "all"] | None = None
@@ -36,17 +36,17 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Asked:
+class CommandLine:
     """A command line.
 
     Args:
         names: of recipes.
-        options: see `Options`.
+        options: see `ReproduceOptions`.
         overrides: of every run, such as `data.root=data`.
     """
 
     names: Sequence[str] = ()
-    options: Options = field(default_factory=Options)
+    options: ReproduceOptions = field(default_factory=ReproduceOptions)
     overrides: Sequence[str] = ()
 
     @property
@@ -56,7 +56,7 @@ class Asked:
         return None if asked == "all" else asked
 
 
-def parsed(words: Sequence[str]) -> Asked:
+def parsed(words: Sequence[str]) -> CommandLine:
     """Read the command line.
 
     Raises:
@@ -76,4 +76,4 @@ def parsed(words: Sequence[str]) -> Asked:
             raise UserError(f"{word} is no option of reproduce; allowed: {options} and overrides of its runs")
         else:
             (overrides if equals else names).append(word)
-    return Asked(names, Options(**checked(Options, given, "")), overrides)
+    return CommandLine(names, ReproduceOptions(**checked(ReproduceOptions, given, "")), overrides)

@@ -17,12 +17,12 @@ from experiments.common.screen import Screen, table
 from experiments.common.text import duration, shown_path
 
 from . import _gallery
-from ._making import Order, Result, make
-from .options import Asked
+from ._making import Order, RecipeResult, make
+from .options import CommandLine
 from .recipe import Recipe, described, recipes, selected, within
 
 
-def reproduce(asked: Asked) -> int:
+def reproduce(asked: CommandLine) -> int:
     """Make recipes, print what came of their claims, and write the gallery.
 
     Returns:
@@ -40,7 +40,7 @@ def reproduce(asked: Asked) -> int:
         raise UserError(f"tier={asked.tier} has none of the recipes {', '.join(asked.names)}")
     screen, out = Screen(), Path(options.out)
     screen.widen()
-    results: dict[str, Result] = {}
+    results: dict[str, RecipeResult] = {}
     with tempfile.TemporaryDirectory() as planted:
         orders = [ordered(name, recipe, asked, Path(planted)) for name, recipe in chosen.items()]
         for result in side_by_side(orders, processes(options.jobs, len(orders))):
@@ -56,7 +56,7 @@ def reproduce(asked: Asked) -> int:
     return code(results, borne_out)
 
 
-def ordered(name: str, recipe: Recipe, asked: Asked, planted: Path) -> Order:
+def ordered(name: str, recipe: Recipe, asked: CommandLine, planted: Path) -> Order:
     """Return what is to be made of a recipe, in a folder that is not there yet."""
     stamp, number = datetime.now().strftime("%Y-%m-%d_%H-%M-%S"), 1
     above = planted / name if asked.options.sabotage else Path("outputs", name)
@@ -75,7 +75,7 @@ def processes(jobs: int | str, orders: int) -> int:
     return min(orders, os.cpu_count() or 1) if isinstance(jobs, str) else min(orders, jobs)
 
 
-def side_by_side(orders: Sequence[Order], count: int) -> Iterator[Result]:
+def side_by_side(orders: Sequence[Order], count: int) -> Iterator[RecipeResult]:
     """Make recipes in so many processes, this one where it is one, and return each when it is made."""
     if count == 1:
         yield from map(make, orders)
@@ -88,7 +88,7 @@ def side_by_side(orders: Sequence[Order], count: int) -> Iterator[Result]:
         pool.shutdown(cancel_futures=True)
 
 
-def show(screen: Screen, result: Result, recipe: Recipe) -> None:
+def show(screen: Screen, result: RecipeResult, recipe: Recipe) -> None:
     """Print what came of a recipe."""
     screen.print(f"{result.name}: {_gallery.VERDICTS[result.holds]} ({duration(result.seconds)})")
     screen.print(f"  claim   {recipe.claim}")
@@ -106,7 +106,7 @@ def show(screen: Screen, result: Result, recipe: Recipe) -> None:
     screen.print("")
 
 
-def said_of_sabotage(screen: Screen, results: Mapping[str, Result]) -> int:
+def said_of_sabotage(screen: Screen, results: Mapping[str, RecipeResult]) -> int:
     """Say which planted results were not rejected."""
     missed = [name for name, result in results.items() if result.holds is not False]
     screen.print(f"\n{len(results) - len(missed)} of {len(results)} planted results were rejected")
@@ -115,6 +115,6 @@ def said_of_sabotage(screen: Screen, results: Mapping[str, Result]) -> int:
     return code(results, len(results) - len(missed))
 
 
-def code(results: Mapping[str, Result], good: int) -> int:
+def code(results: Mapping[str, RecipeResult], good: int) -> int:
     """Return the exit code."""
     return 2 if any(result.error is not None for result in results.values()) else int(good < len(results))

@@ -28,7 +28,7 @@ from experiments.folders.hparams import Domain, hparams_config
 
 from . import _rounds, _storage, reporting
 from ._study import counted, leave, left_running, opened_study, owner
-from .sampling import ExhaustedError, Point, Unrepeated, exhausted, sampler, tried
+from .sampling import ExhaustedError, SamplePoint, Unrepeated, exhausted, sampler, tried
 from .space import Dimension, Space, space_of, typed
 
 DIRECTIONS = ("minimize", "maximize")
@@ -80,7 +80,7 @@ class Settings:
 
 
 @dataclass
-class Asked:
+class PlannedTrial:
     """A trial whose runs are to be trained: its number and what its runs are given."""
 
     number: int
@@ -130,12 +130,12 @@ class Search:
     def run(self) -> None:
         """Go on until there are as many trials as were asked for, the space is exhausted, or someone interrupts."""
         left = left_running(self.study)
-        self.save_what_is_done([Asked(number, []) for number in left])
+        self.save_what_is_done([PlannedTrial(number, []) for number in left])
         for number in left:
             if self.study.get_trials(deepcopy=False)[number].state == TrialState.FAIL:
                 print(f"trial {number} was left unfinished; its parameters are tried again")
         hparams_config(self.folder, self.domains())
-        asked: list[Asked] = []
+        asked: list[PlannedTrial] = []
         try:
             while asked := self.ask():
                 if not self.tell(asked, self.launched(asked)):
@@ -196,14 +196,14 @@ class Search:
             for name, dimension in self.space.dimensions.items()
         }
 
-    def ask(self) -> list[Asked]:
+    def ask(self) -> list[PlannedTrial]:
         """Ask for a batch of trials; none when the search is at its end."""
         study, settings = self.study, self.settings
         sizes = _rounds.quotas(settings.n_trials, settings.rounds)
         number, space, lacking = _rounds.current(study, self.space, sizes)
         self.sampler.space = space
         left = settings.n_trials - len(counted(study))
-        asked: list[Asked] = []
+        asked: list[PlannedTrial] = []
         job = next_job(self.folder, study)
         try:
             while len(asked) < min(settings.n_jobs, lacking, left):
@@ -214,7 +214,7 @@ class Search:
                 trial = self.new_trial(space, number)
                 if trial is not None:
                     first = job + len(asked) * settings.seeds_per_trial
-                    asked.append(Asked(trial.number, self.overrides(trial, space)))
+                    asked.append(PlannedTrial(trial.number, self.overrides(trial, space)))
                     trial.set_user_attr("jobs", [str(self.folder), first, settings.seeds_per_trial])
         except BaseException:
             self.save_what_is_done(asked)
@@ -262,14 +262,14 @@ class Search:
         without = [override for override in own if not re.match(r"\+{0,2}seed=", override)]
         return [[*without, f"seed={start + seed}"] for seed in range(count)]
 
-    def launched(self, asked: Sequence[Asked]) -> Sequence[JobReturn]:
+    def launched(self, asked: Sequence[PlannedTrial]) -> Sequence[JobReturn]:
         """Train a batch in one launch."""
         batch = [overrides for trial in asked for overrides in trial.overrides]
         first = self.study.get_trials(deepcopy=False)[asked[0].number].user_attrs["jobs"][1]
         returns: Sequence[JobReturn] = self.launcher.launch(batch, initial_job_idx=first)
         return returns
 
-    def tell(self, asked: Sequence[Asked], returns: Sequence[JobReturn]) -> bool:
+    def tell(self, asked: Sequence[PlannedTrial], returns: Sequence[JobReturn]) -> bool:
         """Tell the study what came of a batch; False when someone interrupted it.
 
         Raises:
@@ -297,7 +297,7 @@ class Search:
             )
         return not interrupted
 
-    def finish(self, number: int, status: str, results: Sequence[Result]) -> None:
+    def finish(self, number: int, status: str, results: Sequence[RunResult]) -> None:
         """Tell the study how one trial ended."""
         study = self.study
         trial_id = study.get_trials(deepcopy=False)[number]._trial_id
@@ -320,7 +320,7 @@ class Search:
             study.tell(number, value)
         print(line_of(study.get_trials(deepcopy=False)[number], status, value), flush=True)
 
-    def save_what_is_done(self, asked: Sequence[Asked]) -> None:
+    def save_what_is_done(self, asked: Sequence[PlannedTrial]) -> None:
         """Tell the study of those trials of a batch that came to an end before the batch did; leave the others."""
         for trial in asked:
             frozen = self.study.get_trials(deepcopy=False)[trial.number]
@@ -337,7 +337,7 @@ class Search:
 
 
 @dataclass
-class Result:
+class RunResult:
     """How one run ended.
 
     Args:
@@ -358,7 +358,7 @@ class Result:
         return self.error is not None and getattr(self.error, FROM_TASK, None) == "a defect"
 
 
-def result_of(ret: JobReturn, stopped: bool) -> Result:
+def result_of(ret: JobReturn, stopped: bool) -> RunResult:
     """Read a run's end from what the launcher returned and what its folder says.
 
     Args:
@@ -372,19 +372,19 @@ def result_of(ret: JobReturn, stopped: bool) -> Result:
     except Exception as error:
         if getattr(error, FROM_TASK, None) == "a defect":
             traceback.print_exception(error)
-        return Result("failed", None, str(folder or ""), error)
+        return RunResult("failed", None, str(folder or ""), error)
     finite = isinstance(value, int | float) and math.isfinite(value)
     status = str(summary.get("status", "interrupted" if stopped else "finished"))
-    return Result(status, float(value) if finite else None, str(folder or ""))
+    return RunResult(status, float(value) if finite else None, str(folder or ""))
 
 
-def read(folder: Path | None, objective: str) -> Result | None:
+def read(folder: Path | None, objective: str) -> RunResult | None:
     """Read a run's end from its folder alone; None where it has not come to one."""
     summary = summary_in(folder)
     if not summary:
         return None
     value = summary.get("metrics", {}).get(objective)
-    return Result(str(summary.get("status")), value, str(folder))
+    return RunResult(str(summary.get("status")), value, str(folder))
 
 
 def summary_in(folder: Path | None) -> dict[str, Any]:
@@ -398,7 +398,7 @@ def summary_in(folder: Path | None) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def judged(results: Sequence[Result]) -> str:
+def judged(results: Sequence[RunResult]) -> str:
     """Say how a trial ended from how its runs did: the worst of them counts."""
     statuses = [result.status for result in results]
     for status in ("interrupted", "failed", "diverged", "pruned"):
@@ -415,7 +415,7 @@ def line_of(trial: FrozenTrial, status: str, value: float | None) -> str:
 
 def taken(study: optuna.Study, space: Space, trial: optuna.Trial) -> bool:
     """Whether an earlier trial has the same point."""
-    point: Point = tuple(trial.params[name] for name in space.dimensions)
+    point: SamplePoint = tuple(trial.params[name] for name in space.dimensions)
     earlier = {
         tuple(other.params.get(name) for name in space.dimensions)
         for other in study.get_trials(deepcopy=False)[: trial.number]

@@ -22,7 +22,7 @@ PRUNERS = {
 PRUNED = "pruned_after"
 """A trial's attribute: the epoch after which it was given up, for its other seeds to see."""
 
-Row = Mapping[str, float]
+MetricRow = Mapping[str, float]
 
 
 def pruner(given: Any, epochs: int | None) -> BasePruner | None:
@@ -47,7 +47,7 @@ def pruner(given: Any, epochs: int | None) -> BasePruner | None:
     return made
 
 
-def reporter(trial: Mapping[str, Any], objective: str) -> Callable[[Sequence[Row]], bool]:
+def reporter(trial: Mapping[str, Any], objective: str) -> Callable[[Sequence[MetricRow]], bool]:
     """Return what a run asks after each complete epoch: it reports the objective, and says whether to stop.
 
     Only the storage is shared with the search, which may be another process. A trial of several seeds is
@@ -64,11 +64,11 @@ def reporter(trial: Mapping[str, Any], objective: str) -> Callable[[Sequence[Row
     """
     key = (os.getpid(), trial.get("storage"), trial.get("study"), trial.get("number"))
     if key not in _REPORTS:
-        _REPORTS[key] = Report(trial)
+        _REPORTS[key] = TrialReport(trial)
     report = _REPORTS[key]
     member = report.joined()
 
-    def ask(history: Sequence[Row]) -> bool:
+    def ask(history: Sequence[MetricRow]) -> bool:
         if not history or objective not in history[-1]:
             return report.pruned
         return report.after(member, int(history[-1]["epoch"]), history[-1][objective])
@@ -76,11 +76,11 @@ def reporter(trial: Mapping[str, Any], objective: str) -> Callable[[Sequence[Row
     return ask
 
 
-_REPORTS: dict[tuple[Any, ...], Report] = {}
+_REPORTS: dict[tuple[Any, ...], TrialReport] = {}
 """The trials that this process trains."""
 
 
-class Report:
+class TrialReport:
     """One trial as this process sees it: its seeds share it.
 
     Args:

@@ -28,7 +28,7 @@ REDRAWS = 20
 LISTED = 100_000
 """Points up to which a finite space is listed to find one that is new."""
 
-Point = tuple[Any, ...]
+SamplePoint = tuple[Any, ...]
 
 
 class ExhaustedError(Exception):
@@ -178,7 +178,7 @@ class Unrepeated(BaseSampler):
             point[name] = dimension.rounded(value)
         return point
 
-    def by_luck(self, study: optuna.Study, trial: FrozenTrial, seen: set[Point]) -> dict[str, Any]:
+    def by_luck(self, study: optuna.Study, trial: FrozenTrial, seen: set[SamplePoint]) -> dict[str, Any]:
         """Return a point by chance alone, out of so many that a new one is soon found."""
         while True:
             point = {
@@ -188,7 +188,7 @@ class Unrepeated(BaseSampler):
             if self.key(point) not in seen:
                 return point
 
-    def unseen(self, seen: set[Point], number: int) -> dict[str, Any]:
+    def unseen(self, seen: set[SamplePoint], number: int) -> dict[str, Any]:
         """Return one of the points that are left, by chance.
 
         Raises:
@@ -199,7 +199,7 @@ class Unrepeated(BaseSampler):
             raise ExhaustedError(number)
         return self.random.choice(left)
 
-    def key(self, point: Mapping[str, Any]) -> Point:
+    def key(self, point: Mapping[str, Any]) -> SamplePoint:
         """Return what two equal points share."""
         return tuple(point.get(name) for name in self.space.dimensions)
 
@@ -230,7 +230,7 @@ def listed(space: Space) -> bool:
     return count is not None and count <= LISTED
 
 
-def tried(study: optuna.Study, space: Space, but: int = -1) -> set[Point]:
+def tried(study: optuna.Study, space: Space, but: int = -1) -> set[SamplePoint]:
     """Return the points of all trials, save those that were left without a result."""
     return {
         tuple(trial.params.get(name) for name in space.dimensions)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from experiments.figures.palette import COLORS, INK, PAPER, drawing, literal
 
-from .descent import Path, Surface
+from .descent import DescentPath, Surface
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,14 +33,14 @@ MOST_MARKED = 60
 
 
 @dataclass(frozen=True)
-class Line:
+class NamedPath:
     """A path and what it is called."""
 
     name: str
-    path: Path
+    path: DescentPath
 
 
-def draw(surface: Surface, coordinates: Sequence[str], lines: Sequence[Line], title: str) -> bytes:
+def draw(surface: Surface, coordinates: Sequence[str], lines: Sequence[NamedPath], title: str) -> bytes:
     """Draw paths with their start, their ends and the minima; return the picture as PNG.
 
     A path that leaves what is drawn is cut off there.
@@ -51,7 +51,7 @@ def draw(surface: Surface, coordinates: Sequence[str], lines: Sequence[Line], ti
     return content.getvalue()
 
 
-def figure_of(surface: Surface, coordinates: Sequence[str], lines: Sequence[Line], title: str) -> Figure:
+def figure_of(surface: Surface, coordinates: Sequence[str], lines: Sequence[NamedPath], title: str) -> Figure:
     """Return the picture that `draw` makes, to be drawn inside `palette.drawing()`."""
     from matplotlib.figure import Figure
 
@@ -69,7 +69,7 @@ def figure_of(surface: Surface, coordinates: Sequence[str], lines: Sequence[Line
     return figure
 
 
-def seen(surface: Surface, lines: Sequence[Line]) -> list[tuple[float, float]]:
+def seen(surface: Surface, lines: Sequence[NamedPath]) -> list[tuple[float, float]]:
     """Return the range of each coordinate that is drawn: what the surface asks for, the starts, and else the paths."""
     places = [line.path.points[:1] for line in lines]
     if surface.view is not None:
@@ -89,7 +89,7 @@ def contours(
     figure: Figure,
     surface: Surface,
     coordinates: Sequence[str],
-    lines: Sequence[Line],
+    lines: Sequence[NamedPath],
     ranges: Sequence[tuple[float, float]],
 ) -> None:
     """Draw the paths from above, on the lines of equal height."""
@@ -111,7 +111,7 @@ def contours(
 
 
 def curve(
-    figure: Figure, surface: Surface, coordinate: str, lines: Sequence[Line], seen_range: tuple[float, float]
+    figure: Figure, surface: Surface, coordinate: str, lines: Sequence[NamedPath], seen_range: tuple[float, float]
 ) -> None:
     """Draw the paths on the function's curve, and beside it over the updates."""
     below, over = figure.subplots(1, 2)

@@ -43,7 +43,7 @@ class Surface:
 
 
 @dataclass(frozen=True)
-class Path:
+class DescentPath:
     """Where an optimizer went, in float64.
 
     Args:
@@ -65,7 +65,7 @@ def descend(
     start: Sequence[float],
     steps: int,
     schedule: Schedule = lambda _progress, _losses: 1.0,
-) -> Path:
+) -> DescentPath:
     """Follow an optimizer from a place.
 
     Args:
@@ -100,7 +100,7 @@ def descend(
         rates.append(full[0] * multiplier)
         if ran_away(values):
             break
-    return Path(np.array(points), np.array(values), np.array(rates), ran_away(values))
+    return DescentPath(np.array(points), np.array(values), np.array(rates), ran_away(values))
 
 
 def ran_away(values: Sequence[float]) -> bool:
@@ -108,7 +108,7 @@ def ran_away(values: Sequence[float]) -> bool:
     return not abs(values[-1]) <= RUNAWAY * max(1.0, abs(values[0]))
 
 
-def measured(path: Path, minima: Sequence[Sequence[float]], tolerance: float) -> dict[str, Any]:
+def measured(path: DescentPath, minima: Sequence[Sequence[float]], tolerance: float) -> dict[str, Any]:
     """Measure a path; what a diverged one came to at its last finite point.
 
     Returns:
@@ -146,7 +146,7 @@ def measured(path: Path, minima: Sequence[Sequence[float]], tolerance: float) ->
 
 
 def arrival(
-    path: Path, points: NDArray[np.float64], minima: Sequence[Sequence[float]], tolerance: float
+    path: DescentPath, points: NDArray[np.float64], minima: Sequence[Sequence[float]], tolerance: float
 ) -> Mapping[str, float | int | None]:
     """Return the distance from the minimum that is nearest in the end, and since when it is within the tolerance."""
     if not minima:

@@ -20,14 +20,14 @@ from experiments.common.text import shown_path
 from experiments.folders.identity import identity
 
 from . import _building, descent
-from .contours import Line, draw
+from .contours import NamedPath, draw
 
 SECTIONS = ("surface", "optimizer", "scheduler")
 NOTHING = "-"
 
 
 @dataclass(frozen=True)
-class General:
+class SurfaceGeneral:
     """The settings at the top level.
 
     Args:
@@ -51,7 +51,7 @@ class Trace:
         sweep: the folder of its sweep; None for a job alone.
     """
 
-    path: descent.Path
+    path: descent.DescentPath
     surface: descent.Surface
     coordinates: list[str]
     config: dict[str, Any]
@@ -69,7 +69,7 @@ def follow(cfg: DictConfig) -> Trace:
     hydra = HydraConfig.get()
     config: Any = OmegaConf.to_container(cfg, resolve=True)
     assembly.sections(config, SECTIONS)
-    checked(General, {k: v for k, v in config.items() if k not in SECTIONS}, "")
+    checked(SurfaceGeneral, {k: v for k, v in config.items() if k not in SECTIONS}, "")
     surface, coordinates = _building.surface(config)
     schedule = assembly.schedule(config, validate=True)
     path = descent.descend(surface.function, _building.descender(config), surface.start, surface.steps, schedule)
@@ -109,7 +109,7 @@ def report(folder: Path, traces: Sequence[Trace]) -> None:
         screen.print(summary(names, traces, measures))
         picture = folder / "surface.png"
         lines = [
-            Line(f"{name}, lr={trace.path.rates[0]:.3g}{ending(found)}", trace.path)
+            NamedPath(f"{name}, lr={trace.path.rates[0]:.3g}{ending(found)}", trace.path)
             for name, trace, found in zip(names, traces, measures, strict=True)
         ]
         first = traces[0]
@@ -136,7 +136,7 @@ def write(folder: Path, traces: Sequence[Trace]) -> None:
     write_json(folder / "surface.json", {"surface": traces[0].choices["surface"], "paths": found, **about})
 
 
-def rows(name: str, path: descent.Path) -> Iterable[list[Any]]:
+def rows(name: str, path: descent.DescentPath) -> Iterable[list[Any]]:
     """Yield the rows of a path: the rate is that of the update which led to the point, so that the start has none."""
     rates = ["", *path.rates.tolist()]
     for step, (point, value, rate) in enumerate(zip(path.points.tolist(), path.values.tolist(), rates, strict=True)):

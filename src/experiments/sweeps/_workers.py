@@ -47,7 +47,7 @@ class RaySettings:
 
 
 @dataclass
-class Given:
+class WorkerTask:
     """A stack that a worker has.
 
     Args:
@@ -74,7 +74,7 @@ def train_on_ray(stacks: Sequence[Sequence[Job]], settings: Any, ended: Callable
     stop = SignalStop()
     with connected(chosen) as ray, stop.listening():
         work = ray.remote(max_calls=1, max_retries=0, num_cpus=chosen.num_cpus, num_gpus=chosen.num_gpus)(train)
-        given = {work.remote(list(jobs), str(Path.cwd())): Given(jobs) for jobs in stacks}
+        given = {work.remote(list(jobs), str(Path.cwd())): WorkerTask(jobs) for jobs in stacks}
         open_jobs = [job for jobs in stacks for job in jobs]
         cancelled = False
         while given:
@@ -94,7 +94,7 @@ def train_on_ray(stacks: Sequence[Sequence[Job]], settings: Any, ended: Callable
                         fail(job, f"{problem}, {stack.tries} times")
                 else:
                     print(f"{problem}: {len(left)} runs go on from their checkpoints", flush=True)
-                    given[work.remote(left, str(Path.cwd()))] = Given(left, stack.tries + 1)
+                    given[work.remote(left, str(Path.cwd()))] = WorkerTask(left, stack.tries + 1)
             done = [job for job in open_jobs if over(job)]
             if done:
                 open_jobs = [job for job in open_jobs if job not in done]

@@ -51,7 +51,7 @@ class Launching:
 
 
 @dataclass
-class Asked:
+class SweepJob:
     """A job of the sweep.
 
     Args:
@@ -105,7 +105,7 @@ class Launch:
         self.sweep.write_table()
         return [self.returned(job) for job in jobs]
 
-    def composed(self, job_overrides: Sequence[Sequence[str]], first: int) -> list[Asked]:
+    def composed(self, job_overrides: Sequence[Sequence[str]], first: int) -> list[SweepJob]:
         """Compose every job, and leave the configuration of those that are new in their folders."""
         composer = Composer(self.loader, self.master)
         typed = list(self.master.hydra.overrides.task)
@@ -121,7 +121,7 @@ class Launch:
         for number, job in composed.items():
             for name in self.settings.without:
                 self.leave_out(job.task, name, job_overrides[number - first])
-            jobs.append(Asked(number, job, self.sweep.add(number, folders[number], own[number])))
+            jobs.append(SweepJob(number, job, self.sweep.add(number, folders[number], own[number])))
         for asked in jobs:
             if not (asked.entry.folder / ".hydra" / "overrides.yaml").exists():
                 write_composed(asked.config, asked.composed.hydra, asked.entry.folder)
@@ -136,7 +136,7 @@ class Launch:
         if isinstance(section, dict) and not any(named.match(line) for line in overrides):
             section["enabled"] = False
 
-    def planned(self, jobs: Sequence[Asked]) -> list[Planned]:
+    def planned(self, jobs: Sequence[SweepJob]) -> list[Planned]:
         """Plan the stacks; a resumed sweep has the same ones as before, so that it computes with the same bits."""
         noted = self.sweep.asked().get("max_stack")
         largest: Any = self.settings.max_stack
@@ -147,7 +147,7 @@ class Launch:
         self.sweep.note(max_stack=largest)
         return plan([job.config for job in jobs], largest)
 
-    def fitting(self, jobs: Sequence[Asked]) -> int:
+    def fitting(self, jobs: Sequence[SweepJob]) -> int:
         """Return how many runs fit into memory side by side, by the first job that can be put together."""
         from experiments.runs.together import fitting
 
@@ -157,7 +157,7 @@ class Launch:
                 return found
         return 1
 
-    def job(self, asked: Asked) -> Job:
+    def job(self, asked: SweepJob) -> Job:
         """Return the run of a job: the one that was begun before, where there is one."""
         from experiments.folders.run import RunFolder
         from experiments.runs.job import Job
@@ -168,7 +168,7 @@ class Launch:
         folder = RunFolder(asked.entry.folder)
         return Job({**asked.config, "resume": resume}, folder, asked.composed.choices, overrides)
 
-    def make(self, stacks: Sequence[Sequence[Asked]]) -> None:
+    def make(self, stacks: Sequence[Sequence[SweepJob]]) -> None:
         """Train what is left to train, stack by stack."""
         made = [[self.job(job) for job in stack] for stack in stacks if stack]
         if self.settings.executor == "ray":
@@ -204,7 +204,7 @@ class Launch:
             print(line_of(job.folder.path.name, Entry(0, job.folder.path).summary), flush=True)
         self.sweep.write_table()
 
-    def returned(self, job: Asked) -> JobReturn:
+    def returned(self, job: SweepJob) -> JobReturn:
         """Return what Hydra's sweepers expect to be told."""
         metrics = job.entry.summary.get("metrics") or {}
         hydra = {"runtime": {"output_dir": str(job.entry.folder)}, "job": {"num": job.number}}

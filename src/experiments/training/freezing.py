@@ -2,7 +2,7 @@
 
 from torch import nn
 
-BatchNorm = nn.modules.batchnorm._BatchNorm
+from .averaging import BatchNorm
 
 
 def to_training_mode(model: nn.Module) -> None:

@@ -51,7 +51,7 @@ Look = Callable[[Capture], tuple[Sequence[Any], Tensor]]
 """Measures a capture: what each of the numbers is, and the numbers, of shape (numbers, ...)."""
 
 
-class Measured(NamedTuple):
+class Measurements(NamedTuple):
     """What a step measured, each of shape (A,), on the device."""
 
     loss: Tensor
@@ -75,7 +75,7 @@ class Program(Protocol):
     checkpoint_seconds: float
     """How long the members may train before they are saved again: at the end of each epoch for 0."""
 
-    def step(self, index: Tensor, rates: Sequence[float]) -> Measured:
+    def step(self, index: Tensor, rates: Sequence[float]) -> Measurements:
         """Make one update of every member.
 
         Args:

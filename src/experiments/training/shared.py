@@ -16,7 +16,7 @@ from experiments.common.errors import UserError
 from experiments.models.blocks import Dropout, Rows
 
 from .averaging import BatchNorm, batch_norms, tensors
-from .program import Measured
+from .program import Measurements
 from .single import Single
 
 
@@ -67,7 +67,7 @@ class Shared(Single):
             scores = self._scores(self.forward, x[own])
             return scores.sum() * 0, torch.zeros((), dtype=torch.int64, device=self.device)
 
-    def _backward(self, x: Tensor, targets: Tensor) -> Measured:
+    def _backward(self, x: Tensor, targets: Tensor) -> Measurements:
         """Leave the gradient of the whole batch in the parameters of every process."""
         measured = super()._backward(x, targets)
         gradients = [p.grad for p in self.parameters if p.grad is not None]
@@ -77,7 +77,7 @@ class Shared(Single):
         correct = flat[-1:].round().to(measured.correct.dtype)
         *averages, loss, _ = flat.div_(self.size).split([part.numel() for part in parts])
         torch._foreach_copy_(gradients, [a.view(g.shape) for a, g in zip(averages, gradients, strict=True)])
-        return Measured(loss, correct, measured.penalty)
+        return Measurements(loss, correct, measured.penalty)
 
     def _sums(self, split: str) -> tuple[float, float]:
         """Evaluate this process's share of a split, and add up."""

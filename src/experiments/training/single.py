@@ -15,7 +15,7 @@ from experiments.optimizers import begin_momentum, needs_closure
 from .averaging import Average, BatchNorm, refresh_statistics
 from .criterion import Criterion, penalized_weights
 from .freezing import frozen_norms, to_training_mode
-from .program import BRIEF_SIZE, PROBE_SIZE, Capture, Look, Measured, Watch
+from .program import BRIEF_SIZE, PROBE_SIZE, Capture, Look, Measurements, Watch
 from .streams import global_state, undrawn
 
 
@@ -121,7 +121,7 @@ class Single:
             self.captured: Capture | None = None
             to_training_mode(self.model)
 
-    def step(self, index: Tensor, rates: Sequence[float]) -> Measured:
+    def step(self, index: Tensor, rates: Sequence[float]) -> Measurements:
         """See `Program.step`."""
         self.captured = None
         x, targets = self.splits["train"].batch(index[0])
@@ -136,7 +136,7 @@ class Single:
             self.average.update()
         return measured
 
-    def _update(self, x: Tensor, targets: Tensor) -> Measured:
+    def _update(self, x: Tensor, targets: Tensor) -> Measurements:
         """Take the gradient once, and let the optimizer use it."""
         measured = self._backward(x, targets)
         if self.scaler is not None:
@@ -152,10 +152,10 @@ class Single:
             self.scaler.update()
         return measured
 
-    def _evaluate_within(self, x: Tensor, targets: Tensor) -> Measured:
+    def _evaluate_within(self, x: Tensor, targets: Tensor) -> Measurements:
         """Let the optimizer take the gradient as often as it likes, of one function: with the same noise each time."""
         before = self.noise.get_state()
-        measurements: list[Measured] = []
+        measurements: list[Measurements] = []
 
         def closure() -> Tensor:
             self.noise.set_state(before)
@@ -166,7 +166,7 @@ class Single:
         self.optimizer.step(closure)  # type: ignore[arg-type]
         return measurements[0]
 
-    def _backward(self, x: Tensor, targets: Tensor) -> Measured:
+    def _backward(self, x: Tensor, targets: Tensor) -> Measurements:
         """Leave the gradient of the whole batch in the parameters."""
         for parameter in self.parameters:
             parameter.grad = None  # what zero_grad does, without its label for the profiler (4 % of a small step)
@@ -181,7 +181,7 @@ class Single:
             if term is not None:
                 self._scaled(term).backward()
         penalty = term.detach().reshape(1) if term is not None else None
-        return Measured(loss.reshape(1), correct.reshape(1), penalty)
+        return Measurements(loss.reshape(1), correct.reshape(1), penalty)
 
     def _in_parts(self, x: Tensor, targets: Tensor, micro: int) -> tuple[Tensor, Tensor]:
         """Add up the gradients of parts of the batch."""

@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_map
 
 from experiments.data.batches import Split
 from experiments.models.layers import describe
-from experiments.training.program import Capture, Look, Measured
+from experiments.training.program import Capture, Look, Measurements
 from experiments.training.single import Single, part_sizes
 from experiments.training.streams import undrawn
 
@@ -111,7 +111,7 @@ class Stack:
             for name, buffer in before.items():
                 self.weights.buffers[name].copy_(buffer)
 
-    def step(self, index: Tensor, rates: Sequence[float]) -> Measured:
+    def step(self, index: Tensor, rates: Sequence[float]) -> Measurements:
         """See `Program.step`."""
         self._forget()
         x, targets = self.batches["train"].batch(index)
@@ -132,7 +132,7 @@ class Stack:
             column = column.pin_memory()
         return column.to(self.device, non_blocking=True)
 
-    def _backward(self, x: Tensor, targets: Tensor, masks: Mapping[str, Tensor]) -> Measured:
+    def _backward(self, x: Tensor, targets: Tensor, masks: Mapping[str, Tensor]) -> Measurements:
         """Leave the members' gradients in the matrix: one backward pass of the summed losses."""
         terms = self.objective.terms()
         sizes = part_sizes(x.shape[1], self.micro_batch or x.shape[1])
@@ -149,7 +149,7 @@ class Stack:
             self._take(torch.autograd.grad(whole, list(self.weights.leaves.values())), add=start > size)
             loss = loss + losses.detach()
             correct = correct + (scores.detach().argmax(2) == wanted).sum(1)
-        return Measured(loss, correct, None if terms is None else terms.detach())
+        return Measurements(loss, correct, None if terms is None else terms.detach())
 
     def _take(self, gradients: Sequence[Tensor], *, add: bool) -> None:
         """Bring gradients into the matrix."""

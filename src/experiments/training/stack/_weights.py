@@ -9,7 +9,7 @@ from torch import Tensor
 from experiments.training.single import Single
 
 
-class Column(NamedTuple):
+class Slot(NamedTuple):
     """Where a trained parameter stands in the matrix."""
 
     name: str
@@ -78,10 +78,10 @@ class Weights:
         return self.flat.new_tensor([list(own) for own in values]).repeat_interleave(sizes, dim=1)
 
 
-def columns(program: Single) -> Iterator[Column]:
+def columns(program: Single) -> Iterator[Slot]:
     """Yield where each trained parameter stands."""
     start = 0
     for name, parameter in program.named.items():
         if parameter.requires_grad:
-            yield Column(name, parameter.shape, slice(start, start + parameter.numel()))
+            yield Slot(name, parameter.shape, slice(start, start + parameter.numel()))
             start += parameter.numel()

@@ -33,7 +33,7 @@ class Slice(NamedTuple):
     t: int
 
 
-Update = Callable[[Slice], None]
+UpdateRule = Callable[[Slice], None]
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Rule:
         scalars: states of one number a parameter, with what they begin at.
     """
 
-    update: Update
+    update: UpdateRule
     hyper: tuple[str, ...]
     slots: Mapping[str, str | None] = field(default_factory=dict)
     counted: bool = True
