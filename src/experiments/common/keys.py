@@ -1,14 +1,121 @@
-"""Keys of a configuration."""
+"""Keys of a configuration: one table of what each of them means."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 
+@dataclass(frozen=True)
+class Meaning:
+    """What a key of the configuration may do.
+
+    Args:
+        resume: whether it may change when a run is resumed.
+        sweep: whether it may change when a sweep is resumed.
+        study: whether it may change when a study is resumed.
+        stack: whether it may differ between the members of a stack.
+        group: whether runs that differ in it are different groups of a comparison.
+    """
+
+    resume: bool = False
+    sweep: bool = False
+    study: bool = False
+    stack: bool = False
+    group: bool = True
+
+
+STRUCTURE = Meaning()
+"""Decides what is learnt, and has to be the same for all members of a stack: architecture, data, batches."""
+LEARNING = Meaning(stack=True)
+"""Decides what is learnt, and each member of a stack has its own."""
+SEED = Meaning(stack=True, group=False)
+"""Repeats a run."""
+ENVIRONMENT = Meaning(resume=True, sweep=True, study=True, group=False)
+"""Where and how fast a run computes, and what it keeps: nothing that is learnt. A stack has one of it."""
+RECORD = replace(ENVIRONMENT, stack=True)
+"""What a run is called, who watches it, and what it belongs to: nothing that is learnt."""
+DURATION = Meaning(resume=True)
+"""How long a run trains: a resumed run may train longer."""
+
+MEANINGS: dict[str, Meaning] = {
+    "seed": SEED,
+    "name": RECORD,
+    "check": RECORD,
+    "resume": RECORD,
+    "retry_failed": RECORD,
+    "trust": RECORD,
+    "trial": RECORD,
+    "recipe": RECORD,
+    "search": RECORD,
+    "experiment": RECORD,
+    "sweep": replace(RECORD, sweep=False, study=False),
+    "observers": RECORD,
+    "only": RECORD,
+    "objective": LEARNING,
+    "freeze": STRUCTURE,
+    "init_from": LEARNING,
+    "init": LEARNING,
+    "optimizer": LEARNING,
+    "scheduler": LEARNING,
+    "penalty": LEARNING,
+    "loss": STRUCTURE,
+    "loss.label_smoothing": LEARNING,
+    "loss.margin": LEARNING,
+    "model": STRUCTURE,
+    "model.dropout": LEARNING,
+    "model.input_dropout": LEARNING,
+    "surface": STRUCTURE,
+    "data": STRUCTURE,
+    "data.preprocess": LEARNING,
+    "data.label_noise": LEARNING,
+    "data.balance": LEARNING,
+    "data.fold": LEARNING,
+    "data.cache": ENVIRONMENT,
+    "data.root": ENVIRONMENT,
+    "data.download": ENVIRONMENT,
+    "training": STRUCTURE,
+    "training.epochs": DURATION,
+    "training.early_stopping": replace(DURATION, stack=True),
+    "training.clip_norm": LEARNING,
+    "training.clip_value": LEARNING,
+    "training.device": ENVIRONMENT,
+    "training.threads": ENVIRONMENT,
+    "training.eval_batch_size": ENVIRONMENT,
+    "training.keep_checkpoints": ENVIRONMENT,
+}
+"""The meaning of each key, and of all keys below it that have no entry of their own."""
+
+
+def known(key: str) -> bool:
+    """Return whether the table has an entry for a key or for one above it."""
+    return any(above in MEANINGS for above in _upward(key))
+
+
+def meaning(key: str) -> Meaning:
+    """Return what a key means; a key that the table does not know, such as a user's own, may change nothing.
+
+    Args:
+        key: dotted, such as `training.early_stopping.patience`.
+    """
+    return next((MEANINGS[above] for above in _upward(key) if above in MEANINGS), STRUCTURE)
+
+
+def _upward(key: str) -> list[str]:
+    """Return a key and those above it, the longest first."""
+    steps = key.split(".")
+    return [".".join(steps[:count]) for count in range(len(steps), 0, -1)]
+
+
 def flattened(config: Any, prefix: str = "") -> dict[str, Any]:
-    """Return a nested configuration as dotted keys: sections too, so that `optimizer` itself is a key."""
+    """Return a nested configuration as dotted keys; sections too, so that `optimizer` itself is a key."""
     flat: dict[str, Any] = {}
     for name, value in config.items():
         flat[f"{prefix}{name}"] = value
         if isinstance(value, Mapping):
             flat |= flattened(value, f"{prefix}{name}.")
     return flat
+
+
+def settings(config: Any) -> dict[str, Any]:
+    """Return a nested configuration as dotted keys without its sections."""
+    return {key: value for key, value in flattened(config).items() if not isinstance(value, Mapping)}

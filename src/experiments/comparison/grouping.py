@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,14 +11,10 @@ from typing import Any
 
 from experiments.cli.arguments import as_yaml_has_it
 from experiments.common.errors import UserError, nearest
+from experiments.common.keys import meaning
 from experiments.common.text import visible
 from experiments.folders.reading import Record, number
 
-INCIDENTAL = re.compile(
-    r"seed|name|check|resume|retry_failed|trust|trial(\..*)?|sweep(\..*)?|search|experiment|recipe(\..*)?|data\.(cache|root|download)"
-    r"|observers(\..*)?|training\.(device|threads|eval_batch_size)"
-)
-"""What changes nothing that a network learns, or is the seed."""
 ENDED_WELL = ("finished", "stopped")
 """The statuses of runs whose numbers count: each has trained as long as it was asked to."""
 ABSENT = "-"
@@ -143,7 +138,7 @@ def varying(records: Sequence[Record]) -> list[str]:
 def every(records: Sequence[Record], mapping: Callable[[Record], Mapping[str, Any]]) -> list[str]:
     """Return the keys of all runs, but for those that change nothing, in the order of the first run."""
     found = dict.fromkeys(key for record in records for key in mapping(record))
-    return [key for key in found if not INCIDENTAL.fullmatch(key)]
+    return [key for key in found if meaning(key).group]
 
 
 def determined(key: str, by: Sequence[str], records: Sequence[Record]) -> bool:

@@ -18,15 +18,11 @@ import yaml
 
 from experiments.common.errors import UserError
 from experiments.common.files import write_whole
-from experiments.common.keys import flattened
+from experiments.common.keys import flattened, meaning
 
 FILE, TABLE = "sweep.yaml", "sweep.csv"
 ENDED = ("finished", "stopped", "pruned", "diverged", "failed")
 """The statuses of runs that a resumed sweep leaves alone; a failed one is tried again where that is asked for."""
-CHANGEABLE = re.compile(
-    r"resume|retry_failed|trust.*|name|trial|data\.cache|training\.(device|threads)|observers(\..*)?"
-)
-"""What the command that goes on with a sweep may change."""
 SWEPT = re.compile(r"=.*(,|\()")
 """What an override looks like that may name several values."""
 METRICS = ("train/loss", "train/accuracy", "val/loss", "val/accuracy", "test/loss", "test/accuracy")
@@ -200,7 +196,7 @@ class Sweep:
             key: (one.get(key, "absent"), other.get(key, "absent"))
             for one, other in ((before, now), (old, new))
             for key in dict.fromkeys([*one, *other])
-            if not CHANGEABLE.fullmatch(key)
+            if not meaning(key).sweep
             and not isinstance(one.get(key, other.get(key)), Mapping)
             and one.get(key) != other.get(key)
         }
@@ -271,7 +267,7 @@ def said(counts: Mapping[str, int]) -> str:
 
 def order(overrides: Sequence[str]) -> list[str]:
     """Return the overrides whose order numbers the runs, or which a resumed sweep may not change."""
-    return [line for line in overrides if SWEPT.search(line) or not CHANGEABLE.fullmatch(line.partition("=")[0])]
+    return [line for line in overrides if SWEPT.search(line) or not meaning(line.partition("=")[0].lstrip("+~")).sweep]
 
 
 def job_number(hydra: Path) -> int | None:

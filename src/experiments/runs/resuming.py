@@ -1,6 +1,5 @@
 """Going on with a run: its own command line again, in its own folder, with nothing changed that matters."""
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,13 +8,7 @@ import yaml
 
 from experiments.assembly.trust import untrusted
 from experiments.common.errors import UserError
-from experiments.common.keys import flattened
-
-CHANGEABLE = re.compile(
-    r"resume|retry_failed|sweep(\..*)?|trial(\..*)?|trust.*|name|check|data\.cache|observers(\..*)?"
-    r"|training\.(epochs|eval_batch_size|device|threads|keep_checkpoints|early_stopping(\..*)?)"
-)
-"""What may differ from the run's own configuration: how long, where, what is watched and what is kept."""
+from experiments.common.keys import flattened, meaning
 
 
 def check_unchanged(folder: Path, config: Mapping[str, Any]) -> None:
@@ -33,7 +26,7 @@ def check_unchanged(folder: Path, config: Mapping[str, Any]) -> None:
     differing = [
         f"{key} ({saved.get(key, 'absent')} -> {now.get(key, 'absent')})"
         for key in dict.fromkeys([*saved, *now])
-        if not CHANGEABLE.fullmatch(key)
+        if not meaning(key).resume
         and not isinstance(saved.get(key, now.get(key)), Mapping)
         and saved.get(key) != now.get(key)
     ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
@@ -16,14 +15,11 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from experiments.common.errors import UserError
+from experiments.common.keys import meaning
 
 from ._storage import first_line, opened
 from .space import Space
 
-HELD = re.compile(
-    r"resume|trust.*|name|check|data\.cache|trial|observers(\..*)?|training\.(eval_batch_size|device|threads)"
-)
-"""Overrides that may differ when a study goes on: they change no result."""
 JUST_BEGUN = timedelta(seconds=60)
 
 
@@ -56,7 +52,7 @@ def opened_study(
         raise UserError(f"hydra.sweeper.storage={at!r} cannot be used: {first_line(error)}") from None
     identity = {
         "space": space.described(),
-        "fixed": {key: text for key, text in space.fixed.items() if not HELD.fullmatch(key)},
+        "fixed": {key: text for key, text in space.fixed.items() if not meaning(key).study},
         "objective": objective,
         "direction": direction,
     }
@@ -81,7 +77,7 @@ def check_same(study: optuna.Study, identity: Mapping[str, Any]) -> None:
         differing += [
             f"{key} ({before.get(key, 'absent')} -> {now.get(key, 'absent')})"
             for key in dict.fromkeys([*before, *now])
-            if before.get(key) != now.get(key)
+            if before.get(key) != now.get(key) and not (part == "fixed" and meaning(key).study)
         ]
     differing += [
         f"{part} ({saved.get(part, 'absent')} -> {identity[part]})"

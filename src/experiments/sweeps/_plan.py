@@ -1,22 +1,12 @@
 """Which jobs of a sweep are trained as one program: decided from their configurations, before anything is built."""
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.common.keys import flattened
+from experiments.common.keys import flattened, meaning
 from experiments.common.text import counted, ranges
-
-DIFFERING = re.compile(
-    r"seed|name|objective|trial(\..*)?|resume|retry_failed|sweep(\..*)?|trust.*|check|init(\..*)?|init_from(\..*)?"
-    r"|scheduler(\..*)?"
-    r"|optimizer(\..*)?|penalty(\..*)?|loss\.(label_smoothing|margin)|model\.(dropout|input_dropout)"
-    r"|data\.(preprocess(\..*)?|label_noise|balance|fold)|observers(\..*)?"
-    r"|training\.(clip_norm|clip_value|early_stopping(\..*)?)"
-)
-"""What may differ between the runs of a stack; everything else has to agree."""
 
 RULED = ("SGD", "Adagrad", "Adadelta", "RMSprop", "Adam", "AdamW", "Adamax", "NAdam", "RAdam")
 """The classes of torch.optim with a rule in `rules.py`."""
@@ -64,7 +54,7 @@ def plan(configs: Sequence[Mapping[str, Any]], largest: int) -> list[Planned]:
 def agreed(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the runs of a stack agree on, flat: the architecture, the data and how they are gone through."""
     flat = flattened(config)
-    shared = {k: v for k, v in flat.items() if not DIFFERING.fullmatch(k) and not isinstance(v, Mapping)}
+    shared = {k: v for k, v in flat.items() if not meaning(k).stack and not isinstance(v, Mapping)}
     scales = config["optimizer"].get("lr_scale") or {}
     return {**shared, "frozen": sorted(pattern for pattern, scale in scales.items() if scale == 0)}
 
