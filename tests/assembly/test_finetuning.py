@@ -270,7 +270,7 @@ def test_a_sweep_over_where_to_begin(commands: Commands, source: Path) -> None:
     folders = run_folders(commands.folder)
     begun = [(summary(f).get("init_from") is not None, summary(f).get("trained_together")) for f in folders]
     assert sorted(begun, key=str) == [(False, 2), (False, None), (True, 2), (True, None)]
-    assert "freeze that ends is not for stacks" in done.out
+    assert "a temporary freeze is not supported in stacks" in done.out
 
 
 # the command line

@@ -1,6 +1,5 @@
 """Sweeps as a user types them: planned, made, killed, resumed."""
 
-import csv
 import json
 import os
 import signal
@@ -26,14 +25,13 @@ from experiments.folders.sweep import Sweep
 from experiments.sweeps._composer import Composer
 from experiments.sweeps._plan import described, plan
 from experiments.sweeps.jobs import combinations
-from tests.helpers import CONF, SMALL, Commands, composed, metrics, run, run_folders, start, summary
+from tests.helpers import CONF, SMALL, Commands, composed, metrics, run, run_folders, start, summary, table
 from tests.interrupted import KILL_AT
 
 
-def table(sweep: Path) -> list[dict[str, str]]:
+def results(sweep: Path) -> list[dict[str, str]]:
     """Return sweep.csv."""
-    with (sweep / "sweep.csv").open() as file:
-        return list(csv.DictReader(file))
+    return table(sweep / "sweep.csv")
 
 
 def only_sweep(folder: Path) -> Path:
@@ -113,7 +111,7 @@ def test_the_plan_says_which_runs_are_together_and_why_not(commands: Commands) -
     assert "7 runs in 3 stacks and 2 on their own" in said
     assert "stack 2: 2 runs, #2, #5  model.hidden=[9]" in said
     assert "#3, LBFGS has no update rule for stacks" in said
-    assert "#4, training.compile is not for stacks" in said
+    assert "#4, training.compile is not supported in stacks" in said
     assert [planned.jobs for planned in plan(jobs[:1] * 5, 2)] == [(0, 1), (2, 3), (4,)]
     del commands
 
@@ -161,7 +159,7 @@ def test_a_sweep_leaves_a_table_and_what_was_asked_for(commands: Commands) -> No
     outcome = commands.train("-m", *SMALL, "optimizer=sgd,adam", "seed=1,2")
     assert outcome.code == 0, outcome.err
     sweep = only_sweep(commands.folder)
-    rows = table(sweep)
+    rows = results(sweep)
     assert [row["run"] for row in rows] == ["0", "1", "2", "3"]
     assert rows[2]["overrides"] == "optimizer=adam seed=1"
     for row in rows:
@@ -181,7 +179,7 @@ def test_runs_that_fail_or_diverge_do_not_end_a_sweep(commands: Commands) -> Non
     outcome = commands.train("-m", *SMALL, "optimizer=sgd", "optimizer.lr=0.1,1e30,-1")
     assert outcome.code == 1
     assert "3 runs: 1 finished, 1 diverged, 1 failed" in outcome.out
-    rows = table(only_sweep(commands.folder))
+    rows = results(only_sweep(commands.folder))
     assert [row["status"] for row in rows] == ["finished", "diverged", "failed"]
     assert "optimizer.lr=-1" in rows[2]["error"]
 
@@ -198,7 +196,7 @@ def test_pictures_are_left_out_unless_they_are_named(commands: Commands) -> None
 def test_a_zipped_sweep(commands: Commands) -> None:
     zipped = "sweep.zip=[[optimizer,optimizer.lr],[sgd,0.1],[adam,0.001]]"
     assert commands.train("-m", *SMALL, zipped, "seed=1,2").code == 0
-    rows = table(only_sweep(commands.folder))
+    rows = results(only_sweep(commands.folder))
     assert [row["overrides"] for row in rows][::2] == [
         "optimizer=sgd optimizer.lr=0.1 seed=1",
         "optimizer=adam optimizer.lr=0.001 seed=1",
@@ -215,12 +213,12 @@ def test_other_launchers_leave_the_same(tmp_path: Path, launcher: str) -> None:
     outcome = run(tmp_path, *command, prelude="import warnings")
     assert outcome.code == 0, outcome.err
     sweep = only_sweep(tmp_path)
-    before = table(sweep)
+    before = results(sweep)
     assert [row["status"] for row in before] == ["finished", "finished"]
     (sweep / before[1]["folder"] / "summary.json").unlink()
     outcome = run(tmp_path, *command, "resume=latest", prelude="import warnings")
     assert outcome.code == 0, outcome.err
-    assert table(sweep) == before
+    assert results(sweep) == before
 
 
 # going on
@@ -230,7 +228,7 @@ def test_a_resumed_sweep_makes_only_what_is_left(commands: Commands) -> None:
     command = ("-m", *SMALL, "model.batch_norm=true", "optimizer=sgd,adam", "seed=1,2")
     assert commands.train(*command).code == 0
     sweep = only_sweep(commands.folder)
-    before, folders = table(sweep), run_folders(commands.folder)
+    before, folders = results(sweep), run_folders(commands.folder)
     stamps = {folder: (folder / "summary.json").stat().st_mtime_ns for folder in folders}
     (folders[1] / "summary.json").unlink()
     for name in ("summary.json", "metrics.csv", "checkpoints/last.pt", "checkpoints/best.pt", ".hydra/overrides.yaml"):
@@ -239,7 +237,7 @@ def test_a_resumed_sweep_makes_only_what_is_left(commands: Commands) -> None:
     assert outcome.code == 0, outcome.err
     assert "2 of these came to an end before" in outcome.out
     assert run_folders(commands.folder) == folders
-    assert table(sweep)[1] == before[1]
+    assert results(sweep)[1] == before[1]
     for k in (0, 2):
         assert (folders[k] / "summary.json").stat().st_mtime_ns == stamps[folders[k]]
 
@@ -256,7 +254,7 @@ def test_failed_runs_are_tried_again_where_that_is_asked_for(commands: Commands)
     assert commands.train(*command, f"resume={sweep}").code == 1
     outcome = commands.train(*command, f"resume={sweep}", "retry_failed=true")
     assert outcome.code == 0, outcome.out + outcome.err
-    assert [row["status"] for row in table(sweep)] == ["finished", "finished"]
+    assert [row["status"] for row in results(sweep)] == ["finished", "finished"]
 
 
 @pytest.mark.parametrize(
@@ -283,7 +281,7 @@ def test_a_changed_sweep_is_refused_with_what_differs(commands: Commands, change
 def test_a_resumed_sweep_numbers_its_runs_as_before(commands: Commands) -> None:
     assert commands.train("-m", *SMALL, "optimizer=sgd,adam", "seed=1,2", "training.threads=1,2").code == 0
     sweep = only_sweep(commands.folder)
-    before = table(sweep)
+    before = results(sweep)
     for changed, said in (
         (("seed=1,2", "optimizer=sgd,adam", "training.threads=1,2"), "what is swept or its order"),
         (("optimizer=sgd,adam", "seed=1,2", "training.threads=2,1"), "what is swept or its order"),
@@ -293,7 +291,7 @@ def test_a_resumed_sweep_numbers_its_runs_as_before(commands: Commands) -> None:
         assert said in outcome.err
     same = ("optimizer=sgd,adam", "seed=1,2", "training.threads=1,2", f"resume={sweep}", "hydra.sweep.subdir=x_${seed}")
     assert commands.train("-m", *SMALL, *same).code == 0
-    assert table(sweep) == before
+    assert results(sweep) == before
     assert len(run_folders(commands.folder)) == 8
 
 
@@ -301,7 +299,7 @@ def test_folders_named_by_the_user(commands: Commands) -> None:
     named = ("seed=1,2", "optimizer=sgd,adam", "hydra.sweep.subdir=${seed}/of_${optimizer.lr}")
     assert commands.train("-m", *SMALL, *named, "name=named").code == 0
     sweep = only_sweep(commands.folder)
-    assert [row["status"] for row in table(sweep)] == ["finished"] * 4
+    assert [row["status"] for row in results(sweep)] == ["finished"] * 4
     assert {str(folder.relative_to(sweep)) for folder in run_folders(commands.folder)} == {
         "1/of_0.01", "1/of_0.001", "2/of_0.01", "2/of_0.001",
     }  # fmt: skip
@@ -334,13 +332,13 @@ def test_a_member_that_cannot_write_does_not_keep_the_others_from_their_end(comm
     outcome = run(commands.folder, "-m", *SMALL, "seed=1,2,3", prelude=prelude)
     assert outcome.code == 1, outcome.err
     assert "3 runs one after another" in outcome.out
-    assert [row["status"] for row in table(only_sweep(commands.folder))] == ["finished", "failed", "finished"]
+    assert [row["status"] for row in results(only_sweep(commands.folder))] == ["finished", "failed", "finished"]
 
 
 def test_checks_before_a_sweep_are_each_runs_own(commands: Commands) -> None:
     outcome = commands.train("-m", *SMALL, "check=true", "optimizer.lr=0.001,100")
     assert outcome.code == 1
-    assert [row["status"] for row in table(only_sweep(commands.folder))] == ["finished", "failed"]
+    assert [row["status"] for row in results(only_sweep(commands.folder))] == ["finished", "failed"]
 
 
 def test_what_is_no_sweep(commands: Commands) -> None:
@@ -377,7 +375,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...
     for model in (BATCH_NORM, CNN):
         folder = tmp_path_factory.mktemp("undisturbed")
         assert run(folder, *SWEPT, *model).code in (0, 1)
-        tables[model] = table(only_sweep(folder))
+        tables[model] = results(only_sweep(folder))
     return tables
 
 
@@ -405,7 +403,7 @@ def test_a_killed_sweep_ends_as_if_nothing_had_happened(
     before = {path: path.read_bytes() for path in tmp_path.glob("outputs/*/*/*/summary.json")}
     outcome = run(tmp_path, *SWEPT, *model, "resume=latest")
     assert outcome.code in (0, 1), outcome.err
-    assert table(only_sweep(tmp_path)) == undisturbed[model]
+    assert results(only_sweep(tmp_path)) == undisturbed[model]
     assert all(path.read_bytes() == content for path, content in before.items())
     assert not list(tmp_path.glob("outputs/**/*.tmp"))
 
@@ -426,7 +424,7 @@ def test_ctrl_c_leaves_a_sweep_that_goes_on(tmp_path: Path) -> None:
     alone = tmp_path / "alone"
     alone.mkdir()
     assert run(alone, *command).code == 0
-    assert table(only_sweep(tmp_path)) == table(only_sweep(alone))
+    assert results(only_sweep(tmp_path)) == results(only_sweep(alone))
 
 
 # workers
@@ -455,13 +453,13 @@ def test_a_killed_worker_is_begun_again_from_the_checkpoints(tmp_path: Path) -> 
     assert killed is not None
     assert process.returncode == 0, out + err
     assert "a worker was killed: 2 runs go on from their checkpoints" in out
-    rows = table(only_sweep(tmp_path))
+    rows = results(only_sweep(tmp_path))
     assert [row["status"] for row in rows] == ["finished"] * 4
     assert all(len(metrics(folder)) == 80 for folder in run_folders(tmp_path))
     inline = tmp_path / "inline"
     inline.mkdir()
     assert run(inline, *command).code == 0
-    assert [row["test/loss"] for row in table(only_sweep(inline))] == [row["test/loss"] for row in rows]
+    assert [row["test/loss"] for row in results(only_sweep(inline))] == [row["test/loss"] for row in rows]
 
 
 @needs_ray

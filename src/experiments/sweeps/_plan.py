@@ -7,12 +7,7 @@ from typing import Any
 
 from experiments.common.keys import flattened, meaning
 from experiments.common.text import counted, ranges
-
-RULED = ("SGD", "Adagrad", "Adadelta", "RMSprop", "Adam", "AdamW", "Adamax", "NAdam", "RAdam")
-"""The classes of torch.optim with a rule in `rules.py`."""
-
-UNRULED = ("amsgrad", "centered", "maximize", "capturable", "differentiable")
-"""What the rules do not do, when it is on."""
+from experiments.training.stack import configured
 
 
 @dataclass(frozen=True)
@@ -38,7 +33,7 @@ def plan(configs: Sequence[Mapping[str, Any]], largest: int) -> list[Planned]:
     groups: dict[str, list[int]] = {}
     alone: list[Planned] = []
     for number, config in enumerate(configs):
-        reason = reason_alone(config)
+        reason = configured(config).reason_apart()
         if reason:
             alone.append(Planned((number,), reason))
         else:
@@ -57,27 +52,6 @@ def agreed(config: Mapping[str, Any]) -> dict[str, Any]:
     shared = {k: v for k, v in flat.items() if not meaning(k).stack and not isinstance(v, Mapping)}
     scales = config["optimizer"].get("lr_scale") or {}
     return {**shared, "frozen": sorted(pattern for pattern, scale in scales.items() if scale == 0)}
-
-
-def reason_alone(config: Mapping[str, Any]) -> str | None:
-    """Say why a job cannot share a stack, as far as its configuration tells."""
-    training, optimizer = config["training"], str(config["optimizer"].get("_target_"))
-    module, _, name = optimizer.rpartition(".")
-    if module != "torch.optim" or name not in RULED:
-        return f"{name or optimizer} has no update rule for stacks"
-    options = [name for name in UNRULED if config["optimizer"].get(name)]
-    if options:
-        return f"optimizer.{options[0]} is not for stacks"
-    for key, off in (("compile", (False,)), ("channels_last", (False,)), ("ema", (None,)), ("swa", (None,))):
-        if training.get(key, off[0]) not in off:
-            return f"training.{key} is not for stacks"
-    if training.get("precision", "fp32") not in ("fp32", "fp64"):
-        return f"training.precision={training['precision']} is not for stacks"
-    if isinstance(config.get("freeze"), Mapping) and any(config["freeze"].values()):
-        return "freeze that ends is not for stacks"
-    if config["data"].get("augment") not in (None, "none", []):
-        return "data.augment is not for stacks"
-    return None
 
 
 def described(stacks: Sequence[Planned], configs: Sequence[Mapping[str, Any]], first: int = 0) -> list[str]:

@@ -8,14 +8,20 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from experiments import assembly
+from experiments.assembly.run import assembled
+from experiments.common.screen import Screen
 from experiments.folders.hydra import as_yaml
 from experiments.folders.run import RunFolder
 from experiments.runs.alone import train
 from experiments.runs.job import Job
 from experiments.runs.run import Run
 from experiments.runs.together import fitting, train_together
+from experiments.training.member import Member
+from experiments.training.single import Single
+from experiments.training.stack import configured, reason_apart
 from experiments.training.stop import Stop
-from tests.helpers import composed, run_folders, summary
+from tests.helpers import SMALL, composed, run_folders, summary
 from tests.stacks import DOUBLE, QUIET, apart, assert_same_run, job, together
 
 OPTIMIZERS = [
@@ -100,9 +106,9 @@ def test_a_pruned_member_leaves(tmp_path: Path) -> None:
     jobs = [job(tmp_path / str(k), [*DOUBLE, f"seed={k}"]) for k in range(3)]
     seen: list[int] = []
 
-    def watched(runs: Sequence[Run], position: Any) -> None:
+    def watched(members: Sequence[Member], position: Any) -> None:
         seen.append(len(position.active))
-        runs[1].parts.member.pruned = lambda history: len(history) == 2
+        members[1].pruned = lambda history: len(history) == 2
 
     train_together(jobs, Stop(), lambda _run: None, lambda _line: None, watched)
     assert [summary(each.folder.path)["status"] for each in jobs] == ["finished", "pruned", "finished"]
@@ -246,3 +252,39 @@ def test_stacks_are_as_large_as_memory_allows(tmp_path: Path, monkeypatch: pytes
     assert fitting(job(tmp_path, [*DOUBLE])) == 64
     assert fitting(job(tmp_path, [*DOUBLE, "model.hidden=[0]"])) is None
     assert not run_folders(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "optimizer=lbfgs",
+        "optimizer=muon",
+        "+optimizer.amsgrad=true",
+        "training.compile=true",
+        "training.channels_last=true",
+        "training.precision=bf16",
+        "training.ema=0.9",
+        "training.swa=1",
+        "freeze={features:1}",
+    ],
+)
+def test_a_run_is_kept_out_of_stacks_for_the_same_reason_before_and_after_it_is_built(
+    tmp_path: Path, override: str
+) -> None:
+    config = composed(*SMALL, override)
+    before = configured(config).reason_apart()
+    assert before is not None
+    assert reason_apart(program_of(tmp_path, config)) == before
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_run_that_can_share_a_stack_can_before_and_after_it_is_built(tmp_path: Path, optimizer: str) -> None:
+    config = composed(*SMALL, f"optimizer={optimizer}")
+    assert configured(config).reason_apart() is None
+    assert reason_apart(program_of(tmp_path, config)) is None
+
+
+def program_of(folder: Path, config: dict[str, Any]) -> Single:
+    """The program of a run that is built and not trained."""
+    settings = (assembly.general(config), assembly.training(config), torch.device("cpu"))
+    return assembled(config, *settings, RunFolder(folder), Screen(quiet=True)).program

@@ -2,6 +2,6 @@
 
 from ._evaluating import scores_together
 from ._program import Stack
-from ._sharing import architecture, reason_apart, rule_for, signature
+from ._sharing import architecture, configured, reason_apart, rule_for, signature
 
-__all__ = ["Stack", "architecture", "reason_apart", "rule_for", "scores_together", "signature"]
+__all__ = ["Stack", "architecture", "configured", "reason_apart", "rule_for", "scores_together", "signature"]

@@ -1,8 +1,11 @@
 """Which runs can be trained together."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import torch
 from torch import nn
 
 from experiments import penalties
@@ -10,7 +13,7 @@ from experiments.models.blocks import Dropout
 from experiments.training.criterion import Criterion
 from experiments.training.single import Single
 
-from .rules import Rule, rule_of
+from .rules import UNSUPPORTED, Rule, rule_of
 
 
 def rule_for(program: Single) -> Rule | None:
@@ -19,23 +22,80 @@ def rule_for(program: Single) -> Rule | None:
     return found[0] if all(rule is found[0] for rule in found) else None
 
 
+@dataclass(frozen=True)
+class Traits:
+    """What decides whether a run can be in a stack, read from its configuration or from its program.
+
+    Args:
+        optimizer: the class of its optimizer, or a name if it is not one of torch's.
+        options: the optimizer's settings.
+        precision: of the forward and backward pass.
+        used: the settings that no stack supports -> whether the run uses them.
+    """
+
+    optimizer: type | str
+    options: Mapping[str, Any]
+    precision: str
+    used: Mapping[str, bool]
+
+    def reason_apart(self) -> str | None:
+        """Return what keeps the run out of any stack; None if nothing does."""
+        name = self.optimizer if isinstance(self.optimizer, str) else self.optimizer.__name__
+        on = [option for option in UNSUPPORTED if self.options.get(option)]
+        if isinstance(self.optimizer, str) or rule_of(self.optimizer, {**self.options, **dict.fromkeys(on)}) is None:
+            return f"{name} has no update rule for stacks"
+        unsupported = [f"optimizer.{option}" for option in on]
+        unsupported += [setting for setting, uses in self.used.items() if uses]
+        unsupported += [f"training.precision={self.precision}"] if self.precision in ("bf16", "fp16") else []
+        return f"{unsupported[0]} is not supported in stacks" if unsupported else None
+
+
+def configured(config: Mapping[str, Any]) -> Traits:
+    """Return the traits of a run that has not been built, from its composed configuration."""
+    training, freeze = config["training"], config.get("freeze")
+    module, _, name = str(config["optimizer"].get("_target_")).rpartition(".")
+    kind = getattr(torch.optim, name, None) if module == "torch.optim" else None
+    return Traits(
+        optimizer=kind or name or str(config["optimizer"].get("_target_")),
+        options=config["optimizer"],
+        precision=training.get("precision", "fp32"),
+        used={
+            "training.compile": training.get("compile", False) not in (None, False),
+            "training.channels_last": bool(training.get("channels_last")),
+            "training.ema": training.get("ema") is not None,
+            "training.swa": training.get("swa") is not None,
+            "data.augment": config["data"].get("augment") not in (None, "none", []),
+            "a temporary freeze": isinstance(freeze, Mapping) and any(freeze.values()),
+        },
+    )
+
+
+def built(program: Single) -> Traits:
+    """Return the traits of a run that has been built."""
+    updating, groups = program.updating, program.optimizer.param_groups
+    return Traits(
+        optimizer=type(program.optimizer),
+        options={name: any(group.get(name) for group in groups) for name in UNSUPPORTED},
+        precision=updating.precision,
+        used={
+            "training.compile": updating.compiled is not None,
+            "training.channels_last": updating.channels_last,
+            "training.ema": updating.ema is not None,
+            "training.swa": updating.swa is not None,
+            "data.augment": bool(program.augments),
+            "a temporary freeze": bool(program.thaws),
+            "a penalty of your own": type(program.criterion.penalty).__module__ != penalties.__name__,
+        },
+    )
+
+
 def reason_apart(program: Single) -> str | None:
-    """Say what keeps a run out of any stack; None where nothing does."""
-    updating = program.updating
+    """Return what keeps a run out of any stack; None if nothing does."""
+    reason = built(program).reason_apart()
+    if reason is not None:
+        return reason
     if rule_for(program) is None:
-        return f"{type(program.optimizer).__name__} has no update rule for stacks"
-    for on, what in (
-        (updating.compiled is not None, "training.compile"),
-        (updating.precision in ("bf16", "fp16"), f"training.precision={updating.precision}"),
-        (updating.channels_last, "training.channels_last"),
-        (updating.ema is not None, "training.ema"),
-        (updating.swa is not None, "training.swa"),
-        (bool(program.augments), "data.augment"),
-        (bool(program.thaws), "freeze that ends"),
-        (type(program.criterion.penalty).__module__ != penalties.__name__, "a penalty of your own"),
-    ):
-        if on:
-            return f"{what} is not for stacks"
+        return f"the parameter groups of {type(program.optimizer).__name__} need different update rules"
     for name, module in program.model.named_modules():
         if isinstance(module, nn.modules.dropout._DropoutNd) and not isinstance(module, Dropout):
             return f"{name} draws from torch's global generator"
