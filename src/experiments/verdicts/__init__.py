@@ -1,1 +1,1 @@
-"""What a run's numbers mean, and what to try: pure functions of its story."""
+"""What a run's numbers mean and what to try: pure functions of its `Story`."""

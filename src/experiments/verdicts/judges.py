@@ -1,10 +1,10 @@
-"""What a run's numbers mean, in words, and what to try.
+"""What a run's numbers mean in words, and what to try.
 
-A verdict is a pure function of what the run folder holds: the metrics, the layers and a few facts of the
-configuration. Every number that decides is in `THRESHOLDS`, with where it comes from.
+A verdict is a pure function of the run folder: the metrics, the layers and a few facts of the configuration.
+Every number that decides is in `THRESHOLDS`, with its source.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from ._thresholds import FEWEST_EPOCHS, FEWEST_UPDATES, at
 from .story import Story
 
-FINDER = "python -m experiments.check with the same overrides and only=lr_range finds one"
+FINDER = "python -m experiments.check with the same overrides and only=lr_range suggests a rate"
 
 
 @dataclass(frozen=True)
@@ -21,10 +21,10 @@ class Verdict:
 
     Args:
         name: such as `overfitting`.
-        finding: what is the matter, a sentence.
+        finding: the problem in one sentence.
         evidence: the numbers that show it.
-        where: epoch and layer, where there is one.
-        advice: one or two things to try.
+        where: the epoch, and the layer if there is one.
+        advice: one or two things to try; each completes 'try ...'.
     """
 
     name: str
@@ -38,28 +38,28 @@ Judge = Callable[[Story], Verdict | None]
 
 
 def verdicts(story: Story) -> list[Verdict]:
-    """Return what there is to say about a run, causes before what follows from them."""
-    found: list[Verdict] = []
+    """Return the verdicts on a run, causes before their consequences."""
+    given: list[Verdict] = []
     for judge in JUDGES:
         verdict = judge(story)
-        if verdict is not None and not any(verdict.name in EXPLAINS.get(cause.name, ()) for cause in found):
-            found.append(verdict)
-    if found or not story.history:
-        return found
+        if verdict is not None and not any(verdict.name in EXPLAINS.get(cause.name, ()) for cause in given):
+            given.append(verdict)
+    if given or not story.history:
+        return given
     return [healthy(story)]
 
 
 def as_dict(verdict: Verdict) -> dict[str, Any]:
-    """Return a verdict for `summary.json`."""
+    """Return a verdict as `summary.json` holds it."""
     return {**vars(verdict), "advice": list(verdict.advice)}
 
 
-def as_text(found: Sequence[Verdict]) -> str:
+def as_text(given: Sequence[Verdict]) -> str:
     """Return verdicts in Markdown, for TensorBoard."""
     return "\n\n".join(
         f"**{verdict.name}** ({verdict.where}). {verdict.finding} In numbers: {verdict.evidence}.\n\n"
         + "\n".join(f"- try {advice}" for advice in verdict.advice)
-        for verdict in found
+        for verdict in given
     )
 
 
@@ -72,10 +72,10 @@ def symmetry(story: Story) -> Verdict | None:
     values = next(iter(alike.values()))
     return Verdict(
         "symmetry",
-        "The units of a layer are equal, so that it is no better than a single unit.",
-        f"{values[max(values)]:.0%} of the units have the weights of another one",
+        "The units of a layer have equal weights, so the layer can do no more than a single unit.",
+        f"{values[max(values)]:.0%} of the units have the same weights as another unit",
         f"epoch {max(values)}, {', '.join(alike)}",
-        ["draw the weights at random: init=he for ReLU, init=xavier for tanh", "biases may begin at zero"],
+        ["random initial weights: init=he for ReLU, init=xavier for tanh; only the biases may start at zero"],
     )
 
 
@@ -87,12 +87,12 @@ def initial_loss(story: Story) -> Verdict | None:
         return None
     return Verdict(
         "initial loss off",
-        "The loss begins far above that of a network that knows nothing: it is sure of wrong answers.",
-        f"{first:.3g} before training, {story.chance:.3g} expected",
+        "The initial loss is far above that of equal scores: the network is confident of wrong answers.",
+        f"loss {first:.3g} before training, {story.chance:.3g} with equal scores",
         "epoch 0",
         [
             "smaller initial weights: init=he or init=xavier; inputs of size 1: data.preprocess=standardize",
-            "python -m experiments.check with the same overrides says by which factor",
+            "python -m experiments.check with the same overrides, which suggests a factor for the last layer",
         ],
     )
 
@@ -120,18 +120,18 @@ def rate_too_high(story: Story) -> Verdict | None:
         evidence = f"the training loss rose by more than {at('swing'):.0%} in {len(up)} of {len(pairs)} epochs"
     return Verdict(
         "learning rate too high",
-        "The updates are so large that they undo one another.",
+        "The updates are so large that they undo each other.",
         f"{evidence}; lr={story.rate:g}",
         where,
         [
             f"optimizer.lr={story.rate / 10:g}; {FINDER}",
-            "training.clip_norm=1 or scheduler.warmup=0.1 where only the beginning is too steep",
+            "training.clip_norm=1 or scheduler.warmup=0.1, if only the first updates are too large",
         ],
     )
 
 
 def rate_too_low(story: Story) -> Verdict | None:
-    """The loss falls steadily and slowly, with tiny updates."""
+    """The loss falls steadily but slowly, with tiny updates."""
     ratios = [value for values in story.weight_ratios.values() for value in values]
     if not story.long_enough or (ratios and median(ratios) >= at("slow_ratio")):
         return None
@@ -141,11 +141,11 @@ def rate_too_low(story: Story) -> Verdict | None:
     still = bool(ratios) and median(ratios) < at("low_ratio")
     if left < at("slow_fall") or not (still or falling >= 0.9 * (len(story.losses) - 1)):
         return None
-    small = f"; a weight changes by {median(ratios):.1e} of itself an update (1e-3 is healthy)" if ratios else ""
+    small = f"; an update changes a weight by {median(ratios):.1e} of its size (1e-3 is healthy)" if ratios else ""
     return Verdict(
         "learning rate too low",
-        "The loss falls so slowly, if at all, that most of the way is still to go.",
-        f"{first:.3g} before training, {story.losses[-1]:.3g} after {len(story.losses)} epochs{small}; "
+        "The loss falls very slowly or not at all: most of the way is still ahead.",
+        f"loss {first:.3g} before training, {story.losses[-1]:.3g} after {len(story.losses)} epochs{small}; "
         f"lr={story.rate:g}",
         "all epochs",
         [f"optimizer.lr={story.rate * 10:g}; {FINDER}"],
@@ -153,7 +153,7 @@ def rate_too_low(story: Story) -> Verdict | None:
 
 
 def stuck(story: Story) -> Verdict | None:
-    """The loss does not move away from that of equal scores."""
+    """The loss stays at that of equal scores."""
     if not story.history:
         return None
     shares = [count / story.examples for count in story.class_counts if count]
@@ -163,28 +163,28 @@ def stuck(story: Story) -> Verdict | None:
         return None
     return Verdict(
         "stuck",
-        "The loss does not change: the network gives all classes the same score, and learns nothing.",
-        f"{story.losses[-1]:.4g} after {len(story.losses)} epochs, {story.chance:.4g} knows nothing; accuracy "
-        f"{story.last['train/accuracy']:.3f}, always the commonest class {story.majority:.3f}",
+        "The loss does not change: the network gives all classes the same score and learns nothing.",
+        f"loss {story.losses[-1]:.4g} after {len(story.losses)} epochs, {story.chance:.4g} with equal scores; accuracy "
+        f"{story.last['train/accuracy']:.3f}, {story.majority:.3f} by always answering the most common class",
         "all epochs",
         [
             "initial weights that are neither equal nor tiny: init=he, or model.batch_norm=true",
-            "python -m experiments.check tries each part by itself; then optimizer.lr",
+            "python -m experiments.check, which tests each part separately; then another optimizer.lr",
         ],
     )
 
 
 def one_class(story: Story) -> Verdict | None:
-    """Nearly all examples are given the same answer."""
+    """Nearly all examples get the same answer."""
     shares = story.ends("top_class").get("model", {})
     if not shares or max(shares) == 0 or shares[max(shares)] < at("one_class") or story.majority > 0.8:
         return None
     return Verdict(
         "one class",
-        "Nearly every example is given the same answer.",
-        f"{shares[max(shares)]:.0%} of the probe; the commonest class makes up {story.majority:.0%} of the data",
+        "The network gives nearly every example the same answer.",
+        f"{shares[max(shares)]:.0%} of the probe's examples; the most common class is {story.majority:.0%} of the data",
         f"epoch {max(shares)}",
-        ["a smaller optimizer.lr, or other initial weights", "data.balance=class_weights where classes are uneven"],
+        ["a smaller optimizer.lr, or other initial weights", "data.balance=class_weights if classes are imbalanced"],
     )
 
 
@@ -195,172 +195,154 @@ def class_imbalance(story: Story) -> Verdict | None:
         return None
     return Verdict(
         "class imbalance",
-        "Some classes are so rare that accuracy says little about them.",
-        f"{max(present):,} examples of the commonest class, {min(present):,} of the rarest; always the commonest "
-        f"would be {story.majority:.1%} right",
+        "Some classes are so rare that they hardly affect the accuracy.",
+        f"{max(present):,} examples of the most common class, {min(present):,} of the rarest; accuracy "
+        f"{story.majority:.1%} by always answering the most common class",
         "the training split",
-        ["data.balance=class_weights", "look at the confusion matrix, pictures/confusion.png"],
+        ["data.balance=class_weights", "a look at the confusion matrix: pictures/confusion.png"],
     )
 
 
 def dead_units(story: Story) -> Verdict | None:
     """Many units are zero for every example."""
-    found = beyond(story, "dead", at("dead"))
-    if not found:
-        return None
-    return Verdict(
+    return units_verdict(
+        story,
+        "dead",
         "dead units",
-        "Many units are zero for every example: no gradient reaches them, and they cannot come back.",
-        listed(found, "{:.0%}"),
-        place(story, found),
+        "Many units output zero for every example: no gradient passes through them, and they cannot recover.",
         ["a smaller optimizer.lr, or init=he", "model.activation=leaky_relu, or model.batch_norm=true"],
     )
 
 
 def saturation(story: Story) -> Verdict | None:
-    """Most outputs of a layer lie where its activation is flat."""
-    found = beyond(story, "saturated", at("saturated"))
-    if not found:
-        return None
-    return Verdict(
+    """Most outputs of a layer are in the flat part of its activation."""
+    return units_verdict(
+        story,
+        "saturated",
         "saturation",
-        "Most outputs lie where the activation is flat, and hardly any gradient passes.",
-        listed(found, "{:.0%}"),
-        place(story, found),
+        "Most outputs are in the flat part of the activation, where hardly any gradient passes.",
         ["smaller initial weights (init=xavier), or a smaller optimizer.lr", "model.batch_norm=true, or ReLU"],
     )
 
 
 def vanishing(story: Story) -> Verdict | None:
-    """The gradient gets lost on the way to the first layer."""
-    ratios = story.ends("signal_ratio").get("model", {})
-    if 0 not in ratios:
-        return None
-    found = {"epoch 0": ratios[0]}
-    if not beyond(story, "dead", at("dead")):  # which is a cause of its own
-        found[f"median of {len(ratios)} epochs"] = median(ratios.values())
-    low = {when: ratio for when, ratio in found.items() if ratio < 1 / at("signal")}
-    if not low:
-        return None
-    return Verdict(
+    """The gradient shrinks on its way to the first layer."""
+    # Dead units shrink the gradient too, during training; they have a verdict of their own.
+    ratios = gradient_ratios(story, only_before_training=bool(layers_above(story, "dead")))
+    return gradient_verdict(
         "vanishing gradients",
-        "The gradient gets lost on its way back: the first layers hardly learn.",
-        f"at the first hidden layer it is {min(low.values()):.1e} of that at the last one",
-        " and ".join(low),
-        ["init=he for ReLU, init=xavier for tanh; ReLU in place of sigmoid", "model.batch_norm=true"],
+        "The gradient shrinks on its way back: the first layers hardly learn.",
+        min,
+        {when: ratio for when, ratio in ratios.items() if ratio < 1 / at("signal")},
+        ["init=he for ReLU, init=xavier for tanh; ReLU instead of sigmoid", "model.batch_norm=true"],
     )
 
 
 def exploding(story: Story) -> Verdict | None:
-    """The gradient grows on the way to the first layer."""
-    ratios = story.ends("signal_ratio").get("model", {})
-    found = {"epoch 0": ratios[0], f"median of {len(ratios)} epochs": median(ratios.values())} if 0 in ratios else {}
-    high = {when: ratio for when, ratio in found.items() if ratio > at("signal")}
-    if not high:
-        return None
-    return Verdict(
+    """The gradient grows on its way to the first layer."""
+    return gradient_verdict(
         "exploding gradients",
-        "The gradient grows on its way back: the first layers are torn to and fro.",
-        f"at the first hidden layer it is {max(high.values()):.1e} times that at the last one",
-        " and ".join(high),
+        "The gradient grows on its way back: it is far too large in the first layers.",
+        max,
+        {when: ratio for when, ratio in gradient_ratios(story).items() if ratio > at("signal")},
         ["smaller initial weights: init=he or init=xavier", "training.clip_norm=1, or model.batch_norm=true"],
     )
 
 
 def updates_too_large(story: Story) -> Verdict | None:
-    """Weights change by a large part of themselves at each update."""
-    found = {name: median(values) for name, values in story.weight_ratios.items()}
-    high = {name: value for name, value in found.items() if value > at("high_ratio")}
+    """Weights change by a large part of their size at each update."""
+    medians = {name: median(values) for name, values in story.weight_ratios.items()}
+    high = {name: value for name, value in medians.items() if value > at("high_ratio")}
     if not high:
         return None
     return Verdict(
         "updates too large",
-        "An update changes weights by a large part of themselves.",
-        listed(high, "{:.1e}") + " (1e-3 is healthy)",
+        "Each update changes weights by a large part of their size.",
+        f"update : weight {listed(high, '{:.1e}')} (1e-3 is healthy)",
         f"median over {len(story.history)} epochs",
-        [f"optimizer.lr={story.rate / 10:g}", "a schedule that lets the rate fall: scheduler=cosine"],
+        [f"optimizer.lr={story.rate / 10:g}", "a schedule that lowers the rate: scheduler=cosine"],
     )
 
 
 def updates_too_small(story: Story) -> Verdict | None:
     """Weights hardly change in any epoch."""
-    found = {name: max(values) for name, values in story.weight_ratios.items()}
-    low = {name: value for name, value in found.items() if value < at("low_ratio")}
+    largest = {name: max(values) for name, values in story.weight_ratios.items()}
+    low = {name: value for name, value in largest.items() if value < at("low_ratio")}
     if not low or story.settled:
         return None
     return Verdict(
         "updates too small",
         "Some layers hardly change.",
-        listed(low, "{:.1e}") + " at most (1e-3 is healthy)",
+        f"update : weight at most {listed(low, '{:.1e}')} (1e-3 is healthy)",
         f"all {len(story.history)} epochs",
         [f"optimizer.lr={story.rate * 10:g}", "optimizer=adam, whose updates do not depend on the gradient's size"],
     )
 
 
 def overfitting(story: Story) -> Verdict | None:
-    """Training is well above validation."""
+    """The training accuracy is well above the validation accuracy."""
     few = not story.history or story.last["step"] < FEWEST_UPDATES
     if few or story.gap < max(at("gap"), 2 * story.gap_error):
         return None
     return Verdict(
         "overfitting",
-        "The network knows the training examples much better than others.",
-        f"accuracy {story.last['train/accuracy']:.3f} in training, {story.last['val/accuracy']:.3f} in validation",
+        "The network does much better on the training examples than on new ones.",
+        f"training accuracy {story.last['train/accuracy']:.3f}, validation accuracy {story.last['val/accuracy']:.3f}",
         f"epoch {len(story.history)}",
         [
-            "more data, or variations of it: data.augment=crop_flip for photographs",
+            "more data, or augmentation: data.augment=crop_flip for photographs",
             "model.dropout=0.3, optimizer.weight_decay=0.01 (with optimizer=adamw), or a smaller network",
         ],
     )
 
 
 def low_everywhere(story: Story) -> Verdict | None:
-    """Training and validation are both low, and have stopped improving."""
+    """The training and validation accuracy are both low, and the loss has stopped improving."""
     low = story.long_enough and story.skill < at("low_skill") and story.gap < at("gap")
-    # Weights for rare classes cost accuracy on the common ones; a handful of updates says nothing.
+    # Weights for rare classes cost accuracy on the common ones; a handful of updates shows nothing.
     if not low or story.weighted or story.last["step"] < FEWEST_UPDATES or still_improving(story) is not None:
         return None
     evidence = f"training accuracy {story.last['train/accuracy']:.3f}"
     if "val/accuracy" in story.last:
-        evidence += f", validation {story.last['val/accuracy']:.3f}"
+        evidence += f", validation accuracy {story.last['val/accuracy']:.3f}"
     way = "fell" if story.fall >= 0 else "rose"
     evidence += f"; the loss {way} by {abs(story.fall):.1%} in the last quarter of the epochs"
     where = f"epoch {len(story.history)}"
     if story.parameters >= at("capacity") * story.examples and not story.regularization:
         return Verdict(
             "data suspect",
-            "The network is large enough to learn the examples by heart, and does not: the inputs may not tell "
-            "the classes apart, or labels are wrong.",
+            "The network is large enough to memorise the examples, but does not: the inputs may not separate "
+            "the classes, or labels may be wrong.",
             f"{evidence}; {story.parameters:,} parameters for {story.examples:,} examples",
             where,
-            ["look at the examples: pictures/worst.png", "python -m experiments.check only=examples"],
+            ["a look at the examples: pictures/worst.png", "python -m experiments.check only=examples"],
         )
-    held = [f"less regularisation than {', '.join(story.regularization)}"] if story.regularization else []
+    weaker = [f"less regularisation than {', '.join(story.regularization)}"] if story.regularization else []
     return Verdict(
         "underfitting",
-        "The network is not able to learn even the training examples.",
+        "The network does not fit even the training examples well.",
         evidence,
         where,
-        [*held, "a bigger network or another architecture: model.hidden=[200,200], model=cnn", "longer training"][:2],
+        [*weaker, "a larger network or another architecture: model.hidden=[200,200], model=cnn", "longer training"][:2],
     )
 
 
 def still_improving(story: Story) -> Verdict | None:
-    """The run ended while it was getting better."""
+    """The run ended while it was still improving."""
     if not story.long_enough or story.status != "finished" or story.losses[-1] < at("solved") * story.chance:
         return None
-    watched = story.watched
-    quarter = max(1, len(watched) // 4)
-    fall = 1 - watched[-1] / watched[-1 - quarter] if watched[-1 - quarter] > 0 else 0.0
-    if fall < at("improving") or watched[-1] > min(watched) * 1.01:
+    losses = story.monitored
+    quarter = max(1, len(losses) // 4)
+    fall = 1 - losses[-1] / losses[-1 - quarter] if losses[-1 - quarter] > 0 else 0.0
+    if fall < at("improving") or losses[-1] > min(losses) * 1.01:
         return None
     return Verdict(
         "still improving",
-        "Training ended while the network was getting better.",
+        "Training ended while the network was still improving.",
         f"the {'validation' if 'val/loss' in story.last else 'training'} loss fell by {fall:.0%} in the last "
         + (f"{quarter} epochs" if quarter > 1 else "epoch"),
-        f"epoch {len(watched)}",
-        [f"training.epochs={2 * len(watched)} with resume= and this run's folder, or a larger optimizer.lr"],
+        f"epoch {len(losses)}",
+        [f"training.epochs={2 * len(losses)} with resume=<this run's folder>, or a larger optimizer.lr"],
     )
 
 
@@ -374,20 +356,20 @@ def best_long_past(story: Story) -> Verdict | None:
         return None
     return Verdict(
         "best epoch long past",
-        "The validation loss was lowest long before the end; what came later did harm to it.",
-        f"{losses[best - 1]:.3g} after epoch {best}, {losses[-1]:.3g} after epoch {len(losses)}",
+        "The validation loss was lowest long before the end; the later epochs made it worse.",
+        f"loss {losses[best - 1]:.3g} after epoch {best}, {losses[-1]:.3g} after epoch {len(losses)}",
         f"epoch {best}",
         ["training.early_stopping.patience=5", "more regularisation: model.dropout=0.3 or optimizer=adamw"],
     )
 
 
 def large_batch(story: Story) -> Verdict | None:
-    """There are hardly any updates in an epoch."""
+    """An epoch has hardly any updates."""
     if story.whole_batch or story.batch_size <= at("batch") * story.examples:
         return None
     return Verdict(
         "large batch",
-        "A batch holds most of the training examples, so that an epoch has hardly any updates.",
+        "A batch holds most of the training examples, so an epoch has hardly any updates.",
         f"{story.batch_size:,} of {story.examples:,} examples",
         "all epochs",
         [f"training.batch_size={max(1, min(128, story.examples // 20))}"],
@@ -395,38 +377,66 @@ def large_batch(story: Story) -> Verdict | None:
 
 
 def healthy(story: Story) -> Verdict:
-    """Say that nothing was found, and on what grounds."""
+    """Return the verdict that no problem was found, with the numbers behind it."""
     numbers = [f"training loss {story.initial_loss or story.losses[0]:.3g} -> {story.losses[-1]:.3g}"]
     if "val/accuracy" in story.last:
-        numbers.append(f"accuracy {story.last['train/accuracy']:.3f}, validation {story.last['val/accuracy']:.3f}")
+        numbers.append(
+            f"accuracy {story.last['train/accuracy']:.3f}, validation accuracy {story.last['val/accuracy']:.3f}"
+        )
     ratios = [value for values in story.weight_ratios.values() for value in values]
     if ratios:
         numbers.append(f"update : weight {median(ratios):.1e}")
     dead = [values[max(values)] for values in story.ends("dead").values()]
     if dead:
-        numbers.append(f"at most {max(dead):.0%} of a layer's units dead")
+        numbers.append(f"at most {max(dead):.0%} dead units in a layer")
     unseen = "" if story.layers else " The layers were not recorded."
     unseen += "" if story.long_enough else f" Curves of fewer than {FEWEST_EPOCHS} epochs are not judged."
-    return Verdict(
-        "healthy", f"Nothing is wrong that these numbers could show.{unseen}", "; ".join(numbers), "all epochs", []
+    return Verdict("healthy", f"These numbers show no problem.{unseen}", "; ".join(numbers), "all epochs", [])
+
+
+def layers_above(story: Story, quantity: str) -> dict[str, float]:
+    """Return the layers in which a quantity has reached its threshold at the end of training, with its value."""
+    ends = {layer: values[max(values)] for layer, values in story.ends(quantity).items() if max(values) > 0}
+    return {layer: value for layer, value in ends.items() if value >= at(quantity)}
+
+
+def units_verdict(story: Story, quantity: str, name: str, finding: str, advice: Sequence[str]) -> Verdict | None:
+    """Return a verdict on a share of the units of a layer, or None if no layer has reached its threshold."""
+    layers = layers_above(story, quantity)
+    if not layers:
+        return None
+    return Verdict(name, finding, listed(layers, "{:.0%}"), f"epoch {len(story.history)}, {', '.join(layers)}", advice)
+
+
+def gradient_ratios(story: Story, *, only_before_training: bool = False) -> dict[str, float]:
+    """Return the gradient at the first hidden layer over that at the last one, by the time it was taken."""
+    ratios = story.ends("signal_ratio").get("model", {})
+    if 0 not in ratios:
+        return {}
+    before = {"epoch 0": ratios[0]}
+    return (
+        before if only_before_training else {**before, f"median of epochs 0 to {max(ratios)}": median(ratios.values())}
     )
 
 
-def beyond(story: Story, quantity: str, limit: float) -> dict[str, float]:
-    """Return the layers in which a quantity is at or beyond a limit at the end of training, with its value."""
-    ends = {layer: values[max(values)] for layer, values in story.ends(quantity).items() if max(values) > 0}
-    return {layer: value for layer, value in ends.items() if value >= limit}
+def gradient_verdict(
+    name: str,
+    finding: str,
+    worst: Callable[[Iterable[float]], float],
+    ratios: Mapping[str, float],
+    advice: Sequence[str],
+) -> Verdict | None:
+    """Return a verdict on the gradient's ratios that are out of bounds, or None if there are none."""
+    if not ratios:
+        return None
+    evidence = f"the gradient at the first hidden layer is {worst(ratios.values()):.1e} times that at the last one"
+    return Verdict(name, finding, evidence, " and ".join(ratios), advice)
 
 
-def place(story: Story, found: dict[str, float]) -> str:
-    """Say when and in which layers."""
-    return f"epoch {len(story.history)}, {', '.join(found)}"
-
-
-def listed(found: dict[str, float], shape: str) -> str:
-    """Return values by layer for people, the first three of them."""
-    shown = [f"{layer} {shape.format(value)}" for layer, value in list(found.items())[:3]]
-    more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+def listed(values: dict[str, float], form: str) -> str:
+    """Return the values of the first three layers for people, and the number of the others."""
+    shown = [f"{layer} {form.format(value)}" for layer, value in list(values.items())[:3]]
+    more = f" and {len(values) - 3} more" if len(values) > 3 else ""
     return ", ".join(shown) + more
 
 
@@ -478,4 +488,4 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     "exploding gradients": LOW,
     "overfitting": ("best epoch long past",),
 }
-"""What is not said besides, because it follows from what was said."""
+"""The verdicts that are left out because the one that explains them is given."""

@@ -1,4 +1,4 @@
-"""What the verdicts are told of a run."""
+"""The facts of a run that the verdicts are based on."""
 
 import math
 from collections.abc import Sequence
@@ -12,22 +12,22 @@ from ._thresholds import FEWEST_EPOCHS, at
 
 @dataclass(frozen=True)
 class Story:
-    """What verdicts are given on.
+    """The facts of a run that verdicts are based on.
 
     Args:
-        history: the epochs' metrics.
-        layers: the rows of `layers.csv`; none where the observer was off.
+        history: the metrics of each epoch.
+        layers: the rows of `layers.csv`; empty if the observer was off.
         status: how the run ended.
         chance: the loss of equal scores.
         class_counts: examples of each class in the training split.
-        batch_size: examples an update.
-        parameters: trained ones.
-        rate: the learning rate before its schedule.
-        val_examples: in the validation split.
-        regularization: the configuration's keys that hold the network back, with their values.
+        batch_size: examples per update.
+        parameters: the number of trained ones.
+        rate: the learning rate before any schedule.
+        val_examples: the number of examples in the validation split.
+        regularization: the configuration's keys that regularise, with their values.
         whole_batch: whether the optimizer takes the whole training split by design.
-        weighted: whether the loss makes up for uneven classes.
-        diverged_at: the step whose loss was not finite.
+        weighted: whether the loss weights compensate for imbalanced classes.
+        diverged_at: the step at which the loss was not finite.
     """
 
     history: Sequence[Row]
@@ -46,12 +46,12 @@ class Story:
 
     @cached_property
     def examples(self) -> int:
-        """In the training split."""
+        """The number of examples in the training split."""
         return sum(self.class_counts)
 
     @cached_property
     def majority(self) -> float:
-        """The accuracy of always giving the commonest class."""
+        """The accuracy of always answering the most common class."""
         return max(self.class_counts) / max(self.examples, 1)
 
     @cached_property
@@ -61,24 +61,24 @@ class Story:
 
     @cached_property
     def losses(self) -> list[float]:
-        """The training losses, with the penalty."""
+        """The training losses, including the penalty."""
         return [row["train/loss"] + row.get("train/penalty", 0.0) for row in self.history]
 
     @cached_property
-    def watched(self) -> list[float]:
-        """The losses without Dropout and penalty: of the validation split, or else of the training split."""
+    def monitored(self) -> list[float]:
+        """The validation losses, or else the training losses without the penalty."""
         return [row.get("val/loss", row["train/loss"]) for row in self.history]
 
     @cached_property
     def initial_loss(self) -> float | None:
-        """The loss on the probe before training."""
+        """The loss on the probe before training, if it was recorded."""
         return next((row.value for row in self.layers if row.quantity == "loss" and row.step == 0), None)
 
     @cached_property
     def first(self) -> float:
-        """The loss of the first epoch: the larger one of training and validation, where no Dropout adds to it."""
+        """The larger of the training and validation loss after one epoch; with Dropout, the validation loss."""
         noisy = any("dropout" in key for key in self.regularization)
-        return self.watched[0] if noisy else max(self.watched[0], self.history[0]["train/loss"])
+        return self.monitored[0] if noisy else max(self.monitored[0], self.history[0]["train/loss"])
 
     def ends(self, quantity: str) -> dict[str, dict[int, float]]:
         """Return a quantity at the end of each epoch, by layer."""
@@ -90,9 +90,9 @@ class Story:
 
     @cached_property
     def weight_ratios(self) -> dict[str, list[float]]:
-        """The update : weight ratios of the linear and convolutional layers' weights, epoch by epoch.
+        """The update : weight ratios of the linear and convolutional layers' weights, per epoch.
 
-        None for an optimizer that searches along a line: it takes as large a step as does good.
+        Empty for an optimizer with a line search, which chooses the size of its steps.
         """
         if self.whole_batch:
             return {}
@@ -108,28 +108,30 @@ class Story:
 
     @cached_property
     def skill(self) -> float:
-        """How far accuracy is on the way from the commonest class to no error: of training, which Dropout lowers, or
-        of validation."""
+        """The share of the way from the accuracy of the most common class to 1, of the better split.
+
+        Dropout lowers the training accuracy, so the validation accuracy may be the better one.
+        """
         accuracy = max(self.last["train/accuracy"], self.last.get("val/accuracy", 0.0))
         return (accuracy - self.majority) / max(1 - self.majority, 1e-9)
 
     @cached_property
     def gap(self) -> float:
-        """Training accuracy above validation accuracy, at the end."""
+        """The training accuracy minus the validation accuracy at the end."""
         return self.last["train/accuracy"] - self.last.get("val/accuracy", self.last["train/accuracy"])
 
     @cached_property
     def gap_error(self) -> float:
-        """The standard error of the validation accuracy, from its few examples."""
+        """The standard error of the validation accuracy."""
         accuracy = self.last.get("val/accuracy", 1.0)
         return math.sqrt(accuracy * (1 - accuracy) / max(self.val_examples, 1))
 
     @cached_property
     def settled(self) -> bool:
-        """Whether the training loss has come so far down that its changes mean nothing."""
+        """Whether the training loss is so low that its changes mean nothing."""
         return bool(self.history) and self.losses[-1] < at("settled_loss") * self.chance
 
     @cached_property
     def long_enough(self) -> bool:
-        """Whether the curves can be judged."""
+        """Whether there are enough epochs to judge the curves."""
         return len(self.history) >= FEWEST_EPOCHS
