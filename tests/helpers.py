@@ -5,7 +5,9 @@ import json
 import os
 import subprocess
 import sys
+from copy import deepcopy
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -78,12 +80,22 @@ class Commands:
         return made
 
 
-def composed(*overrides: str) -> dict[str, Any]:
-    """Return the configuration that a command line gives."""
+@cache
+def _composed(overrides: tuple[str, ...]) -> dict[str, Any]:
     OmegaConf.register_new_resolver("clipped", clipped, replace=True)
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config: Any = OmegaConf.to_container(compose("train", overrides=list(overrides)), resolve=True)
     return config
+
+
+def composed(*overrides: str) -> dict[str, Any]:
+    """Return the configuration that a command line gives."""
+    return deepcopy(_composed(overrides))
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    """Return a stream of random numbers."""
+    return torch.Generator().manual_seed(seed)
 
 
 def run_folders(below: Path) -> list[Path]:
@@ -118,10 +130,15 @@ def run(folder: Path, *overrides: str, prelude: str = "", **kwargs: Any) -> Outc
     return Outcome(process.returncode, out, err)
 
 
+def table(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a CSV file, every value as it is written."""
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
 def metrics(folder: Path, *, seconds: bool = False) -> list[dict[str, str]]:
-    """Return metrics.csv as it stands, without the clock's column unless asked."""
-    with (folder / "metrics.csv").open() as file:
-        rows = list(csv.DictReader(file))
+    """Return metrics.csv, without the clock's column unless asked."""
+    rows = table(folder / "metrics.csv")
     return rows if seconds else [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
 
 

@@ -3,24 +3,22 @@
 import inspect
 import math
 from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 from typing import Any, cast
 
 import pytest
 import torch
 import torch.nn.functional as F
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from experiments import assembly, initializers
-from experiments.common.conf import conf_folder
 from experiments.common.errors import UserError
 from experiments.initializers import initialize, lsuv, weighted_layers
 from experiments.models.blocks import use_noise
 from experiments.models.cnn import CNN
 from experiments.models.mlp import MLP
 from experiments.training.streams import Streams
+from tests.helpers import composed, generator
 
 Initializer = Callable[..., object]
 
@@ -55,10 +53,6 @@ FORMULAS: list[tuple[Initializer, Callable[[int, int], float], bool]] = [  # sta
 EVERY: list[Initializer] = [*(formula[0] for formula in FORMULAS), initializers.constant, initializers.orthogonal]
 
 
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
 def drawn(initializer: Initializer, shape: tuple[int, ...], seed: int = 0) -> Tensor:
     weight = torch.full(shape, math.nan)
     initializer(weight, generator=generator(seed))
@@ -76,13 +70,6 @@ def network() -> nn.Sequential:
         nn.PReLU(),
         nn.Linear(50, 10),
     )
-
-
-@cache
-def composed(*overrides: str) -> dict[str, Any]:
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        cfg = compose("train", overrides=list(overrides))
-    return cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
 
 
 @pytest.fixture(scope="module")

@@ -1,17 +1,16 @@
 """Optimizers: what conf/optimizer builds, fused kernels that agree with plain ones, and refused numbers."""
 
-from functools import cache
 from typing import Any, cast
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from torch import nn
 
 from experiments import assembly, optimizers
 from experiments.common.conf import conf_folder
 from experiments.common.errors import UserError
+from tests.helpers import composed
 
 CLASSES: dict[str, type[torch.optim.Optimizer]] = {
     "adadelta": torch.optim.Adadelta,
@@ -29,16 +28,10 @@ CLASSES: dict[str, type[torch.optim.Optimizer]] = {
 FUSED = {"adagrad", "adam", "adamw", "momentum", "nesterov", "sgd"}
 
 
-@cache
-def default(name: str) -> dict[str, Any]:
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        cfg = compose("train", overrides=[f"optimizer={name}"])
-    return cast(dict[str, Any], OmegaConf.to_container(cfg))
-
-
-def composed(name: str, **settings: Any) -> dict[str, Any]:
+def configured(name: str, **settings: Any) -> dict[str, Any]:
     """The default run with an optimizer and other numbers for it."""
-    return {**default(name), "optimizer": {**default(name)["optimizer"], **settings}}
+    config = composed(f"optimizer={name}")
+    return {**config, "optimizer": {**config["optimizer"], **settings}}
 
 
 def numbers(name: str) -> dict[str, Any]:
@@ -57,7 +50,7 @@ def problem() -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
     return model, torch.randn(32, 5, generator=generator), torch.randn(32, 2, generator=generator)
 
 
-def trained(make: Any, steps: int = 50) -> tuple[list[torch.Tensor], list[float]]:
+def optimized(make: Any, steps: int = 50) -> tuple[list[torch.Tensor], list[float]]:
     """Return the weights after some steps of `make(model)`, and the loss of each step."""
     model, x, y = problem()
     optimizer = make(model)
@@ -74,7 +67,7 @@ def trained(make: Any, steps: int = 50) -> tuple[list[torch.Tensor], list[float]
 @pytest.mark.parametrize("name", CLASSES)
 def test_the_configuration_builds_torchs_class_with_its_numbers(name: str) -> None:
     model, _, _ = problem()
-    built, rate = assembly.optimizer(composed(name, decay_exempt=[]), model)
+    built, rate = assembly.optimizer(configured(name, decay_exempt=[]), model)
     assert type(built) is CLASSES[name]
     (group,) = built.param_groups
     given = numbers(name)
@@ -87,7 +80,7 @@ def test_the_configuration_builds_torchs_class_with_its_numbers(name: str) -> No
 def test_other_numbers_are_torchs_defaults(name: str) -> None:
     """The file leaves out nothing that it should have changed, and repeats torch's defaults but for the rate."""
     own = {"momentum", "nesterov"} & numbers(name).keys()
-    built, _ = assembly.optimizer(composed(name), nn.Linear(2, 2))
+    built, _ = assembly.optimizer(configured(name), nn.Linear(2, 2))
     plain = CLASSES[name]([nn.Parameter(torch.zeros(2))], lr=1.0)  # type: ignore[call-arg]
     skipped = {"params", "lr", "fused", *own}
     expected, got = ({k: v for k, v in o.param_groups[0].items() if k not in skipped} for o in (plain, built))
@@ -96,7 +89,7 @@ def test_other_numbers_are_torchs_defaults(name: str) -> None:
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_the_kernel_is_fused_where_there_is_one(name: str) -> None:
-    built, _ = assembly.optimizer(composed(name), nn.Linear(2, 2))
+    built, _ = assembly.optimizer(configured(name), nn.Linear(2, 2))
     assert bool(built.param_groups[0].get("fused")) == (name in FUSED)
 
 
@@ -104,11 +97,11 @@ def test_the_kernel_is_fused_where_there_is_one(name: str) -> None:
 @pytest.mark.parametrize("name", CLASSES)
 def test_training_agrees_with_torchs_plain_optimizer(name: str, weight_decay: float | None) -> None:
     changed = {} if weight_decay is None else {"weight_decay": weight_decay}
-    config = composed(name, **changed)
+    config = configured(name, **changed)
     plain = {"foreach": False, **({"fused": False} if name in FUSED else {})}
     config["optimizer"]["decay_exempt"] = []
-    ours, losses = trained(lambda model: assembly.optimizer(config, model)[0])
-    reference, _ = trained(lambda model: CLASSES[name](model.parameters(), **{**numbers(name), **changed, **plain}))
+    ours, losses = optimized(lambda model: assembly.optimizer(config, model)[0])
+    reference, _ = optimized(lambda model: CLASSES[name](model.parameters(), **{**numbers(name), **changed, **plain}))
     for a, b in zip(ours, reference, strict=True):
         torch.testing.assert_close(a, b, atol=1e-6, rtol=0)
     assert losses[-1] < losses[0]
@@ -116,7 +109,7 @@ def test_training_agrees_with_torchs_plain_optimizer(name: str, weight_decay: fl
 
 @pytest.mark.parametrize("choice", [{"fused": False}, {"foreach": True}, {"differentiable": True}])
 def test_what_the_user_says_of_the_kernel_stands(choice: dict[str, bool]) -> None:
-    config = composed("adam", **choice)
+    config = configured("adam", **choice)
     built, _ = assembly.optimizer(config, nn.Linear(2, 2))
     assert not built.param_groups[0]["fused"]
     assert {key: built.param_groups[0][key] for key in choice} == choice
@@ -165,4 +158,4 @@ def test_a_generator_of_parameters_is_taken() -> None:
 )
 def test_numbers_out_of_range_are_refused(name: str, settings: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        assembly.optimizer(composed(name, **settings), nn.Linear(2, 2))
+        assembly.optimizer(configured(name, **settings), nn.Linear(2, 2))

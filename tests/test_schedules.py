@@ -3,18 +3,17 @@
 import math
 import random
 from collections.abc import Callable, Sequence
-from functools import cache, partial
-from typing import Any, cast
+from functools import partial
+from typing import Any
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 from torch.optim import lr_scheduler
 
 from experiments import assembly, schedules
 from experiments.common.conf import conf_folder
 from experiments.common.errors import UserError
+from tests.helpers import composed
 
 Curve = Callable[[float], float]
 
@@ -40,13 +39,6 @@ CURVES: list[Curve] = [
     schedules.one_cycle,
     partial(schedules.one_cycle, peak=0.9, start=1.0, final=0.0),
 ]
-
-
-@cache
-def composed(*overrides: str) -> dict[str, Any]:
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        cfg = compose("train", overrides=list(overrides))
-    return cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
 
 
 def multipliers(curve: Curve, steps: int) -> list[float]:

@@ -48,7 +48,7 @@ def mlp(**options: Any) -> MLP:
     return MLP(SHAPE, 10, **{"hidden": [30, 20], **options})
 
 
-def made(
+def subject_of(
     model: nn.Module,
     init: initializers.Initializer | None = initializers.he,
     *,
@@ -72,25 +72,27 @@ def made(
     )  # fmt: skip
 
 
-def run(name: str, subject: Subject) -> CheckResult:
+def result_of(name: str, subject: Subject) -> CheckResult:
     """Make one check."""
     return CHECKS[name](subject)
 
 
 HEALTHY: dict[str, Callable[[], Subject]] = {
-    "mlp": lambda: made(mlp()),
-    "tanh": lambda: made(mlp(activation="tanh"), initializers.xavier),
-    "batch norm and dropout": lambda: made(mlp(batch_norm=True, dropout=0.3)),
-    "cnn": lambda: made(CNN(SHAPE, 10, stages=[[4], [6]], hidden=[20])),
-    "cnn with batch norm": lambda: made(CNN(SHAPE, 10, stages=[[4]], hidden=[20], batch_norm=True)),
-    "hinge": lambda: made(mlp(), rate=0.02, criterion=Criterion(losses.hinge)),
-    "l2": lambda: made(mlp(), criterion=Criterion(penalty=L2(1e-3))),
-    "l1": lambda: made(mlp(), criterion=Criterion(penalty=L1(1e-4))),
-    "max norm": lambda: made(mlp(), criterion=Criterion(penalty=MaxNorm(3.0))),
-    "label smoothing": lambda: made(mlp(), criterion=Criterion(partial(losses.cross_entropy, label_smoothing=0.1))),
-    "class weights": lambda: made(mlp(), criterion=Criterion(class_weights=torch.linspace(0.5, 1.5, 10))),
-    "lbfgs": lambda: made(mlp(), optimizer=torch.optim.LBFGS, rate=1.0),
-    "no activation modules": lambda: made(Functional()),
+    "mlp": lambda: subject_of(mlp()),
+    "tanh": lambda: subject_of(mlp(activation="tanh"), initializers.xavier),
+    "batch norm and dropout": lambda: subject_of(mlp(batch_norm=True, dropout=0.3)),
+    "cnn": lambda: subject_of(CNN(SHAPE, 10, stages=[[4], [6]], hidden=[20])),
+    "cnn with batch norm": lambda: subject_of(CNN(SHAPE, 10, stages=[[4]], hidden=[20], batch_norm=True)),
+    "hinge": lambda: subject_of(mlp(), rate=0.02, criterion=Criterion(losses.hinge)),
+    "l2": lambda: subject_of(mlp(), criterion=Criterion(penalty=L2(1e-3))),
+    "l1": lambda: subject_of(mlp(), criterion=Criterion(penalty=L1(1e-4))),
+    "max norm": lambda: subject_of(mlp(), criterion=Criterion(penalty=MaxNorm(3.0))),
+    "label smoothing": lambda: subject_of(
+        mlp(), criterion=Criterion(partial(losses.cross_entropy, label_smoothing=0.1))
+    ),
+    "class weights": lambda: subject_of(mlp(), criterion=Criterion(class_weights=torch.linspace(0.5, 1.5, 10))),
+    "lbfgs": lambda: subject_of(mlp(), optimizer=torch.optim.LBFGS, rate=1.0),
+    "no activation modules": lambda: subject_of(Functional()),
 }
 
 
@@ -112,7 +114,7 @@ def test_what_is_right_passes_and_is_left_as_it_was(problem: str, check: str) ->
     subject = HEALTHY[problem]()
     before = {name: value.clone() for name, value in subject.model.state_dict().items()}
     generator, modes = torch.get_rng_state(), [module.training for module in subject.model.modules()]
-    result = run(check, subject)
+    result = result_of(check, subject)
     assert result.verdict in ("pass", "skip", "warn"), result
     if check in ("gradient", "symmetry", "leak", "overfit", "baseline", "penalty"):
         assert result.verdict in ("pass", "skip"), result
@@ -169,7 +171,7 @@ def test_an_error_in_one_layers_backward_is_found_and_the_layer_named(
 ) -> None:
     model = mlp(hidden=[20, 20, 20], activation=activation)
     model.get_submodule(f"features.{layer}").linear = kind(20, 20)
-    result = run("gradient", made(model))
+    result = result_of("gradient", subject_of(model))
     assert result.verdict == "fail"
     assert result.numbers["layer"] == f"features.{layer}.linear"
     assert layer in result.advice
@@ -187,12 +189,12 @@ def test_a_gradient_that_is_right_gives_no_alarm_in_any_draw() -> None:
     kinks = 0
     for seed in range(12):
         for subject in (
-            made(mlp(), seed=seed),
-            made(mlp(batch_norm=True), seed=seed),
-            made(CNN(SHAPE, 10, stages=[[4]], hidden=[]), seed=seed, criterion=Criterion(losses.hinge)),
-            made(mlp(activation="relu6"), initializers.normal, seed=seed, criterion=Criterion(penalty=L1(1e-3))),
+            subject_of(mlp(), seed=seed),
+            subject_of(mlp(batch_norm=True), seed=seed),
+            subject_of(CNN(SHAPE, 10, stages=[[4]], hidden=[]), seed=seed, criterion=Criterion(losses.hinge)),
+            subject_of(mlp(activation="relu6"), initializers.normal, seed=seed, criterion=Criterion(penalty=L1(1e-3))),
         ):
-            result = run("gradient", subject)
+            result = result_of("gradient", subject)
             assert result.verdict == "pass", result
             kinks += result.numbers["kinks"]
     assert kinks < 100
@@ -202,9 +204,9 @@ def test_a_gradient_that_is_right_gives_no_alarm_in_any_draw() -> None:
 def test_kinks_are_counted_and_are_no_errors(offset: float) -> None:
     """All units of the first layer have their corner within the step."""
     model = mlp(hidden=[20])
-    subject = made(model, bias=offset)
+    subject = subject_of(model, bias=offset)
     nn.init.zeros_(model.get_parameter("features.hidden1.linear.weight"))
-    result = run("gradient", replace(subject, rate=0.0))
+    result = result_of("gradient", replace(subject, rate=0.0))
     assert result.verdict == "pass"
     assert result.numbers["kinks"] > 0
 
@@ -214,7 +216,7 @@ def test_the_layer_is_named_among_others_that_pass_their_input_on(options: dict[
     model = mlp(hidden=[20, 20, 20], **options)
     bias = not options.get("batch_norm", False)
     model.get_submodule("features.hidden2").linear = OffInput(20, 20, bias=bias)
-    assert run("gradient", made(model)).numbers["layer"] == "features.hidden2.linear"
+    assert result_of("gradient", subject_of(model)).numbers["layer"] == "features.hidden2.linear"
 
 
 def test_a_gradient_that_is_not_a_number_is_wrong() -> None:
@@ -226,7 +228,7 @@ def test_a_gradient_that_is_not_a_number_is_wrong() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.linear(x.flatten(1)) + self.scale.square().sum().sqrt()
 
-    result = run("gradient", made(Root()))
+    result = result_of("gradient", subject_of(Root()))
     assert (result.verdict, result.numbers["wrong_parameters"]) == ("fail", ["scale"])
 
 
@@ -237,7 +239,7 @@ def test_the_penalty_is_checked_apart() -> None:
         def term(self, weights: Any) -> Tensor:
             return 1e-6 * Scaled.apply(torch.stack([w.square().sum() for w in weights]).sum(), 1.02)
 
-    result = run("gradient", made(mlp(), criterion=Criterion(penalty=Wrong())))
+    result = result_of("gradient", subject_of(mlp(), criterion=Criterion(penalty=Wrong())))
     assert result.verdict == "fail", "small beside the data loss, and wrong all the same"
 
 
@@ -250,7 +252,7 @@ def test_a_model_that_does_not_run_in_double_precision_is_skipped() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.linear(x.flatten(1)) @ self.table
 
-    result = run("gradient", made(Single()))
+    result = result_of("gradient", subject_of(Single()))
     assert (result.verdict, "float64" in result.advice) == ("skip", True)
 
 
@@ -262,40 +264,40 @@ def test_a_model_that_does_not_run_in_double_precision_is_skipped() -> None:
     [(losses.cross_entropy, math.log(10)), (losses.hinge, 9.0), (losses.mse, 0.1), (losses.quadratic, 1.25)],
 )
 def test_the_initial_loss_is_that_of_equal_scores(loss: losses.Loss, expected: float) -> None:
-    result = run("initial_loss", made(mlp(), initializers.normal, criterion=Criterion(loss)))
+    result = result_of("initial_loss", subject_of(mlp(), initializers.normal, criterion=Criterion(loss)))
     assert result.verdict == "pass"
     assert result.numbers["chance"] == pytest.approx(expected, rel=1e-6)
     assert result.numbers["loss"] == pytest.approx(expected, rel=0.01)
 
 
 def test_an_initial_loss_that_is_too_large_is_mended_by_the_scale_it_names() -> None:
-    subject = made(mlp(), partial(initializers.normal, std=1.0))
-    result = run("initial_loss", subject)
+    subject = subject_of(mlp(), partial(initializers.normal, std=1.0))
+    result = result_of("initial_loss", subject)
     assert result.verdict == "fail"
     with torch.no_grad():
         subject.model.get_parameter("head.weight").mul_(result.numbers["scale"])
-    again = run("initial_loss", subject)
+    again = result_of("initial_loss", subject)
     assert again.verdict == "pass"
     assert again.numbers["explained_by_spread"] == pytest.approx(1.1 * math.log(10), rel=0.01)
 
 
 def test_a_model_that_knows_something_passes_and_one_that_knows_the_contrary_does_not() -> None:
-    subject = made(mlp(hidden=[]), optimizer=torch.optim.Adam)
+    subject = subject_of(mlp(hidden=[]), optimizer=torch.optim.Adam)
     program = subject.program(subject.model)
     for _, index in zip(range(100), subject.batches("training"), strict=False):
         program.step(index, [0.01])
-    assert "knows something" in run("initial_loss", subject).advice
+    assert "knows something" in result_of("initial_loss", subject).advice
     with torch.no_grad():
         for parameter in subject.model.parameters():
             parameter.neg_()
-    result = run("initial_loss", subject)
+    result = result_of("initial_loss", subject)
     assert (result.verdict, "sign" in result.advice) == ("fail", True)
 
 
 @pytest.mark.parametrize("penalty", [L2(0.01), L1(0.003)])
 def test_a_larger_penalty_raises_the_loss_by_the_strength_times_the_term(penalty: Any) -> None:
-    subject = made(mlp(), criterion=Criterion(penalty=penalty))
-    result = run("penalty", subject)
+    subject = subject_of(mlp(), criterion=Criterion(penalty=penalty))
+    result = result_of("penalty", subject)
     weights = [layer.weight.double() for layer in initializers.weighted_layers(subject.model).values()]
     term = sum((w.square() / 2 if isinstance(penalty, L2) else w.abs()).sum().item() for w in weights)
     assert result.numbers["rise"] == pytest.approx(9 * penalty.strength * term, rel=1e-5)
@@ -307,13 +309,13 @@ def test_a_penalty_that_is_not_its_strength_times_a_term_is_found() -> None:
         def term(self, weights: Any) -> Tensor:
             return super().term(weights).sqrt()
 
-    assert run("penalty", made(mlp(), criterion=Criterion(penalty=Root(0.01)))).verdict == "fail"
+    assert result_of("penalty", subject_of(mlp(), criterion=Criterion(penalty=Root(0.01)))).verdict == "fail"
 
 
 def test_without_a_weight_there_is_no_penalty_to_check() -> None:
-    subject = made(mlp())
+    subject = subject_of(mlp())
     subject.model.requires_grad_(False).get_parameter("head.bias").requires_grad_(True)
-    assert run("penalty", subject).verdict == "skip"
+    assert result_of("penalty", subject).verdict == "skip"
 
 
 # The layers.
@@ -331,9 +333,9 @@ class HeadFirst(nn.Module):
 
 
 def test_the_last_layer_is_the_one_that_runs_last() -> None:
-    result = run("symmetry", made(HeadFirst(), partial(initializers.constant, value=0.1)))
+    result = result_of("symmetry", subject_of(HeadFirst(), partial(initializers.constant, value=0.1)))
     assert set(result.numbers["equal_units"]) == {"body"}
-    large = run("initial_loss", made(HeadFirst(), partial(initializers.normal, std=1.0)))
+    large = result_of("initial_loss", subject_of(HeadFirst(), partial(initializers.normal, std=1.0)))
     assert large.advice.startswith("The scores are too large; head ")
 
 
@@ -347,7 +349,7 @@ def test_the_last_layer_is_the_one_that_runs_last() -> None:
     ],
 )
 def test_equal_units_are_found(init: initializers.Initializer, verdict: str) -> None:
-    result = run("symmetry", made(mlp(), init))
+    result = result_of("symmetry", subject_of(mlp(), init))
     assert result.verdict == verdict
     if verdict == "fail":
         assert set(result.numbers["equal_units"]) >= {"features.hidden1.linear"}
@@ -355,15 +357,15 @@ def test_equal_units_are_found(init: initializers.Initializer, verdict: str) -> 
 
 
 def test_two_equal_units_among_many_are_found() -> None:
-    subject = made(mlp())
+    subject = subject_of(mlp())
     into, out = (subject.model.get_parameter(f"{name}.weight") for name in ("features.hidden2.linear", "head"))
     with torch.no_grad():
         into[7] = into[3]
         out[:, 7] = out[:, 3]
-    assert run("symmetry", subject).numbers["equal_units"] == {"features.hidden2.linear": pytest.approx(0.1)}
+    assert result_of("symmetry", subject).numbers["equal_units"] == {"features.hidden2.linear": pytest.approx(0.1)}
     with torch.no_grad():
         out[0, 7] += 1
-    assert run("symmetry", subject).verdict == "pass", "their gradients differ, and soon their weights"
+    assert result_of("symmetry", subject).verdict == "pass", "their gradients differ, and soon their weights"
 
 
 @pytest.mark.parametrize(("init", "expected"), [(initializers.torch_default, 0.49), (initializers.xavier, 0.85)])
@@ -393,7 +395,7 @@ def test_a_convolutions_singular_values_are_those_of_its_circular_matrix() -> No
     ],
 )
 def test_the_signal_through_ten_layers(activation: str, init: initializers.Initializer, verdict: str) -> None:
-    result = run("signal", made(mlp(hidden=[100] * 10, activation=activation), init))
+    result = result_of("signal", subject_of(mlp(hidden=[100] * 10, activation=activation), init))
     assert result.verdict == verdict, result
 
 
@@ -421,7 +423,7 @@ class Mixes(nn.Module):
     ],
 )
 def test_examples_that_leak_are_found(way: Callable[[Tensor, bool], Tensor], verdict: str) -> None:
-    assert run("leak", made(Mixes(way))).verdict == verdict
+    assert result_of("leak", subject_of(Mixes(way))).verdict == verdict
 
 
 # Training a little.
@@ -436,34 +438,34 @@ def test_a_model_that_does_not_see_its_inputs_is_found() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.linear(torch.zeros_like(x.flatten(1)))
 
-    subject = made(Blind())
-    assert run("overfit", subject).verdict == run("baseline", subject).verdict == "fail"
+    subject = subject_of(Blind())
+    assert result_of("overfit", subject).verdict == result_of("baseline", subject).verdict == "fail"
 
 
 def test_equal_inputs_of_different_classes_are_named() -> None:
     x = torch.zeros(40, 1, 8, 8)
-    subject = made(mlp(), splits={"train": Split(x, torch.arange(40) % 10, lambda b: b, CPU)})
-    result = run("overfit", subject)
+    subject = subject_of(mlp(), splits={"train": Split(x, torch.arange(40) % 10, lambda b: b, CPU)})
+    result = result_of("overfit", subject)
     assert result.verdict == "fail"
     assert result.advice.startswith("Equal inputs belong to different classes")
 
 
 @pytest.mark.parametrize(("rate", "verdict"), [(1e-7, "fail"), (0.1, "pass"), (1e6, "fail")])
 def test_a_rate_that_learns_nothing_is_found(rate: float, verdict: str) -> None:
-    assert run("baseline", made(mlp(), rate=rate)).verdict == verdict
+    assert result_of("baseline", subject_of(mlp(), rate=rate)).verdict == verdict
 
 
 def test_the_range_test_suggests_rates_that_learn(tmp_path: Path) -> None:
-    subject = made(mlp(), folder=tmp_path)
-    numbers = run("lr_range", subject).numbers
+    subject = subject_of(mlp(), folder=tmp_path)
+    numbers = result_of("lr_range", subject).numbers
     assert (tmp_path / "lr_range.png").stat().st_size > 10_000
     assert numbers["rates"][0] == pytest.approx(1e-7)
     assert numbers["rates"][-1] < 10, "it stops where the loss breaks out"
     assert numbers["smoothed"][-1] > 4 * min(numbers["smoothed"][10:])
     for rate in (numbers["steepest"], numbers["tenth_of_minimum"]):
-        assert run("baseline", replace(subject, rate=rate)).verdict == "pass"
-        assert run("lr_range", replace(subject, rate=rate, folder=None)).verdict == "pass"
-    assert run("lr_range", replace(subject, rate=100 * numbers["rates"][-1], folder=None)).verdict == "warn"
+        assert result_of("baseline", replace(subject, rate=rate)).verdict == "pass"
+        assert result_of("lr_range", replace(subject, rate=rate, folder=None)).verdict == "pass"
+    assert result_of("lr_range", replace(subject, rate=100 * numbers["rates"][-1], folder=None)).verdict == "warn"
 
 
 def test_suggestions_are_the_steepest_place_and_the_minimum_of_the_curve() -> None:
@@ -509,7 +511,7 @@ DATA: dict[str, tuple[dict[str, Split], str, str]] = {
 @pytest.mark.parametrize("problem", DATA)
 def test_what_is_wrong_with_the_data_is_named(problem: str) -> None:
     found, verdict, text = DATA[problem]
-    result = run("examples", made(mlp(), splits=found))
+    result = result_of("examples", subject_of(mlp(), splits=found))
     assert result.verdict == verdict, result
     assert text in result.advice
 
@@ -524,23 +526,23 @@ def test_a_users_dropout_that_is_no_module_moves_nothing() -> None:
             return self.out(nn.functional.dropout(torch.relu(self.enter(x.flatten(1))), 0.5, training=True))
 
     for name in ("gradient", "penalty"):
-        assert run(name, made(Dropping())).verdict == "pass"
+        assert result_of(name, subject_of(Dropping())).verdict == "pass"
 
 
 def test_a_last_layer_of_zeros_is_no_loss_of_signal() -> None:
-    subject = made(mlp())
+    subject = subject_of(mlp())
     nn.init.zeros_(subject.model.get_parameter("head.weight"))
-    result = run("signal", subject)
+    result = result_of("signal", subject)
     assert (result.verdict, "last layer" in result.advice) == ("warn", True)
 
 
 def test_scores_that_go_through_an_activation_are_not_hidden() -> None:
-    result = run("signal", made(nn.Sequential(mlp(), nn.LogSoftmax(1))))
+    result = result_of("signal", subject_of(nn.Sequential(mlp(), nn.LogSoftmax(1))))
     assert list(result.numbers["activation_std"]) == ["0.features.hidden1.activation", "0.features.hidden2.activation"]
 
 
 def test_a_loss_that_cannot_fall_at_any_rate_is_said() -> None:
-    result = run("lr_range", made(mlp(), partial(initializers.constant, value=0.0)))
+    result = result_of("lr_range", subject_of(mlp(), partial(initializers.constant, value=0.0)))
     assert (result.verdict, "at any rate" in result.advice) == ("warn", True)
 
 
@@ -561,11 +563,20 @@ class Rounded(nn.Module):
 @pytest.mark.parametrize(
     ("subject", "message"),
     [
-        (lambda: made(Rounded()), "^model: its scores have no gradient; an operation such as argmax"),
-        (lambda: made(mlp(), splits=changed("train", prepare=lambda b: b.long())), r"whole numbers \(torch.int64\)"),
-        (lambda: made(mlp(), splits=changed("val", y=DIGITS["val"].y + 1)), "labels of the val split run from 1 to 10"),
-        (lambda: made(mlp(), splits=changed("train", x=FEW.x[:1], y=FEW.y[:1])), "one training example only"),
-        (lambda: made(mlp(), splits=changed("val", x=with_gap())), "example 17 of the val split .* nan or infinite"),
+        (lambda: subject_of(Rounded()), "^model: its scores have no gradient; an operation such as argmax"),
+        (
+            lambda: subject_of(mlp(), splits=changed("train", prepare=lambda b: b.long())),
+            r"whole numbers \(torch.int64\)",
+        ),
+        (
+            lambda: subject_of(mlp(), splits=changed("val", y=DIGITS["val"].y + 1)),
+            "labels of the val split run from 1 to 10",
+        ),
+        (lambda: subject_of(mlp(), splits=changed("train", x=FEW.x[:1], y=FEW.y[:1])), "one training example only"),
+        (
+            lambda: subject_of(mlp(), splits=changed("val", x=with_gap())),
+            "example 17 of the val split .* nan or infinite",
+        ),
     ],
 )
 def test_what_cannot_be_checked_is_refused_in_one_sentence(subject: Callable[[], Subject], message: str) -> None:

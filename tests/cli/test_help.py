@@ -32,7 +32,7 @@ needs_zsh = pytest.mark.skipif(shutil.which("zsh") is None, reason="no zsh on th
 
 
 @pytest.fixture(scope="module")
-def composed() -> Any:
+def default_run() -> Any:
     """The default run as Hydra composes it, with Hydra's own part."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return OmegaConf.to_container(compose("train", return_hydra_config=True), resolve=False)
@@ -75,9 +75,9 @@ def help_lines(shown: str, group: str) -> list[str]:
     return section(shown, f"  {group}=" if f"  {group}=" in shown.splitlines() else f"  +{group}=")
 
 
-def test_help_marks_the_defaults_that_hydra_takes(commands: Commands, composed: Any) -> None:
+def test_help_marks_the_defaults_that_hydra_takes(commands: Commands, default_run: Any) -> None:
     shown = commands.train("--help").out
-    taken = {name: choice for name, choice in composed["hydra"]["runtime"]["choices"].items() if name in GROUPS}
+    taken = {name: choice for name, choice in default_run["hydra"]["runtime"]["choices"].items() if name in GROUPS}
     assert taken
     for name in GROUPS:
         marked = [line.split()[1] for line in help_lines(shown, name) if line.startswith("  * ")]
@@ -284,7 +284,7 @@ def test_queries(
     assert list(commands.folder.iterdir()) == [own]
 
 
-def test_completion_leads_to_every_choice_and_key(composed: Any) -> None:
+def test_completion_leads_to_every_choice_and_key(default_run: Any) -> None:
     def leaves(word: str) -> Iterator[str]:
         for reply in replies(f"{TRAIN} {word}", "train", CONF):
             if reply.endswith("."):
@@ -294,10 +294,10 @@ def test_completion_leads_to_every_choice_and_key(composed: Any) -> None:
 
     keys = {
         key
-        for key, value in flattened({k: v for k, v in composed.items() if k != "hydra"}).items()
+        for key, value in flattened({k: v for k, v in default_run.items() if k != "hydra"}).items()
         if not (isinstance(value, dict) and value) and not key.endswith("_target_")
     }
-    chosen = {name for name in composed["hydra"]["runtime"]["choices"] if name in GROUPS}
+    chosen = {name for name in default_run["hydra"]["runtime"]["choices"] if name in GROUPS}
     assert set(leaves("")) == {f"{name}=" for name in keys | chosen}
     for name in chosen:
         found = replies(f"{TRAIN} {name}=", "train", CONF)

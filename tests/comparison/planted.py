@@ -1,6 +1,5 @@
 """Run folders with numbers that are known beforehand, and the comparisons made of them."""
 
-import csv
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +10,7 @@ import pytest
 import yaml
 
 from experiments.comparison.report import Report
-from tests.helpers import Commands, Outcome
+from tests.helpers import Commands, Outcome, table
 
 CONFIG = {
     "name": "planted",
@@ -108,8 +107,7 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def rows_of(folder: Path, name: str = "table") -> list[dict[str, str]]:
     """Return one of a comparison's tables."""
-    with (folder / "comparison" / f"{name}.csv").open() as file:
-        return list(csv.DictReader(file))
+    return table(folder / "comparison" / f"{name}.csv")
 
 
 def compared(commands: Commands, folder: Path | str, *options: str) -> Outcome:

@@ -49,7 +49,7 @@ def null(generator: np.random.Generator, examples: int = 0, main: float = 0.0) -
     return value
 
 
-def table(rows: Sequence[FactorRow], names: str, blocks: bool = True) -> Any:
+def reference(rows: Sequence[FactorRow], names: str, blocks: bool = True) -> Any:
     """Statsmodels' analysis of variance, type II."""
     ols = pytest.importorskip("statsmodels.formula.api").ols
     anova_lm = pytest.importorskip("statsmodels.stats.anova").anova_lm
@@ -60,7 +60,7 @@ def table(rows: Sequence[FactorRow], names: str, blocks: bool = True) -> Any:
 
 def assert_same(found: Analysis, rows: Sequence[FactorRow], names: str, blocks: bool = True) -> None:
     """Fail unless shares and p values are statsmodels'."""
-    expected, total = table(rows, names, blocks)
+    expected, total = reference(rows, names, blocks)
     for effect in found.effects:
         line = expected.loc[":".join(f"C({name})" for name in effect.factors)]
         assert effect.share == pytest.approx(line["sum_sq"] / total, abs=1e-10)
@@ -114,7 +114,7 @@ def test_seeds_of_their_own_are_no_blocks() -> None:
 
 def test_higher_interactions_are_one_effect() -> None:
     rows = crossed((2, 2, 3, 2), 2, noisy(6))
-    found, (expected, total) = analyse(rows, tuple("abcd")), table(rows, "abcd")
+    found, (expected, total) = analyse(rows, tuple("abcd")), reference(rows, "abcd")
     higher = [name for name in expected.index if name.count(":") >= 2]
     effect = found.of("a", "b", "c", "d")
     assert effect is not None

@@ -9,12 +9,9 @@ from scipy import stats
 from torch import Tensor
 
 from experiments.data.augment import Augmentation, CropFlip, Cutout, Mixup, beta
+from tests.helpers import generator
 
 EVERY: list[Augmentation] = [CropFlip(2), Cutout(), Mixup(classes=10)]
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def pictures(count: int, channels: int = 3, height: int = 6, width: int = 5) -> Tensor:

@@ -145,7 +145,7 @@ def test_nested_folders_belong_to_their_class_and_hidden_and_foreign_files_to_no
 def test_a_link_to_a_folder_above_brings_no_test_picture_into_training(
     tmp_path: Path, load: Callable[..., Source]
 ) -> None:
-    root = made(tmp_path / "photos", *(f"{part}/{name}" for part in ("train", "test") for name in PAIRS))
+    root = picture_folder(tmp_path / "photos", *(f"{part}/{name}" for part in ("train", "test") for name in PAIRS))
     (root / "train" / "a" / "again").symlink_to(root)
     assert len(load(root).x_train) == 4
 
@@ -218,7 +218,7 @@ def cut(name: str) -> Callable[[Path], None]:
 
 
 @pytest.mark.parametrize(
-    ("damage", "said"),
+    ("damage", "reason"),
     [
         (changed_facts(version=0), "of another version"),
         (changed_facts(fingerprint="0" * 64), "damaged"),
@@ -237,13 +237,14 @@ def test_what_cannot_be_used_is_made_again_and_that_is_said(
     load: Callable[..., Source],
     caplog: pytest.LogCaptureFixture,
     damage: Callable[[Path], object],
-    said: str,
+    reason: str,
 ) -> None:
     pixels = load(folder).x_train.clone()
     assert not caplog.messages
     damage(kept(tmp_path))
     assert torch.equal(load(folder).x_train, pixels)
-    assert caplog.messages == [f"The decoded pictures in {str(kept(tmp_path))!r} are {said}, so they are made again."]
+    message = f"The decoded pictures in {str(kept(tmp_path))!r} are {reason}, so the pictures are decoded again."
+    assert caplog.messages == [message]
     caplog.clear()
     load(folder)
     assert not caplog.messages
@@ -423,7 +424,8 @@ def test_grey_pictures_keep_one_channel(
     assert source.x_test.shape == (4, 1, 9, 9)
     expected = {np.asarray(noise(9, 9, number, "L")).tobytes() for number in range(also_wide, 20)}
     assert {x.numpy().tobytes() for x in torch.cat([source.x_train, source.x_test])} >= expected
-    assert [said.rpartition("become ")[2] for said in caplog.messages] == ["grey: 19 L, 1 I;16."] * also_wide
+    converted = [message.rpartition("converted to ")[2] for message in caplog.messages]
+    assert converted == ["grey; their colour modes are 19 L, 1 I;16."] * also_wide
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -514,10 +516,10 @@ def test_only_the_first_of_many_unreadable_pictures_are_named(
         (folder / "dog" / f"x{number}.jpg").touch()
     load(folder, skip_unreadable=True)
     names = "'dog/x0.jpg', 'dog/x1.jpg', 'dog/x2.jpg' and 2 more"
-    assert caplog.messages == [f"5 pictures of {str(folder)!r} cannot be read and are left out: {names}."]
+    assert caplog.messages == [f"5 pictures in {str(folder)!r} cannot be read and are left out: {names}."]
 
 
-def made(root: Path, *names: str) -> Path:
+def picture_folder(root: Path, *names: str) -> Path:
     """A folder with pictures of these names; those that end in ! are empty files."""
     root.mkdir()
     for number, name in enumerate(names):
@@ -536,7 +538,7 @@ REFUSED: dict[str, tuple[tuple[str, ...], dict[str, Any], str]] = {
     "nothing": ((), {}, "path=.* has no sub-folder with pictures; it needs one for each class"),
     "no folder": (("1.png", "2.png"), {}, "path=.* has no sub-folder with pictures"),
     "empty folders": (("a/", "b/"), {}, "path=.* has no sub-folder with pictures"),
-    "one class": (("a/1.png", "a/2.png"), {}, "path=.* has one class, 'a'; telling classes apart"),
+    "one class": (("a/1.png", "a/2.png"), {}, "path=.* has only one class, 'a'; at least two are needed"),
     "an empty class": ((*PAIRS, "c/"), {}, "path=.* has no picture of the class 'c'; a class needs at least two"),
     "one example": ((*PAIRS, "c/1.png"), {}, "path=.* has only one picture of the class 'c'; a class needs"),
     "one example in train": (
@@ -547,43 +549,43 @@ REFUSED: dict[str, tuple[tuple[str, ...], dict[str, Any], str]] = {
     "another class in test": (
         (*(f"{part}/{name}" for part in ("train", "test") for name in PAIRS), "test/c/1.png"),
         {},
-        "path=.* has pictures of the class 'c' in 'test' and none in 'train'; both must",
+        "path=.* has pictures of the class 'c' in 'test' but not in 'train'; both must",
     ),
     "a class less in test": (
         (*(f"train/{name}" for name in PAIRS), "test/a/1.png"),
         {},
-        "path=.* has pictures of the class 'b' in 'train' and none in 'test'; both must",
+        "path=.* has pictures of the class 'b' in 'train' but not in 'test'; both must",
     ),
-    "train alone": (
+    "only train": (
         tuple(f"train/{name}" for name in PAIRS),
         {},
-        "path=.* has classes in its folder 'train' and none in 'test'; .* name '.*train' as path",
+        "path=.* has classes in its folder 'train' but not in 'test'; .* give path='.*train'",
     ),
     "test without classes": (
         (*(f"train/{name}" for name in PAIRS), "test/1.png"),
         {},
-        "path=.* has classes in its folder 'train' and none in 'test'; sort both",
+        "path=.* has classes in its folder 'train' but not in 'test'; sort both",
     ),
     "too small a test part": (PAIRS, {"test_fraction": 0.1}, "test_fraction=0.1 leaves none of 4 pictures to test on"),
     "too large a test part": (
         PAIRS,
         {"test_fraction": 0.9},
-        "test_fraction=0.9 leaves no picture of the class 'a' to train on; use a smaller one",
+        "test_fraction=0.9 leaves no picture of the class 'a' to train on; use a smaller fraction",
     ),
     "none to read": (
         ("a/1.png!", "a/2.png!", "b/1.png!", "b/2.png!"),
         {"skip_unreadable": True, "test_fraction": 0.5},
-        r"path=.* has 4 pictures and none can be read, the first being 'a/1\.png' \(the file is empty\)",
+        r"path=.* has 4 pictures but none can be read; the first is 'a/1\.png' \(the file is empty\)",
     ),
     "one to read in a class": (
         (*PAIRS, "c/1.png!", "c/2.png"),
         {"skip_unreadable": True},
-        "path=.* has only one picture of the class 'c', without 1 that cannot be read; a class needs",
+        "path=.* has only one picture of the class 'c', not counting 1 that cannot be read; a class needs",
     ),
     "none to read in test": (
         (*(f"train/{name}" for name in PAIRS), "test/a/1.png!", "test/b/1.png!"),
         {"skip_unreadable": True},
-        "path=.* has no picture in 'test', without 2 that cannot be read",
+        "path=.* has no picture in 'test', not counting 2 that cannot be read",
     ),
 }
 
@@ -592,33 +594,36 @@ REFUSED: dict[str, tuple[tuple[str, ...], dict[str, Any], str]] = {
 def test_unsuitable_folders_are_refused(tmp_path: Path, load: Callable[..., Source], kind: str) -> None:
     names, settings, message = REFUSED[kind]
     with pytest.raises(ValueError, match=f"^{message}"):
-        load(made(tmp_path / "photos", *names), **settings)
+        load(picture_folder(tmp_path / "photos", *names), **settings)
     assert not [*tmp_path.glob("cache/*")]
 
 
 def test_a_folder_that_is_not_there_or_none_is_refused(tmp_path: Path, load: Callable[..., Source]) -> None:
-    with pytest.raises(ValueError, match=r"^path='.*absent' does not exist; name a folder with a sub-folder"):
+    with pytest.raises(ValueError, match=r"^path='.*absent' does not exist; give a folder with a sub-folder"):
         load(tmp_path / "absent")
-    with pytest.raises(ValueError, match=r"^path='.*1\.png' is not a folder; name"):
+    with pytest.raises(ValueError, match=r"^path='.*1\.png' is not a folder; give"):
         load(save(noise(), tmp_path / "1.png"))
 
 
 def test_classes_may_be_called_train_and_test(tmp_path: Path, load: Callable[..., Source]) -> None:
     names = (f"{name}/{number}.png" for name in ("train", "test", "bus") for number in range(5))
     nested = ("train/fast/1.png", "test/young/1.png")
-    assert load(made(tmp_path / "photos", *names, *nested)).classes == ["bus", "test", "train"]
+    assert load(picture_folder(tmp_path / "photos", *names, *nested)).classes == ["bus", "test", "train"]
 
 
 def test_folders_beside_train_and_test_are_named(
     tmp_path: Path, load: Callable[..., Source], caplog: pytest.LogCaptureFixture
 ) -> None:
-    root = made(tmp_path / "photos", *(f"{part}/{name}" for part in ("train", "val", "test") for name in PAIRS))
+    root = picture_folder(
+        tmp_path / "photos", *(f"{part}/{name}" for part in ("train", "val", "test") for name in PAIRS)
+    )
     assert load(root).classes == ["a", "b"]
-    assert caplog.messages == [f"Besides train and test, {str(root)!r} has folders that are not used: 'val'."]
+    message = f"The following folders in {str(root)!r} are not used, only train and test are: 'val'."
+    assert caplog.messages == [message]
 
 
 def test_a_cache_among_the_pictures_is_refused(folder: Path) -> None:
-    with pytest.raises(ValueError, match=r"^cache='.*photos/kept' lies in the folder of the pictures; name one"):
+    with pytest.raises(ValueError, match=r"^cache='.*photos/kept' is inside the folder of the pictures; give a folder"):
         image_folder(str(folder), 8, str(folder / "kept"))
 
 

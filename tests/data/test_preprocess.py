@@ -8,18 +8,14 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from torch import Tensor
 
-from experiments import assembly
-from experiments.common.conf import conf_folder
 from experiments.common.errors import UserError
 from experiments.data import preprocess, sources
 from experiments.data.preprocess import PREPROCESSES
-from experiments.training.streams import Streams
+from tests.data.arrays import arrays
 
 CPU = torch.device("cpu")
 EXAMPLES = 5000
@@ -33,15 +29,7 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preprocess, "PART", 1000)
 
 
-@cache
-def composed() -> dict[str, Any]:
-    """The default run with arrays from a file that is still to be named."""
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        cfg = compose("train", overrides=["data=npz", "data.path=named later"])
-    return cast(dict[str, Any], OmegaConf.to_container(cfg))
-
-
-def table(dtype: torch.dtype = torch.float32) -> Tensor:
+def features(dtype: torch.dtype = torch.float32) -> Tensor:
     """Features of different centres and spreads; the last is constant."""
     noise = torch.randn(EXAMPLES, 4, generator=torch.Generator().manual_seed(0))
     values = noise * torch.tensor([1.0, 0.01, 300.0, 0.0]) + torch.tensor([0.0, 5.0, -100.0, 0.1])
@@ -60,7 +48,7 @@ def pictures(examples: int = 300) -> Tensor:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.uint8])
 @pytest.mark.parametrize(("name", "reference"), [("standardize", StandardScaler), ("scale", MinMaxScaler)])
 def test_tables_agree_with_scikit_learn(name: str, reference: Any, dtype: torch.dtype) -> None:
-    x = table(dtype)
+    x = features(dtype)
     scaler = reference().fit(x.double().numpy())
     prepared = PREPROCESSES[name](x)
     unseen = x[:100] + x[100:200]
@@ -94,13 +82,13 @@ def test_channel_mean_of_pictures_agrees_with_numpy() -> None:
 
 
 def test_channel_mean_of_a_table_is_each_features_mean() -> None:
-    x = table()
+    x = features()
     expected = x.double().numpy() - x.double().numpy().mean(0)
     np.testing.assert_allclose(preprocess.channel_mean(x)(x).numpy(), expected, atol=1e-4)
 
 
 @pytest.mark.usefixtures("small_parts")
-@pytest.mark.parametrize("x", [pictures(), table()], ids=["pictures", "table"])
+@pytest.mark.parametrize("x", [pictures(), features()], ids=["pictures", "table"])
 def test_pixel_mean_agrees_with_numpy(x: Tensor) -> None:
     expected = x.numpy() - x.numpy().astype(np.float64).mean(0)
     np.testing.assert_allclose(preprocess.pixel_mean(x)(x).numpy(), expected, atol=1e-4)
@@ -247,7 +235,7 @@ def test_few_values_are_summed_at_a_time(shape: tuple[int, ...]) -> None:
 
 def with_gaps() -> Tensor:
     """A table of which one value in five is missing."""
-    x = table()
+    x = features()
     return x.masked_fill(torch.rand(x.shape, generator=torch.Generator().manual_seed(1)) < 0.2, torch.nan)
 
 
@@ -291,11 +279,6 @@ def write(path: Path, x_train: np.ndarray, x_test: np.ndarray) -> str:
     return str(path)
 
 
-def loaded(path: str, **settings: Any) -> assembly.Data:
-    chosen = {**composed()["data"], "path": path, **settings}
-    return assembly.data({**composed(), "data": chosen}, Streams(0), CPU)
-
-
 @pytest.mark.parametrize("limit", [None, 30])
 @pytest.mark.parametrize("name", [name for name in AFFINE if name != "none"])
 def test_only_the_training_split_decides(tmp_path: Path, name: str, limit: int | None) -> None:
@@ -303,29 +286,29 @@ def test_only_the_training_split_decides(tmp_path: Path, name: str, limit: int |
     noise = np.random.default_rng(0)
     x_train, x_test = noise.normal(size=(100, 3)), noise.normal(size=(20, 3))
     x_train[:, 0] = np.arange(100)  # says which row it is
-    settings = {"limit": limit, "preprocess": name}
-    first = loaded(write(tmp_path / "first.npz", x_train, x_test), **settings)
+    settings: dict[str, Any] = {"limit": limit, "preprocess": name}
+    first = arrays(write(tmp_path / "first.npz", x_train, x_test), **settings)
     rows = first.splits["train"].x[:, 0].long().numpy()
     assert len(rows) == (limit or 80)
 
     others = np.setdiff1d(np.arange(100), rows)
     changed = x_train.copy()
     changed[others] = 1000 * noise.normal(size=(len(others), 3))
-    second = loaded(write(tmp_path / "second.npz", changed, 1000 + x_test), **settings)
+    second = arrays(write(tmp_path / "second.npz", changed, 1000 + x_test), **settings)
     fitted, refitted = (cast(preprocess.Affine, data.splits["test"].prepare) for data in (first, second))
     assert torch.equal(fitted.shift, refitted.shift)
     assert torch.equal(fitted.scale, refitted.scale)
     assert not torch.equal(first.splits["test"].x, second.splits["test"].x)
 
     changed[rows[0]] += 1000
-    third = loaded(write(tmp_path / "third.npz", changed, x_test), **settings)
+    third = arrays(write(tmp_path / "third.npz", changed, x_test), **settings)
     moved = cast(preprocess.Affine, third.splits["val"].prepare)
     assert not torch.equal(moved.shift, fitted.shift) or not torch.equal(moved.scale, fitted.scale)
 
 
 def test_every_split_is_prepared_with_the_same_numbers(tmp_path: Path) -> None:
     x = np.random.default_rng(0).normal(3, 2, size=(60, 4)).astype(np.float32)
-    data = loaded(write(tmp_path / "a.npz", x, x), preprocess="standardize")
+    data = arrays(write(tmp_path / "a.npz", x, x), preprocess="standardize")
     for split in data.splits.values():
         prepared = torch.cat([batch for batch, _ in split.in_order(7)])
         train = data.splits["train"].x.double()
@@ -336,4 +319,4 @@ def test_every_split_is_prepared_with_the_same_numbers(tmp_path: Path) -> None:
 def test_an_unknown_name_is_refused_with_the_nearest(tmp_path: Path) -> None:
     path = write(tmp_path / "a.npz", np.zeros((10, 2)), np.zeros((2, 2)))
     with pytest.raises(UserError, match=r"data\.preprocess='standardise' is unknown.*did you mean 'standardize'"):
-        loaded(path, preprocess="standardise")
+        arrays(path, preprocess="standardise")

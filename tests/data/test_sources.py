@@ -102,24 +102,24 @@ def broken(row: int, value: float) -> np.ndarray:
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"y_test": None}, r"data\.npz' has no y_test; it holds x_train, y_train, x_test"),
+        ({"y_test": None}, r"data\.npz' has no y_test; it contains x_train, y_train, x_test"),
         ({"x_train": None, "y_train": None}, "has no x_train and no y_train"),
-        ({"y_train": np.zeros(6)}, r"y_train has the shape \(6,\) and type float64; expected one whole number"),
+        ({"y_train": np.zeros(6)}, r"y_train has the shape \(6,\) and type float64; expected one integer per example"),
         ({"y_train": np.array(list("ababab"))}, "y_train .* type <U1"),
         ({"y_train": np.eye(6, 2, dtype=int)}, r"y_train has the shape \(6, 2\)"),
         ({"y_test": np.zeros((2, 1, 1), dtype=int)}, r"y_test has the shape \(2, 1, 1\)"),
-        ({"y_train": np.array([0, 1, 2])}, "x_train has 6 examples and y_train has 3"),
-        ({"y_test": np.array([0])}, "x_test has 2 examples and y_test has 1"),
-        ({"y_test": np.array([0, 9])}, "y_test holds the class 9, which y_train does not"),
-        ({"x_train": broken(4, np.nan)}, "x_train holds a value that is not finite in float32, first in example 4"),
-        ({"x_train": broken(0, -np.inf)}, "x_train holds a value that is not finite in float32, first in example 0"),
-        ({"x_test": broken(1, np.inf)[:2]}, "x_test holds a value that is not finite in float32, first in example 1"),
-        ({"x_train": np.full((6, 2, 2), np.nan)}, "x_train holds a value that is not finite"),
+        ({"y_train": np.array([0, 1, 2])}, "x_train has 6 examples but y_train has 3; the numbers must agree"),
+        ({"y_test": np.array([0])}, "x_test has 2 examples but y_test has 1; the numbers must agree"),
+        ({"y_test": np.array([0, 9])}, "y_test contains the class 9, which is not in y_train"),
+        ({"x_train": broken(4, np.nan)}, "x_train has a value that is not finite in float32, first in example 4"),
+        ({"x_train": broken(0, -np.inf)}, "x_train has a value that is not finite in float32, first in example 0"),
+        ({"x_test": broken(1, np.inf)[:2]}, "x_test has a value that is not finite in float32, first in example 1"),
+        ({"x_train": np.full((6, 2, 2), np.nan)}, "x_train has a value that is not finite"),
         ({"x_train": np.zeros(6)}, r"x_train has the shape \(6,\)"),
         ({"x_train": np.zeros((6, 1, 2, 3, 4))}, r"x_train has the shape \(6, 1, 2, 3, 4\)"),
         ({"x_test": np.zeros((2, 3), dtype=complex)}, "x_test .* type complex128"),
-        ({"x_test": np.zeros((2, 4))}, r"training and test examples differ in shape: \(3,\) and \(4,\)"),
-        ({"x_test": np.zeros((2, 3, 3))}, r"differ in shape: \(3,\) and \(1, 3, 3\)"),
+        ({"x_test": np.zeros((2, 4))}, r"the training and test examples have different shapes: \(3,\) and \(4,\)"),
+        ({"x_test": np.zeros((2, 3, 3))}, r"have different shapes: \(3,\) and \(1, 3, 3\)"),
     ],
 )
 def test_unsuitable_arrays_are_refused(tmp_path: Path, arrays: dict[str, Any], message: str) -> None:
@@ -129,12 +129,12 @@ def test_unsuitable_arrays_are_refused(tmp_path: Path, arrays: dict[str, Any], m
 
 def test_an_empty_training_set_is_refused() -> None:
     none, one = (torch.zeros(n, 2) for n in (0, 1))
-    with pytest.raises(ValueError, match="x_train holds no example"):
+    with pytest.raises(ValueError, match=r"x_train is empty: its shape is \(0, 2\)"):
         Source(none, none[:, 0].long(), one, one[:, 0].long(), ["0"])
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"absent\.npz' does not exist; name an \.npz file with x_train"):
+    with pytest.raises(ValueError, match=r"absent\.npz' does not exist; give an \.npz file with x_train"):
         npz(str(tmp_path / "absent.npz"))
 
 

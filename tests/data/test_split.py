@@ -1,37 +1,22 @@
 """Stratified splits: sizes, coverage, proportions, and that a limit moves no other split."""
 
-from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from omegaconf import OmegaConf
 from torch import Tensor
 
 from experiments import assembly
-from experiments.common.conf import conf_folder
 from experiments.common.errors import UserError
 from experiments.data.split import folds, stratified, with_label_noise
-from experiments.training.streams import Streams
+from tests.data.arrays import arrays
+from tests.helpers import generator
 
 CPU = torch.device("cpu")
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-@cache
-def composed() -> dict[str, Any]:
-    """The default run with arrays from a file that is still to be named."""
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        cfg = compose("train", overrides=["data=npz", "data.path=named later"])
-    return cast(dict[str, Any], OmegaConf.to_container(cfg))
 
 
 def random_problems() -> list[tuple[Tensor, int]]:
@@ -164,7 +149,7 @@ def test_label_noise_needs_another_class() -> None:
 
 
 @pytest.fixture
-def table(tmp_path: Path) -> str:
+def numbered_rows(tmp_path: Path) -> str:
     """250 training examples of 3 unequal classes whose first feature is their row."""
     noise = np.random.default_rng(0)
     rows = np.arange(250, dtype=np.float32)
@@ -181,16 +166,15 @@ def table(tmp_path: Path) -> str:
 
 
 def loaded(path: str, seed: int = 0, **settings: Any) -> assembly.Data:
-    chosen = {**composed()["data"], "path": path, "preprocess": "none", **settings}
-    return assembly.data({**composed(), "data": chosen}, Streams(seed), CPU)
+    return arrays(path, seed, preprocess="none", **settings)
 
 
 def rows_of(data: assembly.Data, split: str) -> Tensor:
     return data.splits[split].x[:, 0].long()
 
 
-def test_validation_is_cut_from_the_training_examples(table: str) -> None:
-    data = loaded(table)
+def test_validation_is_cut_from_the_training_examples(numbered_rows: str) -> None:
+    data = loaded(numbered_rows)
     train, val = rows_of(data, "train"), rows_of(data, "val")
     assert (len(train), len(val), len(data.splits["test"])) == (200, 50, 5)
     assert torch.equal(torch.cat([train, val]).sort().values, torch.arange(250))
@@ -198,8 +182,8 @@ def test_validation_is_cut_from_the_training_examples(table: str) -> None:
 
 
 @pytest.mark.parametrize("limit", [1, 3, 64, 200])
-def test_a_limit_changes_no_other_split(table: str, limit: int) -> None:
-    full, limited = loaded(table), loaded(table, limit=limit)
+def test_a_limit_changes_no_other_split(numbered_rows: str, limit: int) -> None:
+    full, limited = loaded(numbered_rows), loaded(numbered_rows, limit=limit)
     for split in ("val", "test"):
         assert torch.equal(full.splits[split].x, limited.splits[split].x)
         assert torch.equal(full.splits[split].y, limited.splits[split].y)
@@ -210,14 +194,14 @@ def test_a_limit_changes_no_other_split(table: str, limit: int) -> None:
     assert float((torch.bincount(limited.splits["train"].y, minlength=3) - share).abs().max()) < 1
 
 
-def test_the_seed_decides_the_split(table: str) -> None:
-    first, again, other = (rows_of(loaded(table, seed=seed), "val") for seed in (0, 0, 1))
+def test_the_seed_decides_the_split(numbered_rows: str) -> None:
+    first, again, other = (rows_of(loaded(numbered_rows, seed=seed), "val") for seed in (0, 0, 1))
     assert torch.equal(first, again)
     assert set(first.tolist()) != set(other.tolist())
 
 
-def test_no_validation_split(table: str) -> None:
-    data = loaded(table, val_fraction=0)
+def test_no_validation_split(numbered_rows: str) -> None:
+    data = loaded(numbered_rows, val_fraction=0)
     assert set(data.splits) == {"train", "test"}
     assert len(data.splits["train"]) == 250
 
@@ -231,6 +215,6 @@ def test_no_validation_split(table: str) -> None:
         ({"val_fraction": 0.999}, r"data\.val_fraction=0\.999 leaves no example to train on"),
     ],
 )
-def test_refusals(table: str, settings: dict[str, Any], message: str) -> None:
+def test_refusals(numbered_rows: str, settings: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        loaded(table, **settings)
+        loaded(numbered_rows, **settings)

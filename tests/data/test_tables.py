@@ -78,7 +78,7 @@ def test_bom_windows_line_ends_and_spaces(tmp_path: Path) -> None:
 def test_a_tab_as_it_is_typed_and_a_column_called_na(tmp_path: Path) -> None:
     source = csv(written(tmp_path, "NA\tkind", *(f"{i}\tk{i % 2}" for i in range(12))), "kind", separator="\\t")
     assert sorted(torch.cat([source.x_train, source.x_test]).flatten().tolist()) == list(range(12))
-    with pytest.raises(ValueError, match=r"drop=\['NA'\] leaves no column besides the target"):
+    with pytest.raises(ValueError, match=r"drop=\['NA'\] leaves no column but the target"):
         csv(str(tmp_path / "t.csv"), "kind", separator="\t", drop=["NA"])
 
 
@@ -94,7 +94,7 @@ def test_a_cell_of_the_second_table_is_named_with_its_file(tmp_path: Path) -> No
     train = written(tmp_path, "a,kind", *(f"{i},{i % 2}" for i in range(12)))
     for cell, message in (
         ("", r"missing='error': row 2 of test_path='.*test\.csv' has no 'a'"),
-        ("x", r"^test_path='.*test\.csv' holds numbers in column 'a', and 'x' in row 2"),
+        ("x", r"^test_path='.*test\.csv' has numbers in column 'a', but 'x' in row 2"),
         ("-inf", r"^test_path='.*test\.csv' has -inf in row 2 of column 'a'"),
     ):
         test = written(tmp_path, "a,kind", "1,0", f"{cell},1", name="test.csv")
@@ -119,7 +119,7 @@ def test_missing_cells(tmp_path: Path) -> None:
     rows[4], rows[9] = ",1.00,red,True,yes", "9,2.25,NA,False,no"
     path = written(tmp_path, HEADER, *rows)
     with pytest.raises(
-        ValueError, match=r"missing='error': row 5 of .* has no 'number' \(2 missing cells altogether\)"
+        ValueError, match=r"missing='error': row 5 of .* has no 'number' \(2 missing cells in total\)"
     ):
         csv(path, "answer")
     dropped = csv(path, "answer", missing="drop")
@@ -132,11 +132,11 @@ def test_missing_cells(tmp_path: Path) -> None:
 
 
 BAD: dict[str, tuple[list[str], dict[str, Any], str]] = {
-    "no such column": ([HEADER, *ROWS], {"target": "answr"}, r"target='answr' is no column .*did you mean 'answer'\?"),
-    "nothing to drop": ([HEADER, *ROWS], {"drop": ["color"]}, r"drop='color' is no column .*did you mean 'colour'\?"),
-    "target dropped": ([HEADER, *ROWS], {"drop": ["answer"]}, r"drop=\['answer'\] holds the target"),
-    "no feature": (["answer", *"abab"], {}, r"drop=\[\] leaves no column besides the target"),
-    "header alone": ([HEADER], {}, r"path='.*' holds a header and no row"),
+    "no such column": ([HEADER, *ROWS], {"target": "answr"}, r"target='answr' is not a column .*did you mean 'answer'\?"),
+    "nothing to drop": ([HEADER, *ROWS], {"drop": ["color"]}, r"drop='color' is not a column .*did you mean 'colour'\?"),
+    "target dropped": ([HEADER, *ROWS], {"drop": ["answer"]}, r"drop=\['answer'\] contains the target"),
+    "no feature": (["answer", *"abab"], {}, r"drop=\[\] leaves no column but the target"),
+    "only a header": ([HEADER], {}, r"path='.*' has a header but no row"),
     "ragged": ([HEADER, *ROWS, "1,2,3,4,5,6,7"], {}, r"path='.*' cannot be read as a csv file: .*line 42"),
     "twice": (["a,a,answer", "1,2,x", "1,2,y"], {}, r"path='.*' has two columns called 'a'"),
     "infinite": (
@@ -148,25 +148,25 @@ BAD: dict[str, tuple[list[str], dict[str, Any], str]] = {
     "typo": (
         [HEADER, *ROWS, "4l,1,red,True,yes"],
         {},
-        r"path='.*' holds numbers in column 'number', and '4l' in row 41",
+        r"path='.*' has numbers in column 'number', but '4l' in row 41",
     ),
-    "one class": (["a,answer", "1,x", "2,x"], {}, r"target='answer' holds one class only, 'x'"),
-    "lone": ([HEADER, *ROWS, "1,1,red,True,maybe"], {}, r"target='answer' has one example only of the class 'maybe'"),
+    "one class": (["a,answer", "1,x", "2,x"], {}, r"target='answer' has only one class, 'x'"),
+    "lone": ([HEADER, *ROWS, "1,1,red,True,maybe"], {}, r"target='answer' has only one example of class 'maybe'"),
     "quantity": (
         ["a,answer", *(f"{i},{i / 7:.3f}" for i in range(30))],
         {},
-        r"looks like a quantity, and this program",
+        r"looks like a quantity, but this program",
     ),
     "no class": (
         [HEADER, *ROWS, "1,1,red,True,"],
         {"missing": "mean"},
-        r"target='answer' is missing in row 41 of .* \(1 such",
+        r"target='answer' is missing in row 41 of .* \(1 in total\)",
     ),
-    "empty column": (["a,b,answer", "1,,x", "2,,y"], {"missing": "mean"}, r"no value at all in column 'b'"),
+    "empty column": (["a,b,answer", "1,,x", "2,,y"], {"missing": "mean"}, r"has no value in column 'b'"),
     "names": (
         ["a,answer", *(f"n{i},{i % 2}" for i in range(300))],
         {},
-        r"path='.*' holds 300 different texts in column 'a'.*'data.drop=\[a\]'",
+        r"path='.*' has 300 different texts in column 'a'.*'data.drop=\[a\]'",
     ),
     "all dropped": (["a,b,answer", "1,,x", ",1,y"], {"missing": "drop"}, r"missing='drop' leaves no row"),
     "first row too long": (["a,answer", "1,x,9", "2,y"], {}, r"path='.*' cannot be read as a csv file"),
@@ -175,7 +175,7 @@ BAD: dict[str, tuple[list[str], dict[str, Any], str]] = {
         {"separator": ";"},
         r"path='.*' has '0,5' in row 1 of column 'a': numbers with commas",
     ),
-    "other separator": (["a;answer", "1;x"], {}, r"path='.*' has one column only, 'a;answer'; .*data\.separator"),
+    "other separator": (["a;answer", "1;x"], {}, r"path='.*' has only one column, 'a;answer'; .*data\.separator"),
     "long separator": ([HEADER, *ROWS], {"separator": ";;"}, "separator=';;' must be one character"),
     "none to test": ([HEADER, *ROWS], {"test_fraction": 0.01}, r"test_fraction=0\.01 leaves no row to test on"),
     "none to train": ([HEADER, *ROWS], {"test_fraction": 0.99}, r"test_fraction=0\.99 leaves no row of the class"),
@@ -197,7 +197,7 @@ def test_files_that_are_no_tables(tmp_path: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(ValueError, match=r"^path='.*' (cannot be read as a csv file|is not text in UTF-8)"):
             csv(str(path), "b")
-    with pytest.raises(ValueError, match=r"path='.*' is no file"):
+    with pytest.raises(ValueError, match=r"path='.*' is not a file"):
         csv(str(tmp_path / "absent"), "b")
     table = written(tmp_path, HEADER, *ROWS)
     with pytest.raises(ValueError, match=r"test_path='.*' lacks the columns colour, even"):
@@ -210,7 +210,7 @@ def test_the_sentence_reaches_the_user(commands: Commands) -> None:
     path = written(commands.folder, HEADER, *ROWS)
     outcome = commands.train("data=csv", f"data.path={path}", "data.target=answr")
     assert (outcome.code, outcome.err.count("\n")) == (2, 1)
-    assert outcome.err.startswith("Error: data.target='answr' is no column of ")
+    assert outcome.err.startswith("Error: data.target='answr' is not a column of ")
     assert (
         commands.train("data=csv", f"data.path={path}").err
         == "Error: data.target is missing; give it as data.target=...\n"

@@ -215,20 +215,20 @@ def test_a_notebook_predicts(copied: Path) -> None:
 
 BAD = {
     "nowhere.png": "'nowhere.png' does not exist",
-    "empty": "'empty' holds no picture",
+    "empty": "'empty' contains no picture",
     "notes.md": "ends in '.md'",
     "broken.png": "'broken.png' cannot be read as a picture",
     "some": "cannot be read as a picture",
-    "own.csv": "'own.csv' holds examples of the shape 5; the run was trained on 1 x 8 x 8",
-    "texts.csv": "'texts.csv' has 'red' in row 2 of column 'b', which is no number",
-    "bare.csv": "'bare.csv' holds a header and no row",
-    "none.npz": "'none.npz' has no x; it holds y",
-    "wide.npz": "holds examples of the shape 9 x 9",
+    "own.csv": "'own.csv' contains examples of shape 5; the run was trained on 1 x 8 x 8",
+    "texts.csv": "'texts.csv' has 'red' in row 2 of column 'b', which is not a number",
+    "bare.csv": "'bare.csv' has a header but no row",
+    "none.npz": "'none.npz' has no x; it contains y",
+    "wide.npz": "contains examples of shape 9 x 9",
     "texts.npz": "expected numbers",
     "nan.npz": "not finite in float32, first in example 1",
     "objects.npz": "cannot be read as an .npz file",
-    "flat.npz": "holds single numbers",
-    "no.npz": "'no.npz' holds no example",
+    "flat.npz": "contains single numbers",
+    "no.npz": "'no.npz' contains no example",
 }
 
 
@@ -249,14 +249,14 @@ def test_what_cannot_be_predicted_for_is_said(commands: Commands, copied: Path, 
         "objects": {"x": np.array([{}], dtype=object)},
     }.items():  # fmt: skip
         np.savez(f"{place}.npz", **dict[str, Any](arrays))
-    refused(commands, copied, f"input={name}", said)
+    assert_refused(commands, copied, f"input={name}", said)
 
 
 BAD_ROWS = {
     "lacks the columns 'kind', 'sweet'": lambda t: t.drop(columns=["sweet", "kind"]),
     "has the column 'colour', which the run was not trained with": lambda t: t.assign(colour=1),
-    "has 'heavy' in row 3 of column 'weight', which is no number": lambda t: t.assign(weight=["1", "2", "heavy"]),
-    "has 'z' in row 1 of column 'kind', which is none of a, b, c": lambda t: t.assign(kind=["z", "a", "b"]),
+    "has 'heavy' in row 3 of column 'weight', which is not a number": lambda t: t.assign(weight=["1", "2", "heavy"]),
+    "has 'z' in row 1 of column 'kind', which is not one of a, b, c": lambda t: t.assign(kind=["z", "a", "b"]),
     "has 'perhaps' in row 2 of column 'sweet'": lambda t: t.assign(sweet=["true", "perhaps", ""]),
     "has inf in row 3 of column 'weight', which is not finite": lambda t: t.assign(weight=["1", "2", "inf"]),
 }
@@ -265,9 +265,9 @@ BAD_ROWS = {
 @pytest.mark.parametrize(("said", "change"), BAD_ROWS.items(), ids=BAD_ROWS)
 def test_rows_that_cannot_be_predicted_for_are_said(commands: Commands, fruit: Path, said: str, change) -> None:  # type: ignore[no-untyped-def]
     change(rows(3, seed=4)).to_csv("new.csv", index=False)
-    refused(commands, fruit, "input=new.csv", said)
+    assert_refused(commands, fruit, "input=new.csv", said)
     Image.new("L", (8, 8)).save("own.png")
-    refused(commands, fruit, "input=own.png", "the run was trained on none; give a csv file")
+    assert_refused(commands, fruit, "input=own.png", "the run was not trained on pictures; give a csv file")
 
 
 @pytest.mark.parametrize(
@@ -292,7 +292,7 @@ def test_other_data_that_do_not_fit_are_said(
     assert outcome.err.count("\n") == 1
 
 
-def refused(commands: Commands, folder: Path, word: str, said: str) -> None:
+def assert_refused(commands: Commands, folder: Path, word: str, said: str) -> None:
     """Expect one sentence, and nothing written."""
     outcome = commands.type("evaluate", f"run={folder}", word)
     assert outcome.code == 2

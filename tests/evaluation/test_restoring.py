@@ -39,7 +39,7 @@ def raw(run: Restored) -> Source:
 
 
 @pytest.fixture
-def table(tmp_path: Path) -> Path:
+def fruit(tmp_path: Path) -> Path:
     """A table with texts, truths, and cells that are missing."""
     draw = np.random.default_rng(0)
     kinds, truths, sizes = ["b", "a", "c"], ["true", "False"], draw.normal(size=200)
@@ -84,10 +84,10 @@ def test_the_scores_are_the_runs_own_to_the_bit(commands: Commands, more: tuple[
         assert found.accuracy == summary(folder)["metrics"][f"{split}/accuracy"]
 
 
-def test_a_table_with_gaps_is_restored_without_it(commands: Commands, table: Path) -> None:
-    folder = commands.trained(*SMALL, "data=csv", f"data.path={table}", "data.target=species", "data.missing=mean")
+def test_a_table_with_gaps_is_restored_without_it(commands: Commands, fruit: Path) -> None:
+    folder = commands.trained(*SMALL, "data=csv", f"data.path={fruit}", "data.target=species", "data.missing=mean")
     own, x = own_scores(folder), raw(load(folder)).x_test
-    table.unlink()
+    fruit.unlink()
     assert x.isnan().any()
     assert torch.equal(load(folder, device="cpu").scores(x), own)
 

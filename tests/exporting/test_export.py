@@ -32,7 +32,7 @@ RUNS = {
 }
 
 
-def table(path: Path) -> None:
+def write_colours(path: Path) -> None:
     """Write a table with texts and gaps."""
     draw = np.random.default_rng(0)
     lines = ["width,colour,height,kind"]
@@ -65,7 +65,7 @@ def used(folder: Path, name: str, batches: Sequence[Any]) -> list[np.ndarray]:
 
 @pytest.mark.parametrize("kind", RUNS)
 def test_both_programs_give_the_runs_own_probabilities(commands: Commands, kind: str) -> None:
-    table(commands.folder / "own.csv")
+    write_colours(commands.folder / "own.csv")
     folder = commands.trained(*SMALL, *RUNS[kind])
     outcome = commands.type("export", f"run={folder}")
     assert (outcome.code, outcome.err) == (0, "")
@@ -103,9 +103,9 @@ def test_both_programs_give_the_runs_own_probabilities(commands: Commands, kind:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def plane_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A trained run of points in a plane, to be exported."""
-    folder = tmp_path_factory.mktemp("trained")
+    folder = tmp_path_factory.mktemp("plane_run")
     command = ["data=moons", "data.examples=100", "model.hidden=[4]", *SMALL[:1], *OTHERS, "hydra.run.dir=run"]
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -114,9 +114,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
-def test_a_real_process_says_these_lines_and_nothing_else(trained: Path) -> None:
+def test_a_real_process_says_these_lines_and_nothing_else(plane_run: Path) -> None:
     command = [sys.executable, "-W", "error", "-m", "experiments.export", "run=run"]
-    done = subprocess.run(command, cwd=trained.parent, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=plane_run.parent, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     shown = [line.split() for line in done.stdout.splitlines()]
     assert [line[0] for line in shown] == ["run,", "in", "out", "model.pt2", "model.onnx", "written"]
@@ -126,20 +126,20 @@ def test_a_real_process_says_these_lines_and_nothing_else(trained: Path) -> None
     ]
     assert float(shown[3][6]) < 1e-5
     assert shown[5] == ["written", "run/export"]
-    assert onnxruntime.InferenceSession(trained / "export" / "model.onnx").get_inputs()[0].shape == ["batch", 2]
+    assert onnxruntime.InferenceSession(plane_run / "export" / "model.onnx").get_inputs()[0].shape == ["batch", 2]
 
 
 def test_without_the_extra_the_torch_program_is_written(
-    commands: Commands, trained: Path, monkeypatch: pytest.MonkeyPatch
+    commands: Commands, plane_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "onnxscript", None)
-    (trained / "export").mkdir(exist_ok=True)
-    (trained / "export" / "model.onnx").write_bytes(b"of another time")
-    outcome = commands.type("export", f"run={trained}")
+    (plane_run / "export").mkdir(exist_ok=True)
+    (plane_run / "export" / "model.onnx").write_bytes(b"of another time")
+    outcome = commands.type("export", f"run={plane_run}")
     assert (outcome.code, outcome.err) == (0, "")
     assert "\nmodel.onnx  left out: it needs pip install 'experiments[onnx]'\n" in outcome.out
-    assert {path.name for path in (trained / "export").iterdir()} == {"model.pt2", "model.json"}
-    outcome = commands.type("export", f"run={trained}", "format=onnx")
+    assert {path.name for path in (plane_run / "export").iterdir()} == {"model.pt2", "model.json"}
+    outcome = commands.type("export", f"run={plane_run}", "format=onnx")
     assert outcome.code == 2
     assert outcome.err == (
         "Error: format=onnx needs onnxscript, which pip install 'experiments[onnx]' brings; "
@@ -204,12 +204,12 @@ def test_what_cannot_be_exported_is_refused_in_a_sentence(commands: Commands, ki
     assert {path.name for path in (folder / "export").glob("*")} == written
 
 
-def test_a_folder_that_leads_elsewhere_is_refused(commands: Commands, trained: Path) -> None:
+def test_a_folder_that_leads_elsewhere_is_refused(commands: Commands, plane_run: Path) -> None:
     (commands.folder / "elsewhere").mkdir()
     strange = commands.folder / "strange"
     strange.mkdir()
     for name in (".hydra", "checkpoints", "data.json"):
-        (strange / name).symlink_to(trained / name)
+        (strange / name).symlink_to(plane_run / name)
     (strange / "export").symlink_to(commands.folder / "elsewhere")
     outcome = commands.type("export", f"run={strange}", "format=torch")
     assert outcome.code == 2
@@ -225,8 +225,8 @@ def test_a_folder_that_leads_elsewhere_is_refused(commands: Commands, trained: P
         (("best=0",), "best=0 should be greater than or equal to 1"),
     ],
 )
-def test_wrong_options_are_refused(commands: Commands, trained: Path, words: tuple[str, ...], message: str) -> None:
-    outcome = commands.type("export", f"run={trained}", *words)
+def test_wrong_options_are_refused(commands: Commands, plane_run: Path, words: tuple[str, ...], message: str) -> None:
+    outcome = commands.type("export", f"run={plane_run}", *words)
     assert outcome.code == 2
     assert outcome.err.startswith(f"Error: {message}"), outcome.err
 

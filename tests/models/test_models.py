@@ -13,6 +13,7 @@ from experiments.models.cnn import CNN
 from experiments.models.layers import describe
 from experiments.models.mlp import MLP
 from experiments.training.program import Watch
+from tests.helpers import generator
 
 OPTIONS: list[dict[str, Any]] = [
     {},
@@ -34,10 +35,6 @@ def cnn(**options: Any) -> CNN:
 
 MAKERS = [mlp, cnn]
 PICTURES = torch.randn(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def blocks(model: nn.Module) -> dict[str, nn.Sequential]:

@@ -53,7 +53,7 @@ def rows_of(folder: Path) -> dict[tuple[int, str], dict[str, float]]:
     return found
 
 
-def trained(
+def layers_of_training(
     folder: Path, made: Single, *observers: Observer, epochs: int = 2
 ) -> dict[tuple[int, str], dict[str, float]]:
     """Train with 5 updates an epoch."""
@@ -92,7 +92,7 @@ OPTIMIZERS: dict[str, tuple[Any, dict[str, Any], Updating | None]] = {
 def test_updates_are_measured_whatever_the_optimizer_does(tmp_path: Path, optimizer: str) -> None:
     make, options, updating = OPTIMIZERS[optimizer]
     diary = Diary()
-    found = trained(tmp_path, program(make, updating, **options), diary, Layers(), epochs=2)
+    found = layers_of_training(tmp_path, program(make, updating, **options), diary, Layers(), epochs=2)
     for step in (5, 10):
         older, old, new = diary.seen[step - 2 : step + 1]
         for name in new:
@@ -110,7 +110,7 @@ def test_updates_are_measured_whatever_the_optimizer_does(tmp_path: Path, optimi
 
 def test_activations_and_gradients_are_those_of_the_probe(tmp_path: Path) -> None:
     made = program(batch_norm=False)
-    found = trained(tmp_path, made, Layers(), epochs=1)
+    found = layers_of_training(tmp_path, made, Layers(), epochs=1)
     x, y = made.probe(0)
     model = made.model
     model.zero_grad()
@@ -142,7 +142,7 @@ def test_activations_and_gradients_are_those_of_the_probe(tmp_path: Path) -> Non
 
 def test_the_drift_of_batch_norm_is_the_distance_of_running_from_batch_statistics(tmp_path: Path) -> None:
     made = program()
-    found = trained(tmp_path, made, Layers(), epochs=1)
+    found = layers_of_training(tmp_path, made, Layers(), epochs=1)
     norm = made.model.features.hidden1.batch_norm  # type: ignore[union-attr]
     given = made.model.features.hidden1.linear(made.probe(0)[0])  # type: ignore[union-attr, operator]
     mean, variance = given.mean(0), given.var(0)
@@ -155,17 +155,17 @@ def test_the_drift_of_batch_norm_is_the_distance_of_running_from_batch_statistic
 
 
 def test_within_an_epoch_it_looks_as_often_as_it_is_told(tmp_path: Path) -> None:
-    found = trained(tmp_path, program(), Layers(every_steps=2))
+    found = layers_of_training(tmp_path, program(), Layers(every_steps=2))
     assert sorted({step for step, _ in found}) == [0, 2, 4, 5, 6, 8, 10]
     assert (2, "update_cosine") in found
     assert (2, "correlation") not in found
     assert set(found[4, "activation_std"]) == set(found[5, "activation_std"])
-    alone = trained(tmp_path / "epochs", program(), Layers())
+    alone = layers_of_training(tmp_path / "epochs", program(), Layers())
     for key in ((5, "activation_std"), (5, "update_ratio"), (10, "correlation"), (10, "gradient_norm")):
         assert found[key] == alone[key], "looking more often changes nothing that is seen"
-    seldom = trained(tmp_path / "seldom", program(), Layers(every=2))
+    seldom = layers_of_training(tmp_path / "seldom", program(), Layers(every=2))
     assert sorted({step for step, _ in seldom}) == [0, 10]
-    assert trained(tmp_path / "never", program(), Layers(every=0)) == {}
+    assert layers_of_training(tmp_path / "never", program(), Layers(every=0)) == {}
 
 
 @pytest.mark.parametrize("activation", ["tanh", "sigmoid"])

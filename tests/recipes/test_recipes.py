@@ -20,7 +20,9 @@ KNOWN = recipes([conf_folder()])
 FAST = {name: recipe for name, recipe in KNOWN.items() if recipe.tier == "fast"}
 
 
-def made(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, *, sabotage: bool) -> tuple[dict[str, float], bool]:
+def measured(
+    name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, *, sabotage: bool
+) -> tuple[dict[str, float], bool]:
     """What a recipe measures, and whether that bears its claim out."""
     monkeypatch.chdir(folder)
     result = make(Order(name, FAST[name], folder / "runs", folder / "log", sabotage=sabotage))
@@ -31,14 +33,14 @@ def made(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, *, sabotage: 
 
 @pytest.mark.parametrize("name", FAST)
 def test_the_claim_holds(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    values, holds = made(name, tmp_path, monkeypatch, sabotage=False)
+    values, holds = measured(name, tmp_path, monkeypatch, sabotage=False)
     assert holds, values
 
 
 @pytest.mark.parametrize("name", FAST)
 def test_a_planted_wrong_result_is_rejected(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert FAST[name].sabotage, "a fast recipe has a sabotage"
-    values, holds = made(name, tmp_path, monkeypatch, sabotage=True)
+    values, holds = measured(name, tmp_path, monkeypatch, sabotage=True)
     assert not holds, values
 
 

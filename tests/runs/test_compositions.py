@@ -12,18 +12,15 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from PIL import Image
 
-from experiments.cli.overrides import clipped
-from experiments.common.conf import conf_folder
 from experiments.common.errors import UserError
 from experiments.folders.run import RunFolder
 from experiments.runs.alone import train
-from tests.helpers import CONF
+from tests.helpers import CONF, composed
 
 GROUPS = ("data", "model", "init", "loss", "penalty", "optimizer", "scheduler")
 NOT_HERE = {"mnist", "fashion_mnist", "cifar10", "cifar100", "torchvision"}
@@ -64,14 +61,6 @@ def own_data() -> Path:
             folder / "own" / f"c{i % 2}" / f"{i}.png"
         )
     return folder
-
-
-@cache
-def defaults() -> dict[str, Any]:
-    """The default run."""
-    OmegaConf.register_new_resolver("clipped", clipped, replace=True)
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        return cast(dict[str, Any], OmegaConf.to_container(compose("train"), resolve=True))
 
 
 @cache
@@ -137,14 +126,15 @@ MODEL = {
 @st.composite
 def compositions(draw: st.DrawFn, epochs: int = 1) -> dict[str, Any]:
     """Draw a configuration of the small kind."""
-    config = {**defaults(), "training": {**defaults()["training"], "epochs": epochs}, "seed": draw(some(0, 1, 7))}
+    default = composed()
+    config = {**default, "training": {**default["training"], "epochs": epochs}, "seed": draw(some(0, 1, 7))}
     sensible = draw(st.integers(0, 9)) > 0  # most of them, so that most are trained
     flat = False
     for group in GROUPS:
         name = draw(st.sampled_from(sorted(choices(group))))
         flat = flat or name in FLAT
         name = "mlp" if sensible and flat and name == "cnn" else name
-        config[group] = {**{k: defaults()[group][k] for k in COMMON.get(group, {})}, **choices(group)[name]}
+        config[group] = {**{k: default[group][k] for k in COMMON.get(group, {})}, **choices(group)[name]}
         config[group] |= places(name)
     for section, values in COMMON.items():
         config[section] = {**config[section], **{key: draw(value) for key, value in values.items()}}
@@ -170,7 +160,7 @@ def compositions(draw: st.DrawFn, epochs: int = 1) -> dict[str, Any]:
     return config
 
 
-def trained(config: dict[str, Any], folder: Path) -> dict[str, Any]:
+def train_quietly(config: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Train as the command does, without its terminal."""
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -197,7 +187,7 @@ def test_everything_composes_or_says_why_not(config: dict[str, Any]) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         try:
-            summary = trained(config, folder)
+            summary = train_quietly(config, folder)
         except UserError as error:
             assert_expected(error)
             return
@@ -219,12 +209,12 @@ def test_every_composition_resumes_to_the_bit(config: dict[str, Any]) -> None:
         for folder in (whole, parts):
             OmegaConf.save(OmegaConf.create(config), folder / ".hydra" / "config.yaml")
         try:
-            trained(config, whole)
+            train_quietly(config, whole)
         except UserError as error:
             assert_expected(error)
             return
-        trained(half, parts)
-        trained({**config, "resume": str(parts)}, parts)
+        train_quietly(half, parts)
+        train_quietly({**config, "resume": str(parts)}, parts)
         one, other = program_of(whole), program_of(parts)
         for key in ("model", "trained"):
             assert (key in one) == (key in other)

@@ -30,7 +30,7 @@ def pictures(examples: int = 48) -> Split:
     return Split(x, y, lambda batch: batch, CPU)
 
 
-def made(
+def program_of(
     model: Callable[[], nn.Module] | None = None,
     optimizer: Callable[[Any], torch.optim.Optimizer] | None = None,
     criterion: Criterion | None = None,
@@ -74,8 +74,8 @@ def test_parts_of_a_batch_add_up_to_it(micro: int, augments: Any) -> None:
     """24 examples at once or in parts: the same update, loss and answers; the penalty counts once."""
     from experiments.penalties import L2
 
-    whole = made(criterion=Criterion(penalty=L2(0.1)), augments=augments)
-    parts = made(criterion=Criterion(penalty=L2(0.1)), augments=augments, micro_batch=micro)
+    whole = program_of(criterion=Criterion(penalty=L2(0.1)), augments=augments)
+    parts = program_of(criterion=Criterion(penalty=L2(0.1)), augments=augments, micro_batch=micro)
     index = torch.arange(24)[None]
     for one, other in ((whole.step(index, [0.1]), parts.step(index, [0.1])) for _ in range(3)):
         torch.testing.assert_close(one.loss, other.loss)
@@ -101,7 +101,7 @@ def test_no_part_is_a_single_example(examples: int, size: int, sizes: list[int])
 
 
 def test_clip_value_bounds_each_element() -> None:
-    program = made(optimizer=lambda p: torch.optim.SGD(p, 1.0), clip_value=1e-3)
+    program = program_of(optimizer=lambda p: torch.optim.SGD(p, 1.0), clip_value=1e-3)
     before = {name: value.clone() for name, value in program.model.state_dict().items()}
     after = go(program, steps=1, rate=1.0)
     moved = max((after[name] - before[name]).abs().max().item() for name in before)
@@ -110,12 +110,12 @@ def test_clip_value_bounds_each_element() -> None:
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_half_precision_is_near_and_not_the_same(precision: str) -> None:
-    program = made(precision=precision)
+    program = program_of(precision=precision)
     if program.scaler is not None:
         program.scaler = torch.amp.GradScaler(
             "cpu", init_scale=1024
         )  # low enough that no step overflows and is left out
-    full, half = go(made()), go(program)
+    full, half = go(program_of()), go(program)
     assert any(not torch.equal(full[name], half[name]) for name in full)
     assert_close(full, half, 2e-2)
     assert all(value.dtype == torch.float32 for value in half.values())
@@ -131,13 +131,13 @@ def test_fp16_scales_small_gradients_so_that_they_do_not_vanish() -> None:
         before = program.model.state_dict()["features.hidden1.linear.weight"].clone()
         return (go(program, 1, rate=1e6)["features.hidden1.linear.weight"] - before).norm().item()
 
-    full = moved(made(optimizer=lambda p: torch.optim.SGD(p, 1.0), criterion=Criterion(tiny)))
-    half = moved(made(optimizer=lambda p: torch.optim.SGD(p, 1.0), criterion=Criterion(tiny), precision="fp16"))
+    full = moved(program_of(optimizer=lambda p: torch.optim.SGD(p, 1.0), criterion=Criterion(tiny)))
+    half = moved(program_of(optimizer=lambda p: torch.optim.SGD(p, 1.0), criterion=Criterion(tiny), precision="fp16"))
     assert half == pytest.approx(full, rel=0.02)
 
 
 def test_a_scaled_overflow_leaves_the_weights() -> None:
-    program = made(precision="fp16")
+    program = program_of(precision="fp16")
     assert program.scaler is not None
     program.scaler = torch.amp.GradScaler("cpu", init_scale=1e30)
     before = {name: value.clone() for name, value in program.model.state_dict().items()}
@@ -149,7 +149,7 @@ def test_momentum_begins_at_zero_where_the_first_update_is_left_out() -> None:
     """What torch's fused SGD leaves in memory is made visible here: deterministic algorithms fill it with nan."""
 
     def momentum(fused: bool) -> dict[str, Tensor]:
-        program = made(optimizer=lambda p: torch.optim.SGD(p, 0.1, momentum=0.9, fused=fused), precision="fp16")
+        program = program_of(optimizer=lambda p: torch.optim.SGD(p, 0.1, momentum=0.9, fused=fused), precision="fp16")
         program.scaler = torch.amp.GradScaler("cpu", init_scale=1e30, backoff_factor=1e-27)
         return go(program, 4)
 
@@ -166,21 +166,21 @@ def test_channels_last_changes_no_number_beyond_rounding() -> None:
     def cnn() -> nn.Module:
         return CNN((2, 8, 8), 3, stages=[[4], [6]], hidden=[8], batch_norm=True)
 
-    program = made(cnn, channels_last=True)
-    assert_close(go(made(cnn)), go(program), 1e-5)
+    program = program_of(cnn, channels_last=True)
+    assert_close(go(program_of(cnn)), go(program), 1e-5)
     convolution = program.model.get_submodule("features.stage1_1.conv")
     assert convolution.weight.is_contiguous(memory_format=torch.channels_last)  # type: ignore[operator]
 
 
 def test_a_compiled_model_learns_the_same() -> None:
-    program = made(compiled="default", micro_batch=12)
-    assert_close(go(made()), go(program), 1e-5)
+    program = program_of(compiled="default", micro_batch=12)
+    assert_close(go(program_of()), go(program), 1e-5)
     assert program.forward is not program.model
-    assert set(program.state_dict(0)["model"]) == set(made().model.state_dict())
+    assert set(program.state_dict(0)["model"]) == set(program_of().model.state_dict())
 
 
 def test_ema_is_what_is_evaluated_and_kept() -> None:
-    program = made(ema=0.5)
+    program = program_of(ema=0.5)
     shadow, seen = Average(program.model, 0.5), []
     for _ in range(3):
         go(program, 1)
@@ -190,7 +190,7 @@ def test_ema_is_what_is_evaluated_and_kept() -> None:
     assert_equal_weights(state["model"], dict(shadow.module.state_dict()))
     assert_equal_weights(state["trained"], dict(program.model.state_dict()))
     assert not torch.equal(state["model"]["head.weight"], state["trained"]["head.weight"])
-    plain = made()
+    plain = program_of()
     plain.model.load_state_dict(state["model"])
     assert plain.evaluate("val")[0] == seen[-1]
 
@@ -199,7 +199,7 @@ def test_swa_averages_the_ends_of_epochs_and_measures_batch_norm_anew() -> None:
     def net() -> nn.Module:
         return MLP((2, 8, 8), 3, hidden=[6], batch_norm=True, dropout=0.3)
 
-    program, ends = made(net, swa=2), []
+    program, ends = program_of(net, swa=2), []
     for epoch in (1, 2, 3):
         go(program, 2)
         program.end_epoch(epoch)
@@ -252,14 +252,14 @@ def test_it_resumes_to_the_bit(commands: Commands, choices: tuple[str, ...]) -> 
 def test_interrupted_within_an_epoch_it_goes_on_to_the_bit() -> None:
     """State is saved and loaded after every update."""
     settings: Any = {"ema": 0.9, "precision": "fp16", "micro_batch": 10}
-    straight = made(augments=(CropFlip(1),), **settings)
+    straight = program_of(augments=(CropFlip(1),), **settings)
     go(straight, 6)
-    broken = made(augments=(CropFlip(1),), **settings)
+    broken = program_of(augments=(CropFlip(1),), **settings)
     for number in range(6):
         start = number * 24 % 48
         broken.step(torch.arange(start, start + 24)[None] % 48, [0.05])
         state, noise = broken.state_dict(0), broken.noise
-        fresh = made(augments=(CropFlip(1),), **settings)
+        fresh = program_of(augments=(CropFlip(1),), **settings)
         fresh.load_state_dict(0, state)
         fresh.noise = noise
         broken = fresh
@@ -310,13 +310,13 @@ def test_a_scale_of_0_freezes_and_another_multiplies(commands: Commands) -> None
 
 
 def test_muon_moves_hidden_matrices_and_adamw_the_rest() -> None:
-    program = made(lambda: MLP((2, 8, 8), 3, hidden=[12, 10]))
+    program = program_of(lambda: MLP((2, 8, 8), 3, hidden=[12, 10]))
     model = program.model
     hidden = [model.get_parameter(f"features.hidden{n}.linear.weight") for n in (1, 2)]
     numbers: Any = {"lr": 0.01, "weight_decay": 0.1}
     ours = optimizers.Muon(model.parameters(), hidden, **numbers)
     assert [len(part.param_groups[0]["params"]) for part in ours.parts] == [2, 4]
-    other = made(lambda: MLP((2, 8, 8), 3, hidden=[12, 10])).model
+    other = program_of(lambda: MLP((2, 8, 8), 3, hidden=[12, 10])).model
     matrices = [other.get_parameter(f"features.hidden{n}.linear.weight") for n in (1, 2)]
     rest = [p for p in other.parameters() if all(p is not m for m in matrices)]
     theirs = [
@@ -341,7 +341,7 @@ def test_lbfgs_equals_torchs_by_hand_and_solves_softmax_regression() -> None:
     def lbfgs(parameters: Any) -> torch.optim.Optimizer:
         return torch.optim.LBFGS(parameters, line_search_fn="strong_wolfe")
 
-    program, other = made(net, lbfgs), made(net, lbfgs)
+    program, other = program_of(net, lbfgs), program_of(net, lbfgs)
     losses = [program.step(torch.arange(48)[None], [1.0]).loss.item() for _ in range(3)]
     x, y = other.splits["train"].batch(torch.arange(48))
 
@@ -358,7 +358,7 @@ def test_lbfgs_equals_torchs_by_hand_and_solves_softmax_regression() -> None:
 
 
 def test_lbfgs_sees_the_same_noise_at_every_evaluation() -> None:
-    program = made(
+    program = program_of(
         lambda: MLP((2, 8, 8), 3, hidden=[8], dropout=0.5),
         lambda p: torch.optim.LBFGS(p, line_search_fn="strong_wolfe"),
     )

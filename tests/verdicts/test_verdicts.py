@@ -4,20 +4,16 @@ import shlex
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any, cast
+from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
-from experiments.cli.overrides import clipped
-from experiments.common.conf import conf_folder
 from experiments.folders.run import RunFolder
 from experiments.runs.alone import train
 from experiments.verdicts._thresholds import THRESHOLDS
 from experiments.verdicts.judges import EXPLAINS, JUDGES, verdicts
 from experiments.verdicts.story import Story
-from tests.helpers import Commands, summary
+from tests.helpers import Commands, composed, summary
 
 UNSEEN = [f"observers.{name}.enabled=false" for name in ("progress", "tensorboard", "histograms", "pictures")]
 
@@ -98,18 +94,14 @@ NAMES = {
 
 
 @cache
-def trained(command_line: str) -> dict[str, Any]:
+def summary_of(command_line: str) -> dict[str, Any]:
     """The summary of a training."""
-    OmegaConf.register_new_resolver("clipped", clipped, replace=True)
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        composed = compose("train", overrides=[*shlex.split(command_line), *UNSEEN])
-    config = cast(dict[str, Any], OmegaConf.to_container(composed, resolve=True))
-    return train(config, RunFolder(Path(mkdtemp())))
+    return train(composed(*shlex.split(command_line), *UNSEEN), RunFolder(Path(mkdtemp())))
 
 
 def names(command_line: str) -> set[str]:
     """The names of its verdicts."""
-    return {verdict["name"] for verdict in trained(command_line)["verdicts"]}
+    return {verdict["name"] for verdict in summary_of(command_line)["verdicts"]}
 
 
 @pytest.mark.parametrize("command_line", TABLE)
@@ -133,11 +125,11 @@ def test_every_threshold_has_a_source(threshold: str) -> None:
 
 
 def test_a_verdict_says_what_where_and_what_to_try() -> None:
-    (verdict,) = trained("optimizer=sgd optimizer.lr=1000")["verdicts"]
+    (verdict,) = summary_of("optimizer=sgd optimizer.lr=1000")["verdicts"]
     assert verdict["evidence"] == "the loss is not finite at step 4; lr=1000"
     assert verdict["where"] == "step 4"
     assert verdict["advice"][0].startswith("optimizer.lr=100;")
-    (dead,) = trained("optimizer.lr=0.1")["verdicts"]
+    (dead,) = summary_of("optimizer.lr=0.1")["verdicts"]
     assert "features.hidden1.activation" in dead["where"]
 
 

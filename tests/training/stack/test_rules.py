@@ -60,7 +60,7 @@ def rates(base: float) -> list[float]:
     return [base * (0 if 60 <= t < 65 else min(1.0, (t + 1) / 20) * (1 - 0.9 * t / STEPS)) for t in range(STEPS)]
 
 
-def made(seed: int, kind: type[torch.optim.Optimizer], settings: dict[str, Any]) -> Single:
+def two_groups(seed: int, kind: type[torch.optim.Optimizer], settings: dict[str, Any]) -> Single:
     """A run whose parameters are in two groups: another share of the rate and no decay in the second."""
     torch.manual_seed(seed)
     model = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2)).double()
@@ -107,8 +107,8 @@ def test_a_rule_does_what_torch_does(name: str, problem: Problem) -> None:
     others = [settings, {**settings, "lr": settings["lr"] * 0.3}]
     if "betas" in settings:
         others.append({**settings, "betas": (0.7, 0.9)})
-    apart = [made(seed, kind, own) for seed, own in enumerate(others)]
-    together = [made(seed, kind, own) for seed, own in enumerate(others)]
+    apart = [two_groups(seed, kind, own) for seed, own in enumerate(others)]
+    together = [two_groups(seed, kind, own) for seed, own in enumerate(others)]
     lrs = [rates(own["lr"]) for own in others]
     for program, own in zip(apart, lrs, strict=True):
         by_torch(program, problem, own)
@@ -124,7 +124,7 @@ def test_a_rule_does_what_torch_does(name: str, problem: Problem) -> None:
 
 def test_different_rules_share_a_matrix() -> None:
     names = list(OPTIMIZERS)
-    apart, together = ([made(3, *OPTIMIZERS[name]) for name in names] for _ in range(2))
+    apart, together = ([two_groups(3, *OPTIMIZERS[name]) for name in names] for _ in range(2))
     lrs = [rates(OPTIMIZERS[name][1]["lr"]) for name in names]
     for program, own in zip(apart, lrs, strict=True):
         by_torch(program, rosenbrock, own)
@@ -138,7 +138,7 @@ def test_different_rules_share_a_matrix() -> None:
 def test_what_a_rule_leaves_torch_goes_on_with_and_the_other_way_round(name: str) -> None:
     kind, settings = OPTIMIZERS[name]
     lrs = rates(settings["lr"])
-    whole, rules_first, torch_first = (made(5, kind, settings) for _ in range(3))
+    whole, rules_first, torch_first = (two_groups(5, kind, settings) for _ in range(3))
     by_torch(whole, rosenbrock, lrs)
     by_rules([rules_first], rosenbrock, [lrs[:70]])
     by_torch(rules_first, rosenbrock, lrs[70:])
@@ -150,7 +150,7 @@ def test_what_a_rule_leaves_torch_goes_on_with_and_the_other_way_round(name: str
 
 
 def test_every_rule_is_tried() -> None:
-    tried = [rule_of(kind, {**made(0, kind, own).optimizer.param_groups[0]}) for kind, own in OPTIMIZERS.values()]
+    tried = [rule_of(kind, {**two_groups(0, kind, own).optimizer.param_groups[0]}) for kind, own in OPTIMIZERS.values()]
     assert all(any(rule is other for other in tried) for rule in RULES)
 
 
