@@ -21,13 +21,14 @@ from experiments import assembly
 from experiments.assembly.run import chosen_device
 from experiments.assembly.trust import untrusted
 from experiments.common.errors import UserError
+from experiments.common.files import regular_text
 from experiments.common.signatures import TARGET
 from experiments.common.text import one_line, shown_path
 from experiments.data import own, preprocess
 from experiments.data.batches import Preparation, Split
 from experiments.data.forms import Description, sides
 from experiments.data.preprocess import Double
-from experiments.folders.reading import CONFIGURATION, text
+from experiments.folders.reading import CONFIGURATION
 from experiments.folders.reading import loaded as read_yaml
 from experiments.folders.run import RunFolder
 from experiments.training.device import cores, kernels, torch_threads
@@ -296,7 +297,7 @@ def read_description(run: RunFolder) -> Description | None:
     if not run.description.exists():
         return None
     try:
-        found = TypeAdapter(Description).validate_json(text(run.description), strict=True)
+        found = TypeAdapter(Description).validate_json(regular_text(run.description), strict=True)
         if math.prod(found.shape) > LARGEST_EXAMPLE:
             raise ValueError(f"an example would have {math.prod(found.shape):,} values")
     except ValidationError as error:

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
 import re
-import stat
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,13 +20,13 @@ from typing import Any
 import yaml
 
 from experiments.common.errors import UserError
+from experiments.common.files import regular_file, regular_text
 from experiments.common.keys import flattened
 
+from .summary import read_summary
 from .sweep import FILE
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-LARGEST = 20_000_000
-"""Bytes of a file that is read whole; the metrics of 100,000 epochs take half of it."""
 LARGEST_LAYERS = 500_000_000
 DEEPEST, MOST_ALIASES = 100, 16
 """Of YAML that is read: a configuration has five levels, and no alias."""
@@ -97,7 +95,7 @@ class Record:
         """Return some quantities of `layers.csv` at the end of each epoch; nothing where it cannot be read."""
         found: dict[str, LayerCurves] = {}
         try:
-            with checked(self.folder / "layers.csv", LARGEST_LAYERS).open(encoding="utf-8", newline="") as file:
+            with regular_file(self.folder / "layers.csv", LARGEST_LAYERS).open(encoding="utf-8", newline="") as file:
                 rows = csv.reader(file)
                 columns = next(rows, [])
                 epoch, layer, quantity, value = (columns.index(name) for name in LAYER_COLUMNS)
@@ -203,14 +201,14 @@ def record(folder: Path) -> Record:
         choices(folder),
         typed(folder),
         history(folder),
-        summary(folder),
+        read_summary(folder),
     )
 
 
 def choices(folder: Path) -> dict[str, str]:
     """Return the option of each config group, which Hydra has noted among 150 other lines."""
     try:
-        noted = text(folder / ".hydra" / "hydra.yaml")
+        noted = regular_text(folder / ".hydra" / "hydra.yaml")
     except FileNotFoundError:
         return {}
     block = re.search(r"^    choices:\n((?:      .*\n)*)", noted, re.MULTILINE)
@@ -230,7 +228,7 @@ def typed(folder: Path) -> list[str]:
 def history(folder: Path) -> dict[str, list[float]]:
     """Return `metrics.csv` by column; nothing where no epoch has ended."""
     try:
-        content = text(folder / "metrics.csv")
+        content = regular_text(folder / "metrics.csv")
     except FileNotFoundError:
         return {}
     try:
@@ -249,45 +247,6 @@ def history(folder: Path) -> dict[str, list[float]]:
     }
 
 
-def summary(folder: Path) -> dict[str, Any]:
-    """Return `summary.json`; nothing where the run has not ended."""
-    try:
-        found = json.loads(text(folder / "summary.json"))
-    except FileNotFoundError:
-        return {}
-    if not isinstance(found, dict):
-        raise ValueError("summary.json is no summary of a run")
-    return found
-
-
-def text(path: Path) -> str:
-    """Return a file's text.
-
-    Raises:
-        OSError: it cannot be read.
-        ValueError: it is too large, or no text.
-    """
-    try:
-        return checked(path, LARGEST).read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise ValueError(f"{path.name} is no text") from None
-
-
-def checked(path: Path, largest: int) -> Path:
-    """Return the path of a file that can be read to its end.
-
-    Raises:
-        OSError: there is none.
-        ValueError: it is too large, or a pipe or device.
-    """
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode):
-        raise ValueError(f"{path.name} is no file")
-    if status.st_size > largest:
-        raise ValueError(f"{path.name} is too large to be one of a run")
-    return path
-
-
 def loaded(path: Path) -> Any:
     """Return what a file of YAML holds.
 
@@ -297,7 +256,7 @@ def loaded(path: Path) -> Any:
         OSError: it cannot be read.
         ValueError: it is no such file; yaml's errors too.
     """
-    content = text(path)
+    content = regular_text(path)
     if len(NESTING.findall(content)) > DEEPEST or content.count("*") > MOST_ALIASES:
         depth = aliases = 0
         for event in yaml.parse(content, Loader=LOADER):

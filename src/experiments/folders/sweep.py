@@ -20,6 +20,8 @@ from experiments.common.errors import UserError
 from experiments.common.files import write_whole
 from experiments.common.keys import flattened, meaning
 
+from .summary import NAME, readable_summary
+
 FILE, TABLE = "sweep.yaml", "sweep.csv"
 ENDED = ("finished", "stopped", "pruned", "diverged", "failed")
 """The statuses of runs that a resumed sweep leaves alone; a failed one is tried again where that is asked for."""
@@ -46,11 +48,7 @@ class Entry:
     @property
     def summary(self) -> Mapping[str, Any]:
         """What `summary.json` says; nothing while the run has not come to an end."""
-        try:
-            found = json.loads((self.folder / "summary.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return found if isinstance(found, dict) else {}
+        return readable_summary(self.folder)
 
     @property
     def status(self) -> str:
@@ -218,7 +216,7 @@ class Sweep:
     def row(self, entry: Entry) -> dict[str, Any]:
         """Return a run's row; read again only when its summary has changed."""
         try:
-            changed = (entry.folder / "summary.json").stat().st_mtime_ns
+            changed = (entry.folder / NAME).stat().st_mtime_ns
         except OSError:
             changed = 0
         kept = self.known.get(entry.number)

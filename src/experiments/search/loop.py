@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 import math
 import re
 import sys
@@ -25,6 +24,7 @@ from optuna.trial import FrozenTrial, TrialState
 from experiments.cli.launch import FROM_TASK
 from experiments.common.errors import UserError, nearest
 from experiments.folders.hparams import Domain, hparams_config
+from experiments.folders.summary import readable_summary
 
 from . import _rounds, _storage, reporting
 from ._study import counted, leave, left_running, opened_study, owner
@@ -366,7 +366,7 @@ def result_of(ret: JobReturn, stopped: bool) -> RunResult:
         stopped: whether the launcher was asked to stop: a run that left no summary then was not begun.
     """
     folder = Path(ret.hydra_cfg.hydra.runtime.output_dir) if ret.hydra_cfg is not None else None
-    summary = summary_in(folder)
+    summary = readable_summary(folder) if folder is not None else {}
     try:
         value = ret.return_value
     except Exception as error:
@@ -380,22 +380,11 @@ def result_of(ret: JobReturn, stopped: bool) -> RunResult:
 
 def read(folder: Path | None, objective: str) -> RunResult | None:
     """Read a run's end from its folder alone; None where it has not come to one."""
-    summary = summary_in(folder)
+    summary = readable_summary(folder) if folder is not None else {}
     if not summary:
         return None
     value = summary.get("metrics", {}).get(objective)
     return RunResult(str(summary.get("status")), value, str(folder))
-
-
-def summary_in(folder: Path | None) -> dict[str, Any]:
-    """Return a run's summary, empty where there is none."""
-    if folder is None:
-        return {}
-    try:
-        found = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def judged(results: Sequence[RunResult]) -> str:
