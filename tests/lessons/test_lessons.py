@@ -1,4 +1,4 @@
-"""What lessons measure with, where it is known; and those of MNIST alone, on the digits."""
+"""The measures of the lessons, where the right value is known; and the lessons on MNIST, run on the digits."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ from experiments.lessons.normalization import in_company, standard_error
 from experiments.lessons.outputs import gradient, off_line, probabilities
 from experiments.lessons.scaling import condition, descent, features, hessian
 from experiments.models.mlp import MLP
-from experiments.recipes._making import Order, make
+from experiments.recipes._running import RecipeTask, run_recipe
 from experiments.recipes.measured import lead
 from experiments.recipes.recipe import recipes
 
@@ -84,7 +84,7 @@ def test_a_lesson_on_mnist_measures_what_its_band_names_and_draws(
     recipe = recipes([conf_folder()])[name]
     overrides, settings = TINY[name]
     recipe = replace(recipe, settings={**recipe.settings, **settings})
-    result = make(Order(name, recipe, tmp_path / "runs", tmp_path / "log", [*SMALL, *overrides]))
+    result = run_recipe(RecipeTask(name, recipe, tmp_path / "runs", tmp_path / "log", [*SMALL, *overrides]))
     assert result.error is None, result.error
     assert result.values.keys() >= recipe.band.keys()
     assert all(math.isfinite(result.values[quantity]) for quantity in recipe.band)

@@ -1,4 +1,4 @@
-"""Every recipe has a claim that its runs bear out, and a band that a planted wrong result does not pass."""
+"""Every recipe has a claim that its runs confirm, and a band that rejects a planted wrong result."""
 
 import json
 import os
@@ -12,7 +12,7 @@ import yaml
 
 from experiments import UserError, compose, train
 from experiments.common.conf import conf_folder
-from experiments.recipes._making import Order, make
+from experiments.recipes._running import RecipeTask, run_recipe
 from experiments.recipes.recipe import recipes
 from tests.helpers import Commands, run_folders, summary
 
@@ -23,9 +23,9 @@ FAST = {name: recipe for name, recipe in KNOWN.items() if recipe.tier == "fast"}
 def measured(
     name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, *, sabotage: bool
 ) -> tuple[dict[str, float], bool]:
-    """What a recipe measures, and whether that bears its claim out."""
+    """The values that a recipe measures, and whether they confirm its claim."""
     monkeypatch.chdir(folder)
-    result = make(Order(name, FAST[name], folder / "runs", folder / "log", sabotage=sabotage))
+    result = run_recipe(RecipeTask(name, FAST[name], folder / "runs", folder / "log", sabotage=sabotage))
     assert result.error is None, result.error
     assert result.holds is not None
     return dict(result.values), result.holds
@@ -46,7 +46,7 @@ def test_a_planted_wrong_result_is_rejected(name: str, tmp_path: Path, monkeypat
 
 LESSON = """
 # @package _global_
-# A lesson of one's own
+# An own lesson
 name: own
 model: {{hidden: [12]}}
 data: {{limit: 96}}
@@ -78,7 +78,7 @@ def nothing():
 
 @pytest.fixture
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    """A folder with a recipe of a user's own, and the module of its lesson."""
+    """A folder with an own recipe, and the module of its lesson."""
     (tmp_path / "own_lessons.py").write_text(MODULE)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
@@ -94,7 +94,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
     return write
 
 
-def test_a_recipe_of_ones_own_is_made_and_shown(commands: Commands, own: Callable[..., Path]) -> None:
+def test_an_own_recipe_runs_and_is_shown(commands: Commands, own: Callable[..., Path]) -> None:
     done = commands.type("reproduce", "own", f"config_dir={own()}")
     assert done.code == 0, done.err
     assert "own: holds" in done.out
@@ -119,7 +119,7 @@ def test_a_claim_that_does_not_hold_is_shown_as_such(commands: Commands, own: Ca
     assert "| own | fast | rows | at least 3 | 2 | NO |" in table
 
 
-def test_the_gallery_keeps_what_was_made_before(commands: Commands, own: Callable[..., Path]) -> None:
+def test_a_failed_recipe_keeps_its_last_result_in_the_gallery(commands: Commands, own: Callable[..., Path]) -> None:
     assert commands.type("reproduce", "own", f"config_dir={own()}").code == 0
     failed = commands.type("reproduce", "own", f"config_dir={own()}", "optimizer=adm")
     assert failed.code == 2
@@ -137,7 +137,7 @@ def test_a_sabotage_that_is_not_rejected_is_named(commands: Commands, own: Calla
     assert not (commands.folder / "outputs").exists()
 
 
-def test_a_lesson_without_runs_is_no_training(commands: Commands, own: Callable[..., Path]) -> None:
+def test_a_lesson_without_runs_trains_nothing(commands: Commands, own: Callable[..., Path]) -> None:
     folder = own("own_lessons.nothing", trains="false")
     assert commands.type("reproduce", "own", f"config_dir={folder}").code == 0
     assert not run_folders(commands.folder)
@@ -151,14 +151,14 @@ def test_a_lesson_without_runs_is_no_training(commands: Commands, own: Callable[
     [
         ({"band": "{}"}, "leaves a quantity without a bound"),
         ({"band": "{rows: [null, null]}"}, "leaves a quantity without a bound"),
-        ({"band": "{lines: [1, 2]}"}, "names 'lines', which own_lessons.rows does not measure"),
+        ({"band": "{lines: [1, 2]}"}, "has 'lines', which own_lessons.rows does not measure"),
         ({"lesson": "own_lessons.row"}, "recipe.lesson"),
-        ({"trains": "false"}, "should say whether own_lessons.rows takes runs"),
+        ({"trains": "false"}, "recipe.trains=false of own is wrong: own_lessons.rows takes runs"),
         ({"more": "  tear: fast\n"}, "did you mean 'tier'?"),
         ({"more": "  settings: {minus: 1}\n"}, "minus is no setting of rows"),
     ],
 )
-def test_a_wrong_recipe_is_named_in_a_sentence(
+def test_an_invalid_recipe_is_refused_in_a_sentence(
     commands: Commands, own: Callable[..., Path], settings: dict[str, str], sentence: str
 ) -> None:
     done = commands.type("reproduce", "own", f"config_dir={own(**settings)}")
@@ -169,10 +169,10 @@ def test_a_wrong_recipe_is_named_in_a_sentence(
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["zero_weihgts"], "zero_weihgts is no recipe; allowed: "),
+        (["zero_weihgts"], "unknown recipe 'zero_weihgts'; choose from "),
         (["zero_weihgts"], "did you mean 'zero_weights'?"),
         (["tier=quick"], "tier='quick' should"),
-        (["tier=mnist", "zero_weights"], "tier=mnist has none of the recipes zero_weights"),
+        (["tier=mnist", "zero_weights"], "tier=mnist contains none of these recipes: zero_weights"),
         (["jobs=0"], "jobs=0 should"),
         (["-m"], "-m is no option of reproduce"),
     ],
@@ -206,7 +206,7 @@ def test_a_recipe_is_a_configuration_like_any_other(commands: Commands) -> None:
         ("nesterov", "experiment=nesterov trains nothing; it is made by python -m experiments.reproduce nesterov"),
     ],
 )
-def test_what_is_no_run_is_refused_in_a_notebook(
+def test_a_recipe_that_is_not_one_run_is_refused_in_a_notebook(
     name: str, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -216,7 +216,7 @@ def test_what_is_no_run_is_refused_in_a_notebook(
 
 
 @pytest.mark.parametrize("name", KNOWN)
-def test_a_recipe_is_called_as_its_file(name: str) -> None:
+def test_a_recipe_has_the_name_of_its_file(name: str) -> None:
     content = yaml.safe_load((conf_folder() / "experiment" / f"{name}.yaml").read_text())
     assert content["name"] == name
     assert all(KNOWN[name].lesson.startswith("experiments.lessons.") for name in KNOWN)

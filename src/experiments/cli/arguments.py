@@ -46,23 +46,49 @@ def parsed(
     given: dict[str, object] = {}
     for argument in arguments:
         name, equals, value = argument.partition("=")
-        if equals and name in meanings:
-            if name in given:
-                raise UserError(f"{name} is given twice; give it once, several values with commas between")
-            given[name] = value if name in texts else read(value)
+        if is_option(argument, meanings):
+            read_option(argument, given, texts)
         elif Path(value if equals and name == FOLDER else argument).exists():
             folders.append(Path(value if equals and name == FOLDER else argument))
         elif equals and name != FOLDER and name.isidentifier():
             raise UserError(f"{name} is no option of {verb}; allowed: {', '.join(meanings)}" + nearest(name, meanings))
         elif argument.startswith("-"):
-            options = ", ".join(f"{name}=" for name in meanings)
-            raise UserError(f"{argument} is no option of {verb}; allowed: {options}")
+            raise unknown_option(argument, verb, meanings)
         else:
             path = value if equals else argument
             raise UserError(f"{path!r} is no folder; give the folders of runs or sweeps, or one above them")
     if not folders:
         raise UserError("no folder is given; give the folders of runs or sweeps, or one above them, such as outputs")
     return folders, checked(kind, given, "")
+
+
+def is_option(word: str, meanings: Mapping[str, str]) -> bool:
+    """Whether a word gives one of the options a value."""
+    name, equals, _ = word.partition("=")
+    return bool(equals) and name in meanings
+
+
+def read_option(word: str, given: dict[str, Any], texts: Collection[str]) -> None:
+    """Add an option to those that are given.
+
+    Args:
+        word: `name=value`.
+        given: the values so far, by name.
+        texts: the options whose values are taken as they are typed.
+
+    Raises:
+        UserError: it is given already.
+    """
+    name, _, value = word.partition("=")
+    if name in given:
+        raise UserError(f"{name} is given twice; give it once, several values with commas between")
+    given[name] = value if name in texts else read(value)
+
+
+def unknown_option(word: str, verb: str, meanings: Mapping[str, str]) -> UserError:
+    """Return the error for a word that begins with a dash."""
+    options = ", ".join(f"{name}=" for name in meanings)
+    return UserError(f"{word} is no option of {verb}; allowed: {options}")
 
 
 def listed(value: str | None) -> list[str]:

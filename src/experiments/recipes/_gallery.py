@@ -1,4 +1,4 @@
-"""The gallery: a page with every lesson that was made, its claim, what was measured, and its figure."""
+"""The gallery: one page with each lesson, its claim, its measurements and its figure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from experiments.comparison.report import as_markdown
 from experiments.figures.page import Cell, Figure, Page, PageColumn, PageTable, render
 from experiments.figures.svg import inlined
 
-from ._making import RecipeResult
+from ._running import RecipeResult
 from .recipe import Recipe, described, within
 
 PAGE, TABLE = "index.html", "reproduction.md"
@@ -21,14 +21,14 @@ VERDICTS = {True: "holds", False: "does not hold", None: "not measured"}
 
 
 @dataclass(frozen=True)
-class Shown:
+class Lesson:
     """A lesson on the page.
 
     Args:
         name: of the recipe.
-        recipe: what it says of itself now.
-        facts: what came of it last: see `making.Result`.
-        svg: its figure.
+        recipe: its present section of the configuration.
+        facts: the fields of its last `RecipeResult`.
+        svg: its figure; None if there is none.
     """
 
     name: str
@@ -38,27 +38,27 @@ class Shown:
 
     @property
     def verdict(self) -> str:
-        """What came of its claim, by the bounds that it has now."""
+        """The verdict on its claim, by its present bounds."""
         return VERDICTS[self.holds]
 
     @property
     def holds(self) -> bool:
-        """Whether every quantity that has a bound is within it."""
+        """Whether every quantity with a band is within it."""
         return all(self.within(name) for name in self.recipe.band)
 
     def within(self, quantity: str) -> bool:
-        """Whether a quantity was measured, and bears the claim out."""
+        """Whether a quantity was measured and is within its band."""
         value = self.facts["values"].get(quantity)
         return value is not None and within(value, self.recipe.band[quantity])
 
     @property
     def title(self) -> str:
-        """Its name for people."""
+        """Its name as a heading."""
         return self.name.replace("_", " ").capitalize()
 
 
-def keep(out: Path, result: RecipeResult, recipe: Recipe) -> None:
-    """Keep what came of a recipe for the page, in the place of what came of it before.
+def save(out: Path, result: RecipeResult, recipe: Recipe) -> None:
+    """Save a recipe's result for the page; the previous result is overwritten.
 
     Raises:
         OSError: it cannot be written.
@@ -72,31 +72,31 @@ def keep(out: Path, result: RecipeResult, recipe: Recipe) -> None:
 
 
 def write(out: Path, known: Mapping[str, Recipe]) -> Path:
-    """Write the page of all lessons that were ever made into this folder, and its table as Markdown.
+    """Write the page with all lessons that have a result in this folder, and its table as Markdown.
 
     Returns:
-        The page.
+        The path of the page.
 
     Raises:
         OSError: it cannot be written.
     """
-    lessons = [shown for name, recipe in known.items() if (shown := kept(out, name, recipe)) is not None]
-    write_whole(out / TABLE, f"{as_markdown(bounds(lessons, named=True))}\n".encode())
+    lessons = [lesson for name, recipe in known.items() if (lesson := read(out, name, recipe)) is not None]
+    write_whole(out / TABLE, f"{as_markdown(measurements(lessons, named=True))}\n".encode())
     write_whole(out / PAGE, render(page_of(lessons)).encode())
     return out / PAGE
 
 
-def kept(out: Path, name: str, recipe: Recipe) -> Shown | None:
-    """Return what is kept of a recipe; None where there is nothing."""
+def read(out: Path, name: str, recipe: Recipe) -> Lesson | None:
+    """Return the lesson of a recipe; None if it has no saved result."""
     try:
         facts = json.loads((out / f"{name}.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     picture = out / f"{name}.svg"
-    return Shown(name, recipe, facts, picture.read_bytes() if picture.exists() else None)
+    return Lesson(name, recipe, facts, picture.read_bytes() if picture.exists() else None)
 
 
-def page_of(lessons: Sequence[Shown]) -> Page:
+def page_of(lessons: Sequence[Lesson]) -> Page:
     """Return the page."""
     holds = sum(lesson.holds for lesson in lessons)
     figures = [figure_of(lesson) for lesson in lessons if lesson.svg is not None]
@@ -104,26 +104,26 @@ def page_of(lessons: Sequence[Shown]) -> Page:
     return Page("Lessons", said, tables=[overview(lessons)], figures=figures, made="python -m experiments.reproduce")
 
 
-def figure_of(lesson: Shown) -> Figure:
+def figure_of(lesson: Lesson) -> Figure:
     """Return a lesson's part of the page."""
     recipe, facts = lesson.recipe, lesson.facts
     said = [f"{recipe.claim}.", recipe.about, " ".join(f"{line}." for line in facts["said"])]
     return Figure(
         f"{lesson.title}: {lesson.verdict}",
-        f"Source: {recipe.source}. Bounds: {recipe.basis}. {made_with(facts)}",
+        f"Source: {recipe.source}. Bounds: {recipe.basis}. {provenance(facts)}",
         inlined(lesson.svg or b""),
         said=[statement for statement in said if statement],
-        table=bounds([lesson]),
+        table=measurements([lesson]),
     )
 
 
-def made_with(facts: Mapping[str, Any]) -> str:
-    """Return when and how a lesson was made."""
+def provenance(facts: Mapping[str, Any]) -> str:
+    """Return the command, the date and the duration of a result."""
     command = " ".join(["python -m experiments.reproduce", facts["name"], *facts["overrides"]])
     return f"{command}: {facts['seconds']:.0f} s on {facts['date'][:10]}, torch {facts['versions']['torch']}"
 
 
-def overview(lessons: Sequence[Shown]) -> PageTable:
+def overview(lessons: Sequence[Lesson]) -> PageTable:
     """Return the table of all lessons, a row for each."""
     columns = [
         PageColumn("lesson"),
@@ -145,16 +145,16 @@ def overview(lessons: Sequence[Shown]) -> PageTable:
     return PageTable("All lessons", columns, rows)
 
 
-def bounds(lessons: Sequence[Shown], *, named: bool = False) -> PageTable:
-    """Return the table of what was measured, a row for each quantity that has a band.
+def measurements(lessons: Sequence[Lesson], *, named: bool = False) -> PageTable:
+    """Return the table of the measurements, with a row for each quantity that has a band.
 
     Args:
-        lessons: whose.
-        named: whether each row says which lesson it is of.
+        lessons: to show.
+        named: whether each row begins with the name and the tier of its lesson.
     """
-    own = [PageColumn("lesson"), PageColumn("tier")] if named else []
+    first = [PageColumn("lesson"), PageColumn("tier")] if named else []
     columns = [
-        *own,
+        *first,
         PageColumn("quantity"),
         PageColumn("expected"),
         PageColumn("measured", "number"),

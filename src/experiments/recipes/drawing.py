@@ -1,4 +1,4 @@
-"""The figures that many lessons share."""
+"""Figures and parts of figures that several lessons use."""
 
 from __future__ import annotations
 
@@ -21,48 +21,48 @@ WIDTH, HEIGHT = 5.0, 3.4
 
 
 def curves_of(groups: Mapping[str, Sequence[Record]], *metrics: str, axis: str = "epoch", log: bool = False) -> Figure:
-    """Draw metrics over training side by side: each group's mean over its runs, with its 95 % interval.
+    """Draw metrics over training, side by side: the mean of each group's runs with its 95 % interval.
 
     Args:
-        groups: runs by the name that the legend gives them.
-        metrics: a pair of axes for each.
+        groups: runs by the name of their group in the legend.
+        metrics: to draw, each in its own axes.
         axis: epoch, step or seconds.
         log: whether losses have a logarithmic axis.
     """
     width = WIDTH * max(len(metrics), 1)
     figure = canvas(width, HEIGHT + legend_height(groups, width))
-    found = dict(zip(groups, styles(len(groups)), strict=True))
+    looks = dict(zip(groups, styles(len(groups)), strict=True))
     for name, axes in zip(metrics, figure.subplots(1, len(metrics), squeeze=False).flat, strict=True):
         metric = Metric(name)
         for group, runs in groups.items():
             curve = curve_of(Group(group, {}, dict(enumerate(runs)), name), name)
             if curve is not None and axis in curve.x:
-                draw_curve(axes, curve, found[group], axis, metric.scale)
+                draw_curve(axes, curve, looks[group], axis, metric.scale)
         if log and name.endswith("loss"):
             logarithmic(axes.yaxis)
         if axis == "epoch":
             integers(axes)
         axes.set_xlabel(AXES[axis])
         axes.set_ylabel(literal(metric.label))
-    legend(figure, groups, found)
+    legend(figure, groups, looks)
     return figure
 
 
-def dots(found: Mapping[str, Sequence[float]], label: str, expected: Mapping[str, float] | None = None) -> Figure:
-    """Draw every value, a row for each name, with a mark where it is expected.
+def dots(measured: Mapping[str, Sequence[float]], label: str, expected: Mapping[str, float] | None = None) -> Figure:
+    """Draw every value, in a row for each name, with a mark at the expected value.
 
     Args:
-        found: values by name.
+        measured: values by name.
         label: of the axis, with its unit.
-        expected: by name.
+        expected: values by name.
     """
-    figure = canvas(6.5, 1.2 + 0.5 * len(found))
+    figure = canvas(6.5, 1.2 + 0.5 * len(measured))
     axes = figure.subplots()
-    for row, ((name, values), style) in enumerate(zip(found.items(), styles(len(found)), strict=True)):
+    for row, ((name, values), style) in enumerate(zip(measured.items(), styles(len(measured)), strict=True)):
         axes.plot(values, [row] * len(values), "o", color=style.color, alpha=0.7)
         if expected and name in expected:
             axes.plot([expected[name]], [row], "|", color=INK, markersize=22)
-    axes.set_yticks(range(len(found)), [literal(name) for name in found])
-    axes.set_ylim(len(found) - 0.5, -0.5)
+    axes.set_yticks(range(len(measured)), [literal(name) for name in measured])
+    axes.set_ylim(len(measured) - 0.5, -0.5)
     axes.set_xlabel(literal(label) + (" (bars: expected)" if expected else ""))
     return figure

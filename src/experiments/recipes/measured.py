@@ -1,4 +1,4 @@
-"""What a lesson finds, and how it asks a recipe's runs."""
+"""The result of a lesson, and functions that read values from a recipe's runs."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a lesson found.
+    """The result of a lesson.
 
     Args:
-        values: by quantity; what has a band is judged, the rest is shown.
-        draw: makes the lesson's figure, inside `palette.drawing()`.
-        said: sentences about it for the reader, with the numbers.
+        values: by quantity; a quantity with a band is checked against it, the others are only shown.
+        draw: draws the lesson's figure; it is called inside `palette.drawing()`.
+        said: sentences for the reader, with the numbers.
     """
 
     values: Mapping[str, float]
@@ -32,7 +32,7 @@ class Measured:
 
 
 def level(run: Record, key: str) -> str:
-    """Return what a run has for a key: the choice of a config group, or the value of a setting."""
+    """Return a run's value for a key: the choice of a config group, or the value of a setting."""
     if key in run.choices:
         return run.choices[key]
     if key not in run.config:
@@ -42,36 +42,36 @@ def level(run: Record, key: str) -> str:
 
 
 def by(runs: Sequence[Record], key: str) -> dict[str, list[Record]]:
-    """Divide runs by what they have for a key, in the order in which the values come."""
-    found: dict[str, list[Record]] = {}
+    """Group runs by their value for a key, in the order of first occurrence."""
+    groups: dict[str, list[Record]] = {}
     for run in runs:
-        found.setdefault(level(run, key), []).append(run)
-    return found
+        groups.setdefault(level(run, key), []).append(run)
+    return groups
 
 
 def curve(run: Record, metric: str) -> Sequence[float]:
-    """Return a metric at the end of each epoch; empty where it was not measured."""
+    """Return a metric at the end of each epoch; empty if it was not measured."""
     return run.history.get(metric, ())
 
 
 def best(run: Record, metric: str) -> float:
-    """Return a metric of the run's best epoch (for `test/...` that of its weights); nan where there is none."""
+    """Return a metric of the run's best epoch (for `test/...`, of that epoch's weights); nan if there is none."""
     return run.metrics.get(metric, math.nan)
 
 
 def last(run: Record, metric: str) -> float:
-    """Return a metric at the end of training; nan where the run diverged or has none."""
+    """Return a metric at the end of training; nan if the run diverged or does not have it."""
     values = curve(run, metric)
     return values[-1] if values and run.status in ("finished", "stopped") else math.nan
 
 
 def at_best_rate(runs: Sequence[Record]) -> list[Record]:
-    """Return the runs with the rate whose best validation accuracy is the highest, on average over the seeds."""
-    return max(by(runs, "optimizer.lr").values(), key=lambda own: fmean(best(run, "val/accuracy") for run in own))
+    """Return the runs with the best learning rate, by the mean over the seeds of their best validation accuracy."""
+    return max(by(runs, "optimizer.lr").values(), key=lambda group: fmean(best(run, "val/accuracy") for run in group))
 
 
 def epochs_to(run: Record, metric: str, target: float) -> float:
-    """Return the first epoch at whose end a metric is as good as a target; inf where it never was."""
+    """Return the first epoch at whose end a metric is at least as good as a target; inf if there is none."""
     rising = Metric(metric).larger_is_better
     for epoch, value in zip(run.history.get("epoch", ()), curve(run, metric), strict=True):
         if value >= target if rising else value <= target:
@@ -80,13 +80,13 @@ def epochs_to(run: Record, metric: str, target: float) -> float:
 
 
 def quantity(run: Record, name: str, epoch: int | None = None) -> dict[str, float]:
-    """Return a quantity of `layers.csv` by layer, at an epoch: 0 is before training, None the last."""
-    found = {}
+    """Return a quantity of `layers.csv` by layer, at one epoch: 0 is before training, None is the last."""
+    by_layer = {}
     for layer, values in run.layers([name]).get(name, {}).items():
-        at = max(values) if epoch is None else epoch
-        if at in values:
-            found[layer] = values[at]
-    return found
+        chosen = max(values) if epoch is None else epoch
+        if chosen in values:
+            by_layer[layer] = values[chosen]
+    return by_layer
 
 
 def of_seeds(runs: Sequence[Record], value: Callable[[Record], float]) -> dict[str, float]:
@@ -95,17 +95,17 @@ def of_seeds(runs: Sequence[Record], value: Callable[[Record], float]) -> dict[s
 
 
 def lead(first: Mapping[str, float], second: Mapping[str, float]) -> float:
-    """Return by how much values are at least above others: the lower end of the 95 % interval of the mean difference.
+    """Return the lower end of the 95 % interval of the mean difference between two sets of values.
 
     Args:
-        first, second: by seed, over which they are paired.
+        first, second: values by seed; they are paired by seed.
 
     Returns:
-        nan where a value is not finite, or where there are too few.
+        The lower end; nan if a value is not finite, or if there are too few pairs.
     """
     if not all(map(math.isfinite, (*first.values(), *second.values()))):
         return math.nan
-    found = difference(first, second)
-    if found is None:
+    interval = difference(first, second)
+    if interval is None:
         return math.nan
-    return found.mean if found.low is None else found.low
+    return interval.mean if interval.low is None else interval.low

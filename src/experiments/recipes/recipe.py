@@ -1,4 +1,4 @@
-"""A recipe: a named configuration with a claim that its runs must bear out."""
+"""A recipe: a named configuration with a claim that its runs must confirm."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ GROUP = "experiment"
 """The config group of the recipes."""
 Tier = Literal["fast", "mnist", "long"]
 Band = tuple[float | None, float | None]
-"""The least and the largest value that bears a claim out; None for no bound."""
+"""The smallest and the largest value that confirm a claim; None for no bound."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a recipe says of itself, in the section `recipe` of its configuration.
+    """The section `recipe` of a recipe's configuration.
 
     Args:
         claim: one sentence, true or not.
-        source: who says so, and where.
-        tier: fast takes seconds and the digits, mnist minutes and MNIST, long an hour.
-        lesson: the function that measures, by its dotted name; it is given the recipe's `runs` where it asks for
-            them, and returns a `Measured`.
-        band: by measured quantity, the values that bear the claim out. Set before looking.
-        basis: where the bounds come from: a formula, the source's own number, chance.
-        trains: whether it has runs; one that has none is made by `reproduce` alone.
-        settings: what the lesson is called with besides.
-        before: overrides of a run that is made first; its folder, quoted, stands in for `{before}` in `then`.
+        source: the author and the place of the claim.
+        tier: fast takes seconds and uses the digits, mnist takes minutes and uses MNIST, long takes an hour.
+        lesson: the dotted name of the function that measures; it gets the recipe's `runs` if it has this parameter, and
+            returns a `Measured`.
+        band: the values that confirm the claim, by measured quantity. Set before looking at results.
+        basis: the reason for the bounds: a formula, the source's own number, chance.
+        trains: whether it has runs; a recipe without runs works only with `reproduce`.
+        settings: further arguments of the lesson.
+        before: overrides of a run that is trained first; its folder, quoted, replaces `{before}` in `then`.
         then: overrides of the recipe's own runs.
         sabotage: overrides that plant a wrong result, such as a wrong initializer, which the band must reject.
         about: two or three sentences for the reader of the gallery.
@@ -58,26 +58,26 @@ class Recipe:
     def __post_init__(self) -> None:
         for name in ("claim", "source", "basis"):
             if not getattr(self, name).strip():
-                raise ValueError(f"{name} is empty; every recipe has one")
+                raise ValueError(f"{name} is empty; every recipe needs one")
         if not self.band or any(low is None and high is None for low, high in self.band.values()):
-            raise ValueError(f"band={self.band} leaves a quantity without a bound; every recipe has one")
+            raise ValueError(f"band={self.band} leaves a quantity without a bound; every quantity needs one")
 
 
 def recipes(folders: Sequence[Path]) -> dict[str, Recipe]:
-    """Return the recipes of some configuration folders, by name; of two with one name the later folder's.
+    """Return the recipes in configuration folders, by name; if two have the same name, the later folder's is used.
 
     Raises:
-        UserError: one of them is wrong.
+        UserError: a recipe is not valid.
     """
     paths = [path for folder in folders for path in sorted((folder / GROUP).glob("*.yaml"))]
     return {path.stem: read(path) for path in paths}
 
 
 def read(path: Path) -> Recipe:
-    """Read a recipe's own section.
+    """Read the section `recipe` of a file.
 
     Raises:
-        UserError: it has none, or one that is wrong.
+        UserError: the section is missing or not valid.
     """
     try:
         content = OmegaConf.to_container(OmegaConf.load(path), resolve=False)  # 1e-6 is a number to it
@@ -86,7 +86,7 @@ def read(path: Path) -> Recipe:
     section = content.get("recipe") if isinstance(content, dict) else None
     key = f"experiment={path.stem}: recipe"
     if not isinstance(section, dict):
-        raise UserError(f"{key} is missing; it says what is claimed, by whom, and what bears it out")
+        raise UserError(f"{key} is missing; it holds the claim, its source and the values that confirm it")
     try:
         return Recipe(**checked(Recipe, section, key))
     except ValueError as error:
@@ -94,26 +94,31 @@ def read(path: Path) -> Recipe:
 
 
 def selected(known: Mapping[str, Recipe], names: Sequence[str], tier: str | None) -> dict[str, Recipe]:
-    """Return the recipes of some names, or of a tier, or all.
+    """Return the recipes with these names and of this tier; without names, all recipes of the tier.
+
+    Args:
+        known: all recipes, by name.
+        names: of the recipes to select; none for all.
+        tier: the tier; None for all.
 
     Raises:
-        UserError: there is none of that name.
+        UserError: a name is unknown.
     """
     for name in names:
         if name not in known:
-            raise UserError(f"{name} is no recipe; allowed: {', '.join(known)}" + nearest(name, known))
+            raise UserError(f"unknown recipe {name!r}; choose from {', '.join(known)}" + nearest(name, known))
     wanted = {name: known[name] for name in names} if names else dict(known)
     return {name: recipe for name, recipe in wanted.items() if tier is None or recipe.tier == tier}
 
 
 def within(value: float, band: Band) -> bool:
-    """Whether a measured value bears a claim out; one that is no number does not."""
+    """Whether a measured value is within a band; a value that is not finite never is."""
     low, high = band
     return math.isfinite(value) and (low is None or value >= low) and (high is None or value <= high)
 
 
 def described(band: Band) -> str:
-    """Return a band for people."""
+    """Return a band in words."""
     low, high = band
     if low is None:
         return f"at most {high:g}"

@@ -1,4 +1,4 @@
-"""Reproducing: recipes made side by side, their claims judged, the gallery written."""
+"""Reproducing: run recipes in parallel, judge their claims, write the gallery."""
 
 from __future__ import annotations
 
@@ -11,85 +11,82 @@ from datetime import datetime
 from pathlib import Path
 
 from experiments.cli.composing import own_folder
+from experiments.cli.folders import numbered
 from experiments.common.conf import conf_folder
 from experiments.common.errors import UserError
 from experiments.common.screen import Screen, table
 from experiments.common.text import duration, shown_path
 
 from . import _gallery
-from ._making import Order, RecipeResult, make
+from ._running import RecipeResult, RecipeTask, run_recipe
 from .options import CommandLine
 from .recipe import Recipe, described, recipes, selected, within
 
 
-def reproduce(asked: CommandLine) -> int:
-    """Make recipes, print what came of their claims, and write the gallery.
+def reproduce(line: CommandLine) -> int:
+    """Run recipes, print the verdicts on their claims, and write the gallery.
 
     Returns:
-        0 where every claim was borne out (with `sabotage`: where every planted result was rejected), 2 where one could
-        not be measured, otherwise 1.
+        The exit code: 0 if every claim holds (with `sabotage`: if every planted result is rejected), 2 if a recipe
+        could not be measured, otherwise 1.
 
     Raises:
-        UserError: a recipe is unknown or wrong.
+        UserError: a recipe is unknown or not valid.
         OSError: the gallery cannot be written.
     """
-    options = asked.options
+    options = line.options
     known = recipes([conf_folder(), *own_folder(options.config_dir)])
-    chosen = selected(known, asked.names, asked.tier)
+    chosen = selected(known, line.names, line.tier)
     if not chosen:
-        raise UserError(f"tier={asked.tier} has none of the recipes {', '.join(asked.names)}")
+        raise UserError(f"tier={line.tier} contains none of these recipes: {', '.join(line.names)}")
     screen, out = Screen(), Path(options.out)
     screen.widen()
     results: dict[str, RecipeResult] = {}
     with tempfile.TemporaryDirectory() as planted:
-        orders = [ordered(name, recipe, asked, Path(planted)) for name, recipe in chosen.items()]
-        for result in side_by_side(orders, processes(options.jobs, len(orders))):
+        tasks = [task_of(name, recipe, line, Path(planted)) for name, recipe in chosen.items()]
+        for result in run_in_parallel(tasks, processes(options.jobs, len(tasks))):
             results[result.name] = result
             show(screen, result, chosen[result.name])
             if result.error is None and not options.sabotage:
-                _gallery.keep(out, result, chosen[result.name])
+                _gallery.save(out, result, chosen[result.name])
     if options.sabotage:
-        return said_of_sabotage(screen, results)
+        return report_sabotage(screen, results)
     page = _gallery.write(out, known)
-    borne_out = sum(result.holds is True for result in results.values())
-    screen.print(f"\n{borne_out} of {len(results)} claims hold\ngallery  {shown_path(page)}")
-    return code(results, borne_out)
+    holding = sum(result.holds is True for result in results.values())
+    screen.print(f"\n{holding} of {len(results)} claims hold\ngallery  {shown_path(page)}")
+    return exit_code(results, holding)
 
 
-def ordered(name: str, recipe: Recipe, asked: CommandLine, planted: Path) -> Order:
-    """Return what is to be made of a recipe, in a folder that is not there yet."""
-    stamp, number = datetime.now().strftime("%Y-%m-%d_%H-%M-%S"), 1
-    above = planted / name if asked.options.sabotage else Path("outputs", name)
-    folder = above / stamp
-    while folder.exists():
-        number += 1
-        folder = above / f"{stamp}_{number}"
-    logs = planted if asked.options.sabotage else Path(asked.options.out) / "logs"
-    return Order(
-        name, recipe, folder, logs / f"{name}.log", asked.overrides, asked.options.config_dir, asked.options.sabotage
-    )
+def task_of(name: str, recipe: Recipe, line: CommandLine, planted: Path) -> RecipeTask:
+    """Return the task of running a recipe, with a folder that does not exist yet."""
+    options = line.options
+    above = planted / name if options.sabotage else Path("outputs", name)
+    names = numbered(datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
+    folder = next(path for path in map(above.joinpath, names) if not path.exists())
+    log = (planted if options.sabotage else Path(options.out) / "logs") / f"{name}.log"
+    return RecipeTask(name, recipe, folder, log, line.overrides, options.config_dir, options.sabotage)
 
 
-def processes(jobs: int | str, orders: int) -> int:
-    """Return how many recipes are made at once."""
-    return min(orders, os.cpu_count() or 1) if isinstance(jobs, str) else min(orders, jobs)
+def processes(jobs: int | str, tasks: int) -> int:
+    """Return how many recipes run at once."""
+    return min(tasks, os.cpu_count() or 1) if isinstance(jobs, str) else min(tasks, jobs)
 
 
-def side_by_side(orders: Sequence[Order], count: int) -> Iterator[RecipeResult]:
-    """Make recipes in so many processes, this one where it is one, and return each when it is made."""
+def run_in_parallel(tasks: Sequence[RecipeTask], count: int) -> Iterator[RecipeResult]:
+    """Run recipes in `count` processes, or in this process if `count` is 1, and yield each result when it is ready."""
     if count == 1:
-        yield from map(make, orders)
+        yield from map(run_recipe, tasks)
         return
     pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"))
     try:
-        for made in as_completed([pool.submit(make, order) for order in orders]):
-            yield made.result()
+        for finished in as_completed([pool.submit(run_recipe, task) for task in tasks]):
+            yield finished.result()
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def show(screen: Screen, result: RecipeResult, recipe: Recipe) -> None:
-    """Print what came of a recipe."""
+    """Print the result of a recipe."""
     screen.print(f"{result.name}: {_gallery.VERDICTS[result.holds]} ({duration(result.seconds)})")
     screen.print(f"  claim   {recipe.claim}")
     screen.print(f"  source  {recipe.source}")
@@ -106,15 +103,15 @@ def show(screen: Screen, result: RecipeResult, recipe: Recipe) -> None:
     screen.print("")
 
 
-def said_of_sabotage(screen: Screen, results: Mapping[str, RecipeResult]) -> int:
-    """Say which planted results were not rejected."""
+def report_sabotage(screen: Screen, results: Mapping[str, RecipeResult]) -> int:
+    """Print which planted results were not rejected; returns the exit code."""
     missed = [name for name, result in results.items() if result.holds is not False]
     screen.print(f"\n{len(results) - len(missed)} of {len(results)} planted results were rejected")
     if missed:
         screen.print(f"not rejected: {', '.join(missed)}")
-    return code(results, len(results) - len(missed))
+    return exit_code(results, len(results) - len(missed))
 
 
-def code(results: Mapping[str, RecipeResult], good: int) -> int:
-    """Return the exit code."""
-    return 2 if any(result.error is not None for result in results.values()) else int(good < len(results))
+def exit_code(results: Mapping[str, RecipeResult], expected: int) -> int:
+    """Return the exit code, from the number of results that are as expected."""
+    return 2 if any(result.error is not None for result in results.values()) else int(expected < len(results))
