@@ -8,11 +8,6 @@ from typing import Literal
 MetricName = Literal["val/accuracy", "val/loss", "train/accuracy", "train/loss"]
 
 
-def better_is_more(metric: str) -> int:
-    """Return 1 for a metric that should rise, such as an accuracy, and -1 for a loss."""
-    return -1 if metric.endswith("loss") else 1
-
-
 AXES = {"epoch": "epochs", "step": "steps (updates)", "seconds": "time (s)"}
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
 
@@ -34,8 +29,12 @@ class Metric:
 
     @property
     def larger_is_better(self) -> bool:
-        """Losses are the better the smaller."""
+        """Whether it should rise, as an accuracy should; a loss should fall."""
         return self.is_share
+
+    def score(self, value: float) -> float:
+        """Return a value with the sign that makes the larger one the better one."""
+        return value if self.larger_is_better else -value
 
     @property
     def label(self) -> str:

@@ -23,6 +23,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from experiments.cli.launch import FROM_TASK
 from experiments.common.errors import UserError, nearest
+from experiments.common.metrics import Metric
 from experiments.folders.hparams import Domain, hparams_config
 from experiments.folders.summary import readable_summary
 
@@ -178,7 +179,7 @@ class Search:
         pruner = reporting.pruner(settings.pruner, self.epochs)
         seed = int(self.composed.get("seed", 0))
         check_rounds(settings.rounds, sampler(settings.sampler, seed, 0, space))
-        direction = settings.direction or ("minimize" if self.objective.endswith("loss") else "maximize")
+        direction = settings.direction or ("maximize" if Metric(self.objective).larger_is_better else "minimize")
         self.folder.mkdir(parents=True, exist_ok=True)
         self.at = _storage.place(settings.storage, self.folder)
         inside = _storage.only_study(self.at) if settings.storage is None else None  # the folder may have been moved

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge
 
-from experiments.common.metrics import MetricName, better_is_more
+from experiments.common.metrics import Metric, MetricName
 from experiments.folders.run import Row, RunFolder
 from experiments.schedules import Schedule
 
@@ -32,7 +32,7 @@ class EarlyStopping:
         """Whether the epochs so far say stop; it replays them, so there is nothing to save."""
         best, waited = -math.inf, 0
         for row in history:
-            score = better_is_more(self.metric) * row[self.metric]
+            score = Metric(self.metric).score(row[self.metric])
             if score > best + self.min_delta:
                 best, waited = score, 0
             else:
@@ -44,7 +44,7 @@ def best_row(history: Sequence[Row], objective: str) -> Row | None:
     """Return the first epoch with the best objective, or the last epoch where it was not measured."""
     measured = [row for row in history if objective in row]
     if measured:
-        return max(measured, key=lambda row: better_is_more(objective) * row[objective])
+        return max(measured, key=lambda row: Metric(objective).score(row[objective]))
     return history[-1] if history else None
 
 
