@@ -1,12 +1,20 @@
 """Fixtures."""
 
+from __future__ import annotations
+
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
 
+from tests.browser import CHROMIUM
 from tests.helpers import SMALL, Commands, run, run_folders
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 torch.set_num_threads(1)
 
@@ -31,3 +39,15 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def copied(commands: Commands, trained: Path) -> Path:
     """A copy of it, to be changed."""
     return Path(shutil.copytree(trained, commands.folder / "copied"))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A browser for all tests of a file."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    if CHROMIUM is None:
+        pytest.skip("there is no Chromium")
+    with playwright.sync_playwright() as started:
+        running = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield running
+        running.close()

@@ -2,14 +2,12 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
-from experiments.comparison.report import Report
 from tests.helpers import Commands, Outcome, table
 
 CONFIG = {
@@ -92,17 +90,6 @@ def plant_all(top: Path, values: Sequence[float], metric: str = "val/loss", **se
     name = "_".join(f"{key}={value}" for key, value in settings.items()) or "plain"
     for seed, value in enumerate(values, 1):
         plant(top / f"{name}_{seed}", value, metric=metric, seed=seed, objective=metric, **settings)
-
-
-@pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave figures out, which take ten times as long as all the rest."""
-
-    def nothing(self: Report, lines: Any, styles: Any) -> Iterator[Any]:
-        del self, lines, styles
-        return iter(())
-
-    monkeypatch.setattr(Report, "figures", nothing)
 
 
 def rows_of(folder: Path, name: str = "table") -> list[dict[str, str]]:

@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.comparison.planted import compared, plant, plant_all, refused, rows_of, undrawn
+from tests.comparison.planted import compared, plant, plant_all, refused, rows_of
 from tests.helpers import Commands
 
-__all__ = ["undrawn"]
 plain = pytest.mark.usefixtures("undrawn")
 
 

@@ -1,5 +1,7 @@
 """Comparisons as a user types them: what they say and leave, checked by hand."""
 
+from __future__ import annotations
+
 import csv
 import math
 import os
@@ -10,7 +12,7 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -20,11 +22,13 @@ from scipy import stats
 from experiments.comparison._answers import metric_of, split_conditions
 from experiments.comparison.grouping import Grouping, grouped
 from experiments.folders.reading import Reader
-from tests.browser import CHROMIUM, LOCAL
-from tests.comparison.planted import compared, plant, plant_all, refused, rows_of, undrawn
+from tests.browser import opened
+from tests.comparison.planted import compared, plant, plant_all, refused, rows_of
 from tests.helpers import SMALL, Commands, run_folders, start
 
-__all__ = ["undrawn"]
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
 plain = pytest.mark.usefixtures("undrawn")
 
 LOSSES = {"sgd": [0.52, 0.61, 0.47, 0.58, 0.55], "adam": [0.41, 0.50, 0.40, 0.46, 0.47]}
@@ -724,28 +728,15 @@ def test_a_comparison_reads_and_leaves_the_runs_as_they_are(
     assert state() == before
 
 
-def test_the_page_of_a_real_sweep_opens(sweeps: dict[str, Path], commands: Commands) -> None:
-    playwright = pytest.importorskip("playwright.sync_api")
-    if CHROMIUM is None:
-        pytest.skip("there is no Chromium")
+def test_the_page_of_a_real_sweep_opens(sweeps: dict[str, Path], commands: Commands, browser: Browser) -> None:
     page = sweeps["crossed"] / "comparison" / "report.html"
     if not page.exists():  # the test of its files has made it
         compared(commands, sweeps["crossed"])
-    wrong: list[str] = []
-    with playwright.sync_playwright() as started:
-        running = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        context = running.new_context(offline=True, viewport={"width": 1200, "height": 700})
-        tab = context.new_page()
-        tab.on("console", lambda message: wrong.append(f"{message.type}: {message.text}"))
-        tab.on("pageerror", lambda error: wrong.append(str(error)))
-        tab.on("request", lambda asked: wrong.append(asked.url) if not LOCAL.match(asked.url) else None)
-        tab.goto(page.as_uri())
-        tab.wait_for_selector("#chart .scatterlayer .trace")
+    with opened(browser, page) as (tab, wrong):
         assert tab.locator(".group").count() == 8
         titles = tab.locator("h2").all_inner_texts()
         assert any("Differences" in title for title in titles)
         assert tab.locator("figure svg").count() >= 5
-        running.close()
     assert not wrong
 
 

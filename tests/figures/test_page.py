@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,7 @@ import pytest
 from experiments.figures import palette
 from experiments.figures.page import Cell, Curves, Figure, GroupStyle, MeanCurve, Page, PageColumn, PageTable, render
 from experiments.figures.svg import svg_of
-from tests.browser import LOCAL
+from tests.browser import opened
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -131,27 +130,17 @@ def a_page(**more: Any) -> Page:
     return Page(NAMES[0], [*NAMES], [NAMES[1]], groups, [table], curves, figures, made=NAMES[1], **more)
 
 
-@contextmanager
-def opened(browser: Browser, path: Path, page: Page) -> Iterator[tuple[Tab, list[str]]]:
-    """Open a page without a network; what is said in the console or asked of a network is noted."""
-    wrong: list[str] = []
+def written(folder: Path, page: Page) -> Path:
+    """Write a page as a comparison does."""
+    path = folder / "page.html"
     path.write_text(render(page), encoding="utf-8")
-    context = browser.new_context(offline=True, viewport={"width": 1200, "height": 700}, color_scheme="light")
-    tab = context.new_page()
-    tab.on("console", lambda message: wrong.append(f"{message.type}: {message.text}"))
-    tab.on("pageerror", lambda error: wrong.append(str(error)))
-    tab.on("dialog", lambda dialog: wrong.append(dialog.message))
-    tab.on("request", lambda asked: wrong.append(asked.url) if not LOCAL.match(asked.url) else None)
-    tab.goto(path.as_uri())
-    tab.wait_for_selector("#chart .scatterlayer .trace")
-    yield tab, wrong
-    context.close()
+    return path
 
 
 @pytest.fixture(scope="module")
 def shared(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Tab, list[str]]]:
     """One tab for all tests, since a page of five megabytes takes its time to open."""
-    with opened(browser, tmp_path_factory.mktemp("page") / "page.html", a_page()) as both:
+    with opened(browser, written(tmp_path_factory.mktemp("page"), a_page())) as both:
         yield both
 
 
@@ -283,7 +272,7 @@ def test_texts_can_be_read_in_both_themes(tab: Tab) -> None:
 
 
 def test_a_page_that_loads_itself_again_stays_where_it_was(browser: Browser, tmp_path: Path) -> None:
-    with opened(browser, tmp_path / "page.html", a_page(refresh=1)) as (tab, wrong):
+    with opened(browser, written(tmp_path, a_page(refresh=1))) as (tab, wrong):
         choose_and_reload(tab)
         assert not wrong
 
