@@ -405,7 +405,7 @@ def test_mixed_colour_modes_become_rgb_and_that_is_said_at_every_start(
     assert load(folder).x_train.shape[1] == 3
     (said,) = caplog.messages
     assert said == (
-        f"The pictures of {str(folder)!r} differ in colour mode or need another, and all become RGB: "
+        f"The pictures in {str(folder)!r} are converted to RGB; their colour modes are "
         "20 RGB, 1 I;16, 1 L, 1 P, 1 RGBA."
     )
     load(folder)
@@ -478,8 +478,8 @@ def test_a_picture_that_cannot_be_read_is_named_or_left_out(
     shutil.rmtree(tmp_path / "cache")
     make, reason = BROKEN[kind]
     make(folder / "cat" / "zz.png")
-    remedy = r"mend or remove it, or leave out all such pictures with data\.skip_unreadable=true"
-    refusal = rf"^path='.*photos' holds a picture that cannot be read, 'cat/zz\.png' \(.*{reason}.*\); {remedy}$"
+    remedy = r"repair or remove it, or leave out all such pictures with data\.skip_unreadable=true"
+    refusal = rf"^path='.*photos' contains a picture that cannot be read, 'cat/zz\.png' \(.*{reason}.*\); {remedy}$"
     with pytest.raises(ValueError, match=refusal):
         load(folder)
     assert not list((tmp_path / "cache").iterdir())
@@ -487,7 +487,7 @@ def test_a_picture_that_cannot_be_read_is_named_or_left_out(
     for _ in range(2):
         source = load(folder, skip_unreadable=True)
         assert len(source.y_train) + len(source.y_test) == len(sound.y_train) + len(sound.y_test)
-    said = f"1 picture of {str(folder)!r} cannot be read and is left out: 'cat/zz.png'."
+    said = f"1 picture in {str(folder)!r} cannot be read and is left out: 'cat/zz.png'."
     assert caplog.messages == [said, said]
     with pytest.raises(ValueError, match=refusal):  # what was kept lacks it
         load(folder)

@@ -242,5 +242,5 @@ def test_mnist_is_what_its_files_hold() -> None:
 
 @pytest.mark.parametrize("kind", ["MNIST", "FashionMNIST", "CIFAR10", "CIFAR100"])
 def test_an_absent_torchvision_set_is_refused_with_the_remedy(tmp_path: Path, kind: str) -> None:
-    with pytest.raises(ValueError, match=rf"holds no {kind} and download=false; .* data\.download=true"):
+    with pytest.raises(ValueError, match=rf"does not contain {kind}, and download=false; .* data\.download=true"):
         torchvision_set(kind, str(tmp_path))  # type: ignore[arg-type]

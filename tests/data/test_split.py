@@ -144,7 +144,7 @@ def test_the_wrong_labels_are_anywhere() -> None:
 def test_label_noise_needs_another_class() -> None:
     labels = torch.zeros(10, dtype=torch.int64)
     assert torch.equal(with_label_noise(labels, 0.0, 1, generator()), labels)
-    with pytest.raises(ValueError, match=r"^share=0\.5 .*one class"):
+    with pytest.raises(ValueError, match=r"^share=0\.5 needs a second class"):
         with_label_noise(labels, 0.5, 1, generator())
 
 

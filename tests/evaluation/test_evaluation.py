@@ -125,7 +125,7 @@ ATTACKS = {
     "a way out of torch": {"init": {"_target_": "torch.nn.init.math.sqrt"}},
     "in a list": {"data": {"augment": [{"_target_": "subprocess.call", "args": ["touch", "HIT"]}]}},
     "what writes elsewhere": {
-        "data": {"_target_": "experiments.data.packed._publish", "made": "outputs", "place": "HIT", "facts": {}}
+        "data": {"_target_": "experiments.data.packed._publish", "finished": "outputs", "folder": "HIT", "facts": {}}
     },
     "pictures for a model": {
         "model": {"_target_": "experiments.data.pictures.image_folder", "path": ".", "size": 8, "cache": "HIT"}
@@ -236,7 +236,7 @@ def test_the_cache_of_a_strangers_configuration_is_not_written(
     ("arguments", "said"),
     [
         ((), ""),
-        (("run=nowhere",), "'nowhere' is no folder"),
+        (("run=nowhere",), "'nowhere' does not exist"),
         (("run={empty}",), "is no run folder"),
         (("run={run}", "split=tset"), "did you mean 'test'?"),
         (("run={run}", "splt=test"), "did you mean 'split'?"),

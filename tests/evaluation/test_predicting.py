@@ -275,7 +275,7 @@ def test_rows_that_cannot_be_predicted_for_are_said(commands: Commands, fruit: P
     [
         (("data=mnits",), "did you mean 'mnist'?"),
         (("data=moons",), "its examples have the shape 2; the run was trained on 1 x 8 x 8"),
-        (("data.path=x",), "data.path is no setting of digits"),
+        (("data.path=x",), "unknown setting 'data.path' of digits"),
         (("data.preprocess=zca",), "data.preprocess is the run's own"),
         (("data._target_=os.system",), "data._target_ is the run's own"),
         (("data=csv",), "data.path is missing"),

@@ -14,7 +14,7 @@ from experiments.common.conf import conf_folder
 from experiments.common.errors import UserError, nearest
 from experiments.common.signatures import TARGET, checked, parameters_of, shown
 from experiments.data.augment import AUGMENTS, Augmentation
-from experiments.data.batches import Preparation, Split, placed
+from experiments.data.batches import Preparation, Split, resident
 from experiments.data.forms import Description, Form, sides
 from experiments.data.preprocess import PREPROCESSES, Ahead, Double, Imputed, column_means
 from experiments.data.sources import Source
@@ -101,7 +101,7 @@ class Sources:
 
     def __init__(self) -> None:
         self._loaded: dict[str, Source] = {}
-        self._placed: dict[tuple[int, torch.device], tuple[Tensor, Tensor]] = {}
+        self._resident: dict[tuple[int, torch.device], tuple[Tensor, Tensor]] = {}
 
     def load(self, section: Config, form: Form = None) -> Source:
         """Return what a section of the configuration loads; see `loaded`."""
@@ -110,13 +110,13 @@ class Sources:
             self._loaded[key] = loaded(section, form)
         return self._loaded[key]
 
-    def placed(self, x: Tensor, device: torch.device) -> Tensor:
-        """Return inputs on a device, unless they would take too much of it."""
+    def resident(self, x: Tensor, device: torch.device) -> Tensor:
+        """Return inputs on a device, or on the host if they would take too much of the device's memory."""
         key = (id(x), device)
-        if key not in self._placed:
-            split = placed(x, torch.empty(len(x), dtype=torch.int64), None, lambda inputs: inputs, device)
-            self._placed[key] = x, split.x
-        return self._placed[key][1]
+        if key not in self._resident:
+            split = resident(x, torch.empty(len(x), dtype=torch.int64), None, lambda inputs: inputs, device)
+            self._resident[key] = x, split.x
+        return self._resident[key][1]
 
 
 @dataclass(frozen=True)
@@ -328,11 +328,11 @@ def split_of(
 ) -> Split:
     """Make a split: rows of a mapped file or of shared inputs, or a copy; a costly preparation is applied at once."""
     if mapped:
-        return placed(x, y, rows, prepare, device)
+        return resident(x, y, rows, prepare, device)
     if sources is not None and not getattr(prepare, "ahead", False):
-        shared = sources.placed(x, device)
+        shared = sources.resident(x, device)
         return Split(shared, y.to(shared.device), prepare, device, None if rows is None else rows.to(shared.device))
-    split = placed(x if rows is None else x[rows], y, None, prepare, device)
+    split = resident(x if rows is None else x[rows], y, None, prepare, device)
     if getattr(prepare, "ahead", False):
         prepared = torch.cat([part for part, _ in split.in_order(AHEAD_ROWS)])
         return Split(prepared.to(split.x.device), split.y, Ahead(prepare), device)

@@ -1,1 +1,1 @@
-"""Where arrays come from, how they are split, prepared and batched."""
+"""Data sets: loading, splitting, preprocessing, augmentation and batches."""

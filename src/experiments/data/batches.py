@@ -1,4 +1,4 @@
-"""Splits live as tensors on the training device; a batch is an index into them."""
+"""Splits as tensors on the training device; a batch is an index into them."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -7,22 +7,23 @@ import torch
 from torch import Tensor
 
 RESIDENT_SHARE = 0.5
+"""The share of a device's free memory that a split may take."""
 GATHERED = 1024
-"""Examples that are brought to the device at once from a file that is mapped into memory."""
+"""Examples of a memory-mapped file that are copied to the device at a time."""
 
 Preparation = Callable[[Tensor], Tensor]
 
 
 @dataclass
 class Split:
-    """The examples of one split, as they came, and how a batch of them is prepared.
+    """The raw examples of one split, and how a batch of them is prepared.
 
     Args:
-        x: (examples, *input_shape), uint8 or float32, on the device or, where they are too many, on the host.
-        y: (examples,), class numbers, beside x.
-        prepare: turns gathered inputs into the model's, on the device.
-        device: where batches are wanted.
-        rows: where x is shared by several splits, the rows that are this one's, beside x; None for all.
+        x: (examples, *input_shape), uint8 or float32, on the device, or on the host if it is too large for the device.
+        y: (examples,), class numbers, where x is.
+        prepare: turns a batch of raw inputs into the model's inputs, on the device.
+        device: the device of the batches.
+        rows: the rows of x that belong to this split if several splits share x, where x is; None for all.
     """
 
     x: Tensor
@@ -35,26 +36,26 @@ class Split:
         return len(self.y)
 
     def raw(self, index: Tensor | slice = slice(None)) -> Tensor:
-        """Return examples as they came, where x is: those at `index`, beside x, or all."""
+        """Return the raw examples at `index`, or all of them, where x is."""
         return self.x[index if self.rows is None else self.rows[index]]
 
     def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Gather and prepare the examples at `index`, a tensor of shape (batch,) beside x."""
+        """Gather and prepare the examples at `index`, a tensor of shape (batch,) on the device of x."""
         rows = index if self.rows is None else self.rows.index_select(0, index)
         return self._prepared(self.x.index_select(0, rows), self.y.index_select(0, index))
 
     def first(self, count: int) -> tuple[Tensor, Tensor]:
-        """Return the first examples, prepared: at most so many."""
+        """Return the first `count` examples, prepared; all of them if there are fewer."""
         return self.batch(torch.arange(min(count, len(self)), device=self.x.device))
 
     def part(self, rows: slice) -> "Split":
-        """Return some of the examples."""
+        """Return a split that consists of these rows."""
         if self.rows is None:
             return replace(self, x=self.x[rows], y=self.y[rows])
         return replace(self, y=self.y[rows], rows=self.rows[rows])
 
     def in_order(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Go once through all examples, `size` at a time."""
+        """Iterate once over all examples, `size` at a time."""
         for start in range(0, len(self), size):
             part = slice(start, start + size)
             x = self.x[part] if self.rows is None else self.x.index_select(0, self.rows[part])
@@ -66,12 +67,12 @@ class Split:
         return self.prepare(x), y
 
 
-def placed(x: Tensor, y: Tensor, rows: Tensor | None, prepare: Preparation, device: torch.device) -> Split:
-    """Make a split whose examples are on the device, unless they would take more than half of its free memory.
+def resident(x: Tensor, y: Tensor, rows: Tensor | None, prepare: Preparation, device: torch.device) -> Split:
+    """Build a split whose examples are on the device, unless they would take more than half of its free memory.
 
     Args:
         x, y: as in `Split`, on the host.
-        rows: see `Split`; what is brought to a device is brought without the others.
+        rows: see `Split`; only these rows are copied to the device.
         prepare, device: see `Split`.
     """
     if device.type != "cuda":
@@ -81,8 +82,8 @@ def placed(x: Tensor, y: Tensor, rows: Tensor | None, prepare: Preparation, devi
         return Split(x, y, prepare, device, rows)
     if rows is None:
         return Split(x.to(device), y.to(device), prepare, device)
-    resident = torch.empty(len(rows), *x.shape[1:], dtype=x.dtype, device=device)
+    copied = torch.empty(len(rows), *x.shape[1:], dtype=x.dtype, device=device)
     for start in range(0, len(rows), GATHERED):
         part = rows[start : start + GATHERED]
-        resident[start : start + GATHERED] = x.index_select(0, part).to(device)
-    return Split(resident, y.to(device), prepare, device)
+        copied[start : start + GATHERED] = x.index_select(0, part).to(device)
+    return Split(copied, y.to(device), prepare, device)

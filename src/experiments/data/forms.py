@@ -1,4 +1,4 @@
-"""What a file has to look like to become an example of a data set: kept with the run that learned from it."""
+"""How a file becomes an example of a data set; a run keeps this with the model that it trained."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from annotated_types import Ge, Gt, MinLen
 from torch import Tensor
 
 WHITE = 255
-"""Of a picture in bytes."""
+"""The value of white in a picture of bytes."""
 
 
 @dataclass(frozen=True)
@@ -19,10 +19,10 @@ class ImageForm:
     """Examples are pictures, (channels, height, width) with 1 channel for grey and 3 for RGB.
 
     Args:
-        white: the value that stands for white.
-        size: the side that the shorter side of a picture is scaled to, before its centre is cut out; None where
-            pictures have to come in the shape of the examples.
-        kind: tells it from other forms.
+        white: the value of white.
+        size: pixels to which a picture's shorter side is scaled before its centre is cropped; None if a picture must
+            have the shape of the examples already.
+        kind: the name of this form, in `data.json`.
     """
 
     white: Annotated[int, Gt(0)] = WHITE
@@ -35,9 +35,10 @@ class Column:
     """A column of a table.
 
     Args:
-        name: in the header.
-        kind: a feature of numbers, one of true and false, or one feature for each of its texts.
-        texts: these, in the order of the features.
+        name: its name in the header.
+        kind: 'numbers' for one feature of numbers, 'truths' for one feature that is 1 for true and 0 for false, 'texts'
+            for one feature per text.
+        texts: the texts, in the order of their features.
     """
 
     name: str
@@ -50,12 +51,12 @@ class TableForm:
     """Examples are rows of a table.
 
     Args:
-        target: the class's column.
-        columns: of the features, in their order.
-        drop: columns that are left out where they are there.
-        missing: what becomes of a missing cell, see `tables.csv`.
-        separator: one character, between cells.
-        kind: tells it from other forms.
+        target: the column of the class.
+        columns: the columns of the features, in order.
+        drop: columns that are left out if the table has them.
+        missing: how missing cells are treated, see `tables.csv`.
+        separator: the character between two cells.
+        kind: the name of this form, in `data.json`.
     """
 
     target: str
@@ -67,16 +68,16 @@ class TableForm:
 
 
 Form = ImageForm | TableForm | None
-"""None where examples come in arrays alone."""
+"""None if examples can only be given as arrays."""
 
 
 @dataclass(frozen=True)
 class Description:
-    """What a run has learned to expect of data: `data.json` in its folder.
+    """The data that a run was trained on: `data.json` in its folder.
 
     Args:
-        classes: names, in the order of their numbers.
-        shape: of an example as it came, before it is prepared.
+        classes: the names of the classes, in the order of their numbers.
+        shape: the shape of a raw example, before preprocessing.
         form: how a file becomes such an example.
     """
 
@@ -86,7 +87,7 @@ class Description:
 
 
 def of_bytes(x: Tensor) -> Form:
-    """Return the form of pictures in bytes; None for what is none.
+    """Return the form of examples that are pictures of bytes; None for all other examples.
 
     Args:
         x: examples, (examples, ...).
@@ -97,5 +98,5 @@ def of_bytes(x: Tensor) -> Form:
 
 
 def sides(shape: Sequence[int]) -> str:
-    """Return a shape for people: '1 x 28 x 28'."""
+    """Return a shape as text: '1 x 28 x 28'."""
     return " x ".join(map(str, shape))

@@ -1,7 +1,7 @@
-"""Pictures decoded once to one size, and kept as arrays in files that are mapped into memory.
+"""Pictures decoded once to one size, and stored as arrays in memory-mapped files.
 
-A packed folder holds `train.npy` and `test.npy`, uint8 of shape (pictures, channels, size, size), the class numbers
-beside them in `train_y.npy` and `test_y.npy`, and `facts.json`, see `Facts`.
+A packed folder holds `train.npy` and `test.npy`, uint8 of shape (pictures, channels, size, size), their class numbers
+in `train_y.npy` and `test_y.npy`, and `facts.json`, see `Facts`.
 """
 
 import errno
@@ -26,31 +26,32 @@ import torch
 from torch import Tensor
 
 VERSION = 1
-"""Of what a packed folder holds, and of how a picture becomes pixels."""
+"""The version of a packed folder's files, and of how a picture becomes pixels."""
 
 PARTS = ("train", "test")
 CHUNK = 16
-"""Pictures that a thread decodes at a time, unless they take more than `CHUNK_BYTES`."""
+"""Pictures that a thread decodes at a time; fewer if they take more than `CHUNK_BYTES`."""
 CHUNK_BYTES = 2**22
 
 BYTES_PER_THREAD = 5_000
-"""Of an average picture's file, for each further thread.
+"""The average picture's file must have this many bytes for each additional thread.
 
-Python's lock is held for some 0.2 ms a picture, so the smallest are slower on two threads than on one: on two cores,
-JPEGs of 1, 5, 20 and 80 kB take 0.19, 0.38, 0.71 and 2.5 ms each on one thread, and 0.24, 0.33, 0.42 and 1.2 ms on two.
+Each picture holds Python's lock for about 0.2 ms, so the smallest pictures are slower on two threads than on one. On
+two cores, JPEGs of 1, 5, 20 and 80 kB take 0.19, 0.38, 0.71 and 2.5 ms each on one thread, and 0.24, 0.33, 0.42 and
+1.2 ms on two.
 """
 
 ROWS = 1024
 """Pictures that are copied at a time."""
 
 ABANDONED = 86_400
-"""Seconds after which what a killed process left behind is removed."""
+"""Seconds after which the unfinished folder of a killed process is removed."""
 
 GREY = {"1", "L", "LA", "La"}
 WIDE = {"I", "I;16", "I;16L", "I;16B", "I;16N"}
 
 Attempt = tuple[np.ndarray | None, str]
-"""A picture's pixels and colour mode, or None and why it cannot be read."""
+"""A picture's pixels and colour mode, or None and the reason why it cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,8 @@ class Picture:
 
     Args:
         name: its path below the data's folder, with slashes.
-        label: its class's number.
-        size: in bytes; -1 where the file cannot be asked.
+        label: its class number.
+        size: in bytes; -1 if the file system does not tell.
     """
 
     name: str
@@ -70,15 +71,15 @@ class Picture:
 
 @dataclass
 class Facts:
-    """What is known of a packed folder.
+    """The description of a packed folder.
 
     Args:
         version: see `VERSION`.
-        fingerprint: of the files and of how they were asked for.
+        fingerprint: a hash of the pictures' files and of the settings.
         source: the data's folder.
-        settings: what the pictures were packed with; of a source and its settings, only the latest is kept.
-        modes: how many pictures had which of PIL's colour modes.
-        left_out: the pictures that could not be read, and why.
+        settings: the settings of the packing; for each source and settings, only the latest folder is kept.
+        modes: PIL's colour mode -> the number of pictures that had it.
+        left_out: name of a picture that could not be read -> the reason.
     """
 
     version: int
@@ -91,10 +92,10 @@ class Facts:
 
 @dataclass
 class Packed:
-    """A packed folder as tensors, x by part over its files.
+    """A packed folder as tensors, by part; x is mapped to the files.
 
     Args:
-        x: (pictures, channels, size, size), uint8, not to be written to.
+        x: (pictures, channels, size, size), uint8, read-only.
         y: (pictures,), class numbers, int64.
     """
 
@@ -112,101 +113,100 @@ class UnreadableError(Exception):
 
 
 class UnusableError(Exception):
-    """A packed folder cannot be used; the message says why, as what it is."""
+    """A packed folder cannot be used; the message is an adjective, such as 'damaged'."""
 
 
-def read(place: Path, fingerprint: str) -> Packed | None:
-    """Open a packed folder; None where there is none.
+def read(folder: Path, fingerprint: str) -> Packed | None:
+    """Open a packed folder; None if it does not exist.
 
     Raises:
-        UnusableError: it is of another version or damaged.
+        UnusableError: the folder is of another version or damaged.
     """
-    if not place.exists():
+    if not folder.exists():
         return None
     try:
-        facts = json.loads((place / "facts.json").read_text(encoding="utf-8"))
+        facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
         if facts["version"] != VERSION:
             raise UnusableError("of another version")
         if facts["fingerprint"] != fingerprint:
-            raise ValueError("it is of other files")
-        found = Packed({part: _mapped(place / f"{part}.npy") for part in PARTS}, {}, Facts(**facts))
-        found.y = {part: torch.from_numpy(np.load(place / f"{part}_y.npy")) for part in PARTS}
-        if any(len(found.x[part]) != len(found.y[part]) for part in PARTS):
-            raise ValueError("it has another number of labels than of pictures")
+            raise ValueError("the folder was packed from other files")
+        packed = Packed({part: _mapped(folder / f"{part}.npy") for part in PARTS}, {}, Facts(**facts))
+        packed.y = {part: torch.from_numpy(np.load(folder / f"{part}_y.npy")) for part in PARTS}
+        if any(len(packed.x[part]) != len(packed.y[part]) for part in PARTS):
+            raise ValueError("the numbers of labels and pictures differ")
     except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
         raise UnusableError("damaged") from error
-    return found
+    return packed
 
 
 def pack(
     root: Path,
     parts: dict[str, list[Picture]],
     size: int,
-    place: Path,
+    folder: Path,
     facts: Facts,
     *,
     skip_unreadable: bool,
     check: Callable[[dict[str, Tensor], Facts], None],
 ) -> Packed:
-    """Decode pictures and keep them, as a whole or not at all.
+    """Decode pictures and store them completely, or not at all.
 
-    The files are written in a folder beside `place` that then takes its name. Where another process was faster,
-    its folder stays.
+    The files are written to a hidden folder next to `folder`, which is renamed when it is complete. If another process
+    was faster, its folder stays.
 
     Args:
-        root: the folder that the pictures' names are below.
+        root: the folder to which the pictures' names are relative.
         parts: the pictures of `PARTS`.
         size: see `decoded`.
-        place: the folder to be.
-        facts: what is known; the modes and what is left out are filled in.
-        skip_unreadable: whether to leave out what cannot be read.
-        check: is given the class numbers by part, and the facts, before anything is kept; raises to keep nothing.
+        folder: the packed folder to write.
+        facts: the description of the folder; the modes and the unreadable pictures are filled in.
+        skip_unreadable: whether to leave out pictures that cannot be read.
+        check: called with the class numbers by part, and the facts, before anything is stored; raises to store nothing.
 
     Raises:
-        UnreadableError: the first picture that cannot be read, unless these are left out.
+        UnreadableError: the first picture that cannot be read, unless such pictures are left out.
         OSError: the files cannot be written.
     """
-    place.parent.mkdir(parents=True, exist_ok=True)
-    made = place.parent / f".{place.name}.{uuid.uuid4().hex}"
-    made.mkdir()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = folder.parent / f".{folder.name}.{uuid.uuid4().hex}"
+    unfinished.mkdir()
     try:
-        labels = _write(made, root, parts, size, facts, skip_unreadable)
+        labels = _write(unfinished, root, parts, size, facts, skip_unreadable)
         check(labels, facts)
         for part, y in labels.items():
-            with (made / f"{part}_y.npy").open("wb") as file:
+            with (unfinished / f"{part}_y.npy").open("wb") as file:
                 np.save(file, y.numpy())
                 _synced(file)
         if facts.modes.keys() <= GREY | WIDE:
             for part in PARTS:
-                _keep_one_channel(made / f"{part}.npy")
-        with (made / "facts.json").open("w", encoding="utf-8") as file:
+                _keep_one_channel(unfinished / f"{part}.npy")
+        with (unfinished / "facts.json").open("w", encoding="utf-8") as file:
             json.dump(asdict(facts), file)
             _synced(file)
-        packed = Packed({part: _mapped(made / f"{part}.npy") for part in PARTS}, labels, facts)
-        _publish(made, place, facts)  # what is mapped stays mapped, whatever becomes of the folder
+        packed = Packed({part: _mapped(unfinished / f"{part}.npy") for part in PARTS}, labels, facts)
+        _publish(unfinished, folder, facts)  # mapped files stay mapped even if their folder is renamed or removed
     finally:
-        shutil.rmtree(made, ignore_errors=True)
-    _tidy(place, facts)
+        shutil.rmtree(unfinished, ignore_errors=True)
+    _tidy(folder, facts)
     return packed
 
 
 def decoded(path: str, size: int | None, channels: int | None = None) -> tuple[np.ndarray, str]:
-    """Return a picture as its shorter side becomes `size` and its centre is cut out, and its colour mode.
+    """Return a picture, scaled so that its shorter side is `size` and cropped at the centre, and its colour mode.
 
     The pixels are those of torchvision's Resize(size) and CenterCrop(size) on a PIL picture: bilinear, antialiased.
-    A picture is turned as its EXIF orientation says, and of an animation the first picture is taken.
+    The picture is rotated by its EXIF orientation; of an animation, the first picture is taken.
 
     Args:
         path: the file.
-        size: in pixels; None leaves a picture as large as it is.
-        channels: 1 or 3 for grey or RGB, whatever the picture is; None for what it is.
+        size: in pixels; None keeps the picture's own size.
+        channels: 1 to convert to grey, 3 to convert to RGB; None keeps grey pictures grey and converts others to RGB.
 
     Returns:
-        uint8 of shape (channels, size, size), where a grey picture has 1 channel and any other 3; PIL's name of the
-        mode.
+        uint8 of shape (channels, size, size), with 1 channel for grey and 3 for RGB; PIL's name of the mode.
 
     Raises:
-        Exception: whatever PIL raises for a picture that it cannot read.
+        Exception: any error that PIL raises for a picture that it cannot read.
     """
     from PIL import Image, ImageOps
 
@@ -218,7 +218,7 @@ def decoded(path: str, size: int | None, channels: int | None = None) -> tuple[n
         plain = plain if plain.mode == wanted else plain.convert(wanted)
         if size is None:
             return _channels_first(np.asarray(plain)), mode
-        scaled = tuple(int(size * side / min(plain.size)) for side in plain.size)  # rounded down, as torchvision does
+        scaled = tuple(int(size * side / min(plain.size)) for side in plain.size)  # rounded down, as in torchvision
         if scaled != plain.size:
             plain = plain.resize(scaled, Image.Resampling.BILINEAR)
         left, top = (round((side - size) / 2) for side in scaled)
@@ -230,11 +230,11 @@ def _channels_first(pixels: np.ndarray) -> np.ndarray:
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
 
-def alone(path: str, size: int | None, channels: int) -> np.ndarray:
-    """Return one picture as those of a packed folder are: uint8, see `decoded`.
+def single_picture(path: str, size: int | None, channels: int) -> np.ndarray:
+    """Return one picture in the form of a packed folder's pictures: uint8, see `decoded`.
 
     Raises:
-        UnreadableError: it cannot be read.
+        UnreadableError: the picture cannot be read.
     """
     with _quiet_pil():
         try:
@@ -246,7 +246,7 @@ def alone(path: str, size: int | None, channels: int) -> np.ndarray:
 
 
 def _eight_bit(image: Any) -> Any:
-    """Return a PIL picture as L or RGB; transparency is dropped, and of 16 bits the upper 8 are kept."""
+    """Return a PIL picture as L or RGB, without transparency and with the upper 8 of 16 bits."""
     from PIL import Image
 
     if image.mode in WIDE:
@@ -260,7 +260,7 @@ def _eight_bit(image: Any) -> Any:
 def _write(
     folder: Path, root: Path, parts: dict[str, list[Picture]], size: int, facts: Facts, skip_unreadable: bool
 ) -> dict[str, Tensor]:
-    """Write the parts' pixels in three channels, and return the class numbers of what was read."""
+    """Write the parts' pixels in three channels, and return the class numbers of the pictures that could be read."""
     modes: Counter[str] = Counter()
     labels: dict[str, list[int]] = {part: [] for part in PARTS}
     every = [picture for part in PARTS for picture in parts[part]]
@@ -269,16 +269,16 @@ def _write(
         for part in PARTS:
             with (folder / f"{part}.npy").open("wb") as file:
                 _header(file, 0, (3, size, size))
-                for picture, pixels, said in _in_order(root, parts[part], size, threads):
+                for picture, pixels, mode_or_reason in _in_order(root, parts[part], size, threads):
                     advance()
                     if pixels is not None:
                         file.write(np.broadcast_to(pixels, (3, size, size)).tobytes())
-                        modes[said] += 1
+                        modes[mode_or_reason] += 1
                         labels[part].append(picture.label)
                     elif skip_unreadable:
-                        facts.left_out[picture.name] = said
+                        facts.left_out[picture.name] = mode_or_reason
                     else:
-                        raise UnreadableError(picture.name, said)
+                        raise UnreadableError(picture.name, mode_or_reason)
                 file.seek(0)
                 _header(file, len(labels[part]), (3, size, size))
                 _synced(file)
@@ -290,9 +290,9 @@ def _write(
 def _in_order(
     root: Path, pictures: Sequence[Picture], size: int, threads: int
 ) -> Iterator[tuple[Picture, np.ndarray | None, str]]:
-    """Decode in threads, and give each picture with its pixels and mode, or with None and a reason.
+    """Decode in threads, and yield each picture with its pixels and mode, or with None and the reason.
 
-    Only some chunks are under way or waiting at a time, so that memory is bounded.
+    The number of chunks in progress is limited, so memory is bounded.
     """
     if threads == 1:
         for picture in pictures:
@@ -308,15 +308,15 @@ def _in_order(
                     chunk = chunks.popleft()
                     pending.append((chunk, pool.submit(_attempts, root, chunk, size)))
                 chunk, future = pending.popleft()
-                for picture, (pixels, said) in zip(chunk, future.result(), strict=True):
-                    yield picture, pixels, said
+                for picture, attempt in zip(chunk, future.result(), strict=True):
+                    yield picture, *attempt
         finally:
             for _, future in pending:
                 future.cancel()
 
 
 def _attempts(root: Path, chunk: Iterable[Picture], size: int) -> list[Attempt]:
-    """Decode each picture; where that fails, None and the reason stand in its place."""
+    """Decode each picture of a chunk, see `Attempt`."""
     return [_attempt(root, picture, size) for picture in chunk]
 
 
@@ -332,7 +332,7 @@ def _attempt(root: Path, picture: Picture, size: int) -> Attempt:
 
 
 def _reason(error: Exception) -> str:
-    """Return in a few words why PIL cannot read a picture."""
+    """Return, in a few words, the reason why PIL cannot read a picture."""
     from PIL import Image, UnidentifiedImageError
 
     if isinstance(error, UnidentifiedImageError):
@@ -345,7 +345,7 @@ def _reason(error: Exception) -> str:
 
 
 def _threads(pictures: Sequence[Picture]) -> int:
-    """Choose how many decode, see `BYTES_PER_THREAD`."""
+    """Return the number of threads that decode, see `BYTES_PER_THREAD`."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     average = sum(picture.size for picture in pictures) // len(pictures)
     return max(1, min(cores, 1 + average // BYTES_PER_THREAD))
@@ -353,19 +353,19 @@ def _threads(pictures: Sequence[Picture]) -> int:
 
 @contextmanager
 def _quiet_pil() -> Iterator[None]:
-    """Ignore what PIL warns of, such as odd EXIF data; its readers are loaded before several threads need them."""
+    """Ignore PIL's warnings, such as about odd EXIF data, and load its readers before several threads need them."""
     from PIL import Image
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        Image.preinit()  # the common ones, which are then tried first
+        Image.preinit()  # the common readers, so that they are tried first
         Image.init()
         yield
 
 
 @contextmanager
 def _progress(total: int) -> Iterator[Callable[[], None]]:
-    """Show a bar on a terminal; what is given moves it by one picture."""
+    """Show a progress bar on a terminal; the yielded function advances it by one picture."""
     if not sys.stdout.isatty():
         yield lambda: None
         return
@@ -383,13 +383,13 @@ def _header(file: IO[bytes], rows: int, shape: tuple[int, ...]) -> None:
 
 
 def _synced(file: IO[Any]) -> None:
-    """Bring a file to the disk, so that no crash leaves a folder with its name and without its content."""
+    """Flush a file to the disk, so that a crash cannot leave a folder with its final name and empty files."""
     file.flush()
     os.fsync(file.fileno())
 
 
 def _keep_one_channel(path: Path) -> None:
-    """Rewrite a file of grey pictures, whose channels are equal."""
+    """Rewrite a file of grey pictures, whose three channels are equal, with one channel."""
     wide = np.load(path, mmap_mode="r")
     narrow = path.with_suffix(".narrow")
     with narrow.open("wb") as file:
@@ -401,35 +401,35 @@ def _keep_one_channel(path: Path) -> None:
 
 
 def _mapped(path: Path) -> Tensor:
-    """Return a .npy file as a tensor over the file."""
+    """Return a .npy file as a memory-mapped tensor."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(np.load(path, mmap_mode="r"))
 
 
-def _publish(made: Path, place: Path, facts: Facts) -> None:
-    """Give a finished folder its name, unless a usable one that lacks no more pictures has it already."""
+def _publish(finished: Path, folder: Path, facts: Facts) -> None:
+    """Give a finished folder its name, unless a usable folder that lacks no more pictures has this name already."""
     while True:
         try:
-            made.rename(place)
+            finished.rename(folder)
             return
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
         with suppress(UnusableError):
-            found = read(place, facts.fingerprint)
-            if found and len(found.facts.left_out) <= len(facts.left_out):
+            existing = read(folder, facts.fingerprint)
+            if existing and len(existing.facts.left_out) <= len(facts.left_out):
                 return
-        discarded = made.with_name(f".{place.name}.{uuid.uuid4().hex}")
+        discarded = finished.with_name(f".{folder.name}.{uuid.uuid4().hex}")
         with suppress(FileNotFoundError):  # another process was faster
-            place.rename(discarded)
+            folder.rename(discarded)
         shutil.rmtree(discarded, ignore_errors=True)
 
 
-def _tidy(place: Path, facts: Facts) -> None:
-    """Remove what the new folder replaces, and what a killed process left behind long ago."""
-    unfinished = re.compile(rf"\.{re.escape(place.name.rpartition('-')[0])}-[0-9a-f]+\.[0-9a-f]{{32}}")
-    for other in place.parent.iterdir():
+def _tidy(folder: Path, facts: Facts) -> None:
+    """Remove the folders that the new one replaces, and old unfinished folders of killed processes."""
+    unfinished = re.compile(rf"\.{re.escape(folder.name.rpartition('-')[0])}-[0-9a-f]+\.[0-9a-f]{{32}}")
+    for other in folder.parent.iterdir():
         with suppress(OSError, ValueError, KeyError, TypeError):
             if unfinished.fullmatch(other.name):
                 replaced = time.time() - other.stat().st_mtime > ABANDONED

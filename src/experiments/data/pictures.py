@@ -21,16 +21,16 @@ EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", 
 """Those of torchvision.datasets.folder.IMG_EXTENSIONS."""
 
 WHOLE = "whole"
-"""Stands in the place of a part's name where a folder is not divided into parts."""
+"""Used as the part's name if a folder is not divided into parts."""
 
 SHOWN = 3
-"""Pictures that a sentence names."""
+"""Names listed in a message."""
 
 LOG = logging.getLogger("experiments")
 
 
 class File(NamedTuple):
-    """A picture's file: its path below the data's folder, its bytes and when it was changed, in nanoseconds."""
+    """A picture's file: its path below the data's folder, its size in bytes, and its time of change in nanoseconds."""
 
     name: str
     size: int
@@ -50,16 +50,16 @@ def image_folder(
 ) -> Source:
     """Pictures in the layout of torchvision's ImageFolder, with a sub-folder for each class.
 
-    They are decoded once, brought to one size (see `packed.decoded`) and kept as bytes, which later runs map into
-    memory as long as the folder's files stay as they are.
+    The pictures are decoded once, scaled and cropped to one size (see `packed.decoded`) and stored as bytes, which
+    later runs map into memory as long as the folder's files do not change.
 
     Args:
-        path: holds `train/<class>/...` and `test/<class>/...`, or `<class>/...`. Names that begin with a dot are
-            passed over.
-        size: the side in pixels that pictures are scaled and cropped to.
-        cache: the folder to keep the decoded pictures in; None for `experiments` where the user's caches are.
-        test_fraction: of the pictures of a folder without a test part, the share that becomes it, the same for
-            every seed.
+        path: the folder, with `train/<class>/...` and `test/<class>/...`, or with `<class>/...`. Names that begin with
+            a dot are skipped.
+        size: the side, in pixels, to which pictures are scaled and cropped.
+        cache: the folder for the decoded pictures; None for `experiments` in the user's cache folder.
+        test_fraction: for a folder without `test`, the share of the pictures to test on, the same pictures for every
+            seed.
         skip_unreadable: whether to leave out pictures that cannot be read, instead of stopping.
 
     Raises:
@@ -71,59 +71,59 @@ def image_folder(
     classes = class_names(listing, path)
     settings = {"size": size, "test_fraction": test_fraction if WHOLE in listing else None}
     key = fingerprint(listing, settings)
-    place = cache_folder(cache, root) / f"{root.resolve().name[:40]}-{size}-{key[:16]}"
-    found = opened(place, key, skip_unreadable=skip_unreadable)
-    if found is None:
+    folder = cache_folder(cache, root) / f"{root.resolve().name[:40]}-{size}-{key[:16]}"
+    cached = opened(folder, key, skip_unreadable=skip_unreadable)
+    if cached is None:
         parts = pictures(listing, classes, test_fraction)
         facts = Facts(packed.VERSION, key, str(root.resolve()), settings)
 
         def check(labels: Mapping[str, Tensor], facts: Facts) -> None:
-            refuse(labels, facts, classes, path, test_fraction if WHOLE in listing else None)
+            check_counts(labels, facts, classes, path, test_fraction if WHOLE in listing else None)
 
         check({part: numbers(some) for part, some in parts.items()}, facts)
         try:
-            found = packed.pack(root, parts, size, place, facts, skip_unreadable=skip_unreadable, check=check)
+            cached = packed.pack(root, parts, size, folder, facts, skip_unreadable=skip_unreadable, check=check)
         except UnreadableError as error:
             raise ValueError(
-                f"path={path!r} holds a picture that cannot be read, {error.name!r} ({error.reason}); "
-                "mend or remove it, or leave out all such pictures with data.skip_unreadable=true"
+                f"path={path!r} contains a picture that cannot be read, {error.name!r} ({error.reason}); "
+                "repair or remove it, or leave out all such pictures with data.skip_unreadable=true"
             ) from None
-    say(found.facts, path)
-    (x_train, y_train), (x_test, y_test) = ((found.x[part], found.y[part]) for part in PARTS)
+    log_facts(cached.facts, path)
+    (x_train, y_train), (x_test, y_test) = ((cached.x[part], cached.y[part]) for part in PARTS)
     return Source(x_train, y_train, x_test, y_test, classes, mapped=True, form=ImageForm(size=size))
 
 
 def listed(root: Path, path: str) -> Listing:
-    """Find the pictures' files, by name within each class.
+    """Return the pictures' files, sorted by name within each class.
 
     Args:
         root: the data's folder.
-        path: as it was given.
+        path: the folder as the user wrote it.
 
     Raises:
         ValueError: the folder is absent, or its layout is neither of the two.
     """
     if not root.is_dir():
-        what = "is not a folder" if root.exists() else "does not exist"
-        raise ValueError(f"path={path!r} {what}; name a folder with a sub-folder of pictures for each class")
+        problem = "is not a folder" if root.exists() else "does not exist"
+        raise ValueError(f"path={path!r} {problem}; give a folder with a sub-folder of pictures for each class")
     parts = [part for part in PARTS if divided_into_classes(root / part)]
     if len(parts) == 1:
         (other,) = set(PARTS) - set(parts)
         raise ValueError(
-            f"path={path!r} has classes in its folder {parts[0]!r} and none in {other!r}; "
-            f"sort both into classes, or name {str(Path(path, parts[0]))!r} as path"
+            f"path={path!r} has classes in its folder {parts[0]!r} but not in {other!r}; "
+            f"sort both into classes, or give path={str(Path(path, parts[0]))!r}"
         )
     if not parts:
         return {WHOLE: by_class(root, "", root)}
     unused = sorted(name for name in folders(root) if name not in parts)
     if unused:
         names = quoted(unused)
-        LOG.info(f"Besides train and test, {path!r} has folders that are not used: {names}.")
+        LOG.info(f"The following folders in {path!r} are not used, only train and test are: {names}.")
     return {part: by_class(root / part, f"{part}/", root) for part in parts}
 
 
 def divided_into_classes(folder: Path) -> bool:
-    """Whether a folder has sub-folders, and no picture beside them."""
+    """Whether a folder has sub-folders, and no picture next to them."""
     if not folder.is_dir() or not folders(folder):
         return False
     with os.scandir(folder) as entries:
@@ -131,7 +131,7 @@ def divided_into_classes(folder: Path) -> bool:
 
 
 def folders(folder: Path) -> list[str]:
-    """Return the names of a folder's sub-folders in order, without those that begin with a dot."""
+    """Return the sorted names of a folder's sub-folders, without those that begin with a dot."""
     with os.scandir(folder) as entries:
         return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
 
@@ -143,12 +143,12 @@ def by_class(folder: Path, prefix: str, root: Path) -> dict[str, list[File]]:
 
 
 def files(folder: Path, prefix: str, above: frozenset[tuple[int, int]]) -> Iterator[File]:
-    """Yield the files of the pictures in a folder and below it.
+    """Yield the files of the pictures in a folder and its sub-folders.
 
     Args:
-        folder: where to look.
-        prefix: what its files' names begin with.
-        above: the folders that it lies in, so that a link to one of these is not followed.
+        folder: the folder.
+        prefix: the beginning of its files' names.
+        above: the identities of the folders around it; a link to one of these is not followed.
     """
     own = identity(folder)
     if own in above:
@@ -162,18 +162,18 @@ def files(folder: Path, prefix: str, above: frozenset[tuple[int, int]]) -> Itera
 
 
 def identity(folder: Path) -> tuple[int, int]:
-    """Return what tells a folder from all others, by whatever link it is reached."""
+    """Return numbers that identify a folder, whatever link leads to it."""
     status = folder.stat()
     return status.st_dev, status.st_ino
 
 
 def is_picture(entry: "os.DirEntry[str]") -> bool:
-    """Whether the name is a picture's, and it is not a folder's."""
+    """Whether the entry has the name of a picture and is not a folder."""
     return entry.name.lower().endswith(EXTENSIONS) and not entry.name.startswith(".") and not entry.is_dir()
 
 
 def file(entry: "os.DirEntry[str]", prefix: str) -> File:
-    """Return what the file system knows of a file; a link that leads nowhere has the size -1."""
+    """Return a file's size and time of change; a broken link has the size -1."""
     try:
         status = entry.stat()
     except OSError:
@@ -182,10 +182,10 @@ def file(entry: "os.DirEntry[str]", prefix: str) -> File:
 
 
 def class_names(listing: Listing, path: str) -> list[str]:
-    """Return the classes' names in order.
+    """Return the sorted names of the classes.
 
     Raises:
-        ValueError: there are fewer than two, or the parts differ in them.
+        ValueError: there are fewer than two classes, or the parts have different classes.
     """
     held = {part: {name for name, some in classes.items() if some} for part, classes in listing.items()}
     if not any(held.values()):
@@ -194,20 +194,20 @@ def class_names(listing: Listing, path: str) -> list[str]:
             f"with files that end in {', '.join(EXTENSIONS)}"
         )
     for one, other in (PARTS, PARTS[::-1]):
-        alone = sorted(held.get(one, set()) - held.get(other, set()))
-        if WHOLE not in held and alone:
+        missing = sorted(held.get(one, set()) - held.get(other, set()))
+        if WHOLE not in held and missing:
             raise ValueError(
-                f"path={path!r} has pictures of the class {alone[0]!r} in {one!r} and none in {other!r}; "
+                f"path={path!r} has pictures of the class {missing[0]!r} in {one!r} but not in {other!r}; "
                 "both must have the same classes"
             )
     names = sorted(set().union(*listing.values()))
     if len(names) < 2:
-        raise ValueError(f"path={path!r} has one class, {names[0]!r}; telling classes apart needs at least two")
+        raise ValueError(f"path={path!r} has only one class, {names[0]!r}; at least two are needed")
     return names
 
 
 def fingerprint(listing: Listing, settings: Mapping[str, object]) -> str:
-    """Return a text that changes with a file's name, size or time of change, and with the settings."""
+    """Return a hash that changes with any file's name, size or time of change, and with the settings."""
     lines = [
         f"{name}\0{size}\0{changed}"
         for classes in listing.values()
@@ -218,31 +218,31 @@ def fingerprint(listing: Listing, settings: Mapping[str, object]) -> str:
 
 
 def cache_folder(cache: str | None, root: Path) -> Path:
-    """Return the folder to keep decoded pictures in.
+    """Return the folder for decoded pictures.
 
     Raises:
-        ValueError: it lies among the pictures.
+        ValueError: the folder is inside the folder of the pictures.
     """
     if cache is None:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "experiments"
     folder = Path(cache).expanduser()
     if folder.resolve().is_relative_to(root.resolve()):
-        raise ValueError(f"cache={cache!r} lies in the folder of the pictures; name one outside it")
+        raise ValueError(f"cache={cache!r} is inside the folder of the pictures; give a folder outside it")
     return folder
 
 
-def opened(place: Path, key: str, *, skip_unreadable: bool) -> Packed | None:
-    """Open what an earlier run has kept; None where there is nothing that can be used."""
+def opened(folder: Path, key: str, *, skip_unreadable: bool) -> Packed | None:
+    """Open the decoded pictures of an earlier run; None if there are none that can be used."""
     try:
-        found = packed.read(place, key)
-    except UnusableError as why:
-        LOG.info(f"The decoded pictures in {str(place)!r} are {why}, so they are made again.")
+        cached = packed.read(folder, key)
+    except UnusableError as reason:
+        LOG.info(f"The decoded pictures in {str(folder)!r} are {reason}, so the pictures are decoded again.")
         return None
-    return None if found and found.facts.left_out and not skip_unreadable else found
+    return None if cached and cached.facts.left_out and not skip_unreadable else cached
 
 
 def pictures(listing: Listing, classes: list[str], test_fraction: float) -> dict[str, list[Picture]]:
-    """Return the pictures of each part, with a test part that is drawn where there is none."""
+    """Return the pictures of each part; the test part is drawn if the folder has none."""
     parts = {
         part: [Picture(f.name, label, f.size) for label, name in enumerate(classes) for f in by_name.get(name, [])]
         for part, by_name in listing.items()
@@ -259,27 +259,27 @@ def numbers(some: list[Picture]) -> Tensor:
     return torch.tensor([picture.label for picture in some], dtype=torch.int64)
 
 
-def refuse(
+def check_counts(
     labels: Mapping[str, Tensor], facts: Facts, classes: list[str], path: str, test_fraction: float | None
 ) -> None:
-    """Refuse data that leave a class or a part without pictures.
+    """Refuse data in which a class or a part has too few pictures.
 
     Args:
         labels: class numbers by part.
-        facts: what is known of the pictures.
-        classes: the classes' names.
-        path: the folder as it was given.
-        test_fraction: the share that was drawn for testing; None where the folder has a test part.
+        facts: the facts about the pictures.
+        classes: the names of the classes.
+        path: the folder as the user wrote it.
+        test_fraction: the share that was drawn for testing; None if the folder has a test part.
 
     Raises:
-        ValueError: no picture can be read, a class has fewer than two, or a part or a class in training has none.
+        ValueError: no picture can be read, a class has fewer than two pictures, or a part has none of a class.
     """
     left_out = facts.left_out
-    without = f", without {len(left_out)} that cannot be read" if left_out else ""
+    without = f", not counting {len(left_out)} that cannot be read" if left_out else ""
     if left_out and not any(len(y) for y in labels.values()):
         name, reason = next(iter(left_out.items()))
         raise ValueError(
-            f"path={path!r} has {len(left_out)} pictures and none can be read, the first being {name!r} ({reason})"
+            f"path={path!r} has {len(left_out)} pictures but none can be read; the first is {name!r} ({reason})"
         )
     train, test = (torch.bincount(labels[part], minlength=len(classes)) for part in PARTS)
     counted = train if test_fraction is None else train + test
@@ -295,29 +295,29 @@ def refuse(
     if len(labels["test"]) == 0:
         raise ValueError(
             f"test_fraction={test_fraction} leaves none of {len(labels['train'])} pictures to test on{without}; "
-            "use a larger one"
+            "use a larger fraction"
         )
     none = [name for name, count in zip(classes, train.tolist(), strict=True) if count == 0]
     if none:
         raise ValueError(
             f"test_fraction={test_fraction} leaves no picture of the class {none[0]!r} to train on{without}; "
-            "use a smaller one"
+            "use a smaller fraction"
         )
 
 
-def say(facts: Facts, path: str) -> None:
-    """Say what was done to the pictures besides scaling them."""
+def log_facts(facts: Facts, path: str) -> None:
+    """Log which pictures were left out, and to which colour mode the others were converted."""
     if facts.left_out:
         count = len(facts.left_out)
-        what, verb = ("picture", "is") if count == 1 else ("pictures", "are")
-        LOG.info(f"{count:,} {what} of {path!r} cannot be read and {verb} left out: {quoted(list(facts.left_out))}.")
+        noun, verb = ("picture", "is") if count == 1 else ("pictures", "are")
+        LOG.info(f"{count:,} {noun} in {path!r} cannot be read and {verb} left out: {quoted(list(facts.left_out))}.")
     if len(facts.modes) > 1 or not facts.modes.keys() <= {"RGB", "L"}:
-        kinds = ", ".join(f"{count:,} {mode}" for mode, count in facts.modes.items())
-        to = "grey" if facts.modes.keys() <= packed.GREY | packed.WIDE else "RGB"
-        LOG.info(f"The pictures of {path!r} differ in colour mode or need another, and all become {to}: {kinds}.")
+        modes = ", ".join(f"{count:,} {mode}" for mode, count in facts.modes.items())
+        common = "grey" if facts.modes.keys() <= packed.GREY | packed.WIDE else "RGB"
+        LOG.info(f"The pictures in {path!r} are converted to {common}; their colour modes are {modes}.")
 
 
 def quoted(names: list[str]) -> str:
-    """Return the first names for people, and how many there are besides."""
+    """Return the first names in quotes, and how many more there are."""
     more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
     return ", ".join(repr(name) for name in names[:SHOWN]) + more

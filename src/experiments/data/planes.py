@@ -1,6 +1,6 @@
-"""Classes of points in the plane, to see what a network makes of it.
+"""Classes of points in the plane, for pictures of what a network learns.
 
-The data's own seed is `draw`: the run's seed changes none of the points. The test examples are an independent draw.
+The points depend on the data's own seed, `draw`, and not on the run's seed. The test examples are an independent draw.
 """
 
 import math
@@ -18,18 +18,18 @@ Noise = Annotated[float, Ge(0)]
 Imbalance = Annotated[float, Ge(1)]
 ClassCount = Annotated[int, Ge(2), Le(20)]
 Seed = Annotated[int, Ge(0), Lt(2**31)]
-"""Each draw takes two of scikit-learn's 2^32 seeds."""
+"""Each draw uses two of scikit-learn's 2^32 seeds."""
 
 PlanePoints = tuple[np.ndarray, np.ndarray]
 
 
 def moons(examples: ExampleCount = 1000, noise: Noise = 0.2, imbalance: Imbalance = 1.0, draw: Seed = 0) -> Source:
-    """Two half circles that reach into each other (scikit-learn's `make_moons`).
+    """Two interleaving half circles (scikit-learn's `make_moons`).
 
     Args:
-        examples: to train, and as many to test.
-        noise: standard deviation added to each coordinate; a half circle has the radius 1.
-        imbalance: how many times as many examples the first class has as the last.
+        examples: the number of training examples, and of test examples.
+        noise: standard deviation of the noise in each coordinate; a half circle has radius 1.
+        imbalance: the size of the first class divided by that of the last.
         draw: the data's own seed.
     """
     from sklearn.datasets import make_moons
@@ -45,12 +45,12 @@ def circles(
     draw: Seed = 0,
     factor: Annotated[float, Gt(0), Lt(1)] = 0.5,
 ) -> Source:
-    """A circle around a smaller one (scikit-learn's `make_circles`).
+    """A large circle around a small one (scikit-learn's `make_circles`).
 
     Args:
         examples, imbalance, draw: see `moons`.
-        noise: standard deviation added to each coordinate; the outer circle has the radius 1.
-        factor: the inner circle's radius.
+        noise: standard deviation of the noise in each coordinate; the outer circle has radius 1.
+        factor: the radius of the inner circle.
     """
     from sklearn.datasets import make_circles
 
@@ -67,12 +67,12 @@ def blobs(
     draw: Seed = 0,
     classes: ClassCount = 3,
 ) -> Source:
-    """A normal cloud for each class (scikit-learn's `make_blobs`), around centres on a circle of radius 3.
+    """A Gaussian cloud for each class (scikit-learn's `make_blobs`); the centres are on a circle of radius 3.
 
     Args:
         examples, imbalance, draw: see `moons`.
         noise: standard deviation of a cloud.
-        classes: how many.
+        classes: the number of classes.
     """
     from sklearn.datasets import make_blobs
 
@@ -89,12 +89,12 @@ def spiral(
     draw: Seed = 0,
     classes: ClassCount = 3,
 ) -> Source:
-    """Arms that wind around each other (CS231n, 'Putting it together'): radius 0 to 1 over 4 radians.
+    """Intertwined spiral arms (CS231n, 'Putting it together'): radius 0 to 1 over 4 radians.
 
     Args:
         examples, imbalance, draw: see `moons`.
         noise: standard deviation of the angle, in radians.
-        classes: how many arms, evenly turned.
+        classes: the number of arms, at equal angles.
     """
     sizes = class_sizes(examples, classes, imbalance)
 
@@ -112,7 +112,7 @@ def spiral(
 
 
 def class_sizes(examples: int, classes: int, imbalance: float) -> list[int]:
-    """Divide examples among classes whose sizes fall geometrically, from `imbalance` times the last one's.
+    """Divide examples among classes whose sizes fall geometrically; the first is `imbalance` times the last.
 
     Raises:
         ValueError: a class would have fewer than two examples.
@@ -126,7 +126,7 @@ def class_sizes(examples: int, classes: int, imbalance: float) -> list[int]:
 
 
 def source(sizes: list[int], draw: int, drawn: Callable[[int], PlanePoints]) -> Source:
-    """Draw the training and the test examples, each from a seed of its own."""
+    """Draw the training and the test examples from two different seeds."""
     parts = []
     for seed in (2 * draw, 2 * draw + 1):
         points, labels = drawn(seed)

@@ -1,4 +1,4 @@
-"""Preparing inputs. Every statistic is fitted on the training split alone."""
+"""Preprocessing of inputs. Every statistic is fitted on the training split only."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,10 +13,10 @@ PART = 2**22
 """Values that are summed at a time: 32 MB in float64."""
 
 FEW = 4
-"""Features up to which a batch is whitened as quickly as it is shifted and scaled."""
+"""Up to this number of features, whitening a batch is as fast as shifting and scaling it."""
 
 WIDEST = 8192
-"""Features that can be whitened: the covariance then takes 512 MB, and its eigenvectors minutes."""
+"""The largest number of features that can be whitened: the covariance takes 512 MB, its eigenvectors take minutes."""
 
 
 @dataclass
@@ -27,7 +27,7 @@ class Affine:
     scale: Tensor
 
     ahead = False
-    """Whether it is costly, so that every split is prepared once, before training."""
+    """Whether every split is prepared once, before training, because the preparation is expensive."""
 
     def __call__(self, x: Tensor) -> Tensor:
         """Prepare inputs of shape (batch, *input_shape) and any number type; returns float32."""
@@ -44,7 +44,7 @@ class Affine:
 
 @dataclass
 class Whitening:
-    """`(x - shift) matrix` of flattened inputs in float32, given back in another shape.
+    """`(x - shift) matrix` for flattened inputs in float32, then reshaped.
 
     Args:
         shift: (features,), the mean training example.
@@ -58,7 +58,7 @@ class Whitening:
 
     @property
     def ahead(self) -> bool:
-        """Whether it is costly: not of points in a plane, which are then kept in their own units."""
+        """Whether the preparation is expensive: not for points in a plane, whose splits keep the original units."""
         return len(self.shift) > FEW
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -76,11 +76,11 @@ class Whitening:
 
 @dataclass
 class Imputed:
-    """Replace nan by the feature's mean, then prepare as `inner` does.
+    """Replace nan by the feature's mean, then apply the preparation `inner`.
 
     Args:
         means: (features,), see `column_means`.
-        inner: fitted on inputs whose gaps are filled already.
+        inner: a preparation fitted on inputs whose gaps have been filled.
     """
 
     means: Tensor
@@ -88,7 +88,7 @@ class Imputed:
 
     @property
     def ahead(self) -> bool:
-        """Whether `inner` is costly."""
+        """Whether `inner` is expensive."""
         return getattr(self.inner, "ahead", False)
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -108,12 +108,12 @@ class Imputed:
 
 @dataclass
 class Ahead:
-    """A preparation that was applied to the inputs already."""
+    """A preparation that has been applied to the inputs already."""
 
     applied: Any
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Return the inputs as they are."""
+        """Return the inputs unchanged."""
         return x
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -123,7 +123,7 @@ class Ahead:
 
 @dataclass
 class Double:
-    """A preparation whose results are wanted in float64."""
+    """A preparation whose results are converted to float64."""
 
     inner: Any
 
@@ -137,14 +137,14 @@ class Double:
 
 
 def restored(state: Mapping[str, Any], shape: Sequence[int]) -> Affine | Whitening | Imputed | None:
-    """Return the preparation whose fitted numbers a checkpoint holds; None where they do not tell which it is.
+    """Return the preparation with a checkpoint's fitted numbers; None if these do not show which preparation it is.
 
     Args:
-        state: what its `state_dict` gave.
-        shape: of an example as it came.
+        state: the `state_dict` of the preparation.
+        shape: the shape of a raw example.
 
     Raises:
-        ValueError: the numbers are of examples of another shape.
+        ValueError: the numbers were fitted on examples of another shape.
     """
     if "means" in state:
         inner = restored({name: value for name, value in state.items() if name != "means"}, shape)
@@ -159,19 +159,19 @@ def restored(state: Mapping[str, Any], shape: Sequence[int]) -> Affine | Whiteni
 
 
 def _broadcasts(number: Tensor, shape: Sequence[int]) -> bool:
-    """Whether a tensor goes with each example of a shape, and leaves it in its shape."""
+    """Whether a tensor broadcasts against examples of a shape without changing the shape."""
     sides = (1,) * (len(shape) - number.ndim) + tuple(number.shape)
     return len(sides) == len(shape) and all(own in (1, wanted) for own, wanted in zip(sides, shape, strict=True))
 
 
 def _fits(number: Tensor, fits: bool) -> Tensor:
     if not fits:
-        raise ValueError(f"its preparation is of examples of another shape ({tuple(number.shape)})")
+        raise ValueError(f"its preparation was fitted on examples of another shape ({tuple(number.shape)})")
     return number
 
 
 def column_means(x: Tensor) -> Tensor:
-    """Return the mean of each feature's values that are not nan, and 0 where there is none.
+    """Return the mean of each feature's values that are not nan, or 0 if all of them are nan.
 
     Args:
         x: (examples, features), of a float type.
@@ -184,37 +184,37 @@ def column_means(x: Tensor) -> Tensor:
 
 
 def none(_x: Tensor) -> Affine:
-    """Leave the inputs as they came: a picture's bytes stay 0 to 255."""
+    """Leave the inputs unchanged: a picture's bytes stay 0 to 255."""
     return _affine(torch.zeros(()), torch.ones(()))
 
 
 def scale(x: Tensor) -> Affine:
-    """Map the smallest training value to 0 and the largest to 1: of all pixels, or of each feature of a table."""
+    """Map the smallest training value to 0 and the largest to 1, over all pixels or for each feature of a table."""
     dims = _statistic_dims(x)
     low, high = x.amin(dims, keepdim=True)[0].double(), x.amax(dims, keepdim=True)[0].double()
     return _affine(low, _reciprocal(high - low, high.abs().maximum(low.abs())))
 
 
 def pixel_mean(x: Tensor) -> Affine:
-    """Subtract the mean training picture, pixel by pixel (AlexNet, Krizhevsky et al. 2012); the scale stays."""
+    """Subtract the mean training picture, pixel by pixel (AlexNet, Krizhevsky et al. 2012), without scaling."""
     return _affine(_mean(x, (0,)), torch.ones(()))
 
 
 def channel_mean(x: Tensor) -> Affine:
-    """Subtract the mean of each channel or feature (VGG, Simonyan and Zisserman 2015); the scale stays."""
+    """Subtract the mean of each channel or feature (VGG, Simonyan and Zisserman 2015), without scaling."""
     return _affine(_mean(x, _channel_dims(x)), torch.ones(()))
 
 
 def standardize(x: Tensor) -> Affine:
-    """Give each channel or feature mean 0 and variance 1; one that is constant is only centred."""
+    """Give each channel or feature mean 0 and variance 1; a constant one is only centred."""
     mean, variance = _byte_moments(x) if x.dtype == torch.uint8 and x.ndim == 4 else _moments(x, _channel_dims(x))
     return _affine(mean, _reciprocal(variance.sqrt(), mean.abs()))
 
 
 def pca_whiten(x: Tensor, eps: Annotated[float, Ge(0)] = 0.1) -> Whitening:
-    """Turn to the training data's principal axes, widest first, and give each of these variance 1.
+    """Rotate to the training data's principal axes, in order of falling variance, and give each axis variance 1.
 
-    An example becomes a row of as many coordinates as it had features (Kessy et al. 2018, section 3).
+    An example becomes a row with one coordinate per feature (Kessy et al. 2018, section 3).
 
     Args:
         x: training inputs of shape (examples, *input_shape).
@@ -228,16 +228,16 @@ def pca_whiten(x: Tensor, eps: Annotated[float, Ge(0)] = 0.1) -> Whitening:
 
 
 def zca(x: Tensor, eps: Annotated[float, Ge(0)] = 0.1) -> Whitening:
-    """Whiten and turn back: of all whitened data the nearest to the original, in its shape.
+    """Whiten and rotate back: of all whitened data, the closest to the original, in the original shape.
 
     (Krizhevsky 2009, appendix A; Kessy et al. 2018, section 4.)
 
     Args:
         x: training inputs of shape (examples, *input_shape).
-        eps: share of the mean variance that is added to each axis's variance, so that faint axes, which hold
-            mostly noise, stay fainter; 0 whitens exactly. Axes without any variance are left out. With 0, 0.001,
-            0.1 and 1 an MLP of 100 units, trained on 20,000 digits of MNIST, got 91.8, 92.0, 93.2 and 94.7 %
-            of the test digits right.
+        eps: this share of the mean variance is added to each axis's variance, so that axes of small variance, which
+            hold mostly noise, are amplified less; 0 whitens exactly. Axes without variance are left out. With 0,
+            0.001, 0.1 and 1, an MLP of 100 units, trained on 20,000 digits of MNIST, classified 91.8, 92.0, 93.2 and
+            94.7 % of the test digits correctly.
 
     Raises:
         ValueError: there are too many features.
@@ -249,7 +249,7 @@ def zca(x: Tensor, eps: Annotated[float, Ge(0)] = 0.1) -> Whitening:
 PREPROCESSES: dict[str, Callable[[Tensor], Affine | Whitening]] = {
     f.__name__: f for f in (none, scale, pixel_mean, channel_mean, standardize, pca_whiten, zca)
 }
-"""By name: fits on training inputs of shape (examples, features) or (examples, channels, height, width)."""
+"""Name -> function that fits on training inputs, (examples, features) or (examples, channels, height, width)."""
 
 
 def _affine(shift: Tensor, factor: Tensor) -> Affine:
@@ -257,7 +257,7 @@ def _affine(shift: Tensor, factor: Tensor) -> Affine:
 
 
 def _channel_dims(x: Tensor) -> tuple[int, ...]:
-    """Everything but the channels of pictures, or but the features of a table."""
+    """Return all dimensions but the channels of pictures, or but the features of a table."""
     return (0, 2, 3) if x.ndim == 4 else (0,)
 
 
@@ -270,7 +270,7 @@ def _count(x: Tensor, dims: tuple[int, ...]) -> int:
 
 
 def _parts(x: Tensor) -> Iterator[Tensor]:
-    """Some rows at a time, so that float64 sums need little memory."""
+    """Yield some rows at a time, so that sums in float64 need little memory."""
     yield from x.split(max(1, PART // math.prod(x.shape[1:])))
 
 
@@ -285,11 +285,11 @@ def _moments(x: Tensor, dims: tuple[int, ...]) -> tuple[Tensor, Tensor]:
 
 
 def _byte_moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """The same of each channel of pictures in bytes, by counting how often each value comes: ten times as fast."""
+    """Return each channel's mean and variance for pictures of bytes, from counts of each value: ten times as fast."""
     counts = torch.zeros(x.shape[1], 256, dtype=torch.float64, device=x.device)
     for part in _parts(x):
-        for channel, own in zip(part.unbind(1), counts, strict=True):
-            own += channel.flatten().bincount(minlength=256)
+        for channel, channel_counts in zip(part.unbind(1), counts, strict=True):
+            channel_counts += channel.flatten().bincount(minlength=256)
     values, count = torch.arange(256.0, dtype=torch.float64, device=x.device), _count(x, (0, 2, 3))
     mean = counts @ values / count
     variance = (counts * (values - mean[:, None]) ** 2).sum(1) / count
@@ -297,15 +297,15 @@ def _byte_moments(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _principal_axes(x: Tensor, eps: float, name: str) -> tuple[Tensor, Tensor, Tensor]:
-    """Return in float64 the mean, the principal axes as columns, widest first, and what each is multiplied by.
+    """Return the mean, the principal axes as columns, in order of falling variance, and each axis's factor, in float64.
 
-    An axis's sign is free; here its largest entry is positive, so that it does not depend on the library.
+    The sign of an axis is arbitrary; its largest entry is made positive, so that the sign does not depend on torch.
     """
     features = math.prod(x.shape[1:])
     if features > WIDEST:
         raise ValueError(
-            f"preprocess={name} needs the covariance of all pairs of features, too large above {WIDEST:,} features, "
-            f"and an example has {features:,}; use preprocess=standardize"
+            f"preprocess={name} needs the covariance of all features, which is too large above {WIDEST:,} features, "
+            f"but an example has {features:,}; use preprocess=standardize"
         )
     mean = _mean(x, (0,)).flatten()
     covariance = torch.zeros(features, features, dtype=torch.float64, device=x.device)
@@ -315,15 +315,15 @@ def _principal_axes(x: Tensor, eps: float, name: str) -> tuple[Tensor, Tensor, T
     ascending, columns = torch.linalg.eigh(covariance / len(x))
     variance, axes = ascending.flip(0), columns.flip(1)
     axes = axes * axes.gather(0, axes.abs().argmax(0, keepdim=True)).sign()
-    real = (variance > 1e-12 * variance[0]) & (variance > 1e-74)  # not what rounding leaves, and float32 can invert it
+    real = (variance > 1e-12 * variance[0]) & (variance > 1e-74)  # larger than rounding, and float32 can invert it
     spread = (variance + eps * variance.clamp(min=0).mean()).where(real, 1.0).sqrt()
     return mean, axes, real / spread
 
 
 def _reciprocal(spread: Tensor, size: Tensor) -> Tensor:
-    """1 / spread, and 1 where there is none.
+    """Return 1 / spread, and 1 for a spread that counts as zero.
 
-    There is none below what rounding leaves of values of that size, or what float32 can invert.
+    A spread counts as zero if it is within the rounding of values of this size, or too small to invert in float32.
     """
     real = (spread > 1e-12 * size) & (spread > 1e-37)
     return torch.where(real, 1 / spread.where(real, 1.0), 1.0)

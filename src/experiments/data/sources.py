@@ -1,4 +1,4 @@
-"""Where arrays come from. Each function returns a `Source`; a user's own may too."""
+"""Sources of data. Each function returns a `Source`; so does a user's own function."""
 
 import gzip
 import zlib
@@ -21,15 +21,15 @@ DIGITS_TEST_SHARE = 0.2
 
 @dataclass
 class Source:
-    """A data set as it came: nothing split from the training examples and nothing scaled.
+    """A raw data set: neither split into training and validation examples nor scaled.
 
     Args:
         x_train, x_test: (examples, features) or (examples, channels, height, width); uint8 or a float type.
         y_train, y_test: (examples,), class numbers from 0, int64.
-        classes: the classes' names, in the order of their numbers.
-        impute: whether nan stands for a missing value, to be replaced by the training split's mean.
-        mapped: whether x lies in a file that is mapped into memory, and may be larger than it.
-        form: how a file of one's own becomes such an example; None for arrays alone.
+        classes: the names of the classes, in the order of their numbers.
+        impute: whether nan is a missing value, which is replaced by the training split's mean.
+        mapped: whether x is a memory-mapped file, which may be larger than memory.
+        form: how one of the user's own files becomes such an example; None if only arrays can.
     """
 
     x_train: Tensor
@@ -45,33 +45,35 @@ class Source:
         for part in ("train", "test"):
             x, y = getattr(self, f"x_{part}"), getattr(self, f"y_{part}")
             if len(x) == 0 or x[0].numel() == 0:
-                raise ValueError(f"x_{part} holds no {'example' if len(x) == 0 else 'value'}")
+                raise ValueError(f"x_{part} is empty: its shape is {tuple(x.shape)}")
             if len(x) != len(y):
-                raise ValueError(f"x_{part} has {len(x)} examples and y_{part} has {len(y)}; they must agree")
+                raise ValueError(f"x_{part} has {len(x)} examples but y_{part} has {len(y)}; the numbers must agree")
             if x.is_floating_point():
                 finite = x.isfinite() | x.isnan() if self.impute else x.isfinite()
                 if not finite.all():
                     row = int((~finite.flatten(1).all(1)).nonzero()[0])
-                    raise ValueError(f"x_{part} holds a value that is not finite in float32, first in example {row}")
+                    raise ValueError(f"x_{part} has a value that is not finite in float32, first in example {row}")
         if self.x_train.shape[1:] != self.x_test.shape[1:]:
             shapes = f"{tuple(self.x_train.shape[1:])} and {tuple(self.x_test.shape[1:])}"
-            raise ValueError(f"training and test examples differ in shape: {shapes}")
+            raise ValueError(f"the training and test examples have different shapes: {shapes}")
 
     @property
     def description(self) -> Description:
-        """What a run that learns from it has to remember."""
+        """The description that a run keeps of the data that it was trained on."""
         return Description(tuple(str(name) for name in self.classes), tuple(self.x_train.shape[1:]), self.form)
 
 
 def digits() -> Source:
-    """8 x 8 pictures of handwritten digits, 0 to 16, from scikit-learn: 1,438 to train and 359 to test.
+    """8 x 8 pictures of handwritten digits, values 0 to 16, from scikit-learn: 1,438 to train and 359 to test.
 
-    scikit-learn gives no test part, so a stratified fifth, the same for every seed, is put aside for it.
-    The file is read from the installed package, since importing it would take longer than the training.
+    scikit-learn has no test part, so a stratified fifth of the examples, the same for every seed, is used for testing.
+    The file is read without importing scikit-learn, because the import would take longer than the training.
     """
     package = find_spec("sklearn")
     if package is None or not package.submodule_search_locations:
-        raise ValueError("scikit-learn is not installed, and it holds the data; run `pip install scikit-learn`")
+        raise ValueError(
+            "the digits are a file of scikit-learn, which is not installed; run `pip install scikit-learn`"
+        )
     path = Path(package.submodule_search_locations[0]) / "datasets" / "data" / "digits.csv.gz"
     with gzip.open(path) as file:
         table = torch.from_numpy(np.loadtxt(file, delimiter=",", dtype=np.uint8))
@@ -84,15 +86,15 @@ def digits() -> Source:
 def torchvision_set(
     kind: Literal["MNIST", "FashionMNIST", "KMNIST", "CIFAR10", "CIFAR100"], root: str, download: bool = False
 ) -> Source:
-    """A data set of torchvision that holds its pictures as one array.
+    """A data set of torchvision whose pictures are one array.
 
     Args:
         kind: MNIST, FashionMNIST, KMNIST, CIFAR10 or CIFAR100.
-        root: the folder that torchvision keeps it in.
-        download: whether it may be fetched when it is absent.
+        root: torchvision's folder for its data sets.
+        download: whether to download the data set if it is absent.
 
     Raises:
-        ValueError: it is absent and may not be, or cannot be, downloaded.
+        ValueError: the data set is absent, and may not or cannot be downloaded.
     """
     from torchvision import datasets
 
@@ -102,7 +104,7 @@ def torchvision_set(
         if download:
             raise ValueError(f"{kind} could not be downloaded into root={root!r}: {error}") from error
         raise ValueError(
-            f"root={root!r} holds no {kind} and download=false; to fetch it there, add data.download=true"
+            f"root={root!r} does not contain {kind}, and download=false; to download it, add data.download=true"
         ) from None
     except OSError as error:
         raise ValueError(f"{kind} could not be downloaded into root={root!r}: {error}") from error
@@ -116,7 +118,7 @@ def npz(path: str) -> Source:
 
     Args:
         path: the .npz file. x may be (examples, features), (examples, height, width) or
-            (examples, height, width, channels); y holds a whole number for each example's class.
+            (examples, height, width, channels); y has an integer class per example.
 
     Raises:
         ValueError: the file is absent or unreadable, or an array is missing or unsuitable.
@@ -126,12 +128,12 @@ def npz(path: str) -> Source:
     x_train, y_train, x_test, y_test = (arrays[name] for name in names)
     for name, array in (("x_train", x_train), ("x_test", x_test)):
         if array.size == 0:
-            raise ValueError(f"{name} holds no example")
+            raise ValueError(f"{name} is empty: its shape is {array.shape}")
     labels = [class_labels(y, name) for y, name in ((y_train, "y_train"), (y_test, "y_test"))]
     values = np.unique(labels[0])
     unknown = np.setdiff1d(labels[1], values)
     if len(unknown):
-        raise ValueError(f"y_test holds the class {unknown[0]}, which y_train does not")
+        raise ValueError(f"y_test contains the class {unknown[0]}, which is not in y_train")
     inputs = channels_first(as_inputs(x_train, "x_train"))
     return Source(
         inputs,
@@ -144,47 +146,60 @@ def npz(path: str) -> Source:
 
 
 def read_arrays(path: str, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Read the named arrays of an .npz file, and no pickled objects."""
+    """Read the named arrays of an .npz file; pickled objects are refused.
+
+    Raises:
+        ValueError: the file is absent, cannot be read, or lacks an array.
+    """
     try:
         with Path(path).open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            held = list(getattr(file, "files", ()))
-            missing = [name for name in names if name not in held]
-            arrays = {name: file[name] for name in names if name in held}
+            available = list(getattr(file, "files", ()))
+            missing = [name for name in names if name not in available]
+            arrays = {name: file[name] for name in names if name in available}
     except FileNotFoundError:
-        raise ValueError(f"path={path!r} does not exist; name an .npz file with {', '.join(names)}") from None
+        raise ValueError(f"path={path!r} does not exist; give an .npz file with {', '.join(names)}") from None
     except (OSError, EOFError, ValueError, TypeError, AttributeError, BadZipFile, zlib.error) as error:
         raise ValueError(f"path={path!r} cannot be read as an .npz file: {error}") from None
     if missing:
-        raise ValueError(f"path={path!r} has no {' and no '.join(missing)}; it holds {', '.join(held) or 'nothing'}")
+        contents = ", ".join(available) or "nothing"
+        raise ValueError(f"path={path!r} has no {' and no '.join(missing)}; it contains {contents}")
     return arrays
 
 
 def class_labels(y: np.ndarray, name: str) -> np.ndarray:
-    """Return class numbers of shape (examples,) from (examples,) or (examples, 1) whole numbers."""
+    """Return class numbers of shape (examples,) from integers of shape (examples,) or (examples, 1).
+
+    Raises:
+        ValueError: the array has another shape or type, or a number is too large.
+    """
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if y.ndim != 1 or y.dtype.kind not in "iub":
-        raise ValueError(f"{name} has the shape {y.shape} and type {y.dtype}; expected one whole number an example")
+        raise ValueError(f"{name} has the shape {y.shape} and type {y.dtype}; expected one integer per example")
     if y.dtype.kind == "u" and y.size and y.max() > np.iinfo(np.int64).max:
-        raise ValueError(f"{name} holds {y.max()}, too large for a class number")
+        raise ValueError(f"{name} contains {y.max()}, which is too large for a class number")
     return y.astype(np.int64)
 
 
 def as_inputs(x: np.ndarray, name: str) -> Tensor:
-    """Return inputs as a uint8 or float32 tensor of 2 to 4 dimensions."""
+    """Return inputs as a uint8 or float32 tensor of 2 to 4 dimensions.
+
+    Raises:
+        ValueError: the array has another number of dimensions, or does not hold numbers.
+    """
     if not 2 <= x.ndim <= 4 or x.dtype.kind not in "iubf":
         raise ValueError(
             f"{name} has the shape {x.shape} and type {x.dtype}; expected numbers of shape (examples, features), "
             "(examples, height, width) or (examples, height, width, channels)"
         )
     if x.dtype != np.uint8:
-        with np.errstate(over="ignore"):  # what float32 cannot hold is refused as not finite
+        with np.errstate(over="ignore"):  # values that overflow float32 are refused later, as not finite
             x = x.astype(np.float32)
     return torch.from_numpy(np.ascontiguousarray(x))
 
 
 def channels_first(x: Tensor) -> Tensor:
-    """Turn (n, height, width) and (n, height, width, channels) into (n, channels, height, width)."""
+    """Convert (n, height, width) and (n, height, width, channels) to (n, channels, height, width)."""
     if x.ndim == 3:
         return x.unsqueeze(1)
     return x.permute(0, 3, 1, 2).contiguous() if x.ndim == 4 else x

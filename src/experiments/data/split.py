@@ -1,4 +1,4 @@
-"""Cutting a data set so that every part has the classes in the same proportions."""
+"""Stratified splits: every part of a data set has the classes in the same proportions."""
 
 import torch
 from torch import Tensor
@@ -7,11 +7,11 @@ from torch import Tensor
 def stratified(labels: Tensor, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Draw `size` examples with the classes in proportion, and return (drawn, rest), both shuffled.
 
-    Each class gives its exact share rounded down; the places left over go to the largest remainders.
+    Each class gets its exact share, rounded down; the classes with the largest remainders get one more.
 
     Args:
         labels: class numbers of shape (examples,).
-        size: how many to draw, at most all.
+        size: the number of examples to draw, at most all.
         generator: draws the shuffle.
     """
     shuffled = torch.randperm(len(labels), generator=generator)
@@ -30,14 +30,14 @@ def stratified(labels: Tensor, size: int, generator: torch.Generator) -> tuple[T
 
 
 def folds(labels: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Return each example's fold, a number from 0 below `count`, with the classes alike in all folds.
+    """Return each example's fold, a number from 0 to `count` - 1, with the classes in proportion in every fold.
 
-    The examples are dealt out like cards, one class after another, so neither a class's counts in two folds
-    nor two folds' sizes differ by more than 1.
+    The examples are dealt like cards, one class after another. So neither the counts of a class in two folds nor the
+    sizes of two folds differ by more than 1.
 
     Args:
         labels: class numbers of shape (examples,).
-        count: how many folds; with more than there are examples, some are empty.
+        count: the number of folds; some are empty if there are fewer examples.
         generator: draws the shuffle within each class.
     """
     shuffled = torch.randperm(len(labels), generator=generator)
@@ -48,14 +48,14 @@ def folds(labels: Tensor, count: int, generator: torch.Generator) -> Tensor:
 
 
 def with_label_noise(labels: Tensor, share: float, classes: int, generator: torch.Generator) -> Tensor:
-    """Return the labels with `round(share * examples)` of them replaced by another class, each as likely.
+    """Return the labels with `round(share * examples)` of them replaced by another class, drawn uniformly.
 
-    (Zhang et al. 2017, section 2, with the right class left out of the draw.)
+    (Zhang et al. 2017, section 2, but the correct class is never drawn.)
 
     Args:
-        labels: class numbers of shape (examples,); they stay.
+        labels: class numbers of shape (examples,), which are not changed.
         share: from 0 to 1.
-        classes: how many there are.
+        classes: the number of classes.
         generator: draws the examples and their classes.
 
     Raises:
@@ -63,7 +63,7 @@ def with_label_noise(labels: Tensor, share: float, classes: int, generator: torc
     """
     chosen = torch.randperm(len(labels), generator=generator)[: round(share * len(labels))]
     if len(chosen) and classes < 2:
-        raise ValueError(f"share={share} of the labels cannot be wrong with one class; use 0 or data of more classes")
+        raise ValueError(f"share={share} needs a second class to replace labels with; use 0 or data of more classes")
     noisy = labels.clone()
     if len(chosen):
         noisy[chosen] = (labels[chosen] + torch.randint(1, classes, chosen.shape, generator=generator)) % classes
