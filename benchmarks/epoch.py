@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from experiments.runs.resuming import quoted
+from experiments.cli.overrides import quoted
 from experiments.training.device import cores
 
 from . import lightning_loop

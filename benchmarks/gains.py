@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from experiments.runs.resuming import quoted
+from experiments.cli.overrides import quoted
 from experiments.training.device import cores
 
 from .measure import Settings, interleaved, ratios, timed

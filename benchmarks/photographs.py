@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from experiments.runs.resuming import quoted
+from experiments.cli.overrides import quoted
 
 from .measure import Settings, SkipError, process
 from .packing import ARCHIVE

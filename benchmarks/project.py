@@ -10,12 +10,12 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from experiments import assembly
+from experiments.assembly.run import Parts, assembled
 from experiments.cli.overrides import clipped
 from experiments.common.conf import conf_folder
 from experiments.common.screen import Screen
 from experiments.folders.run import RunFolder
 from experiments.runs.run import offered
-from experiments.runs.together import Parts, assembled
 from experiments.training.engine import fit
 from experiments.training.position import Position
 from experiments.training.stop import Stop

@@ -9,11 +9,11 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from experiments.cli.overrides import quoted
 from experiments.folders.run import RunFolder
 from experiments.runs.job import Job
-from experiments.runs.resuming import quoted
-from experiments.runs.run import Run
 from experiments.runs.together import train_together
+from experiments.training.member import Member
 from experiments.training.position import Position
 from experiments.training.stop import Stop
 
@@ -92,7 +92,7 @@ def seconds_an_epoch(size: int, overrides: Sequence[str], epochs: int = 3) -> fl
     folder = Path(tempfile.mkdtemp())
     clock: list[float] = []
 
-    def watched(_runs: Sequence[Run], _position: Position) -> None:
+    def watched(_members: Sequence[Member], _position: Position) -> None:
         clock.append(time.perf_counter())
 
     try:

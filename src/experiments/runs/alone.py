@@ -17,13 +17,14 @@ from experiments.folders.run import RunFolder
 from experiments.folders.sweep import Entry
 from experiments.training import processes
 from experiments.training.engine import fit
+from experiments.training.member import Member
 from experiments.training.position import Position
 from experiments.training.program import Program
 from experiments.training.stop import EXIT_CODES, Stop
 from experiments.training.streams import set_global_state
 
 from .job import Job, composed
-from .run import Run
+from .run import PreparedRun, Run, StartedRun
 from .summary import outcomes
 
 
@@ -66,21 +67,20 @@ def train(
             gets a summary that says so, one that had keeps what it has.
     """
     with Run(Job(config, folder, choices or {}, overrides)) as run:
-        run.prepare(None)
-        train_apart(run, stop or Stop())
+        train_apart(run.prepare(), stop or Stop())
     assert run.summary is not None
     return run.summary
 
 
-Told = Callable[["Run"], None]
-Watched = Callable[[Sequence["Run"], Position], None]
+Told = Callable[[Run], None]
+Watched = Callable[[Sequence[Member], Position], None]
 
 
-def nobody(_runs: Sequence[Run], _position: Position) -> None:
+def nobody(_members: Sequence[Member], _position: Position) -> None:
     """Watch nothing."""
 
 
-def begun_at(runs: Sequence[Run]) -> Position:
+def begun_at(runs: Sequence[PreparedRun]) -> Position:
     """Return where runs are, all at the same place."""
     position = Position(runs[0].parts.plan)
     states = [run.state["position"] for run in runs if run.state is not None]
@@ -89,31 +89,37 @@ def begun_at(runs: Sequence[Run]) -> Position:
     return position
 
 
-def threads_of(runs: Sequence[Run]) -> int:
+def threads_of(runs: Sequence[PreparedRun]) -> int:
     """Return how many threads runs are trained with."""
     first = runs[0]
-    return thread_count(first.settings, first.parts, first.place, first.state, len(runs))
+    return thread_count(first.settings, first.parts, first.device, first.state, len(runs))
 
 
-def train_apart(run: Run, stop: Stop, watched: Watched = nobody) -> None:
-    """Train a run by a program of its own."""
-    if not run.prepared:
-        run.prepare(None)
-    position, threads = begun_at([run]), threads_of([run])
-    with run.surroundings(threads):
-        set_global_state(run.generator, run.place)
-        if not run.begun:
-            run.begin(position, threads)
+def train_apart(
+    prepared: PreparedRun, stop: Stop, watched: Watched = nobody, started: StartedRun | None = None
+) -> None:
+    """Train a run by a program of its own.
+
+    Args:
+        prepared: the run.
+        stop: asked after every step.
+        watched: told where the run is, after each epoch.
+        started: the same run, if it has been started.
+    """
+    position, threads, parts = begun_at([prepared]), threads_of([prepared]), prepared.parts
+    with prepared.surroundings(threads):
+        set_global_state(prepared.generator, prepared.device)
+        run = started or prepared.start(position, threads)
 
         def ended(over: list[int]) -> None:
-            watched([run], position)
+            watched([parts.member], position)
             if over:
-                finish(run.parts.program, {0: run}, position)
+                finish(parts.program, {0: run}, position)
 
-        fit(run.parts.program, [run.parts.member], position, stop, ended)
+        fit(parts.program, [parts.member], position, stop, ended)
 
 
-def finish(program: Program, runs: Mapping[int, Run], position: Position) -> None:
+def finish(program: Program, runs: Mapping[int, StartedRun], position: Position) -> None:
     """Write and say what came of runs that have come to their end."""
     found = {k: run.judged(position) for k, run in runs.items()}
     results = outcomes(program, {k: run.parts.member for k, run in runs.items()}, position)

@@ -1,13 +1,15 @@
-"""A run from its configuration to its summary."""
+"""A run from its configuration to its summary: open, prepared, started, concluded."""
 
 from __future__ import annotations
 
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import replace
-from typing import Any
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import torch
 
 from experiments import assembly
 from experiments.assembly.run import Parts, assembled, chosen_device, restored
@@ -19,7 +21,8 @@ from experiments.common.screen import Screen, hearing
 from experiments.folders.hydra import as_yaml
 from experiments.folders.identity import identity
 from experiments.folders.run import Row, RunFolder
-from experiments.training import device, processes
+from experiments.training import processes
+from experiments.training.device import describe, kernels, torch_threads
 from experiments.training.position import Position
 from experiments.training.streams import global_generator, global_state
 from experiments.verdicts.judges import as_dict, as_text, verdicts
@@ -28,6 +31,8 @@ from ._messages import begun_with, conclude, introduce
 from .job import Job
 from .resuming import check_unchanged
 from .summary import disk_problem, story, try_to_say_failed
+
+Result = TypeVar("Result")
 
 
 def reporter(general: assembly.General) -> Callable[[Sequence[Row]], bool] | None:
@@ -40,7 +45,7 @@ def reporter(general: assembly.General) -> Callable[[Sequence[Row]], bool] | Non
 
 
 class Run:
-    """A job on its way: its objects, its log and its TensorBoard file.
+    """A run with its log open: what every later state of it writes into, and how it ended.
 
     Args:
         job: what was asked for.
@@ -52,12 +57,11 @@ class Run:
         self.fresh = not (job.folder.path / "summary.json").exists() and not job.resuming
         self.summary: dict[str, Any] | None = None
         self.error: Exception | None = None
-        self.prepared = self.begun = False
         self.quiet = quiet
-        self.open = ExitStack()
+        self.files = ExitStack()
         job.folder.path.mkdir(parents=True, exist_ok=True)
         self.screen = Screen(job.folder.path / "train.log", quiet=quiet)
-        self.open.callback(self.screen.close)
+        self.files.callback(self.screen.close)
 
     @property
     def name(self) -> str:
@@ -80,16 +84,15 @@ class Run:
 
     def close(self) -> None:
         """Close its files."""
-        self.open.close()
+        self.files.close()
 
-    def attempt(self, work: Callable[[], None]) -> bool:
-        """Do something; False where that failed, which is then said in the run's folder."""
+    def attempt(self, work: Callable[[], Result]) -> Result | None:
+        """Do something and return its result; None if it failed, which is then said in the run's folder."""
         try:
-            work()
+            return work()
         except Exception as error:
             self.fail(error)
-            return False
-        return True
+            return None
 
     def begun_anew(self) -> Run:
         """Return the same run, to go on from its checkpoint."""
@@ -111,95 +114,150 @@ class Run:
         with suppress(OSError):  # what is left to be written meets the same disk
             self.close()
 
-    @contextmanager
-    def surroundings(self, threads: int | None = None) -> Iterator[None]:
-        """What the whole process is put to while the run uses it."""
-        with ExitStack() as stack:
-            stack.enter_context(hearing(self.screen))
-            stack.enter_context(device.kernels(deterministic=self.settings.deterministic))
-            stack.enter_context(global_generator(self.general.seed, self.place))
-            if threads is not None:
-                stack.enter_context(device.torch_threads(threads))
-            yield
+    def prepare(self, sources: assembly.Sources | None = None) -> PreparedRun:
+        """Build everything that the configuration names, and put it back to where it was.
 
-    def prepare(self, sources: assembly.Sources | None) -> None:
-        """Build everything that the configuration names, and put it back to where it was."""
-        job = self.job
+        Args:
+            sources: data sets that runs share; None for a copy of its own.
+
+        Raises:
+            UserError: something in the configuration or the folder cannot be used.
+        """
+        job, folder = self.job, self.job.folder
         with hearing(self.screen):
-            self.general, self.settings = assembly.general(job.config), assembly.training(job.config)
+            general, settings = assembly.general(job.config), assembly.training(job.config)
             if job.resuming:
-                check_unchanged(job.folder.path, job.config)
-                job.folder.clear_unfinished()
-            self.place = chosen_device(self.settings.device)
-        with self.surroundings():
-            begun = job.resuming and (job.folder.last.exists() or job.folder.best.exists())
+                check_unchanged(folder.path, job.config)
+                folder.clear_unfinished()
+            device = chosen_device(settings.device)
+        with surroundings(self.screen, general, settings, device):
+            begun = job.resuming and (folder.last.exists() or folder.best.exists())
             config = {**job.config, "init_from": None} if begun else job.config  # which may be gone
-            self.parts: Parts = assembled(
-                config,
-                self.general,
-                self.settings,
-                self.place,
-                job.folder,
-                self.screen,
-                sources,
-                reporter(self.general),
-            )
-            self.state = restored(job.folder, self.parts, self.screen) if job.resuming else None
-            self.generator = global_state(self.place)
-        self.prepared = True
+            parts = assembled(config, general, settings, device, folder, self.screen, sources, reporter(general))
+            state = restored(folder, parts, self.screen) if job.resuming else None
+            return PreparedRun(self, general, settings, device, parts, state, global_state(device))
 
-    def place_in_training(self) -> tuple[int, int, int]:
+
+@dataclass(frozen=True, eq=False)
+class PreparedRun:
+    """A run whose objects are built and, if it was begun before, put back to its checkpoint.
+
+    Args:
+        run: its log and how it ended.
+        general, settings: the parts of its configuration that are its own.
+        device: where it is trained.
+        parts: its objects.
+        state: the checkpoint that it goes on from, if any.
+        generator: the state of torch's global generators.
+    """
+
+    run: Run
+    general: assembly.General
+    settings: assembly.Training
+    device: torch.device
+    parts: Parts
+    state: Mapping[str, Any] | None
+    generator: dict[str, Any]
+
+    @property
+    def progress(self) -> tuple[int, int, int]:
         """How many epochs it is to have and has had, and how many updates of the next."""
-        place = self.state["position"] if self.state is not None else {"epoch": 0, "batch": 0}
-        return self.parts.plan.epochs, place["epoch"], place["batch"]
+        position = self.state["position"] if self.state is not None else {"epoch": 0, "batch": 0}
+        return self.parts.plan.epochs, position["epoch"], position["batch"]
 
-    def begin(self, position: Position, threads: int) -> None:
+    def surroundings(self, threads: int) -> AbstractContextManager[None]:
+        """Return what the whole process is put to while the run is trained."""
+        return surroundings(self.run.screen, self.general, self.settings, self.device, threads)
+
+    def start(self, position: Position, threads: int) -> StartedRun:
         """Open what is written into, build what watches, and say what is going to be trained."""
-        job, parts = self.job, self.parts
-        self.begun, self.threads = True, threads
+        job, screen, parts = self.run.job, self.run.screen, self.parts
         job.folder.write_description(parts.data.description)
-        self.writer = opened_writer(job.config, job.folder, position)
-        if self.writer is not None:
-            self.open.enter_context(quiet_writer_thread())
-            self.open.callback(self.writer.close)
-        parts.member.observers = assembly.observers(
-            job.config, offered(job.config, job.choices, parts, self.screen, self.writer)
-        )
-        introduce(self.screen, parts.data, parts.layers, self.place, threads, self.settings, job.choices)
+        writer = opened_writer(job.config, job.folder, position)
+        if writer is not None:
+            self.run.files.enter_context(quiet_writer_thread())
+            self.run.files.callback(writer.close)
+        parts.member.observers = assembly.observers(job.config, offered(job.config, job.choices, parts, screen, writer))
+        introduce(screen, parts.data, parts.layers, self.device, threads, self.settings, job.choices)
         if parts.member.origin is not None and not job.resuming:
-            self.screen.print(begun_with(parts.member.origin))
+            screen.print(begun_with(parts.member.origin))
         if processes.active():
-            self.screen.print(f"torchrun {processes.described()['processes']} processes share every batch\n")
+            screen.print(f"torchrun {processes.described()['processes']} processes share every batch\n")
         if job.resuming:
             note_resume(job.folder, job.config, job.overrides)
         elif self.general.check:
-            check_parts(job.config, parts, chosen(None), self.screen, list(job.overrides))
+            check_parts(job.config, parts, chosen(None), screen, list(job.overrides))
+        return StartedRun(self, threads, writer)
+
+
+@dataclass(frozen=True, eq=False)
+class StartedRun:
+    """A run that is trained: its observers watch, and its files are open.
+
+    Args:
+        prepared: its objects.
+        threads: that it was started with.
+        writer: of its TensorBoard file, if it has one.
+    """
+
+    prepared: PreparedRun
+    threads: int
+    writer: Any
+
+    @property
+    def run(self) -> Run:
+        """Its log and how it ended."""
+        return self.prepared.run
+
+    @property
+    def parts(self) -> Parts:
+        """Its objects."""
+        return self.prepared.parts
 
     def judged(self, position: Position) -> list[Any]:
         """Give the verdicts."""
         parts = self.parts
-        found = verdicts(story(self.job.config, parts.data, parts.program, parts.member, parts.plan.batch_size))
+        found = verdicts(story(self.run.job.config, parts.data, parts.program, parts.member, parts.plan.batch_size))
         if self.writer is not None and found:
             self.writer.add_text("verdicts", as_text(found), position.epoch)
         return found
 
     def conclude(self, outcome: Mapping[str, Any], found: Sequence[Any], members: int) -> None:
         """Write the summary, and print it."""
-        parts, job = self.parts, self.job
-        self.summary = {
-            "status": parts.member.status,
+        job, member = self.run.job, self.parts.member
+        summary = {
+            "status": member.status,
             **outcome,
             "verdicts": [as_dict(verdict) for verdict in found],
-            "parameters": sum(p.numel() for p in parts.program.model.parameters()),
-            "device": device.describe(self.place),
+            "parameters": sum(p.numel() for p in self.parts.program.model.parameters()),
+            "device": describe(self.prepared.device),
             "threads": self.threads,
             **processes.described(),
             **({"trained_together": members} if members > 1 else {}),
-            **({"init_from": parts.member.origin} if parts.member.origin is not None else {}),
+            **({"init_from": member.origin} if member.origin is not None else {}),
             **identity(job.config, job.overrides),
         }
-        job.folder.write_summary(self.summary)
-        conclude(self.screen, parts.member, self.summary, found)
+        self.run.summary = summary
+        job.folder.write_summary(summary)
+        conclude(self.run.screen, member, summary, found)
+
+
+@contextmanager
+def surroundings(
+    screen: Screen,
+    general: assembly.General,
+    settings: assembly.Training,
+    device: torch.device,
+    threads: int | None = None,
+) -> Iterator[None]:
+    """What the whole process is put to while a run uses it."""
+    with ExitStack() as stack:
+        stack.enter_context(hearing(screen))
+        stack.enter_context(kernels(deterministic=settings.deterministic))
+        stack.enter_context(global_generator(general.seed, device))
+        if threads is not None:
+            stack.enter_context(torch_threads(threads))
+        yield
 
 
 def offered(

@@ -26,6 +26,7 @@ from ._plan import Planned, described, plan
 if TYPE_CHECKING:
     from experiments.runs.job import Job
     from experiments.runs.run import Run
+    from experiments.training.member import Member
     from experiments.training.position import Position
 
 SHOWN_SECONDS = 5.0
@@ -240,12 +241,12 @@ class Progress:
         self.label, self.out = label, out
         self.shown = time.monotonic()
 
-    def __call__(self, runs: Sequence[Run], position: Position) -> None:
+    def __call__(self, members: Sequence[Member], position: Position) -> None:
         """Say it, unless that was done just now."""
         if position.epoch == 0 or time.monotonic() - self.shown < SHOWN_SECONDS:
             return
         self.shown = time.monotonic()
-        active = [run.parts.member for run in runs if run.parts.member.status is None]
+        active = [member for member in members if member.status is None]
         if not active:
             return
         objective = active[0].objective
