@@ -21,6 +21,7 @@ LEVELS = (
     {"check", "evaluate", "exporting", "runs", "surface"},
     {"export", "library", "recipes", "sweeps", "train"},
     {"__init__", "lessons", "reproduce"},
+    {"__main__"},
 )
 """From the bottom: a part may import what is below its own level, never what stands beside it."""
 LEAVES = {"data", "models", "initializers", "losses", "optimizers", "penalties", "schedules"}
@@ -185,6 +186,28 @@ def test_a_circle_of_files_is_found(tmp_path: Path, module: str, line: str) -> N
 def test_a_circle_of_packages_is_found(tmp_path: Path) -> None:
     found = planted(tmp_path, "training/engine", "from .stack import Stack")
     assert circle(between_packages(found))
+
+
+def between_tests(tests: Path) -> list[str]:
+    """The imports of a test file by another file: what several need stands in a module that is no test."""
+    return [
+        f"{module} -> {target}"
+        for module, targets in arrows(tests).items()
+        for target in sorted(targets)
+        if target.rpartition(".")[2].startswith("test_")
+    ]
+
+
+def test_no_test_file_imports_another() -> None:
+    assert between_tests(REPOSITORY / "tests") == []
+
+
+@pytest.mark.parametrize("line", ["from tests.test_one import x", "import tests.test_one", "from .test_one import x"])
+def test_an_import_of_a_test_file_is_found(tmp_path: Path, line: str) -> None:
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "test_one.py").write_text("x = 1\n")
+    (tmp_path / "tests" / "test_two.py").write_text(f"def test_it() -> None:\n    {line}\n")
+    assert between_tests(tmp_path / "tests") == ["tests.test_two -> tests.test_one"]
 
 
 def test_every_part_has_a_level_and_every_level_its_parts() -> None:

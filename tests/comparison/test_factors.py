@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 
 from experiments.comparison import _factors
 from experiments.comparison._factors import Analysis, FactorRow, analyse, only_where
-
-from .test_statistics import assert_at_most_5_percent
+from tests.comparison.rates import assert_at_most_5_percent
 
 REPLICATIONS = 800
 """Sweeps a simulation draws; the standard error of a rate of 5 % is then 0.8 %."""

@@ -27,6 +27,7 @@ from experiments.comparison.statistics import (
     seeds_needed,
     t_test,
 )
+from tests.comparison.rates import assert_at_most_5_percent
 
 REPLICATIONS = 1500
 """Families a simulation draws; the standard error of a rate of 5 % is then 0.6 %."""
@@ -37,13 +38,6 @@ Draw = Callable[[np.random.Generator], NDArray[np.float64]]
 def group(values: Sequence[float] | NDArray[np.float64], start: int = 0) -> dict[int, float]:
     """Values with seeds from `start` on."""
     return {start + i: float(value) for i, value in enumerate(values)}
-
-
-def assert_at_most_5_percent(alarms: Sequence[bool]) -> None:
-    """Fail where a rate is above 5 % by more than three standard errors of such a rate."""
-    rate, n = float(np.mean(alarms)), len(alarms)
-    print(f"rate {rate:.4f} of {n}")
-    assert rate <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / n), f"{rate:.3f} of {n} families have a false alarm"
 
 
 def accuracies(groups: int, seeds: int, examples: int = 360, accuracy: float = 0.95, shared: float = 0.3) -> Draw:
