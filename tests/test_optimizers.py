@@ -117,7 +117,7 @@ def test_what_the_user_says_of_the_kernel_stands(choice: dict[str, bool]) -> Non
 
 def test_parameters_that_no_fused_kernel_takes_fall_back() -> None:
     complex_weight = nn.Parameter(torch.zeros(2, dtype=torch.complex64))
-    built = optimizers.make(torch.optim.Adam, [complex_weight])
+    built = optimizers.build(torch.optim.Adam, [complex_weight])
     complex_weight.grad = torch.ones_like(complex_weight)
     built.step()
     assert not built.param_groups[0]["fused"]
@@ -126,7 +126,7 @@ def test_parameters_that_no_fused_kernel_takes_fall_back() -> None:
 
 def test_a_generator_of_parameters_is_taken() -> None:
     model, _, _ = problem()
-    built = optimizers.make(torch.optim.SGD, model.parameters())
+    built = optimizers.build(torch.optim.SGD, model.parameters())
     assert len(built.param_groups[0]["params"]) == 4
 
 
@@ -153,7 +153,7 @@ def test_a_generator_of_parameters_is_taken() -> None:
         ("adagrad", {"lr_decay": -1}, r"optimizer\.lr_decay=-1 should be greater than or equal to 0"),
         ("nesterov", {"momentum": 0}, r"optimizer: Nesterov momentum requires a momentum and zero dampening"),
         ("sgd", {"nesterov": 1}, r"optimizer\.nesterov=1 should be a valid boolean"),
-        ("adam", {"momentum": 0.9}, r"optimizer\.momentum is no setting of Adam; allowed: lr, betas, eps"),
+        ("adam", {"momentum": 0.9}, r"unknown setting 'optimizer\.momentum' of Adam; choose from lr, betas, eps"),
     ],
 )
 def test_numbers_out_of_range_are_refused(name: str, settings: dict[str, Any], message: str) -> None:

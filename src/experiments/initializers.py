@@ -1,13 +1,12 @@
 """Initial weights.
 
-An initializer fills one weight in place, as those of `torch.nn.init` do: `initializer(weight, generator=...)`,
-without the generator where it takes none.
-The same generator state gives the same underlying draw whatever the scale, so two runs that differ in
-`init` differ in scale alone. `fan_in` and `fan_out` count a unit's inputs and outputs; for a convolution of
-shape (out, in, *kernel) both are multiplied by the kernel's size.
+An initializer fills one weight in place, like those of `torch.nn.init`: `initializer(weight, generator=...)`, or
+without the generator if it takes none. The same generator state gives the same draw at every scale, so two runs with
+different `init` differ only in scale. `fan_in` and `fan_out` are the numbers of a unit's inputs and outputs; for a
+convolution of shape (out, in, *kernel) both are multiplied by the kernel's size.
 
-An initializer that asks for `outputs` looks at training examples: it is given a function without arguments that
-returns the layer's outputs with the weights as they are now. See `lsuv`.
+An initializer with the parameter `outputs` uses training examples: it gets a function without arguments that returns
+the layer's outputs with the current weights. See `lsuv`.
 """
 
 import inspect
@@ -33,7 +32,7 @@ def fans(weight: Tensor) -> tuple[int, int]:
 
 
 def constant(weight: Tensor, generator: torch.Generator, *, value: float = 0.0) -> None:
-    """Set every weight to `value`; with any constant all units of a layer stay equal."""
+    """Set every weight to `value`; all units of a layer stay equal, whatever the constant."""
     del generator
     weight.fill_(value)
 
@@ -79,17 +78,17 @@ def lecun(weight: Tensor, generator: torch.Generator, *, gain: Gain = 1.0) -> No
 
 
 def orthogonal(weight: Tensor, generator: torch.Generator, *, gain: Gain = 1.0) -> None:
-    """Rows (or columns, where there are fewer) orthogonal and of length `gain` (Saxe et al. 2014)."""
+    """Orthogonal rows (or columns, if there are fewer columns) of length `gain` (Saxe et al. 2014)."""
     nn.init.orthogonal_(weight, gain=gain, generator=generator)
 
 
 def torch_default(weight: Tensor, generator: torch.Generator) -> None:
-    """What `nn.Linear` and `nn.Conv2d` do themselves: uniform within `1 / sqrt(fan_in)`."""
+    """The default of `nn.Linear` and `nn.Conv2d`: uniform within `1 / sqrt(fan_in)`."""
     uniform(weight, generator, std=1 / math.sqrt(3 * fans(weight)[0]))
 
 
 def own(weight: Tensor, generator: torch.Generator) -> None:
-    """Leave what the model's constructor drew, from torch's global generator, which the run seeds."""
+    """Keep the weights that the model's constructor drew, from torch's global generator, which the run seeds."""
     del weight, generator
 
 
@@ -103,14 +102,14 @@ def lsuv(
 ) -> None:
     """Start orthogonal, then divide until the layer's outputs have variance 1 (Mishkin and Matas 2016, algorithm 1).
 
-    The variance is over all units, places and examples at once. Where it is 0 or not finite the weight stays.
+    The variance is taken over all units, positions and examples at once. If it is 0 or not finite, the weight is kept.
 
     Args:
         weight: of shape (out, in, *kernel).
         generator: draws the orthogonal weights.
         outputs: returns the layer's outputs on some training examples, before the activation.
-        tolerance: how far from 1 the variance may be.
-        rounds: divisions at most; one is enough where the biases are all equal.
+        tolerance: the largest allowed distance of the variance from 1.
+        rounds: the largest number of divisions; one is enough if all biases are equal.
     """
     orthogonal(weight, generator)
     for _ in range(rounds):
@@ -124,7 +123,7 @@ Weighted = nn.Linear | nn.modules.conv._ConvNd
 
 
 def weighted_layers(model: nn.Module) -> dict[str, Weighted]:
-    """Return, by name, the linear and convolutional layers: those that an initializer fills."""
+    """Return the linear and convolutional layers, whose weights an initializer fills, by name."""
     return {name: module for name, module in model.named_modules() if isinstance(module, Weighted)}
 
 
@@ -139,42 +138,43 @@ def initialize(
 ) -> None:
     """Fill the weights and biases of every linear and convolutional layer in place.
 
-    An initializer that asks for `outputs` fills one layer after another, in the order in which they run; a layer
-    that does not run keeps what its constructor gave.
+    An initializer with the parameter `outputs` fills the layers one by one, in the order in which they run; a layer
+    that does not run keeps its constructor's weights.
 
     Args:
-        model: on the CPU, where `generator` draws; other layers keep what their constructor gave them.
+        model: on the CPU, like `generator`; other kinds of layers keep their constructor's values.
         initializer: fills one weight.
         generator: the run's `init` stream.
-        bias: the value of every bias; 'torch' for the library's uniform draw within `1 / sqrt(fan_in)`, 'normal' for a
-            normal one with standard deviation 1 (Nielsen 2015, chapter 1), 'own' for what the constructor gave.
-        inputs: prepared training examples of shape (batch, *input_shape), for an initializer that asks for `outputs`.
-        only: the names of the weights to fill, and no bias; None for all.
+        bias: the value of every bias; 'torch' for torch's uniform draw within `1 / sqrt(fan_in)`, 'normal' for a
+            normal draw with standard deviation 1 (Nielsen 2015, chapter 1), 'own' for the constructor's biases.
+        inputs: prepared training examples of shape (batch, *input_shape), for an initializer with the parameter
+            `outputs`.
+        only: the names of the weights to fill, without any bias; None for all weights and biases.
 
     Raises:
-        ValueError: the initializer asks for `outputs`, and there are no inputs.
+        ValueError: the initializer has the parameter `outputs`, but there are no inputs.
     """
-    drawing = {"generator": generator} if takes_generator(initializer) else {}
+    arguments = {"generator": generator} if takes_generator(initializer) else {}
     named = weighted_layers(model)
     layers = [layer for name, layer in named.items() if only is None or f"{name}.weight" in only]
     if takes_outputs(initializer):
         if inputs is None:
-            raise ValueError("inputs=None leaves out the training examples on which it looks at the outputs; give some")
+            raise ValueError("inputs=None gives no training examples, which this initializer needs; pass some inputs")
         with evaluating(model):
             layers = [layer for layer in running_order(model, inputs) if layer in layers]
             if only is None:
                 fill_biases(layers, bias, generator)
             for layer in layers:
-                initializer(layer.weight, outputs=lambda layer=layer: layer_outputs(model, layer, inputs), **drawing)
+                initializer(layer.weight, outputs=lambda layer=layer: layer_outputs(model, layer, inputs), **arguments)
         return
     for layer in layers:
-        initializer(layer.weight, **drawing)
+        initializer(layer.weight, **arguments)
     if only is None:
-        fill_biases(layers, bias, generator)  # after all weights, so that the biases' draws move none of them
+        fill_biases(layers, bias, generator)  # after all weights, so that the draws of biases do not change weights
 
 
 def fill_biases(layers: list[Weighted], bias: Bias, generator: torch.Generator) -> None:
-    """Set the biases of those layers that have them; see `initialize`."""
+    """Set the biases of the layers that have one; see `initialize`."""
     if bias == "own":
         return
     for layer in layers:
@@ -191,7 +191,7 @@ def fill_biases(layers: list[Weighted], bias: Bias, generator: torch.Generator) 
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put every module in evaluation mode, and each back in its own afterwards."""
+    """Put every module in evaluation mode, and restore each module's mode afterwards."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
@@ -202,7 +202,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def running_order(model: nn.Module, inputs: Tensor) -> list[Weighted]:
-    """Return the weighted layers that take part in a forward pass, in the order in which they first run."""
+    """Return the weighted layers that run in a forward pass, in the order in which they first run."""
     order: dict[nn.Module, None] = {}
     layers = weighted_layers(model).values()
     hooks = [layer.register_forward_hook(lambda module, _x, _y: order.setdefault(module)) for layer in layers]
@@ -215,23 +215,23 @@ def running_order(model: nn.Module, inputs: Tensor) -> list[Weighted]:
 
 
 def layer_outputs(model: nn.Module, layer: nn.Module, inputs: Tensor) -> Tensor:
-    """Return what a layer gives in a forward pass of the model, the first time where it runs more than once."""
-    seen: list[Tensor] = []
-    # a copy, since an activation may work in place
-    hook = layer.register_forward_hook(lambda _module, _x, output: seen.append(output.clone()))
+    """Return a layer's output in a forward pass of the model: the first one if the layer runs more than once."""
+    outputs: list[Tensor] = []
+    # A copy, because an activation may work in place.
+    hook = layer.register_forward_hook(lambda _module, _x, output: outputs.append(output.clone()))
     try:
         model(inputs)
     finally:
         hook.remove()
-    return seen[0]
+    return outputs[0]
 
 
 def takes_generator(initializer: Initializer) -> bool:
-    """Whether an initializer draws: `torch.nn.init.zeros_` does not."""
+    """Whether an initializer draws random numbers: `torch.nn.init.zeros_` does not."""
     parameters = inspect.signature(initializer).parameters
     return "generator" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 
 def takes_outputs(initializer: Initializer) -> bool:
-    """Whether an initializer looks at what its layer gives for training examples."""
+    """Whether an initializer uses its layer's outputs on training examples."""
     return "outputs" in inspect.signature(initializer).parameters

@@ -1,7 +1,7 @@
-"""What keeps weights small, besides the optimizer's own decay.
+"""Penalties that keep weights small, in addition to the optimizer's weight decay.
 
-A penalty sees the weights of the linear and convolutional layers: not biases, and not the norms' scales. It adds a
-term to the loss, or holds the weights within bounds after each update, or both.
+A penalty applies to the weights of linear and convolutional layers, not to biases or to the scales of norms. It adds a
+term to the loss, or bounds the weights after each update, or both.
 """
 
 from collections.abc import Sequence
@@ -14,19 +14,19 @@ from torch import Tensor
 
 
 class Penalty:
-    """None: what the others are made from."""
+    """No penalty; the base class of the others."""
 
     adds = False
-    """Whether there is a term in the loss."""
+    """Whether the penalty adds a term to the loss."""
     bounds = False
-    """Whether weights are changed after an update."""
+    """Whether the penalty changes weights after an update."""
 
     def term(self, weights: Sequence[Tensor]) -> Tensor:
         """Return the term, a scalar."""
         raise NotImplementedError
 
     def bound(self, weights: Sequence[Tensor]) -> None:
-        """Bring the weights within bounds, in place."""
+        """Bound the weights in place."""
         raise NotImplementedError
 
 
@@ -50,9 +50,9 @@ class L1(Penalty):
 class L2(Penalty):
     """`strength / 2 * sum W^2`, the textbooks' weight decay (CS231n; 'Deep Learning from Scratch', section 6.4).
 
-    Its gradient is `strength * W`. With SGD, with momentum or without, that is the same as `optimizer.weight_decay`;
-    with Adam and its kin it is not the same as AdamW's, because the gradient is divided by its own size: large
-    gradients are decayed less (Loshchilov and Hutter 2019).
+    Its gradient is `strength * W`. With SGD, with or without momentum, this equals `optimizer.weight_decay`. With Adam
+    and similar optimizers it differs from the weight decay of AdamW, because the gradient is divided by its own size:
+    weights with large gradients decay less (Loshchilov and Hutter 2019).
 
     Args:
         strength: lambda.
@@ -68,7 +68,7 @@ class L2(Penalty):
 
 @dataclass(frozen=True)
 class MaxNorm(Penalty):
-    """Each unit's incoming weights have a Euclidean norm of at most `limit` (Srivastava et al. 2014, section 5.1).
+    """Limit the Euclidean norm of each unit's incoming weights to `limit` (Srivastava et al. 2014, section 5.1).
 
     Args:
         limit: c.

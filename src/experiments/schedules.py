@@ -1,8 +1,8 @@
-"""Learning-rate schedules: pure functions of progress, so there is nothing to save.
+"""Learning-rate schedules: pure functions of progress, so they have no state to save.
 
-Progress is the share of training that is done, `step / total_steps`, in [0, 1). A schedule returns what the
-learning rate is multiplied by. Every duration is a share of training too, so a schedule keeps its shape when
-the number of epochs changes.
+Progress is the share of training that is done, `step / total_steps`, in [0, 1). A schedule returns the factor of the
+learning rate. Every duration is a share of training too, so a schedule keeps its shape when the number of epochs
+changes.
 """
 
 import math
@@ -17,13 +17,13 @@ Factor = Annotated[float, Gt(0), Le(1)]
 Floor = Annotated[float, Ge(0), Le(1)]
 
 Schedule = Callable[[float, Sequence[float]], float]
-"""`(progress, validation losses so far, one an epoch) -> multiplier`"""
+"""`(progress, validation losses so far, one per epoch) -> factor of the learning rate`"""
 
 WARMUP_START = 0.01
 
 
 def constant(_progress: float) -> float:
-    """The rate stays as it is."""
+    """Keep the learning rate constant."""
     return 1.0
 
 
@@ -38,7 +38,7 @@ def multistep(progress: float, *, milestones: Sequence[Share] = (0.5, 0.75), fac
 
 
 def exponential(progress: float, *, final: Factor = 0.01) -> float:
-    """Fall by the same ratio in every step, to `final` at the end: `final ** progress`."""
+    """Fall by the same factor in every step, to `final` at the end: `final ** progress`."""
     return final**progress
 
 
@@ -50,7 +50,7 @@ def inverse_time(progress: float, *, decay: Annotated[float, Ge(0)] = 10.0) -> f
 def inverse_sqrt(progress: float, *, decay: Annotated[float, Ge(0)] = 100.0) -> float:
     """Fall as 1/sqrt(t): `1 / sqrt(1 + decay * progress)` (Kingma and Ba 2015, section 6.1).
 
-    Where `decay` is the number of updates it is 1/sqrt(t) at the t-th.
+    If `decay` is the number of updates, the factor is 1/sqrt(t) at the t-th update.
     """
     return 1 / math.sqrt(1 + decay * progress)
 
@@ -77,13 +77,13 @@ def cosine_restarts(
     growth: Annotated[float, Ge(1), Le(10)] = 1.0,
     final: Floor = 0.0,
 ) -> float:
-    """Repeat the cosine `cycles` times, each `growth` times as long as the last (SGDR, Loshchilov and Hutter 2017)."""
+    """Repeat the cosine in cycles, each `growth` times as long as the one before (SGDR, Loshchilov and Hutter 2017)."""
     lengths = [growth**i for i in range(cycles)]
-    place = (progress + 1e-9) * sum(lengths)
+    position = (progress + 1e-9) * sum(lengths)
     for length in lengths:
-        if place < length:
-            return cosine(place / length, final=final)
-        place -= length
+        if position < length:
+            return cosine(position / length, final=final)
+        position -= length
     return final
 
 
@@ -109,10 +109,10 @@ def plateau(
     threshold: Annotated[float, Ge(0)] = 1e-4,
     final: Floor = 0.0,
 ) -> float:
-    """Multiply by `factor` when the validation loss has not improved for more than `patience` epochs.
+    """Multiply by `factor`, down to `final`, when the validation loss has not improved for more than `patience` epochs.
 
-    An improvement is a fall by more than the share `threshold` of the best loss (as in torch's
-    `ReduceLROnPlateau`). It replays the losses so far, so it too has no state; never below `final`.
+    An improvement is a fall by more than the share `threshold` of the best loss (as in torch's `ReduceLROnPlateau`).
+    The schedule replays the losses so far, so it has no state either.
     """
     best, waited, multiplier = math.inf, 0, 1.0
     for loss in val_losses:
@@ -128,8 +128,8 @@ def plateau(
 def warmed_up(schedule: Schedule, share: float) -> Schedule:
     """Rise in a straight line from 1 % to the full rate over `share` of training, then follow `schedule`.
 
-    The schedule runs over what is left of training, so that it still begins at its beginning and ends at its
-    end (Goyal et al. 2017, section 2.2). `share` = 0 leaves the schedule as it is.
+    The whole schedule runs over the rest of training (Goyal et al. 2017, section 2.2). `share` = 0 returns the schedule
+    unchanged.
     """
     if share == 0:
         return schedule

@@ -208,7 +208,7 @@ def optimizer(config: Config, model: nn.Module, thaws: Collection[str] = ()) -> 
     if not any(parameter.requires_grad and name not in thaws for name, parameter in model.named_parameters()):
         raise UserError("freeze and a rate of 0 in optimizer.lr_scale leave nothing to train in the first epoch")
     try:
-        built = optimizers.make(partial(make, **asks) if asks else make, groups)
+        built = optimizers.build(partial(make, **asks) if asks else make, groups)
     except (ValueError, TypeError, RuntimeError) as error:
         raise UserError(f"optimizer: {one_line(error)}") from error
     if "lr" not in built.param_groups[0]:
