@@ -135,9 +135,12 @@ def test_a_users_own_model_is_checked(own: Commands) -> None:
 
 
 BAD: dict[str, tuple[list[str], str]] = {
-    "unknown check": (["only=gradiant"], "only='gradiant' is no check; allowed: .*; did you mean 'gradient'?"),
-    "no check": (["only=[]"], r"only=\[\] should be a check or a list of them; allowed: examples, .*"),
-    "a number": (["only=3"], "only=3 should be a check or a list of them; allowed: .*"),
+    "unknown check": (
+        ["only=gradiant"],
+        "only='gradiant' is not a check; choose from examples, .*; did you mean 'gradient'?",
+    ),
+    "no check": (["only=[]"], r"only=\[\] should be a check or a list of checks; choose from examples, .*"),
+    "a number": (["only=3"], "only=3 should be a check or a list of checks; choose from examples, .*"),
     "no gradient": (["model=own", "model.kind=rounded"], "model: its scores have no gradient; .*argmax.*"),
     "no parameters": (["model=empty"], "model has no parameter to train"),
     "unknown key": (["olny=gradient"], "olny is no key of the configuration; did you mean 'only'?"),

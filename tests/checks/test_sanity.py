@@ -336,7 +336,7 @@ def test_the_last_layer_is_the_one_that_runs_last() -> None:
     result = result_of("symmetry", subject_of(HeadFirst(), partial(initializers.constant, value=0.1)))
     assert set(result.numbers["equal_units"]) == {"body"}
     large = result_of("initial_loss", subject_of(HeadFirst(), partial(initializers.normal, std=1.0)))
-    assert large.advice.startswith("The scores are too large; head ")
+    assert large.advice.startswith("The scores are too large; with the weights of head times ")
 
 
 @pytest.mark.parametrize(
@@ -572,7 +572,7 @@ class Rounded(nn.Module):
             lambda: subject_of(mlp(), splits=changed("val", y=DIGITS["val"].y + 1)),
             "labels of the val split run from 1 to 10",
         ),
-        (lambda: subject_of(mlp(), splits=changed("train", x=FEW.x[:1], y=FEW.y[:1])), "one training example only"),
+        (lambda: subject_of(mlp(), splits=changed("train", x=FEW.x[:1], y=FEW.y[:1])), "there is only one training example; the checks need at least two"),
         (
             lambda: subject_of(mlp(), splits=changed("val", x=with_gap())),
             "example 17 of the val split .* nan or infinite",

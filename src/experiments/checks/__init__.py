@@ -1,4 +1,4 @@
-"""Sanity checks made before training, each a function of a `Subject` that returns a `CheckResult`."""
+"""Sanity checks before training, each a function of a `Subject` that returns a `CheckResult`."""
 
 from collections.abc import Callable
 
@@ -25,25 +25,25 @@ CHECKS: dict[str, Callable[[Subject], CheckResult]] = {
         lr_range,
     )
 }
-"""Every check by name, in the order in which they are made."""
+"""Every check by name, in the order in which they run."""
 
 __all__ = ["CHECKS", "CheckResult", "Subject", "refuse", "worst"]
 
 
 def refuse(subject: Subject) -> None:
-    """Refuse what cannot be checked.
+    """Refuse a run that cannot be checked.
 
     Raises:
-        ValueError: names the cause.
+        ValueError: with the cause.
     """
     if len(subject.splits["train"]) < 2:
-        raise ValueError("data: there is one training example only; the checks need two at least")
+        raise ValueError("data: there is only one training example; the checks need at least two")
     for name, split in subject.splits.items():
         low, high = int(split.y.min()), int(split.y.max())
         if low < 0 or high >= len(subject.classes):
             raise ValueError(
-                f"data: labels of the {name} split run from {low} to {high}; they should lie within 0 and "
-                f"{len(subject.classes) - 1}"
+                f"data: labels of the {name} split run from {low} to {high}; they should be between 0 "
+                f"and {len(subject.classes) - 1}"
             )
         for index in parts(split):
             x, _ = split.batch(index)

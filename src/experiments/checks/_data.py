@@ -1,4 +1,4 @@
-"""The check of the examples, as the model is given them."""
+"""The check of the examples as the model gets them."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from experiments.data.batches import Split
 from ._subject import CheckResult, CheckVerdict, Subject, worst
 
 MOST = 20_000
-"""Examples of a split that are looked at."""
+"""The number of examples of a split that are checked."""
 PART = 10_000_000
-"""Numbers that are looked at at once."""
+"""The number of values that are checked at once."""
 UNEVEN = 10.0
 LEAKED = 0.01
-"""The share of a split's examples that may be in the training split too before the check fails."""
+"""The share of a split's examples that may also be in the training split before the check fails."""
 SMALL, LARGE, FAR = 0.1, 10.0, 10.0
-"""Inputs are scaled when their standard deviation lies between the first two and their mean within the third."""
+"""Inputs are scaled if their standard deviation is between the first two and their mean within the third."""
 
 
 @dataclass
 class Findings:
-    """What was found, worst first in the end."""
+    """The problems found so far, failures first."""
 
     shown: list[str] = field(default_factory=list)
     advice: list[str] = field(default_factory=list)
@@ -35,62 +35,64 @@ class Findings:
     numbers: dict[str, Any] = field(default_factory=dict)
 
     def note(self, verdict: CheckVerdict, advice: str) -> None:
-        """Add something that is not as it should be."""
+        """Add a problem."""
         self.advice = [advice, *self.advice] if verdict == "fail" else [*self.advice, advice]
         self.verdict = worst(self.verdict, verdict)
 
 
 def examples(subject: Subject) -> CheckResult:
-    """Look at labels, balance, duplicates between splits, constant features and the inputs' scale."""
-    found = Findings()
-    look_at_labels(subject, found)
-    look_for_duplicates(subject, found)
-    look_at_inputs(subject, found)
+    """Check labels, balance, duplicates between splits, constant features and the inputs' scale."""
+    findings = Findings()
+    look_at_labels(subject, findings)
+    look_for_duplicates(subject, findings)
+    look_at_inputs(subject, findings)
     expected = "balanced, scaled, no duplicates"
-    return CheckResult("; ".join(found.shown), expected, found.verdict, " ".join(found.advice), found.numbers)
+    return CheckResult(
+        "; ".join(findings.shown), expected, findings.verdict, " ".join(findings.advice), findings.numbers
+    )
 
 
-def look_at_labels(subject: Subject, found: Findings) -> None:
-    """Labels number the classes from 0; each has examples to learn from, about as many as the others."""
+def look_at_labels(subject: Subject, findings: Findings) -> None:
+    """Check that labels number the classes from 0, and that each class has about as many training examples."""
     classes = len(subject.classes)
     for name, split in subject.splits.items():
         low, high = int(split.y.min()), int(split.y.max())
         if low < 0 or high >= classes:
-            found.note(
-                "fail", f"Labels of {name} run from {low} to {high}; they should lie within 0 and {classes - 1}."
+            findings.note(
+                "fail", f"Labels of {name} run from {low} to {high}; they should be between 0 and {classes - 1}."
             )
     y = subject.splits["train"].y.cpu()
     counts = torch.bincount(y[(y >= 0) & (y < classes)], minlength=classes)
     absent = [subject.classes[int(n)] for n in (counts == 0).nonzero()]
     if absent:
-        found.note("fail", f"No training example of {', '.join(map(str, absent[:5]))}.")
+        findings.note("fail", f"No training example of {', '.join(map(str, absent[:5]))}.")
     present = counts[counts > 0]
     uneven = (present.max() / present.min()).item() if len(present) else 1.0
-    found.shown.append(f"{classes} classes, {uneven:.1f} : 1")
-    found.numbers |= {"class_counts": counts.tolist(), "largest_to_smallest": uneven}
+    findings.shown.append(f"{classes} classes, {uneven:.1f} : 1")
+    findings.numbers |= {"class_counts": counts.tolist(), "largest_to_smallest": uneven}
     if uneven > UNEVEN:
         rarest = subject.classes[int(torch.where(counts > 0, counts, counts.max()).argmin())]
-        found.note("warn", f"Classes are uneven, {rarest} is rare: data.balance=class_weights.")
+        findings.note("warn", f"Classes are imbalanced, and {rarest} is rare: try data.balance=class_weights.")
 
 
-def look_for_duplicates(subject: Subject, found: Findings) -> None:
-    """An example of another split that is in the training split too is no test of anything."""
+def look_for_duplicates(subject: Subject, findings: Findings) -> None:
+    """Look for examples of other splits that are also in the training split: they test nothing."""
     known = set(digests(subject.splits["train"]))
     shares = {}
     for name, split in subject.splits.items():
         if name != "train":
             keys = digests(split)
             shares[name] = sum(key in known for key in keys) / len(keys)
-    found.numbers["duplicates"] = shares
+    findings.numbers["duplicates"] = shares
     most = max(shares.values(), default=0.0)
-    found.shown.append(f"{most:.1%} duplicates" if most else "no duplicates")
+    findings.shown.append(f"{most:.1%} duplicates" if most else "no duplicates")
     if most:
         listed = ", ".join(f"{share:.2%} of {name}" for name, share in shares.items() if share)
-        found.note("fail" if most > LEAKED else "warn", f"Examples are in the training split too: {listed}.")
+        findings.note("fail" if most > LEAKED else "warn", f"Some examples are also in the training split: {listed}.")
 
 
 def digests(split: Split) -> list[bytes]:
-    """Return a digest of each example's input, as it came."""
+    """Return a digest of each example's input before any preparation."""
     keys = []
     for rows in parts(split):
         x = split.x.index_select(0, rows if split.rows is None else split.rows[rows])
@@ -98,8 +100,8 @@ def digests(split: Split) -> list[bytes]:
     return keys
 
 
-def look_at_inputs(subject: Subject, found: Findings) -> None:
-    """Inputs are finite, vary, and are about as large as 1."""
+def look_at_inputs(subject: Subject, findings: Findings) -> None:
+    """Check that inputs are finite, vary, and have a scale of about 1."""
     for name, split in subject.splits.items():
         count, total, squares = 0, *torch.zeros(2, dtype=torch.float64, device=split.device)
         low = high = torch.full((), torch.nan, dtype=torch.float64, device=split.device)
@@ -107,31 +109,31 @@ def look_at_inputs(subject: Subject, found: Findings) -> None:
             flat = split.batch(index)[0].flatten(1).double()
             bad = (~flat.isfinite()).any(1).nonzero()
             if len(bad):
-                found.note("fail", f"Example {count + int(bad[0])} of {name} has an input that is not finite.")
+                findings.note("fail", f"Example {count + int(bad[0])} of {name} has an input that is not finite.")
                 return
             count += len(flat)
             total, squares = total + flat.sum(0), squares + flat.square().sum(0)
             low, high = torch.fmin(low, flat.amin(0)), torch.fmax(high, flat.amax(0))
         if name == "train":
-            scale(found, total / count, squares / count, high - low)
+            scale(findings, total / count, squares / count, high - low)
 
 
 def parts(split: Split) -> Iterator[Tensor]:
-    """Yield the indices of the first examples of a split, part by part."""
+    """Yield the indices of the first examples of a split in parts."""
     size = max(1, PART // max(1, split.x[0].numel()))
     yield from torch.arange(min(len(split), MOST), device=split.x.device).split(size)
 
 
-def scale(found: Findings, mean: Tensor, square: Tensor, extent: Tensor) -> None:
+def scale(findings: Findings, mean: Tensor, square: Tensor, extent: Tensor) -> None:
     """Judge the features' means and spreads."""
     constant = int((extent == 0).sum())
     spread = (square.mean() - mean.mean().square()).clamp_min(0).sqrt().item()
     middle = mean.mean().item()
-    found.shown.append(f"mean {middle:.1g}, deviation {spread:.2g}; {constant} of {len(extent)} constant")
-    found.numbers |= {"constant_features": constant, "features": len(extent), "mean": middle, "std": spread}
+    findings.shown.append(f"mean {middle:.1g}, deviation {spread:.2g}; {constant} of {len(extent)} constant")
+    findings.numbers |= {"constant_features": constant, "features": len(extent), "mean": middle, "std": spread}
     if constant == len(extent):
-        found.note("fail", "Every feature is constant: the inputs say nothing.")
+        findings.note("fail", "Every feature is constant: the inputs carry no information.")
     elif constant > len(extent) / 2:
-        found.note("warn", "More than half of the features are constant; leave them out if they always are.")
+        findings.note("warn", "More than half of the features are constant; leave them out if they always are.")
     if not SMALL <= spread <= LARGE or abs(middle) > FAR:
-        found.note("warn", "Inputs are far from mean 0 and deviation 1: data.preprocess=standardize.")
+        findings.note("warn", "Inputs are far from mean 0 and standard deviation 1: try data.preprocess=standardize.")

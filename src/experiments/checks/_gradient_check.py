@@ -1,4 +1,4 @@
-"""The gradient check: backward against differences of forward, in float64 (CS231n, 'Gradient checks')."""
+"""The gradient check: backward compared with finite differences of forward, in float64 (CS231n, 'Gradient checks')."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from ._subject import CheckResult, Subject, without_dropout
 
 EXAMPLES = 8
 ELEMENTS = 10
-"""Elements of each parameter; fewer where there are many parameters."""
+"""Elements of each parameter that are checked; fewer if there are many parameters."""
 FEW_ELEMENTS = 4
 MANY_PARAMETERS = 40
 STEP = 1e-5
 WRONG, DOUBTFUL, GOOD = 1e-2, 1e-4, 1e-7
-"""Relative errors, as in CS231n. Kinks are set aside, so that beyond `DOUBTFUL` nothing but an error is left."""
+"""Relative errors, as in CS231n. Kinks are left out, so everything above `DOUBTFUL` is an error."""
 BURN_IN = 30
 """Updates before the second check: at the start a gradient may be right by accident."""
 EPSILON = torch.finfo(torch.float64).eps
 
 Losses = Callable[[], Tensor]
-"""Returns the data loss and the penalty, (2,), with the parameters as they are."""
+"""Returns the data loss and the penalty, (2,), of the current parameters."""
 
 
 @dataclass
-class Compared:
-    """One element's gradient, both ways.
+class CheckedElement:
+    """One element of a parameter, with the error of its gradient.
 
     Args:
         parameter: its name.
         error: the largest relative error of the data loss, the penalty and both.
-        kink: whether the loss has a corner here, which explains the error.
+        kink: whether the loss has a kink here, which explains the error.
     """
 
     parameter: str
@@ -56,36 +56,39 @@ def gradient(subject: Subject) -> CheckResult:
         start = compare(subject, model)
     except (RuntimeError, TypeError) as error:
         reason = " ".join(str(error).split())[:200]
-        return CheckResult("not made", f"up to {DOUBTFUL:g}", "skip", f"The model does not run in float64: {reason}.")
+        return CheckResult("not run", f"up to {DOUBTFUL:g}", "skip", f"The model does not run in float64: {reason}.")
     burnt = burnt_in(subject)
     later = compare(subject, burnt) if burnt is not None else []
     compared = [*start, *later]
-    off = [one for one in compared if not one.kink and one.error > DOUBTFUL]
+    wrong = [one for one in compared if not one.kink and one.error > DOUBTFUL]
     smooth = [one.error for one in compared if not one.kink]
     worst = max(smooth, default=0.0)
     kinks = len(compared) - len(smooth)
     word = "wrong" if worst > WRONG else "doubtful" if worst > DOUBTFUL else "good" if worst <= GOOD else "passable"
     numbers: dict[str, Any] = {
         "relative_error": worst, "elements": len(compared), "kinks": kinks,
-        "wrong_parameters": list(dict.fromkeys(one.parameter for one in off)), "after_updates": BURN_IN if later else 0,
+        "wrong_parameters": list(dict.fromkeys(one.parameter for one in wrong)),
+        "after_updates": BURN_IN if later else 0,
     }  # fmt: skip
     measured = f"{worst:.1e}, {word} ({len(compared)} elements, {kinks} kinks)"
     expected = f"relative error up to {DOUBTFUL:g}"
-    if not off:
-        advice = "" if later else "The loss was not finite after a few updates; only the start was checked."
+    if not wrong:
+        advice = (
+            "" if later else "After a few updates the weights were not finite; only the initial weights were checked."
+        )
         return CheckResult(measured, expected, "pass", advice, numbers)
     at_fault = culprit(subject, model if any(one.error > DOUBTFUL for one in start) else burnt or model)
     numbers["layer"] = at_fault
     names = numbers["wrong_parameters"]
     listed = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-    where = (
-        f"The backward pass of {at_fault} does not belong to its forward pass" if at_fault else "The gradient is off"
-    )
-    return CheckResult(measured, expected, "fail", f"{where}; the gradients of {listed} are off.", numbers)
+    advice = f"The gradients of {listed} are wrong."
+    if at_fault:
+        advice = f"The backward pass of {at_fault} does not match its forward pass. {advice}"
+    return CheckResult(measured, expected, "fail", advice, numbers)
 
 
 def burnt_in(subject: Subject) -> nn.Module | None:
-    """Return a copy after a few updates as the run makes them; None where its weights are not finite."""
+    """Return a copy after a few updates like the run's; None if its weights are not finite."""
     model = subject.copy()
     program = subject.program(model)
     if program.needs_closure:
@@ -97,7 +100,7 @@ def burnt_in(subject: Subject) -> nn.Module | None:
     return model if all(bool(p.isfinite().all()) for p in model.parameters()) else None
 
 
-def compare(subject: Subject, model: nn.Module) -> list[Compared]:
+def compare(subject: Subject, model: nn.Module) -> list[CheckedElement]:
     """Compare a sample of the elements of every parameter."""
     model, losses = in_double(subject, model)
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
@@ -116,9 +119,9 @@ def compare(subject: Subject, model: nn.Module) -> list[Compared]:
 
 
 def in_double(subject: Subject, model: nn.Module) -> tuple[nn.Module, Losses]:
-    """Return the model in float64, and what computes its losses on a few examples.
+    """Return the model in float64, and a function that computes its losses on a few examples.
 
-    Evaluation mode, but BatchNorm with the batch's statistics; its running ones do not move.
+    It is in evaluation mode, but BatchNorm uses the batch's statistics and leaves its running ones as they are.
     """
     model = deepcopy(model).double().eval()
     for parameter in model.parameters():
@@ -135,7 +138,7 @@ def in_double(subject: Subject, model: nn.Module) -> tuple[nn.Module, Losses]:
 
 
 def both_losses(model: nn.Module, criterion: Criterion, x: Tensor, y: Tensor) -> Tensor:
-    """Return the data loss and the penalty, (2,): of a model that draws, with the same draw each time."""
+    """Return the data loss and the penalty, (2,); a model that draws gets the same draws each time."""
     with undrawn(x.device):
         data = criterion.mean(model(x), y)
     if not criterion.penalty.adds:
@@ -144,7 +147,7 @@ def both_losses(model: nn.Module, criterion: Criterion, x: Tensor, y: Tensor) ->
 
 
 def gradients(loss: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
-    """Return the gradient of a scalar, 0 where it does not depend on a parameter."""
+    """Return the gradient of a scalar, 0 for a parameter that it does not depend on."""
     if not loss.requires_grad:
         return [torch.zeros_like(p) for p in parameters]
     found = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
@@ -152,21 +155,21 @@ def gradients(loss: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
 
 
 def sample(gradient: Tensor, count: int, draw: torch.Generator) -> list[int]:
-    """Return places in a flat gradient: half of them with the largest values, the others drawn."""
+    """Return indices into a flat gradient: half of them of the largest values, the others drawn at random."""
     large = gradient.abs().topk(min(count // 2, len(gradient))).indices.tolist()
     drawn = torch.randint(len(gradient), (count - len(large),), generator=draw).tolist()
     return list(dict.fromkeys([*large, *drawn]))
 
 
 @torch.no_grad()
-def compared_at(name: str, parameter: Tensor, element: int, analytic: Tensor, losses: Losses) -> Compared:
+def compared_at(name: str, parameter: Tensor, element: int, analytic: Tensor, losses: Losses) -> CheckedElement:
     """Compare one element: of the data loss, of the penalty, and of both together."""
     wanted = torch.cat([analytic, analytic.sum(0, keepdim=True)]).detach()
     flat = parameter.view(-1)
-    here = float(flat[element])
+    original = float(flat[element])
 
     def value(offset: float) -> Tensor:
-        flat[element] = here + offset
+        flat[element] = original + offset
         parts = losses()
         return torch.cat([parts, parts.sum(0, keepdim=True)])
 
@@ -178,27 +181,27 @@ def compared_at(name: str, parameter: Tensor, element: int, analytic: Tensor, lo
             found = relative_error(wanted, (above - below) / (2 * step), floor)
             if number == 0:
                 error = found
-            # A corner within the step is passed by as the step shrinks; one at the very point keeps two slopes.
+            # A kink within the step falls outside a smaller step; a kink at the point itself keeps two slopes.
             slopes = relative_error((above - middle) / step, (middle - below) / step, floor)
             explained = (error <= DOUBTFUL) | (found <= DOUBTFUL) | (slopes > DOUBTFUL)
             if not bool((error > DOUBTFUL).any()) or bool((found <= DOUBTFUL).all()):
                 break
     finally:
-        flat[element] = here
+        flat[element] = original
     largest = float(error.max())
-    return Compared(name, largest, kink=largest > DOUBTFUL and bool(explained.all()))
+    return CheckedElement(name, largest, kink=largest > DOUBTFUL and bool(explained.all()))
 
 
 def rounding(loss: Tensor, step: float) -> Tensor:
-    """Return the difference quotients that rounding alone can make: scores of about 1 go into the data loss."""
+    """Return the difference quotients that rounding alone can cause, if the scores in the data loss are about 1."""
     least = torch.tensor([1.0, 0.0, 1.0], dtype=loss.dtype, device=loss.device)
     return 20 * EPSILON * torch.maximum(loss.abs(), least) / step
 
 
 def relative_error(one: Tensor, other: Tensor, floor: Tensor) -> Tensor:
-    """Return |a - n| / max(|a|, |n|); 0 where both are 0, or so small that their difference is lost in rounding.
+    """Return |a - n| / max(|a|, |n|); 0 if both are 0, or so small that their difference is lost in rounding.
 
-    Infinite where one of them is not a number.
+    Infinite if one of them is not a number.
     """
     gap, size = (one - other).abs(), torch.maximum(one.abs(), other.abs())
     lost = (gap <= floor) & (size * DOUBTFUL <= floor)
@@ -206,7 +209,7 @@ def relative_error(one: Tensor, other: Tensor, floor: Tensor) -> Tensor:
 
 
 def culprit(subject: Subject, model: nn.Module) -> str | None:
-    """Return the innermost module whose own backward pass disagrees with its forward pass, if one alone does."""
+    """Return the innermost module whose backward pass does not match its forward pass; None if there is none."""
     model, losses = in_double(subject, model)
     inputs: dict[str, tuple[Any, ...]] = {}
 
@@ -228,9 +231,9 @@ def culprit(subject: Subject, model: nn.Module) -> str | None:
 
 
 def disagrees(module: nn.Module, inputs: tuple[Any, ...], draw: torch.Generator) -> bool:
-    """Whether autograd's derivative of a module in a random direction is not the difference of its outputs.
+    """Whether autograd's derivative of a module in a random direction differs from the difference of its outputs.
 
-    In each direction: the inputs', then each of its parameters'. In a step of 1e-7 hardly a unit meets its corner.
+    The directions are those of each input, then of each parameter. A step of 1e-7 hardly ever crosses a kink.
     """
     floating = [x.requires_grad_() for x in inputs if isinstance(x, Tensor) and x.is_floating_point()]
     with torch.enable_grad():
@@ -254,7 +257,7 @@ def disagrees(module: nn.Module, inputs: tuple[Any, ...], draw: torch.Generator)
 
 
 def shifted(module: nn.Module, inputs: tuple[Any, ...], tensor: Tensor, offset: Tensor) -> Tensor:
-    """Return a module's output with one of its tensors moved."""
+    """Return a module's output after one of its tensors is moved by an offset."""
     before = tensor.detach().clone()
     tensor.data += offset
     try:

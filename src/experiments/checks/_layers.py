@@ -1,4 +1,4 @@
-"""Checks of what the layers do before training: symmetry, signal, and examples that leak into one another."""
+"""Checks of the layers before training: symmetry, signal, and leaks between examples."""
 
 from __future__ import annotations
 
@@ -17,28 +17,27 @@ from ._subject import CheckResult, CheckVerdict, Subject, worst
 
 EXAMPLES = 8
 ROUNDING = 1e-4
-"""Of the scores: what another order of additions may change."""
+"""The share of the scores by which another order of additions may change them."""
 BAND, LIMIT = 10.0, 1000.0
-"""Factors between the first hidden layer and the last: beyond the first one training is slow, beyond the second one
-it hardly takes place. A signal that should neither grow nor shrink (Glorot and Bengio 2010, section 4.2) stays far
-within the first."""
+"""Factors between the first hidden layer and the last: beyond `BAND` training is slow, beyond `LIMIT` it hardly works.
+A signal that neither grows nor shrinks (Glorot and Bengio 2010, section 4.2) stays far within `BAND`."""
 
 
 def symmetry(subject: Subject) -> CheckResult:
-    """Look for units of a hidden layer with equal weights and equal gradients: they stay equal for ever.
+    """Look for units of a hidden layer with equal weights and equal gradients: they stay equal forever.
 
-    Those of the last layer are told apart by the classes.
+    The last layer is left out, as the classes make its units differ.
     """
-    seen = subject.program(subject.copy(dropout=False)).capture(0)
+    capture = subject.program(subject.copy(dropout=False)).capture(0)
     equal: dict[str, float] = {}
     names = running_names(subject)[:-1]
     for name, layer in [(name, layer) for name, layer in weighted_layers(subject.model).items() if name in names]:
         rows = [measures.incoming(layer)]
-        gradient = seen.gradients.get(f"{name}.weight")
+        gradient = capture.gradients.get(f"{name}.weight")
         if gradient is not None:
             rows.append(measures.by_row(layer, gradient))
-        if f"{name}.bias" in seen.gradients:
-            rows.append(seen.gradients[f"{name}.bias"][:, None])
+        if f"{name}.bias" in capture.gradients:
+            rows.append(capture.gradients[f"{name}.bias"][:, None])
         fraction = measures.twins(torch.cat([row / row.norm().clamp_min(1e-30) for row in rows], 1)).item()
         if fraction > 0:  # False for a layer of one unit, whose fraction is nan
             equal[name] = fraction
@@ -46,15 +45,15 @@ def symmetry(subject: Subject) -> CheckResult:
     if not equal:
         return CheckResult("none", expected, "pass", numbers={"equal_units": {}})
     listed = ", ".join(f"{fraction:.0%} of {name}" for name, fraction in equal.items())
-    advice = f"Equal units ({listed}) learn the same; draw weights at random: init=he for ReLU, init=xavier for tanh."
+    advice = f"Equal units ({listed}) learn the same; use random weights: init=he for ReLU, init=xavier for tanh."
     return CheckResult(f"up to {max(equal.values()):.0%} of a layer", expected, "fail", advice, {"equal_units": equal})
 
 
 def signal(subject: Subject) -> CheckResult:
     """Follow the spread of activations forward and of gradients backward through the hidden layers."""
-    seen = subject.program(subject.copy(dropout=False)).capture(0)
-    spreads = {name: seen.activations[name].std(correction=0).item() for name in hidden(subject, seen)}
-    sizes = {name: s.square().mean().sqrt().item() for name, s in seen.signals.items() if name in spreads}
+    capture = subject.program(subject.copy(dropout=False)).capture(0)
+    spreads = {name: capture.activations[name].std(correction=0).item() for name in hidden(subject, capture)}
+    sizes = {name: s.square().mean().sqrt().item() for name, s in capture.signals.items() if name in spreads}
     values = singular_values(subject)
     numbers = {"activation_std": spreads, "signal": sizes, "mean_singular_value": values}
     listed = ", ".join(f"{value:.2f}" for value in list(values.values())[:4])
@@ -63,7 +62,9 @@ def signal(subject: Subject) -> CheckResult:
     if not spreads:
         return CheckResult(f"no hidden layer{singular}", expected, "pass", "", numbers)
     if not all(0 < spread < float("inf") for spread in spreads.values()):
-        advice = "An activation is the same for all examples, or not finite: init=he for ReLU, init=xavier for tanh."
+        advice = (
+            "An activation is the same for all examples, or not finite: try init=he for ReLU, init=xavier for tanh."
+        )
         return CheckResult("no spread left" + singular, expected, "fail", advice, numbers)
     if sizes and list(sizes.values())[-1] == 0:
         advice = "No gradient comes back from the scores: the weights of the last layer are zero."
@@ -71,16 +72,16 @@ def signal(subject: Subject) -> CheckResult:
     forward = list(spreads.values())[-1] / next(iter(spreads.values()))
     backward = ratio(list(sizes.values()))
     verdict = worst(judged(forward), judged(backward))
-    advice = (
-        "" if verdict == "pass" else f"{told(forward, backward)}: init=he for ReLU, init=xavier for tanh, or BatchNorm."
-    )
+    advice = ""
+    if verdict != "pass":
+        advice = f"{fault(forward, backward)}: try init=he for ReLU, init=xavier for tanh, or BatchNorm."
     measured = f"activations x {forward:.2g}, gradients x {backward:.2g}{singular}"
     return CheckResult(measured, expected, verdict, advice, numbers)
 
 
-def hidden(subject: Subject, seen: Capture) -> list[str]:
+def hidden(subject: Subject, capture: Capture) -> list[str]:
     """Return the names of the activations before the last weighted layer, which gives the scores."""
-    names, last = list(seen.activations), running_names(subject)[-1:]
+    names, last = list(capture.activations), running_names(subject)[-1:]
     return names[: names.index(last[0])] if last and last[0] in names else names[:-1]
 
 
@@ -94,7 +95,7 @@ def running_names(subject: Subject) -> list[str]:
 
 
 def ratio(sizes: list[float]) -> float:
-    """Return the first layer's size by the last one's; 1 where there are no two, as with frozen layers."""
+    """Return the first layer's size over the last one's; 1 if there are fewer than two, as with frozen layers."""
     return sizes[0] / sizes[-1] if len(sizes) > 1 else 1.0
 
 
@@ -104,13 +105,16 @@ def judged(factor: float) -> CheckVerdict:
     return "pass" if size <= BAND else "warn" if size <= LIMIT else "fail"
 
 
-def told(forward: float, backward: float) -> str:
-    """Say what happens to the signal."""
-    ways = []
-    for name, factor in (("Activations", forward), ("gradients", backward)):
+def fault(forward: float, backward: float) -> str:
+    """Return what is wrong with the signal."""
+    faults = []
+    for name, factor, way in (
+        ("activations", forward, "from the first layer to the last"),
+        ("gradients", backward, "from the last layer to the first"),
+    ):
         if judged(factor) != "pass":
-            ways.append(f"{name} {'grow' if factor > 1 else 'fade'} through depth")
-    sentence = " and ".join(ways)
+            faults.append(f"{name} {'grow' if factor > 1 else 'shrink'} {way}")
+    sentence = " and ".join(faults)
     return sentence[0].upper() + sentence[1:]
 
 
@@ -151,7 +155,9 @@ def leak(subject: Subject) -> CheckResult:
         advice = "A score depends on the other examples of the batch: look for a reshape, mean or softmax over axis 0."
         return CheckResult(measured, expected, "fail", advice, numbers)
     if training > 0:
-        advice = "In training a score depends on the other examples: right only if the model means to use the batch."
+        advice = (
+            "In training mode a score depends on the other examples: this is right only if the model is meant to do so."
+        )
         return CheckResult(measured, expected, "warn", advice, numbers)
     return CheckResult(measured, expected, "pass", "", numbers)
 
@@ -175,7 +181,7 @@ def mixing(model: nn.Module, x: Tensor) -> float:
 
 @torch.no_grad()
 def moved(model: nn.Module, x: Tensor) -> float:
-    """Return how far an example's scores move when the others are exchanged: what is detached has no gradient."""
+    """Return how much an example's scores change with the other examples, for dependences without a gradient."""
     changed = torch.cat([x[:1], -x[1:].flip(0)])
     with undrawn(x.device):
         before = model(x)[0]

@@ -1,4 +1,4 @@
-"""Checks that train a little: by heart on a few examples, and against inputs that say nothing."""
+"""Checks that train briefly: to memorise a few examples, and to compare the inputs with zeros."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from ._subject import CheckResult, Subject
 
 FEW = 20
 NEAR = 0.01
-"""Of the way from the loss of equal scores to the lowest there is."""
+"""The share of the way from the lowest possible loss to the loss of equal scores that may be left."""
 UPDATES = 500
 RATES = (1e-3, 1e-2, 1e-4)
-"""Adam's, one after another: the check is of the model and the data, not of the run's optimizer."""
+"""Adam's rates, tried in turn: the check is of the model and the data, not of the run's optimizer."""
 STAGES = (50, 100, 200, 400)
-"""Updates after which it may be clear that the inputs make a difference."""
+"""Numbers of updates after which the check may end, as the inputs clearly make a difference."""
 WHOLE_STAGES = (4,)
 """The same for an optimizer that takes the whole training split at once."""
 CLEAR = 3
-"""Standard errors between the two losses."""
+"""The standard errors by which the two losses must differ."""
 
 
 def overfit(subject: Subject) -> CheckResult:
-    """Learn a few examples by heart with regularisation off: what cannot do that cannot learn (CS231n)."""
+    """Memorise a few examples without regularisation: a network that cannot do this cannot learn (CS231n)."""
     few, y = few_examples(subject)
     goal = subject.lowest_loss + NEAR * (subject.chance - subject.lowest_loss)
     expected = f"100 %, loss below {goal:.2g}"
     best = (0.0, float("inf"), 0)
     for rate in RATES:
-        accuracy, loss, updates = learned(subject, few, rate, goal)
-        best = max(best, (accuracy, loss, updates), key=lambda found: (found[0], -found[1]))
+        accuracy, loss, updates = memorised(subject, few, rate, goal)
+        best = max(best, (accuracy, loss, updates), key=lambda result: (result[0], -result[1]))
         if accuracy == 1 and loss < goal:
             break
     accuracy, loss, updates = best
@@ -47,7 +47,7 @@ def overfit(subject: Subject) -> CheckResult:
 
 
 def few_examples(subject: Subject) -> tuple[Split, Tensor]:
-    """Return some training examples of every class as a split of their own, and their classes."""
+    """Return some training examples of every class as a separate split, and their classes."""
     train = subject.splits["train"]
     y = train.y.cpu()
     kept, _ = stratified(y, min(FEW, len(y)), subject.generator("overfit"))
@@ -55,8 +55,8 @@ def few_examples(subject: Subject) -> tuple[Split, Tensor]:
     return Split(x, y, lambda prepared: prepared, subject.device), y
 
 
-def learned(subject: Subject, few: Split, rate: float, goal: float) -> tuple[float, float, int]:
-    """Train on a few examples until they are known; returns accuracy, loss and updates."""
+def memorised(subject: Subject, few: Split, rate: float, goal: float) -> tuple[float, float, int]:
+    """Train on a few examples until they are memorised; return accuracy, loss and updates."""
     model = subject.copy(dropout=False)
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], rate)
     program = subject.program(model, train=few, optimizer=optimizer)
@@ -71,21 +71,21 @@ def learned(subject: Subject, few: Split, rate: float, goal: float) -> tuple[flo
 
 
 def why_not(few: Split, y: Tensor, subject: Subject) -> str:
-    """Say what may keep a network from learning a few examples."""
+    """Return what may keep a network from memorising a few examples."""
     rows = few.x.flatten(1)
     same = (rows[:, None] == rows[None]).all(2) & (y[:, None] != y[None])
     if bool(same.any()):
         one, other = (int(n) for n in same.nonzero()[0])
         names = f"{subject.classes[int(y[one])]} and {subject.classes[int(y[other])]}"
-        return f"Equal inputs belong to different classes ({names}): look at data.path and at data.label_noise."
+        return f"Equal inputs belong to different classes ({names}): check data.path and data.label_noise."
     return (
-        "Look for a mistake in the model (a layer that is not used, an output that is cut off from the inputs) or in "
-        "the data; else the network is too small."
+        "Look for a mistake in the model (an unused layer, an output that does not depend on the inputs) or in the "
+        "data; otherwise the network is too small."
     )
 
 
 def baseline(subject: Subject) -> CheckResult:
-    """Train for a while on the inputs, and on zeros in their place: the inputs must make a difference (CS231n)."""
+    """Train for a while on the inputs, and on zeros instead of them: the inputs must make a difference (CS231n)."""
     train = subject.splits["train"]
     zeros = Split(train.x, train.y, lambda x: torch.zeros_like(train.prepare(x)), train.device, train.rows)
     seeing, blind = stages(subject, train), stages(subject, zeros)
@@ -96,15 +96,15 @@ def baseline(subject: Subject) -> CheckResult:
         if clear or not bool(real.isfinite().all()):
             break
     numbers = {"loss": real.mean().item(), "loss_of_zeros": without.mean().item(), "standard_error": error.item()}
-    measured, expected = f"loss {real.mean():.3g}", f"below {without.mean():.3g}, with zeros for inputs"
+    measured, expected = f"loss {real.mean():.3g}", f"below {without.mean():.3g}, with zeros as inputs"
     if not bool(real.isfinite().all()):
-        advice = f"Training diverges within a few updates: a smaller optimizer.lr than {subject.rate:g}."
+        advice = f"Training diverges within a few updates: try a smaller optimizer.lr than {subject.rate:g}."
         return CheckResult(measured, expected, "fail", advice, numbers)
     if clear:
         return CheckResult(measured, expected, "pass", "", numbers)
     advice = (
-        f"Training makes no use of the inputs within {STAGES[-1]} updates: optimizer.lr={subject.rate:g} may be too "
-        "small or too large, the initial weights may pass no signal on, or the inputs may not belong to the labels."
+        f"The inputs make no difference within {STAGES[-1]} updates: optimizer.lr={subject.rate:g} may be too small "
+        "or too large, the initial weights may pass no signal on, or the inputs may not match the labels."
     )
     return CheckResult(measured, expected, "fail", advice, numbers)
 

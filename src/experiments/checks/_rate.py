@@ -17,18 +17,18 @@ UPDATES = 160
 SMOOTHING = 0.9
 """The share of the past in the smoothed loss."""
 TOO_HIGH = 4.0
-"""Times the best smoothed loss: there the test stops."""
+"""The multiple of the lowest smoothed loss at which the test stops."""
 SETTLING = 10
-"""Updates before the smoothed loss says anything."""
+"""Updates before the smoothed loss is meaningful."""
 LEAST_FALL = 0.05
-"""Of the loss, at the best of all rates."""
+"""The share by which the loss must fall at the best of all rates."""
 BELOW = 30.0
-"""How far below the smaller suggestion a rate still makes progress."""
+"""The factor below the smaller suggestion at which a rate still makes progress."""
 
 
 @dataclass(frozen=True)
 class RangeTest:
-    """What the test saw.
+    """The curves of a range test, and the rates that they suggest.
 
     Args:
         rates, losses, smoothed: of each update.
@@ -44,10 +44,10 @@ class RangeTest:
 
 
 def lr_range(subject: Subject) -> CheckResult:
-    """Raise the rate from 1e-7 to 10, and see where the loss falls and where it breaks out."""
+    """Raise the rate from 1e-7 to 10, and record where the loss falls and where it diverges."""
     program = subject.program(subject.copy())
     if program.needs_closure:
-        return CheckResult("not made", "", "skip", f"{type(program.optimizer).__name__} chooses its own step.")
+        return CheckResult("not run", "", "skip", f"{type(program.optimizer).__name__} chooses its own step size.")
     rates, losses, smoothed, average = [], [], [], 0.0
     for number, index in zip(range(UPDATES), subject.batches("lr_range"), strict=False):
         rate = LOWEST * (HIGHEST / LOWEST) ** (number / (UPDATES - 1))
@@ -64,12 +64,15 @@ def lr_range(subject: Subject) -> CheckResult:
             break
     if len(rates) <= SETTLING + 1:
         return CheckResult(
-            "no finite loss", "", "fail", "The loss is not finite at any rate; see initial_loss and examples."
+            "no finite loss",
+            "",
+            "fail",
+            "The loss is not finite at any rate: see the checks initial_loss and examples.",
         )
-    found = suggested(rates, losses, smoothed)
+    test = suggested(rates, losses, smoothed)
     if subject.folder is not None:
-        draw(found, subject)
-    return told(found, subject.rate)
+        draw(test, subject)
+    return rate_result(test, subject.rate)
 
 
 def suggested(rates: list[float], losses: list[float], smoothed: list[float]) -> RangeTest:
@@ -81,44 +84,44 @@ def suggested(rates: list[float], losses: list[float], smoothed: list[float]) ->
     return RangeTest(rates, losses, smoothed, rates[steepest], rates[lowest])
 
 
-def told(found: RangeTest, rate: float) -> CheckResult:
-    """Hold the run's rate against what was seen."""
-    tenth = found.lowest / 10
-    low, high = min(found.steepest, tenth) / BELOW, found.lowest
+def rate_result(test: RangeTest, rate: float) -> CheckResult:
+    """Compare the run's rate with those that the test suggests."""
+    tenth = test.lowest / 10
+    low, high = min(test.steepest, tenth) / BELOW, test.lowest
     numbers = {
-        "steepest": found.steepest, "tenth_of_minimum": tenth, "lr": rate,
-        "rates": found.rates, "losses": found.losses, "smoothed": found.smoothed,
+        "steepest": test.steepest, "tenth_of_minimum": tenth, "lr": rate,
+        "rates": test.rates, "losses": test.losses, "smoothed": test.smoothed,
     }  # fmt: skip
-    measured = f"steepest {found.steepest:.1e}, minimum / 10 {tenth:.1e}"
-    expected = f"lr={rate:g} within {low:.1e} and {high:.1e}"
-    fall = 1 - min(found.smoothed[SETTLING:]) / found.smoothed[SETTLING]
+    measured = f"steepest {test.steepest:.1e}, minimum / 10 {tenth:.1e}"
+    expected = f"lr={rate:g} between {low:.1e} and {high:.1e}"
+    fall = 1 - min(test.smoothed[SETTLING:]) / test.smoothed[SETTLING]
     if fall < LEAST_FALL:
-        advice = f"The loss falls by {fall:.0%} only, at any rate: see the other checks."
+        advice = f"The loss falls by only {fall:.0%} at any rate: see the other checks."
         return CheckResult(measured, expected, "warn", advice, numbers)
     if low <= rate <= high:
         return CheckResult(measured, expected, "pass", "", numbers)
     way = "small" if rate < low else "large"
-    smaller, larger = sorted((found.steepest, tenth))
-    advice = f"optimizer.lr={rate:g} looks too {way}: try optimizer.lr={smaller:.1e}, or {larger:.1e} at most."
+    smaller, larger = sorted((test.steepest, tenth))
+    advice = f"optimizer.lr={rate:g} looks too {way}: try optimizer.lr={smaller:.1e}, or at most {larger:.1e}."
     return CheckResult(measured, expected, "warn", advice, numbers)
 
 
-def draw(found: RangeTest, subject: Subject) -> None:
+def draw(test: RangeTest, subject: Subject) -> None:
     """Draw the loss against the rate, with the suggestions."""
     from matplotlib.figure import Figure
 
     assert subject.folder is not None
     figure = Figure(figsize=(7, 4.2), dpi=120, layout="constrained")
     axes = figure.subplots()
-    axes.plot(found.rates, found.losses, ".", color="0.75", markersize=4, label="loss of each batch")
-    axes.plot(found.rates, found.smoothed, color="#0072B2", linewidth=2, label="smoothed")
+    axes.plot(test.rates, test.losses, ".", color="0.75", markersize=4, label="loss of each batch")
+    axes.plot(test.rates, test.smoothed, color="#0072B2", linewidth=2, label="smoothed")
     for value, colour, style, name in (
-        (found.steepest, "#D55E00", "-", "steepest descent"),
-        (found.lowest / 10, "#009E73", "--", "a tenth of the minimum"),
+        (test.steepest, "#D55E00", "-", "steepest descent"),
+        (test.lowest / 10, "#009E73", "--", "a tenth of the minimum"),
         (subject.rate, "black", ":", "this run"),
     ):
         axes.axvline(value, color=colour, linestyle=style, label=f"{name}: {value:.1e}")
-    low, high = min(found.smoothed), max(found.smoothed[: SETTLING + 1])
+    low, high = min(test.smoothed), max(test.smoothed[: SETTLING + 1])
     axes.set_ylim(low - 0.1 * (high - low), high + 0.6 * (high - low) + 1e-9)
     axes.set_xscale("log")
     axes.set_xlabel("learning rate")

@@ -1,4 +1,4 @@
-"""What a check is given and what it returns."""
+"""The input and the result of a check."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ CheckVerdict = Literal["pass", "warn", "fail", "skip"]
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What a check found.
+    """The result of a check.
 
     Args:
-        measured: in words and numbers, for the table.
-        expected: likewise.
-        verdict: `fail` where training would be a waste, `warn` where it may be, `skip` where the check cannot be made.
-        advice: what to try, a sentence or two; empty where all is well.
-        numbers: what was measured, for `checks.json`.
+        measured: the measurement in words and numbers, for the table.
+        expected: the expectation, likewise.
+        verdict: `fail` if training would be a waste, `warn` if it may be, `skip` if the check cannot run.
+        advice: a sentence or two on what to try; empty if all is well.
+        numbers: the measurements, for `checks.json`.
     """
 
     measured: str
@@ -44,20 +44,20 @@ class CheckResult:
 
 @dataclass(frozen=True)
 class Subject:
-    """A run that has been put together and not trained. A check never changes it: it works on copies.
+    """A run that is assembled but not trained. A check never changes it: it works on copies.
 
     Args:
         model: initialized, on the device, in training mode.
-        splits: `train`, `test` and, where there is one, `val`.
-        classes: names.
-        criterion: what is minimised.
-        optimizer: makes the run's optimizer for a copy of the model.
+        splits: `train`, `test` and, if there is one, `val`.
+        classes: their names.
+        criterion: the function to minimise.
+        optimizer: creates the run's optimizer for a copy of the model.
         rate: the run's learning rate before its schedule.
-        batch_size: examples an update.
-        updating: how updates are made.
-        augments: what varies training inputs.
-        seed: what the checks' own draws follow from.
-        folder: where figures are written; None for nowhere.
+        batch_size: examples per update.
+        updating: the settings of an update.
+        augments: the augmentations of training inputs.
+        seed: the seed of the checks' own draws.
+        folder: the folder for figures; None for no figures.
     """
 
     model: nn.Module
@@ -74,7 +74,7 @@ class Subject:
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """The device of the model."""
         return self.splits["train"].device
 
     def generator(self, purpose: str) -> torch.Generator:
@@ -82,7 +82,7 @@ class Subject:
         return torch.Generator().manual_seed(derived_seed(self.seed, f"check/{purpose}"))
 
     def copy(self, *, dropout: bool = True) -> nn.Module:
-        """Return a copy of the model in training mode, whose Dropout draws from a stream of its own or does nothing."""
+        """Return a copy of the model in training mode, whose Dropout draws from its own stream or is off."""
         model = deepcopy(self.model)
         to_training_mode(model)
         for parameter in model.parameters():
@@ -93,9 +93,9 @@ class Subject:
     def program(
         self, model: nn.Module, *, train: Split | None = None, optimizer: torch.optim.Optimizer | None = None
     ) -> Single:
-        """Return what trains a copy of the model: as the run would, on other examples or by another optimizer.
+        """Return a program that trains a copy of the model, on other examples or with another optimizer if given.
 
-        By another optimizer it is trained without regularisation: no penalty, augmentation or class weights.
+        With another optimizer there is no regularisation: no penalty, augmentation or class weights.
         """
         own = optimizer is None
         criterion = self.criterion if own else replace(self.criterion, penalty=Penalty(), class_weights=None)
@@ -117,34 +117,34 @@ class Subject:
 
     @property
     def lowest_loss(self) -> float:
-        """The loss of the best scores that favour the right class alone: above 0 with label smoothing."""
+        """The lowest loss of scores that favour only the right class: above 0 with label smoothing."""
         targets = torch.arange(len(self.classes))
         right = torch.eye(len(self.classes))
         sizes = torch.logspace(-1, 3, 200)
         return min(self.criterion.loss(size * right, targets, reduction="mean").item() for size in sizes)
 
     def batches(self, purpose: str) -> Iterator[Tensor]:
-        """Yield the indices of batches of the run's size without end, (1, batch) each: shuffled, epoch by epoch.
+        """Yield the indices of batches of the run's size without end, (1, batch) each, shuffled anew for each epoch.
 
         Args:
             purpose: see `generator`.
         """
         draw, count = self.generator(purpose), len(self.splits["train"])
         size = min(self.batch_size, count)
-        place = self.splits["train"].x.device
+        device = self.splits["train"].x.device
         while True:
             order = torch.randperm(count, generator=draw)[: count - count % size]
-            yield from order.to(place).reshape(-1, 1, size)
+            yield from order.to(device).reshape(-1, 1, size)
 
 
 def without_dropout(model: nn.Module) -> nn.Module:
-    """Let every Dropout of the model pass everything; returns the model."""
+    """Switch every Dropout of the model off, and return the model."""
     for module in model.modules():
         if isinstance(module, nn.modules.dropout._DropoutNd):
             module.p = 0.0
     return model
 
 
-def worst(*found: CheckVerdict) -> CheckVerdict:
+def worst(*verdicts: CheckVerdict) -> CheckVerdict:
     """Return the worst of several verdicts."""
-    return max(found, key=("skip", "pass", "warn", "fail").index)
+    return max(verdicts, key=("skip", "pass", "warn", "fail").index)

@@ -1,4 +1,4 @@
-"""The sanity checks of a run: made, printed and written down."""
+"""Run the sanity checks of a run, print their results and write `checks.json`."""
 
 from __future__ import annotations
 
@@ -30,32 +30,32 @@ from . import CHECKS, CheckResult, Subject, refuse, worst
 
 
 class ChecksFailedError(UserError):
-    """A check has failed: what would be trained would not learn."""
+    """A check has failed: the run would not learn."""
 
     code = 1
 
 
 def chosen(only: Any) -> list[str]:
-    """Return the names of the checks to make.
+    """Return the names of the checks to run.
 
     Raises:
         UserError: one of them is unknown.
     """
     names = list(CHECKS) if only is None else [only] if isinstance(only, str) else only
     if not isinstance(names, list) or not names:
-        raise UserError(f"only={shown(only)} should be a check or a list of them; allowed: {', '.join(CHECKS)}")
+        raise UserError(f"only={shown(only)} should be a check or a list of checks; choose from {', '.join(CHECKS)}")
     for name in names:
         if name not in CHECKS:
             raise UserError(
-                f"only={shown(name)} is no check; allowed: {', '.join(CHECKS)}" + nearest(str(name), CHECKS)
+                f"only={shown(name)} is not a check; choose from {', '.join(CHECKS)}" + nearest(str(name), CHECKS)
             )
     return [name for name in CHECKS if name in names]
 
 
-def subject(
+def subject_of(
     config: assembly.Config, data: assembly.Data, program: Single, rate: float, batch_size: int, folder: RunFolder
 ) -> Subject:
-    """Return what is checked: a run's parts, of which every check makes copies."""
+    """Return the subject of the checks: a run's parts, of which every check takes copies."""
     return Subject(
         model=program.model,
         splits=data.splits,
@@ -72,34 +72,34 @@ def subject(
 
 
 def own_optimizer(config: assembly.Config, model: nn.Module) -> torch.optim.Optimizer:
-    """Make the run's optimizer for a copy of its model."""
+    """Create the run's optimizer for a copy of its model."""
     return assembly.optimizer(config, model)[0]
 
 
 def run_checks(
-    made: Subject, names: Sequence[str], folder: RunFolder, screen: Screen, about: Mapping[str, Any]
+    subject: Subject, names: Sequence[str], folder: RunFolder, screen: Screen, about: Mapping[str, Any]
 ) -> None:
-    """Make checks, print a table of them and write `checks.json`.
+    """Run checks, print a table of their results and write `checks.json`.
 
     Args:
-        made: what is checked.
+        subject: the run to check.
         names: of the checks.
         folder: where to write.
         screen: where to print.
-        about: what else is written, such as the seed and the versions.
+        about: more to write, such as the seed and the versions.
 
     Raises:
-        ChecksFailedError: one of them fails; everything is printed and written.
-        UserError: they cannot be made.
+        ChecksFailedError: one of them fails; everything is printed and written first.
+        UserError: the run cannot be checked.
     """
     try:
-        refuse(made)
+        refuse(subject)
     except ValueError as error:
         raise UserError(str(error)) from None
     results = {}
     for name in names:
-        with global_generator(made.seed, made.device):  # a user's model may draw from it
-            results[name] = CHECKS[name](made)
+        with global_generator(subject.seed, subject.device):  # a user's model may draw from it
+            results[name] = CHECKS[name](subject)
     report(screen, results)
     content = {
         "verdict": worst(*(result.verdict for result in results.values())),
@@ -113,7 +113,7 @@ def run_checks(
 
 
 def report(screen: Screen, results: Mapping[str, CheckResult]) -> None:
-    """Print the table, and what to do about the findings."""
+    """Print the table of results and the advice."""
     printed = table("check", "measured", "expected", "verdict", wrapped=("measured", "expected"))
     for name, result in results.items():
         printed.add_row(name, result.measured, result.expected, result.verdict)
@@ -125,21 +125,21 @@ def report(screen: Screen, results: Mapping[str, CheckResult]) -> None:
 
 
 def check(cfg: DictConfig) -> None:
-    """Make the sanity checks of a configuration composed by Hydra, in the folder that Hydra made."""
+    """Run the sanity checks of a configuration composed by Hydra, in the folder that Hydra created."""
     hydra = HydraConfig.get()
     config: Any = OmegaConf.to_container(cfg, resolve=True)
     names = chosen(config.pop("only", None))
     folder = RunFolder(Path(hydra.runtime.output_dir))
     general, settings = assembly.general(config), assembly.training(config)
-    place = chosen_device(settings.device)
+    torch_device = chosen_device(settings.device)
     screen = Screen(folder.path / "check.log")
     with ExitStack() as stack:
         stack.callback(screen.close)
         stack.enter_context(hearing(screen))
         stack.enter_context(device.kernels(deterministic=settings.deterministic))
-        stack.enter_context(global_generator(general.seed, place))
-        parts = assembled(config, general, settings, place, folder, screen)
-        stack.enter_context(device.torch_threads(thread_count(settings, parts, place, None)))
+        stack.enter_context(global_generator(general.seed, torch_device))
+        parts = assembled(config, general, settings, torch_device, folder, screen)
+        stack.enter_context(device.torch_threads(thread_count(settings, parts, torch_device, None)))
         try:
             check_parts(config, parts, names, screen, list(hydra.overrides.task))
         finally:
@@ -149,7 +149,7 @@ def check(cfg: DictConfig) -> None:
 def check_parts(
     config: assembly.Config, parts: Parts, names: Sequence[str], screen: Screen, overrides: list[str]
 ) -> None:
-    """Make checks of a run that was put together and not trained; it is as before afterwards."""
+    """Run checks of a run that is assembled but not trained; they leave it as it was."""
     member = parts.member
-    made = subject(config, parts.data, parts.program, member.rate, parts.plan.batch_size, member.folder)
-    run_checks(made, names, member.folder, screen, identity(config, overrides))
+    subject = subject_of(config, parts.data, parts.program, member.rate, parts.plan.batch_size, member.folder)
+    run_checks(subject, names, member.folder, screen, identity(config, overrides))
