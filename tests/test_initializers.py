@@ -318,7 +318,7 @@ def first_weight(config: dict[str, Any], data: assembly.Data) -> Tensor:
             {"bias": "torhc"},
             r"init\.bias='torhc' should be a valid number or 'torch', 'normal' or 'own'; did you mean 'torch'\?",
         ),
-        ({"std": 1}, r"init\.std is no setting of he; allowed: gain"),
+        ({"std": 1}, r"unknown setting 'init\.std' of he; choose from gain"),
     ],
 )
 def test_refusals(digits: assembly.Data, settings: dict[str, Any], message: str) -> None:

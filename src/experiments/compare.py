@@ -1,33 +1,33 @@
-"""What do these runs show? `python -m experiments.compare outputs/train/2026-11-21_12-00-00`."""
+"""Compare runs and sweeps: `python -m experiments.compare outputs/train/2026-11-21_12-00-00`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .cli.launch import ended
+from .cli.entry import entry_point, run_command_line
 
 HELP = """\
 python -m experiments.compare <folders...> [option=value ...]
 
-Reads run and sweep folders, or any folder above them, and says what they show: a table of groups (runs that differ
-in nothing but the seed), differences with their certainty, what each factor does. Writes comparison/ into the folder,
-or with several folders into the one that holds them all: report.html, report.md, tables and figures.
+Reads the folders of runs and sweeps, or any folder above them, and prints a table of groups (runs that differ only in
+the seed), the differences between them with their confidence intervals, and the effect of each factor. Writes
+report.html, report.md, tables and figures into comparison/ in the folder, or in the folder above if there are several.
 
 Examples:
-  python -m experiments.compare outputs/train/2026-11-21_12-00-00      one sweep
+  python -m experiments.compare outputs/train/2026-11-21_12-00-00       one sweep
   python -m experiments.compare outputs by=optimizer metric=test/accuracy
   python -m experiments.compare outputs where=model=mlp,init=he baseline=optimizer=sgd target=0.97
-  python -m experiments.compare outputs watch=true                     refreshes while a sweep is running
+  python -m experiments.compare outputs watch=true                      refreshes while a sweep runs
 
 Options:
 """
 
 
 def command_line(arguments: Sequence[str]) -> int:
-    """Compare what the command line names; returns the exit code.
+    """Compare the runs that the command line names, and return the exit code.
 
     Raises:
-        UserError: an option or a folder is wrong.
+        UserError: an option or a folder cannot be used.
     """
     from .comparison.options import described, parsed
 
@@ -35,14 +35,15 @@ def command_line(arguments: Sequence[str]) -> int:
         print(HELP + described())
         return 0 if arguments else 2
     folders, options = parsed(arguments)
-    from .comparison.running import compare  # statistics and figures: only once the command line is in order
+    from .comparison.running import compare  # statistics and figures: only for a valid command line
 
     return compare(folders, options)
 
 
-def main() -> None:
+@entry_point
+def main() -> int:
     """Run the command line."""
-    ended(command_line)
+    return run_command_line(command_line)
 
 
 if __name__ == "__main__":

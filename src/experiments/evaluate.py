@@ -1,25 +1,25 @@
-"""What is a trained run worth? `python -m experiments.evaluate run=outputs/train/2026-11-21_12-00-00`."""
+"""Evaluate trained runs, or predict: `python -m experiments.evaluate run=outputs/train/2026-11-21_12-00-00`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .cli.launch import ended
+from .cli.entry import entry_point, run_command_line
 
 HELP = """\
 python -m experiments.evaluate run=<folder> [more folders] [option=value ...]
 
-Restores trained runs from their folders, with the weights of their best epoch, and says what they are worth on a split
-of their data: accuracy with its interval, loss, each class, calibration. Writes evaluation/<split>/ into each folder.
-With input=<files> it predicts for files of your own instead, prepared as the run's data were; with data.<key>=<value>
-it evaluates on other data of the same shape.
+Restores trained runs from their folders, with the weights of their best epoch, and evaluates them on a split of their
+data: accuracy with its confidence interval, loss, results per class, calibration. Writes evaluation/<split>/ into each
+folder. With input=<files> it predicts for your own files instead, and prepares them like the data of the run. With
+data.<key>=<value> it evaluates on other data of the same shape.
 
 Examples:
   python -m experiments.evaluate run=outputs/train/2026-11-21_12-00-00             on the test split
   python -m experiments.evaluate run=outputs/train/2026-11-21_12-00-00 split=val
-  python -m experiments.evaluate run=outputs/train/2026-11-21_12-30-00 best=3      of a sweep the best three
-  python -m experiments.evaluate run=outputs/train/2026-11-21_12-30-00 best=5 ensemble=mean    and these together
-  python -m experiments.evaluate run=outputs/train/2026-11-21_12-00-00 ensemble=mean    its kept checkpoints
+  python -m experiments.evaluate run=outputs/train/2026-11-21_12-30-00 best=3      the three best runs of a sweep
+  python -m experiments.evaluate run=outputs/train/2026-11-21_12-30-00 best=5 ensemble=mean    and their ensemble
+  python -m experiments.evaluate run=outputs/train/2026-11-21_12-00-00 ensemble=mean    of its kept checkpoints
   python -m experiments.evaluate run=outputs/train/2026-11-21_12-00-00 input=own/pictures
   python -m experiments.evaluate run=outputs/train/2026-11-21_12-00-00 data.test_path=own/newer.csv
 
@@ -28,11 +28,11 @@ Options:
 
 
 def command_line(words: Sequence[str]) -> int:
-    """Evaluate what the command line names; returns the exit code.
+    """Evaluate the runs that the command line names, and return the exit code.
 
     Raises:
-        UserError: an option or a folder is wrong.
-        OSError: nothing can be written there.
+        UserError: an option or a folder cannot be used.
+        OSError: a folder cannot be written.
     """
     from .cli.arguments import above
     from .evaluation.options import described, parsed
@@ -41,7 +41,7 @@ def command_line(words: Sequence[str]) -> int:
         print(HELP + described())
         return 0 if words else 2
     folders, options, other = parsed(words)
-    from .evaluation.ensembles import combine  # torch: only once the command line is in order
+    from .evaluation.ensembles import combine  # torch: only for a valid command line
     from .evaluation.evaluating import chosen, evaluate
     from .evaluation.predicting import predict, predict_together
 
@@ -58,9 +58,10 @@ def command_line(words: Sequence[str]) -> int:
     return 0
 
 
-def main() -> None:
+@entry_point
+def main() -> int:
     """Run the command line."""
-    ended(command_line)
+    return run_command_line(command_line)
 
 
 if __name__ == "__main__":

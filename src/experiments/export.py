@@ -1,51 +1,55 @@
-"""Use a trained run elsewhere: `python -m experiments.export run=outputs/train/2026-11-21_12-00-00`."""
+"""Export trained runs for use elsewhere: `python -m experiments.export run=outputs/train/2026-11-21_12-00-00`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .cli.launch import ended
+from .cli.entry import entry_point, run_command_line
 
 HELP = """\
 python -m experiments.export run=<folder> [more folders] [option=value ...]
 
-Writes trained runs, with the weights of their best epoch, as programs that need nothing of this package: raw examples
-go in, as the data set gives them, and probabilities of the classes come out, for a batch of any size. Each is compared
-with the run first. Writes export/ into each folder: model.pt2 (torch.export), model.onnx (pip install
-'experiments[onnx]'), and model.json, which says what goes in, what comes out, and how they are called.
+Writes trained runs, with the weights of their best epoch, as programs that do not need this package. The input is a
+batch of raw examples, as the data set gives them, of any size; the output is the probabilities of the classes. Each
+program is compared with the run before it is written. Writes into export/ in each folder: model.pt2 (torch.export),
+model.onnx, and model.json, which describes the input, the output and how to call the programs.
+
+model.onnx needs the extra onnx: @INSTALL@
 
 Examples:
   python -m experiments.export run=outputs/train/2026-11-21_12-00-00
   python -m experiments.export run=outputs/train/2026-11-21_12-00-00 format=onnx
-  python -m experiments.export run=outputs/train/2026-11-21_12-30-00 best=1      of a sweep the best one
+  python -m experiments.export run=outputs/train/2026-11-21_12-30-00 best=1      the best run of a sweep
 
 Options:
 """
 
 
 def command_line(words: Sequence[str]) -> int:
-    """Export what the command line names; returns the exit code.
+    """Export the runs that the command line names, and return the exit code.
 
     Raises:
-        UserError: an option or a folder is wrong, or a run cannot be exported.
-        OSError: nothing can be written there.
+        UserError: an option or a folder cannot be used, or a run cannot be exported.
+        OSError: a folder cannot be written.
     """
+    from .common.installing import install_command
     from .exporting.options import described, parsed
 
     if not words or {"-h", "--help"} & set(words):
-        print(HELP + described())
+        print(HELP.replace("@INSTALL@", install_command("onnx")) + described())
         return 0 if words else 2
     folders, options = parsed(words)
-    from .evaluation.evaluating import chosen  # torch: only once the command line is in order
+    from .evaluation.evaluating import chosen  # torch: only for a valid command line
     from .exporting.running import export
 
     export(chosen(folders, options.best), options.format, options.trusted)
     return 0
 
 
-def main() -> None:
+@entry_point
+def main() -> int:
     """Run the command line."""
-    ended(command_line)
+    return run_command_line(command_line)
 
 
 if __name__ == "__main__":

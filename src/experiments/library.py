@@ -1,4 +1,4 @@
-"""The same as the command line in a notebook or script: compose, train, and look at what came of it."""
+"""The command line in a notebook or script: compose, train, and look at the results."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from .assembly.trust import untrusted
-from .cli.composing import composed_whole, hydra_apart, own_folder
+from .cli.composing import composed_whole, isolated_hydra, own_folder
 from .cli.folders import claimed
 from .cli.launch import FULL_ERROR, explained
 from .cli.resuming import resumed_command_line
@@ -38,11 +38,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Configuration(Mapping[str, Any]):
-    """A run's configuration, to read: `config["optimizer"]["lr"]`. Another one is composed from other words.
+    """The configuration of a run, to be read: `config["optimizer"]["lr"]`. For another one, compose again.
 
     Args:
-        task: the run's own part, resolved.
-        whole: as Hydra composed it, with its own part.
+        task: the part of the run, resolved.
+        whole: the composed configuration, with Hydra's part.
     """
 
     task: DictConfig
@@ -50,17 +50,17 @@ class Configuration(Mapping[str, Any]):
 
     @property
     def overrides(self) -> list[str]:
-        """The words that it was composed from."""
+        """The overrides that it was composed from."""
         return list(self.whole.hydra.overrides.task)
 
     @property
     def choices(self) -> dict[str, str]:
         """The file chosen in each config group."""
-        found = {str(group): choice for group, choice in self.whole.hydra.runtime.choices.items()}
-        return {group: choice for group, choice in found.items() if not group.startswith("hydra/")}
+        choices = {str(group): choice for group, choice in self.whole.hydra.runtime.choices.items()}
+        return {group: choice for group, choice in choices.items() if not group.startswith("hydra/")}
 
     def plain(self) -> dict[str, Any]:
-        """Return the run's own part in dictionaries and lists."""
+        """Return the part of the run as dictionaries and lists."""
         plain: Any = OmegaConf.to_container(self.task)
         return plain
 
@@ -79,12 +79,12 @@ class Configuration(Mapping[str, Any]):
 
 @dataclass(frozen=True)
 class Trained:
-    """What came of a run; the tables and the model are read from its folder when they are asked for first.
+    """The results of a run; the tables and the model are read from its folder when they are first used.
 
     Args:
         folder: of the run.
-        config: what it was trained with.
-        summary: what `summary.json` holds: status, scores, verdicts, versions.
+        config: of the run.
+        summary: the content of `summary.json`: status, scores, verdicts, versions.
     """
 
     folder: Path
@@ -98,15 +98,15 @@ class Trained:
 
     @property
     def verdicts(self) -> list[dict[str, Any]]:
-        """What its numbers mean, and what to try."""
+        """What the numbers of the run mean, and what to try."""
         return self.summary["verdicts"]
 
     @cached_property
     def metrics(self) -> pd.DataFrame:
-        """`metrics.csv`: a row an epoch.
+        """`metrics.csv`: a row per epoch.
 
         Raises:
-            UserError: the run was told not to write it.
+            UserError: the run did not write it.
         """
         import pandas as pd
 
@@ -116,21 +116,21 @@ class Trained:
             raise UserError(
                 f"{str(self.folder)!r} has no metrics.csv; train with observers.metrics.enabled=true"
             ) from None
-        return texts.astype(float).astype({"epoch": int, "step": int})  # pandas' own reading may miss the last bit
+        return texts.astype(float).astype({"epoch": int, "step": int})  # pandas may read the last bit wrong
 
     @cached_property
     def layers(self) -> pd.DataFrame:
-        """`layers.csv`: a row for each number about a layer; none where layers were not looked at."""
+        """`layers.csv`: a row for each number about a layer; empty if the run did not observe its layers."""
         import pandas as pd
 
         return pd.DataFrame(RunFolder(self.folder).read_layers(), columns=list(LayerRow._fields))
 
     @cached_property
     def restored(self) -> Restored:
-        """The run as `load` gives it, with the code that it was trained with.
+        """The run as `load` returns it; the code that it was trained with is trusted.
 
         Raises:
-            UserError: it has no checkpoint.
+            UserError: the run has no checkpoint.
         """
         from .evaluation.loading import load
 
@@ -144,20 +144,20 @@ class Trained:
 
 
 def compose(*overrides: str, config_dir: str | Path | None = None) -> Configuration:
-    """Compose a run's configuration from the command line's words: `compose("optimizer=adam", "training.epochs=5")`.
+    """Compose the configuration of a run, from overrides as on the command line: `compose("optimizer=adam", "seed=5")`.
 
     Args:
-        overrides: `group=choice` and `group.key=value`; with `resume=<folder>` the run in that folder is gone on with.
-        config_dir: a folder of your own choices, as `--config-dir` names it.
+        overrides: `group=choice` and `group.key=value`; `resume=<folder>` resumes the run in that folder.
+        config_dir: a folder with your own choices, as in `--config-dir`.
 
     Raises:
-        UserError: one of them does not fit; `HYDRA_FULL_ERROR=1` shows where that was found.
+        UserError: one of them does not fit; `HYDRA_FULL_ERROR=1` shows the traceback of the cause.
     """
     for word in overrides:
         if not isinstance(word, str) or word.startswith("-"):
-            raise UserError(f"{word!r} is no override; allowed: texts such as 'optimizer=adam', 'optimizer.lr=0.1'")
+            raise UserError(f"{word!r} is not an override; give texts such as 'optimizer=adam', 'optimizer.lr=0.1'")
     own = own_folder(None if config_dir is None else str(config_dir))
-    with hydra_apart():
+    with isolated_hydra():
         try:
             whole = composed_whole("train", resumed_command_line(overrides), own)
             HydraConfig.instance().set_config(whole)
@@ -169,43 +169,43 @@ def compose(*overrides: str, config_dir: str | Path | None = None) -> Configurat
     if whole.hydra.sweeper.get("params"):
         raise UserError(
             f"compose({', '.join(map(repr, overrides))}) is a sweep over {', '.join(whole.hydra.sweeper.params)}; "
-            "compose its runs one by one, or make it on the command line"
+            "compose its runs one by one, or run the sweep on the command line"
         )
     OmegaConf.set_readonly(task, True)
     return Configuration(task, whole)  # type: ignore[arg-type]
 
 
 def train(config: Configuration) -> Trained:
-    """Train a run in a fresh folder below `outputs/`, as the command line does, or go on with one.
+    """Train a run in a new folder below `outputs/`, as the command line does, or resume one.
 
-    When the cell is interrupted the run ends after the step in hand, leaves in its folder what is needed to go on to
-    the same bits, and raises KeyboardInterrupt; `train(compose("resume=<folder>"))` goes on.
+    If the cell is interrupted, the run ends after the current step, saves what it needs to continue to the same bits,
+    and raises KeyboardInterrupt; `train(compose("resume=<folder>"))` resumes it.
 
     Args:
-        config: composed by `compose`.
+        config: the result of `compose`.
 
     Raises:
         UserError: something in the configuration or the folder cannot be used.
         KeyboardInterrupt: see above.
     """
     if not isinstance(config, Configuration):
-        raise UserError(f"train({config!r}) is given no configuration; allowed: what compose(...) returns")
-    asked, stop = job_of(config), SignalStop()
+        raise UserError(f"train({config!r}) needs a configuration; give it the result of compose(...)")
+    run, stop = job_of(config), SignalStop()
     with stop.listening():
-        summary = alone.train(asked.config, asked.folder, choices=asked.choices, overrides=asked.overrides, stop=stop)
+        summary = alone.train(run.config, run.folder, choices=run.choices, overrides=run.overrides, stop=stop)
     if summary["status"] == "interrupted":
-        words = f"resume={shown_path(asked.folder.path)}"
+        words = f"resume={shown_path(run.folder.path)}"
         print(f"here     train(compose({words!r}))")
     if stop.signal is not None:
-        signal.raise_signal(stop.signal)  # to whoever would have had it
-    return Trained(asked.folder.path, config, summary)
+        signal.raise_signal(stop.signal)  # to the handler that was replaced
+    return Trained(run.folder.path, config, summary)
 
 
 def job_of(config: Configuration) -> job.Job:
-    """Return the run that a configuration asks for, in a folder of its own unless it goes on with one.
+    """Return the run of a configuration, in a new folder unless it resumes one.
 
     Raises:
-        UserError: the folder cannot be made.
+        UserError: the folder cannot be created.
     """
     task = config.plain()
     try:
@@ -216,17 +216,17 @@ def job_of(config: Configuration) -> job.Job:
 
 
 def fresh_folder(task: Mapping[str, Any], composed: DictConfig) -> Path:
-    """Make the folder of a run, with what Hydra leaves in it.
+    """Create the folder of a run, with the files that Hydra writes into it.
 
     Args:
-        task: the run's own part, plain.
-        composed: the whole.
+        task: the part of the run, as dictionaries and lists.
+        composed: the whole configuration.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the folder cannot be created or written.
     """
-    whole = copy.deepcopy(composed)  # which keeps the time that it was asked for first
-    with hydra_apart():
+    whole = copy.deepcopy(composed)  # a copy keeps the time of the first use
+    with isolated_hydra():
         setup_globals()
         HydraConfig.instance().set_config(whole)
         folder = Path(claimed(str(whole.hydra.run.dir))).absolute()
@@ -234,6 +234,6 @@ def fresh_folder(task: Mapping[str, Any], composed: DictConfig) -> Path:
         whole.hydra.mode = RunMode.RUN
         whole.hydra.run.dir = whole.hydra.runtime.output_dir = str(folder)
     own: Any = OmegaConf.to_container(whole.hydra, resolve=False)
-    folder.mkdir(parents=True, exist_ok=True)  # which says what cannot be made
+    folder.mkdir(parents=True, exist_ok=True)  # the error names the folder
     write_composed(task, own, folder)
     return folder

@@ -1,33 +1,34 @@
-"""Does what the textbooks claim come out? `python -m experiments.reproduce tier=fast`."""
+"""Reproduce claims of textbooks and papers: `python -m experiments.reproduce tier=fast`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .cli.launch import ended
+from .cli.entry import entry_point, run_command_line
 
 HELP = """\
 python -m experiments.reproduce [recipes...] [option=value ...] [override=value ...]
 
-Makes recipes: each is a file in conf/experiment/ with a claim, its source, and the values that bear it out. Trains its
-runs, measures, prints claim, expected, measured and verdict, and writes a page with each lesson's figure. Overrides are
-those of `experiments.train`, and hold for every run. The exit code is 1 where a claim does not hold.
+Runs recipes. A recipe is a file in conf/experiment/ with a claim, its source, and the values that support it. Trains
+the runs of each recipe, prints the claim, the expected and measured values and the verdict, and writes a page with the
+figure of each lesson. Overrides are those of `experiments.train`, and apply to every run. The exit code is 1 if a claim
+does not hold.
 
 Examples:
-  python -m experiments.reproduce                                  the fast ones
+  python -m experiments.reproduce                                  the fast recipes
   python -m experiments.reproduce signal zero_weights
   python -m experiments.reproduce tier=mnist data.download=true
-  python -m experiments.train experiment=zero_weights              a recipe's runs alone
+  python -m experiments.train experiment=zero_weights              only the runs of a recipe
 
 Options:
 """
 
 
 def command_line(words: Sequence[str]) -> int:
-    """Make what the command line names; returns the exit code.
+    """Run the recipes that the command line names, and return the exit code.
 
     Raises:
-        UserError: an option or a recipe is wrong.
+        UserError: an option or a recipe cannot be used.
     """
     from .cli.arguments import described
     from .recipes.options import MEANINGS, parsed
@@ -40,15 +41,16 @@ def command_line(words: Sequence[str]) -> int:
         for name, recipe in recipes([conf_folder()]).items():
             print(f"  {name:<28} {recipe.tier:<6} {recipe.claim}")
         return 0
-    asked = parsed(words)
-    from .recipes.reproducing import reproduce  # torch: only once the command line is in order
+    options = parsed(words)
+    from .recipes.reproducing import reproduce  # torch: only for a valid command line
 
-    return reproduce(asked)
+    return reproduce(options)
 
 
-def main() -> None:
+@entry_point
+def main() -> int:
     """Run the command line."""
-    ended(command_line)
+    return run_command_line(command_line)
 
 
 if __name__ == "__main__":

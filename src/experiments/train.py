@@ -1,4 +1,4 @@
-"""Train one model: `python -m experiments.train optimizer=adam init=he`."""
+"""Train a model, or a sweep of models: `python -m experiments.train optimizer=adam init=he`."""
 
 import os
 import sys
@@ -6,30 +6,31 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from .cli.launch import answered, launch, say
+from .cli.entry import entry_point
+from .cli.launch import help_printed, launch
 from .cli.resuming import resumed_command_line
-from .common.errors import UserError
 
 EXAMPLES = (
     ("", "the default run"),
-    ("optimizer=sgd optimizer.lr=0.1", "another choice, and one of its numbers"),
-    ("model=cnn data=mnist training.epochs=3", "several of them"),
+    ("optimizer=sgd optimizer.lr=0.1", "another optimizer and learning rate"),
+    ("model=cnn data=mnist training.epochs=3", "several choices and settings"),
     ("-m init=he,xavier seed=0,1,2", "six runs, one for each combination"),
 )
 
 TORCHRUN = {"RANK", "WORLD_SIZE", "LOCAL_RANK"}
-"""What torchrun sets for each of its processes."""
+"""The environment variables that torchrun sets for each of its processes."""
 
 
 def task(cfg: Any) -> float | None:
-    """Train the composed run; a sweep is told its objective."""
-    from .runs.alone import run  # the heavy imports: only once Hydra has found the command line in order
+    """Train the composed run and return its objective, which a search needs."""
+    from .runs.alone import run  # the heavy imports: only after Hydra has accepted the command line
 
     return run(cfg)
 
 
+@entry_point
 def main() -> None:
-    """Run the command line, or one process's part of it under torchrun."""
+    """Run the command line, or the part of one process under torchrun."""
     if not os.environ.keys() >= TORCHRUN:
         command_line(resumed_command_line)
         return
@@ -40,22 +41,14 @@ def main() -> None:
 
 
 def command_line(completed: Callable[[Sequence[str]], list[str]]) -> None:
-    """Answer the command line, or train what it describes.
+    """Print help, or train the runs that the command line describes.
 
     Args:
-        completed: makes what Hydra is given of what was typed.
+        completed: returns the arguments for Hydra, given the typed ones.
     """
-    if answered("train", EXAMPLES):
-        return
-    try:
+    if not help_printed("train", EXAMPLES):
         sys.argv[1:] = completed(sys.argv[1:])
-    except UserError as error:
-        say(str(error))
-        sys.exit(error.code)
-    try:
         launch(task, "train")
-    except KeyboardInterrupt:  # before the run listens itself
-        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -39,13 +39,14 @@ class SearchSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> None:
         """Search."""
         from experiments.common.errors import UserError
+        from experiments.common.installing import install_command
         from experiments.folders.sweep import Sweep
 
         try:
             from experiments.search.loop import Search, Settings
         except ModuleNotFoundError as error:
             raise UserError(
-                f"hydra/sweeper=optuna needs {error.name}, which is not installed: pip install 'experiments[search]'"
+                f"hydra/sweeper=optuna needs {error.name}; install the extra with: {install_command('search')}"
             ) from None
         from experiments.sweeps.jobs import begin, conclude
 

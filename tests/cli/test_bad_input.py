@@ -16,13 +16,13 @@ from tests.helpers import SMALL, Commands, run, run_folders, summary
 
 CASES = [
     # unknown choice, group, key
-    ("optimizer=adm", "optimizer=adm is no choice", "did you mean 'adam'?"),
-    ("optimzer=adam", "optimzer is no key of the configuration", "did you mean 'optimizer'?"),
-    ("optimizer.lrr=1", "optimizer.lrr is no key", "did you mean 'optimizer.lr'?"),
-    ("training.epoch=3", "training.epoch is no key", "did you mean 'training.epochs'?"),
-    ("optimizer=sgd optimizer.betas=[0,0]", "optimizer.betas is no key", "allowed there: decay_exempt, lr_scale, "),
-    ("+optimizer.momentum=0.9", "optimizer.momentum is no setting of Adam", "allowed: lr, betas"),
-    ("+extra=1", "extra is no setting", "allowed: name, seed"),
+    ("optimizer=adm", "unknown optimizer 'adm'; choose from adadelta, ", "did you mean 'adam'?"),
+    ("optimzer=adam", "unknown key 'optimzer'; ", "did you mean 'optimizer'?"),
+    ("optimizer.lrr=1", "unknown key 'optimizer.lrr'; choose from ", "did you mean 'optimizer.lr'?"),
+    ("training.epoch=3", "unknown key 'training.epoch'; choose from ", "did you mean 'training.epochs'?"),
+    ("optimizer=sgd optimizer.betas=[0,0]", "unknown key 'optimizer.betas'", "; choose from decay_exempt, lr_scale, "),
+    ("+optimizer.momentum=0.9", "unknown setting 'optimizer.momentum' of Adam", "; choose from lr, betas"),
+    ("+extra=1", "unknown setting 'extra' of ", "; choose from name, seed"),
     # wrong type
     ("optimizer.lr=fast", "optimizer.lr='fast' should be a valid number", ""),
     ("training.epochs=2.5", "training.epochs=2.5 should be a valid integer", ""),
@@ -47,7 +47,7 @@ CASES = [
     ("training.batch_size=1 model.batch_norm=true", "training.batch_size=1 leaves BatchNorm no spread", "at least 2"),
     ("seed=-1", "seed=-1 should be greater than or equal to 0", ""),
     # no such name
-    ("model.activation=rellu", "model.activation='rellu' is no activation", "did you mean 'ReLU'?"),
+    ("model.activation=rellu", "model.activation='rellu' is not an activation", "did you mean 'ReLU'?"),
     ("data.preprocess=standardise", "data.preprocess='standardise' is unknown", "did you mean 'standardize'?"),
     ("objective=val/acc", "objective='val/acc' should be", "did you mean 'val/accuracy'?"),
     ("init.bias=none", "init.bias='none' should be a valid number or 'torch', 'normal' or 'own'", ""),
@@ -60,8 +60,8 @@ CASES = [
     ("observers.tensorboard.enabled=3", "observers.tensorboard.enabled=3 should be true or false", ""),
     # what does not go together
     ("scheduler=plateau data.val_fraction=0", "scheduler=plateau looks at the validation loss", ""),
-    ("model=cnn model.stages=[[4],[4],[4],[4]]", "model.stages has 4 poolings by 2", "8 x 8"),
-    ("model=cnn model.kernel=2", "model.kernel=2 has no middle", "such as 3"),
+    ("model=cnn model.stages=[[4],[4],[4],[4]]", "model.stages has 4 pooling layers of size 2", "8 x 8"),
+    ("model=cnn model.kernel=2", "model.kernel=2 is even", "use an odd number such as 3"),
     ("model._target_=torch.nn.Linear ~model.hidden ~model.activation ~model.batch_norm ~model.dropout "
      "~model.input_dropout +model.in_features=5 +model.out_features=10", "model cannot take an example", "(1, 8, 8)"),
     ("optimizer=lbfgs training.accumulate=2", "training.accumulate does not go with LBFGS", "whole training split"),
@@ -71,7 +71,7 @@ CASES = [
     ("optimizer=lbfgs optimizer.lr_scale={head:0.1}", "optimizer: LBFGS doesn't support per-parameter options", ""),
     ("optimizer.lr_scale={hed:0.1}", "optimizer.lr_scale='hed' matches no parameter", "head.weight, head.bias"),
     ("optimizer.lr_scale={head:-1}", "optimizer.lr_scale=-1 should be greater than or equal to 0", ""),
-    ("optimizer.lr_scale={*:0}", "freezes every parameter", "leave one to train"),
+    ("optimizer.lr_scale={*:0}", "freezes every parameter", "at least one must be trained"),
     ("optimizer.decay_exempt=[*.bas]", "optimizer.decay_exempt='*.bas' matches no parameter", "head.bias"),
     ("optimizer.decay_exempt=bias", "optimizer.decay_exempt='bias' should be", ""),
     ("training.ema=0.9 training.swa=1", "training.ema=0.9 and training.swa=1 both average", "leave one null"),
@@ -104,13 +104,13 @@ CASES = [
     ("data=npz data.path='x[/b].npz'", "data.path='x[/b].npz' does not exist", ""),
     ("data.preprocess=[1]", "data.preprocess=[1] is unknown", "allowed: none"),
     # absent
-    ("data=mnist", "data.root='data' holds no MNIST and download=false", "data.download=true"),
+    ("data=mnist", "data.root='data' does not contain MNIST, and download=false", "data.download=true"),
     ("data=npz", "data.path is missing", "data.path=..."),
     ("data=npz data.path=nowhere.npz", "data.path='nowhere.npz' does not exist", "x_train"),
     ("data=npz data.path=half.npz", "data.path='half.npz' has no y_train and no x_test and no y_test", "x_train"),
     ("data=npz data.path=text.npz", "data.path='text.npz' cannot be read", ""),
     ("hydra.run.dir=/proc/nowhere/run", "cannot write /proc/nowhere", ""),
-    ("resume=nowhere", "resume='nowhere' is no run folder", ""),
+    ("resume=nowhere", "resume='nowhere' is not a run folder", "it has no readable .hydra/overrides.yaml"),
     ("optimizer.lr=[", "optimizer.lr=[", ""),
 ]  # fmt: skip
 

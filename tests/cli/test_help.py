@@ -1,22 +1,16 @@
-"""`--help` and tab completion say what the configuration holds, in real shells too."""
+"""`--help` shows what the configuration offers."""
 
 import os
 import re
-import select
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
-from experiments.cli._completion import replies
 from experiments.cli._help import WIDTH, help_text, settings
 from experiments.common.keys import flattened
 from experiments.train import EXAMPLES
@@ -24,33 +18,7 @@ from tests.helpers import CONF, REPOSITORY, Commands
 
 TRAIN = "python -m experiments.train"
 GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name not in ("hydra", "surface"))
-"""Of `train`; those of another verb alone are none of its."""
-SHELL = shutil.which("bash")
-needs_bash = pytest.mark.skipif(SHELL is None, reason="no bash on this machine")
-needs_fish = pytest.mark.skipif(shutil.which("fish") is None, reason="no fish on this machine")
-needs_zsh = pytest.mark.skipif(shutil.which("zsh") is None, reason="no zsh on this machine")
-
-
-@pytest.fixture(scope="module")
-def default_run() -> Any:
-    """The default run as Hydra composes it, with Hydra's own part."""
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return OmegaConf.to_container(compose("train", return_hydra_config=True), resolve=False)
-
-
-@pytest.fixture
-def own(tmp_path: Path) -> Path:
-    """A folder of a user's own choices."""
-    for name, text in {
-        "optimizer/lion": "# The sign of the momentum\n_target_: own.Lion\nspeed: 0.5\n",
-        "optimizer/adam": "# Not the one that is taken\n_target_: own.Adam\n",
-        "flavour/sweet": "sugar: 1\n",
-        "mine": "defaults:\n  - train\n  - override optimizer: lion\n  - _self_\nseed: 7\n",
-    }.items():
-        path = tmp_path / "own" / f"{name}.yaml"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    return tmp_path / "own"
+"""Of `train`, without the groups of other verbs."""
 
 
 def section(text: str, heading: str) -> list[str]:
@@ -176,16 +144,16 @@ def test_help_of_a_users_own_configuration(commands: Commands, own: Path) -> Non
     [
         (
             ["--config-dir=nowhere", "-h"],
-            "--config-dir=nowhere is no folder; give one that holds <group>/<choice>.yaml",
+            "--config-dir=nowhere is not a folder; give a folder with <group>/<choice>.yaml in it",
         ),
         (
             ["-cn", "other", "-h"],
-            "--config-name=other is no configuration; it must be a file other.yaml in --config-dir",
+            "--config-name=other is not a configuration; it must be a file other.yaml in --config-dir",
         ),
-        (["-sc"], "-sc completes no shell; allowed: install=bash, install=fish, install=zsh"),
+        (["-sc"], "'-sc' is not supported; choose from install=bash, install=fish, install=zsh"),
         (
             ["-sc", "install=tcsh"],
-            "-sc install=tcsh completes no shell; allowed: install=bash, install=fish, install=zsh",
+            "'-sc install=tcsh' is not supported; choose from install=bash, install=fish, install=zsh",
         ),
     ],
 )
@@ -215,7 +183,7 @@ def test_an_installed_package_answers_at_once_from_any_folder(tmp_path: Path) ->
     )
     for words, line, expected in (
         (["--help"], "", "  * adam "),
-        (["-sc", "query=bash"], f"{TRAIN} optimizer=adam optimizer.b", "optimizer.betas="),
+        (["-sc", "query=bash"], "experiments train optimizer=adam optimizer.b", "optimizer.betas="),
     ):
         done = subprocess.run(
             [sys.executable, "-c", code, *words],
@@ -227,185 +195,3 @@ def test_an_installed_package_answers_at_once_from_any_folder(tmp_path: Path) ->
         assert done.returncode == 0, done.stderr
         assert expected in done.stdout
         assert str(tmp_path) in done.stdout
-
-
-@pytest.mark.parametrize(
-    ("line", "expected"),
-    [
-        (f"{TRAIN} optimi", ["optimizer.", "optimizer="]),
-        (f"{TRAIN} optimizer=adam", ["optimizer=adam", "optimizer=adamax", "optimizer=adamw"]),
-        (f"{TRAIN} scheduler=step seed=3 optimizer=sg", ["optimizer=sgd"]),
-        (f"{TRAIN} -m optimizer=sgd,adam init=he,xavier init=zer", ["init=zeros"]),
-        (f"{TRAIN} -m init=he,xav", ["init=he,xavier", "init=he,xavier_uniform"]),
-        (f"{TRAIN} optimizer=momentum optimizer.mo", ["optimizer.momentum="]),
-        (f"{TRAIN} -m optimizer=momentum,adam 'seed=range(3)' optimizer.mo", ["optimizer.momentum="]),
-        (f"{TRAIN} -m +new.depth=1 'seed=range(3)' new.", ["new.depth="]),
-        (f"{TRAIN} optimizer=nothing training.early", ["training.early_stopping."]),
-        (f"{TRAIN} training.epo=(( optimizer=momentum optimizer.mo", ["optimizer.momentum="]),
-        (
-            f"{TRAIN} training.early_stopping.m",
-            ["training.early_stopping.metric=", "training.early_stopping.min_delta="],
-        ),
-        (f"{TRAIN} training.deterministic=", ["training.deterministic=false"]),
-        (f"{TRAIN} training.epochs=x", []),
-        (f"{TRAIN} 'name=a b' 'optimizer=sg", ["optimizer=sgd"]),
-        (f"{TRAIN} ~init.b", ["~init.bias"]),
-        (f"{TRAIN} ++training.ep", ["++training.epochs="]),
-        (f"{TRAIN} hydra.job.na", ["hydra.job.name="]),
-        (f"{TRAIN} --config-d", ["--config-dir"]),
-        (f"{TRAIN} --cfg ", ["all", "hydra", "job"]),
-        (f"{TRAIN} --config-dir ow", ["own/"]),
-        (f"{TRAIN} --config-dir own optimizer=li", ["optimizer=lion"]),
-        (
-            f"{TRAIN} --config-dir own optimizer=lion optimizer.",
-            ["optimizer.decay_exempt=", "optimizer.lr_scale=", "optimizer.speed="],
-        ),
-        (f"{TRAIN} --config-dir own optimizer=adam optimizer.l", ["optimizer.lr=", "optimizer.lr_scale="]),
-        (f"{TRAIN} -cd own +fl", ["+flavour="]),
-        (f"{TRAIN} -cd own fl", []),
-        (
-            f"{TRAIN} -cd own -cn mine optimizer.",
-            ["optimizer.decay_exempt=", "optimizer.lr_scale=", "optimizer.speed="],
-        ),
-        (f"{TRAIN} resume=o", ["resume=own/"]),
-        (f"{TRAIN} resume=own/m", ["resume=own/mine.yaml"]),
-        ("bin/python3.11 -X dev -m experiments.train sched", ["scheduler.", "scheduler="]),
-        ("train sched", ["scheduler.", "scheduler="]),
-    ],
-)
-def test_queries(
-    commands: Commands, own: Path, monkeypatch: pytest.MonkeyPatch, line: str, expected: list[str]
-) -> None:
-    monkeypatch.setenv("COMP_LINE", f"{line}behind the cursor")
-    monkeypatch.setenv("COMP_POINT", str(len(line)))
-    outcome = commands.train("-sc", "query=bash")
-    assert (outcome.code, outcome.err) == (0, "")
-    assert outcome.out.split() == expected
-    assert list(commands.folder.iterdir()) == [own]
-
-
-def test_completion_leads_to_every_choice_and_key(default_run: Any) -> None:
-    def leaves(word: str) -> Iterator[str]:
-        for reply in replies(f"{TRAIN} {word}", "train", CONF):
-            if reply.endswith("."):
-                yield from leaves(reply)
-            else:
-                yield reply
-
-    keys = {
-        key
-        for key, value in flattened({k: v for k, v in default_run.items() if k != "hydra"}).items()
-        if not (isinstance(value, dict) and value) and not key.endswith("_target_")
-    }
-    chosen = {name for name in default_run["hydra"]["runtime"]["choices"] if name in GROUPS}
-    assert set(leaves("")) == {f"{name}=" for name in keys | chosen}
-    for name in chosen:
-        found = replies(f"{TRAIN} {name}=", "train", CONF)
-        assert found == sorted(f"{name}={path.stem}" for path in (CONF / name).glob("*.yaml"))
-
-
-def test_an_empty_environment_is_an_empty_line(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("COMP_LINE", raising=False)
-    monkeypatch.setenv("COMP_POINT", "here")
-    assert "optimizer=" in commands.train("-sc", "query=bash").out.split()
-
-
-BEFORE = '_before() { COMPREPLY=("before"); }; complete -F _before python; '
-INSTALL = f'eval "$("{sys.executable}" -m experiments.train -sc install=bash)"'
-
-
-def bash(line: str, cursor: int | None = None, *, before: str = "", install: str = INSTALL) -> list[str]:
-    """Install the completion in a bash, and ask it as bash does when the tab key is pressed."""
-    # Bash splits at = and : too.
-    words = re.findall(r"[=:]+|[^\s=:]+", line) + ([""] if line.endswith(" ") else [])
-    script = (
-        f"{before}{install}\n"
-        f"COMP_LINE=$LINE COMP_POINT=$POINT COMP_WORDS=($WORDS) COMP_CWORD={len(words) - 1}\n"
-        '"$(complete -p python | sed "s/.*-F \\([^ ]*\\).*/\\1/")" python last previous\n'
-        'printf "%s\\n" "${COMPREPLY[@]}"'
-    )
-    given = {"LINE": line, "POINT": str(len(line) if cursor is None else cursor), "WORDS": " ".join(words)}
-    done = subprocess.run(
-        ["bash", "--norc", "-c", script], env={**os.environ, **given}, capture_output=True, text=True, check=True
-    )
-    assert done.stderr == ""
-    return done.stdout.split()
-
-
-@needs_bash
-@pytest.mark.parametrize(
-    ("line", "expected"),
-    [
-        # Bash puts the reply in place of what follows the last = alone.
-        (f"{sys.executable} -m experiments.train optimizer=adam", ["adam", "adamax", "adamw"]),
-        (f"{sys.executable} -m experiments.train -m seed=0,1 optimi", ["optimizer.", "optimizer="]),
-        (f"{sys.executable} other.py optimi", []),
-        (f"{sys.executable} -m experiments.runs.job optimi", []),
-    ],
-)
-def test_bash_completes(line: str, expected: list[str]) -> None:
-    assert bash(line) == expected
-    assert bash(line + "behind", len(line)) == expected
-
-
-@needs_bash
-def test_bash_keeps_the_completion_of_other_commands() -> None:
-    train = f"{sys.executable} -m experiments.train optimizer=sg"
-    for install in (INSTALL, f"{INSTALL}; {INSTALL}"):
-        assert bash("python other.py ", before=BEFORE, install=install) == ["before"]
-        assert bash(train, before=BEFORE, install=install) == ["sgd"]
-
-
-@needs_bash
-def test_the_tab_key_in_bash(tmp_path: Path) -> None:
-    """What a user sees: an interactive shell at a terminal."""
-    import pty
-    import termios
-
-    terminal, end = pty.openpty()
-    termios.tcsetwinsize(end, (24, 300))  # the line is not to be scrolled
-    environment = {**os.environ, "PS1": "$ ", "TERM": "dumb", "HOME": str(tmp_path), "INPUTRC": "/dev/null"}
-    shell = subprocess.Popen(
-        ["bash", "--norc", "-i"], stdin=end, stdout=end, stderr=end, env=environment, start_new_session=True
-    )
-    os.close(end)
-    seen = ""
-
-    def wait_for(text: str) -> None:
-        nonlocal seen
-        deadline = time.monotonic() + 30
-        while text not in seen:
-            assert time.monotonic() < deadline, seen
-            if select.select([terminal], [], [], 0.1)[0]:
-                seen += os.read(terminal, 4096).decode()
-
-    try:
-        os.write(terminal, f"{INSTALL}; echo rea''dy\n".encode())
-        wait_for("ready")
-        os.write(terminal, f"{sys.executable} -m experiments.train -m init=he,xavier_u\t".encode())
-        wait_for("init=he,xavier_uniform ")
-        os.write(terminal, b"training.ep\t")
-        wait_for("training.epochs=")
-        os.write(terminal, b"3")
-        wait_for("training.epochs=3")
-    finally:
-        shell.kill()
-        shell.wait()
-        os.close(terminal)
-
-
-@needs_fish
-def test_fish_completes() -> None:
-    for line, expected in (
-        (f"{sys.executable} -m experiments.train -m optimizer=adamw sched", ["scheduler.", "scheduler="]),
-        (f"{sys.executable} -m experiments.train init=he,xavier_", ["init=he,xavier_uniform"]),
-    ):
-        script = f"{sys.executable} -m experiments.train -sc install=fish | source; complete -C '{line}'"
-        done = subprocess.run(["fish", "--no-config", "-c", script], capture_output=True, text=True, check=True)
-        assert done.stdout.split() == expected
-
-
-@needs_zsh
-def test_zsh_reads_its_script(commands: Commands) -> None:
-    script = commands.train("-sc", "install=zsh").out
-    subprocess.run(["zsh", "-f", "-n"], input=script, text=True, check=True, capture_output=True)

@@ -92,7 +92,7 @@ def test_values_come_in_the_type_that_the_function_takes(name: str, value: Any, 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("rte", "model.rte is no setting of layer; allowed: size, rate, name"),
+        ("rte", "unknown setting 'model.rte' of layer; choose from size, rate, name"),
         ("rte", "; did you mean 'rate'?"),
         ("thread", "; did you mean 'threads'?"),
         ("Pool", "; did you mean 'pool'?"),
@@ -104,13 +104,13 @@ def test_an_unknown_name_is_refused_with_the_nearest(name: str, message: str) ->
 
 def test_a_name_like_no_other_is_refused_without_a_guess() -> None:
     message = refusal(layer, {"size": 1, "xyzzy": 1})
-    assert "model.xyzzy is no setting of layer" in message
+    assert "unknown setting 'model.xyzzy' of layer" in message
     assert "did you mean" not in message
 
 
 @pytest.mark.parametrize("target", [Built, Recorded])
 def test_a_class_is_named(target: type) -> None:
-    assert f"model.raet is no setting of {target.__name__}; allowed: size, rate" in refusal(target, {"raet": 1})
+    assert f"unknown setting 'model.raet' of {target.__name__}; choose from size, rate" in refusal(target, {"raet": 1})
 
 
 @pytest.mark.parametrize("target", [layer, Built, Recorded, open_ended, unannotated])
@@ -183,7 +183,7 @@ def test_parameters_without_a_type_take_anything(value: Any) -> None:
 def test_supplied_parameters_are_neither_wanted_nor_taken() -> None:
     assert checked(layer, {"rate": 0.1}, "model", supplied=("size",)) == {"rate": 0.1}
     message = refusal(layer, {"size": 3}, supplied=("size",))
-    assert "model.size is no setting of layer; allowed: rate" in message
+    assert "unknown setting 'model.size' of layer; choose from rate" in message
 
 
 def test_ranges_go_before_the_signatures_types() -> None:

@@ -14,6 +14,7 @@ import torch
 
 from experiments.assembly._datasets import Splitting, loaded
 from experiments.assembly.targets import divided
+from experiments.common.installing import install_command
 from experiments.evaluation.loading import Restored, load
 from experiments.train import main
 from tests.helpers import Commands, summary
@@ -137,14 +138,12 @@ def test_without_the_extra_the_torch_program_is_written(
     (plane_run / "export" / "model.onnx").write_bytes(b"of another time")
     outcome = commands.type("export", f"run={plane_run}")
     assert (outcome.code, outcome.err) == (0, "")
-    assert "\nmodel.onnx  left out: it needs pip install 'experiments[onnx]'\n" in outcome.out
+    command = install_command("onnx")
+    assert f"\nmodel.onnx  left out: it needs onnxscript; install the extra with: {command}\n" in outcome.out
     assert {path.name for path in (plane_run / "export").iterdir()} == {"model.pt2", "model.json"}
     outcome = commands.type("export", f"run={plane_run}", "format=onnx")
     assert outcome.code == 2
-    assert outcome.err == (
-        "Error: format=onnx needs onnxscript, which pip install 'experiments[onnx]' brings; "
-        "format=torch needs nothing\n"
-    )
+    assert outcome.err == f"Error: format=onnx needs onnxscript; install the extra with: {command}\n"
 
 
 class Restless(torch.nn.Linear):
@@ -221,7 +220,7 @@ def test_a_folder_that_leads_elsewhere_is_refused(commands: Commands, plane_run:
     ("words", "message"),
     [
         (("format=onxx",), "format='onxx' should be 'torch' or 'onnx'"),
-        (("split=test",), "split is no option of export; allowed: format, best, trust"),
+        (("split=test",), "unknown option 'split' of export; choose from format, best, trust"),
         (("best=0",), "best=0 should be greater than or equal to 1"),
     ],
 )

@@ -123,7 +123,7 @@ def test_a_failed_recipe_keeps_its_last_result_in_the_gallery(commands: Commands
     assert commands.type("reproduce", "own", f"config_dir={own()}").code == 0
     failed = commands.type("reproduce", "own", f"config_dir={own()}", "optimizer=adm")
     assert failed.code == 2
-    assert "optimizer=adm is no choice" in failed.out
+    assert "unknown optimizer 'adm'; choose from " in failed.out
     assert json.loads((commands.folder / "outputs" / "gallery" / "own.json").read_text())["holds"] is True
 
 
@@ -155,7 +155,7 @@ def test_a_lesson_without_runs_trains_nothing(commands: Commands, own: Callable[
         ({"lesson": "own_lessons.row"}, "recipe.lesson"),
         ({"trains": "false"}, "recipe.trains=false of own is wrong: own_lessons.rows takes runs"),
         ({"more": "  tear: fast\n"}, "did you mean 'tier'?"),
-        ({"more": "  settings: {minus: 1}\n"}, "minus is no setting of rows"),
+        ({"more": "  settings: {minus: 1}\n"}, "unknown setting 'minus' of rows"),
     ],
 )
 def test_an_invalid_recipe_is_refused_in_a_sentence(
@@ -174,7 +174,7 @@ def test_an_invalid_recipe_is_refused_in_a_sentence(
         (["tier=quick"], "tier='quick' should"),
         (["tier=mnist", "zero_weights"], "tier=mnist contains none of these recipes: zero_weights"),
         (["jobs=0"], "jobs=0 should"),
-        (["-m"], "-m is no option of reproduce"),
+        (["-m"], "unknown option '-m' of reproduce"),
     ],
 )
 def test_bad_words_are_answered_in_a_sentence(commands: Commands, words: list[str], sentence: str) -> None:

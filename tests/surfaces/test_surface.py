@@ -272,7 +272,7 @@ def test_a_users_own_function(own: Commands) -> None:
 
 
 BAD = [
-    ("surface=ravin", "surface=ravin is no choice; allowed: .*; did you mean 'ravine'?"),
+    ("surface=ravin", "unknown surface 'ravin'; choose from .*; did you mean 'ravine'?"),
     ("surface.start=[1,2,3]", "surface.start=[1, 2, 3] should have at most 2 items"),
     ("surface.start=[1]", "surface.start=[1.0] should have one item for each coordinate: x, y"),
     ("surface.start=3", "surface.start=3 should be a valid array"),
@@ -287,8 +287,8 @@ BAD = [
     ("optimizer.momentum=1", "optimizer.momentum=1 should be less than 1"),
     ("scheduler.warmup=1", "scheduler.warmup=1 should be less than 1"),
     ("optimizer=muon", "optimizer._target_='experiments.optimizers.Muon' updates weight matrices, .*"),
-    ("training.epochs=3", "training.epochs is no key of the configuration.*"),
-    ("+extra=1", "extra is no setting of General; allowed: name"),
+    ("training.epochs=3", "unknown key 'training.epochs'.*"),
+    ("+extra=1", "unknown setting 'extra' of SurfaceGeneral; choose from name"),
     ("surface=summed", r"surface: owned.summed returns () for coordinates of shape (2,), expected values of .*"),
     ("surface=flat", "surface: owned.flat has no gradient; .*"),
     ("surface=logarithm", "surface.start=[0.0, 0.0] is where owned.logarithm is -inf; start elsewhere"),

@@ -1,4 +1,4 @@
-"""What a verb's configuration offers: its groups, choices and settings, read from the YAML files and their comments."""
+"""The help of a verb: the groups, choices and settings of its configuration, with the comments of the YAML files."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -11,9 +11,11 @@ import yaml
 
 from experiments.common.errors import UserError
 
+from .verbs import INSTALL_COMPLETION
+
 WIDTH = 110
 LESSONS = "experiment"
-"""The group whose choices have the longest names: they do not set the others apart."""
+"""The group with the longest names of choices, which do not widen the column of the other groups."""
 
 
 @dataclass
@@ -21,10 +23,10 @@ class ConfigGroup:
     """A config group.
 
     Args:
-        name: what stands before the `=`.
-        choices: what each choice is, by name.
-        default: the choices taken when nothing is said.
-        added: whether the configuration has no place for it, so that it is taken by `+name=choice`.
+        name: the text before the `=`.
+        choices: descriptions by name.
+        default: the choices that are taken if the command line names none.
+        added: whether the configuration does not list the group, so that a choice needs `+name=choice`.
     """
 
     name: str
@@ -35,10 +37,10 @@ class ConfigGroup:
 
 @dataclass
 class Setting:
-    """A key of the configuration; a section, which holds other keys, has no value.
+    """A key of the configuration; a section, which contains other keys, has no value.
 
     Args:
-        value: as it is written in the YAML file.
+        value: as written in the YAML file.
         comment: the comment behind it, or else the lines above it.
     """
 
@@ -50,12 +52,12 @@ class Setting:
 def help_text(
     verb: str, folders: Sequence[Path], examples: Sequence[tuple[str, str]], config: str | None = None
 ) -> str:
-    """Return what `python -m experiments.<verb> --help` prints.
+    """Return the text that `python -m experiments.<verb> --help` prints.
 
     Args:
-        folders: where configurations are found, the first one first.
+        folders: with configurations; the first has priority.
         examples: arguments of the verb, and what they do.
-        config: the configuration's name, where it is not the verb's.
+        config: the name of the configuration, if it is not the verb's.
 
     Raises:
         UserError: there is no such configuration.
@@ -74,19 +76,19 @@ def help_text(
 
 
 def further(command: str) -> list[tuple[str, str]]:
-    """Return the commands that say more, and what each says."""
+    """Return commands that show more, and what each shows."""
     return [
-        (f"{command} ... --cfg job", "the whole configuration, and no run"),
-        (f"{command} ... --cfg job -p GROUP", "what one group's choice sets"),
-        (f"{command} -m key=1,2 ...", "a run for every combination of the values"),
-        (f"{command} --config-dir DIR", "choices of your own, in DIR/<group>/<choice>.yaml"),
-        (f"{command} --hydra-help", "the flags that every command has"),
-        (f'eval "$({command} -sc install=bash)"', "completion by the tab key; fish and zsh too"),
+        (f"{command} ... --cfg job", "the whole configuration, without a run"),
+        (f"{command} ... --cfg job -p GROUP", "the settings of one group"),
+        (f"{command} -m key=1,2 ...", "one run for every combination of the values"),
+        (f"{command} --config-dir DIR", "your own choices, in DIR/<group>/<choice>.yaml"),
+        (f"{command} --hydra-help", "the flags that all verbs have"),
+        (INSTALL_COMPLETION, "completion of `experiments ...` with the Tab key; fish and zsh too"),
     ]
 
 
 def choices_shown(found: Sequence[ConfigGroup]) -> Iterator[list[str]]:
-    """Yield a heading, and for each group its choices, with the default marked."""
+    """Yield a heading, and the choices of each group with the default marked."""
     yield ["Groups and their choices (* is the default):"]
     width = max((len(choice) for group in found for choice in group.choices if group.name != LESSONS), default=0)
     for group in found:
@@ -128,13 +130,13 @@ def primary(folders: Sequence[Path], config: str) -> Path:
         path = folder / f"{config.removesuffix('.yaml')}.yaml"
         if path.is_file():
             return path
-    raise UserError(f"--config-name={config} is no configuration; it must be a file {config}.yaml in --config-dir")
+    raise UserError(f"--config-name={config} is not a configuration; it must be a file {config}.yaml in --config-dir")
 
 
 def groups(folders: Sequence[Path], config: str) -> list[ConfigGroup]:
-    """Return the config groups, in the order of the configuration's defaults, then the others.
+    """Return the config groups in the order of the configuration's defaults, then the others.
 
-    Hydra's own groups are left out, and those that only another verb's configuration has a place for.
+    Hydra's own groups are left out, and those that only the configuration of another verb lists.
     """
     chosen = defaults(folders, config)
     others = {path.stem for folder in folders for path in folder.glob("*.yaml")} - {config.removesuffix(".yaml")}
@@ -152,7 +154,7 @@ def groups(folders: Sequence[Path], config: str) -> list[ConfigGroup]:
 
 
 def defaults(folders: Sequence[Path], config: str) -> dict[str, list[str]]:
-    """Return the default choices of each group in a defaults list, those of the configurations it builds on too."""
+    """Return the default choices of each group in a defaults list, including the configurations that it builds on."""
     chosen: dict[str, list[str]] = {}
     for entry in loaded(primary(folders, config)).get("defaults") or []:
         if isinstance(entry, str):
@@ -167,7 +169,7 @@ def defaults(folders: Sequence[Path], config: str) -> dict[str, list[str]]:
 
 
 def settings(folders: Sequence[Path], config: str) -> list[Setting]:
-    """Return the keys that a configuration sets itself, those of the configurations it builds on too."""
+    """Return the keys that a configuration sets itself, including the configurations that it builds on."""
     path = primary(folders, config)
     found: dict[str, Setting] = {}
     for entry in loaded(path).get("defaults") or []:
@@ -183,7 +185,7 @@ def settings(folders: Sequence[Path], config: str) -> list[Setting]:
 
 
 def mapping_settings(node: yaml.MappingNode, text: str, prefix: str = "") -> Iterator[Setting]:
-    """Yield the keys of a YAML mapping and of those inside it, without what they are made of (`_target_`)."""
+    """Yield the keys of a YAML mapping and of the mappings in it, without `_target_` and the like."""
     for key_node, value in node.value:
         key = f"{prefix}{key_node.value}"
         if key_node.value.startswith("_"):
@@ -197,7 +199,7 @@ def mapping_settings(node: yaml.MappingNode, text: str, prefix: str = "") -> Ite
 
 
 def comment(text: str, key: yaml.Node, last: yaml.Node) -> str:
-    """Return the comment behind a key or its value, or else the lines of comment right above the key."""
+    """Return the comment behind a key or its value, or else the comment right above the key."""
     lines = text.splitlines()
     behind = lines[last.end_mark.line][last.end_mark.column :] if last.end_mark.line < len(lines) else ""
     match = re.fullmatch(r"\s*:?\s*#\s*(.*)", behind)
@@ -206,20 +208,20 @@ def comment(text: str, key: yaml.Node, last: yaml.Node) -> str:
     first = key.start_mark.line
     while first > 0 and re.match(rf" {{{key.start_mark.column}}}#", lines[first - 1]):
         first -= 1
-    if first == 0:  # what heads the file is about all of it
+    if first == 0:  # the comment at the head of the file is about all of it
         return ""
     return uncommented(lines[first : key.start_mark.line])
 
 
 def header(path: Path) -> str:
-    """Return the comment that heads a file."""
+    """Return the comment at the head of a file."""
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     count = next((number for number, line in enumerate(lines) if not line.startswith("#")), len(lines))
     return uncommented([line for line in lines[:count] if "@package" not in line])
 
 
 def description(path: Path) -> str:
-    """Return the first line of the comment that heads a choice's file."""
+    """Return the first line of the comment at the head of a choice's file."""
     with path.open(encoding="utf-8", errors="replace") as file:
         for line in file:
             if line.strip() and not re.match(r"#\s*@package", line):
@@ -228,14 +230,14 @@ def description(path: Path) -> str:
 
 
 def uncommented(lines: Sequence[str]) -> str:
-    """Return lines of comment as one text."""
+    """Return the lines of a comment as one text."""
     return " ".join(line.strip().lstrip("#").strip() for line in lines)
 
 
 def loaded(path: Path) -> dict[str, Any]:
-    """Return what a YAML file holds."""
+    """Return the mapping in a YAML file."""
     try:
-        holds = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
-    return holds if isinstance(holds, dict) else {}
+    return content if isinstance(content, dict) else {}

@@ -1,9 +1,10 @@
-"""The command line of a verb that takes folders: what names an option is one, the rest are folders."""
+"""The command line of a verb that takes folders: a known `name=value` is an option, the rest are folders."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,11 @@ from experiments.common.signatures import checked
 FOLDER = "run"
 """`run=<folder>` is the same as `<folder>`."""
 TRUST = "modules that a run's configuration may take code from, besides torch and this package: trust=my_package"
-"""What the option `trust` means, of every verb that has it."""
+"""The meaning of the option `trust`, for every verb that has it."""
 
 
 def described(meanings: Mapping[str, str]) -> str:
-    """Return options and what they mean, a line each."""
+    """Return options and their meanings, one per line."""
     width = max(map(len, meanings)) + 1
     return "\n".join(f"  {name + '=':<{width}} {meaning}" for name, meaning in meanings.items())
 
@@ -31,16 +32,16 @@ def parsed(
 
     Args:
         arguments: as typed.
-        kind: what takes the options, with their types and ranges.
-        verb: whose they are.
+        kind: the class of the options, with their types and ranges.
+        verb: whose options they are.
         meanings: of the options, by name.
-        texts: the options whose values are taken as they are typed.
+        texts: the options whose values are texts, and not read as YAML.
 
     Returns:
         The folders, and the options that are given.
 
     Raises:
-        UserError: no folder, one that is not there, an unknown option, or a value that is none of its.
+        UserError: no folder given, one does not exist, an option is unknown, or a value does not fit.
     """
     folders: list[Path] = []
     given: dict[str, object] = {}
@@ -51,14 +52,14 @@ def parsed(
         elif Path(value if equals and name == FOLDER else argument).exists():
             folders.append(Path(value if equals and name == FOLDER else argument))
         elif equals and name != FOLDER and name.isidentifier():
-            raise UserError(f"{name} is no option of {verb}; allowed: {', '.join(meanings)}" + nearest(name, meanings))
+            raise unknown_option(name, verb, meanings)
         elif argument.startswith("-"):
             raise unknown_option(argument, verb, meanings)
         else:
             path = value if equals else argument
-            raise UserError(f"{path!r} is no folder; give the folders of runs or sweeps, or one above them")
+            raise UserError(f"{path!r} does not exist; give the folders of runs or sweeps, or a folder above them")
     if not folders:
-        raise UserError("no folder is given; give the folders of runs or sweeps, or one above them, such as outputs")
+        raise UserError("no folder given; give the folders of runs or sweeps, or a folder above them, such as outputs")
     return folders, checked(kind, given, "")
 
 
@@ -74,42 +75,41 @@ def read_option(word: str, given: dict[str, Any], texts: Collection[str]) -> Non
     Args:
         word: `name=value`.
         given: the values so far, by name.
-        texts: the options whose values are taken as they are typed.
+        texts: the options whose values are texts, and not read as YAML.
 
     Raises:
-        UserError: it is given already.
+        UserError: it is given twice.
     """
     name, _, value = word.partition("=")
     if name in given:
-        raise UserError(f"{name} is given twice; give it once, several values with commas between")
+        raise UserError(f"{name} is given twice; give it once, with commas between several values")
     given[name] = value if name in texts else read(value)
 
 
 def unknown_option(word: str, verb: str, meanings: Mapping[str, str]) -> UserError:
-    """Return the error for a word that begins with a dash."""
-    options = ", ".join(f"{name}=" for name in meanings)
-    return UserError(f"{word} is no option of {verb}; allowed: {options}")
+    """Return the error for an option that a verb does not have."""
+    return UserError(f"unknown option {word!r} of {verb}; choose from {', '.join(meanings)}" + nearest(word, meanings))
 
 
 def listed(value: str | None) -> list[str]:
-    """Return the names of an option that takes several, with commas between."""
+    """Return the names in an option's value, which has commas between them."""
     return [name.strip() for name in (value or "").split(",") if name.strip()]
 
 
 def above(folders: Sequence[Path]) -> Path:
-    """Return the one folder, or the one that holds all of them."""
+    """Return the only folder, or else the one that contains all of them."""
     return folders[0] if len(folders) == 1 else Path(os.path.commonpath([folder.resolve() for folder in folders]))
 
 
 def unlinked(out: Path, *below: str) -> Path:
-    """Return a folder to write into that is where it seems to be: whoever made the runs may have made it too.
+    """Return a folder to write into, if it is where it seems to be: the author of the runs may have created it too.
 
     Args:
         out: the folder.
-        below: folders in it that are written into.
+        below: names of folders in it that are written into too.
 
     Raises:
-        UserError: it is a link.
+        UserError: one of them is a link.
     """
     for path in (out, *(out / name for name in below)):
         if path.is_symlink():
@@ -118,19 +118,17 @@ def unlinked(out: Path, *below: str) -> Path:
 
 
 def read(value: str) -> object:
-    """Return a value as YAML has it, numbers such as 1e-3 too, which YAML takes for text; text where it is none."""
-    found = as_yaml_has_it(value)
-    if isinstance(found, str):
-        try:
-            return float(found)
-        except ValueError:
-            return found
-    return found
+    """Return a value as YAML reads it, and numbers such as 1e-3, which are texts in YAML, as numbers."""
+    result = as_yaml_has_it(value)
+    if isinstance(result, str):
+        with suppress(ValueError):
+            return float(result)
+    return result
 
 
 def as_yaml_has_it(value: str) -> Any:
-    """Return a value as YAML has it; text where it is none."""
+    """Return a value as YAML reads it, or the text if YAML cannot."""
     try:
         return yaml.safe_load(value)
-    except (yaml.YAMLError, ValueError, RecursionError):  # a ValueError of a date that is none
+    except (yaml.YAMLError, ValueError, RecursionError):  # a ValueError: a date such as 2026-99-99
         return value

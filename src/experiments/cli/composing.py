@@ -1,4 +1,4 @@
-"""Composing a configuration as Hydra does, beside Hydra's own command."""
+"""Composing a configuration as Hydra does, without running Hydra's command."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -29,25 +29,25 @@ def own_folder(given: str | None) -> list[Path]:
     """Return the folder of `--config-dir`, if one is given.
 
     Raises:
-        UserError: it is not there.
+        UserError: there is no such folder.
     """
     if given and not Path(given).is_dir():
-        raise UserError(f"--config-dir={given} is no folder; give one that holds <group>/<choice>.yaml")
+        raise UserError(f"--config-dir={given} is not a folder; give a folder with <group>/<choice>.yaml in it")
     return [Path(given)] if given else []
 
 
 def known_keys(config_name: str, typed: Sequence[str]) -> list[str]:
-    """Return every key and config group of the command's configuration, with its groups as far as they compose."""
+    """Return every key and config group of a verb's configuration, with the typed choices if they compose."""
     groups = [word for word in typed if re.fullmatch(r"[a-z_]+=[\w]+", word)]
     for overrides in (groups, []):
-        with hydra_apart(), suppress(HydraException, OmegaConfBaseException):
+        with isolated_hydra(), suppress(HydraException, OmegaConfBaseException):
             return list(flattened(OmegaConf.to_container(composed_whole(config_name, overrides))))
     return []
 
 
 @contextmanager
-def hydra_apart() -> Iterator[None]:
-    """Let Hydra begin anew inside the block, and be afterwards as it was: its globals may be someone else's."""
+def isolated_hydra() -> Iterator[None]:
+    """Give the block a Hydra without global state, and restore the state afterwards: it may be another program's."""
     kinds = (GlobalHydra, HydraConfig, JobRuntime, VersionBase)
     before: dict[type, Any] = {k: Singleton._instances.pop(k) for k in kinds if k in Singleton._instances}
     resolvers = dict(BaseContainer._resolvers)
@@ -62,19 +62,19 @@ def hydra_apart() -> Iterator[None]:
 
 
 def composed_whole(config_name: str, overrides: Sequence[str], own: Sequence[Path] = ()) -> DictConfig:
-    """Compose a configuration, Hydra's own part too, as the command line does; to be called in `hydra_apart`.
+    """Compose a configuration with Hydra's part, as the command line does; call it in `isolated_hydra`.
 
     Args:
         config_name: of the verb.
-        overrides: as typed.
-        own: folders of a user's own choices, as `--config-dir` names them.
+        overrides: as the user types them.
+        own: folders with choices of the user, as in `--config-dir`.
 
     Raises:
         HydraException: an override does not fit.
     """
     setbase("1.3")
-    places = create_config_search_path(str(conf_folder()))
+    search_path = create_config_search_path(str(conf_folder()))
     for folder in own:
-        places.prepend("command-line", f"file://{folder.absolute()}", SearchPathQuery(provider="schema"))
-    loader = Hydra.create_main_hydra2(config_name, places)
+        search_path.prepend("command-line", f"file://{folder.absolute()}", SearchPathQuery(provider="schema"))
+    loader = Hydra.create_main_hydra2(config_name, search_path)
     return loader.compose_config(config_name, list(overrides), RunMode.RUN, with_log_configuration=False)

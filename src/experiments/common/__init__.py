@@ -1,1 +1,1 @@
-"""What every part may use and that knows nothing of learning: errors, files, text, keys, metrics, the screen."""
+"""Parts that every package may use: errors, files, text, keys, metrics, the screen, signatures."""

@@ -1,11 +1,11 @@
-"""The one kind of error that a user can cause, and how it helps."""
+"""The error that a user can cause."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 
 class UserError(Exception):
-    """Something the user asked for cannot be done: one sentence that names the key, the value and the remedy.
+    """A request of the user that cannot be met, in one sentence with the key, the value and the remedy.
 
     The command line prints the sentence and exits with `code`.
     """
@@ -13,7 +13,7 @@ class UserError(Exception):
     code = 2
 
     def _render_traceback_(self) -> list[str]:
-        """Let IPython show the sentence alone, as the command line does."""
+        """Let IPython show only the sentence, as the command line does."""
         return [f"Error: {self}"]
 
 

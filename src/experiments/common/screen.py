@@ -1,4 +1,4 @@
-"""What a person sees: the terminal, and the same in plain text in the run's log."""
+"""The output for people: on the terminal, and as plain text in the log of a run."""
 
 import logging
 import os
@@ -14,14 +14,17 @@ from rich.table import Table
 LOG_WIDTH = 110
 WIDE = 160
 AS_IT_IS: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False, "force_jupyter": False}
-"""A path may hold [brackets]; in a notebook rich would show each line as a block of HTML, also what is for a file."""
+"""A path may contain [brackets]; in a notebook rich would show each line as a block of HTML, even that of a file."""
 
 
 class Terminal(Console):
-    """A terminal, or a pipe to a program that may end before the run does: the run goes on without it."""
+    """A terminal, or a pipe to a program that may end before the run, which then continues without it.
+
+    A command has other means for this (`cli.entry`); a script or a worker of a sweep needs these.
+    """
 
     def on_broken_pipe(self) -> None:
-        """Stop printing, where rich would end the program."""
+        """Stop printing; rich would end the program."""
         self.quiet = True
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -30,12 +33,12 @@ class Screen:
     """Prints to the terminal and to a log file.
 
     Args:
-        log: the file to append to; None for none.
-        quiet: whether to leave the terminal alone.
+        log: the file to append to, or None.
+        quiet: whether to print nothing to the terminal.
     """
 
     def __init__(self, log: Path | None = None, *, quiet: bool = False) -> None:
-        notebook = Console().is_jupyter  # its output says that it is a terminal, and cannot move the cursor
+        notebook = Console().is_jupyter  # its output claims to be a terminal, but cannot move the cursor
         self.terminal = Terminal(
             quiet=quiet,
             soft_wrap=notebook or not sys.stdout.isatty(),
@@ -45,24 +48,24 @@ class Screen:
         self._file = log.open("a", encoding="utf-8") if log else None
         self._log = plain(self._file) if self._file else None
 
-    def print(self, *what: RenderableType) -> None:
+    def print(self, *content: RenderableType) -> None:
         """Print to both."""
         if not self.terminal.quiet:
-            self.terminal.print(*what)
-        self.log(*what)
+            self.terminal.print(*content)
+        self.log(*content)
 
-    def log(self, *what: RenderableType) -> None:
-        """Write to the log alone."""
+    def log(self, *content: RenderableType) -> None:
+        """Write only to the log."""
         if self._log and self._file:
-            (text,) = what if len(what) == 1 else (None,)
+            (text,) = content if len(content) == 1 else (None,)
             if isinstance(text, str) and text.isascii() and max(map(len, text.split("\n"))) < LOG_WIDTH:
-                self._file.write(f"{text}\n")  # a tenth of what laying it out takes
+                self._file.write(f"{text}\n")  # ten times as fast as a layout by rich
             else:
-                self._log.print(*what)
+                self._log.print(*content)
             self._file.flush()
 
     def widen(self) -> None:
-        """Wrap no table where a file or another program reads: wider than any terminal."""
+        """Print wide tables if a file or another program is the reader, so that no line is wrapped."""
         if not sys.stdout.isatty():
             self.terminal.width = WIDE
 
@@ -74,12 +77,12 @@ class Screen:
 
 
 def plain(file: IO[str]) -> Console:
-    """Return what lays out texts and tables in a file, without colours even where the environment forces them."""
+    """Return a console that writes to a file, without colours even if the environment forces them."""
     return Console(file=file, width=LOG_WIDTH, force_terminal=False, **AS_IT_IS)
 
 
-class Said(logging.Handler):
-    """Prints what parts that have no screen say, by the logger `experiments`."""
+class ScreenHandler(logging.Handler):
+    """Prints the messages of parts that have no screen and use the logger `experiments`."""
 
     def __init__(self, screen: Screen) -> None:
         super().__init__(logging.INFO)
@@ -92,23 +95,29 @@ class Said(logging.Handler):
 
 @contextmanager
 def hearing(screen: Screen) -> Iterator[None]:
-    """Print what is said inside the block."""
-    logger, said = logging.getLogger("experiments"), Said(screen)
+    """Print the messages of the logger `experiments` inside the block."""
+    logger, handler = logging.getLogger("experiments"), ScreenHandler(screen)
     before = logger.level, logger.propagate
     logger.setLevel(logging.INFO)
     logger.propagate = False
-    logger.addHandler(said)
+    logger.addHandler(handler)
     try:
         yield
     finally:
-        logger.removeHandler(said)
+        logger.removeHandler(handler)
         logger.setLevel(before[0])
         logger.propagate = before[1]
 
 
 def table(*columns: str, right: tuple[str, ...] = (), wrapped: tuple[str, ...] = ()) -> Table:
-    """Return an empty table in the house style; columns in `right` hold numbers, those in `wrapped` longer texts."""
-    made = Table(box=None, pad_edge=False, header_style="bold")
+    """Return an empty table in the style of this package.
+
+    Args:
+        columns: the headings.
+        right: headings of columns with numbers, aligned to the right.
+        wrapped: headings of columns with long texts.
+    """
+    result = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        made.add_column(column, justify="right" if column in right else "left", no_wrap=column not in wrapped)
-    return made
+        result.add_column(column, justify="right" if column in right else "left", no_wrap=column not in wrapped)
+    return result

@@ -1,8 +1,8 @@
-"""Holding a configuration against the signature of what it configures.
+"""Checking a configuration against the signature of the function or class that it configures.
 
-The signature is the only place where a setting's name, type and range are written down: a parameter of type
-`Annotated[float, Gt(0)]` refuses 0 and 'fast' from the command line in one sentence, for our own functions and
-for a user's alike. A parameter without annotation takes anything.
+The signature is the only place where the name, the type and the range of a setting are written: a parameter of type
+`Annotated[float, Gt(0)]` rejects 0 and 'fast' from the command line in one sentence, for functions of this package
+and of a user. A parameter without annotation accepts any value.
 """
 
 import inspect
@@ -31,14 +31,14 @@ def checked(
     supplied: tuple[str, ...] = (),
     ranges: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return `given` with its values in the types that `target` takes.
+    """Return `given` with its values converted to the types that `target` takes.
 
     Args:
         target: a function or class.
-        given: settings by name; values that are themselves to be built (`_target_`) are passed through.
-        key: where the settings stand in the configuration, such as 'optimizer'.
-        supplied: parameters that the program gives itself.
-        ranges: types that go before the signature's own.
+        given: settings by name; values that are built later (`_target_`) are returned unchanged.
+        key: of the settings in the configuration, such as 'optimizer'.
+        supplied: parameters that the program sets itself.
+        ranges: types that replace those of the signature.
 
     Raises:
         UserError: a name is unknown or missing, or a value has the wrong type or is out of range.
@@ -54,12 +54,12 @@ def checked(
     ]
     for name in given:
         if name not in settable and inspect.Parameter.VAR_KEYWORD not in kinds:
-            allowed = ", ".join(settable) or "nothing"
+            choices = f"choose from {', '.join(settable)}" if settable else "it has no settings"
             raise UserError(
-                f"{dotted(key, name)} is no setting of {title(target)}; allowed: {allowed}" + nearest(name, settable)
+                f"unknown setting {dotted(key, name)!r} of {title(target)}; {choices}" + nearest(name, settable)
             )
         if given[name] == MISSING:
-            raise UserError(f"{dotted(key, name)} is missing; give it as {dotted(key, name)}=...")
+            raise UserError(f"{dotted(key, name)} is missing; set {dotted(key, name)}=...")
     for name in settable:
         if parameters[name].default is inspect.Parameter.empty and name not in given:
             raise UserError(f"{dotted(key, name)} is missing, and {title(target)} has no default for it")
@@ -68,10 +68,10 @@ def checked(
 
 
 def value_of(value: Any, hint: Any, key: str) -> Any:
-    """Return a configuration value as the hinted type, by pydantic's strict rules for JSON.
+    """Return a configuration value converted to the hinted type, by pydantic's strict rules for JSON.
 
     Raises:
-        UserError: it is of another type, or out of range.
+        UserError: the value has another type, or is out of range.
     """
     if isinstance(value, Mapping) and TARGET in value:
         return value
@@ -80,7 +80,7 @@ def value_of(value: Any, hint: Any, key: str) -> Any:
     except TypeError:  # a hint that cannot be a key
         adapter = adapter_of.__wrapped__(hint)
     if adapter is None:
-        return value  # a type that pydantic knows nothing of: its owner checks it
+        return value  # a type unknown to pydantic: the function checks it itself
     try:
         return adapter.validate_json(json.dumps(value), strict=True)
     except ValidationError as error:
@@ -89,7 +89,7 @@ def value_of(value: Any, hint: Any, key: str) -> Any:
 
 @lru_cache(maxsize=1000)
 def adapter_of(hint: Any) -> TypeAdapter[Any] | None:
-    """Return what checks values of a type; None where pydantic cannot."""
+    """Return the adapter that checks values of a type, or None if pydantic has none."""
     try:
         return TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False))
     except (PydanticSchemaGenerationError, PydanticUserError):
@@ -97,34 +97,34 @@ def adapter_of(hint: Any) -> TypeAdapter[Any] | None:
 
 
 def sentence(error: ValidationError, value: Any, key: str) -> str:
-    """Say in one sentence what is wrong with a value and what is allowed."""
+    """Return one sentence about what is wrong with a value and what is allowed."""
     problems = [p for p in error.errors() if p["type"] != "is_instance_of"] or error.errors()
     missing = problems[0]["type"] == "missing"
     steps = () if missing else problems[0]["loc"]
-    place = "".join(f"[{step}]" for step in steps if isinstance(step, int))
+    index = "".join(f"[{step}]" for step in steps if isinstance(step, int))
     wishes = " or ".join(dict.fromkeys(wish(problem["msg"]) for problem in problems)).replace(" or be ", " or ")
     expected = [
         word for p in problems if p["type"] == "literal_error" for word in re.findall("'(.*?)'", p["ctx"]["expected"])
     ]
     meant = nearest(value, expected) if isinstance(value, str) else ""
-    return f"{key}{place}={shown(problems[0]['input'])} should {wishes}{meant}"
+    return f"{key}{index}={shown(problems[0]['input'])} should {wishes}{meant}"
 
 
 def wish(message: str) -> str:
-    """Return what pydantic's message asks for, to be read after 'should'."""
+    """Return the words of pydantic's message that follow 'should'."""
     if message == "Field required":
         return "have one more item"
     _, should, rest = message.partition(" should ")
-    return rest.partition(" after validation")[0] if should else f"be otherwise: {message}"
+    return rest.partition(" after validation")[0] if should else f"be different: {message}"
 
 
 def shown(value: Any) -> str:
-    """Return a value as it would be typed."""
+    """Return a value as a user types it."""
     return "null" if value is None else json.dumps(value) if not isinstance(value, str) else repr(value)
 
 
 def parameters_of(target: Callable[..., Any]) -> Mapping[str, inspect.Parameter] | None:
-    """Return a target's parameters, or None for one that does not tell, such as `torch.relu`."""
+    """Return the parameters of a target, or None if it has no signature, such as `torch.relu`."""
     try:
         return inspect.signature(target).parameters
     except ValueError:
@@ -132,7 +132,7 @@ def parameters_of(target: Callable[..., Any]) -> Mapping[str, inspect.Parameter]
 
 
 def type_hints(target: Callable[..., Any]) -> dict[str, Any]:
-    """Return the annotations of a function's or a class's parameters; none where they cannot be resolved."""
+    """Return the annotations of the parameters of a function or a class, without those that cannot be resolved."""
     function = target.__init__ if inspect.isclass(target) else target
     try:
         return get_type_hints(function, include_extras=True)
@@ -140,7 +140,7 @@ def type_hints(target: Callable[..., Any]) -> dict[str, Any]:
         pass
     hints: dict[str, Any] = {}
     for name, annotation in getattr(function, "__annotations__", {}).items():
-        with suppress(Exception):  # one that is imported for the type checker alone hides no other
+        with suppress(Exception):  # one that is imported only for the type checker; the others count
             scope = getattr(function, "__globals__", {})
             hints[name] = eval(annotation, scope) if isinstance(annotation, str) else annotation
     return hints
@@ -152,5 +152,5 @@ def dotted(key: str, name: str) -> str:
 
 
 def title(target: Callable[..., Any]) -> str:
-    """Return what a target is called."""
+    """Return the name of a target."""
     return getattr(target, "__name__", str(target))

@@ -1,11 +1,11 @@
-"""Words and numbers for people."""
+"""Texts and numbers as people read them."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 
 def duration(seconds: float) -> str:
-    """Return seconds for people: '3.2 s', '4 min 05 s', '2 h 10 min'."""
+    """Return seconds as text: '3.2 s', '4 min 05 s', '2 h 10 min'."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -15,27 +15,27 @@ def duration(seconds: float) -> str:
 
 
 def visible(text: str) -> str:
-    """Return a text that gives a terminal no commands, on one line."""
+    """Return a text on one line, without characters that a terminal takes as commands."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def shown_path(path: Path) -> str:
-    """Return a path as it is typed from here."""
+    """Return a path as a user types it in the current folder."""
     try:
         return str(path.relative_to(Path.cwd()))
     except ValueError:
         return str(path)
 
 
-def counted(count: int, what: str) -> str:
+def counted(count: int, noun: str) -> str:
     """Return '1 run', '2 runs'."""
-    return f"{count} {what}{'s' * (count != 1)}"
+    return f"{count} {noun}{'s' * (count != 1)}"
 
 
-def ranges(places: Sequence[int], first: int = 0) -> str:
-    """Return numbers for people: '#0 to #3, #8'."""
+def ranges(numbers: Sequence[int], first: int = 0) -> str:
+    """Return numbers, each plus `first`, as text: '#0 to #3, #8'."""
     runs: list[list[int]] = []
-    for number in (first + place for place in places):
+    for number in (first + number for number in numbers):
         if runs and number == runs[-1][-1] + 1:
             runs[-1].append(number)
         else:
@@ -45,6 +45,6 @@ def ranges(places: Sequence[int], first: int = 0) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """Return an error's message in one line of a readable length."""
+    """Return the message of an error on one line, shortened to a readable length."""
     message = " ".join(str(error).split())
     return f"{message[:600]} ..." if len(message) > 600 else message or type(error).__name__

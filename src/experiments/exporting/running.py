@@ -13,6 +13,7 @@ from torch import Tensor
 from experiments.cli.arguments import unlinked
 from experiments.common.errors import UserError
 from experiments.common.files import write_json, write_whole
+from experiments.common.installing import install_command
 from experiments.common.screen import Screen
 from experiments.common.text import shown_path
 from experiments.common.version import __version__
@@ -27,7 +28,6 @@ FOLDER = "export"
 NAMES: Mapping[Format, str] = {"torch": "model.pt2", "onnx": "model.onnx"}
 TOLERANCE = 1e-2
 """Of probabilities: a program that is further off than rounding explains computes something else."""
-INSTALL = "pip install 'experiments[onnx]'"
 
 
 def export(folders: Sequence[Path], only: Format | None = None, trust: Sequence[str] = ()) -> None:
@@ -45,16 +45,15 @@ def export(folders: Sequence[Path], only: Format | None = None, trust: Sequence[
     screen, missing = Screen(), missing_packages()
     formats = [name for name in NAMES if only in (None, name) and not (name == "onnx" and missing)]
     if only == "onnx" and missing:
-        raise UserError(
-            f"format=onnx needs {' and '.join(missing)}, which {INSTALL} brings; format=torch needs nothing"
-        )
+        raise UserError(f"format=onnx needs {' and '.join(missing)}; install the extra with: {install_command('onnx')}")
     for number, folder in enumerate(folders):
         if number:
             screen.print("")
         run = load(folder, trust=trust, device="cpu")
         export_run(run, formats, unlinked(folder / FOLDER), screen)
         if only is None and missing:
-            screen.print(f"model.onnx  left out: it needs {INSTALL}")
+            needed = f"{' and '.join(missing)}; install the extra with: {install_command('onnx')}"
+            screen.print(f"model.onnx  left out: it needs {needed}")
         screen.print(f"written     {shown_path(folder / FOLDER)}")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from experiments import assembly
-from experiments.cli.launch import say
+from experiments.cli.entry import print_error
 from experiments.common.keys import flattened
 from experiments.common.text import one_line, shown_path
 from experiments.folders.identity import identity
@@ -100,7 +100,7 @@ def try_to_say_failed(folder: RunFolder, config: assembly.Config, overrides: Seq
     try:
         folder.write_summary({**summary, **identity(config, overrides)})
     except OSError:
-        say("the summary could not be written either")
+        print_error("the summary could not be written either")
 
 
 def disk_problem(error: OSError, folder: RunFolder) -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from annotated_types import Ge
 
 from experiments.common.errors import UserError
+from experiments.common.installing import install_command
 from experiments.common.signatures import checked
 from experiments.folders.sweep import Entry
 from experiments.runs.job import Job
@@ -147,7 +148,9 @@ def connected(settings: RaySettings) -> Iterator[Any]:
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         import ray
     except ImportError:
-        raise UserError("hydra.launcher.executor=ray needs Ray: pip install 'experiments[ray]'") from None
+        raise UserError(
+            f"hydra.launcher.executor=ray needs Ray; install the extra with: {install_command('ray')}"
+        ) from None
     address = settings.address
     if address not in (None, "auto", "local"):
         answers(str(address))

@@ -1,0 +1,125 @@
+"""The entry point of every command: the standard output and error, the user's errors, Ctrl-C, the exit code."""
+
+import io
+import os
+import sys
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any, TextIO
+
+from experiments.common.errors import UserError
+from experiments.common.text import visible
+
+INTERRUPTED = 130
+"""The exit code after Ctrl-C, as in a shell: 128 and the number of the signal."""
+
+
+class OutputError(OSError):
+    """The standard output or error cannot be written, for another reason than that its reader has gone."""
+
+
+def entry_point(main: Callable[[], int | None]) -> Callable[[], None]:
+    """Decorate the `main` of a command, which then exits with the code that `main` returns; 0 and None only return.
+
+    A `UserError` is printed as one sentence and ends with its code, Ctrl-C ends with code 130. If the reader of the
+    output has gone, as after `| head`, the command continues and ends as it would have ended with a reader.
+    """
+
+    @wraps(main)
+    def command() -> None:
+        prepare_output()
+        try:
+            code = main()
+            sys.stdout.flush()
+        except UserError as error:
+            print_error(str(error))
+            code = error.code
+        except OutputError as error:
+            print_error(cannot_write(error))
+            code = 2
+        except KeyboardInterrupt:
+            code = INTERRUPTED
+        if code:
+            sys.exit(code)
+
+    return command
+
+
+def run_command_line(command_line: Callable[[Sequence[str]], int]) -> int:
+    """Run a verb that reads its own command line, and return its exit code.
+
+    Args:
+        command_line: is given the arguments, and returns the code.
+
+    Raises:
+        UserError: of the verb, or of a file that cannot be written.
+    """
+    try:
+        return command_line(sys.argv[1:])
+    except OSError as error:
+        raise UserError(cannot_write(error)) from None
+
+
+def print_error(sentence: str) -> None:
+    """Print the sentence of an error."""
+    print(f"Error: {visible(sentence)}", file=sys.stderr, flush=True)
+
+
+def cannot_write(error: OSError) -> str:
+    """Return the sentence about something that cannot be written."""
+    return f"cannot write {error.filename or 'a file'}: {error.strerror or error}"
+
+
+class Output(io.FileIO):
+    """The file of the standard output or error; after its first failure what is written is dropped."""
+
+    def write(self, data: Any) -> int:
+        """Write bytes; if the reader has gone, drop them.
+
+        Raises:
+            OutputError: the first time that they cannot be written for another reason, such as a full disk.
+        """
+        try:
+            return super().write(data)
+        except OSError as error:
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, self.fileno())
+            os.close(null)
+            if isinstance(error, BrokenPipeError):
+                return len(data)
+            raise OutputError(error.errno, error.strerror, self.name) from None
+
+
+def prepare_output() -> None:
+    """Make the standard output and error independent of their readers, and open those that are closed.
+
+    A test or a notebook has replaced them; there nothing changes.
+    """
+    open_closed_descriptors()
+    if sys.stdout is sys.__stdout__:
+        sys.stdout = independent(sys.stdout, 1)
+    if sys.stderr is sys.__stderr__:
+        sys.stderr = independent(sys.stderr, 2)
+
+
+def open_closed_descriptors() -> None:
+    """Open the closed ones of the descriptors 0 to 2, so that no file of a run gets one of them and is printed to."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+
+
+def independent(stream: TextIO | None, descriptor: int) -> TextIO:
+    """Return a stream like the one that Python opened, over `Output`; Python gives None for a closed descriptor."""
+    if not isinstance(stream, io.TextIOWrapper):
+        return open(descriptor, "w", closefd=False)
+    stream.flush()
+    file = Output(stream.fileno(), "w", closefd=False)
+    file.name = stream.name
+    return io.TextIOWrapper(
+        file if isinstance(stream.buffer, io.FileIO) else io.BufferedWriter(file),  # FileIO: unbuffered
+        stream.encoding,
+        stream.errors,
+        line_buffering=stream.line_buffering,
+        write_through=stream.write_through,
+    )
