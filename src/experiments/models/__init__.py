@@ -1,1 +1,1 @@
-"""The models, built from torch.nn modules with telling names."""
+"""Models, built from torch.nn modules with descriptive names, and what can be measured in them."""

@@ -1,4 +1,4 @@
-"""What the models share: activations by name, Dropout from a stream, and the block."""
+"""Parts that the models share: activations by name, Dropout with a given generator, and hidden layers."""
 
 import inspect
 from collections import OrderedDict
@@ -10,16 +10,17 @@ import torch
 from torch import Tensor, nn
 
 
-def _snake_free(name: str) -> str:
+def _normalized(name: str) -> str:
     return name.replace("_", "").lower()
 
 
 def _activations() -> dict[str, type[nn.Module]]:
     modules = {name: getattr(nn.modules.activation, name) for name in nn.modules.activation.__all__}
     modules["Identity"] = nn.Identity
-    unsuitable = {"GLU", "Softmax2d", "RReLU"}  # change the shape, want another one, draw from the global generator
+    # In this order: changes the shape, needs another shape, draws from the global generator.
+    unsuitable = {"GLU", "Softmax2d", "RReLU"}
     return {
-        _snake_free(name): module
+        _normalized(name): module
         for name, module in modules.items()
         if name not in unsuitable
         and all(
@@ -30,36 +31,40 @@ def _activations() -> dict[str, type[nn.Module]]:
 
 
 ACTIVATIONS = _activations()
-"""Every activation in torch.nn that keeps the shape and needs no argument, by name without underscores."""
+"""Every activation of torch.nn that keeps the shape and needs no argument, by its name in lower case."""
 
 
 def activation(name: str) -> nn.Module:
     """Build an activation from its name in torch.nn, in any spelling: relu, leaky_relu, LeakyReLU, ...
 
     Raises:
-        ValueError: there is none of that name.
+        ValueError: there is no such activation.
     """
     try:
-        found = ACTIVATIONS[_snake_free(name)]
+        cls = ACTIVATIONS[_normalized(name)]
     except KeyError:
         names = ", ".join(sorted(module.__name__ for module in ACTIVATIONS.values()))
-        close = get_close_matches(_snake_free(name), list(ACTIVATIONS), n=1, cutoff=0.5)
+        close = get_close_matches(_normalized(name), list(ACTIVATIONS), n=1, cutoff=0.5)
         meant = f"; did you mean {ACTIVATIONS[close[0]].__name__!r}?" if close else ""
-        raise ValueError(f"activation={name!r} is no activation of torch.nn; allowed: {names}{meant}") from None
-    if found in (nn.Softmax, nn.LogSoftmax, nn.Softmin):
-        return found(dim=1)
-    return found()
+        message = f"activation={name!r} is not an activation of torch.nn; choose from {names}{meant}"
+        raise ValueError(message) from None
+    if cls in (nn.Softmax, nn.LogSoftmax, nn.Softmin):
+        return cls(dim=1)
+    return cls()
 
 
 class Rows:
-    """Which rows of a whole batch a model is given, where the others are another process's; None for all of them."""
+    """The rows of a batch that this process's model gets if several processes share the batch.
+
+    `own` and `total` are None while the model gets all rows.
+    """
 
     own: slice | None = None
     total: int | None = None
 
     @contextmanager
     def of(self, own: slice, total: int) -> Iterator[None]:
-        """Say, inside the block, that the model is given these of so many rows."""
+        """Set, inside the `with` block, the rows that the model gets, and the number of rows of the whole batch."""
         self.own, self.total = own, total
         try:
             yield
@@ -68,30 +73,30 @@ class Rows:
 
 
 class Dropout(nn.Dropout):
-    """Inverted dropout whose mask comes from a given stream, not from torch's global generator.
+    """Inverted dropout whose mask is drawn from a given generator, not from torch's global one.
 
-    In training each element is zeroed with probability `p` and the others are divided by `1 - p`
-    (Srivastava et al. 2014, section 10); in evaluation nothing happens. Without a `generator` it is torch's own.
+    In training, each element is zeroed with probability `p` and the others are divided by `1 - p` (Srivastava et al.
+    2014, section 10); in evaluation, the input is returned unchanged. Without a `generator` it is torch's own Dropout.
     """
 
     generator: torch.Generator | None = None
     rows: Rows | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return x of the same shape, dropped out in training mode."""
+        """Return x, of the same shape, with dropout applied in training mode."""
         if self.generator is None or not self.training or self.p in (0, 1):
             return super().forward(x)
         keep = 1 - self.p
         if self.rows is None or self.rows.total is None:
-            return x * (kept(x.shape, keep, self.generator).to(x.dtype) / keep)
-        mask = kept(torch.Size((self.rows.total, *x.shape[1:])), keep, self.generator)[self.rows.own]
+            return x * (dropout_mask(x.shape, keep, self.generator).to(x.dtype) / keep)
+        mask = dropout_mask(torch.Size((self.rows.total, *x.shape[1:])), keep, self.generator)[self.rows.own]
         return x * (mask.to(x.dtype) / keep)
 
 
-def kept(shape: torch.Size, keep: float, generator: torch.Generator) -> Tensor:
+def dropout_mask(shape: torch.Size, keep: float, generator: torch.Generator) -> Tensor:
     """Draw a mask on the generator's device whose elements are true with probability `keep`, to a resolution of 2^-32.
 
-    Each 64-bit draw serves two elements: three times as fast on CPU as torch's own dropout.
+    Each 64-bit draw gives two elements, which is three times as fast on a CPU as torch's own dropout.
     """
     count = shape.numel()
     draws = torch.empty((count + 1) // 2, dtype=torch.int64, device=generator.device)
@@ -100,18 +105,18 @@ def kept(shape: torch.Size, keep: float, generator: torch.Generator) -> Tensor:
 
 
 def use_noise(model: nn.Module, generator: torch.Generator) -> None:
-    """Let every Dropout of the model draw from the run's `noise` stream."""
+    """Set the generator of every Dropout in the model: the run's `noise` stream."""
     for module in model.modules():
         if isinstance(module, Dropout):
             module.generator = generator
 
 
 def block(name: str, layer: nn.Module, activation_name: str, norm: nn.Module | None, dropout: float) -> nn.Sequential:
-    """One hidden layer: linear or convolution, BatchNorm before the activation, Dropout after it.
+    """Build a hidden layer: linear or convolution, BatchNorm before the activation, Dropout after it.
 
     Args:
-        name: what the linear or convolutional layer is called inside the block.
-        layer: the layer itself; without a bias where a norm follows, whose shift takes its place.
+        name: the name of the linear or convolutional layer inside the block.
+        layer: the layer itself; without a bias if a norm follows, because the norm's shift replaces the bias.
         activation_name: see `activation`.
         norm: BatchNorm, or None.
         dropout: the probability of dropping a unit, in [0, 1).
@@ -128,7 +133,7 @@ def block(name: str, layer: nn.Module, activation_name: str, norm: nn.Module | N
 def hidden_layers(
     inputs: int, sizes: list[int], activation_name: str, batch_norm: bool, dropout: float
 ) -> tuple["OrderedDict[str, nn.Module]", int]:
-    """Return fully connected blocks `hidden1`, `hidden2`, ... and the size of the last one's output."""
+    """Return fully connected blocks `hidden1`, `hidden2`, ... and the output size of the last one."""
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     for number, size in enumerate(sizes, 1):
         linear = nn.Linear(inputs, size, bias=not batch_norm)

@@ -13,25 +13,25 @@ POOLS = {"max": nn.MaxPool2d, "average": nn.AvgPool2d}
 
 
 class CNN(nn.Module):
-    """Stages of convolutions, each stage closed by a pooling; then fully connected layers and the `head`.
+    """Stages of convolutions, each followed by pooling; then fully connected layers and the `head`.
 
-    Convolutions keep the picture's size (zero padding), poolings divide it by `pool_size`.
+    Convolutions keep the picture's size (zero padding); pooling divides it by `pool_size`.
 
     Args:
         input_shape: (channels, height, width) of one example.
-        classes: how many scores the head gives.
-        stages: for each stage the channels of its convolutions: `[[16, 16], [32]]` has two stages.
-        kernel: the side of every convolution's kernel, an odd number of pixels.
+        classes: the number of classes, and of scores.
+        stages: for each stage, the channels of its convolutions: `[[16, 16], [32]]` has two stages.
+        kernel: the side of every convolution's kernel in pixels, an odd number.
         pool: 'max', 'average' or 'none'.
         pool_size: the side of the pooling's window, and its stride.
         hidden: the size of each fully connected layer after the stages.
         activation: any name in torch.nn, such as relu, sigmoid, tanh, leaky_relu, gelu, identity.
-        batch_norm: BatchNorm after each convolution and hidden linear layer, before the activation.
-        dropout: probability of dropping a unit, after its activation.
-        input_dropout: probability of dropping an input value.
+        batch_norm: whether there is BatchNorm after each convolution and hidden linear layer, before the activation.
+        dropout: the probability of dropping a unit, after its activation.
+        input_dropout: the probability of dropping an input value.
 
     Raises:
-        ValueError: the input is no picture, the kernel is even, or it is pooled away.
+        ValueError: the input is not a picture, the kernel is even, or a picture is too small for the pooling.
     """
 
     def __init__(
@@ -52,11 +52,11 @@ class CNN(nn.Module):
         super().__init__()
         channels, height, width = picture_shape(input_shape)
         if kernel % 2 == 0:
-            raise ValueError(f"kernel={kernel} has no middle; allowed: an odd number such as {kernel + 1}")
+            raise ValueError(f"kernel={kernel} is even; use an odd number such as {kernel + 1}")
         if pool != "none" and min(height, width) < pool_size ** len(stages):
             raise ValueError(
-                f"stages has {len(stages)} poolings by {pool_size}, too many for pictures of {height} x {width}; "
-                "use fewer stages, a smaller pool_size or pool=none"
+                f"stages has {len(stages)} pooling layers of size {pool_size}, too many for pictures of "
+                f"{height} x {width}; use fewer stages, a smaller pool_size or pool=none"
             )
         parts: OrderedDict[str, nn.Module] = OrderedDict()
         if input_dropout > 0:
@@ -81,7 +81,11 @@ class CNN(nn.Module):
 
 
 def picture_shape(input_shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """Return (channels, height, width), or say that these are no pictures."""
+    """Return (channels, height, width).
+
+    Raises:
+        ValueError: the examples are not pictures.
+    """
     if len(input_shape) != 3:
         raise ValueError(f"a CNN needs pictures, but an example has the shape {tuple(input_shape)}; use model=mlp")
     channels, height, width = input_shape

@@ -1,4 +1,4 @@
-"""What a model consists of, layer by layer, seen in one forward pass."""
+"""The layers of a model, recorded in one forward pass."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +17,7 @@ class Layer:
     output_shape: tuple[int, ...]
     parameters: int
     multiply_adds: int
-    """multiplications of one example's forward pass (linear and convolutional layers)"""
+    """Multiplications of one example's forward pass (of linear and convolutional layers)."""
 
 
 @torch.no_grad()
@@ -25,19 +25,19 @@ def describe(model: nn.Module, example: Tensor) -> tuple[list[Layer], Any]:
     """Run one batch in evaluation mode; return the leaf modules in the order in which they ran, and the output.
 
     Args:
-        model: its modules are left in the modes they were in.
+        model: its modules keep their modes.
         example: inputs of shape (batch, *input_shape).
     """
     layers: list[Layer] = []
 
-    def note(name: str, module: nn.Module, _inputs: Any, output: Any) -> None:
+    def record(name: str, module: nn.Module, _inputs: Any, output: Any) -> None:
         if isinstance(output, Tensor):
             parameters = sum(p.numel() for p in module.parameters())
             cost = multiply_adds(module, output)
             layers.append(Layer(name, type(module).__name__, tuple(output.shape[1:]), parameters, cost))
 
     leaves = {name: m for name, m in model.named_modules() if not any(m.children())}
-    hooks = [module.register_forward_hook(partial(note, name)) for name, module in leaves.items()]
+    hooks = [module.register_forward_hook(partial(record, name)) for name, module in leaves.items()]
     modes = [(module, module.training) for module in model.modules()]
     try:
         output = model.eval()(example)
@@ -50,29 +50,29 @@ def describe(model: nn.Module, example: Tensor) -> tuple[list[Layer], Any]:
 
 
 def multiply_adds(module: nn.Module, output: Tensor) -> int:
-    """Count one example's multiplications: weights, each used once an output position."""
+    """Return the multiplications for one example: each weight counts once per output position."""
     if not isinstance(module, nn.Linear | nn.modules.conv._ConvNd):
         return 0
     return output[0].numel() * module.weight[0].numel()
 
 
 def activation_layers(model: nn.Module) -> dict[str, nn.Module]:
-    """Return, by name, the layers whose outputs are looked at: every activation, and the class scores' layer.
+    """Return, by name, the layers whose outputs are measured: every activation, and the last weighted layer.
 
-    An activation is a module called `activation` (as in our models) or of a class in torch.nn's activations.
-    Where the last weighted layer comes after all of them, its output (the scores) is looked at too. A model whose
-    activations are no modules (`torch.relu(self.linear(x))`) is looked at by its weighted layers.
+    An activation is a module called `activation` (as in our models) or of a class of torch.nn's activations. The last
+    weighted layer gives the class scores. If a model's activations are not modules (`torch.relu(self.linear(x))`), all
+    weighted layers are measured instead.
     """
     kinds = tuple(getattr(nn.modules.activation, name) for name in nn.modules.activation.__all__)
-    found: dict[str, nn.Module] = {}
+    activations: dict[str, nn.Module] = {}
     weighted: dict[str, nn.Module] = {}
     for name, module in model.named_modules():
         if any(module.children()):
             continue
         if name.rpartition(".")[2] == "activation" or isinstance(module, kinds):
-            found[name] = module
+            activations[name] = module
         elif isinstance(module, nn.Linear | nn.modules.conv._ConvNd):
             weighted[name] = module
-    if not found:
+    if not activations:
         return weighted
-    return found | dict(list(weighted.items())[-1:])
+    return activations | dict(list(weighted.items())[-1:])

@@ -1,7 +1,7 @@
-"""What can be measured of a layer: numbers about activations, weights and updates.
+"""Measures of a layer: numbers about activations, weights and updates.
 
 Activations have the shape (examples, units) or (examples, channels, *positions); a channel counts as one unit, and
-each of its positions as a further example of it.
+each of its positions as one more example.
 """
 
 import math
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 CAN_DIE = (nn.ReLU, nn.ReLU6, nn.Hardswish, nn.Threshold)
-"""Activations that are exactly zero, with a gradient of zero, over a whole half-line."""
+"""Activations that are zero and have zero gradient on a whole half-line."""
 
 SATURATION: dict[type[nn.Module], tuple[float, float]] = {
     nn.Tanh: (-0.99, 0.99),
@@ -19,18 +19,18 @@ SATURATION: dict[type[nn.Module], tuple[float, float]] = {
     nn.Sigmoid: (0.01, 0.99),
     nn.Hardsigmoid: (0.01, 0.99),
 }
-"""Beyond these outputs an activation hardly passes a gradient on: tanh' < 0.02, sigmoid' < 0.01."""
+"""Outputs outside this range hardly let a gradient through: tanh' < 0.02, sigmoid' < 0.01."""
 
 CORRELATED_EXAMPLES = 4096
-"""Examples times positions that correlations are taken over, at most."""
+"""The largest number of examples times positions from which correlations are computed."""
 TWIN_TOLERANCE = 1e-4
-"""How far apart, relative to their length, the weights of equal units may be: rounding parts them."""
+"""The largest distance of equal units' weights, relative to their length: rounding can make them differ."""
 FEW_MULTIPLICATIONS = 2e9
-"""What a layer's singular values may cost; beyond that they are not taken."""
+"""The largest cost of a layer's singular values; above it they are not computed."""
 
 
 def under_vmap(tensor: Tensor) -> bool:
-    """Whether a tensor stands for many in `torch.func.vmap`, which does not know every function of torch."""
+    """Whether a tensor is batched by `torch.func.vmap`, which does not support every function of torch."""
     return torch._C._functorch.is_batchedtensor(tensor)
 
 
@@ -42,10 +42,11 @@ def norms(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def counts(numbers: Tensor, size: int) -> Tensor:
-    """Return how often each of 0, 1, ..., size - 1 comes, (size,) in float64.
+    """Return how often each of 0, 1, ..., size - 1 occurs, (size,) in float64.
 
     Args:
-        numbers: (count,), whole and in that range.
+        numbers: (count,), integers in that range.
+        size: the number of counts.
     """
     if not under_vmap(numbers):
         return torch.bincount(numbers, minlength=size).double()
@@ -71,8 +72,8 @@ def saturated(activations: Tensor, low: float, high: float) -> Tensor:
 def correlation(activations: Tensor) -> Tensor:
     """Return the mean absolute correlation of all pairs of units, a scalar in [0, 1].
 
-    1 where all units do the same. Units that are constant have no correlation and are left out; nan where fewer
-    than two are left. At most 4,096 examples and positions are looked at, evenly spaced.
+    It is 1 if all units vary in the same way. Constant units have no correlation and are left out; the result is nan
+    if fewer than two units are left. At most 4,096 examples and positions, evenly spaced, are used.
     """
     units = by_unit(activations)
     centred = units[:: -(-len(units) // CORRELATED_EXAMPLES)]
@@ -86,18 +87,18 @@ def correlation(activations: Tensor) -> Tensor:
 
 
 def by_row(layer: nn.Module, weight: Tensor) -> Tensor:
-    """Return a layer's weight, or something of its shape such as the gradient, as (units, ...)."""
+    """Return a layer's weight, or another tensor of its shape such as the gradient, as (units, ...)."""
     transposed = isinstance(layer, nn.modules.conv._ConvTransposeNd)
     return (weight.transpose(0, 1) if transposed else weight).flatten(1)
 
 
 def incoming(layer: nn.Module, weights: Mapping[str, Tensor] | None = None, name: str = "") -> Tensor:
-    """Return what comes into each unit of a linear or convolutional layer: weights and bias, (units, ...).
+    """Return the incoming weights and the bias of each unit of a linear or convolutional layer, (units, ...).
 
     Args:
-        layer: says how the weights lie.
-        weights: of the whole model, where the layer's own are not the ones that are meant.
-        name: the layer's in these.
+        layer: the layer.
+        weights: the whole model's parameters by name, to use instead of the layer's own.
+        name: the name of the layer in `weights`.
     """
     if weights is None or f"{name}.weight" not in weights:
         weights, name = dict(layer.named_parameters()), ""
@@ -107,30 +108,30 @@ def incoming(layer: nn.Module, weights: Mapping[str, Tensor] | None = None, name
 
 
 def twins(rows: Tensor) -> Tensor:
-    """Return the fraction of units that have an equal one beside them, a scalar; nan for a single unit.
+    """Return the fraction of units that equal another unit, a scalar; nan for a single unit.
 
-    Two units are equal when their rows differ by less than 1e-4 of their length. The rows are compared by four fixed
-    random projections, sorted by the first.
+    Two units are equal if their rows differ by less than 1e-4 of their length. The rows are compared by four fixed
+    random projections, sorted by the first one.
 
     Args:
-        rows: (units, ...), each unit's incoming weights and whatever else makes it what it is.
+        rows: (units, ...), each unit's incoming weights and its other parameters.
     """
     rows = rows.detach().flatten(1).float()
     if len(rows) < 2:
         return rows.new_full((), torch.nan)
     draw = torch.Generator().manual_seed(0)
     directions = torch.randn(rows.shape[1], 4, generator=draw).to(rows.device)
-    seen = rows @ directions
-    order = seen[:, 0].argsort()
-    seen, lengths = seen[order], rows.norm(dim=1)[order]
+    projections = rows @ directions
+    order = projections[:, 0].argsort()
+    projections, lengths = projections[order], rows.norm(dim=1)[order]
     scale = torch.maximum(lengths[1:], lengths[:-1])
-    equal = ((seen[1:] - seen[:-1]).abs() <= TWIN_TOLERANCE * scale[:, None]).all(1)
-    alone = torch.zeros(1, dtype=torch.bool, device=rows.device)
-    return (torch.cat([equal, alone]) | torch.cat([alone, equal])).float().mean()
+    equal = ((projections[1:] - projections[:-1]).abs() <= TWIN_TOLERANCE * scale[:, None]).all(1)
+    end = torch.zeros(1, dtype=torch.bool, device=rows.device)
+    return (torch.cat([equal, end]) | torch.cat([end, equal])).float().mean()
 
 
 def drift(batch: tuple[Tensor, Tensor], running: tuple[Tensor, Tensor]) -> Tensor:
-    """Return how far BatchNorm's running mean lies from a batch's, in running standard deviations.
+    """Return the distance of BatchNorm's running mean from a batch's mean, in running standard deviations.
 
     Args:
         batch, running: mean and variance, of shape (channels,) each.
@@ -147,17 +148,17 @@ def spread_drift(batch: tuple[Tensor, Tensor], running: tuple[Tensor, Tensor]) -
 
 
 def mean_singular_value(layer: nn.Module, input_shape: tuple[int, ...]) -> float | None:
-    """Return the mean singular value of a linear or convolutional layer's Jacobian, None where it is not known.
+    """Return the mean singular value of a linear or convolutional layer's Jacobian; None if it is not known.
 
-    A linear layer's Jacobian is its weight. With independent weights of standard deviation s a square layer of n
-    units has singular values spread over a quarter of a circle, with mean 8 / (3 pi) s sqrt(n): 0.85 with Xavier's,
-    0.49 with the uniform draw within 1 / sqrt(n) (Saxe et al. 2014, section 3, explains what they do in depth).
-    A convolution of stride 1 is taken to be circular, and falls apart into one small matrix for each frequency
+    The Jacobian of a linear layer is its weight. With independent weights of standard deviation s, the singular values
+    of a square layer of n units follow the quarter-circle law, with mean 8 / (3 pi) s sqrt(n): 0.85 with Xavier's
+    initialization, 0.49 with the uniform draw within 1 / sqrt(n) (Saxe et al. 2014, section 3, explains their effect in
+    deep networks). A convolution of stride 1 is treated as circular; it decomposes into one small matrix per frequency
     (Sedghi, Gupta and Long 2019, theorem 6).
 
     Args:
         layer: any module.
-        input_shape: of one example of its input.
+        input_shape: the shape of one example of its input.
     """
     if isinstance(layer, nn.Linear):
         if layer.weight.numel() * min(layer.weight.shape) > FEW_MULTIPLICATIONS:

@@ -14,18 +14,19 @@ DropRate = Annotated[float, Ge(0), Lt(1)]
 
 
 class MLP(nn.Module):
-    """Fully connected layers: `hidden` of them, then the `head` that gives the class scores.
+    """Fully connected hidden layers, then the `head`, which gives the class scores.
 
     Without hidden layers it is softmax regression.
 
     Args:
-        input_shape: the shape of one example; flattened.
-        classes: how many scores the head gives.
+        input_shape: the shape of one example, which is flattened.
+        classes: the number of classes, and of scores.
         hidden: the size of each hidden layer.
         activation: any name in torch.nn, such as relu, sigmoid, tanh, leaky_relu, gelu, identity.
-        batch_norm: BatchNorm after each hidden linear layer, before the activation (Ioffe and Szegedy 2015).
-        dropout: probability of dropping a hidden unit, after its activation.
-        input_dropout: probability of dropping an input.
+        batch_norm: whether there is BatchNorm after each hidden linear layer, before the activation (Ioffe and Szegedy
+            2015).
+        dropout: the probability of dropping a hidden unit, after its activation.
+        input_dropout: the probability of dropping an input.
     """
 
     def __init__(

@@ -8,25 +8,26 @@ from torch import Tensor, nn
 from .blocks import Dropout
 from .cnn import picture_shape
 
-ALONE = {"aux_logits": False, "init_weights": False}
-"""For models that return several scores in training, of which the loss knows nothing, and warn of how they begin."""
-SEVERAL = ("googlenet", "inception_v3")
+ONE_OUTPUT = {"aux_logits": False, "init_weights": False}
+"""Settings for the models of `SEVERAL_OUTPUTS`: only one output, and no warning about their initialization."""
+SEVERAL_OUTPUTS = ("googlenet", "inception_v3")
+"""Models that return several outputs in training, but the loss takes one."""
 
 
 def torchvision_model(input_shape: tuple[int, ...], classes: int, *, name: str, **settings: Any) -> nn.Module:
-    """Build a model with as many scores as there are classes, and without trained weights.
+    """Build a model with one score per class and without trained weights.
 
-    Grey pictures are repeated for the three channels of the first convolution, so that it has the same weights, and
-    trained ones fit. Dropout draws from the run's stream.
+    A grey picture is repeated for the three channels of the first convolution. So the convolution has weights of the
+    usual shape, and trained weights fit. Dropout draws from the run's stream.
 
     Args:
         input_shape: (channels, height, width) of one example; 1 or 3 channels.
-        classes: how many scores.
-        name: of the model's builder, such as resnet18.
-        settings: what the builder takes besides.
+        classes: the number of classes, and of scores.
+        name: the name of the model's builder in torchvision, such as resnet18.
+        settings: further settings of the builder.
 
     Raises:
-        ValueError: there is no such model, it refuses a setting, or the inputs are no pictures in grey or colour.
+        ValueError: there is no such model, it refuses a setting, or the inputs are not pictures in grey or colour.
     """
     from torchvision import models
 
@@ -35,19 +36,21 @@ def torchvision_model(input_shape: tuple[int, ...], classes: int, *, name: str, 
         close = get_close_matches(str(name), names, n=1, cutoff=0.5)
         meant = f"; did you mean {close[0]!r}?" if close else ""
         families = sorted({own.partition("_")[0].rstrip("0123456789") for own in names})
-        raise ValueError(f"name={name!r} is no classification model of torchvision: {', '.join(families)}{meant}")
+        raise ValueError(
+            f"name={name!r} is not a classification model of torchvision; choose from the families "
+            f"{', '.join(families)}{meant}"
+        )
     channels, _, _ = picture_shape(input_shape)
     if channels not in (1, 3):
-        raise ValueError(f"{name} takes pictures of 1 or 3 channels, but these have {channels}; use model=cnn")
+        raise ValueError(f"{name} takes pictures with 1 or 3 channels, but these have {channels}; use model=cnn")
     for given in ("weights", "weights_backbone", "num_classes", "progress"):
         if given in settings:
             raise ValueError(
-                f"{given} is no setting here: classes are the data's, and trained weights come by init_from"
+                f"{given} cannot be set here: the data set defines the classes, and init_from loads trained weights"
             )
     try:
-        model = models.get_model(
-            name, weights=None, num_classes=classes, **(ALONE if name in SEVERAL else {}) | settings
-        )
+        outputs = ONE_OUTPUT if name in SEVERAL_OUTPUTS else {}
+        model = models.get_model(name, weights=None, num_classes=classes, **outputs | settings)
     except (TypeError, ValueError, RuntimeError, AssertionError) as error:
         raise ValueError(f"{name} cannot be built with {settings}: {error}") from error
     for module in model.modules():
@@ -60,8 +63,8 @@ def torchvision_model(input_shape: tuple[int, ...], classes: int, *, name: str, 
 
 
 class GreyConv2d(nn.Conv2d):
-    """A convolution of colour pictures that is given grey ones."""
+    """A convolution for colour pictures whose inputs are grey pictures."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return what three equal channels of x, (batch, 1, height, width), give."""
+        """Return the convolution of x, (batch, 1, height, width), repeated for three channels."""
         return super().forward(x.expand(-1, 3, -1, -1))

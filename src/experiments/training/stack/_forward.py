@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from experiments.models.blocks import Dropout, kept
+from experiments.models.blocks import Dropout, dropout_mask
 from experiments.training.freezing import to_training_mode
 from experiments.training.single import Single
 
@@ -76,7 +76,7 @@ class Forward:
                 if p == 0:
                     found[name].append(torch.ones(size, dtype=dtype, device=program.device))
                 else:
-                    found[name].append(kept(size, 1 - p, program.noise).to(dtype) / (1 - p))
+                    found[name].append(dropout_mask(size, 1 - p, program.noise).to(dtype) / (1 - p))
         return {f"{name}.mask": torch.stack(masks) for name, masks in found.items()}
 
     def train(self, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
