@@ -1,18 +1,13 @@
 """What the loop drives: it computes steps for its members and returns what it measured."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from experiments.data.batches import Split
-from experiments.models.layers import activation_layers
-
-from .averaging import BatchNorm
 
 PROBE_SIZE = 256
 BRIEF_SIZE = 48
@@ -155,60 +150,3 @@ class Program(Protocol):
     def generator(self, member: int) -> dict[str, Any]:
         """Return the state of torch's global generators as a member on its own would find them."""
         ...
-
-
-@dataclass
-class Seen:
-    """What is seen in a forward pass, and of the gradients in a backward pass after it; see `Capture`."""
-
-    outputs: list[Tensor] = field(default_factory=list)
-    activations: dict[str, Tensor] = field(default_factory=dict)
-    signals: dict[str, Tensor] = field(default_factory=dict)
-    batch_statistics: dict[str, Statistics] = field(default_factory=dict)
-
-
-class Watch:
-    """Sees every activation and BatchNorm of a model, by name.
-
-    Args:
-        model: left as it is outside `seeing`.
-    """
-
-    def __init__(self, model: nn.Module) -> None:
-        self.modules = list(model.modules())
-        self.layers = activation_layers(model)
-        self.norms = {name: module for name, module in model.named_modules() if isinstance(module, BatchNorm)}
-
-    @contextmanager
-    def seeing(self) -> Iterator[Seen]:
-        """See what runs inside the block."""
-        seen = Seen()
-
-        def output(name: str, _module: nn.Module, _inputs: Any, output: Any) -> None:
-            if not isinstance(output, Tensor):
-                return
-            seen.activations[name] = output.detach().clone()  # what follows may overwrite it in place
-            if output.requires_grad:
-                seen.outputs.append(output)
-                output.register_hook(partial(seen.signals.__setitem__, name))
-
-        def statistics(name: str, _module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            x = inputs[0].detach()
-            variance, mean = torch.var_mean(x, [axis for axis in range(x.ndim) if axis != 1])
-            seen.batch_statistics[name] = mean, variance
-
-        hooks = [layer.register_forward_hook(partial(output, name)) for name, layer in self.layers.items()]
-        hooks += [norm.register_forward_pre_hook(partial(statistics, name)) for name, norm in self.norms.items()]
-        try:
-            yield seen
-        finally:
-            for hook in hooks:
-                hook.remove()
-
-    def running_statistics(self) -> dict[str, Statistics]:
-        """Return each BatchNorm's running mean and variance, where it keeps them."""
-        return {
-            name: (norm.running_mean, norm.running_var)
-            for name, norm in self.norms.items()
-            if norm.running_mean is not None and norm.running_var is not None
-        }

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -12,11 +12,12 @@ from experiments.data.augment import Augmentation
 from experiments.data.batches import Split
 from experiments.optimizers import begin_momentum, needs_closure
 
-from .averaging import Average, BatchNorm, refresh_statistics
+from .averaging import Average, refresh_statistics
 from .criterion import Criterion, penalized_weights
 from .freezing import frozen_norms, to_training_mode
-from .program import BRIEF_SIZE, PROBE_SIZE, Capture, Look, Measurements, Watch
-from .streams import global_state, undrawn
+from .inspection import Inspector
+from .program import Capture, Look, Measurements
+from .streams import global_state
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,7 @@ class Single:
         self.splits = splits
         self.eval_batch_size = eval_batch_size
         self.criterion = criterion or Criterion()
+        self.inspector = Inspector(model, self.criterion, splits["train"])
         self.thaws = thaws or {}
         self.begin_epoch(0)
         self.updating = updating or Updating()
@@ -110,7 +112,6 @@ class Single:
             self.forward = torch.compile(model, mode=self.updating.compiled, dynamic=False)
         averaged = self.updating.ema is not None or self.updating.swa is not None
         self.average = Average(model, self.updating.ema) if averaged else None
-        self.watch = Watch(model)
 
     def begin_epoch(self, epoch: int) -> None:
         """See `Program.begin_epoch`: what is frozen follows from the epoch alone, so there is nothing to save."""
@@ -118,12 +119,12 @@ class Single:
             self.named[name].requires_grad_(epoch >= epochs)
         if self.thaws or epoch == 0:
             self.weights = penalized_weights(self.model)
-            self.captured: Capture | None = None
+            self.inspector.forget()
             to_training_mode(self.model)
 
     def step(self, index: Tensor, rates: Sequence[float]) -> Measurements:
         """See `Program.step`."""
-        self.captured = None
+        self.inspector.forget()
         x, targets = self.splits["train"].batch(index[0])
         for augment in self.augments:
             x, targets = augment(x, targets, self.noise)
@@ -263,54 +264,14 @@ class Single:
         return torch.cat(scores)
 
     def capture(self, member: int, *, brief: bool = False) -> Capture:
-        """See `Program.capture`.
-
-        Dropout is off. BatchNorm uses the probe's own statistics, since before training there are no running
-        ones; the running ones are kept out of it.
-        """
-        if self.captured is None or (not brief and not self.captured.gradients):
-            x, y = self.probe(member)
-            self.captured = self._capture(*(x[:BRIEF_SIZE], y[:BRIEF_SIZE]) if brief else (x, y), brief=brief)
-        return self.captured
+        """See `Program.capture`."""
+        del member
+        return self.inspector.capture(brief=brief)
 
     def look(self, member: int, key: Any, measure: Look, *, brief: bool = False) -> tuple[Sequence[Any], Tensor]:
         """See `Program.look`."""
         del key
         return measure(self.capture(member, brief=brief))
-
-    def _capture(self, x: Tensor, y: Tensor, *, brief: bool) -> Capture:
-        trained = {name: p for name, p in self.named.items() if p.requires_grad}
-        frozen = len(trained) < len(self.named)
-        x = x.detach().requires_grad_(frozen)  # or no signal would come back through frozen layers
-        with undrawn(self.device), self.watch.seeing() as seen:
-            scores = self.as_in_training(x)
-            loss = self.criterion.mean(scores, y)
-            wanted = seen.outputs if brief else [*trained.values(), *([x] if frozen else [])]
-            gradients = torch.autograd.grad(loss, wanted, allow_unused=True) if wanted else ()
-        return Capture(
-            loss=loss.detach(),
-            scores=scores.detach(),
-            activations=seen.activations,
-            signals={name: seen.signals[name] * len(x) for name in seen.activations if name in seen.signals},
-            weights={name: p.detach() for name, p in self.named.items()},
-            gradients={} if brief else {n: g for n, g in zip(trained, gradients, strict=False) if g is not None},
-            batch_statistics=seen.batch_statistics,
-            running_statistics=self.watch.running_statistics(),
-        )
-
-    def as_in_training(self, x: Tensor) -> Tensor:
-        """Return the scores with the batch's own statistics in BatchNorm, without Dropout; buffers stay."""
-        modes = [module for module in self.watch.modules if module.training]
-        for module in modes:  # `eval` and `train` take as long as a small model's forward pass
-            object.__setattr__(module, "training", len(x) > 1 and isinstance(module, BatchNorm))
-        try:
-            buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
-            if not buffers:
-                return self.model(x)
-            return torch.func.functional_call(self.model, buffers, (x,))
-        finally:
-            for module in modes:
-                object.__setattr__(module, "training", True)
 
     def in_evaluation(self, x: Tensor) -> Tensor:
         """Return the scores in evaluation mode."""
@@ -322,7 +283,7 @@ class Single:
     def gradients(self, member: int) -> dict[str, Tensor]:
         """See `Program.gradients`."""
         del member
-        return {name: p.grad for name, p in self.named.items() if p.grad is not None}
+        return self.inspector.gradients()
 
     def module(self, member: int) -> nn.Module:
         """See `Program.module`."""
@@ -330,13 +291,9 @@ class Single:
         return self.model
 
     def probe(self, member: int) -> tuple[Tensor, Tensor]:
-        """See `Program.probe`: the first examples of the shuffled training split."""
+        """See `Program.probe`."""
         del member
-        return self._probe
-
-    @cached_property
-    def _probe(self) -> tuple[Tensor, Tensor]:
-        return self.splits["train"].first(PROBE_SIZE)
+        return self.inspector.probe
 
     def state_dict(self, member: int) -> dict[str, Any]:
         """See `Program.state_dict`. `model` is what is evaluated; what is trained is `trained` where it differs."""
@@ -369,7 +326,7 @@ class Single:
                     f"it is of another architecture: {name} is {_shape(theirs)} in the checkpoint and "
                     f"{_shape(ours)} in the model"
                 )
-        self.captured = None
+        self.inspector.forget()
         fitted = self.splits["train"].prepare
         for name, value in (fitted.state_dict() if hasattr(fitted, "state_dict") else {}).items():
             # The last bits of a whitening matrix depend on the number of threads; its shift tells as much.
@@ -385,7 +342,7 @@ class Single:
     def load_model(self, member: int, state: Mapping[str, Any]) -> None:
         """See `Program.load_model`."""
         del member
-        self.captured = None
+        self.inspector.forget()
         if self.average is not None and state.get("averaged", 0):
             self.average.load(state["model"], state["averaged"])
         else:

@@ -17,7 +17,7 @@ from experiments.training.streams import undrawn
 
 from ._batches import Batches
 from ._forward import Forward
-from ._looking import Looking
+from ._inspection import StackInspector
 from ._objective import Objective
 from ._updates import Part, parts
 from ._weights import Weights
@@ -65,7 +65,7 @@ class Stack:
         self.parts: list[Part] = parts(programs, self.weights)
         self.forward = Forward(programs)
         self.objective = Objective(programs, self.weights)
-        self.looking = Looking(programs, self.forward.evaluating, self.weights, self.objective)
+        self.inspector = StackInspector(programs, self.forward.evaluating, self.weights, self.objective)
         self.batches = {name: Batches([p.splits[name] for p in programs]) for name in programs[0].splits}
         self.rates: Sequence[float] = [0.0] * len(programs)
         self.lr = self._column(self.rates)
@@ -81,7 +81,7 @@ class Stack:
             with undrawn(self.device):
                 trained = self.forward.train({**self.weights.all(), **buffers, **masks}, x)
                 evaluated = self.forward.evaluate(self.weights.all(), x)
-                own = torch.stack([p.as_in_training(x[k]) for k, p in enumerate(self.programs)])
+                own = torch.stack([p.inspector.as_in_training(x[k]) for k, p in enumerate(self.programs)])
                 alone = torch.stack([p.in_evaluation(x[k]) for k, p in enumerate(self.programs)])
                 losses = self.objective.losses(own, y)
                 wanted = torch.stack([p.criterion.mean(own[k], y[k]) for k, p in enumerate(self.programs)])
@@ -101,8 +101,8 @@ class Stack:
         try:
             with undrawn(self.device):
                 self._backward(x, y, masks)
-                if self.looking.shapes is not None:
-                    self.looking.all(brief=False)
+                if self.inspector.shapes is not None:
+                    self.inspector.all(brief=False)
         except Exception as error:  # as above; a parameter that takes no part is one that torch leaves alone
             raise ValueError(f"the model cannot be trained for many runs at once ({str(error)[:120]})") from error
         finally:
@@ -161,9 +161,9 @@ class Stack:
 
     def _forget(self) -> None:
         """The weights have changed."""
-        self.looking.forget()
+        self.inspector.forget()
         for k in self.active:
-            self.programs[k].captured = None
+            self.programs[k].inspector.forget()
 
     def begin_epoch(self, epoch: int) -> None:
         """See `Program.begin_epoch`: no layer thaws."""
@@ -211,11 +211,11 @@ class Stack:
 
     def capture(self, member: int, *, brief: bool = False) -> Capture:
         """See `Program.capture`."""
-        return self.looking.capture(self.active.index(member), brief=brief)
+        return self.inspector.capture(self.active.index(member), brief=brief)
 
     def look(self, member: int, key: Any, measure: Look, *, brief: bool = False) -> tuple[Sequence[Any], Tensor]:
         """See `Program.look`."""
-        return self.looking.look(self.active.index(member), key, measure, brief=brief)
+        return self.inspector.look(self.active.index(member), key, measure, brief=brief)
 
     def gradients(self, member: int) -> dict[str, Tensor]:
         """See `Program.gradients`."""

@@ -10,15 +10,16 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from experiments.training.freezing import frozen_norms
-from experiments.training.program import BRIEF_SIZE, PROBE_SIZE, Capture, Look, Watch
+from experiments.training.inspection import Recorder
+from experiments.training.program import BRIEF_SIZE, PROBE_SIZE, Capture, Look
 from experiments.training.single import Single
 
 from ._objective import Objective
 from ._weights import Weights
 
 
-class Looking:
-    """Captures the members on their probes.
+class StackInspector:
+    """Looks inside the members of a stack on their probes, in one pass.
 
     What hooks keep under `vmap` cannot be read afterwards, so activations are returned from it; and the gradients that
     come back to them are those with respect to zeros that are added to them.
@@ -32,15 +33,15 @@ class Looking:
     def __init__(self, programs: Sequence[Single], model: nn.Module, weights: Weights, objective: Objective) -> None:
         self.programs, self.weights, self.objective = programs, weights, objective
         self.model = deepcopy(model).eval()
-        self.watch = Watch(self.model)
+        self.recorder = Recorder(self.model)
         probes = [program.splits["train"].first(PROBE_SIZE) for program in programs]
         self.x, self.y = torch.stack([x for x, _ in probes]), torch.stack([y for _, y in probes])
         frozen = frozen_norms(self.model)
-        for name, norm in self.watch.norms.items():
+        for name, norm in self.recorder.norms.items():
             norm.train(self.x.shape[1] > 1 and name not in frozen)
         self.shapes = self._shapes()
-        self.seen: dict[bool, Capture] = {}
-        self.found: dict[Any, tuple[Sequence[Any], Tensor]] = {}
+        self.captured: dict[bool, Capture] = {}
+        self.measured: dict[Any, tuple[Sequence[Any], Tensor]] = {}
 
     @torch.no_grad()
     def _shapes(self) -> dict[str, tuple[int, ...]] | None:
@@ -51,7 +52,7 @@ class Looking:
             if isinstance(output, Tensor):
                 seen.append((name, tuple(output.shape[1:])))
 
-        hooks = [layer.register_forward_hook(partial(note, name)) for name, layer in self.watch.layers.items()]
+        hooks = [layer.register_forward_hook(partial(note, name)) for name, layer in self.recorder.layers.items()]
         buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
         functional_call(self.model, buffers, (self.x[0, : min(2, self.x.shape[1])],))
         for hook in hooks:
@@ -59,8 +60,8 @@ class Looking:
         return dict(seen) if len(dict(seen)) == len(seen) else None
 
     def forget(self) -> None:
-        """The weights have changed."""
-        self.seen, self.found = {}, {}
+        """Drop what was captured and measured, since the weights have changed."""
+        self.captured, self.measured = {}, {}
 
     def capture(self, row: int, *, brief: bool) -> Capture:
         """Return what one member looks like; see `Program.capture`."""
@@ -72,7 +73,7 @@ class Looking:
         """Return what is measured of one member; see `Program.look`."""
         if self.shapes is None:
             return self.programs[row].look(0, key, measure, brief=brief)
-        if (key, brief) not in self.found:
+        if (key, brief) not in self.measured:
             names: list[Sequence[Any]] = []
 
             def call(parts: Mapping[str, Any]) -> Tensor:
@@ -81,17 +82,17 @@ class Looking:
                 return values
 
             values = vmap(call, randomness="same")(vars(self.all(brief=brief)))
-            self.found[key, brief] = names[0], values
-        keys, values = self.found[key, brief]
+            self.measured[key, brief] = names[0], values
+        keys, values = self.measured[key, brief]
         return keys, values[row]
 
     def all(self, *, brief: bool) -> Capture:
         """Return what all members look like, with a row for each in every tensor."""
-        if brief and False in self.seen:
-            return self.seen[False]
-        if brief not in self.seen:
-            self.seen[brief] = self._capture(slice(0, BRIEF_SIZE) if brief else slice(None), brief=brief)
-        return self.seen[brief]
+        if brief and False in self.captured:
+            return self.captured[False]
+        if brief not in self.captured:
+            self.captured[brief] = self._capture(slice(0, BRIEF_SIZE) if brief else slice(None), brief=brief)
+        return self.captured[brief]
 
     def _capture(self, part: slice, *, brief: bool) -> Capture:
         assert self.shapes is not None
@@ -109,7 +110,7 @@ class Looking:
         everything = self.weights.all()
         running = {
             name: (self.weights.buffers[f"{name}.running_mean"], self.weights.buffers[f"{name}.running_var"])
-            for name in self.watch.norms
+            for name in self.recorder.norms
             if f"{name}.running_mean" in self.weights.buffers
         }
         return Capture(
@@ -140,8 +141,8 @@ class Looking:
             variance, mean = torch.var_mean(given[0], [axis for axis in range(given[0].ndim) if axis != 1])
             statistics[name] = mean, variance
 
-        hooks = [layer.register_forward_hook(partial(output, name)) for name, layer in self.watch.layers.items()]
-        hooks += [norm.register_forward_pre_hook(partial(normed, name)) for name, norm in self.watch.norms.items()]
+        hooks = [layer.register_forward_hook(partial(output, name)) for name, layer in self.recorder.layers.items()]
+        hooks += [norm.register_forward_pre_hook(partial(normed, name)) for name, norm in self.recorder.norms.items()]
         try:
             return functional_call(self.model, own, (inputs,)), activations, statistics
         finally:

@@ -1,0 +1,150 @@
+"""What one model looks like from inside on its probe batch."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from experiments.data.batches import Split
+from experiments.models.layers import activation_layers
+
+from .averaging import BatchNorm
+from .criterion import Criterion
+from .program import BRIEF_SIZE, PROBE_SIZE, Capture, Statistics
+from .streams import undrawn
+
+
+@dataclass
+class Recorded:
+    """What a forward pass and the backward pass after it leave: see `Capture`."""
+
+    outputs: list[Tensor] = field(default_factory=list)
+    activations: dict[str, Tensor] = field(default_factory=dict)
+    signals: dict[str, Tensor] = field(default_factory=dict)
+    batch_statistics: dict[str, Statistics] = field(default_factory=dict)
+
+
+class Recorder:
+    """Records the output of every activation and the statistics of every BatchNorm of a model, by name.
+
+    Args:
+        model: left as it is outside `recording`.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.modules = list(model.modules())
+        self.layers = activation_layers(model)
+        self.norms = {name: module for name, module in model.named_modules() if isinstance(module, BatchNorm)}
+
+    @contextmanager
+    def recording(self) -> Iterator[Recorded]:
+        """Record what runs inside the block."""
+        recorded = Recorded()
+
+        def output(name: str, _module: nn.Module, _inputs: Any, output: Any) -> None:
+            if not isinstance(output, Tensor):
+                return
+            recorded.activations[name] = output.detach().clone()  # what follows may overwrite it in place
+            if output.requires_grad:
+                recorded.outputs.append(output)
+                output.register_hook(partial(recorded.signals.__setitem__, name))
+
+        def statistics(name: str, _module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            x = inputs[0].detach()
+            variance, mean = torch.var_mean(x, [axis for axis in range(x.ndim) if axis != 1])
+            recorded.batch_statistics[name] = mean, variance
+
+        hooks = [layer.register_forward_hook(partial(output, name)) for name, layer in self.layers.items()]
+        hooks += [norm.register_forward_pre_hook(partial(statistics, name)) for name, norm in self.norms.items()]
+        try:
+            yield recorded
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def running_statistics(self) -> dict[str, Statistics]:
+        """Return the running mean and variance of each BatchNorm that has them."""
+        return {
+            name: (norm.running_mean, norm.running_var)
+            for name, norm in self.norms.items()
+            if norm.running_mean is not None and norm.running_var is not None
+        }
+
+
+class Inspector:
+    """Looks inside one run's model, changing nothing.
+
+    Args:
+        model: as it is trained, on the device of `train`.
+        criterion: gives the loss.
+        train: the training split; the probe is its beginning.
+    """
+
+    def __init__(self, model: nn.Module, criterion: Criterion, train: Split) -> None:
+        self.model, self.criterion, self.train = model, criterion, train
+        self.parameters = dict(model.named_parameters())
+        self.recorder = Recorder(model)
+        self.captured: Capture | None = None
+
+    @cached_property
+    def probe(self) -> tuple[Tensor, Tensor]:
+        """The first examples of the shuffled training split, and their classes."""
+        return self.train.first(PROBE_SIZE)
+
+    def forget(self) -> None:
+        """Drop the last capture, since the weights have changed."""
+        self.captured = None
+
+    def capture(self, *, brief: bool) -> Capture:
+        """Return what the model looks like: see `Program.capture`.
+
+        Dropout is off. BatchNorm uses the probe's own statistics, since before training there are no running
+        ones; the running ones do not change.
+        """
+        if self.captured is None or (not brief and not self.captured.gradients):
+            x, y = self.probe
+            self.captured = self._capture(*(x[:BRIEF_SIZE], y[:BRIEF_SIZE]) if brief else (x, y), brief=brief)
+        return self.captured
+
+    def _capture(self, x: Tensor, y: Tensor, *, brief: bool) -> Capture:
+        trained = {name: p for name, p in self.parameters.items() if p.requires_grad}
+        frozen = len(trained) < len(self.parameters)
+        x = x.detach().requires_grad_(frozen)  # or no signal would come back through frozen layers
+        with undrawn(self.train.device), self.recorder.recording() as recorded:
+            scores = self.as_in_training(x)
+            loss = self.criterion.mean(scores, y)
+            wanted = recorded.outputs if brief else [*trained.values(), *([x] if frozen else [])]
+            gradients = torch.autograd.grad(loss, wanted, allow_unused=True) if wanted else ()
+        signals = recorded.signals
+        return Capture(
+            loss=loss.detach(),
+            scores=scores.detach(),
+            activations=recorded.activations,
+            signals={name: signals[name] * len(x) for name in recorded.activations if name in signals},
+            weights={name: p.detach() for name, p in self.parameters.items()},
+            gradients={} if brief else {n: g for n, g in zip(trained, gradients, strict=False) if g is not None},
+            batch_statistics=recorded.batch_statistics,
+            running_statistics=self.recorder.running_statistics(),
+        )
+
+    def as_in_training(self, x: Tensor) -> Tensor:
+        """Return the scores with the batch's own statistics in BatchNorm, without Dropout; buffers do not change."""
+        modes = [module for module in self.recorder.modules if module.training]
+        for module in modes:  # `eval` and `train` take as long as a small model's forward pass
+            object.__setattr__(module, "training", len(x) > 1 and isinstance(module, BatchNorm))
+        try:
+            buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
+            if not buffers:
+                return self.model(x)
+            return torch.func.functional_call(self.model, buffers, (x,))
+        finally:
+            for module in modes:
+                object.__setattr__(module, "training", True)
+
+    def gradients(self) -> dict[str, Tensor]:
+        """Return the gradients that the last update used: see `Program.gradients`."""
+        return {name: p.grad for name, p in self.parameters.items() if p.grad is not None}
