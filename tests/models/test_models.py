@@ -140,10 +140,10 @@ def test_an_mlp_adapts_to_its_inputs(shape: tuple[int, ...], hidden: list[int]) 
     [
         ((64,), {}, r"a CNN needs pictures, but an example has the shape \(64,\); use model=mlp"),
         ((8, 8), {}, r"a CNN needs pictures, but an example has the shape \(8, 8\)"),
-        ((1, 8, 8), {"kernel": 4}, "kernel=4 has no middle; allowed: an odd number such as 5"),
-        ((1, 3, 8), {}, "stages has 2 poolings by 2, too many for pictures of 3 x 8"),
-        ((1, 8, 8), {"pool_size": 3}, "stages has 2 poolings by 3, too many for pictures of 8 x 8"),
-        ((1, 8, 8), {"activation": "rellu"}, "activation='rellu' is no activation of torch.nn; .* did you mean 'ReLU'"),
+        ((1, 8, 8), {"kernel": 4}, "kernel=4 is even; use an odd number such as 5"),
+        ((1, 3, 8), {}, "stages has 2 pooling layers of size 2, too many for pictures of 3 x 8"),
+        ((1, 8, 8), {"pool_size": 3}, "stages has 2 pooling layers of size 3, too many for pictures of 8 x 8"),
+        ((1, 8, 8), {"activation": "rellu"}, "activation='rellu' is not an activation of torch.nn; .* mean 'ReLU'"),
     ],
 )
 def test_a_cnn_refuses(shape: tuple[int, ...], options: dict[str, Any], message: str) -> None:
@@ -204,7 +204,9 @@ def test_softmax_runs_over_units_and_not_examples(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["", "glu", "multihead_attention", "threshold", "linear", "rellu"])
 def test_what_is_no_activation_is_refused(name: str) -> None:
-    with pytest.raises(ValueError, match=rf"activation='{name}' is no activation of torch.nn; allowed: CELU, ELU"):
+    with pytest.raises(
+        ValueError, match=rf"activation='{name}' is not an activation of torch.nn; choose from CELU, ELU"
+    ):
         activation(name)
 
 

@@ -1,4 +1,4 @@
-"""Checks of the loss before training: what it is, and what a penalty adds."""
+"""Checks of the loss before training: its value, and what a penalty adds to it."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from ._subject import CheckResult, CheckVerdict, Subject
 
 EXAMPLES = 1000
 LARGE, TOO_LARGE = 2.0, 3.0
-"""Times the loss of equal scores. He's initialization of the last layer gives scores a standard deviation of about
-1.4, and ten classes a loss of 1.3 to 1.5 times ln 10; beyond 3 the first epochs go into unlearning."""
+"""Multiples of the loss of equal scores. He's initialization of the last layer gives scores a standard deviation of
+about 1.4, and ten classes a loss of 1.3 to 1.5 times ln 10; beyond 3 the first epochs only make up for the start."""
 WIDE = 3.0
-"""The scores' standard deviation up to which a large loss, such as the squared error, is soon unlearned."""
+"""The scores' standard deviation up to which a large loss, such as the squared error, soon falls."""
 SCALED_TO = 1.1
 PERMUTATIONS = 100
 DEVIATIONS, SLACK = 4, 0.05
-"""How far from the mean of these the loss may lie, and a share of the loss of equal scores besides."""
+"""How far the loss may be from their mean: in standard deviations, plus a share of the loss of equal scores."""
 TRIED = L2(1e-3)
 TIMES = 10
 EXACT = 1e-5
@@ -37,30 +37,31 @@ def initial_loss(subject: Subject) -> CheckResult:
     scores, y = scores_before_training(subject)
     chance = subject.chance
     measured = subject.criterion.loss(scores, y, reduction="mean").item()
-    explained, deviation = unknowing(subject, scores, y)
+    explained, deviation = permuted_loss(subject, scores, y)
     spread = scores.std().item()
     numbers = {"loss": measured, "chance": chance, "explained_by_spread": explained, "score_std": spread}
     shown = f"{measured:.4g}" + (f" ({explained:.4g} by the scores' spread)" if abs(explained - chance) > 0.01 else "")
     expected = f"{chance:.4g} with equal scores"
     if not measured < float("inf"):
         advice = (
-            "The loss is not finite before any update: smaller initial weights, or scaled inputs (data.preprocess)."
+            "The loss is not finite before any update: try smaller initial weights or scaled inputs (data.preprocess)."
         )
         return CheckResult(shown, expected, "fail", advice, numbers)
     slack = DEVIATIONS * deviation + SLACK * chance
     if measured > explained + slack:
         advice = (
-            "The loss is worse than that of a network that knows nothing: is the loss's or the scores' sign turned?"
+            "The loss is worse than that of a network that knows nothing: check the sign of the loss and of the scores."
         )
         return CheckResult(shown, expected, "fail", advice, numbers)
     if measured < explained - slack:
-        return CheckResult(shown, expected, "pass", "The model knows something already.", numbers)
+        return CheckResult(shown, expected, "pass", "The model already knows something.", numbers)
     if explained <= LARGE * chance:
         return CheckResult(shown, expected, "pass", "", numbers)
     factor = right_scale(subject, scores, y, SCALED_TO * chance)
     last = running_names(subject)[-1:] or ["the last layer"]
     advice = (
-        f"The scores are too large; {last[0]} with its weights times {factor:.2g} begins near {chance:.3g} (init.gain)."
+        f"The scores are too large; with the weights of {last[0]} times {factor:.2g} the loss starts near {chance:.3g} "
+        "(init.gain)."
     )
     verdict: CheckVerdict = "fail" if explained > TOO_LARGE * chance and spread > WIDE else "warn"
     return CheckResult(shown, expected, verdict, advice, {**numbers, "scale": factor})
@@ -75,10 +76,10 @@ def scores_before_training(subject: Subject) -> tuple[Tensor, Tensor]:
     return program.inspector.as_in_training(x), y
 
 
-def unknowing(subject: Subject, scores: Tensor, y: Tensor) -> tuple[float, float]:
-    """Return the mean loss and its standard deviation if each score could as well be another class's.
+def permuted_loss(subject: Subject, scores: Tensor, y: Tensor) -> tuple[float, float]:
+    """Return the mean and the standard deviation of the loss over random permutations of the scores' columns.
 
-    A network that knows nothing gives its scores to classes by chance: any order of its columns is as likely.
+    A network that knows nothing gives its scores to classes by chance: every order of the columns is equally likely.
     """
     draw, losses = subject.generator("permutations"), []
     for _ in range(PERMUTATIONS):
@@ -92,17 +93,17 @@ def right_scale(subject: Subject, scores: Tensor, y: Tensor, wanted: float) -> f
     low, high = 0.0, 1.0
     for _ in range(20):
         middle = (low + high) / 2
-        low, high = (middle, high) if unknowing(subject, middle * scores, y)[0] <= wanted else (low, middle)
+        low, high = (middle, high) if permuted_loss(subject, middle * scores, y)[0] <= wanted else (low, middle)
     return low
 
 
 def penalty(subject: Subject) -> CheckResult:
-    """Raise the penalty's strength: the loss of a first update must rise by exactly as much as its term."""
+    """Raise the penalty's strength: the loss of the first update must rise by the term times the added strength."""
     own = subject.criterion.penalty
     tried = own if own.adds else TRIED
     seen = penalized_weights(subject.model)
     if not seen:
-        return CheckResult("no weight that it would see", "strength times term", "skip")
+        return CheckResult("no weight to penalise", "strength times term", "skip")
     if not has_strength(tried):
         return CheckResult("no strength to raise", "strength times term", "skip")
     strength = getattr(tried, "strength") or TRIED.strength  # noqa: B009
@@ -113,10 +114,10 @@ def penalty(subject: Subject) -> CheckResult:
     rise = terms[1] - terms[0]
     numbers = {"rise": rise, "expected_rise": term, "strength": strength}
     named = type(tried).__name__ + ("" if own.adds else ", tried")
-    measured, expected = f"+{rise:.6g} ({named})", f"+{term:.6g}: {TIMES - 1} strength x term"
+    measured, expected = f"+{rise:.6g} ({named})", f"+{term:.6g}: {TIMES - 1} x strength x term"
     if abs(rise - term) <= EXACT * abs(term):
         return CheckResult(measured, expected, "pass", "", numbers)
-    advice = f"What training adds is not the strength times a term: look at {type(tried).__name__}.term."
+    advice = f"The penalty in training is not the strength times a term: check {type(tried).__name__}.term."
     return CheckResult(measured, expected, "fail", advice, numbers)
 
 
@@ -127,12 +128,12 @@ def has_strength(tried: Any) -> bool:
 
 def strengthened(tried: Any, strength: float) -> Penalty:
     """Return a penalty with another strength."""
-    made: Penalty = replace(tried, strength=strength)
-    return made
+    stronger: Penalty = replace(tried, strength=strength)
+    return stronger
 
 
 def first_term(subject: Subject, tried: Penalty) -> float:
-    """Return what a penalty adds in a first update, made as training makes it."""
+    """Return what a penalty adds to the loss of the first update of training."""
     model = subject.copy(dropout=False)
     own = replace(subject, criterion=replace(subject.criterion, penalty=tried), augments=())
     program: Single = own.program(model)
