@@ -67,7 +67,7 @@ def test_a_broken_folder_is_named_skipped_and_counted(commands: Commands, kind: 
     BROKEN[kind](run)
     said = compared(commands, ".").out
     assert "val/loss of 2 runs in 1 group\n" in said
-    assert "1 folder cannot be read, and left out (broken: " in said
+    assert "1 folder cannot be read and is left out (broken: " in said
     assert "broken" in (commands.folder / "comparison" / "report.md").read_text()
     assert len(said) < 3000
 
@@ -78,7 +78,7 @@ def test_many_broken_folders_are_counted(commands: Commands) -> None:
     for number in range(9):
         (plant(commands.folder / f"b{number}", 0.0, seed=9) / "summary.json").write_text("")
     said = compared(commands, ".").out
-    assert "9 folders cannot be read, and left out (b0: " in said
+    assert "9 folders cannot be read and are left out (b0: " in said
     assert "; and 4 more)" in said
 
 
@@ -166,7 +166,7 @@ def test_nothing_in_a_folder_is_executed(commands: Commands) -> None:
     evil = f"runs: !!python/object/apply:os.system ['touch {commands.folder}/pwned']\n"
     (commands.folder / "sweep.yaml").write_text(evil)
     said = compared(commands, ".", "where=seed=1").out
-    assert "4 folders cannot be read, and left out (" in said
+    assert "4 folders cannot be read and are left out (" in said
     assert not (commands.folder / "pwned").exists()
     said = refused(commands, ".", f"where=seed=!!python/object/apply:os.system ['touch {commands.folder}/pwned']")
     assert not (commands.folder / "pwned").exists()
@@ -261,7 +261,7 @@ def test_aliases_that_multiply_are_not_written_out(commands: Commands) -> None:
         lines += [f"l{n}: &l{n} {kind.format(f'*l{n - 1}')}" for n in range(1, 12)]
         (run / CONFIG).write_text("\n".join(lines))
     said = compared(commands, ".").out
-    assert "2 folders cannot be read, and left out (" in said
+    assert "2 folders cannot be read and are left out (" in said
 
 
 @plain

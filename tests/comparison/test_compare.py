@@ -114,8 +114,8 @@ def test_one_seed_makes_no_interval(commands: Commands) -> None:
     plant_all(commands.folder, [0.5], optimizer="sgd")
     plant_all(commands.folder, [0.4], optimizer="adam")
     said = compared(commands, ".").out
-    assert "optimizer=adam has the best val/loss, 0.4; from one seed each nothing can be claimed" in said
-    assert "note: Every group has one run: without more seeds there is no interval" in said
+    assert "optimizer=adam has the best val/loss, 0.4; with one seed per group nothing can be claimed" in said
+    assert "note: Every group has only one run: an interval needs more seeds; add 'seed=range(5)' to the sweep" in said
     for row in rows_of(commands.folder):
         assert [row[name] for name in ("place", "n", "std", "low", "high")] == ["", "1", "", "", ""]
     assert rows_of(commands.folder, "differences") == []
@@ -226,7 +226,7 @@ def test_a_search_over_a_continuous_rate_is_a_group_each(commands: Commands) -> 
     assert len(rows) == 12
     best = rates[np.argmin(np.abs(np.log10(rates) + 2))]
     assert rows[0]["group"] == f"optimizer.lr={best:.4g}"
-    assert "from one seed each nothing can be claimed" in said
+    assert "with one seed per group nothing can be claimed" in said
 
 
 # by, where, baseline
@@ -252,7 +252,7 @@ def test_by_pools_runs_and_pairs_them_by_the_rest(commands: Commands) -> None:
     ]  # fmt: skip
     (row,) = rows_of(commands.folder, "differences")
     assert (row["n"], row["paired"]) == ("8", "True")
-    assert "The runs of a group differ in seed, init" in said
+    assert "The runs of a group differ in seed, init; runs that agree in all of them are paired" in said
     assert re.search(r"optimizer=adam beats optimizer=sgd by 0\.1\b", said)
 
 
@@ -291,7 +291,7 @@ def test_each_group_is_held_against_the_baseline_that_agrees_with_it(commands: C
     said = compared(commands, ".", "baseline=optimizer=sgd").out
     (row,) = rows_of(commands.folder, "differences")
     assert (row["group"], row["against"]) == ("init=he optimizer=adam", "init=he optimizer=sgd")
-    assert "note: No baseline agrees with init=xavier optimizer=adam" in said
+    assert "note: There is no matching baseline for init=xavier optimizer=adam" in said
 
 
 @plain
@@ -315,37 +315,37 @@ def test_what_fits_nothing_is_said_in_a_sentence(commands: Commands, undrawn: No
     del undrawn
     crossed(commands.folder)
     for option, said in (
-        ("by=optimzer", "optimzer is no key of these runs; they differ in: init, optimizer, seed; did you mean"),
+        ("by=optimzer", "optimzer is not a key of these runs; they differ in: init, optimizer, seed; did you mean"),
         ("by=model.dropuot", "did you mean 'model.dropout'?"),
-        ("where=optimizer=adma", "where='optimizer=adma' fits none of 16 runs; optimizer is one of adam, sgd"),
-        ("where=optimizer=adam,seed=99", "seed is one of 1, 2, 3, 4"),
+        ("where=optimizer=adma", "where='optimizer=adma' matches none of 16 runs; for optimizer choose from adam, sgd"),
+        ("where=optimizer=adam,seed=99", "for seed choose from 1, 2, 3, 4"),
         ("where=optimizer", "where='optimizer' should be <key>=<value>, such as where=optimizer=adam"),
-        ("where=optimzer=adam", "optimzer is no key of these runs"),
-        ("baseline=optimizer=adma", "baseline='optimizer=adma' fits no group; there are: "),
+        ("where=optimzer=adam", "optimzer is not a key of these runs"),
+        ("baseline=optimizer=adma", "baseline='optimizer=adma' matches no group; the groups are: "),
         ("baseline=optimizer", "baseline='optimizer' should be <key>=<value>"),
-        ("baseline=model=mlp", "baseline='model=mlp' fits all 4 groups"),
-        ("metric=val/acuracy", "metric='val/acuracy' is none of these runs; they have: val/loss"),
-        ("metric=", "metric='' is none of these runs"),
+        ("baseline=model=mlp", "baseline='model=mlp' matches all 4 groups; add a key that tells them apart"),
+        ("metric=val/acuracy", "metric='val/acuracy' is not a metric of these runs; choose from val/loss"),
+        ("metric=", "metric='' is not a metric of these runs"),
         ("target=soon", "target='soon' should be a valid number"),
         ("target=nan", "target"),
         ("every=0", "every=0"),
         ("every=.inf", "every"),
         ("mixed=perhaps", "mixed='perhaps' should be a valid boolean"),
-        ("watsh=true", "watsh is no option of compare; allowed: by, where, metric"),
+        ("watsh=true", "unknown option 'watsh' of compare; choose from by, where, metric"),
         ("out=", "out"),
         ("target=2020-13-45", "target='2020-13-45' should be a valid number"),
-        ("where=init=2020-13-45", "init is one of he, xavier"),
-        ("where=init=" + "[" * 9000, "init is one of he, xavier"),
+        ("where=init=2020-13-45", "for init choose from he, xavier"),
+        ("where=init=" + "[" * 9000, "for init choose from he, xavier"),
     ):
         assert said in refused(commands, ".", option), option
     assert not (commands.folder / "comparison").exists()
     assert "did you mean 'watch'?" in refused(commands, ".", "watsh=true")
     assert "by is given twice" in refused(commands, ".", "by=init", "by=optimizer")
-    assert "'nowhere' is no folder" in refused(commands, "nowhere")
-    assert "no folder is given" in refused(commands, "by=init")
-    assert "--watch is no option" in refused(commands, ".", "--watch")
+    assert "'nowhere' does not exist" in refused(commands, "nowhere")
+    assert "no folder given" in refused(commands, "by=init")
+    assert "unknown option '--watch' of compare" in refused(commands, ".", "--watch")
     both = refused(commands, ".", "by=optimizer", "baseline=init=he")
-    assert "baseline='init=he' fits no group" in both
+    assert "baseline='init=he' matches no group" in both
 
 
 @plain
@@ -355,8 +355,8 @@ def test_several_baselines_that_nothing_tells_apart(commands: Commands) -> None:
             plant(commands.folder / f"a{lr}{seed}", 0.1, seed=seed, optimizer="sgd", optimizer__lr=lr)
         plant(commands.folder / f"b{seed}", 0.1, seed=seed, optimizer="adam", optimizer__lr=0.001)
     said = refused(commands, ".", "baseline=optimizer=sgd")
-    assert "baseline='optimizer=sgd' fits 2 groups (" in said
-    assert "add what tells them apart" in said
+    assert "baseline='optimizer=sgd' matches 2 groups (" in said
+    assert "add a key that tells them apart" in said
     compared(commands, ".", "baseline=optimizer=sgd,optimizer.lr=1e-1")
 
 
@@ -374,8 +374,8 @@ def test_runs_that_did_not_end_well_are_shown_and_count_for_nothing(commands: Co
     assert (adam["n"], float(adam["mean"])) == ("2", pytest.approx(0.06))
     statuses = "1 diverged, 1 failed, 1 pruned, 1 interrupted, 1 stopped, 1 unfinished, 1 finished"
     assert set(adam["statuses"].split(", ")) == set(statuses.split(", "))
-    for told in ("diverged", "failed", "was pruned", "was interrupted", "has not ended"):
-        assert f"1 of 10 runs {told}, without a share in the means: optimizer=adam" in said
+    for verb in ("diverged", "failed", "was pruned", "was interrupted", "has not ended"):
+        assert f"1 of 10 runs {verb} and is not in the means: optimizer=adam" in said
     assert "1 diverged" in said
     page = (commands.folder / "comparison" / "report.html").read_text()
     assert "1 diverged" in page
@@ -390,7 +390,7 @@ def test_a_group_of_which_every_run_diverged_is_last(commands: Commands) -> None
     said = compared(commands, ".", "target=0.1").out
     last = rows_of(commands.folder)[-1]
     assert (last["group"], last["n"], last["mean"], last["best"]) == ("optimizer=sgd", "0", "", "")
-    assert "2 of 4 runs diverged, without a share in the means: optimizer=sgd (2)" in said
+    assert "2 of 4 runs diverged and are not in the means: optimizer=sgd (2)" in said
     assert rows_of(commands.folder, "differences") == []
 
 
@@ -403,7 +403,7 @@ def test_runs_that_ended_well_without_the_metric_are_counted(commands: Commands)
     plant(commands.folder / "endless", float("-inf"), seed=6, optimizer="adam")
     said = compared(commands, ".").out
     assert rows_of(commands.folder)[0]["n"] == "2"
-    assert "4 of 6 runs ended well but have no val/loss" in said
+    assert "4 of 6 runs completed but have no val/loss, so the means leave them out" in said
 
 
 @plain
@@ -414,7 +414,7 @@ def test_of_two_runs_alike_the_newer_counts_and_it_is_said(commands: Commands) -
     plant(commands.folder / "killed", None, status=None, seed=1, optimizer="adam")
     said = compared(commands, ".").out
     assert float(rows_of(commands.folder)[0]["mean"]) == pytest.approx(0.65)
-    assert "2 more runs repeat a configuration and seed" in said
+    assert "2 more runs repeat a configuration and seed; of each, the newest completed run counts" in said
     assert len(rows_of(commands.folder, "runs")) == 2
 
 
@@ -423,10 +423,10 @@ def test_runs_of_a_sweep_that_wait_are_counted(commands: Commands) -> None:
     plant_all(commands.folder / "s", [0.5, 0.6], optimizer="adam")
     runs = {number: {"folder": name} for number, name in enumerate(("optimizer=adam_1", "optimizer=adam_2", "c"))}
     (commands.folder / "s" / "sweep.yaml").write_text(yaml.safe_dump({"runs": runs}))
-    assert "note: 1 run of the sweep has not begun" in compared(commands, "s").out
+    assert "note: 1 run of the sweep has not started" in compared(commands, "s").out
     runs[3] = {"folder": "d"}
     (commands.folder / "s" / "sweep.yaml").write_text(yaml.safe_dump({"runs": runs}))
-    assert "note: 2 runs of the sweep have not begun" in compared(commands, "s").out
+    assert "note: 2 runs of the sweep have not started" in compared(commands, "s").out
 
 
 # targets
@@ -445,7 +445,7 @@ def test_unreached_counts_as_unreached(commands: Commands) -> None:
     assert (adam["reached"], adam["epochs_to_target"], adam["seconds_to_target"]) == ("3", "3.0", "6.0")
     assert (sgd["reached"], sgd["epochs_to_target"]) == ("0", "inf")
     assert "3 of 5" in said
-    assert re.search(r"optimizer=sgd .* unreached +0 of 4", said)
+    assert re.search(r"optimizer=sgd .* not reached +0 of 4", said)
 
 
 @plain
@@ -463,7 +463,8 @@ def test_targets_that_nothing_could_reach(commands: Commands) -> None:
             summary={"metrics": {"val/accuracy": 0.9, "test/accuracy": 0.9}},
         )  # fmt: skip
     said = refused(commands, ".", "target=0.9", "metric=test/accuracy")
-    assert "target needs a metric of every epoch, and test/accuracy is scored once; metric may be val/accuracy" in said
+    assert "target needs a metric that is measured every epoch, but test/accuracy is measured once" in said
+    assert "; choose metric from val/accuracy" in said
     assert "target=97 should be at most 1" in refused(commands, ".", "target=97")
 
 
@@ -479,18 +480,20 @@ def test_a_factor_that_matters_only_beside_another(commands: Commands) -> None:
             plant_all(commands.folder, list(rng.normal(0.3 + worse, 0.01, 4)), model__batch_norm=batch_norm, init=init)
     said = compared(commands, ".").out
     assert re.search(
-        r"- init matters only where model\.batch_norm=false: its means differ by 0\.4\d* there, by 0\.0\d+ elsewhere",
+        r"- init matters only with model\.batch_norm=false: its means differ by 0\.4\d* there, by 0\.0\d+ elsewhere",
         said,
     )
     shares = {
         name: float(value)
-        for name, value in re.findall(r"([\w.]+(?: x [\w.]+)?) (\S+) % \(p", said.partition("Of the variance: ")[2])
+        for name, value in re.findall(
+            r"([\w.]+(?: x [\w.]+)?) (\S+) % \(p", said.partition("Shares of the variance: ")[2]
+        )
     }
     assert 90 < sum(shares.values()) <= 101
     assert set(shares) == {"init", "model.batch_norm", "init x model.batch_norm"}
     markdown = (commands.folder / "comparison" / "report.md").read_text()
-    assert "## What each factor does" in markdown
-    assert "init matters only where" in markdown
+    assert "## Effect of each factor" in markdown
+    assert "init matters only with" in markdown
 
 
 # runs that do not belong together
@@ -503,10 +506,10 @@ def test_different_data_sets_are_compared_only_where_that_is_asked_for(commands:
         plant(commands.folder / f"b{seed}", 0.6, seed=seed, data="fashion")
     said = refused(commands, ".")
     assert "different data sets: digits (2 runs), fashion (2 runs)" in said
-    assert "where=data=digits, or give mixed=true" in said
+    assert "choose one with where=data=digits, or compare all with mixed=true" in said
     compared(commands, ".", "where=data=fashion")
     said = compared(commands, ".", "mixed=true").out
-    assert "note: The runs are of different data sets: digits (2 runs), fashion (2 runs)" in said
+    assert "note: The runs have different data sets: digits (2 runs), fashion (2 runs)" in said
     assert [row["group"] for row in rows_of(commands.folder)] == ["data=digits", "data=fashion"]
 
 
@@ -516,7 +519,7 @@ def test_different_objectives_need_a_choice(commands: Commands) -> None:
     plant(commands.folder / "a", objective="val/loss", summary=both, optimizer="adam")
     plant(commands.folder / "b", objective="val/accuracy", summary=both, optimizer="sgd")
     said = refused(commands, ".")
-    assert "different objectives: val/loss (1 runs), val/accuracy (1 runs); choose with metric=<name>" in said
+    assert "different objectives: val/loss (1 run), val/accuracy (1 run); choose one with metric=<name>" in said
     assert "val/accuracy of 2 runs" in compared(commands, ".", "metric=val/accuracy").out
 
 
@@ -524,7 +527,7 @@ def test_different_objectives_need_a_choice(commands: Commands) -> None:
 def test_different_versions_are_said(commands: Commands) -> None:
     plant(commands.folder / "a", 0.5, seed=1, summary={"versions": {"torch": "2.8"}})
     plant(commands.folder / "b", 0.5, seed=2, summary={"versions": {"torch": "2.9"}})
-    assert "different versions of torch: 2.8, 2.9" in compared(commands, ".").out
+    assert "note: The runs used different versions of torch: 2.8, 2.9" in compared(commands, ".").out
 
 
 # files
@@ -628,7 +631,7 @@ def test_a_crossed_sweep(commands: Commands, sweeps: dict[str, Path]) -> None:
     folder = sweeps["crossed"]
     said = compared(commands, folder, "target=0.05").out
     assert said.startswith("val/accuracy of 16 runs in 8 groups\n")
-    assert "Of the variance: " in said
+    assert "Shares of the variance: " in said
     rows = rows_of(folder)
     assert [float(row["mean"]) for row in rows] == sorted((float(row["mean"]) for row in rows), reverse=True)
     assert all(re.fullmatch(r"optimizer=\w+ init=\w+ model.batch_norm=\w+", row["group"]) for row in rows)
@@ -659,15 +662,15 @@ def test_a_crossed_sweep_by_one_of_its_factors(commands: Commands, sweeps: dict[
 @plain
 def test_a_sweep_whose_runs_diverge_and_fail(commands: Commands, sweeps: dict[str, Path]) -> None:
     said = compared(commands, sweeps["wild"]).out
-    assert "2 of 6 runs diverged, without a share in the means: optimizer.lr=1e+30 (2)" in said
-    assert "2 of 6 runs failed, without a share in the means: optimizer.lr=-1 (2)" in said
+    assert "2 of 6 runs diverged and are not in the means: optimizer.lr=1e+30 (2)" in said
+    assert "2 of 6 runs failed and are not in the means: optimizer.lr=-1 (2)" in said
     assert [row["n"] for row in rows_of(sweeps["wild"])] == ["2", "0", "0"]
     assert not {"inf", "nan"} & {row["mean"] for row in rows_of(sweeps["wild"], "curves")}
 
 
 def test_a_sweep_of_which_every_run_failed(commands: Commands, sweeps: dict[str, Path]) -> None:
     said = compared(commands, sweeps["hopeless"]).out
-    assert "- No run has ended well: there is nothing to compare yet" in said
+    assert "- No run has completed: there is nothing to compare yet" in said
     assert "2 of 2 runs failed" in said
     assert rows_of(sweeps["hopeless"])[0]["statuses"] == "2 failed"
 
@@ -675,7 +678,7 @@ def test_a_sweep_of_which_every_run_failed(commands: Commands, sweeps: dict[str,
 def test_runs_without_validation_and_observers(commands: Commands, sweeps: dict[str, Path]) -> None:
     folder = sweeps["blind"]
     said = refused(commands, str(folder))
-    assert "no run has val/accuracy, the objective of all" in said
+    assert "no run has val/accuracy, the objective of all runs" in said
     assert "choose with metric=" in said
     said = compared(commands, folder, "metric=test/accuracy").out
     assert {row["group"] for row in rows_of(folder)} == {"optimizer=adam", "optimizer=lbfgs"}
@@ -686,7 +689,7 @@ def test_runs_without_validation_and_observers(commands: Commands, sweeps: dict[
 
 def test_runs_of_no_epoch(commands: Commands, sweeps: dict[str, Path]) -> None:
     said = refused(commands, str(sweeps["still"]))
-    assert "no run has val/accuracy, the objective of all; choose with metric=<name>: test/loss, test/acc" in said
+    assert "no run has val/accuracy, the objective of all runs; choose with metric=<name>: test/loss, test/acc" in said
     assert "all runs: test/accuracy" in compared(commands, sweeps["still"], "metric=test/accuracy").out
 
 
@@ -786,7 +789,7 @@ def test_watching_ends_with_the_sweep(tmp_path: Path) -> None:
             each.communicate()
     assert (process.returncode, err) == (0, "")
     assert out.count("val/accuracy of 4 runs") >= 2
-    assert "runs go on; again in 1 s, Ctrl-C ends it" in out
+    assert "runs are in progress; next refresh in 1 s, Ctrl-C stops it" in out
     assert 'id="reload"' not in page.read_text()
     assert {row["statuses"] for row in rows_of(sweep)} == {"2 finished"}
 
@@ -797,7 +800,7 @@ def test_ctrl_c_ends_watching(tmp_path: Path) -> None:
     process = watching(tmp_path, "every=60")
     appears(tmp_path / "comparison" / "report.html", process)
     assert process.stdout is not None
-    while "Ctrl-C ends it" not in process.stdout.readline():
+    while "Ctrl-C stops it" not in process.stdout.readline():
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
@@ -819,7 +822,7 @@ def test_watching_a_sweep_that_was_killed_ends(tmp_path: Path) -> None:
     process = watching(sweep, "every=1")
     out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, "")
-    assert "runs go on" not in out
+    assert "runs are in progress" not in out
 
 
 def test_watching_waits_for_the_first_run(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from experiments.comparison.drawing import DrawnFigure, merged
 from experiments.comparison.histograms import first_and_last
 from experiments.comparison.options import CompareOptions
 from experiments.comparison.report import Report
-from experiments.comparison.running import made
+from experiments.comparison.running import create_report
 from experiments.figures import palette
 from experiments.figures.svg import saved
 from experiments.folders.reading import Reader
@@ -91,7 +91,7 @@ def write_layers(run: Path, layers: Sequence[str], epochs: int, value: float) ->
 def report_of(folder: Path, shape: Shape) -> Report:
     """What a comparison of such runs writes."""
     write(folder, shape)
-    return made(Reader([folder]).read(), CompareOptions())
+    return create_report(Reader([folder]).read(), CompareOptions())
 
 
 def figures_of(report: Report) -> list[DrawnFigure]:

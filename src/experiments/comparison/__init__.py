@@ -1,1 +1,1 @@
-"""What run folders show: groups over seeds, honest statistics, figures and a page."""
+"""Comparison of run folders: groups over seeds, statistics, figures and a page."""

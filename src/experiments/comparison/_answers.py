@@ -1,10 +1,10 @@
-"""What groups of runs show: a table, differences with their certainty, and what each factor does."""
+"""What groups of runs show: a table, differences with their certainty, and the effect of each factor."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import combinations
@@ -15,9 +15,9 @@ from experiments.common.errors import UserError, nearest
 from experiments.common.metrics import Metric
 from experiments.folders.reading import UNFINISHED, Record, number
 
-from ._factors import Analysis, Only, analyse, only_where
+from ._factors import Analysis, ConditionalEffect, analyse, only_where
 from ._words import LEVEL, conditional, differing, estimated, explained
-from .grouping import ENDED_WELL, Group, Grouping, conditions, satisfies, shown
+from .grouping import COMPLETED, Group, Grouping, conditions, satisfies, shown
 from .statistics import (
     Difference,
     Estimate,
@@ -32,10 +32,10 @@ from .statistics import (
 )
 
 MOST_PAIRS = 1_000
-"""Pairs of groups that are tested; 46 groups have more, and there the best is chosen from too many to be shown."""
+"""The most pairs of groups that are tested: 46 groups or more are compared only with a baseline."""
 MOST_SEEDS = 1_000
 MOST_FACTORS, MOST_CELLS = 5, 300
-"""What an analysis of variance is made of: more is a search, not a crossing."""
+"""The most factors and combinations of an analysis of variance: more is a search, not a crossing."""
 FILLED = 0.5
 """The share of the combinations that must have runs for a sweep to count as crossed."""
 
@@ -46,12 +46,12 @@ class GroupRow:
 
     Args:
         group: of runs.
-        place: 1 + the groups that are shown to be better than it, or than one behind it; None where none can be.
-        estimate: of the metric's mean; None where no run ended well.
+        place: 1 + the number of groups shown to be better than it, or than a group behind it; None without a test.
+        estimate: of the metric's mean; None if no run has completed.
         best: value of its best run.
-        epochs, seconds: how soon its runs reach the target; None without one.
-        speed: examples per second, mean; None where no run tells.
-        verdicts: how many runs have which.
+        epochs, seconds: how soon its runs reach the target; None without a target.
+        speed: mean of examples per second; None if no run has it.
+        verdicts: the number of runs with each verdict.
     """
 
     group: Group
@@ -65,15 +65,15 @@ class GroupRow:
 
 
 @dataclass(frozen=True)
-class Against:
-    """A group held against another.
+class GroupDifference:
+    """The difference between two groups.
 
     Args:
-        group, other: what is compared.
+        group, other: the two groups.
         difference: group minus other.
-        corrected: the t-test's p value, corrected over all that was asked together.
-        wilcoxon: Wilcoxon's, corrected likewise.
-        needed: seeds that would show a difference of this size; None where it is shown, or for more than 1,000.
+        corrected: the t-test's p value, corrected over all comparisons of the question.
+        wilcoxon: Wilcoxon's p value, corrected in the same way.
+        needed: seeds that would show a difference of this size; None if it is shown, or for more than 1,000.
     """
 
     group: Group
@@ -83,8 +83,8 @@ class Against:
     wilcoxon: float
     needed: int | None
 
-    def said(self, metric: Metric) -> str:
-        """Return it in words."""
+    def sentence(self, metric: Metric) -> str:
+        """Return the difference in words."""
         return differing(
             metric, self.group.name, self.other.name, self.difference, self.corrected, self.needed, MOST_SEEDS
         )
@@ -92,12 +92,12 @@ class Against:
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked of the runs.
+    """The question to the runs.
 
     Args:
-        metric: what is compared.
-        baseline: conditions of the groups that the others are held against; none for the best one.
-        target: of the metric, to be reached.
+        metric: to compare.
+        baseline: conditions of the groups that the others are compared with; none for the best group.
+        target: the value that the metric is to reach.
     """
 
     metric: Metric
@@ -110,56 +110,56 @@ class Answer:
     """What the runs show.
 
     Args:
-        question: that was asked.
+        question: the question that is answered.
         grouping: of the runs.
-        lines: a row of the table for each group, the best first.
-        against: differences to the baseline, or of the best from the others.
-        analysis: how the variance divides among the factors; None where the runs are no crossing.
-        only: factors that matter only somewhere.
-        without_partner: groups that no baseline agrees with.
+        rows: a row of the table for each group, the best first.
+        differences: of the groups from the baseline, or of the best group from the others.
+        analysis: the shares of the factors in the variance; None if the runs are not a crossing.
+        conditional: factors that matter only at some levels of another factor.
+        without_partner: groups that match no baseline.
     """
 
     question: Question
     grouping: Grouping
-    lines: Sequence[GroupRow]
-    against: Sequence[Against]
+    rows: Sequence[GroupRow]
+    differences: Sequence[GroupDifference]
     analysis: Analysis | None
-    only: Sequence[Only]
+    conditional: Sequence[ConditionalEffect]
     without_partner: Sequence[Group] = field(default_factory=list)
 
     @cached_property
-    def said(self) -> list[str]:
+    def sentences(self) -> list[str]:
         """The answer in sentences, the most important first."""
         metric, sentences = self.question.metric, []
-        best = self.lines[0]
+        best = self.rows[0]
         if best.estimate is None:
-            ended = any(record.status in ENDED_WELL for record in records_of(self.grouping))
-            why = f"No run that has ended well has {metric.name}" if ended else "No run has ended well"
-            return [f"{why}: there is nothing to compare yet"]
-        if len(self.lines) == 1:
+            completed = any(record.status in COMPLETED for record in records_of(self.grouping))
+            reason = f"No completed run has {metric.name}" if completed else "No run has completed"
+            return [f"{reason}: there is nothing to compare yet"]
+        if len(self.rows) == 1:
             sentences.append(f"{best.group.name}: {metric.name} {estimated(metric, best.estimate)}")
-        elif best.estimate.n == 1 and all(line.place is None for line in self.lines):
+        elif best.estimate.n == 1 and all(row.place is None for row in self.rows):
             sentences.append(
                 f"{best.group.name} has the best {metric.name}, {metric.value(best.estimate.mean)}; "
-                "from one seed each nothing can be claimed"
+                "with one seed per group nothing can be claimed"
             )
         else:
-            level = sum(held.group is best.group and held.corrected >= LEVEL for held in self.against)
-            also = f"; {level} of {len(self.lines) - 1} others cannot be told from it" if level else ""
+            level = sum(pair.group is best.group and pair.corrected >= LEVEL for pair in self.differences)
+            also = f"; {level} of {len(self.rows) - 1} others cannot be told apart from it" if level else ""
             mean = estimated(metric, best.estimate)
             sentences.append(f"{best.group.name} has the best mean {metric.name}, {mean}{also}")
-        sentences += [against.said(metric) for against in self.against]
+        sentences += [pair.sentence(metric) for pair in self.differences]
         if self.analysis is not None and self.analysis.effects:
             sentences.append(explained(self.analysis))
-        sentences += [conditional(metric, only) for only in self.only]
+        sentences += [conditional(metric, effect) for effect in self.conditional]
         return sentences
 
 
 def answered(grouping: Grouping, question: Question) -> Answer:
-    """Return what the groups show.
+    """Return the answer that the groups give to a question.
 
     Raises:
-        UserError: the baseline fits no group, or several that the other groups cannot choose between.
+        UserError: the baseline matches no group, or several groups that the other groups cannot choose between.
     """
     metric = question.metric
     if question.target is not None:
@@ -167,47 +167,47 @@ def answered(grouping: Grouping, question: Question) -> Answer:
     values = [value for group in grouping.groups for value in group.values.values()]
     resolution = resolution_of(values) if metric.is_share else 0.0
     few = len(grouping.groups) * (len(grouping.groups) - 1) // 2 <= MOST_PAIRS
-    found = (
+    standing = (
         places([group.values for group in grouping.groups], metric.larger_is_better, resolution)
         if few
         else [None] * len(grouping.groups)
     )
-    lines = [line(group, place, question) for group, place in zip(grouping.groups, found, strict=True)]
+    rows = [row_of(group, place, question) for group, place in zip(grouping.groups, standing, strict=True)]
     sign = -1 if metric.larger_is_better else 1
-    lines.sort(key=lambda line: (line.estimate is None, sign * line.estimate.mean if line.estimate else 0.0))
-    lines = sharing_places(lines)
-    alone: list[Group] = []
+    rows.sort(key=lambda row: (row.estimate is None, sign * row.estimate.mean if row.estimate else 0.0))
+    rows = sharing_places(rows)
+    unpaired: list[Group] = []
     if question.baseline:
-        pairs, alone = paired_with_baseline(grouping, question.baseline)
-        against = compared(pairs, resolution)
+        pairs, unpaired = paired_with_baseline(grouping, question.baseline)
+        differences = compared(pairs, resolution)
     else:
-        against = best_against_others([line.group for line in lines], resolution) if few else []
-    rows, names = crossing(grouping)
+        differences = best_against_others([row.group for row in rows], resolution) if few else []
+    runs, names = crossing(grouping)
     return Answer(
         question,
         grouping,
-        lines,
-        against,
-        analyse(rows, names, resolution) if rows else None,
-        only_where(rows, names, resolution) if rows and len(names) > 1 else [],
-        alone,
+        rows,
+        differences,
+        analyse(runs, names, resolution) if runs else None,
+        only_where(runs, names, resolution) if runs and len(names) > 1 else [],
+        unpaired,
     )
 
 
-def sharing_places(lines: Sequence[GroupRow]) -> list[GroupRow]:
-    """Let a group share the place of one behind it that cannot be told from those before both.
+def sharing_places(rows: Sequence[GroupRow]) -> list[GroupRow]:
+    """Return the rows, each with the best of its own place and the places of the groups behind it.
 
-    To be told apart is no order: the second may be shown to be worse than the first, and the third, whose runs vary
-    more, may not.
+    Tests alone give no order: the second group may be shown to be worse than the first, and the third, whose runs
+    vary more, may not.
     """
     shared: list[GroupRow] = []
-    for line in reversed(lines):
+    for row in reversed(rows):
         behind = [other.place for other in shared if other.place is not None]
-        shared.append(replace(line, place=min(line.place, *behind)) if line.place is not None and behind else line)
+        shared.append(replace(row, place=min(row.place, *behind)) if row.place is not None and behind else row)
     return shared[::-1]
 
 
-def line(group: Group, place: int | None, question: Question) -> GroupRow:
+def row_of(group: Group, place: int | None, question: Question) -> GroupRow:
     """Return a group's row of the table."""
     metric = question.metric
     values = list(group.values.values())
@@ -228,14 +228,14 @@ def line(group: Group, place: int | None, question: Question) -> GroupRow:
 
 
 def verdict_names(record: Record) -> list[str]:
-    """Return the names of a run's verdicts, but for the one that nothing is wrong."""
+    """Return the names of a run's verdicts, except that it is healthy."""
     found = record.summary.get("verdicts")
     names = [verdict.get("name") for verdict in found if isinstance(verdict, dict)] if isinstance(found, list) else []
     return [name for name in names if isinstance(name, str) and name != "healthy"]
 
 
 def refuse_unreachable(grouping: Grouping, metric: Metric, target: float) -> None:
-    """Refuse a target of a metric that has no curve, and an accuracy beyond 100 %.
+    """Refuse a target of a metric without a curve, and an accuracy above 100 %.
 
     Raises:
         UserError: with what is allowed.
@@ -245,13 +245,13 @@ def refuse_unreachable(grouping: Grouping, metric: Metric, target: float) -> Non
     curves = dict.fromkeys(name for record in records_of(grouping) for name in record.history if "/" in name)
     if curves and metric.name not in curves:
         raise UserError(
-            f"target needs a metric of every epoch, and {metric.name} is scored once; "
-            f"metric may be {listed(list(curves))}"
+            f"target needs a metric that is measured every epoch, but {metric.name} is measured once; "
+            f"choose metric from {listed(list(curves))}"
         )
 
 
 def to_target(group: Group, question: Question, axis: str) -> Reached | None:
-    """Return how soon the runs of a group reach the target; one that is still running counts once it has."""
+    """Return how soon the runs of a group reach the target; a running one counts as soon as it has."""
     if question.target is None:
         return None
     metric, target = question.metric, question.target
@@ -259,8 +259,10 @@ def to_target(group: Group, question: Question, axis: str) -> Reached | None:
     for record in group.records.values():
         time = next(
             (
-                at
-                for value, at in zip(record.history.get(metric.name, ()), record.history.get(axis, ()), strict=False)
+                moment
+                for value, moment in zip(
+                    record.history.get(metric.name, ()), record.history.get(axis, ()), strict=False
+                )
                 if (value >= target if metric.larger_is_better else value <= target)
             ),
             None,
@@ -273,12 +275,12 @@ def to_target(group: Group, question: Question, axis: str) -> Reached | None:
 def paired_with_baseline(
     grouping: Grouping, baseline: Sequence[tuple[str, Any]]
 ) -> tuple[list[tuple[Group, Group]], list[Group]]:
-    """Return each group with the baseline that it is held against, and the groups that have none.
+    """Return each group with the baseline that it is compared with, and the groups that have none.
 
-    Of several groups that fit, each other group has the one that agrees with it in everything else.
+    If several groups match, each other group has the one that agrees with it in all other keys.
 
     Raises:
-        UserError: none fits, or several that differ in nothing that the other groups have.
+        UserError: no group matches, or several that no other group agrees with.
     """
     chosen = [
         group for group in grouping.groups if all(satisfies(record, baseline) for record in group.records.values())
@@ -286,12 +288,14 @@ def paired_with_baseline(
     typed = " ".join(f"{key}={value}" for key, value in baseline)
     if not chosen:
         names = [group.name for group in grouping.groups]
-        raise UserError(f"baseline={typed!r} fits no group; there are: {listed(names, 12)}" + nearest(typed, names))
+        raise UserError(
+            f"baseline={typed!r} matches no group; the groups are: {listed(names, 12)}" + nearest(typed, names)
+        )
     if 1 < len(chosen) == len(grouping.groups):
-        raise UserError(f"baseline={typed!r} fits all {len(chosen)} groups; add what tells them apart")
+        raise UserError(f"baseline={typed!r} matches all {len(chosen)} groups; add a key that tells them apart")
     keys = {key for key, _ in baseline}
     rest = [key for key in grouping.keys if key not in keys]
-    pairs, alone = [], []
+    pairs, unpaired = [], []
     for group in grouping.groups:
         if group in chosen:
             continue
@@ -301,86 +305,88 @@ def paired_with_baseline(
         if len(partners) == 1:
             pairs.append((group, partners[0]))
         else:
-            alone.append(group)
-    if alone and not pairs:
+            unpaired.append(group)
+    if unpaired and not pairs:
         names = [group.name for group in chosen]
-        raise UserError(f"baseline={typed!r} fits {len(chosen)} groups ({listed(names)}); add what tells them apart")
-    return pairs, alone
+        raise UserError(
+            f"baseline={typed!r} matches {len(chosen)} groups ({listed(names)}); add a key that tells them apart"
+        )
+    return pairs, unpaired
 
 
-def compared(pairs: Sequence[tuple[Group, Group]], resolution: float) -> list[Against]:
+def compared(pairs: Sequence[tuple[Group, Group]], resolution: float) -> list[GroupDifference]:
     """Return the differences of pairs of groups, corrected for their number."""
-    found = [(pair, difference(pair[0].values, pair[1].values, resolution)) for pair in pairs]
-    tested = [(pair, made) for pair, made in found if made is not None]
-    corrected = holm([made.t_p for _, made in tested])
-    ranked = holm([made.wilcoxon_p for _, made in tested])
+    differences = [(pair, difference(pair[0].values, pair[1].values, resolution)) for pair in pairs]
+    tested = [(pair, test) for pair, test in differences if test is not None]
+    corrected = holm([test.t_p for _, test in tested])
+    ranked = holm([test.wilcoxon_p for _, test in tested])
     return [
-        Against(*pair, made, p, w, seeds(made, p, len(tested)))
-        for (pair, made), p, w in zip(tested, corrected, ranked, strict=True)
+        GroupDifference(*pair, test, p, w, seeds(test, p, len(tested)))
+        for (pair, test), p, w in zip(tested, corrected, ranked, strict=True)
     ]
 
 
-def best_against_others(groups: Sequence[Group], resolution: float) -> list[Against]:
-    """Return how far the best group is ahead of each other.
+def best_against_others(groups: Sequence[Group], resolution: float) -> list[GroupDifference]:
+    """Return the differences of the best group, which is the first, from each other.
 
     As the runs themselves chose it, the p values are corrected over all pairs of groups: any could have been best.
     """
-    return [found for found in compared(list(combinations(groups, 2)), resolution) if found.group is groups[0]]
+    return [pair for pair in compared(list(combinations(groups, 2)), resolution) if pair.group is groups[0]]
 
 
-def seeds(found: Difference, corrected: float, tests: int) -> int | None:
-    """Return how many seeds would show an undecided difference, were it as large as it looks."""
-    if corrected < LEVEL or found.std == 0:
+def seeds(test: Difference, corrected: float, tests: int) -> int | None:
+    """Return how many seeds would show an undecided difference if it is as large as it looks."""
+    if corrected < LEVEL or test.std == 0:
         return None
-    return seeds_needed(found.mean, found.std, LEVEL / tests, paired=found.paired, most=MOST_SEEDS)
+    return seeds_needed(test.mean, test.std, LEVEL / tests, paired=test.paired, most=MOST_SEEDS)
 
 
 def crossing(grouping: Grouping) -> tuple[list[tuple[tuple[str, ...], Any, float]], list[str]]:
-    """Return the runs as rows of an analysis of variance, and its factors; nothing where they are no crossing."""
+    """Return the runs as rows of an analysis of variance, and its factors; both empty if they are not a crossing."""
     names = list(grouping.keys)
     levels = {key: {group.levels[key] for group in grouping.groups} for key in names}
-    cells = prod(len(found) for found in levels.values())
+    cells = prod(len(values) for values in levels.values())
     rows = [
         (tuple(group.levels[key] for key in names), block, value)
         for group in grouping.groups
         for block, value in group.values.items()
     ]
-    held = {levels for levels, _, _ in rows}
-    enough = rows and len(rows) > len(held) > 1 and len(held) >= FILLED * cells
+    filled = {levels for levels, _, _ in rows}
+    enough = rows and len(rows) > len(filled) > 1 and len(filled) >= FILLED * cells
     if not enough or len(names) > MOST_FACTORS or cells > MOST_CELLS:
         return [], []
     return rows, names
 
 
 def metric_of(records: Sequence[Record], wanted: str | None) -> Metric:
-    """Return what is compared: the metric asked for, or else the runs' objective.
+    """Return the metric to compare: the wanted one, or else the runs' objective.
 
     Raises:
         UserError: no run has it, or the runs have different objectives.
     """
     objectives = Counter(record.objective for record in records)
     if wanted is None and len(objectives) > 1:
-        said = listed([f"{name} ({count} runs)" for name, count in objectives.items()])
-        raise UserError(f"the runs have different objectives: {said}; choose with metric=<name>")
+        raise UserError(f"the runs have different objectives: {with_runs(objectives)}; choose one with metric=<name>")
     name = next(iter(objectives)) if wanted is None else wanted
     known = dict.fromkeys(key for record in records for key in (*record.metrics, *record.history))
     known = dict.fromkeys(key for key in known if "/" in key)
     if wanted is None and known and name not in known:
         raise UserError(
-            f"no run has {name}, the objective of all; choose with metric=<name>: {listed(list(known), 12)}"
+            f"no run has {name}, the objective of all runs; choose with metric=<name>: {listed(list(known), 12)}"
         )
     if wanted is not None and wanted not in known:
         raise UserError(
-            f"metric={wanted!r} is none of these runs; they have: {listed(list(known), 12)}" + nearest(wanted, known)
+            f"metric={wanted!r} is not a metric of these runs; choose from {listed(list(known), 12)}"
+            + nearest(wanted, known)
         )
     return Metric(name)
 
 
 def unmixed(records: Sequence[Record], *, mixed: bool) -> str | None:
-    """Return a sentence about runs of different data sets; None where there is one.
+    """Return a sentence about runs of different data sets; None for one data set.
 
     Raises:
-        UserError: there are several, and they are not to be mixed.
+        UserError: there are several, which are not to be mixed.
     """
     sets = Counter(
         record.choices.get("data") or str(record.config.get("data._target_", "?")).rpartition(".")[2]
@@ -388,52 +394,61 @@ def unmixed(records: Sequence[Record], *, mixed: bool) -> str | None:
     )
     if len(sets) < 2:
         return None
-    said = listed([f"{name} ({count} runs)" for name, count in sets.items()])
     if mixed:
-        return f"The runs are of different data sets: {said}"
-    first = next(iter(sets))
-    raise UserError(f"the runs are of different data sets: {said}; choose with where=data={first}, or give mixed=true")
+        return f"The runs have different data sets: {with_runs(sets)}"
+    raise UserError(
+        f"the runs have different data sets: {with_runs(sets)}; choose one with where=data={next(iter(sets))}, "
+        "or compare all with mixed=true"
+    )
+
+
+def with_runs(counts: Mapping[str, int]) -> str:
+    """Return names with their numbers of runs: 'digits (2 runs), mnist (1 run)'."""
+    return listed([f"{name} ({count} run{'' if count == 1 else 's'})" for name, count in counts.items()])
 
 
 def notes(answer: Answer, every: Sequence[Record]) -> list[str]:
-    """Return what the reader must know besides: who has no share in the means, and how times were taken."""
-    said = []
+    """Return what else the reader must know: which runs are not in the means, and how times were measured."""
+    sentences = []
     records = records_of(answer.grouping)
     lacking = [r for g in answer.grouping.groups for b, r in g.records.items() if b not in g.values]
-    lacking = [record for record in lacking if record.status in ENDED_WELL]
+    lacking = [record for record in lacking if record.status in COMPLETED]
     if lacking:
-        name, have = answer.question.metric.name, "has" if len(lacking) == 1 else "have"
-        said.append(
-            f"{len(lacking)} of {len(records)} runs ended well but {have} no {name}, and so no share in the means"
+        name, verb = answer.question.metric.name, "has" if len(lacking) == 1 else "have"
+        sentences.append(
+            f"{len(lacking)} of {len(records)} runs completed but {verb} no {name}, so the means leave them out"
         )
-    for status in dict.fromkeys(record.status for record in records if record.status not in ENDED_WELL):
+    for status in dict.fromkeys(record.status for record in records if record.status not in COMPLETED):
         groups = [(group.name, group.statuses[status]) for group in answer.grouping.groups if group.statuses[status]]
         count = sum(number for _, number in groups)
         names = listed([f"{name} ({number})" if number > 1 else name for name, number in groups], 6)
-        verb = VERBS.get(status, (status, status))[count > 1]
-        said.append(f"{count} of {len(records)} runs {verb}, without a share in the means: {names}")
+        verb, left_out = VERBS.get(status, (status, status))[count > 1], ("is", "are")[count > 1]
+        sentences.append(f"{count} of {len(records)} runs {verb} and {left_out} not in the means: {names}")
     if answer.grouping.repeats:
         repeats = len(answer.grouping.repeats)
         verb = "run repeats" if repeats == 1 else "runs repeat"
-        said.append(f"{repeats} more {verb} a configuration and seed; the newest of each that ended well counts")
-    singles = [line for line in answer.lines if line.estimate is not None and line.estimate.n == 1]
+        sentences.append(f"{repeats} more {verb} a configuration and seed; of each, the newest completed run counts")
+    singles = [row for row in answer.rows if row.estimate is not None and row.estimate.n == 1]
     if singles:
         some = "1 group has" if len(singles) == 1 else f"{len(singles)} groups have"
-        whose = "Every group has" if len(singles) == len(answer.lines) > 1 else some
-        said.append(f"{whose} one run: without more seeds there is no interval; add 'seed=range(5)' to the sweep")
+        subject = "Every group has" if len(singles) == len(answer.rows) > 1 else some
+        sentences.append(f"{subject} only one run: an interval needs more seeds; add 'seed=range(5)' to the sweep")
     if answer.without_partner:
-        said.append(f"No baseline agrees with {listed([group.name for group in answer.without_partner], 6)}")
+        names = listed([group.name for group in answer.without_partner], 6)
+        sentences.append(f"There is no matching baseline for {names}")
     if len(answer.grouping.repeated) > 1:
         keys = listed(list(answer.grouping.repeated), 12)
-        said.append(f"The runs of a group differ in {keys}; those that agree in all of them are pairs")
+        sentences.append(f"The runs of a group differ in {keys}; runs that agree in all of them are paired")
     together = [record.summary.get("trained_together") for record in records]
     if any(isinstance(number, int) and number > 1 for number in together):
-        said.append("Seconds and examples per second of runs that were trained together are those of the whole stack")
+        sentences.append(
+            "Seconds and examples per second of runs that were trained together are those of the whole stack"
+        )
     noted = [record.summary.get("versions") for record in every if record.summary]
-    versions = Counter(str(found.get("torch")) for found in noted if isinstance(found, dict))
+    versions = Counter(str(libraries.get("torch")) for libraries in noted if isinstance(libraries, dict))
     if len(versions) > 1:
-        said.append(f"The runs were made with different versions of torch: {listed(list(versions))}")
-    return said
+        sentences.append(f"The runs used different versions of torch: {listed(list(versions))}")
+    return sentences
 
 
 VERBS = {
@@ -441,7 +456,7 @@ VERBS = {
     "interrupted": ("was interrupted", "were interrupted"),
     UNFINISHED: ("has not ended", "have not ended"),
 }
-"""What is said of one run with a status, and of several."""
+"""The verb of a status for one run, and for several."""
 
 
 def records_of(grouping: Grouping) -> list[Record]:
@@ -450,34 +465,36 @@ def records_of(grouping: Grouping) -> list[Record]:
 
 
 def listed(names: Sequence[str], most: int = 4) -> str:
-    """Return names in a row, the first of many."""
+    """Return the first of some names, and the number of the others."""
     shown = ", ".join(names[:most])
     return f"{shown} and {len(names) - most} more" if len(names) > most else shown
 
 
 def split_conditions(text: str | None, option: str) -> list[tuple[str, Any]]:
-    """Read conditions that stand in one text: 'optimizer=sgd,init=he', or with spaces between."""
+    """Read the conditions in a text, with commas or spaces between them: 'optimizer=sgd,init=he'."""
     return conditions(re.split(r"[,\s]+(?=[\w.]+=)", text.strip()), option) if text else []
 
 
 def chosen(records: Sequence[Record], wanted: Sequence[tuple[str, Any]], known: Callable[[str], None]) -> list[Record]:
-    """Return the runs that fulfil all conditions.
+    """Return the runs that match all conditions.
 
     Raises:
-        UserError: none does, or a key is none of theirs.
+        UserError: none does, or no run has one of the keys.
     """
     for key, _ in wanted:
         known(key)
     left = [record for record in records if satisfies(record, wanted)]
     if not left:
         typed = " ".join(f"{key}={value}" for key, value in wanted)
-        alone = [pair for pair in wanted if not any(satisfies(record, [pair]) for record in records)]
-        if not alone:
-            raise UserError(f"where={typed!r} fits none of {len(records)} runs, though each of it alone fits some")
-        key, value = alone[0]
+        unmatched = [pair for pair in wanted if not any(satisfies(record, [pair]) for record in records)]
+        if not unmatched:
+            raise UserError(
+                f"where={typed!r} matches none of {len(records)} runs, although each of its conditions matches some"
+            )
+        key, value = unmatched[0]
         values = list(dict.fromkeys(shown(record, key) for record in records))
         raise UserError(
-            f"where={typed!r} fits none of {len(records)} runs; {key} is one of {listed(values, 8)}"
+            f"where={typed!r} matches none of {len(records)} runs; for {key} choose from {listed(values, 8)}"
             + nearest(str(value), values)
         )
     return left

@@ -1,4 +1,4 @@
-"""Which factors of a crossed sweep matter: analysis of variance, and where a factor matters only beside another.
+"""Analysis of variance of a crossed sweep, and factors that matter only at some levels of another.
 
 Seeds are blocks (Fisher's randomized complete block design): runs of one seed share the split and the draw behind
 the weights, and what is left after the cells and the blocks is the error. See Montgomery, Design and Analysis of
@@ -25,20 +25,20 @@ FactorRow = tuple[tuple[str, ...], Hashable, float]
 
 
 NOTHING = 1e-20
-"""Of the total sum of squares: below it a sum of squares is floating-point noise."""
+"""A share of the total sum of squares below which a sum of squares is floating-point noise."""
 QUARTER = 0.25
-"""Of the spread where a factor matters: as much as it may have where it is said not to; our choice."""
+"""The largest spread at levels where a factor does not matter, as a share of that where it matters; our choice."""
 
 
 @dataclass(frozen=True)
 class Effect:
-    """What a factor, or factors together, do.
+    """The effect of a factor, or of several together.
 
     Args:
-        factors: one for a main effect, two for their interaction; all factors, where they are three or more, for
+        factors: one for a main effect, two for their interaction; all factors, if there are three or more, for
             the interactions of more than two taken together.
         share: of the total sum of squares.
-        p: of the F-test against the residual; None where nothing is left to judge by.
+        p: of the F-test against the residual; None if there is no residual.
         corrected: p after Holm's correction over all effects of the analysis.
     """
 
@@ -50,18 +50,18 @@ class Effect:
 
 @dataclass(frozen=True)
 class Analysis:
-    """How the variance of a sweep's values divides.
+    """The parts of the variance of a sweep's values.
 
-    The shares, `block` and `residual` are of the total sum of squares about the mean. They sum to 1 where every
-    cell has the same blocks; otherwise each is what an effect adds to the others that do not hold it, and they
-    need not.
+    The shares, `block` and `residual` are of the total sum of squares about the mean. They sum to 1 if every
+    cell has the same blocks; otherwise each is the part that an effect adds to the others that do not contain it,
+    and they need not.
 
     Args:
         effects: main effects, interactions of two, and the higher ones as one.
         block: the share of the seeds.
         residual: the share that neither the cells nor the seeds explain.
         freedom: the residual's degrees of freedom.
-        left_out: effects that cannot be told from others, as cells are missing or a factor has one level.
+        left_out: effects that cannot be told apart from others, as cells are missing or a factor has one level.
         complete: whether every cell has the same blocks, once each.
     """
 
@@ -78,16 +78,16 @@ class Analysis:
 
 
 @dataclass(frozen=True)
-class Only:
+class ConditionalEffect:
     """A factor that matters only at some levels of another.
 
     Args:
-        factor: the one that matters.
-        other: the one that it depends on.
+        factor: the factor that matters.
+        other: the factor that it depends on.
         where: the other's levels at which it is shown to matter.
         not_where: the other levels.
-        spread_where: largest less smallest mean over the factor's levels, the least of those where it matters.
-        spread_not_where: the same, the greatest of the others.
+        spread_where: largest minus smallest mean over the factor's levels; the smallest over the levels in `where`.
+        spread_not_where: the same, the largest over the levels in `not_where`.
     """
 
     factor: str
@@ -122,13 +122,13 @@ class Design:
 
     @cached_property
     def values(self) -> Array:
-        """The runs' values less their mean."""
+        """The runs' values minus their mean."""
         found = np.array([value for _, _, value in self.rows], dtype=float)
         return found - found.mean()
 
     @cached_property
     def total(self) -> float:
-        """The total sum of squares; rounding errors of equal values are none."""
+        """The total sum of squares; rounding errors of equal values count as 0."""
         largest = max(abs(value) for _, _, value in self.rows)
         squares = float(self.values @ self.values)
         return squares if squares > NOTHING * len(self.rows) * largest**2 else 0.0
@@ -140,14 +140,14 @@ class Design:
 
     @cached_property
     def blocks(self) -> list[Array]:
-        """The columns of the blocks; none where no block is in more than one cell, as it is then a mere label."""
+        """The columns of the blocks; none if no block is in more than one cell, as it is then only a label."""
         blocks = [block for _, block, _ in self.rows]
         shared = len({(levels, block) for levels, block, _ in self.rows}) > len(set(blocks))
         return [columns(blocks)] if shared else []
 
     @cached_property
     def known(self) -> dict[tuple[str, ...], Array]:
-        """The columns of combinations of factors, as they are asked for."""
+        """The columns of combinations of factors that have been needed so far."""
         return {}
 
     def cells(self, factors: Iterable[str]) -> Array:
@@ -155,8 +155,8 @@ class Design:
         asked = set(factors)
         wanted = tuple(name for name in self.names if name in asked)
         if wanted not in self.known:
-            places = [self.names.index(name) for name in wanted]
-            self.known[wanted] = columns([tuple(levels[i] for i in places) for levels, _, _ in self.rows])
+            indices = [self.names.index(name) for name in wanted]
+            self.known[wanted] = columns([tuple(levels[i] for i in indices) for levels, _, _ in self.rows])
         return self.known[wanted]
 
     def fit(self, parts: Sequence[Array]) -> tuple[float, int]:
@@ -168,21 +168,21 @@ class Design:
         return (squares if squares > NOTHING * self.total else 0.0), int(rank)
 
     def term(self, factors: tuple[str, ...], without: Sequence[Array], freedom: int) -> Term:
-        """Return what the cells of some factors add to a model."""
+        """Return the sum of squares that the cells of some factors add to a model."""
         (before, rank), (after, higher) = self.fit(without), self.fit([*without, self.cells(factors)])
         squares = max(before - after, 0.0)
         return Term(factors, squares, higher - rank, higher - rank == freedom > 0)
 
     def effect(self, factors: tuple[str, ...]) -> Term:
-        """Return the type II sum of squares: what some factors add to all effects that do not hold all of them.
+        """Return the type II sum of squares: what some factors add to all effects that do not contain all of them.
 
-        An effect does not hold them all if it lacks one of them, so the cells of all factors but one span them.
+        An effect does not contain them all if it lacks one of them, so the cells of all factors but one span them.
         """
         without = [self.cells(name for name in self.names if name != factor) for factor in factors]
         return self.term(factors, [*without, *self.blocks], math.prod(self.levels[name] - 1 for name in factors))
 
     def higher(self) -> Term:
-        """Return what the interactions of three factors and more add to those of two."""
+        """Return the sum of squares that interactions of three or more factors add to those of two."""
         pairs = [self.cells(pair) for pair in combinations(self.names, 2)]
         below = sum(math.prod(self.levels[name] - 1 for name in part) for part in subsets(self.names, 2))
         freedom = math.prod(self.levels.values()) - 1 - below
@@ -240,7 +240,7 @@ def analyse(rows: Sequence[FactorRow], names: Sequence[str], resolution: float =
 
 
 def f_test(term: Term, residual: float, freedom: int, rounding: float) -> float | None:
-    """Return the p value of an effect against the residual; None where there is no residual."""
+    """Return the p value of an effect against the residual; None if there is no residual."""
     if freedom <= 0:
         return None
     error = residual / freedom + rounding
@@ -250,22 +250,23 @@ def f_test(term: Term, residual: float, freedom: int, rounding: float) -> float 
 
 
 def corrections(ps: Sequence[float | None]) -> list[float | None]:
-    """Return p values corrected by Holm's method, None where there is none."""
+    """Return p values corrected by Holm's method; None stays None."""
     corrected = iter(holm([p for p in ps if p is not None]))
     return [None if p is None else next(corrected) for p in ps]
 
 
 def only_where(
     rows: Sequence[FactorRow], names: Sequence[str], resolution: float = 0.0, alpha: float = 0.05
-) -> list[Only]:
-    """Return the factors that matter only at some levels of another: 'init matters only where batch_norm=false'.
+) -> list[ConditionalEffect]:
+    """Return the factors that matter only at some levels of another: 'init matters only with batch_norm=false'.
 
-    A pair of factors is looked at if its interaction is shown (corrected p < alpha); then the one's effect is tested
-    within each level of the other, by the runs of that level alone, and all these tests are corrected together
-    (simple effects; Kirk, Experimental Design, chapter on factorial designs). The factor matters where that is
-    shown. It is said not to matter elsewhere if it is not shown there at any level and its spread is a quarter at
-    most of the spread where it matters: no test can show an absence, so the spreads belong in the sentence.
-    Nothing is said of a pair with a level at which not all of the factor's levels have runs.
+    A pair of factors is considered if its interaction is shown (corrected p < alpha). Then the effect of one is
+    tested within each level of the other, on the runs of that level only, and all these tests are corrected together
+    (simple effects; Kirk, Experimental Design, chapter on factorial designs). The factor matters at the levels at
+    which its effect is shown. It is reported not to matter at the others if its effect is shown at none of them and
+    its spread there is at most a quarter of the spread where it matters: no test can show an absence, so the
+    spreads belong in the sentence. A pair with a level at which some of the factor's levels have no runs is left
+    out.
     """
     analysis = analyse(rows, names, resolution)
     pairs = [
@@ -280,7 +281,7 @@ def only_where(
         for level, p in simple_effects(rows, names, factor, other, resolution).items()
     }
     corrected = dict(zip(tests, holm(list(tests.values())), strict=True))
-    found = []
+    effects = []
     for factor, other in pairs:
         ps = {level: p for (one, two, level), p in corrected.items() if (one, two) == (factor, other)}
         where = tuple(level for level, p in ps.items() if p < alpha)
@@ -289,14 +290,14 @@ def only_where(
             spreads = {level: spread(within(rows, names, other, level), names, factor) for level in ps}
             most, least = max(spreads[level] for level in not_where), min(spreads[level] for level in where)
             if most <= QUARTER * least:
-                found.append(Only(factor, other, where, not_where, least, most))
-    return found
+                effects.append(ConditionalEffect(factor, other, where, not_where, least, most))
+    return effects
 
 
 def simple_effects(
     rows: Sequence[FactorRow], names: Sequence[str], factor: str, other: str, resolution: float
 ) -> dict[str, float]:
-    """Return the p value of a factor within each level of another; nothing if one of them cannot be tested."""
+    """Return the p value of a factor within each level of another; empty if one of them cannot be tested."""
     rest = [name for name in names if name != other]
     found = {}
     for level in levels_of(rows, names, other):
@@ -310,10 +311,10 @@ def simple_effects(
 
 
 def spread(rows: Sequence[FactorRow], names: Sequence[str], factor: str) -> float:
-    """Return the largest less the smallest mean over a factor's levels.
+    """Return the largest minus the smallest mean over a factor's levels.
 
-    The means are over the settings (other factors and seed) that all levels have, so that a run that is missing
-    does not pass for an effect; over all runs where there is no such setting.
+    The means are over the settings (other factors and seed) that all levels have, so that a missing run does not
+    look like an effect; over all runs if there is no such setting.
     """
     rest = [name for name in names if name != factor]
     number = len(levels_of(rows, names, factor))
@@ -345,7 +346,7 @@ def chosen(row: FactorRow, names: Sequence[str], wanted: Sequence[str]) -> tuple
 
 
 def subsets(names: Sequence[str], most: int) -> list[tuple[str, ...]]:
-    """Return the subsets of one element up to so many, the small ones first."""
+    """Return the subsets of one to `most` elements, the small ones first."""
     return [part for size in range(1, most + 1) for part in combinations(names, size)]
 
 
@@ -356,12 +357,12 @@ def columns(labels: Sequence[Hashable]) -> Array:
 
 
 def share(squares: float, total: float) -> float:
-    """Return a part of a total, 0 of nothing."""
+    """Return a part of a total as a share; 0 for a total of 0."""
     return squares / total if total > 0 else 0.0
 
 
 def refuse_misfits(rows: Sequence[FactorRow], names: Sequence[str]) -> None:
-    """Raise ValueError if runs and factors do not fit each other."""
+    """Raise ValueError if runs and factors do not match."""
     if not rows or not names:
         raise ValueError("an analysis of variance needs runs and factors")
     if len(set(names)) != len(names):

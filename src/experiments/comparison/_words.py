@@ -1,4 +1,4 @@
-"""How numbers and findings of a comparison are put into words."""
+"""The numbers and findings of a comparison in words."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ from collections.abc import Sequence
 
 from experiments.common.metrics import Metric
 
-from ._factors import Analysis, Only
+from ._factors import Analysis, ConditionalEffect
 from .statistics import Difference, Estimate
 
 LEVEL = 0.05
-"""Claims are made below this p value, after Holm's correction over all that were asked together."""
+"""A claim needs a p value below this, after Holm's correction over all comparisons of the question."""
 
 
-def estimated(metric: Metric, found: Estimate) -> str:
+def estimated(metric: Metric, estimate: Estimate) -> str:
     """Return a mean with its interval: '97.81 % (95 % 97.50 to 98.12, n = 8)'."""
-    if found.low is None or found.high is None:
-        return f"{metric.value(found.mean)} (n = {found.n})"
-    return f"{metric.value(found.mean)} (95 % {metric.bounds(found.low, found.high)}, n = {found.n})"
+    if estimate.low is None or estimate.high is None:
+        return f"{metric.value(estimate.mean)} (n = {estimate.n})"
+    return f"{metric.value(estimate.mean)} (95 % {metric.bounds(estimate.low, estimate.high)}, n = {estimate.n})"
 
 
 def differing(
     metric: Metric, group: str, other: str, found: Difference, corrected: float, needed: int | None, most: int
 ) -> str:
-    """Return what a difference shows, or what it would take.
+    """Return what a difference shows, or how many seeds it would take to show one.
 
     Args:
-        group, other: their names.
+        group, other: the names of the groups.
         found: group minus other.
         corrected: its p value after correction.
         needed: seeds that would show a difference of this size; None for more than `most`.
@@ -38,16 +38,16 @@ def differing(
         bounds = f"95 % {metric.bounds(low, high)}, "
     if corrected < LEVEL:
         better = (found.mean > 0) == metric.larger_is_better
-        verb = "beats" if better else "is beaten by"
+        verb = "beats" if better else "is worse than"
         return f"{group} {verb} {other} by {metric.size(found.mean)} ({bounds}{runs})"
     start = f"{group} and {other} cannot be told apart at {runs}"
     if found.mean == 0:
         return f"{start}: their means are equal"
     if found.std == 0:
-        return f"{start}: they differ by {metric.size(found.mean)} with every seed, which so few can do by chance"
+        return f"{start}: every seed differs by {metric.size(found.mean)}, but so few seeds may do so by chance"
     if needed is None:
         return f"{start}; not even {most:,} seeds would show a difference of {metric.size(found.mean)}"
-    if needed <= found.n:  # it was tested among many
+    if needed <= found.n:  # the level of one test among many is lower
         return f"{start} (difference {metric.size(found.mean)}, {bounds.removesuffix(', ')})"
     return f"{start}; about {needed:,} seeds would show a difference of {metric.size(found.mean)}"
 
@@ -59,34 +59,34 @@ def share(value: float) -> str:
 
 
 def chance(p: float | None) -> str:
-    """Return a p value for people; a dash where there is none."""
+    """Return a p value for people; a dash if there is none."""
     if p is None:
         return "-"
     return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
 
 
 def named(factors: Sequence[str]) -> str:
-    """Return what an effect is called."""
+    """Return the name of an effect."""
     return " x ".join(factors) if len(factors) < 3 else "higher interactions"
 
 
 def explained(analysis: Analysis) -> str:
-    """Return in a sentence how the variance divides."""
+    """Return the shares of the variance in a sentence."""
     shown = sorted(analysis.effects, key=lambda effect: -effect.share)
     parts = []
     for effect in shown:
         p = effect.corrected
         judged = "" if p is None else f" (p {chance(p)})" if p < 0.001 else f" (p = {chance(p)})"
         parts.append(f"{named(effect.factors)} {share(effect.share)}{judged}")
-    rest = [("the seed", analysis.block), ("what is left", analysis.residual)]
+    rest = [("seed", analysis.block), ("residual", analysis.residual)]
     parts += [f"{name} {share(value)}" for name, value in rest if value > 0]
-    return f"Of the variance: {', '.join(parts)}"
+    return f"Shares of the variance: {', '.join(parts)}"
 
 
-def conditional(metric: Metric, found: Only) -> str:
-    """Return in a sentence where alone a factor matters."""
-    where = " or ".join(f"{found.other}={level}" for level in found.where)
+def conditional(metric: Metric, effect: ConditionalEffect) -> str:
+    """Return the condition under which a factor matters in a sentence."""
+    levels = " or ".join(f"{effect.other}={level}" for level in effect.where)
     return (
-        f"{found.factor} matters only where {where}: its means differ by {metric.size(found.spread_where)} there, "
-        f"by {metric.size(found.spread_not_where)} elsewhere"
+        f"{effect.factor} matters only with {levels}: its means differ by {metric.size(effect.spread_where)} there, "
+        f"by {metric.size(effect.spread_not_where)} elsewhere"
     )

@@ -16,7 +16,7 @@ from .grouping import Group
 FIRST = ("train/loss", "val/loss", "train/accuracy", "val/accuracy")
 NOT_METRICS = {"epoch", "step", "seconds"}
 ENOUGH = 0.5
-"""The share of a group's runs that must still be there: a mean of the few that go on is another group's."""
+"""The share of a group's runs that must be left at an epoch: a mean of fewer does not stand for the group."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class Curve:
         metric: its name.
         x: epoch, step and seconds: the runs' mean at each epoch, (epochs,).
         mean: over the runs that have the epoch, (epochs,).
-        low, high: 95 % interval of the mean, (epochs,); nan where one run is left.
-        n: how many runs, (epochs,).
+        low, high: 95 % interval of the mean, (epochs,); nan if only one run is left.
+        n: the number of runs, (epochs,).
     """
 
     group: Group
@@ -47,7 +47,7 @@ def curves(groups: Sequence[Group]) -> list[Curve]:
 
 
 def metrics(groups: Sequence[Group]) -> list[str]:
-    """Return the metrics that the runs of some groups have per epoch: losses and accuracies first."""
+    """Return the per-epoch metrics of the runs of some groups, losses and accuracies first."""
     found = dict.fromkeys(
         name
         for group in groups
@@ -59,7 +59,7 @@ def metrics(groups: Sequence[Group]) -> list[str]:
 
 
 def curve_of(group: Group, metric: str) -> Curve | None:
-    """Return a group's curve; None where no run has the metric."""
+    """Return a group's curve; None if no run has the metric."""
     records = [record for record in group.records.values() if metric in record.history]
     if not records:
         return None
@@ -75,14 +75,14 @@ def curve_of(group: Group, metric: str) -> Curve | None:
     reach = np.where(n > 1, stdtrit(several - 1, 0.975) * std / np.sqrt(several), np.nan)
     x = {}
     for axis in ("epoch", "step", "seconds"):
-        places = table([record.history.get(axis, ()) for record in records])[:, :kept]
-        if places.shape[1] == kept and np.isfinite(places).any(0).all():
-            x[axis] = np.nanmean(places, 0)
+        positions = table([record.history.get(axis, ()) for record in records])[:, :kept]
+        if positions.shape[1] == kept and np.isfinite(positions).any(0).all():
+            x[axis] = np.nanmean(positions, 0)
     return Curve(group, metric, x, mean, mean - reach, mean + reach, n)
 
 
 def table(rows: Sequence[Sequence[float]]) -> Array:
-    """Return rows of different lengths as one array, nan where they have ended."""
+    """Return rows of different lengths as one array, filled up with nan."""
     length = max(map(len, rows))
     filled = np.full((len(rows), length), np.nan)
     for number, row in enumerate(rows):

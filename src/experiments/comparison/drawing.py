@@ -1,4 +1,4 @@
-"""Figures of a comparison, for the page and for print: one style a group everywhere, axes with their units."""
+"""Figures of a comparison, for the page and for print: one style per group everywhere, axes with units."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from experiments.folders.reading import LayerCurves
 
 from ._answers import Answer, GroupRow
 from .curves import Curve
-from .grouping import ENDED_WELL, Group, Grouping, number_of, shown
+from .grouping import COMPLETED, Group, Grouping, number_of, shown
 from .histograms import Histogram
 from .statistics import estimate
 
@@ -42,20 +42,20 @@ QUANTITIES = {
     "gradient_norm": "norm of the gradient",
     "update_ratio": "update : weight (norms)",
 }
-"""What is drawn layer by layer."""
+"""The quantities that are drawn layer by layer."""
 UNDRAWN = re.compile(r"(?:norm|bn\d*)(?:\.weight)?$")
-"""BatchNorm's own parameters: between those of the other layers, which all groups have, they make curves a zigzag."""
+"""BatchNorm's own parameters, which are not drawn: between the weights of the other layers they make curves zigzag."""
 LOGARITHMIC = {"gradient_norm", "update_ratio", "signal"}
 COLUMNS = 4
 CUT = 3
 PANEL = 38
-"""Characters that find room above a panel."""
+"""Characters that fit above a panel."""
 MOST_TALL = 16
-"""Rows that are set far apart."""
+"""The most rows that are drawn far apart."""
 POSSIBLE = (-2.0, 102.0)
-"""What is shown of an axis in per cent; the interval of two runs reaches further."""
+"""The range of an axis in per cent that is shown; the interval of two runs reaches further."""
 SHORT_TICKS = 36
-"""Characters of all names that find room below a panel."""
+"""Characters of all names that fit below a panel."""
 MARKERS = "osD^vPX*"
 LINES = ("-", "--", ":", "-.")
 MOST_LINES = 8
@@ -64,13 +64,13 @@ DECADE = 10.0
 
 @dataclass(frozen=True)
 class DrawnFigure:
-    """A figure and what is said of it.
+    """A figure with its title and caption.
 
     Args:
         name: of its file.
         title, caption: above and below it.
         figure: Matplotlib's.
-        inline: whether it is in the page too, where the curves are drawn for themselves.
+        inline: whether it is also in the page; the curves are not, as the page has a plot of its own for them.
     """
 
     name: str
@@ -80,39 +80,39 @@ class DrawnFigure:
     inline: bool = True
 
 
-def values_figure(answer: Answer, styles: Mapping[str, Style], lines: Sequence[GroupRow]) -> DrawnFigure:
+def values_figure(answer: Answer, styles: Mapping[str, Style], rows: Sequence[GroupRow]) -> DrawnFigure:
     """Draw every run, and each group's mean with its interval."""
     metric = answer.question.metric
-    names = [wrapped(line.group.name, 44) for line in lines]
-    inch = 0.42 if len(lines) <= MOST_TALL else 0.3
+    names = [wrapped(row.group.name, 44) for row in rows]
+    inch = 0.42 if len(rows) <= MOST_TALL else 0.3
     inch = max(inch, 0.17 * max(name.count("\n") + 1 for name in names))
-    figure = canvas(8.5, 1.2 + inch * len(lines))
+    figure = canvas(8.5, 1.2 + inch * len(rows))
     axes = figure.subplots()
-    colors = [styles[line.group.name].color for line in lines]
+    colors = [styles[row.group.name].color for row in rows]
     dots = [
-        (value * metric.scale, row, color)
-        for row, (line, color) in enumerate(zip(lines, colors, strict=True))
-        for value in line.group.values.values()
+        (value * metric.scale, y, color)
+        for y, (row, color) in enumerate(zip(rows, colors, strict=True))
+        for value in row.group.values.values()
     ]
-    places, rows, shades = zip(*dots, strict=True)
-    axes.scatter(places, rows, c=shades, alpha=0.45, s=25)
-    means = [(line.estimate, row, colors[row]) for row, line in enumerate(lines) if line.estimate is not None]
+    values, heights, shades = zip(*dots, strict=True)
+    axes.scatter(values, heights, c=shades, alpha=0.45, s=25)
+    means = [(row.estimate, y, colors[y]) for y, row in enumerate(rows) if row.estimate is not None]
     bars = [
-        (row, found.low * metric.scale, found.high * metric.scale, color)
-        for found, row, color in means
-        if found.low is not None and found.high is not None
+        (y, mean.low * metric.scale, mean.high * metric.scale, color)
+        for mean, y, color in means
+        if mean.low is not None and mean.high is not None
     ]
     if bars:
-        rows, lows, highs, shades = zip(*bars, strict=True)
-        axes.hlines(rows, lows, highs, colors=shades, linewidth=2.4)
+        heights, lows, highs, shades = zip(*bars, strict=True)
+        axes.hlines(heights, lows, highs, colors=shades, linewidth=2.4)
     axes.scatter(
-        [found.mean * metric.scale for found, *_ in means],
-        [row for _, row, _ in means],
+        [mean.mean * metric.scale for mean, *_ in means],
+        [y for _, y, _ in means],
         c=[color for *_, color in means],
         marker="D", s=49, edgecolors=INK, linewidths=0.8, zorder=3,
     )  # fmt: skip
-    axes.set_yticks(range(len(lines)), names)
-    axes.set_ylim(len(lines) - 0.5, -0.5)
+    axes.set_yticks(range(len(rows)), names)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
     if metric.is_share:
         axes.set_xlim(*np.clip(axes.get_xlim(), *POSSIBLE))
     axes.set_xlabel(literal(metric.label))
@@ -169,15 +169,15 @@ def draw_curve(axes: Axes, curve: Curve, style: Style, axis: str, scale: float) 
 
 
 def interaction_figure(answer: Answer, first: str, second: str) -> DrawnFigure:
-    """Draw the means over one factor, a line for each level of another: parallel where they do not interact."""
+    """Draw the means over one factor, a line for each level of another: parallel if they do not interact."""
     metric = answer.question.metric
     levels = {key: list(dict.fromkeys(g.levels[key] for g in answer.grouping.groups)) for key in (first, second)}
     figure = canvas(8.5, 4.2)
     axes = figure.subplots()
     spread = min(0.06, 0.6 / len(levels[second]))
     for number, level in enumerate(levels[second]):
-        places, means, reaches = [], [], []
-        for place, other in enumerate(levels[first]):
+        positions, means, reaches = [], [], []
+        for position, other in enumerate(levels[first]):
             values = [
                 value
                 for group in answer.grouping.groups
@@ -186,12 +186,14 @@ def interaction_figure(answer: Answer, first: str, second: str) -> DrawnFigure:
             ]
             if values:
                 found = estimate(values)
-                places.append(place + spread * (number - (len(levels[second]) - 1) / 2))
+                positions.append(position + spread * (number - (len(levels[second]) - 1) / 2))
                 means.append(found.mean * metric.scale)
                 reaches.append((found.high - found.mean) * metric.scale if found.high is not None else 0.0)
         look: dict[str, Any] = {"marker": MARKERS[number % len(MARKERS)], "linestyle": LINES[number % len(LINES)]}
         label = wrapped(level, 24)
-        axes.errorbar(places, means, reaches, color=INK, alpha=1 - 0.5 * (number % 2), capsize=3, label=label, **look)
+        axes.errorbar(
+            positions, means, reaches, color=INK, alpha=1 - 0.5 * (number % 2), capsize=3, label=label, **look
+        )
     width = max(8, 60 // len(levels[first]))
     axes.set_xticks(range(len(levels[first])), [wrapped(level, width) for level in levels[first]])
     axes.set_xlabel(literal(first))
@@ -200,15 +202,15 @@ def interaction_figure(answer: Answer, first: str, second: str) -> DrawnFigure:
     return DrawnFigure(
         "interaction",
         f"{first} and {second} together",
-        f"Means with 95 % intervals. Where the lines are parallel, {first} does the same at every {second}.",
+        f"Means with 95 % intervals. If the lines are parallel, {first} has the same effect at every {second}.",
         figure,
     )
 
 
 def sensitivity_figures(grouping: Grouping, metric: Metric) -> Iterator[DrawnFigure]:
-    """Draw the metric against each number of the configuration that runs differ in and that has three or more values.
+    """Draw the metric over each number of the configuration that has three or more values among the runs.
 
-    A line stands for each setting of all else that differs, where there are few.
+    There is a line for each setting of the other keys that differ, if there are few.
     """
     for key in grouping.differing:
         others = [other for other in grouping.differing if other != key]
@@ -217,9 +219,9 @@ def sensitivity_figures(grouping: Grouping, metric: Metric) -> Iterator[DrawnFig
 
 
 def sensitivity_figure(grouping: Grouping, key: str, others: Sequence[str], metric: Metric) -> DrawnFigure | None:
-    """Draw the metric against one number; None for fewer than three values.
+    """Draw the metric over one number; None for fewer than three values.
 
-    On a logarithmic scale where the values are positive and span a decade.
+    The scale is logarithmic if the values are positive and span a decade.
     """
     records = [
         (g, record, value)
@@ -245,11 +247,11 @@ def sensitivity_figure(grouping: Grouping, key: str, others: Sequence[str], metr
         "o", color=INK, alpha=0.3, markersize=4, linestyle="none",
     )  # fmt: skip
     for number, (name, found) in enumerate(settings.items() if lined else ()):
-        places = sorted(found)
+        positions = sorted(found)
         look: dict[str, Any] = {"marker": MARKERS[number % len(MARKERS)], "linestyle": LINES[number % len(LINES)]}
         axes.plot(
-            places,
-            [float(np.mean(found[x])) for x in places],
+            positions,
+            [float(np.mean(found[x])) for x in positions],
             color=INK,
             markersize=6,
             label=wrapped(name, 26, 4),
@@ -261,17 +263,21 @@ def sensitivity_figure(grouping: Grouping, key: str, others: Sequence[str], metr
         logarithmic(axes.xaxis)
     axes.set_xlabel(literal(key))
     axes.set_ylabel(literal(metric.label))
-    text = "Dots are runs; lines join the means of runs that differ in nothing else." if lined else "Dots are runs."
+    text = (
+        f"Dots are runs; each line joins the means of runs that differ only in {key} and the seed."
+        if lined
+        else "Dots are runs."
+    )
     return DrawnFigure(
         f"sensitivity_{re.sub(r'[^0-9A-Za-z]+', '_', key)[:60]}", f"{metric.name} over {key}", text, figure
     )
 
 
 def layers_of(group: Group) -> dict[str, LayerCurves]:
-    """Return the means over a group's runs of what is drawn of their layers, at the end of each epoch."""
+    """Return the means over a group's runs of the drawn quantities, by layer and epoch."""
     sums: dict[str, dict[str, dict[int, list[float]]]] = {}
     for record in group.records.values():
-        if record.status not in ENDED_WELL:
+        if record.status not in COMPLETED:
             continue
         for quantity, layers in record.layers(QUANTITIES).items():
             for layer, values in layers.items():
@@ -291,16 +297,16 @@ def layers_of(group: Group) -> dict[str, LayerCurves]:
 
 def merged(orders: Iterable[Iterable[str]]) -> list[str]:
     """Return the layers of several models in one order: a layer that others lack comes after the one before it."""
-    found: list[str] = []
+    union: list[str] = []
     for order in orders:
-        place = 0
+        index = 0
         for layer in order:
-            if layer in found:
-                place = found.index(layer) + 1
+            if layer in union:
+                index = union.index(layer) + 1
             else:
-                found.insert(place, layer)
-                place += 1
-    return found
+                union.insert(index, layer)
+                index += 1
+    return union
 
 
 def last_layers_figure(
@@ -320,10 +326,10 @@ def last_layers_figure(
             layers = quantities.get(quantity, {})
             epoch = max((max(values) for values in layers.values()), default=0)
             last = {order.index(layer): values[epoch] for layer, values in layers.items() if epoch in values}
-            places = sorted(last)
+            positions = sorted(last)
             axes.plot(
-                places,
-                [last[place] for place in places],
+                positions,
+                [last[position] for position in positions],
                 color=styles[name].color,
                 linestyle=styles[name].linestyle,
                 marker="o",
@@ -361,9 +367,9 @@ def layer_figures(found: Mapping[str, Mapping[str, LayerCurves]]) -> Iterator[Dr
 
 
 def panels(tables: Mapping[str, LayerCurves], title: str, *, log: bool) -> Figure | None:
-    """Draw tables of layers by epochs as colours; None where there is nothing to draw.
+    """Draw tables of layers by epochs as colours; None if there is nothing to draw.
 
-    The panels of a column share one pair of axes: laying out a pair for each takes longer than drawing them.
+    The panels of a column share one pair of axes: the layout of a pair for each takes longer than the drawing.
     """
     from matplotlib.colors import LogNorm, Normalize
 
@@ -382,8 +388,8 @@ def panels(tables: Mapping[str, LayerCurves], title: str, *, log: bool) -> Figur
     gap = (0.12 + 0.16 * max(name.count("\n") + 1 for name in names.values())) / inch
     figure = canvas(1.9 + 2.9 * columns, rows * (len(order) + gap) * inch + 0.7)
     grid = figure.subplots(1, columns, squeeze=False)[0]
-    for place, (name, layers) in enumerate(tables.items()):
-        row, column = divmod(place, columns)
+    for index, (name, layers) in enumerate(tables.items()):
+        row, column = divmod(index, columns)
         axes, top = grid[column], row * (len(order) + gap)
         epochs = sorted({epoch for values in layers.values() for epoch in values})
         values = [[layers.get(layer, {}).get(epoch, np.nan) for epoch in epochs] for layer in order]
@@ -394,7 +400,7 @@ def panels(tables: Mapping[str, LayerCurves], title: str, *, log: bool) -> Figur
         axes.text(
             0, top - 0.04 / inch, names[name], fontsize=9, va="bottom", transform=axes.get_yaxis_transform(which="grid")
         )
-    ticks = [row * (len(order) + gap) + at + 0.5 for row in range(rows) for at in range(len(order))]
+    ticks = [row * (len(order) + gap) + index + 0.5 for row in range(rows) for index in range(len(order))]
     for axes in grid:
         axes.set_ylim(rows * (len(order) + gap) - gap, -gap)
         axes.spines[["left", "bottom"]].set_visible(False)
@@ -411,12 +417,12 @@ def panels(tables: Mapping[str, LayerCurves], title: str, *, log: bool) -> Figur
 
 
 def edges(centers: Sequence[float]) -> NDArray[np.float64]:
-    """Return the borders between places, and before the first and after the last of them."""
-    places = np.array(centers, np.float64)
-    if len(places) == 1:
-        return np.array([places[0] - 0.5, places[0] + 0.5])
-    between = (places[:-1] + places[1:]) / 2
-    return np.array([2 * places[0] - between[0], *between, 2 * places[-1] - between[-1]])
+    """Return the borders of cells from their centers."""
+    x = np.array(centers, np.float64)
+    if len(x) == 1:
+        return np.array([x[0] - 0.5, x[0] + 0.5])
+    between = (x[:-1] + x[1:]) / 2
+    return np.array([2 * x[0] - between[0], *between, 2 * x[-1] - between[-1]])
 
 
 def histograms_figure(
@@ -452,21 +458,21 @@ def histograms_figure(
     return DrawnFigure(
         name,
         f"Histograms of activations, {when}",
-        "Counts of the activations on the probe in bins of equal width, each drawn as high as its row; a bar that is "
-        f"{CUT} times as high as all others is cut off there. One run of each group (its first seed); a row for each "
-        "group, a column for each layer.",
+        "Counts of the activations on the probe in bins of equal width, each histogram as high as its row; a bar more "
+        f"than {CUT} times as high as all others is cut off there. One run of each group (its first seed); a row for "
+        "each group, a column for each layer.",
         figure,
     )
 
 
 def tallest(histogram: Histogram) -> float:
-    """Return the count that is as high as the row: ReLU's zeros would make all that it lets through look flat."""
+    """Return the count that is as high as the row: ReLU's zeros would make all other bars look flat."""
     *_, second, first = sorted([0.0, *histogram.counts])
     return max(min(first, CUT * second) if second else first, 1.0)
 
 
-def of_many(shown: Sequence[Group], every: Sequence[Group], metric: Metric) -> str | None:
-    """Say which groups are drawn, where they are not all."""
+def undrawn_note(shown: Sequence[Group], every: Sequence[Group], metric: Metric) -> str | None:
+    """Return a note on the groups that are drawn, if they are not all."""
     if len(shown) == len(every):
         return None
-    return f"Curves and layers are drawn of {len(shown)} of {len(every)} groups, the best by {metric.name}"
+    return f"Curves and layers are drawn only for the best {len(shown)} of {len(every)} groups by {metric.name}"

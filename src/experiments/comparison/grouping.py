@@ -1,4 +1,4 @@
-"""Groups: runs with equal configuration but for the seed, under the shortest names that tell them apart."""
+"""Groups: runs whose configurations differ only in the seed, with the shortest names that tell them apart."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from experiments.common.keys import meaning
 from experiments.common.text import visible
 from experiments.folders.reading import Record, number
 
-ENDED_WELL = ("finished", "stopped")
-"""The statuses of runs whose numbers count: each has trained as long as it was asked to."""
+COMPLETED = ("finished", "stopped")
+"""The statuses of runs whose numbers count: they have trained to the end, or stopped early as configured."""
 ABSENT = "-"
-"""Stands for the value of a key that a run does not have, as sgd has no beta."""
+"""The value of a key that a run does not have, as sgd has no beta."""
 EXACT = 2**53
-"""Below it a float that is a whole number is that number."""
+"""Below it, every float that is a whole number is exactly that number."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """Runs that differ in nothing but what repeats them.
+    """Runs that differ only in the seed, or in the other keys that repeat a group.
 
     Args:
-        name: what tells it from the others, as it is typed.
+        name: the keys that tell it apart from the others, with their values, as they are typed.
         levels: the value of each key that the groups differ in.
         records: its runs, one for each repetition.
-        metric: what is compared.
+        metric: the metric to compare.
     """
 
     name: str
@@ -41,29 +41,29 @@ class Group:
 
     @cached_property
     def values(self) -> dict[Hashable, float]:
-        """The metric of each run that ended well, by what repeats the group: the seed, as a rule."""
+        """The metric of each completed run, by the values of the keys that repeat the group: usually the seed."""
         return {
             block: record.metrics[self.metric]
             for block, record in self.records.items()
-            if record.status in ENDED_WELL and self.metric in record.metrics
+            if record.status in COMPLETED and self.metric in record.metrics
         }
 
     @property
     def statuses(self) -> Counter[str]:
-        """How many of its runs ended in which way."""
+        """The number of runs with each status."""
         return Counter(record.status for record in self.records.values())
 
 
 @dataclass(frozen=True)
 class Grouping:
-    """How runs are grouped.
+    """Runs in groups.
 
     Args:
         groups: in the order in which their first runs were found.
-        keys: what the groups differ in: config groups and keys.
-        differing: all that runs differ in, see `varying`.
-        repeated: what repeats a group: the seed, and with `by` whatever else differs.
-        repeats: runs left out, because a newer one has the same configuration and seed.
+        keys: the config groups and keys that the groups differ in.
+        differing: all config groups and keys that runs differ in; see `varying`.
+        repeated: the keys that repeat a group: the seed, and with `by` all others that differ.
+        repeats: runs left out because a newer one has the same configuration and seed.
     """
 
     groups: Sequence[Group]
@@ -78,8 +78,8 @@ def grouped(records: Sequence[Record], metric: str, by: Sequence[str] | None = N
 
     Args:
         records: the runs; at least one.
-        metric: what is compared.
-        by: the config groups and keys that make the groups; None for all that differ.
+        metric: the metric to compare.
+        by: the config groups and keys that define the groups; None for all that differ.
 
     Raises:
         UserError: no run has such a key.
@@ -110,18 +110,18 @@ def grouped(records: Sequence[Record], metric: str, by: Sequence[str] | None = N
 
 
 def worth(record: Record) -> tuple[bool, float]:
-    """Return what says which of two runs of one configuration and seed counts: one that ended well, then the newer."""
+    """Return the sort key that decides which of two equal runs counts: a completed one first, then the newer one."""
     try:
         written = (record.folder / "summary.json").stat().st_mtime
     except OSError:
         written = 0.0
-    return record.status in ENDED_WELL, written
+    return record.status in COMPLETED, written
 
 
 def varying(records: Sequence[Record]) -> list[str]:
-    """Return what runs differ in: config groups first, then keys that no choice of a group determines.
+    """Return the config groups that runs differ in, then the keys that no choice of a group determines.
 
-    Of the keys, those that were typed go before others.
+    Among the keys, those that were typed come first.
     """
     groups = [key for key in every(records, lambda r: r.choices) if differs(key, records)]
     groups = [key for key in groups if all(key in record.choices for record in records)]
@@ -136,15 +136,15 @@ def varying(records: Sequence[Record]) -> list[str]:
 
 
 def every(records: Sequence[Record], mapping: Callable[[Record], Mapping[str, Any]]) -> list[str]:
-    """Return the keys of all runs, but for those that change nothing, in the order of the first run."""
+    """Return the keys of all runs, in the order of the first run, except those that make no group."""
     found = dict.fromkeys(key for record in records for key in mapping(record))
     return [key for key in found if meaning(key).group]
 
 
 def determined(key: str, by: Sequence[str], records: Sequence[Record]) -> bool:
-    """Whether a key says nothing beside the keys of the groups: it is one of them, or follows from them.
+    """Whether a key is one of the keys of the groups, or follows from them.
 
-    The seed never follows: that runs of different groups have different seeds does not make them pairs.
+    The seed never follows from them: groups with different seeds have no pairs.
     """
     if key in by or key == "seed":
         return key in by
@@ -159,52 +159,52 @@ def differs(key: str, records: Sequence[Record]) -> bool:
 
 
 def shortest(keys: Sequence[str], records: Sequence[Record]) -> list[str]:
-    """Return keys without those that the others make superfluous: their values tell as many runs apart.
+    """Return the keys without the superfluous ones: the values of the others tell as many runs apart.
 
-    Every run keeps a key that it has, so that none is named by what it lacks.
+    Every run keeps a key that it has, so that no run is named only by keys that it does not have.
     """
     columns = {key: [exactly(record, key) for record in records] for key in keys}
     left = list(keys)
 
-    def told(keys: Sequence[str]) -> int:
+    def distinct(keys: Sequence[str]) -> int:
         return len(set(zip(*(columns[key] for key in keys), strict=True))) if keys else 1
 
-    whole = told(left)
+    whole = distinct(left)
     for key in reversed(keys):
         without = [other for other in left if other != key]
-        named = all(any(columns[other][at] != ABSENT for other in without) for at in range(len(records)))
-        if told(without) == whole and (named or not without):
+        named = all(any(columns[other][index] != ABSENT for other in without) for index in range(len(records)))
+        if distinct(without) == whole and (named or not without):
             left = without
     return left
 
 
 def names(firsts: Sequence[Record], keys: Sequence[str]) -> list[str]:
-    """Return the groups' names: their values, as they are typed; with one group, what was typed for it."""
+    """Return the groups' names: their keys and values, as they are typed."""
     if not keys:
         return ["all runs" for _ in firsts]
     text = {key: telling_text(key, firsts) for key in keys}
-    made = [
+    short = [
         " ".join(f"{key}={value}" for key in keys if (value := text[key](record, key)) != ABSENT) or "the others"
         for record in firsts
     ]
-    if len(set(made)) == len(made):
-        return made
+    if len(set(short)) == len(short):
+        return short
     return [" ".join(f"{key}={exactly(record, key)}" for key in keys) for record in firsts]
 
 
 def telling_text(key: str, records: Sequence[Record]) -> Callable[[Record, str], str]:
-    """Return what makes a key's values texts: as they are typed, or exactly where values would look alike."""
+    """Return the function that shows a key's values: as they are typed, or exactly if they would look alike."""
     alike = len({shown(record, key) for record in records}) < len({exactly(record, key) for record in records})
     return exactly if alike else shown
 
 
 def value_of(record: Record, key: str) -> Any:
-    """Return a run's value of a config group or key; `ABSENT` where it has none."""
+    """Return a run's value of a config group or key; `ABSENT` if it has none."""
     return record.choices.get(key, record.config.get(key, ABSENT))
 
 
 def exactly(record: Record, key: str) -> str:
-    """Return a value as text that differs where values differ; 0 and 0.0 are one."""
+    """Return a value as text that is different for different values; 0 and 0.0 are equal."""
     value = value_of(record, key)
     if isinstance(value, float) and value.is_integer() and abs(value) < EXACT:
         value = int(value)
@@ -224,17 +224,17 @@ def shown(record: Record, key: str) -> str:
 
 
 def as_text(value: Any) -> str:
-    """Return a value as JSON where it can be."""
+    """Return a value as JSON if possible."""
     if isinstance(value, str):
         return visible(value)
     try:
         return json.dumps(value, default=str)
     except (TypeError, ValueError, RecursionError):
-        return repr(value)  # a list that holds itself, or a mapping with dates for keys
+        return repr(value)  # a list that contains itself, or a mapping with dates as keys
 
 
 def number_of(record: Record, key: str) -> float | None:
-    """Return a run's value of a key where it is a number."""
+    """Return a run's value of a key if it is a number."""
     value = value_of(record, key)
     return float(value) if number(value) else None
 
@@ -248,14 +248,14 @@ def known(key: str, records: Sequence[Record]) -> None:
     keys = {key for record in records for key in (*record.choices, *record.config)}
     if key not in keys:
         differing = ", ".join([*varying(records), "seed"])
-        raise UserError(f"{key} is no key of these runs; they differ in: {differing}" + nearest(key, keys))
+        raise UserError(f"{key} is not a key of these runs; they differ in: {differing}" + nearest(key, keys))
 
 
 def conditions(text: Sequence[str], option: str) -> list[tuple[str, Any]]:
     """Read conditions such as `model.dropout=0.5`.
 
     Raises:
-        UserError: one is none.
+        UserError: one is not a condition.
     """
     read = []
     for line in text:
@@ -267,7 +267,7 @@ def conditions(text: Sequence[str], option: str) -> list[tuple[str, Any]]:
 
 
 def satisfies(record: Record, wanted: Sequence[tuple[str, Any]]) -> bool:
-    """Whether a run fulfils all conditions: its choice or value is the wanted one."""
+    """Whether a run matches all conditions: its choice or value is the wanted one."""
     return all(fits(value_of(record, key), value) for key, value in wanted)
 
 

@@ -1,4 +1,4 @@
-"""Reading histograms of activations back from a run's event files."""
+"""Read histograms of activations from a run's event files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 PREFIX = "activations/"
 MOST_BYTES = 200_000_000
-"""Of an event file that is read; one of a hundred epochs has a few million."""
+"""The largest event file that is read; one of a hundred epochs has a few million bytes."""
 LENGTH = struct.Struct("<Q")
 CHECKSUM = 4
 """Bytes of the checksum that follows a record's length, and of the one that follows the record."""
@@ -33,7 +33,7 @@ class Histogram:
 
 
 def first_and_last(folder: Path) -> tuple[Mapping[str, Histogram], Mapping[str, Histogram]]:
-    """Return the histograms of activations by layer, before training and at its end; empty where there are none."""
+    """Return the histograms of activations by layer, before training and at its end; empty if there are none."""
     found: dict[int, dict[str, Any]] = {}
     for path in sorted(folder.glob("events.out.tfevents.*")):
         for step, layer, message in activations(path):
@@ -41,7 +41,7 @@ def first_and_last(folder: Path) -> tuple[Mapping[str, Histogram], Mapping[str, 
     if not found:
         return {}, {}
     first, last = (
-        {layer: made for layer, message in messages.items() if (made := histogram(message)) is not None}
+        {layer: usable for layer, message in messages.items() if (usable := histogram(message)) is not None}
         for messages in (found.get(0, {}), found[max(found)])
     )
     return first, last
@@ -65,18 +65,18 @@ def activations(path: Path) -> Iterator[tuple[int, str, Any]]:
 
 
 def records(path: Path) -> Iterator[bytes]:
-    """Read a file's records up to one that is not whole: the run goes on, or was killed."""
+    """Read a file's records up to an incomplete one: the run is in progress, or was killed."""
     try:
         content = path.read_bytes() if path.is_file() and path.stat().st_size <= MOST_BYTES else b""
     except OSError:
         return
-    at = 0
-    while at + LENGTH.size <= len(content):
-        begin = at + LENGTH.size + CHECKSUM
-        at = begin + LENGTH.unpack_from(content, at)[0] + CHECKSUM
-        if at > len(content):
+    offset = 0
+    while offset + LENGTH.size <= len(content):
+        begin = offset + LENGTH.size + CHECKSUM
+        offset = begin + LENGTH.unpack_from(content, offset)[0] + CHECKSUM
+        if offset > len(content):
             return
-        yield content[begin : at - CHECKSUM]
+        yield content[begin : offset - CHECKSUM]
 
 
 def histogram(message: Any) -> Histogram | None:

@@ -13,22 +13,22 @@ from experiments.cli import arguments
 
 LARGEST, DAY = 1e300, 86_400.0
 MEANINGS = {
-    "by": "config groups and keys that make the groups: by=optimizer,init; otherwise all that differ but the seed",
-    "where": "only runs that fulfil this: where=model.dropout=0.5, or several: where=optimizer=adam,init=he",
-    "metric": "what is compared; otherwise the runs' objective",
-    "baseline": "what the others are held against: baseline=optimizer=sgd; otherwise the best is held against all",
-    "target": "epochs and seconds until the metric reaches this are in the table: target=0.97",
+    "by": "config groups and keys that define the groups: by=optimizer,init; default: all that differ, except the seed",
+    "where": "a condition that leaves other runs out: where=model.dropout=0.5; several: where=optimizer=adam,init=he",
+    "metric": "the metric to compare; default: the runs' objective",
+    "baseline": "the group to compare the others with: baseline=optimizer=sgd; default: the best group",
+    "target": "adds the epochs and seconds until the metric reaches this value to the table: target=0.97",
     "mixed": "true compares runs of different data sets",
-    "watch": "true refreshes while runs go on; Ctrl-C ends it",
+    "watch": "true refreshes while runs are in progress; Ctrl-C stops it",
     "every": "seconds between two refreshes",
-    "out": "the folder to write; otherwise comparison/ in the folder, or in the one that holds all of them",
+    "out": "the folder for the results; default: comparison/ in the given folder, or in the one above several",
 }
 TEXTS = {"by", "where", "metric", "baseline", "out"}
 
 
 @dataclass(frozen=True)
 class CompareOptions:
-    """What is asked for; see `MEANINGS`."""
+    """The options of one comparison; see `MEANINGS`."""
 
     by: str | None = None
     where: str | None = None
@@ -49,7 +49,7 @@ class CompareOptions:
 
 
 def described() -> str:
-    """Return the options, a line each."""
+    """Return the options, one per line."""
     return arguments.described(MEANINGS)
 
 

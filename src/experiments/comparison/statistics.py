@@ -1,14 +1,14 @@
-"""What the values of a few seeds show: estimates, differences, corrections, places.
+"""Statistics on the values of a few seeds: estimates, differences, corrections, places.
 
-Runs that differ in nothing but their seed are a group; a group's values are a mapping from seed to value. Two runs
-with the same seed share the split and the draw behind the initial weights, so groups are compared seed by seed
-where they can be.
+Runs that differ only in their seed are a group; a group's values are a mapping from seed to value. Two runs with the
+same seed share the split and the draw behind the initial weights, so groups are compared seed by seed if possible.
 
 An accuracy moves in steps of 1 / (number of examples), its `resolution`. A few values may then be equal by
-coincidence, and their standard deviation says that there is no chance at work. Rounding to a step r alone makes an
-error of variance r^2 / 12 (uniform over r; Widrow and Kollar, Quantization Noise, 2008, chapter 1), a difference of
-two values one of r^2 / 6. This is added to the variance observed. Taking the larger of the two was tried: over four
-pairs whose differences spread over a step or two it gave half as many false alarms again as it should.
+coincidence, and their standard deviation of 0 suggests that chance has no part in them. Rounding to a step r alone
+causes an error of variance r^2 / 12 (uniform over r; Widrow and Kollar, Quantization Noise, 2008, chapter 1), and
+r^2 / 6 for a difference of two values. This is added to the observed variance. The larger of the two instead of the
+sum was tried: with four pairs whose differences spread over one or two steps it gave 1.5 times the false alarms that
+it should.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from numpy.typing import NDArray
 from scipy.special import chdtr, stdtr, stdtrit
 
 SeedValues = Mapping[Any, float]
-"""Runs alike but for the seed: the value of each seed."""
+"""The value of each seed, of runs that differ only in the seed."""
 
 NOISE = 1e-12
-"""Relative to the largest value: below it a difference is one of floating-point arithmetic."""
+"""Relative to the largest value: a smaller difference is floating-point noise."""
 FLOAT32 = 1e-6
-"""Relative to the largest value: below it a gap may be one of single precision, in which metrics are computed."""
+"""Relative to the largest value: a smaller gap may be noise of single precision, in which metrics are computed."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,9 @@ class Estimate:
 
     Args:
         n: the number of values.
-        mean: of them.
+        mean: of the values.
         std: their sample standard deviation; None for one value.
-        low: the lower end of the mean's confidence interval; None where there is no spread to judge by.
+        low: the lower end of the mean's confidence interval; None if there is no spread.
         high: its upper end.
     """
 
@@ -54,17 +54,17 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Difference:
-    """How far one group's mean is above another's.
+    """The difference of two groups' means.
 
     Args:
-        n: the number of pairs; the runs of the smaller group where nothing is paired.
+        n: the number of pairs; without pairs, the number of runs of the smaller group.
         mean: first minus second.
-        std: of the pairs' differences, rounding allowed for; where nothing is paired the root mean square of the
-            two groups' standard deviations. It is what `seeds_needed` takes.
-        low: the lower end of the difference's confidence interval; None where there is no spread to judge by.
+        std: of the pairs' differences, with the variance of rounding; without pairs, the root mean square of the two
+            groups' standard deviations. `seeds_needed` takes this value.
+        low: the lower end of the difference's confidence interval; None if there is no spread.
         high: its upper end.
-        t_p: of the paired t-test, or Welch's.
-        wilcoxon_p: of Wilcoxon's signed-rank test, or Mann and Whitney's: exact, conditional on ties.
+        t_p: the p value of the paired t-test, or of Welch's.
+        wilcoxon_p: that of Wilcoxon's signed-rank test, or of Mann and Whitney's: exact, conditional on ties.
         paired: whether the values were compared seed by seed.
     """
 
@@ -84,8 +84,8 @@ class Reached:
 
     Args:
         n: the number of runs.
-        reached: how many of them reach it.
-        median: time over all runs; None where half of them or more have not reached it.
+        reached: the number of runs that reach it.
+        median: of the times of all runs; None if half of them or more have not reached it.
     """
 
     n: int
@@ -95,7 +95,7 @@ class Reached:
 
 @dataclass(frozen=True)
 class TTest:
-    """A difference of means and what it is judged by: its standard error and degrees of freedom."""
+    """A difference of means with its standard error, degrees of freedom and p value."""
 
     n: int
     mean: float
@@ -110,8 +110,8 @@ def estimate(values: Sequence[float], level: float = 0.95, resolution: float = 0
     """Return the mean of some values with Student's interval.
 
     Args:
-        values: one a seed.
-        level: how often such an interval holds the true mean.
+        values: one per seed.
+        level: how often such an interval contains the true mean.
         resolution: the step between adjacent possible values; 0 for a continuous metric.
 
     Raises:
@@ -131,14 +131,14 @@ def estimate(values: Sequence[float], level: float = 0.95, resolution: float = 0
 def difference(
     first: SeedValues, second: SeedValues, resolution: float = 0.0, level: float = 0.95
 ) -> Difference | None:
-    """Return how far the first group is above the second; None where too few runs can tell.
+    """Return the first group's mean minus the second's, with its tests; None if there are too few runs.
 
-    Paired over the common seeds where there are two or more of them, runs without a partner left out; otherwise
-    Welch's, where both groups have two runs or more.
+    The test is paired over the common seeds if there are two or more of them, and leaves out runs without a partner.
+    Otherwise it is Welch's, if both groups have two runs or more.
 
-    Where the spread is exactly 0 and no resolution is given, a t-test would be infinitely certain after two runs.
-    The chance that counts there is that of all signs being equal: 2 / 2^n for n pairs, and 2 / C(n + m, n) for
-    groups of n and m equal values each. There is no interval then.
+    If the spread is exactly 0 and no resolution is given, a t-test would be infinitely certain after two runs. The p
+    value is then the chance that all signs are equal: 2 / 2^n for n pairs, and 2 / C(n + m, n) for groups of n and m
+    equal values each. There is no interval in this case.
 
     Args:
         first: value by seed.
@@ -158,7 +158,7 @@ def difference(
 
 
 def t_test(first: SeedValues, second: SeedValues, resolution: float = 0.0) -> TTest | None:
-    """Return the t-test that fits two groups: paired, Welch's, or None."""
+    """Return the t-test that suits two groups: paired, Welch's, or None."""
     refuse_infinite([*first.values(), *second.values()])
     common = common_seeds(first, second)
     if len(common) >= 2:
@@ -181,9 +181,10 @@ def paired_test(first: SeedValues, second: SeedValues, common: Sequence[Hashable
 def welch_test(first: Sequence[float], second: Sequence[float], resolution: float) -> TTest:
     """Return Welch's test of two means, whose variances may differ (Welch 1947).
 
-    Welch's degrees of freedom are too many for a small group beside a large one: two runs against eight gave 9 %
-    false alarms for 5 %, and ten times too many at 0.05 %. Groups of different sizes therefore have those of the
-    smaller one, with which the test is never too sure, whatever the variances (Mickey and Brown 1966).
+    Welch's degrees of freedom are too many for a small group next to a large one: two runs against eight gave 9 %
+    false alarms instead of 5 %, and ten times too many at 0.05 %. For groups of different sizes the degrees of freedom
+    are therefore those of the smaller one, with which the test is never too certain, whatever the variances (Mickey
+    and Brown 1966).
     """
     n, m = len(first), len(second)
     noise = NOISE * scale_of([*first, *second])
@@ -210,7 +211,7 @@ def judged(n: int, mean: float, std: float, error: float, freedom: float, same_s
 
 
 def interval(mean: float, error: float, freedom: float, level: float) -> tuple[float | None, float | None]:
-    """Return Student's interval about a mean; none without a spread."""
+    """Return Student's interval about a mean; (None, None) without a spread."""
     if error == 0:
         return None, None
     half = float(stdtrit(freedom, (1 + level) / 2)) * error
@@ -220,8 +221,8 @@ def interval(mean: float, error: float, freedom: float, level: float) -> tuple[f
 def signed_rank(first: SeedValues, second: SeedValues, resolution: float = 0.0) -> float:
     """Return the two-sided p value of Wilcoxon's signed-rank test (Wilcoxon 1945), over all 2^n signs.
 
-    Differences of zero are left out, as Wilcoxon did; ties share the mean of their ranks, and the distribution is
-    that of these very ranks.
+    Differences of zero are left out, as in Wilcoxon's paper; ties share the mean of their ranks, and the distribution
+    is that of exactly these ranks.
     """
     common = common_seeds(first, second)
     step = tie_step([*first.values(), *second.values()], resolution)
@@ -240,11 +241,11 @@ def signed_rank(first: SeedValues, second: SeedValues, resolution: float = 0.0) 
 
 
 def rank_sum(first: SeedValues, second: SeedValues, resolution: float = 0.0) -> float:
-    """Return the two-sided p value of Mann and Whitney's test (1947), over all ways to deal the ranks out."""
+    """Return the two-sided p value of Mann and Whitney's test (1947), over all assignments of the ranks."""
     values = [*first.values(), *second.values()]
     ranks, n = doubled_ranks(stepped(values, tie_step(values, resolution))), len(first)
     ways = np.zeros((n + 1, ranks.sum() + 1))
-    """Of choosing so many ranks (rows) with such a sum (columns)."""
+    """The number of ways to choose ranks, by their number (rows) and their sum (columns)."""
     ways[0, 0] = 1.0
     for rank in ranks:
         ways[1:, rank:] += ways[:-1, :-rank].copy()
@@ -263,12 +264,12 @@ def doubled_ranks(values: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def tie_step(values: Iterable[float], resolution: float) -> float:
-    """Return the step at which values are compared for ties: a quarter of the resolution, as files round too."""
+    """Return the step within which values are ties: a quarter of the resolution, as files round values too."""
     return resolution / 4 or NOISE * scale_of(values)
 
 
 def stepped(values: Iterable[float], step: float) -> NDArray[np.float64]:
-    """Return values in whole numbers of a step."""
+    """Return values in steps, rounded to whole numbers."""
     found = np.fromiter(values, float)
     return np.rint(found / step) if step > 0 else found
 
@@ -276,8 +277,8 @@ def stepped(values: Iterable[float], step: float) -> NDArray[np.float64]:
 def holm(p_values: Sequence[float]) -> list[float]:
     """Return p values corrected for their number, by Holm's step-down method (Holm 1979).
 
-    Below 5 % after it, the chance of even one false alarm in the whole family is at most 5 %, however the tests hang
-    together.
+    If claims are made below 5 % after it, the chance of one or more false alarms in the whole family is at most 5 %,
+    however the tests depend on each other.
     """
     m, highest = len(p_values), 0.0
     corrected = [0.0] * m
@@ -290,18 +291,18 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def seeds_needed(
     mean: float, std: float, alpha: float = 0.05, power: float = 0.8, paired: bool = True, most: int = 1000
 ) -> int | None:
-    """Return how many seeds a group needs for a difference of this size to be shown; None where that is over `most`.
+    """Return how many seeds a group needs for a difference of this size to be shown; None if that is over `most`.
 
     The power is that of the two-sided t-test, from the noncentral t distribution (Cohen 1988, chapter 2). It takes
-    the difference and spread observed for the true ones, and so is a rough guide.
+    the observed difference and spread as the true ones, so it is a rough guide.
 
     Args:
         mean: the difference.
-        std: of the differences of pairs; of the values of a group where nothing is paired.
-        alpha: the level of the test; divide it by the number of comparisons to allow for them.
+        std: of the differences of pairs; without pairs, of the values of a group.
+        alpha: the level of the test; divide it by the number of comparisons to correct for them.
         power: the chance of showing the difference.
         paired: whether groups share their seeds.
-        most: beyond which the answer is None.
+        most: the largest answer; beyond it the answer is None.
     """
     if mean == 0:
         return None
@@ -313,11 +314,11 @@ def seeds_needed(
 
 
 def power_of(size: float, n: int, alpha: float, *, paired: bool) -> float:
-    """Return the chance that a two-sided t-test shows a difference of so many standard deviations with n seeds.
+    """Return the chance that a two-sided t-test shows a difference of `size` standard deviations with n seeds.
 
-    |Z + shift| / sqrt(X / freedom), Z normal and X chi-squared, is above the critical value where X is below
-    freedom (Z + shift)^2 / critical^2: the mean of that chance over Z, by the trapezoid rule. (The distribution
-    functions of the noncentral t that scipy has give no number for some arguments.)
+    |Z + shift| / sqrt(X / freedom), Z normal and X chi-squared, is above the critical value if X is below
+    freedom (Z + shift)^2 / critical^2: the mean of that chance over Z, by the trapezoid rule. (scipy's distribution
+    functions of the noncentral t return no number for some arguments.)
     """
     freedom, shift = (n - 1, size * math.sqrt(n)) if paired else (2 * n - 2, size * math.sqrt(n / 2))
     critical = float(stdtrit(freedom, 1 - alpha / 2))
@@ -327,9 +328,9 @@ def power_of(size: float, n: int, alpha: float, *, paired: bool) -> float:
 
 
 def resolution_of(values: Iterable[float]) -> float:
-    """Return the smallest gap between distinct values, 0 where there are fewer than two.
+    """Return the smallest gap between distinct values; 0 if there are fewer than two.
 
-    It is never below the true step where the values have one, so what rests on it errs on the side of caution.
+    If the values have a true step, the gap is never below it, so everything that uses it errs on the side of caution.
     """
     found = sorted(values)
     noise = FLOAT32 * scale_of(found)
@@ -337,10 +338,10 @@ def resolution_of(values: Iterable[float]) -> float:
 
 
 def reached(times: Sequence[float | None]) -> Reached:
-    """Return how many runs reach a target, and the median time over all runs.
+    """Return the number of runs that reach a target, and the median time over all runs.
 
-    A run that does not reach it (None) counts as later than all others: leaving it out would praise a group for
-    its failures.
+    A run that does not reach it (None) counts as later than all others: without it, failures would make a group look
+    better.
     """
     ordered = sorted(math.inf if time is None else time for time in times)
     n = len(ordered)
@@ -354,25 +355,25 @@ def places(
 ) -> list[int | None]:
     """Return each group's place: 1 + the number of groups that are shown to be better.
 
-    All pairs are tested and corrected together, so that where all groups are equal the chance of any place but 1
-    is at most alpha. Groups that cannot be told apart from anything above them share a place. 'Not shown to be
-    better' is not 'equal', and it does not carry over: B may share a place with A and with C though A is shown to
-    be better than C.
+    All pairs are tested and corrected together, so if all groups are equal, the chance of any place other than 1 is
+    at most alpha. Groups that cannot be told apart from any group above them share a place. 'Not shown to be better'
+    is not 'equal', and it is not transitive: B may share a place with A and with C although A is shown to be better
+    than C.
 
     Returns:
-        A place a group; None for one that cannot be compared to any other, as it has fewer than two runs.
+        A place for each group; None for a group that cannot be compared with any other, as it has fewer than two runs.
     """
     tests = {
         (i, j): test
         for i, j in combinations(range(len(values)), 2)
         if (test := t_test(values[i], values[j], resolution)) is not None
     }
-    found: list[int | None] = [1 if any(i in pair for pair in tests) else None for i in range(len(values))]
+    standing: list[int | None] = [1 if any(i in pair for pair in tests) else None for i in range(len(values))]
     for ((i, j), test), p in zip(tests.items(), holm([test.p for test in tests.values()]), strict=True):
         if p < alpha:
             worse = j if (test.mean > 0) == larger_is_better else i
-            found[worse] = (found[worse] or 1) + 1
-    return found
+            standing[worse] = (standing[worse] or 1) + 1
+    return standing
 
 
 def common_seeds(first: SeedValues, second: SeedValues) -> list[Hashable]:
@@ -381,7 +382,7 @@ def common_seeds(first: SeedValues, second: SeedValues) -> list[Hashable]:
 
 
 def mean_of(values: Sequence[float]) -> float:
-    """Return the mean, the same to the last bit in whatever order the values come."""
+    """Return the mean, the same to the last bit in any order of the values."""
     return math.fsum(values) / len(values)
 
 
@@ -392,7 +393,7 @@ def std_of(values: Sequence[float]) -> float:
 
 
 def clean_std(values: Sequence[float], noise: float) -> float:
-    """Return the sample standard deviation, 0 where values differ by no more than floating-point noise."""
+    """Return the sample standard deviation, 0 if the values differ by no more than floating-point noise."""
     return 0.0 if max(values) - min(values) <= noise else std_of(values)
 
 
@@ -405,4 +406,4 @@ def refuse_infinite(values: Iterable[float]) -> None:
     """Raise ValueError if a value is not finite: a run that diverged has no value."""
     for value in values:
         if not math.isfinite(value):
-            raise ValueError(f"values must be finite, and one is {value}; leave such runs out")
+            raise ValueError(f"values must be finite, but one is {value}; leave such runs out")
