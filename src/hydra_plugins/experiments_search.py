@@ -43,7 +43,7 @@ class SearchSweeper(Sweeper):
         from experiments.folders.sweep import Sweep
 
         try:
-            from experiments.search.loop import Search, Settings
+            from experiments.search.loop import Settings, search
         except ModuleNotFoundError as error:
             raise UserError(
                 f"hydra/sweeper=optuna needs {error.name}; install the extra with: {install_command('search')}"
@@ -58,7 +58,7 @@ class SearchSweeper(Sweeper):
         folder, over = Path(self.config.hydra.sweep.dir), False
         with Sweep(folder).held():
             try:
-                Search(Settings(**self.settings), arguments, self.config, self.hydra_context, self.launcher).run()
+                search(Settings(**self.settings), arguments, self.config, self.hydra_context, self.launcher)
                 over = True
             finally:
                 conclude(folder, over=over)

@@ -68,8 +68,11 @@ def test_two_processes_work_on_one_study(commands: Commands) -> None:
     two = [start(commands.folder, *shared, f"hydra.sweep.dir=outputs/{name}") for name in "ab"]
     said = [process.communicate(timeout=120)[1] for process in two]
     assert [process.returncode for process in two] == [0, 0], said
-    study = optuna.load_study(study_name="both", storage=f"sqlite:///{commands.folder}/study.db")
+    database = optuna.storages.RDBStorage(f"sqlite:///{commands.folder}/study.db")
+    study = optuna.load_study(study_name="both", storage=database)
     complete = [trial for trial in study.trials if trial.state == TrialState.COMPLETE]
+    database.remove_session()
+    database.engine.dispose()
     assert len({trial.params["model.hidden"] for trial in complete}) == len(complete) == 4
 
 

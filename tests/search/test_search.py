@@ -1,6 +1,7 @@
 """A search as a user types it: `-m hydra/sweeper=optuna`."""
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,15 @@ def test_a_finite_space_is_tried_once_and_then_is_exhausted(commands: Commands) 
     assert "exhausted: all of its 4 points" in outcome.out
     points = {tuple(trial.params.values()) for trial in study_in(commands.folder / "outputs/s").trials}
     assert points == {(hidden, lr) for hidden in ("[8]", "[8,8]") for lr in (0.01, 0.1)}
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="open files are not listed here")
+def test_a_search_closes_its_database(commands: Commands) -> None:
+    storage = commands.folder / "study.db"
+    outcome = searched(commands, HIDDEN, n_trials=2, n_jobs=2, sampler="grid", storage=f"sqlite:///{storage}")
+    assert outcome.code == 0, outcome.err
+    assert storage.exists()
+    assert str(storage) not in [os.path.realpath(path) for path in Path("/proc/self/fd").iterdir()]
 
 
 def test_the_objective_is_the_mean_over_seeds(commands: Commands) -> None:

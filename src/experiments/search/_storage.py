@@ -1,8 +1,8 @@
-"""Where a study is kept: a journal file in the sweep's folder, or a database."""
+"""The storage of a study: a journal file in the sweep's folder, or a database."""
 
+import atexit
 import re
 import time
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,11 @@ from experiments.common.errors import UserError
 JOURNAL = "study.journal"
 SQLITE = "sqlite:///"
 ATTEMPTS, PAUSE = 10, 0.3
-"""How often, and after how many seconds, a storage is tried that another process is just making."""
+"""The number of attempts, and the seconds between them, to open a storage that another process is creating."""
 
 
-def place(given: Any, folder: Path) -> str:
-    """Return the journal's path, or the database's URL, as another process in another folder can use it.
+def location(given: Any, folder: Path) -> str:
+    """Return the journal's path, or the database's URL, such that a process in another folder can use it.
 
     Args:
         given: `hydra.sweeper.storage`; null for a journal in the sweep's folder.
@@ -38,19 +38,38 @@ def place(given: Any, folder: Path) -> str:
     return given if "://" in given else str(Path(given).absolute())
 
 
-@cache
+_OPEN: dict[str, BaseStorage] = {}
+"""The storages that this process has opened, by their locations."""
+
+
 def opened(at: str) -> BaseStorage:
-    """Open a storage, once in a process.
+    """Return a storage; it is opened once per process, and stays open until `close_all`.
 
     Raises:
         UserError: it cannot be opened.
     """
+    if at not in _OPEN:
+        _OPEN[at] = _opened(at)
+    return _OPEN[at]
+
+
+@atexit.register
+def close_all() -> None:
+    """Close every storage that this process has opened."""
+    while _OPEN:
+        _, storage = _OPEN.popitem()
+        if isinstance(storage, RDBStorage):
+            storage.remove_session()
+            storage.engine.dispose()
+
+
+def _opened(at: str) -> BaseStorage:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     for attempt in range(ATTEMPTS):
         try:
-            return made(at)
+            return new_storage(at)
         except Exception as error:  # whatever the storage's own library raises
-            busy = re.search("already exists|locked|UNIQUE constraint", str(error))  # another process is making it
+            busy = re.search("already exists|locked|UNIQUE constraint", str(error))  # another process is creating it
             if not busy or attempt == ATTEMPTS - 1:
                 raise UserError(f"hydra.sweeper.storage={at!r} cannot be opened: {first_line(error)}") from None
             time.sleep(PAUSE)
@@ -58,13 +77,13 @@ def opened(at: str) -> BaseStorage:
 
 
 def only_study(at: str) -> str | None:
-    """Return the name of a storage's study, where it holds just one."""
+    """Return the name of a storage's study, if it has exactly one."""
     names = [study.study_name for study in opened(at).get_all_studies()]
     return names[0] if len(names) == 1 else None
 
 
-def made(at: str) -> BaseStorage:
-    """Open a database, or a journal file."""
+def new_storage(at: str) -> BaseStorage:
+    """Open a database or a journal file."""
     if "://" in at:
         return RDBStorage(at)
     Path(at).parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The search: ask for a batch of trials, train their runs in one launch, tell the study what came of them."""
+"""The search: ask for a batch of trials, train their runs in one launch, tell the study the results."""
 
 from __future__ import annotations
 
@@ -56,20 +56,20 @@ class Settings:
     custom_search_space: str | None
 
     def check(self) -> None:
-        """Refuse what no study can do.
+        """Refuse impossible settings.
 
         Raises:
-            UserError: names the setting.
+            UserError: with the setting.
         """
         for name in ("n_trials", "n_jobs", "seeds_per_trial", "rounds"):
             if getattr(self, name) < 1:
                 raise UserError(f"hydra.sweeper.{name}={getattr(self, name)} should be at least 1")
         if not 0 <= self.max_failure_rate <= 1:
-            raise UserError(f"hydra.sweeper.max_failure_rate={self.max_failure_rate} should be from 0 to 1")
+            raise UserError(f"hydra.sweeper.max_failure_rate={self.max_failure_rate} should be between 0 and 1")
         if isinstance(self.direction, list | tuple):
             raise UserError(
-                f"hydra.sweeper.direction={list(self.direction)} asks for several objectives; a search has one, "
-                "minimize or maximize"
+                f"hydra.sweeper.direction={list(self.direction)} has several objectives, but a search has one; "
+                "choose minimize or maximize"
             )
         if self.direction is not None and self.direction not in DIRECTIONS:
             raise UserError(
@@ -77,12 +77,22 @@ class Settings:
                 + nearest(str(self.direction), DIRECTIONS)
             )
         if self.rounds > self.n_trials:
-            raise UserError(f"hydra.sweeper.rounds={self.rounds} is more than n_trials={self.n_trials}")
+            raise UserError(f"hydra.sweeper.rounds={self.rounds} should be at most n_trials={self.n_trials}")
+
+
+def search(
+    settings: Settings, arguments: Sequence[str], config: DictConfig, context: HydraContext, launcher: Launcher
+) -> None:
+    """Search, and close the study's storage; the arguments are those of `Search`."""
+    try:
+        Search(settings, arguments, config, context, launcher).run()
+    finally:
+        _storage.close_all()
 
 
 @dataclass
 class PlannedTrial:
-    """A trial whose runs are to be trained: its number and what its runs are given."""
+    """A trial to train: its number and the overrides of its runs."""
 
     number: int
     overrides: list[list[str]]
@@ -123,15 +133,15 @@ class Search:
         check_measured(self.composed, self.objective)
         if settings.pruner is not None and "trial" not in self.composed:
             raise UserError(
-                f"hydra.sweeper.pruner={settings.pruner!r} needs runs that report each epoch; this command has none"
+                f"hydra.sweeper.pruner={settings.pruner!r} needs runs that report every epoch, unlike this command's"
             )
         self.study = self.opened()
         self.owner = owner()
 
     def run(self) -> None:
-        """Go on until there are as many trials as were asked for, the space is exhausted, or someone interrupts."""
+        """Search until there are `n_trials` trials, the space is exhausted, or the user interrupts."""
         left = left_running(self.study)
-        self.save_what_is_done([PlannedTrial(number, []) for number in left])
+        self.save_finished([PlannedTrial(number, []) for number in left])
         for number in left:
             if self.study.get_trials(deepcopy=False)[number].state == TrialState.FAIL:
                 print(f"trial {number} was left unfinished; its parameters are tried again")
@@ -142,22 +152,24 @@ class Search:
                 if not self.tell(asked, self.launched(asked)):
                     sys.exit(INTERRUPTED)
         except BaseException:
-            self.save_what_is_done(asked)
+            self.save_finished(asked)
             self.conclude()
             raise
         self.conclude()
         if not self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
-            raise UserError(f"none of the {len(counted(self.study))} trials has a result; their folders say why")
+            raise UserError(
+                f"none of the {len(counted(self.study))} trials has a result; their folders show the reasons"
+            )
 
     def conclude(self) -> None:
-        """Say and keep what was found, if there was anything."""
-        from ._findings import conclude  # it needs torch, and an error in the command line should come at once
+        """Print and write the findings, if there are any trials."""
+        from ._findings import conclude  # slow to import: an error in the command line should come first
 
         if counted(self.study):
             conclude(self.study, self.space, self.folder)
 
     def first_composed(self) -> DictConfig:
-        """Compose a run for every choice, so that what cannot be composed is said before anything is made."""
+        """Compose a run for every choice, so that errors come before anything is trained; return the first one."""
         first = {name: first_of(dimension) for name, dimension in self.space.dimensions.items()}
         points = [first]
         for name, dimension in self.space.dimensions.items():
@@ -171,7 +183,7 @@ class Search:
         """Open the study with its sampler and pruner.
 
         Raises:
-            UserError: one of them cannot be had.
+            UserError: one of them is not possible.
         """
         settings, space = self.settings, self.space
         training = self.composed.get("training") or {}
@@ -181,9 +193,9 @@ class Search:
         check_rounds(settings.rounds, sampler(settings.sampler, seed, 0, space))
         direction = settings.direction or ("maximize" if Metric(self.objective).larger_is_better else "minimize")
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.at = _storage.place(settings.storage, self.folder)
-        inside = _storage.only_study(self.at) if settings.storage is None else None  # the folder may have been moved
-        name = settings.study_name or inside or "/".join(self.folder.absolute().parts[-2:])
+        self.at = _storage.location(settings.storage, self.folder)
+        existing = _storage.only_study(self.at) if settings.storage is None else None  # the folder may have been moved
+        name = settings.study_name or existing or "/".join(self.folder.absolute().parts[-2:])
         study = opened_study(self.at, name, direction, pruner, space, self.objective)
         OmegaConf.save(self.config, self.folder / "multirun.yaml")
         self.sampler = sampler(settings.sampler, seed, len(study.get_trials(deepcopy=False)), space)
@@ -191,14 +203,14 @@ class Search:
         return study
 
     def domains(self) -> dict[str, Domain]:
-        """Return the ranges and choices as TensorBoard's hyperparameters are written."""
+        """Return the ranges and choices for TensorBoard's HParams tab."""
         return {
             name: dimension.bounds if dimension.numeric else shown_choices(dimension)
             for name, dimension in self.space.dimensions.items()
         }
 
     def ask(self) -> list[PlannedTrial]:
-        """Ask for a batch of trials; none when the search is at its end."""
+        """Ask for a batch of trials; an empty one ends the search."""
         study, settings = self.study, self.settings
         sizes = _rounds.quotas(settings.n_trials, settings.rounds)
         number, space, lacking = _rounds.current(study, self.space, sizes)
@@ -218,12 +230,12 @@ class Search:
                     asked.append(PlannedTrial(trial.number, self.overrides(trial, space)))
                     trial.set_user_attr("jobs", [str(self.folder), first, settings.seeds_per_trial])
         except BaseException:
-            self.save_what_is_done(asked)
+            self.save_finished(asked)
             raise
         return asked
 
     def new_trial(self, space: Space, number: int) -> optuna.Trial | None:
-        """Ask for one trial; None where another process has just tried the same point."""
+        """Ask for one trial; None if another process has just tried the same point."""
         study = self.study
         try:
             trial = study.ask(space.distributions)
@@ -271,21 +283,21 @@ class Search:
         return returns
 
     def tell(self, asked: Sequence[PlannedTrial], returns: Sequence[JobReturn]) -> bool:
-        """Tell the study what came of a batch; False when someone interrupted it.
+        """Tell the study the results of a batch; return False if the user interrupted it.
 
         Raises:
-            UserError: more trials failed than `max_failure_rate` allows, or the runs measure nothing.
+            UserError: more trials failed than `max_failure_rate` allows, or the runs return no objective.
         """
         count, failed, interrupted = self.settings.seeds_per_trial, 0, False
         unexpected: BaseException | None = None
         stopped = getattr(self.launcher, "signal", None) is not None
-        for place, trial in enumerate(asked):
-            results = [result_of(ret, stopped) for ret in returns[place * count : (place + 1) * count]]
-            said = judged(results)
+        for index, trial in enumerate(asked):
+            results = [result_of(ret, stopped) for ret in returns[index * count : (index + 1) * count]]
+            status = status_of(results)
             unexpected = unexpected or next((r.error for r in results if r.defect), None)
-            self.finish(trial.number, said, results)
-            interrupted |= said == "interrupted"
-            failed += said in NO_RESULT
+            self.finish(trial.number, status, results)
+            interrupted |= status == "interrupted"
+            failed += status in NO_RESULT
         unmeasured = [r for ret in returns if (r := result_of(ret, stopped)).status == "finished" and r.value is None]
         if len(unmeasured) == len(returns):
             raise UserError("the runs of the first trials return no objective; this command cannot be searched")
@@ -299,11 +311,11 @@ class Search:
         return not interrupted
 
     def finish(self, number: int, status: str, results: Sequence[RunResult]) -> None:
-        """Tell the study how one trial ended."""
+        """Tell the study the result of one trial."""
         study = self.study
         trial_id = study.get_trials(deepcopy=False)[number]._trial_id
         if study.get_trials(deepcopy=False)[number].state.is_finished():
-            return  # another process took this one for dead
+            return  # another process has closed it, as if this one had ended
         storage = study._storage
         storage.set_trial_user_attr(trial_id, "status", status)
         storage.set_trial_user_attr(trial_id, "folders", [result.folder for result in results if result.folder])
@@ -321,8 +333,8 @@ class Search:
             study.tell(number, value)
         print(line_of(study.get_trials(deepcopy=False)[number], status, value), flush=True)
 
-    def save_what_is_done(self, asked: Sequence[PlannedTrial]) -> None:
-        """Tell the study of those trials of a batch that came to an end before the batch did; leave the others."""
+    def save_finished(self, asked: Sequence[PlannedTrial]) -> None:
+        """Tell the study the results of the finished trials of a batch that was cut short; queue the others again."""
         for trial in asked:
             frozen = self.study.get_trials(deepcopy=False)[trial.number]
             if frozen.state.is_finished():
@@ -330,22 +342,22 @@ class Search:
             folder, first, count = frozen.user_attrs.get("jobs", (str(self.folder), -1, 0))
             results = [read(job_folder(Path(folder), first + seed), self.objective) for seed in range(count)]
             known = [result for result in results if result is not None]
-            complete = count > 0 and len(known) == count and judged(known) != "interrupted"
+            complete = count > 0 and len(known) == count and status_of(known) != "interrupted"
             if complete:
-                self.finish(trial.number, judged(known), known)
+                self.finish(trial.number, status_of(known), known)
             else:
                 leave(self.study, trial.number)
 
 
 @dataclass
 class RunResult:
-    """How one run ended.
+    """The result of one run.
 
     Args:
         status: as in its summary.
         value: its objective.
-        folder: where it is.
-        error: what ended it, if anything did.
+        folder: its path.
+        error: the exception that ended it, if there was one.
     """
 
     status: str
@@ -360,11 +372,11 @@ class RunResult:
 
 
 def result_of(ret: JobReturn, stopped: bool) -> RunResult:
-    """Read a run's end from what the launcher returned and what its folder says.
+    """Return a run's result from the launcher's return value and the run's folder.
 
     Args:
-        ret: what the launcher returned.
-        stopped: whether the launcher was asked to stop: a run that left no summary then was not begun.
+        ret: the launcher's return value.
+        stopped: whether the launcher was asked to stop: then a run without a summary has not started.
     """
     folder = Path(ret.hydra_cfg.hydra.runtime.output_dir) if ret.hydra_cfg is not None else None
     summary = readable_summary(folder) if folder is not None else {}
@@ -380,7 +392,7 @@ def result_of(ret: JobReturn, stopped: bool) -> RunResult:
 
 
 def read(folder: Path | None, objective: str) -> RunResult | None:
-    """Read a run's end from its folder alone; None where it has not come to one."""
+    """Return a run's result from its folder only; None if the run has not ended."""
     summary = readable_summary(folder) if folder is not None else {}
     if not summary:
         return None
@@ -388,8 +400,8 @@ def read(folder: Path | None, objective: str) -> RunResult | None:
     return RunResult(str(summary.get("status")), value, str(folder))
 
 
-def judged(results: Sequence[RunResult]) -> str:
-    """Say how a trial ended from how its runs did: the worst of them counts."""
+def status_of(results: Sequence[RunResult]) -> str:
+    """Return the status of a trial: the worst of its runs' statuses."""
     statuses = [result.status for result in results]
     for status in ("interrupted", "failed", "diverged", "pruned"):
         if status in statuses:
@@ -399,7 +411,7 @@ def judged(results: Sequence[RunResult]) -> str:
 
 def line_of(trial: FrozenTrial, status: str, value: float | None) -> str:
     """Return a finished trial as a line."""
-    params = " ".join(f"{name}={chosen}" for name, chosen in trial.params.items())
+    params = " ".join(f"{name}={param}" for name, param in trial.params.items())
     return f"trial {trial.number:<4} {'-' if value is None else f'{value:.4g}':<8} {status:<11} {params}"
 
 
@@ -415,7 +427,7 @@ def taken(study: optuna.Study, space: Space, trial: optuna.Trial) -> bool:
 
 
 def next_job(folder: Path, study: optuna.Study) -> int:
-    """Return the first number that no run in the sweep's folder has, there or in the study."""
+    """Return the first job number that is free, in the sweep's folder and in the study."""
     taken = [int(match[0]) for path in folder.iterdir() if path.is_dir() and (match := re.match(r"\d+", path.name))]
     jobs = [t.user_attrs["jobs"] for t in study.get_trials(deepcopy=False) if "jobs" in t.user_attrs]
     taken += [first + count - 1 for at, first, count in jobs if at == str(folder)]
@@ -443,37 +455,35 @@ def shown_choices(dimension: Dimension) -> list[Any]:
 
 
 def yaml_text(value: Any) -> str:
-    """Return a value of the configuration as it would be typed: text is in Hydra's grammar already."""
+    """Return a value of the configuration in Hydra's grammar, in which text is already."""
     return value if isinstance(value, str) else typed(value)
 
 
 def check_seeds(space: Space, count: int) -> None:
-    """Refuse to search the seed and to average over it."""
+    """Refuse both to search the seed and to average over it."""
     if count > 1 and "seed" in space.dimensions:
         raise UserError(
             f"hydra.sweeper.seeds_per_trial={count} contradicts a search over seed; "
-            "give seed one value, from which the trials' seeds count up"
+            "give seed one value, the first seed of each trial"
         )
 
 
 def check_rounds(count: int, drawing: Unrepeated) -> None:
-    """Refuse to narrow ranges that are not drawn from at random, or where there are none."""
+    """Refuse to narrow ranges if points are not random, or if there is no range."""
     if count > 1 and (drawing.lists or not isinstance(drawing.inner, RandomSampler | QMCSampler)):
-        raise UserError(
-            f"hydra.sweeper.rounds={count} needs points at random; take hydra.sweeper.sampler=random or qmc"
-        )
+        raise UserError(f"hydra.sweeper.rounds={count} needs random points; choose hydra.sweeper.sampler=random or qmc")
     if count > 1 and not any(dimension.numeric for dimension in drawing.space.dimensions.values()):
-        raise UserError(f"hydra.sweeper.rounds={count} has no range to narrow; add one, or leave rounds at 1")
+        raise UserError(f"hydra.sweeper.rounds={count} needs a range to narrow; add one, or set rounds=1")
 
 
 def check_measured(composed: DictConfig, objective: str) -> None:
-    """Refuse an objective of the validation split where there is none."""
+    """Refuse an objective of the validation split if there is no such split."""
     data = composed.get("data") or {}
     absent = data.get("val_fraction") == 0 and data.get("folds") is None
     if objective.startswith("val/") and absent:
         raise UserError(
             f"objective={objective} is never measured with data.val_fraction=0; keep a validation split, "
-            "a search is decided by it"
+            "as the search is decided by it"
         )
 
 
@@ -481,7 +491,7 @@ def custom_space(path: str | None) -> Callable[[DictConfig, optuna.Trial], None]
     """Import the function that adds to the search space.
 
     Raises:
-        UserError: there is none at this path.
+        UserError: there is no function at this path.
     """
     if path is None:
         return None
