@@ -244,7 +244,7 @@ def test_a_sweep_over_surfaces_has_a_picture_of_each(commands: Commands) -> None
 def test_one_that_cannot_be_followed_does_not_take_the_others_along(commands: Commands) -> None:
     outcome = commands.type("surface", "-m", "optimizer=sgd,muon", "surface.steps=4")
     assert outcome.code == 2
-    assert "updates weight matrices, and a surface has none; take another\n" in outcome.err
+    assert "updates weight matrices, and a surface has none; choose another\n" in outcome.err
     (folder,) = commands.folder.glob("outputs/surface/*")
     assert set(read(folder)[0]) == {"sgd"}
     assert (folder / "surface.png").exists()
@@ -277,7 +277,10 @@ BAD = [
     ("surface.start=[1]", "surface.start=[1.0] should have one item for each coordinate: x, y"),
     ("surface.start=3", "surface.start=3 should be a valid array"),
     ("surface.start=[nan,1]", "surface.start[0]=NaN should be a finite number"),
-    ("surface.start=[1e200,0]", "surface.start=[1e+200, 0.0] is where experiments.surfaces.ravine is inf; .*"),
+    (
+        "surface.start=[1e200,0]",
+        "surface.start=[1e+200, 0.0] should have a finite value; experiments.surfaces.ravine is inf there",
+    ),
     ("surface.minima=[[0]]", "surface.minima[0]=[0.0] should have one item for each coordinate: x, y"),
     ("surface.view=[[0,1]]", "surface.view=[[0.0, 1.0]] should have one item for each coordinate: x, y"),
     ("surface.view=[[0,1],[1,1]]", "surface.view=.* should have a lower and a higher number in each range"),
@@ -289,10 +292,16 @@ BAD = [
     ("optimizer=muon", "optimizer._target_='experiments.optimizers.Muon' updates weight matrices, .*"),
     ("training.epochs=3", "unknown key 'training.epochs'.*"),
     ("+extra=1", "unknown setting 'extra' of SurfaceGeneral; choose from name"),
-    ("surface=summed", r"surface: owned.summed returns () for coordinates of shape (2,), expected values of .*"),
-    ("surface=flat", "surface: owned.flat has no gradient; .*"),
-    ("surface=logarithm", "surface.start=[0.0, 0.0] is where owned.logarithm is -inf; start elsewhere"),
-    ("surface=three", "surface._target_='owned.three' takes 3 coordinates .*; expected one or two"),
+    (
+        "surface=summed",
+        r"surface: owned.summed returns () for coordinates of shape (2,); expected values of that shape",
+    ),
+    ("surface=flat", "surface: owned.flat has no gradient; compute it from its coordinates with functions of torch"),
+    ("surface=logarithm", "surface.start=[0.0, 0.0] should have a finite value; owned.logarithm is -inf there"),
+    (
+        "surface=three",
+        "surface._target_='owned.three' takes 3 coordinates (parameters without a default); expected one or two",
+    ),
     ("surface=broken", "surface: owned.broken cannot be called with the start: 'my own fault'"),
 ]
 

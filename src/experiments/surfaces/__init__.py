@@ -1,4 +1,4 @@
-"""Optimizers on functions of one or two numbers; the functions themselves are named here for `conf/surface/`."""
+"""Optimizers on functions of one or two numbers; `conf/surface/` names the functions by this package."""
 
 from .functions import beale, quadratic, ravine, rosenbrock, saddle
 

@@ -1,4 +1,4 @@
-"""The picture of paths on a surface: contours and paths, or the curve of a function of one number."""
+"""The picture of paths on a surface: contours with paths, or the curve of a function of one number."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 GRID = 301
-"""Places along each axis at which the function is looked at."""
+"""Points along each axis at which the function is evaluated."""
 LEVELS = 14
 STEEP = 6.0
-"""Times the median of the heights that the highest is, from which on the levels are logarithmic."""
+"""The levels are logarithmic if the highest height is more than this many times the median height."""
 LOWEST = 1e-4
 """The lowest logarithmic level, as a share of the highest."""
 MARGIN = 0.1
 MARKERS = "osD^vPX*"
 MOST_MARKED = 60
-"""Marks on a path: one for each update, where there are no more."""
+"""The largest number of marks on a path; a path with more updates has no mark at some of them."""
 
 
 @dataclass(frozen=True)
 class NamedPath:
-    """A path and what it is called."""
+    """A path and its name."""
 
     name: str
     path: DescentPath
@@ -43,7 +43,7 @@ class NamedPath:
 def draw(surface: Surface, coordinates: Sequence[str], lines: Sequence[NamedPath], title: str) -> bytes:
     """Draw paths with their start, their ends and the minima; return the picture as PNG.
 
-    A path that leaves what is drawn is cut off there.
+    A path that leaves the drawn range is cut off.
     """
     with drawing():
         content = io.BytesIO()
@@ -52,14 +52,14 @@ def draw(surface: Surface, coordinates: Sequence[str], lines: Sequence[NamedPath
 
 
 def figure_of(surface: Surface, coordinates: Sequence[str], lines: Sequence[NamedPath], title: str) -> Figure:
-    """Return the picture that `draw` makes, to be drawn inside `palette.drawing()`."""
+    """Return the figure of `draw`; call it inside `palette.drawing()`."""
     from matplotlib.figure import Figure
 
-    across = len(coordinates) == 2
-    height = (4.9 if across else 4.2) + 0.24 * -(-(len(lines) + 2) // 3)
+    two = len(coordinates) == 2
+    height = (4.9 if two else 4.2) + 0.24 * -(-(len(lines) + 2) // 3)
     figure = Figure(figsize=(8.5, height), layout="constrained")
-    ranges = seen(surface, lines)
-    if across:
+    ranges = drawn_ranges(surface, lines)
+    if two:
         contours(figure, surface, coordinates, lines, ranges)
     else:
         curve(figure, surface, coordinates[0], lines, ranges[0])
@@ -69,17 +69,17 @@ def figure_of(surface: Surface, coordinates: Sequence[str], lines: Sequence[Name
     return figure
 
 
-def seen(surface: Surface, lines: Sequence[NamedPath]) -> list[tuple[float, float]]:
-    """Return the range of each coordinate that is drawn: what the surface asks for, the starts, and else the paths."""
-    places = [line.path.points[:1] for line in lines]
+def drawn_ranges(surface: Surface, lines: Sequence[NamedPath]) -> list[tuple[float, float]]:
+    """Return the range to draw for each coordinate: the starts with the surface's view, or with the whole paths."""
+    points = [line.path.points[:1] for line in lines]
     if surface.view is not None:
-        places.append(np.array(surface.view).T)
+        points.append(np.array(surface.view).T)
         margin = 0.0
     else:
-        places += [line.path.points for line in lines if not line.path.diverged]
-        places += [np.array(surface.minima)] if surface.minima else []
+        points += [line.path.points for line in lines if not line.path.diverged]
+        points += [np.array(surface.minima)] if surface.minima else []
         margin = MARGIN
-    every = np.concatenate(places)
+    every = np.concatenate(points)
     low, high = every.min(0), every.max(0)
     room = np.where(high > low, margin * (high - low), 1.0)
     return [(float(a), float(b)) for a, b in zip(low - room, high + room, strict=True)]
@@ -92,14 +92,14 @@ def contours(
     lines: Sequence[NamedPath],
     ranges: Sequence[tuple[float, float]],
 ) -> None:
-    """Draw the paths from above, on the lines of equal height."""
+    """Draw the paths on the contour lines of the function."""
     from matplotlib.colors import BoundaryNorm, LinearSegmentedColormap
 
     axes = figure.subplots()
     x, y = np.meshgrid(*(np.linspace(low, high, GRID) for low, high in ranges))
     heights = values(surface, x, y)
-    lowest = min([np.nanmin(heights), *(values(surface, *np.array(place)).item() for place in surface.minima)])
-    levels = lowest + spaced(heights - lowest)
+    lowest = min([np.nanmin(heights), *(values(surface, *np.array(minimum)).item() for minimum in surface.minima)])
+    levels = lowest + contour_levels(heights - lowest)
     shades = LinearSegmentedColormap.from_list("deeper is darker", ["#b9c3cf", "#f6f7f9"])
     axes.contourf(x, y, heights, levels, cmap=shades, norm=BoundaryNorm(levels, shades.N), extend="both")
     axes.contour(x, y, heights, levels, colors=INK, alpha=0.25, linewidths=0.6, linestyles="solid")
@@ -113,7 +113,7 @@ def contours(
 def curve(
     figure: Figure, surface: Surface, coordinate: str, lines: Sequence[NamedPath], seen_range: tuple[float, float]
 ) -> None:
-    """Draw the paths on the function's curve, and beside it over the updates."""
+    """Draw the paths on the curve of the function, and next to it over the updates."""
     below, over = figure.subplots(1, 2)
     w = np.linspace(*seen_range, GRID)
     heights = values(surface, w)
@@ -122,17 +122,17 @@ def curve(
         trail(below, line.path.points[:, 0], line.path.values, number, line.name)
         trail(over, np.arange(len(line.path.points)), line.path.points[:, 0], number, line.name)
     starts = [np.array([line.path.points[0, 0], line.path.values[0]]) for line in lines]
-    mark(below, starts, [(place[0], values(surface, np.array(place[0])).item()) for place in surface.minima])
+    mark(below, starts, [(minimum[0], values(surface, np.array(minimum[0])).item()) for minimum in surface.minima])
     room = MARGIN * (np.nanmax(heights) - np.nanmin(heights))
     below.set(xlim=seen_range, ylim=(np.nanmin(heights) - room, np.nanmax(heights) + room))
     below.set(xlabel=literal(coordinate), ylabel="value")
-    for place in surface.minima:
-        over.axhline(place[0], color=INK, alpha=0.4, linewidth=1.2, linestyle="--")
+    for minimum in surface.minima:
+        over.axhline(minimum[0], color=INK, alpha=0.4, linewidth=1.2, linestyle="--")
     over.set(ylim=seen_range, xlabel="updates", ylabel=literal(coordinate))
 
 
 def trail(axes: Axes, x: NDArray[Any], y: NDArray[Any], number: int, name: str) -> None:
-    """Draw one path, with marks at its updates and a large one at its end."""
+    """Draw one path, with marks at its updates and a large mark at its end."""
     look: dict[str, Any] = {"color": COLORS[number % len(COLORS)], "marker": MARKERS[number % len(MARKERS)]}
     every = -(-len(x) // MOST_MARKED)
     edge: dict[str, Any] = {"markeredgecolor": PAPER, "markeredgewidth": 0.4}
@@ -141,16 +141,16 @@ def trail(axes: Axes, x: NDArray[Any], y: NDArray[Any], number: int, name: str) 
 
 
 def mark(axes: Axes, starts: Sequence[Any], minima: Sequence[Any]) -> None:
-    """Mark where the paths begin, and where the function is lowest."""
-    for places, shape, size, color, name in ((starts, "o", 9, PAPER, "start"), (minima, "*", 14, INK, "minimum")):
-        if len(places):
-            x, y = np.unique(np.array(places), axis=0).T
+    """Mark the starts of the paths and the minima of the function."""
+    for points, shape, size, color, name in ((starts, "o", 9, PAPER, "start"), (minima, "*", 14, INK, "minimum")):
+        if len(points):
+            x, y = np.unique(np.array(points), axis=0).T
             look: dict[str, Any] = {"markersize": size, "markerfacecolor": color, "markeredgecolor": INK, "zorder": 5}
             axes.plot(x, y, shape, linestyle="", label=name, **look)
 
 
-def spaced(heights: NDArray[Any]) -> NDArray[Any]:
-    """Return levels above the lowest place: as those of a bowl with even rings, or logarithmic where it is steep."""
+def contour_levels(heights: NDArray[Any]) -> NDArray[Any]:
+    """Return levels above the lowest height: quadratic, for even rings in a bowl, or logarithmic on a steep surface."""
     highest = float(np.nanmax(heights)) or 1.0
     if highest > STEEP * float(np.nanmedian(heights)):
         return highest * np.geomspace(LOWEST, 1, LEVELS)
@@ -158,7 +158,7 @@ def spaced(heights: NDArray[Any]) -> NDArray[Any]:
 
 
 def values(surface: Surface, *coordinates: NDArray[Any]) -> NDArray[Any]:
-    """Return the function at places; NaN where it is not finite."""
+    """Return the values of the function at points; NaN for values that are not finite."""
     with torch.no_grad():
-        found = surface.function(*(torch.from_numpy(np.atleast_1d(c)).double() for c in coordinates)).numpy()
-    return np.where(np.isfinite(found), found, np.nan)
+        heights = surface.function(*(torch.from_numpy(np.atleast_1d(c)).double() for c in coordinates)).numpy()
+    return np.where(np.isfinite(heights), heights, np.nan)

@@ -1,4 +1,4 @@
-"""The path that an optimizer takes down a function of a few numbers, and measures of it."""
+"""The path of an optimizer on a function of one or two numbers, and measures of the path."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -14,43 +14,43 @@ from torch import Tensor, nn
 from experiments.optimizers import needs_closure
 from experiments.schedules import Schedule
 
-Place = Annotated[list[float], Len(1, 2)]
+Point = Annotated[list[float], Len(1, 2)]
 Range = Annotated[list[float], Len(2, 2)]
 
 RUNAWAY = 1e6
-"""Times the value at the start (at least 1): a path that is higher, or as far below 0, has diverged."""
+"""A path has diverged if its value is further from 0 than this many times the value at the start (at least 1)."""
 
 
 @dataclass(frozen=True)
 class Surface:
-    """A function to descend, and what is known of it.
+    """A function to minimize, and known facts about it.
 
     Args:
-        function: is given each coordinate as a tensor of one shape, and returns values of that shape.
-        start: where paths begin, a number a coordinate.
-        steps: updates of a path.
-        minima: the places where the function is lowest.
+        function: takes each coordinate as a tensor, all of one shape, and returns values of that shape.
+        start: of the paths, one number per coordinate.
+        steps: updates per path.
+        minima: the points where the function is lowest.
         tolerance: the distance from a minimum within which a path has arrived.
-        view: what to draw at least, the lowest and the highest number of each coordinate; None for what the paths need.
+        view: the range to draw, the lowest and highest number of each coordinate; None for the range of the paths.
     """
 
     function: Callable[..., Tensor]
-    start: Place
+    start: Point
     steps: Annotated[int, Ge(1)]
-    minima: tuple[Place, ...] = ()
+    minima: tuple[Point, ...] = ()
     tolerance: Annotated[float, Gt(0)] = 0.01
     view: list[Range] | None = None
 
 
 @dataclass(frozen=True)
 class DescentPath:
-    """Where an optimizer went, in float64.
+    """The path of an optimizer, in float64.
 
     Args:
-        points: (updates + 1, coordinates), from the start on.
-        values: (updates + 1,), of the function there.
+        points: (updates + 1, coordinates), including the start.
+        values: (updates + 1,), of the function at the points.
         rates: (updates,), the learning rate of each update.
-        diverged: whether the last value is not finite, or `RUNAWAY`; there the path was left.
+        diverged: whether the last value is not finite or too large, see `RUNAWAY`; the path ends there.
     """
 
     points: NDArray[np.float64]
@@ -66,19 +66,19 @@ def descend(
     steps: int,
     schedule: Schedule = lambda _progress, _losses: 1.0,
 ) -> DescentPath:
-    """Follow an optimizer from a place.
+    """Follow an optimizer from a start.
 
     Args:
         function: see `Surface`.
-        optimizer: makes it for the parameters: one, of shape (coordinates,) in float64.
-        start: a number a coordinate.
-        steps: updates to make.
-        schedule: what the rate is multiplied by; for validation losses it is given the values so far.
+        optimizer: builds the optimizer for one parameter of shape (coordinates,) in float64.
+        start: one number per coordinate.
+        steps: the number of updates.
+        schedule: the multiplier of the learning rate; it gets the values so far as validation losses.
     """
     point = nn.Parameter(torch.tensor(start, dtype=torch.float64))
-    made = optimizer([point])
-    full = [group["lr"] * group.get("lr_scale", 1.0) for group in made.param_groups]
-    closed = needs_closure(made)
+    descender = optimizer([point])
+    full = [group["lr"] * group.get("lr_scale", 1.0) for group in descender.param_groups]
+    with_closure = needs_closure(descender)
 
     def evaluate() -> Tensor:
         point.grad = None
@@ -89,12 +89,12 @@ def descend(
     points, values, rates = [point.tolist()], [evaluate().item()], []
     for step in range(steps):
         multiplier = schedule(step / steps, values)
-        for group, rate in zip(made.param_groups, full, strict=True):
+        for group, rate in zip(descender.param_groups, full, strict=True):
             group["lr"] = rate * multiplier
-        if closed:
-            made.step(evaluate)  # type: ignore[arg-type]
+        if with_closure:
+            descender.step(evaluate)  # type: ignore[arg-type]
         else:
-            made.step()
+            descender.step()
         points.append(point.tolist())
         values.append(evaluate().item())
         rates.append(full[0] * multiplier)
@@ -104,26 +104,25 @@ def descend(
 
 
 def ran_away(values: Sequence[float]) -> bool:
-    """Whether the last value is not finite, or out of all proportion to the first."""
+    """Whether the last value is not finite or too large, see `RUNAWAY`."""
     return not abs(values[-1]) <= RUNAWAY * max(1.0, abs(values[0]))
 
 
 def measured(path: DescentPath, minima: Sequence[Sequence[float]], tolerance: float) -> dict[str, Any]:
-    """Measure a path; what a diverged one came to at its last finite point.
+    """Measure a path; a diverged path is measured up to its last finite point.
 
     Returns:
         status: `finished` or `diverged`.
-        updates: that were made; a diverged path diverged at this one.
-        end, value: the last point, and the function there.
-        distance: from there to the nearest minimum; None where none is known.
+        updates: how many; a diverged path diverged at the last one.
+        end, value: the last point, and the function's value there.
+        distance: from the end to the nearest minimum; None if no minimum is known.
         settled: the settling time: the first update from which on the path is within `tolerance` of that minimum; None
-            where it is not at the end.
-        sign_changes: for each coordinate, the share of updates whose component has the other sign than that of the
-            update before.
-        zigzag: the largest of these shares: 0 never turns back along any axis, 1 does at every update.
+            if the end is not.
+        sign_changes: for each coordinate, the share of updates whose sign differs from that of the update before.
+        zigzag: the largest of these shares: with 0 the path never turns back along an axis, with 1 at every update.
         turning_angle: the mean angle between successive updates, in degrees: 0 is straight on, 180 straight back.
-        length, straight: of the path, and from its start to its end.
-        tortuosity: the one over the other (the arc-chord ratio), at least 1; None for a path that ends where it began.
+        length, straight: the length of the path, and the distance from its start to its end.
+        tortuosity: length / straight (the arc-chord ratio), at least 1; None if the path ends at its start.
     """
     finite = np.isfinite(path.points).all(1) & np.isfinite(path.values)
     points = path.points[finite]
@@ -148,19 +147,19 @@ def measured(path: DescentPath, minima: Sequence[Sequence[float]], tolerance: fl
 def arrival(
     path: DescentPath, points: NDArray[np.float64], minima: Sequence[Sequence[float]], tolerance: float
 ) -> Mapping[str, float | int | None]:
-    """Return the distance from the minimum that is nearest in the end, and since when it is within the tolerance."""
+    """Return the distance of the end from the nearest minimum, and the settling time; see `measured`."""
     if not minima:
         return {"distance": None, "settled": None}
     distances = np.linalg.norm(points[:, None] - np.array(minima), axis=2)
     nearest = distances[:, distances[-1].argmin()]
     outside = np.flatnonzero(nearest > tolerance)
-    since = int(outside[-1]) + 1 if len(outside) else 0
-    arrived = not path.diverged and since < len(points)
-    return {"distance": float(nearest[-1]), "settled": since if arrived else None}
+    settled = int(outside[-1]) + 1 if len(outside) else 0
+    arrived = not path.diverged and settled < len(points)
+    return {"distance": float(nearest[-1]), "settled": settled if arrived else None}
 
 
 def sign_changes(moves: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return for each coordinate the share of moves that go against the one before.
+    """Return for each coordinate the share of moves in the opposite direction to the move before.
 
     Args:
         moves: (updates, coordinates).
@@ -172,9 +171,9 @@ def sign_changes(moves: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def turning_angle(moves: NDArray[np.float64]) -> float | None:
-    """Return the mean angle between successive moves in degrees; None where there are not two.
+    """Return the mean angle between successive moves in degrees; None if there are fewer than two moves.
 
-    As twice the arctangent of the difference over the sum of the unit vectors, which is exact near 0 and 180 (Kahan).
+    The angle is 2 atan2(|u - v|, |u + v|) for unit vectors u and v, which is accurate near 0 and 180 degrees (Kahan).
     """
     norms = np.linalg.norm(moves, axis=1)
     moved = np.isfinite(norms) & (norms > 0)
