@@ -19,8 +19,8 @@ from experiments.common.conf import conf_folder
 from experiments.lessons import depth, grids, normalizing
 from experiments.lessons.batches import share_of_rises
 from experiments.lessons.initial_weights import LARGEST_OF_TEN
-from experiments.lessons.normalization import in_company, standard_error
-from experiments.lessons.outputs import gradient, off_line, probabilities
+from experiments.lessons.normalization import batch_normalized, standard_error
+from experiments.lessons.outputs import distance_from_line, gradient, probabilities
 from experiments.lessons.scaling import condition, descent, features, hessian
 from experiments.models.mlp import MLP
 from experiments.recipes._running import RecipeTask, run_recipe
@@ -125,11 +125,11 @@ def test_a_condition_number_is_the_square_of_the_scales() -> None:
     assert condition(np.diag([1.0, 100.0**2])) == pytest.approx(1e4)
 
 
-def test_the_furthest_from_a_line() -> None:
+def test_the_largest_distance_from_a_line() -> None:
     line = np.stack([np.linspace(0, 9, 10), 2 * np.linspace(0, 9, 10) + 1], 1)
-    assert off_line(line) == pytest.approx(0, abs=1e-12)
+    assert distance_from_line(line) == pytest.approx(0, abs=1e-12)
     square = np.array([[0.0, 0.0], [4.0, 0.0], [0.0, 1.0], [4.0, 1.0]])
-    assert off_line(square) == pytest.approx(0.5)
+    assert distance_from_line(square) == pytest.approx(0.5)
 
 
 def test_probabilities_and_gradient_are_softmaxs() -> None:
@@ -145,12 +145,12 @@ def test_the_standard_error_without_replacement() -> None:
     assert standard_error(4, 4) == 0
 
 
-def test_company_counts_and_leaves_the_model_as_it_was() -> None:
+def test_the_rest_of_a_batch_matters_and_the_model_does_not_change() -> None:
     torch.manual_seed(0)
     model = MLP((3,), 2, hidden=[4], batch_norm=True).eval()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     x = torch.randn(6, 3)
-    assert not torch.allclose(in_company(model, x)[:3], in_company(model, x[:3]))
+    assert not torch.allclose(batch_normalized(model, x)[:3], batch_normalized(model, x[:3]))
     assert not model.training
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 

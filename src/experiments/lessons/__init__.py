@@ -1,1 +1,1 @@
-"""What the lessons measure: each function takes a recipe's runs, or none, and returns numbers and a figure."""
+"""The lessons: each function takes the runs of a recipe, or none, and returns measured values and a figure."""

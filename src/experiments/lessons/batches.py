@@ -1,4 +1,4 @@
-"""The size of a mini-batch."""
+"""The size of mini-batches."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SHOWN = 32
-"""Updates."""
+"""Updates in the right-hand figure."""
 
 
 def sizes(runs: Sequence[Record], full: int) -> Measured:
-    """How often an update raises the loss, how low it gets in equal epochs, and how long an epoch takes, by batch size.
+    """Measure by batch size: how often an update raises the loss, the final loss, and the time per epoch.
 
     Args:
         full: the size of the training split.
     """
-    groups = {int(size): own for size, own in by(runs, "training.batch_size").items()}
-    rising = {size: fmean(map(rises, own)) for size, own in groups.items()}
+    groups = {int(size): group for size, group in by(runs, "training.batch_size").items()}
+    rising = {size: fmean(map(rises, group)) for size, group in groups.items()}
     rising[full] = fmean(share_of_rises(curve(run, "train/loss")) for run in groups[full])
-    final = {size: fmean(last(run, "train/loss") for run in own) for size, own in groups.items()}
-    seconds = {size: fmean(curve(run, "seconds")[-1] for run in own) for size, own in groups.items()}
+    final = {size: fmean(last(run, "train/loss") for run in group) for size, group in groups.items()}
+    seconds = {size: fmean(curve(run, "seconds")[-1] for run in group) for size, group in groups.items()}
     values = {
         "share of updates that raise the loss, full": rising[full],
         "share of updates that raise the loss, 1": rising[1],
@@ -41,8 +41,8 @@ def sizes(runs: Sequence[Record], full: int) -> Measured:
     }
     names = {size: "the whole split" if size == full else f"batches of {size}" for size in groups}
     said = [
-        f"{names[size]}: {100 * share:.0f} % of the updates raise the loss, which is {final[size]:.3g} in the last "
-        f"epoch, after {seconds[size] / seconds[full]:.1f} times the whole split's time"
+        f"With {names[size]}, {100 * share:.0f} % of the updates raise the loss; the loss is {final[size]:.3g} in the "
+        f"last epoch, and training takes {seconds[size] / seconds[full]:.1f} times as long as with the whole split"
         for size, share in rising.items()
     ]
 
@@ -50,13 +50,13 @@ def sizes(runs: Sequence[Record], full: int) -> Measured:
         figure = canvas(10, 3.6 + legend_height(names.values(), 10))
         left, right = figure.subplots(1, 2, sharey=True)
         looks = dict(zip(names.values(), styles(len(names)), strict=True))
-        for size, own in groups.items():
-            losses = probe_losses(own[0])
+        for size, group in groups.items():
+            losses = probe_losses(group[0])
             look = {"color": looks[names[size]].color, "linewidth": 0.7 if size == 1 else 1.6}
             left.plot([n / math.ceil(full / size) for n in range(len(losses))], losses, **look)
             right.plot(losses[: SHOWN + 1], **look)
         left.set_xlabel("epochs")
-        right.set_xlabel(f"updates, the first {SHOWN}")
+        right.set_xlabel(f"the first {SHOWN} updates")
         left.set_ylabel("loss on 48 training examples")
         logarithmic(left.yaxis)
         legend(figure, list(names.values()), looks)
@@ -66,7 +66,7 @@ def sizes(runs: Sequence[Record], full: int) -> Measured:
 
 
 def probe_losses(run: Record) -> list[float]:
-    """Return the loss on the beginning of the probe before training and after each update."""
+    """Return the loss on the first examples of the probe, before training and after each update."""
     rows = RunFolder(run.folder).read_layers()
     return [row.value for row in rows if (row.layer, row.quantity) == ("model", "loss")]
 
@@ -77,6 +77,6 @@ def rises(run: Record) -> float:
 
 
 def share_of_rises(losses: Sequence[float]) -> float:
-    """Return the share of steps from one loss to the next that rise."""
-    steps = [after > before for before, after in pairwise(losses)]
-    return sum(steps) / len(steps)
+    """Return the share of losses that are larger than the loss before them."""
+    rising = [after > before for before, after in pairwise(losses)]
+    return sum(rising) / len(rising)

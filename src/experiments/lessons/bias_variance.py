@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 def high_bias(runs: Sequence[Record], small: str, big: str, short: int, long: int) -> Measured:
-    """The training error of a small network trained for short, and what more units and longer training take off.
+    """Measure the training error of a small network after a short training, and how much two remedies lower it.
 
     Args:
-        small, big: the hidden layers, as the runs have them.
+        small, big: the hidden layers, as in the configurations of the runs.
         short, long: epochs.
     """
     groups = {
@@ -41,7 +41,7 @@ def high_bias(runs: Sequence[Record], small: str, big: str, short: int, long: in
         "taken off by longer training, least": lead(of_seeds(base, training_error), of_seeds(longer, training_error)),
     }
     said = [
-        f"{name}: a training error of {100 * fmean(map(training_error, own)):.1f} %" for name, own in groups.items()
+        f"{name}: a training error of {100 * fmean(map(training_error, group)):.1f} %" for name, group in groups.items()
     ]
 
     def draw() -> Figure:
@@ -51,20 +51,20 @@ def high_bias(runs: Sequence[Record], small: str, big: str, short: int, long: in
 
 
 def training_error(run: Record) -> float:
-    """Return the share of training examples that a run gets wrong in its last epoch."""
+    """Return the share of training examples that a run classifies wrongly in its last epoch."""
     return 1 - last(run, "train/accuracy")
 
 
 def high_variance(runs: Sequence[Record]) -> Measured:
-    """The gap between test and training error at the end, and by how much each remedy narrows it."""
+    """Measure the gap between test and training error at the end, and by how much each remedy narrows it."""
     groups: dict[str, list[Record]] = {}
     for run in runs:
         groups.setdefault(remedy(run), []).append(run)
-    restored = {name: [load(run.folder, checkpoint="last.pt") for run in own] for name, own in groups.items()}
+    models = {name: [load(run.folder, checkpoint="last.pt") for run in group] for name, group in groups.items()}
     errors = {
-        run.folder: {split: error(own, split) for split in ("train", "test")}
+        run.folder: {split: error(model, split) for split in ("train", "test")}
         for name, group in groups.items()
-        for run, own in zip(group, restored[name], strict=True)
+        for run, model in zip(group, models[name], strict=True)
     }
 
     def gap(run: Record) -> float:
@@ -78,25 +78,25 @@ def high_variance(runs: Sequence[Record]) -> Measured:
     for name in ("more data", "L2", "dropout"):
         values[f"gap narrowed by {name}, least"] = lead(of_seeds(base, gap), of_seeds(groups[name], gap))
     shown = {
-        name: {split: 100 * fmean(errors[run.folder][split] for run in own) for split in ("train", "test")}
-        for name, own in groups.items()
+        name: {split: 100 * fmean(errors[run.folder][split] for run in group) for split in ("train", "test")}
+        for name, group in groups.items()
     }
     said = [
-        f"{name}: {own['train']:.1f} % wrong in training, {own['test']:.1f} % in the test"
-        for name, own in shown.items()
+        f"{name}: {wrong['train']:.1f} % of the training and {wrong['test']:.1f} % of the test examples are wrong"
+        for name, wrong in shown.items()
     ]
 
     def draw() -> Figure:
         figure = canvas(12, 3.6)
-        for axes, (name, own) in zip(figure.subplots(1, len(restored), sharey=True), restored.items(), strict=True):
+        for axes, (name, (model, *_)) in zip(figure.subplots(1, len(models), sharey=True), models.items(), strict=True):
             grid = torch.linspace(-2, 3, 160)
             points = torch.stack(torch.meshgrid(grid, grid - 0.4, indexing="xy"), -1)
-            answers = own[0].scores(points.view(-1, 2)).argmax(1).view(len(grid), len(grid))
+            answers = model.scores(points.view(-1, 2)).argmax(1).view(len(grid), len(grid))
             axes.contourf(grid, grid - 0.4, answers, levels=[-0.5, 0.5, 1.5], colors=list(COLORS[:2]), alpha=0.2)
-            split = own[0].data.splits["train"]
+            split = model.data.splits["train"]
             x = split.x if split.rows is None else split.x[split.rows]
-            for number in range(2):
-                axes.plot(*x[split.y == number].T, "o", color=COLORS[number], markersize=3)
+            for label in range(2):
+                axes.plot(*x[split.y == label].T, "o", color=COLORS[label], markersize=3)
             axes.set_title(name)
             axes.set_xlabel(f"1st feature\ntrain {shown[name]['train']:.1f} %, test {shown[name]['test']:.1f} % wrong")
         figure.axes[0].set_ylabel("2nd feature")
@@ -106,7 +106,7 @@ def high_variance(runs: Sequence[Record]) -> Measured:
 
 
 def remedy(run: Record) -> str:
-    """Return what was done against overfitting in a run."""
+    """Return the name of a run's remedy against overfitting."""
     if run.config["data.limit"] is None:
         return "more data"
     if run.config["penalty.strength"]:
@@ -115,6 +115,6 @@ def remedy(run: Record) -> str:
 
 
 def error(run: Restored, split: str) -> float:
-    """Return the share of a split that a run gets wrong, without dropout."""
+    """Return the share of a split's examples that a run classifies wrongly, without dropout."""
     wrong = [(scores.argmax(1) != y).double() for scores, y in run.batches(run.data.splits[split])]
     return float(torch.cat(wrong).mean())

@@ -1,4 +1,4 @@
-"""What layers do to a signal that goes through them, before training: its spread, forward and backward."""
+"""The signal in deep networks before training: its size in each layer, forward and backward."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ INITIALIZERS: Mapping[str, Initializer] = {
     "he": initializers.he,
     "torch": initializers.torch_default,
 }
-"""By the names that they have in `conf/init/`."""
+"""By their names in `conf/init/`."""
 PositiveInt = Annotated[int, Ge(1)]
 
 
 @dataclass(frozen=True)
 class Passage:
-    """What is left of a signal, layer by layer.
+    """The size of a signal in each layer.
 
     Args:
         means, spreads: mean and standard deviation of the outputs, (layers,).
-        forward: mean square of the outputs by that of the inputs, (layers,).
-        backward: mean square of the gradient that a layer passes on by that of the one given to the last layer's
-            outputs, (layers,).
+        forward: mean square of the outputs divided by that of the inputs, (layers,).
+        backward: mean square of the gradient with respect to a layer's inputs, divided by that with respect to the last
+            layer's outputs, (layers,).
     """
 
     means: Sequence[float]
@@ -66,57 +66,57 @@ def signal(
     draws: PositiveInt = 3,
     gain: Annotated[float, Gt(0)] = 1.0,
 ) -> Measured:
-    """How inputs drawn from N(0, 1) spread through layers of one width, and such gradients on their way back.
+    """Measure how inputs from N(0, 1) change on their way through layers of one width, and gradients on their way back.
 
     Args:
         init: names of initializers.
         layers: how many.
         activation: of all layers.
         width: of the inputs and of all layers.
-        examples: that go through.
-        draws: of the weights and inputs; what is measured is averaged over them, logarithms where it is a ratio.
-        gain: what the weights are multiplied by after they were drawn.
+        examples: how many inputs.
+        draws: of the weights and inputs; the values are averaged over them, ratios as logarithms.
+        gain: a factor for the weights after they are drawn.
     """
-    found = {
+    passages = {
         name: [passage(filler(name), layers, width, activation, examples, draw, gain) for draw in range(draws)]
         for name in init
     }
     values: dict[str, float] = {}
-    for name, passages in found.items():
-        ratio = fmean(math.log(p.spreads[-1] / p.spreads[0]) / (layers - 1) for p in passages)
+    for name, own in passages.items():
+        ratio = fmean(math.log(p.spreads[-1] / p.spreads[0]) / (layers - 1) for p in own)
         values[f"{name}: spread by the layer before's"] = math.exp(ratio)
         for layer in range(layers):
-            values[f"{name}: spread of layer {layer + 1}"] = fmean(p.spreads[layer] for p in passages)
-        values[f"{name}: largest mean of a layer"] = max(abs(mean) for p in passages for mean in p.means)
-        values[f"{name}: forward, powers of 2"] = fmean(math.log2(p.forward[-1]) for p in passages)
-        values[f"{name}: backward, powers of 2"] = fmean(math.log2(p.backward[0]) for p in passages)
-    return Measured(values, lambda: signal_figure(found), [passed(name, values, layers) for name in init])
+            values[f"{name}: spread of layer {layer + 1}"] = fmean(p.spreads[layer] for p in own)
+        values[f"{name}: largest mean of a layer"] = max(abs(mean) for p in own for mean in p.means)
+        values[f"{name}: forward, powers of 2"] = fmean(math.log2(p.forward[-1]) for p in own)
+        values[f"{name}: backward, powers of 2"] = fmean(math.log2(p.backward[0]) for p in own)
+    return Measured(values, lambda: signal_figure(passages), [sentence(name, values, layers) for name in init])
 
 
 def passage(
     fill: Initializer, layers: int, width: int, activation: str, examples: int, draw: int, gain: float
 ) -> Passage:
-    """Send a signal through a network and a gradient back."""
+    """Send a signal forward through a network, and a gradient backward."""
     generator = torch.Generator().manual_seed(draw)
     model = MLP((width,), 1, hidden=[width] * layers, activation=activation)
     fill_scaled(model, fill, generator, gain)
     x = torch.randn(examples, width, generator=generator).requires_grad_()
-    seen = [x]
+    hidden = [x]
     for block in list(model.features)[1:]:
-        seen.append(block(seen[-1]))
-    given = torch.randn(examples, width, generator=generator)
-    back = torch.autograd.grad(seen[-1], seen[:-1], given)
-    outputs = [h.detach() for h in seen[1:]]
+        hidden.append(block(hidden[-1]))
+    gradient = torch.randn(examples, width, generator=generator)
+    gradients = torch.autograd.grad(hidden[-1], hidden[:-1], gradient)
+    outputs = [h.detach() for h in hidden[1:]]
     return Passage(
         [float(h.mean()) for h in outputs],
         [float(h.std()) for h in outputs],
         [mean_square(h) / mean_square(x.detach()) for h in outputs],
-        [mean_square(g) / mean_square(given) for g in back],
+        [mean_square(g) / mean_square(gradient) for g in gradients],
     )
 
 
 def fill_scaled(model: nn.Module, fill: Initializer, generator: torch.Generator, gain: float) -> None:
-    """Initialize a model, and multiply its weights."""
+    """Initialize a model and multiply its weights by a gain."""
     initializers.initialize(model, fill, generator)
     with torch.no_grad():
         for layer in initializers.weighted_layers(model).values():
@@ -124,52 +124,50 @@ def fill_scaled(model: nn.Module, fill: Initializer, generator: torch.Generator,
 
 
 def mean_square(x: Tensor) -> float:
-    """Return the mean square; in float64, since squares of what has faded are below what float32 holds."""
+    """Return the mean square, in float64: the squares of a vanished signal are too small for float32."""
     return float(x.double().square().mean())
 
 
 def filler(name: str) -> Initializer:
-    """Return the initializer of a name.
+    """Return the initializer with a name.
 
     Raises:
-        UserError: there is none.
+        UserError: the name is unknown.
     """
     if name not in INITIALIZERS:
-        allowed = ", ".join(INITIALIZERS)
-        raise UserError(f"recipe.settings.init={name!r} is unknown; allowed: {allowed}" + nearest(name, INITIALIZERS))
+        names = ", ".join(INITIALIZERS)
+        raise UserError(f"unknown recipe.settings.init={name!r}; choose from {names}" + nearest(name, INITIALIZERS))
     return INITIALIZERS[name]
 
 
-def passed(name: str, values: Mapping[str, float], layers: int) -> str:
-    """Say what becomes of the signal."""
+def sentence(name: str, values: Mapping[str, float], layers: int) -> str:
+    """Return a sentence about the spread of the signal."""
     ratio = values[f"{name}: spread by the layer before's"]
     first, end = (values[f"{name}: spread of layer {layer}"] for layer in (1, layers))
-    return (
-        f"{name}: each layer multiplies the spread by {ratio:.3g}, from {first:.3g} in layer 1 to {end:.3g} in {layers}"
-    )
+    change = f"from {first:.3g} in layer 1 to {end:.3g} in layer {layers}"
+    return f"{name}: each layer multiplies the spread by {ratio:.3g}, {change}"
 
 
-def signal_figure(found: Mapping[str, Sequence[Passage]]) -> Figure:
-    """Draw the size of the signal and of the gradient from layer to layer, a line for each draw."""
-    figure = canvas(2 * WIDTH, HEIGHT + legend_height(found, 2 * WIDTH))
-    looks = dict(zip(found, styles(len(found)), strict=True))
+def signal_figure(passages: Mapping[str, Sequence[Passage]]) -> Figure:
+    """Draw the size of the signal and of the gradient over the layers, with one line for each draw."""
+    figure = canvas(2 * WIDTH, HEIGHT + legend_height(passages, 2 * WIDTH))
+    looks = dict(zip(passages, styles(len(passages)), strict=True))
     panels: Sequence[tuple[str, Callable[[Passage], Sequence[float]]]] = (
         ("standard deviation of the outputs", lambda p: p.spreads),
-        ("gradient (root mean square,\nthat of the last layer's outputs is 1)", lambda p: [g**0.5 for g in p.backward]),
+        ("gradient (root mean square,\n1 at the last layer's outputs)", lambda p: [g**0.5 for g in p.backward]),
     )
-    for axes, (label, part) in zip(figure.subplots(1, 2), panels, strict=True):
-        for name, passages in found.items():
-            for one in passages:
-                line = part(one)
-                axes.plot(range(1, len(line) + 1), line, color=looks[name].color, linestyle=looks[name].linestyle)
-        finish(axes, "layer", label)
+    for axes, (label, values_of) in zip(figure.subplots(1, 2), panels, strict=True):
+        for name, own in passages.items():
+            for values in map(values_of, own):
+                axes.plot(range(1, len(values) + 1), values, color=looks[name].color, linestyle=looks[name].linestyle)
+        label_axes(axes, "layer", label)
         logarithmic(axes.yaxis)
-    legend(figure, found, looks)
+    legend(figure, passages, looks)
     return figure
 
 
-def finish(axes: Axes, x: str, y: str) -> None:
-    """Label axes."""
+def label_axes(axes: Axes, x: str, y: str) -> None:
+    """Set the labels of both axes."""
     axes.set_xlabel(x)
     axes.set_ylabel(y)
 
@@ -177,13 +175,13 @@ def finish(axes: Axes, x: str, y: str) -> None:
 def jacobians(
     *, init: Sequence[str], units: PositiveInt = 1000, draws: PositiveInt = 2, gain: Annotated[float, Gt(0)] = 1.0
 ) -> Measured:
-    """The mean singular value of the Jacobian of a linear layer with as many outputs as inputs.
+    """Measure the mean singular value of the Jacobian of a linear layer with as many outputs as inputs.
 
     Args:
         init: names of initializers.
-        units: inputs and outputs.
-        draws: of the weights, over which is averaged.
-        gain: what the weights are multiplied by after they were drawn.
+        units: the number of inputs and of outputs.
+        draws: of the weights; the values are averaged over them.
+        gain: a factor for the weights after they are drawn.
     """
     layers: dict[str, list[nn.Linear]] = {}
     for name in init:
@@ -208,7 +206,7 @@ def jacobians(
             look: dict[str, Any] = {"color": looks[name].color, "linestyle": looks[name].linestyle}
             axes.plot(x, quarter, **look)
             axes.axvline(values[f"mean singular value, {name}"], linewidth=1, **look)
-        finish(axes, "singular value (vertical lines: the means)", "density")
+        label_axes(axes, "singular value (vertical lines: the means)", "density")
         legend(figure, init, looks)
         return figure
 
@@ -216,15 +214,15 @@ def jacobians(
 
 
 def first_learned(runs: Sequence[Record], guess: float) -> str:
-    """Return the epochs in which runs first did better than a guess by 1 %."""
-    found = [epochs_to(run, "train/loss", 0.99 * guess) for run in runs]
-    return " and ".join("none" if math.isinf(epoch) else f"{epoch:g}" for epoch in found)
+    """Return the epochs in which the loss of the runs is first below that of a guess by 1 %."""
+    epochs = [epochs_to(run, "train/loss", 0.99 * guess) for run in runs]
+    return " and ".join("none" if math.isinf(epoch) else f"{epoch:g}" for epoch in epochs)
 
 
 def trained(runs: Sequence[Record]) -> Measured:
-    """What a deep network learns, by initializer: its training loss by that of a guess, and its accuracy.
+    """Measure by initializer: a deep network's training loss divided by that of a guess, and its accuracy.
 
-    Each is taken at the rate with the best validation accuracy.
+    Each initializer has the rate with its best validation accuracy.
     """
     groups = {name: at_best_rate(group) for name, group in by(runs, "init").items()}
     guess = math.log(10)
@@ -234,8 +232,8 @@ def trained(runs: Sequence[Record]) -> Measured:
         values[f"{name}: validation accuracy"] = fmean(best(run, "val/accuracy") for run in group)
     said = [
         f"{name}: validation accuracy {100 * values[f'{name}: validation accuracy']:.1f} % after "
-        f"{group[0].epochs} epochs with a rate of {level(group[0], 'optimizer.lr')}, mean of {len(group)} seeds; "
-        f"the training loss leaves a guess's by more than 1 % in epoch {first_learned(group, guess)}"
+        f"{group[0].epochs} epochs with a rate of {level(group[0], 'optimizer.lr')} (mean of {len(group)} seeds); "
+        f"first epoch with a training loss more than 1 % below a guess's: {first_learned(group, guess)}"
         for name, group in groups.items()
     ]
     return Measured(values, lambda: curves_of(groups, "train/loss", "val/accuracy"), said)

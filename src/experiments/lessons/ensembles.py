@@ -1,4 +1,4 @@
-"""Several nets as one, and Dropout as very many."""
+"""Ensembles of networks, and Dropout as an ensemble of very many."""
 
 from __future__ import annotations
 
@@ -28,55 +28,53 @@ SPLIT = "test"
 
 
 def together(runs: Sequence[Record], members: Annotated[int, Ge(2)] = 5) -> Measured:
-    """How much more often the mean of several nets' outputs is right than they are on average.
+    """Measure how much more accurate ensembles are than their members on average.
 
     Args:
-        runs: of different seeds; so many ensembles are made of them as there are members for.
+        runs: of different seeds; as many ensembles are built as there are members for.
         members: of an ensemble.
     """
-    made = [ensemble(group) for group in zip(*[iter(runs)] * members, strict=False)]
-    gains = [one["ensemble"]["accuracy"] - one["mean_accuracy"] for one in made]
-    saved = [one["mean_loss"] - one["ensemble"]["loss"] for one in made]
+    ensembles = [ensemble(group) for group in zip(*[iter(runs)] * members, strict=False)]
+    gains = [one["ensemble"]["accuracy"] - one["mean_accuracy"] for one in ensembles]
+    saved = [one["mean_loss"] - one["ensemble"]["loss"] for one in ensembles]
     lowest = estimate(gains).low
     values = {
-        "accuracy of a member": fmean(one["mean_accuracy"] for one in made),
+        "accuracy of a member": fmean(one["mean_accuracy"] for one in ensembles),
         "gain of the ensemble": fmean(gains),
         "gain of the ensemble, at least": fmean(gains) if lowest is None else lowest,
         "loss saved": min(saved),
     }
-    best = fmean(max(member["accuracy"] for member in one["members"]) for one in made)
+    best = fmean(max(member["accuracy"] for member in one["members"]) for one in ensembles)
     said = [
-        f"A net is right in {values['accuracy of a member']:.1%} of the test examples, the best of {members} in "
-        f"{best:.1%}, {members} together in {fmean(one['ensemble']['accuracy'] for one in made):.1%}"
+        f"One network has a mean test accuracy of {values['accuracy of a member']:.1%}, the best of {members} "
+        f"{best:.1%}, and the ensemble of {members} {fmean(one['ensemble']['accuracy'] for one in ensembles):.1%}"
     ]
-    return Measured(values, lambda: members_figure(made), said)
+    return Measured(values, lambda: members_figure(ensembles), said)
 
 
 def ensemble(runs: Sequence[Record]) -> Mapping[str, Any]:
-    """Return what `evaluate ensemble=mean` writes of some runs."""
+    """Return the evaluation of runs that `evaluate ensemble=mean` writes."""
     out = runs[0].folder
     combine([run.folder for run in runs], SPLIT, out, "mean")
-    found: Mapping[str, Any] = json.loads((out / "evaluation" / f"ensemble_{SPLIT}" / "evaluation.json").read_text())
-    return found
+    written: Mapping[str, Any] = json.loads((out / "evaluation" / f"ensemble_{SPLIT}" / "evaluation.json").read_text())
+    return written
 
 
-def members_figure(made: Sequence[Mapping[str, Any]]) -> Figure:
-    """Draw every member and every ensemble."""
+def members_figure(ensembles: Sequence[Mapping[str, Any]]) -> Figure:
+    """Draw the accuracy of every member and every ensemble."""
     figure = canvas(6.0, 3.6)
     axes = figure.subplots()
     one, other = styles(2)
-    for place, found in enumerate(made, 1):
-        alone = [100 * member["accuracy"] for member in found["members"]]
-        axes.scatter([place] * len(alone), alone, color=one.color, alpha=0.6, label="a net" if place == 1 else None)
+    for number, result in enumerate(ensembles, 1):
+        accuracies = [100 * member["accuracy"] for member in result["members"]]
+        labels = ("one network", "mean of the networks", "ensemble") if number == 1 else (None, None, None)
+        axes.scatter([number] * len(accuracies), accuracies, color=one.color, alpha=0.6, label=labels[0])
+        axes.scatter([number], [100 * result["mean_accuracy"]], marker="_", s=300, color=one.color, label=labels[1])
         axes.scatter(
-            [place], [100 * found["mean_accuracy"]], marker="_", s=300, color=one.color,
-            label="their mean" if place == 1 else None,
+            [number], [100 * result["ensemble"]["accuracy"]], marker="D", s=60, color=other.color, edgecolors=INK,
+            label=labels[2], zorder=3,
         )  # fmt: skip
-        axes.scatter(
-            [place], [100 * found["ensemble"]["accuracy"]], marker="D", s=60, color=other.color, edgecolors=INK,
-            label="the ensemble" if place == 1 else None, zorder=3,
-        )  # fmt: skip
-    axes.set_xticks(range(1, len(made) + 1))
+    axes.set_xticks(range(1, len(ensembles) + 1))
     axes.set_xlabel("ensemble")
     axes.set_ylabel("test accuracy (%)")
     figure.legend(loc="outside lower center", ncols=3)
@@ -84,21 +82,21 @@ def members_figure(made: Sequence[Mapping[str, Any]]) -> Figure:
 
 
 def passes(runs: Sequence[Record], most: Annotated[int, Ge(2)] = 50) -> Measured:
-    """Whether the mean of many forward passes with Dropout on agrees with one pass without it.
+    """Compare the mean of many forward passes with Dropout on with one pass with Dropout off.
 
     Args:
-        runs: of a model with Dropout, of different seeds.
-        most: passes with Dropout on.
+        runs: of a model with Dropout, with different seeds.
+        most: how many passes with Dropout on.
     """
     scaled: dict[str, float] = {}
     curves: dict[str, list[float]] = {}
     examples = 0
     for run in runs:
-        shares, y, without = predicted(run, most)
+        probabilities, y, without = predicted(run, most)
         seed, examples = level(run, "seed"), len(y)
-        scaled[seed] = right(without, y)
+        scaled[seed] = accuracy(without, y)
         counts = torch.arange(1, most + 1)[:, None, None]
-        curves[seed] = [right(mean, y) for mean in shares.cumsum(0) / counts]
+        curves[seed] = [accuracy(mean, y) for mean in probabilities.cumsum(0) / counts]
     one, many, rule = ([c[0] for c in curves.values()], [c[-1] for c in curves.values()], fmean(scaled.values()))
     error = math.sqrt(rule * (1 - rule) / examples)
     values = {
@@ -119,10 +117,10 @@ def passes(runs: Sequence[Record], most: Annotated[int, Ge(2)] = 50) -> Measured
 
 @torch.no_grad()
 def predicted(run: Record, passes: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the probabilities of some passes with Dropout on, the right classes, and those of a pass without.
+    """Return a run's probabilities with Dropout on, the right classes, and its probabilities with Dropout off.
 
     Returns:
-        (passes, examples, classes), (examples,) and (examples, classes).
+        Tensors of shapes (passes, examples, classes), (examples,) and (examples, classes).
     """
     restored = load(run.folder)
     model, split = restored.model, restored.data.splits[SPLIT]
@@ -135,22 +133,21 @@ def predicted(run: Record, passes: int) -> tuple[Tensor, Tensor, Tensor]:
         return torch.stack([model(x).softmax(1) for _ in range(passes)]), y, without
 
 
-def right(shares: Tensor, y: Tensor) -> float:
+def accuracy(probabilities: Tensor, y: Tensor) -> float:
     """Return the accuracy of probabilities."""
-    return float((shares.argmax(1) == y).double().mean())
+    return float((probabilities.argmax(1) == y).double().mean())
 
 
 def passes_figure(curves: Sequence[Sequence[float]], rule: float) -> Figure:
-    """Draw the error over the number of passes, as figure 11 of the paper does."""
+    """Draw the error over the number of passes, as in figure 11 of the paper."""
     figure = canvas(6.0, 3.6)
     axes = figure.subplots()
     one, other = styles(2)
-    places = range(1, len(curves[0]) + 1)
     axes.plot(
-        places,
+        range(1, len(curves[0]) + 1),
         [100 * (1 - fmean(values)) for values in zip(*curves, strict=True)],
         color=one.color,
-        label="mean of so many passes with Dropout on",
+        label="mean of the passes with Dropout on",
     )
     axes.axhline(100 * (1 - rule), color=other.color, linestyle=other.linestyle, label="one pass with scaled weights")
     axes.set_xlabel("passes")

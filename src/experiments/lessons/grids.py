@@ -1,4 +1,4 @@
-"""A grid of hyperparameters beside random draws, both as the package makes them."""
+"""A grid of hyperparameters compared with random draws, both as the package generates them."""
 
 from __future__ import annotations
 
@@ -31,35 +31,35 @@ def grid_and_random(
     relevant: Literal[1, 2] = 1,
     repeats: Annotated[int, Ge(1)] = 500,
 ) -> Measured:
-    """How often a search of two hyperparameters hits a good region, with a grid and with random draws.
+    """Measure how often a search over two hyperparameters hits a good region, with a grid and with random draws.
 
     Args:
         trials: of a search; a square number.
-        volume: the share of the space that is good; the region's place is drawn anew for each search.
-        relevant: how many of the two decide what is good: an interval of the first, or a square.
-        repeats: searches.
+        volume: the good share of the space; the corner of the region is drawn for each search.
+        relevant: how many of the two matter: with 1 the region is an interval of the first, with 2 a square.
+        repeats: the number of searches.
     """
     generator = torch.Generator().manual_seed(0)
     side = volume ** (1 / relevant)
-    places = ((1 - side) * torch.rand(repeats, relevant, generator=generator)).tolist()
+    corners = ((1 - side) * torch.rand(repeats, relevant, generator=generator)).tolist()
     grid = grid_points(math.isqrt(trials))
     drawn = [random_points(trials, seed) for seed in range(repeats)]
     searches = {"grid": [grid] * repeats, "random": drawn}
     values: dict[str, float] = {}
     for name, points in searches.items():
-        hits = [any(inside(p, place, side) for p in own) for own, place in zip(points, places, strict=True)]
+        hits = [any(inside(p, corner, side) for p in own) for own, corner in zip(points, corners, strict=True)]
         values[f"hits, {name}"] = fmean(hits)
         values[f"values of the first hyperparameter, {name}"] = fmean(len({p[0] for p in own}) for own in points)
     said = [
         f"With {trials} trials a grid tries {values['values of the first hyperparameter, grid']:g} values of each "
-        f"hyperparameter and hits the good {100 * volume:g} % in {100 * values['hits, grid']:.1f} % of the searches, "
-        f"random draws in {100 * values['hits, random']:.1f} %"
+        f"hyperparameter and hits the good {100 * volume:g} % in {100 * values['hits, grid']:.1f} % of the searches; "
+        f"random draws hit it in {100 * values['hits, random']:.1f} %"
     ]
-    return Measured(values, lambda: searches_figure({"grid": grid, "random": drawn[0]}, places[0], side), said)
+    return Measured(values, lambda: searches_figure({"grid": grid, "random": drawn[0]}, corners[0], side), said)
 
 
 def grid_points(count: int) -> list[GridPoint]:
-    """Return the points of a grid of so many values a side, each in the middle of its cell."""
+    """Return the points of a grid with `count` values per side, each in the middle of its cell."""
     from optuna.distributions import CategoricalDistribution
 
     space = unit_square(CategoricalDistribution([(number + 0.5) / count for number in range(count)]))
@@ -67,7 +67,7 @@ def grid_points(count: int) -> list[GridPoint]:
 
 
 def random_points(trials: int, seed: int) -> list[GridPoint]:
-    """Return what a search by chance tries."""
+    """Return the points that a random search tries."""
     import optuna
     from optuna.distributions import FloatDistribution
 
@@ -81,22 +81,22 @@ def random_points(trials: int, seed: int) -> list[GridPoint]:
 
 
 def unit_square(distribution: BaseDistribution) -> Space:
-    """Return the space of two hyperparameters that are drawn alike."""
+    """Return the space of two hyperparameters with the same distribution."""
     from experiments.search.space import Dimension, Space
 
     return Space({name: Dimension(name, distribution) for name in ("first", "second")}, {})
 
 
-def inside(point: GridPoint, place: Sequence[float], side: float) -> bool:
-    """Whether a point lies in the region that begins at a place."""
-    return all(low <= x < low + side for x, low in zip(point, place, strict=False))
+def inside(point: GridPoint, corner: Sequence[float], side: float) -> bool:
+    """Whether a point is in the region with this lower corner."""
+    return all(low <= x < low + side for x, low in zip(point, corner, strict=False))
 
 
-def searches_figure(searches: dict[str, list[GridPoint]], place: Sequence[float], side: float) -> Figure:
-    """Draw the points of a search of each kind, their values of the first hyperparameter, and the good region."""
+def searches_figure(searches: dict[str, list[GridPoint]], corner: Sequence[float], side: float) -> Figure:
+    """Draw the points of one search of each kind, their values of the first hyperparameter, and the good region."""
     figure = canvas(2 * HEIGHT, HEIGHT + 0.4)
     for axes, (name, points), look in zip(figure.subplots(1, 2), searches.items(), styles(2), strict=True):
-        axes.axvspan(place[0], place[0] + side, color=INK, alpha=0.12)
+        axes.axvspan(corner[0], corner[0] + side, color=INK, alpha=0.12)
         axes.plot(*zip(*points, strict=True), "o", color=look.color)
         axes.plot([x for x, _ in points], [-0.06] * len(points), "|", color=look.color, markersize=10)
         axes.set_xlim(0, 1)

@@ -1,4 +1,4 @@
-"""What the weights and biases begin with."""
+"""The initial weights and biases."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WEIGHTED_LAYERS = 3
 
 
 def zero_biases(runs: Sequence[Record]) -> Measured:
-    """How many hidden units equal another, with zero biases, and how the accuracy differs from that of random ones."""
+    """Measure the share of equal hidden units with zero biases, and the difference in accuracy from random biases."""
     groups = by(runs, "init.bias")
     zero, random = groups["0.0"], groups["torch"]
     ours, theirs = (of_seeds(group, partial(last, metric="val/accuracy")) for group in (zero, random))
@@ -32,16 +32,19 @@ def zero_biases(runs: Sequence[Record]) -> Measured:
         "accuracy, zero over random biases, least": low,
         "accuracy, zero over random biases, most": high,
     }
-    said = [f"With zero biases the accuracy is {100 * low:.2f} to {100 * high:.2f} points above that with random ones"]
+    said = [
+        f"With zero biases the accuracy is {100 * low:.2f} to {100 * high:.2f} points higher than with random biases "
+        "(95 % interval)"
+    ]
 
     def draw() -> Figure:
-        return curves_of({"biases of zero": zero, "random biases": random}, "train/loss", "val/accuracy")
+        return curves_of({"zero biases": zero, "random biases": random}, "train/loss", "val/accuracy")
 
     return Measured(values, draw, said)
 
 
 def large_weights(runs: Sequence[Record], large: int) -> Measured:
-    """The loss before and after training with He's weights, and with these times a gain: means over the seeds.
+    """Measure the loss before and after training with He's weights, and with the same weights times a gain.
 
     Args:
         large: the gain.
@@ -58,8 +61,8 @@ def large_weights(runs: Sequence[Record], large: int) -> Measured:
         "loss after training, large over He": after[other] / after[he],
     }
     said = [
-        f"{name}: the loss is {before[name]:.3g} before training and {after[name]:.3g} in the last epoch, with "
-        f"{100 * fmean(last(run, 'val/accuracy') for run in group):.1f} % of the validation examples right"
+        f"{name}: the loss is {before[name]:.3g} before training and {after[name]:.3g} in the last epoch, and the "
+        f"validation accuracy is {100 * fmean(last(run, 'val/accuracy') for run in group):.1f} %"
         for name, group in named.items()
     ]
 

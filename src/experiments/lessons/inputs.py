@@ -1,4 +1,4 @@
-"""What is done with the inputs before the network sees them."""
+"""The preparation of the inputs."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
 
 
 def centring(runs: Sequence[Record]) -> Measured:
-    """The largest rate that training stands with each preparation of the inputs, beside the one that theory allows.
+    """Measure the largest stable learning rate for each preparation of the inputs, compared with theory.
 
-    The runs are of linear models, trained on all examples at once with `loss=mse`: see `largest_stable`.
+    The runs train linear models with `loss=mse` and the whole split as one batch: see `largest_stable`.
     """
     groups = by(runs, "data.preprocess")
-    allowed = {name: largest_stable(group[0]) for name, group in groups.items()}
-    stood = {name: max((rate(run) for run in group if stable(run)), default=0.0) for name, group in groups.items()}
-    reached = {name: min(last_or_inf(run) for run in group) for name, group in groups.items()}
-    values = {f"largest rate by theory's, {name}": stood[name] / allowed[name] for name in groups}
+    theory = {name: largest_stable(group[0]) for name, group in groups.items()}
+    largest = {name: max((rate(run) for run in group if stable(run)), default=0.0) for name, group in groups.items()}
+    lowest = {name: min(last_or_inf(run) for run in group) for name, group in groups.items()}
+    values = {f"largest rate by theory's, {name}": largest[name] / theory[name] for name in groups}
     for name in groups:
-        values[f"training loss at its best rate, none by {name}"] = reached.get("none", math.nan) / reached[name]
-    rates = ", ".join(f"{name} {allowed[name]:.3g}" for name in groups)
-    losses = ", ".join(f"{name} {reached[name]:.3g}" for name in groups)
-    said = [f"The largest rate that theory allows: {rates}", f"Training loss at each one's best rate: {losses}"]
+        values[f"training loss at its best rate, none by {name}"] = lowest.get("none", math.nan) / lowest[name]
+    rates = ", ".join(f"{name} {theory[name]:.3g}" for name in groups)
+    losses = ", ".join(f"{name} {lowest[name]:.3g}" for name in groups)
+    said = [f"Largest stable rate by theory: {rates}", f"Training loss at the best rate: {losses}"]
 
     def draw() -> Figure:
         figure = canvas(WIDTH + 2, HEIGHT + legend_height(groups, WIDTH + 2))
@@ -45,8 +45,8 @@ def centring(runs: Sequence[Record]) -> Measured:
             axes.plot(
                 [x for x, _ in points], [y for _, y in points], marker="o", markersize=size, fillstyle="none", **look
             )
-            axes.axvline(allowed[name], linewidth=1, alpha=0.6, **look)
-        axes.set_xlabel("learning rate (vertical lines: the largest one by theory)")
+            axes.axvline(theory[name], linewidth=1, alpha=0.6, **look)
+        axes.set_xlabel("learning rate (vertical lines: the largest stable rate by theory)")
         axes.set_ylabel("training loss at the end")
         logarithmic(axes.xaxis)
         logarithmic(axes.yaxis)
@@ -62,21 +62,21 @@ def rate(run: Record) -> float:
 
 
 def stable(run: Record) -> bool:
-    """Whether the training loss fell rather than grew."""
+    """Whether the training loss fell."""
     losses = curve(run, "train/loss")
     return math.isfinite(last(run, "train/loss")) and losses[-1] < losses[0]
 
 
 def last_or_inf(run: Record) -> float:
-    """Return the training loss at the end; inf where it grew."""
+    """Return the training loss at the end; inf if it did not fall."""
     return last(run, "train/loss") if stable(run) else math.inf
 
 
 def largest_stable(run: Record) -> float:
-    """Return the rate beyond which gradient descent on a run's quadratic loss diverges, 2 by the largest curvature.
+    """Return the largest rate with which gradient descent on a run's quadratic loss is stable: 2 / largest curvature.
 
-    A linear model under `loss=mse`, averaged over C classes, has the curvature 2/C E[x x^T] for each class's weights,
-    where a 1 for the bias stands beside the inputs x (LeCun, Kanter and Solla 1991).
+    A linear model with `loss=mse`, averaged over C classes, has the curvature 2/C E[x x^T] for the weights of each
+    class; the inputs x include a 1 for the bias (LeCun, Kanter and Solla 1991).
     """
     data = load(run.folder).data
     split = data.splits["train"]

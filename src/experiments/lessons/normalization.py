@@ -1,4 +1,4 @@
-"""What BatchNorm makes easier, its noise, and what stands in for a mini-batch's mean at test time."""
+"""BatchNorm: the effect on learning, the noise of mini-batches, and the running averages at test time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from experiments.figures.canvas import canvas, logarithmic
 from experiments.figures.palette import INK, styles
 from experiments.folders.reading import Record
 from experiments.losses import cross_entropy
-from experiments.recipes.drawing import curves_of
+from experiments.recipes.drawing import bars, curves_of
 from experiments.recipes.measured import Measured, by, last, lead, of_seeds
 
 if TYPE_CHECKING:
@@ -26,18 +26,20 @@ NAMES = {"false": "without BatchNorm", "true": "with BatchNorm"}
 LEARNED, CHANCE = 0.9, 0.1
 """Accuracies on the ten digits."""
 SIZES = (8, 32, 128)
+"""Examples in a batch."""
 DRAWS = 400
-COMPANY = 32
+"""Batches that are drawn to measure the noise of their means."""
+BATCH = 32
 EXAMPLES = 200
 
 
 def accuracy(run: Record) -> float:
     """Return the validation accuracy at the end; chance for a run that diverged."""
-    found = last(run, "val/accuracy")
-    return found if math.isfinite(found) else CHANCE
+    final = last(run, "val/accuracy")
+    return final if math.isfinite(final) else CHANCE
 
 
-def table(runs: Sequence[Record], key: str) -> dict[str, dict[str, float]]:
+def mean_accuracies(runs: Sequence[Record], key: str) -> dict[str, dict[str, float]]:
     """Return the mean accuracy without and with BatchNorm, by the values of a key."""
     return {
         NAMES[norm]: {value: fmean(map(accuracy, own)) for value, own in by(group, key).items()}
@@ -46,19 +48,19 @@ def table(runs: Sequence[Record], key: str) -> dict[str, dict[str, float]]:
 
 
 def largest_rate(runs: Sequence[Record]) -> Measured:
-    """The largest rate that a network still learns with, with BatchNorm over without."""
-    found = table(runs, "optimizer.lr")
+    """Measure the largest rate with which a network learns, with BatchNorm divided by without."""
+    accuracies = mean_accuracies(runs, "optimizer.lr")
     largest = {
         name: max((float(rate) for rate, value in own.items() if value >= LEARNED), default=math.nan)
-        for name, own in found.items()
+        for name, own in accuracies.items()
     }
     values = {"largest rate, with over without": largest[NAMES["true"]] / largest[NAMES["false"]]}
-    said = [f"The largest rate to learn with is {rate:g} {name}" for name, rate in largest.items()]
+    said = [f"The largest rate with which the network learns is {rate:g} {name}" for name, rate in largest.items()]
 
     def draw() -> Figure:
         figure = canvas(6.5, 3.8)
         axes = figure.subplots()
-        for (name, own), look in zip(found.items(), styles(2), strict=True):
+        for (name, own), look in zip(accuracies.items(), styles(2), strict=True):
             shown = [100 * value for value in own.values()]
             axes.plot([float(rate) for rate in own], shown, "o", color=look.color, linestyle=look.linestyle, label=name)
         axes.axhline(100 * LEARNED, color=INK, linewidth=0.8, linestyle=":")
@@ -72,22 +74,20 @@ def largest_rate(runs: Sequence[Record]) -> Measured:
 
 
 def initializers(runs: Sequence[Record]) -> Measured:
-    """How far apart the best and the worst initializer are, with BatchNorm and without."""
-    found = table(runs, "init")
-    spread = {name: max(own.values()) - min(own.values()) for name, own in found.items()}
+    """Measure the difference in accuracy between the best and the worst initializer, with BatchNorm and without."""
+    accuracies = mean_accuracies(runs, "init")
+    spread = {name: max(own.values()) - min(own.values()) for name, own in accuracies.items()}
     values = {
         "spread of the accuracy, without": spread[NAMES["false"]],
         "spread of the accuracy, with over without": spread[NAMES["true"]] / spread[NAMES["false"]],
     }
-    said = [f"The accuracies lie {100 * size:.1f} points apart {name}" for name, size in spread.items()]
+    said = [f"The accuracies differ by {100 * size:.1f} points {name}" for name, size in spread.items()]
 
     def draw() -> Figure:
         figure = canvas(6.5, 3.8)
         axes = figure.subplots()
-        for side, ((name, own), look) in enumerate(zip(found.items(), styles(2), strict=True)):
-            heights = [100 * value for value in own.values()]
-            axes.bar(np.arange(len(own)) + 0.4 * side - 0.2, heights, 0.36, color=look.color, label=name)
-        axes.set_xticks(range(len(own)), list(own))
+        heights = {name: [100 * value for value in own.values()] for name, own in accuracies.items()}
+        bars(axes, heights, list(next(iter(accuracies.values()))))
         axes.axhline(100 * CHANCE, color=INK, linewidth=0.8, linestyle=":")
         axes.set_ylabel("validation accuracy (%; dotted: chance)")
         axes.set_ylim(0, 120)
@@ -99,7 +99,7 @@ def initializers(runs: Sequence[Record]) -> Measured:
 
 
 def noise(runs: Sequence[Record]) -> Measured:
-    """The noise of a mini-batch's mean over what theory says, and what it costs in loss, by the batch's size."""
+    """Measure by batch size: the noise of a mini-batch's mean, divided by theory, and the loss that it costs."""
     restored = [load(run.folder) for run in runs]
     deviations = {m: fmean(deviation(run, m) for run in restored) for m in SIZES}
     losses = {m: fmean(training_loss(run, m) for run in restored) for m in SIZES}
@@ -111,7 +111,7 @@ def noise(runs: Sequence[Record]) -> Measured:
         "training loss, batches of 8 over running averages": losses[8] / without,
     }
     listed = ", ".join(f"{loss:.3g} (batches of {m})" for m, loss in losses.items())
-    said = [f"The same weights have a training loss of {listed} and {without:.3g} (running averages)"]
+    said = [f"With the same weights the training loss is {listed} and {without:.3g} (running averages)"]
 
     def draw() -> Figure:
         figure = canvas(9.5, 3.6)
@@ -122,10 +122,10 @@ def noise(runs: Sequence[Record]) -> Measured:
         first.plot(sizes, [standard_error(m, total) for m in sizes], color=INK, linewidth=0.8, label="theory")
         measured = [value * standard_error(m, total) for m, value in deviations.items()]
         first.plot(SIZES, measured, "o", color=look.color, label="measured")
-        first.set_ylabel("noise of a unit's mean (its spreads)")
+        first.set_ylabel("noise of a unit's mean (by its spread)")
         logarithmic(first.yaxis)
         first.legend()
-        second.plot(SIZES, list(losses.values()), "o", color=look.color, label="mini-batch's own")
+        second.plot(SIZES, list(losses.values()), "o", color=look.color, label="mini-batch's own mean and variance")
         second.axhline(without, color=INK, linewidth=0.8, linestyle=":", label="running averages")
         second.set_ylabel("loss on the training examples")
         second.legend()
@@ -138,21 +138,24 @@ def noise(runs: Sequence[Record]) -> Measured:
 
 
 def deviation(run: Restored, size: int) -> float:
-    """Return the deviation of the means of mini-batches at the first hidden layer, root mean square, over theory's."""
+    """Return the standard deviation of the mini-batches' means at the first hidden layer, divided by theory's."""
     outputs = first_outputs(run)
     draw = torch.Generator().manual_seed(size)
     means = torch.stack([outputs[torch.randperm(len(outputs), generator=draw)[:size]].mean(0) for _ in range(DRAWS)])
-    found = (means - outputs.mean(0)).square().mean(0) / outputs.var(0, correction=0)
-    return float(found.mean().sqrt()) / standard_error(size, len(outputs))
+    variance = (means - outputs.mean(0)).square().mean(0) / outputs.var(0, correction=0)
+    return float(variance.mean().sqrt()) / standard_error(size, len(outputs))
 
 
 def standard_error(size: float, total: int) -> float:
-    """Return the deviation of the mean of so many of all examples, drawn without replacement, in their own."""
+    """Return the standard deviation of the mean of `size` out of `total` examples, in that of one example.
+
+    The examples are drawn without replacement.
+    """
     return math.sqrt((total - size) / (total - 1) / size)
 
 
 def first_outputs(run: Restored) -> Tensor:
-    """Return what the first linear layer gives for each training example, (examples, units), in float64."""
+    """Return the outputs of the first linear layer for the training examples, (examples, units), in float64."""
     split = run.data.splits["train"]
     x, _ = split.first(len(split))
     layer = next(module for module in run.model.modules() if isinstance(module, nn.Linear))
@@ -161,19 +164,24 @@ def first_outputs(run: Restored) -> Tensor:
 
 
 def training_loss(run: Restored, size: int | None) -> float:
-    """Return the loss on the training examples, normalized in mini-batches of a size, or by the running averages."""
+    """Return the loss on the training examples.
+
+    Args:
+        run: to evaluate.
+        size: of the mini-batches whose statistics normalize; None for the running averages.
+    """
     split = run.data.splits["train"]
     x, y = split.first(len(split))
     if size is None:
         with torch.no_grad():
             return float(cross_entropy(run.model(x), y))
     order = torch.randperm(len(y), generator=torch.Generator().manual_seed(0))
-    parts = [part for part in order.split(size) if len(part) == size]  # all have the same noise
-    return fmean(float(cross_entropy(in_company(run.model, x[part]), y[part])) for part in parts)
+    parts = [part for part in order.split(size) if len(part) == size]  # a smaller one has more noise
+    return fmean(float(cross_entropy(batch_normalized(run.model, x[part]), y[part])) for part in parts)
 
 
-def in_company(model: nn.Module, x: Tensor) -> Tensor:
-    """Return the scores of a batch normalized by its own mean and variance; the running averages stay."""
+def batch_normalized(model: nn.Module, x: Tensor) -> Tensor:
+    """Return the scores of a batch, normalized by its own statistics; the running averages do not change."""
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm1d)]
     kept = [{name: value.clone() for name, value in norm.state_dict().items()} for norm in norms]
     model.train()
@@ -187,14 +195,14 @@ def in_company(model: nn.Module, x: Tensor) -> Tensor:
 
 
 def single(runs: Sequence[Record]) -> Measured:
-    """How far an example's scores depend on the others in its batch, in the scores' spread; the worst over the runs."""
+    """Measure how far an example's scores depend on the rest of its batch, by the scores' spread, in the worst run."""
     restored = [load(run.folder) for run in runs]
-    alone = [by_itself(run) for run in restored]
-    company = [companies(run) for run in restored]
+    alone = [alone_and_in_batch(run) for run in restored]
+    mixed = [in_two_batches(run) for run in restored]
     values = {
         "running averages, alone against in a batch": max(float((a - b).abs().max()) for a, b in alone),
         "mini-batch's own, in one company against another": min(
-            float((a - b).square().mean().sqrt()) for a, b in company
+            float((a - b).square().mean().sqrt()) for a, b in mixed
         ),
         "running mean against that of all training examples": max(map(drift, restored)),
     }
@@ -205,7 +213,7 @@ def single(runs: Sequence[Record]) -> Measured:
             figure.subplots(1, 2),
             (
                 (alone[0], "running averages", "score in a batch of 200"),
-                (company[0], "mini-batch's own mean and variance", "score in another company"),
+                (mixed[0], "mini-batch's own mean and variance", "score in another batch of 32"),
             ),
             styles(2),
             strict=True,
@@ -214,7 +222,7 @@ def single(runs: Sequence[Record]) -> Measured:
             axes.plot(first, second, ".", color=look.color, markersize=2)
             axes.axline((0, 0), slope=1, color=INK, linewidth=0.8, linestyle=":")
             axes.set_title(name)
-            axes.set_xlabel("score alone" if pair is alone[0] else "score in one company of 32")
+            axes.set_xlabel("score alone" if pair is alone[0] else "score in one batch of 32")
             axes.set_ylabel(other)
             axes.set_aspect("equal")
         return figure
@@ -223,38 +231,41 @@ def single(runs: Sequence[Record]) -> Measured:
 
 
 Scores = tuple[Tensor, Tensor]
-"""Of the same examples, in the scores' spread."""
+"""Two sets of scores of the same examples, divided by their spread."""
 
 
-def by_itself(run: Restored) -> Scores:
-    """Return test examples' scores alone and in a batch, as the run gives them."""
+def alone_and_in_batch(run: Restored) -> Scores:
+    """Return the scores of test examples alone and in one batch, with the running averages."""
     x, _ = run.data.splits["test"].first(EXAMPLES)
     with torch.no_grad():
         together = run.model(x)
         return spread(torch.cat([run.model(example) for example in x.split(1)]), together)
 
 
-def companies(run: Restored) -> Scores:
-    """Return test examples' scores in two different batches, normalized by the batches' own mean and variance."""
-    x, _ = run.data.splits["test"].first(EXAMPLES // COMPANY * COMPANY)
+def in_two_batches(run: Restored) -> Scores:
+    """Return the scores of test examples in two different batches, normalized by the batches' own statistics."""
+    x, _ = run.data.splits["test"].first(EXAMPLES // BATCH * BATCH)
     draw = torch.Generator().manual_seed(0)
     first, second = (shuffled(run.model, x, torch.randperm(len(x), generator=draw)) for _ in range(2))
     return spread(first, second)
 
 
 def shuffled(model: nn.Module, x: Tensor, order: Tensor) -> Tensor:
-    """Return the scores of examples that are put into batches in an order, in their own order."""
-    scores = torch.cat([in_company(model, x[part]) for part in order.split(COMPANY)])
+    """Return the scores of examples that are batched in another order; the scores are in the examples' order."""
+    scores = torch.cat([batch_normalized(model, x[part]) for part in order.split(BATCH)])
     return scores[order.argsort()]
 
 
 def spread(first: Tensor, second: Tensor) -> Scores:
-    """Return scores divided by the second ones' standard deviation."""
+    """Return both sets of scores, divided by the standard deviation of the second."""
     return first / second.std(), second / second.std()
 
 
 def drift(run: Restored) -> float:
-    """Return how far the first running mean is from that of all training examples, root mean square in spreads."""
+    """Return the distance of the first running mean from the mean of all training examples.
+
+    It is the root mean square over the units, each in its spread; 0 without BatchNorm.
+    """
     norms = [module for module in run.model.modules() if isinstance(module, nn.BatchNorm1d)]
     if not norms or norms[0].running_mean is None:
         return 0.0
@@ -263,9 +274,9 @@ def drift(run: Restored) -> float:
 
 
 def regularization(runs: Sequence[Record]) -> Measured:
-    """By how much BatchNorm narrows the gap between validation and training loss, with two sizes of batches.
+    """Measure by how much BatchNorm narrows the gap between validation and training loss, with two batch sizes.
 
-    Both losses are those of the last weights, with running averages.
+    Both losses are those of the last weights, with the running averages.
     """
     small, large = (by(group, "model.batch_norm") for group in by(runs, "training.batch_size").values())
     losses = {run.folder: split_losses(run) for run in runs}
@@ -289,7 +300,7 @@ def regularization(runs: Sequence[Record]) -> Measured:
     said = [
         f"{name}: a training loss of {fmean(losses[run.folder]['train'] for run in own):.3g}, "
         f"a validation loss of {fmean(losses[run.folder]['val'] for run in own):.3g} and "
-        f"{100 * fmean(map(accuracy, own)):.1f} % of the validation examples right"
+        f"a validation accuracy of {100 * fmean(map(accuracy, own)):.1f} %"
         for name, own in groups.items()
     ]
     return Measured(values, lambda: curves_of(groups, "val/loss", "val/accuracy"), said)
@@ -298,8 +309,8 @@ def regularization(runs: Sequence[Record]) -> Measured:
 def split_losses(run: Record) -> dict[str, float]:
     """Return the loss of a run's last weights on the training and the validation split."""
     restored = load(run.folder, checkpoint="last.pt")
-    found = {}
+    losses = {}
     for name in ("train", "val"):
         scores, y = (torch.cat(parts) for parts in zip(*restored.batches(restored.data.splits[name]), strict=True))
-        found[name] = float(cross_entropy(scores, y))
-    return found
+        losses[name] = float(cross_entropy(scores, y))
+    return losses

@@ -1,4 +1,4 @@
-"""What BatchNorm does to a network of sigmoids."""
+"""The effect of BatchNorm on a network of sigmoid layers."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ NAMES = {"false": "without BatchNorm", "true": "with BatchNorm"}
 
 @dataclass(frozen=True)
 class Pairs:
-    """Runs of the same seeds, without BatchNorm and with it.
+    """Runs without and with BatchNorm, paired by seed.
 
     Args:
-        plain, normed: the runs, in the seeds' order.
+        plain, normed: the runs without and with it, in the order of the seeds.
     """
 
     plain: Sequence[Record]
@@ -41,16 +41,16 @@ class Pairs:
 
     @cached_property
     def inputs(self) -> dict[str, list[Tensor]]:
-        """What the last sigmoid's units are given, see `last_inputs`."""
+        """The inputs of the last sigmoid, see `last_inputs`."""
         return {"false": [last_inputs(run) for run in self.plain], "true": [last_inputs(run) for run in self.normed]}
 
     @cached_property
     def drifts(self) -> dict[str, float]:
-        """How far the medians of these wander, see `drift`."""
+        """The mean drift of these inputs, see `drift`."""
         return {key: fmean(map(drift, own)) for key, own in self.inputs.items()}
 
     def values(self) -> dict[str, float]:
-        """Return what is gained in test accuracy, speed and steadiness."""
+        """Return the gains in test accuracy, speed and steadiness."""
         pairs = list(zip(self.plain, self.normed, strict=True))
         gain = estimate([best(other, "test/accuracy") - best(run, "test/accuracy") for run, other in pairs])
         return {
@@ -61,24 +61,24 @@ class Pairs:
             "drift of the last sigmoid's inputs, without by with": self.drifts["false"] / self.drifts["true"],
         }
 
-    def said(self) -> str:
-        """Say what came of them."""
+    def sentence(self) -> str:
+        """Return a sentence about accuracy and drift."""
         rates = " and ".join(dict.fromkeys(level(run, "optimizer.lr") for run in (*self.plain, *self.normed)))
         parts = [
             f"{100 * fmean(best(run, 'test/accuracy') for run in own):.2f} % {NAMES[key]} ({self.drifts[key]:.2f})"
             for key, own in (("false", self.plain), ("true", self.normed))
         ]
         return (
-            f"Test accuracy with a rate of {rates} (drift of the last sigmoid's inputs, by their spread): "
-            f"{', '.join(parts)}"
+            f"Test accuracy with a rate of {rates}, and in brackets the drift of the last sigmoid's inputs divided by "
+            f"their spread: {', '.join(parts)}"
         )
 
 
 def sigmoids(runs: Sequence[Record]) -> Measured:
-    """How fast and how far networks with and without BatchNorm learn, and how their last sigmoid's inputs wander.
+    """Compare networks with and without BatchNorm: accuracy, speed, and the drift of the last sigmoid's inputs.
 
-    Each is taken at the rate with the best validation accuracy; beside it both are compared at each rate. Every
-    epoch's checkpoint is kept.
+    Each has the rate with its best validation accuracy; in addition both are compared at each rate. The runs keep the
+    checkpoint of every epoch.
     """
     groups = by(sorted(runs, key=lambda run: int(run.config["seed"])), "model.batch_norm")
     chosen = Pairs(at_best_rate(groups["false"]), at_best_rate(groups["true"]))
@@ -86,7 +86,7 @@ def sigmoids(runs: Sequence[Record]) -> Measured:
     for rate in by(runs, "optimizer.lr"):
         pairs = Pairs(*(by(groups[key], "optimizer.lr")[rate] for key in ("false", "true")))
         values |= {f"{name}, rate {rate}": value for name, value in pairs.values().items()}
-        said.append(pairs.said())
+        said.append(pairs.sentence())
     plain, normed, inputs = chosen.plain, chosen.normed, chosen.inputs
 
     def draw() -> Figure:
@@ -115,21 +115,21 @@ def sigmoids(runs: Sequence[Record]) -> Measured:
 
 
 def epochs_by(run: Record, other: Record) -> float:
-    """Return the epochs to the other run's best validation accuracy, by the other's own epochs to it."""
+    """Return the epochs to the other run's best validation accuracy, divided by the other run's epochs to it."""
     target = best(other, "val/accuracy")
     return epochs_to(run, "val/accuracy", target) / epochs_to(other, "val/accuracy", target)
 
 
 def last_inputs(run: Record) -> Tensor:
-    """Return percentiles of what the last sigmoid's units are given, (epochs, percentiles, units)."""
+    """Return percentiles of the last sigmoid's inputs, (epochs, percentiles, units)."""
     x: Tensor | None = None
-    found = []
+    epochs = []
     for path in sorted((run.folder / "checkpoints").glob("epoch_*.pt")):
         restored = load(run.folder, checkpoint=path.name)
         if x is None:
             x, _ = restored.data.splits["val"].first(EXAMPLES)
-        found.append(percentiles(restored.model, x))
-    return torch.stack(found)
+        epochs.append(percentiles(restored.model, x))
+    return torch.stack(epochs)
 
 
 def percentiles(model: nn.Module, x: Tensor) -> Tensor:
@@ -144,21 +144,24 @@ def percentiles(model: nn.Module, x: Tensor) -> Tensor:
 
 
 def unit_drifts(inputs: Tensor) -> Tensor:
-    """Return how far each unit's median wanders over the epochs, by the mean distance of its percentiles, (units,).
+    """Return the range of each unit's median over the epochs, divided by the mean distance of its percentiles.
 
     Args:
         inputs: see `last_inputs`.
+
+    Returns:
+        One value per unit, (units,).
     """
     low, median, high = inputs.unbind(1)
     return (median.amax(0) - median.amin(0)) / (high - low).mean(0)
 
 
 def drift(inputs: Tensor) -> float:
-    """Return the mean over units; see `unit_drifts`."""
+    """Return the mean of `unit_drifts` over the units."""
     return float(unit_drifts(inputs).mean())
 
 
 def typical(inputs: Tensor) -> int:
-    """Return the unit whose drift is the median one."""
+    """Return the index of the unit with the median drift."""
     order = unit_drifts(inputs).argsort()
     return int(order[len(order) // 2])

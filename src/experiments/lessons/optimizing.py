@@ -1,4 +1,4 @@
-"""Optimizers beside each other."""
+"""Comparisons of optimizers."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 def at_best_rates(runs: Sequence[Record]) -> Measured:
-    """The training cost that each optimizer reaches at its best rate, one by another.
+    """Compare the training costs that the optimizers reach at their best rates, as ratios.
 
-    The cost is the loss and the penalty, the mean over the last epoch's batches.
+    The cost is the loss plus the penalty, averaged over the batches of the last epoch.
     """
     chosen = {name: best_rate(group) for name, group in by(runs, "optimizer").items()}
     costs = {name: fmean(map(cost, group)) for name, group in chosen.items()}
@@ -28,7 +28,7 @@ def at_best_rates(runs: Sequence[Record]) -> Measured:
         for one, other in itertools.permutations(costs, 2)
     }
     said = [
-        f"{name} with a rate of {level(group[0], 'optimizer.lr')} reaches {costs[name]:.4f}"
+        f"{name} reaches {costs[name]:.4f} with a rate of {level(group[0], 'optimizer.lr')}"
         for name, group in chosen.items()
     ]
 
@@ -39,12 +39,12 @@ def at_best_rates(runs: Sequence[Record]) -> Measured:
 
 
 def best_rate(runs: Sequence[Record]) -> Sequence[Record]:
-    """Return the runs with the rate whose mean cost is the lowest; of all that did not diverge."""
+    """Return the runs with the rate whose mean cost is the lowest."""
     return min(by(runs, "optimizer.lr").values(), key=lambda group: fmean(map(cost, group)))
 
 
 def cost(run: Record) -> float:
-    """Return what training minimised, at its end; inf where it diverged."""
+    """Return the minimized cost at the end of training; inf if the run diverged."""
     penalty = last(run, "train/penalty")
     total = last(run, "train/loss") + (0.0 if math.isnan(penalty) else penalty)
     return math.inf if math.isnan(total) else total

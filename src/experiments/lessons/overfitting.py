@@ -1,4 +1,4 @@
-"""Overfitting: the gap between the training and the test accuracy, and what closes it."""
+"""Overfitting: the gap between training and test accuracy, and remedies that narrow it."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ NONE = "none"
 
 
 def closing(runs: Sequence[Record], remedies: Mapping[str, str]) -> Measured:
-    """By how much each remedy narrows the gap between training and test accuracy at the end, both without Dropout.
+    """Measure by how much each remedy narrows the gap between training and test accuracy, both without Dropout.
 
     Args:
         runs: each with one remedy or none, with the same seeds.
-        remedies: by what the figure calls them, the setting that is not 0 in a run with it.
+        remedies: by name, the setting that is not 0 in a run with the remedy.
     """
     groups: dict[str, list[Record]] = {name: [] for name in (NONE, *remedies)}
     for run in runs:
         groups[next((name for name, key in remedies.items() if float(level(run, key)) > 0), NONE)].append(run)
-    found = {name: {level(run, "seed"): accuracies(run) for run in group} for name, group in groups.items()}
-    training = {name: fmean(train for train, _ in pairs.values()) for name, pairs in found.items()}
-    test = {name: fmean(test for _, test in pairs.values()) for name, pairs in found.items()}
-    gaps = {name: {seed: train - test for seed, (train, test) in pairs.items()} for name, pairs in found.items()}
+    by_seed = {name: {level(run, "seed"): accuracies(run) for run in group} for name, group in groups.items()}
+    training = {name: fmean(train for train, _ in pairs.values()) for name, pairs in by_seed.items()}
+    test = {name: fmean(test for _, test in pairs.values()) for name, pairs in by_seed.items()}
+    gaps = {name: {seed: train - test for seed, (train, test) in pairs.items()} for name, pairs in by_seed.items()}
     values = {"training accuracy, none": training[NONE]}
     values |= {f"gap, {name}": training[name] - test[name] for name in groups}
     values |= {f"gap closed at least, {name}": lead(gaps[NONE], gaps[name]) for name in remedies}
@@ -47,7 +47,7 @@ def closing(runs: Sequence[Record], remedies: Mapping[str, str]) -> Measured:
 
 
 def accuracies(run: Record) -> tuple[float, float]:
-    """Return the accuracy on the training and on the test split at the end, without Dropout."""
+    """Return the final accuracies on the training and the test split, without Dropout."""
     restored = load(run.folder, checkpoint="last.pt")
     train, test = (evaluated(restored, split)[0].accuracy for split in ("train", "test"))
     return train, test

@@ -1,4 +1,4 @@
-"""Paths of optimizers down a function of a few numbers."""
+"""Paths of optimizers on functions of one or two numbers."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def zigzag(
     adam: LearningRate,
     steps: Annotated[int, Ge(2)] = 30,
 ) -> Measured:
-    """How SGD goes down a long valley, and how the others do.
+    """Compare SGD's path down a long valley with the paths of other optimizers.
 
     Args:
-        sgd, momentum, adagrad, adam: the rate of each.
-        steps: updates of a path.
+        sgd, momentum, adagrad, adam: the learning rate of each.
+        steps: updates per path.
     """
     surface = Surface(ravine, [-7.0, 2.0], steps, ([0.0, 0.0],), 0.5, [[-8.0, 2.0], [-2.5, 2.5]])
     optimizers: dict[str, Callable[[list[nn.Parameter]], Optimizer]] = {
@@ -39,31 +39,31 @@ def zigzag(
         "AdaGrad": partial(Adagrad, lr=adagrad),
         "Adam": partial(Adam, lr=adam),
     }
-    paths = {name: descend(ravine, make, surface.start, steps) for name, make in optimizers.items()}
-    found = {name: measured(path, surface.minima, surface.tolerance) for name, path in paths.items()}
-    others = {name: path for name, path in found.items() if name != "SGD"}
+    paths = {name: descend(ravine, optimizer, surface.start, steps) for name, optimizer in optimizers.items()}
+    measures = {name: measured(path, surface.minima, surface.tolerance) for name, path in paths.items()}
+    others = {name: path for name, path in measures.items() if name != "SGD"}
     longest = max(others, key=lambda name: others[name]["length"])
     lines = [NamedPath(name, path) for name, path in paths.items()]
     values = {
-        "SGD: share of updates that turn back across the valley": found["SGD"]["sign_changes"][1],
-        "SGD: share of updates that turn back along it": found["SGD"]["sign_changes"][0],
-        "length of SGD's path by the longest other": found["SGD"]["length"] / others[longest]["length"],
+        "SGD: share of updates that turn back across the valley": measures["SGD"]["sign_changes"][1],
+        "SGD: share of updates that turn back along it": measures["SGD"]["sign_changes"][0],
+        "length of SGD's path by the longest other": measures["SGD"]["length"] / others[longest]["length"],
         "others: largest share of updates that turn back": max(path["zigzag"] for path in others.values()),
     }
-    lengths = ", ".join(f"{name}'s {path['length']:.3g}" for name, path in found.items())
+    lengths = ", ".join(f"{name}'s {path['length']:.3g}" for name, path in measures.items())
     said = [
-        f"The paths from (-7, 2) are so long: {lengths}; the way to the minimum is {np.hypot(7, 2):.3g}",
-        f"SGD turns back across the valley at {found['SGD']['sign_changes'][1]:.0%} of its updates",
+        f"Lengths of the paths from (-7, 2): {lengths}; the straight distance to the minimum is {np.hypot(7, 2):.3g}",
+        f"SGD turns back across the valley at {measures['SGD']['sign_changes'][1]:.0%} of its updates",
     ]
     title = f"x² / 20 + y²: {steps} updates from (-7, 2)"
     return Measured(values, lambda: figure_of(surface, ["x", "y"], lines, title), said)
 
 
 def to_the_minimum(rate: LearningRate, steps: Annotated[int, Ge(1)] = 1000) -> Measured:
-    """How gradient descent from 0 comes to 5, the minimum of w^2 - 10 w + 25.
+    """Measure how gradient descent from 0 reaches 5, the minimum of w^2 - 10 w + 25.
 
     Args:
-        rate: of learning.
+        rate: the learning rate.
         steps: updates.
     """
     surface = Surface(quadratic, [0.0], steps, ([5.0],), 0.001, [[-1.0, 11.0]])
@@ -76,6 +76,9 @@ def to_the_minimum(rate: LearningRate, steps: Annotated[int, Ge(1)] = 1000) -> M
         "furthest from 5 (1 - (1 - 2 rate)^t)": float(np.abs(w - formula[: len(w)]).max()),
     }
     settled = measured(path, surface.minima, surface.tolerance)["settled"]
-    said = [f"After one update w is {w[1]:.4g}, after {steps} it is {w[-1]:.9g}; within 0.001 of 5 from {settled} on"]
+    said = [
+        f"w is {w[1]:.4g} after one update and {w[-1]:.9g} after {steps}; it stays within 0.001 of 5 from update "
+        f"{settled} on"
+    ]
     lines = [NamedPath(f"gradient descent, lr={rate:g}", path)]
     return Measured(values, lambda: figure_of(surface, ["w"], lines, f"w² - 10 w + 25: {steps:,} updates from 0"), said)

@@ -1,4 +1,4 @@
-"""Wrong parts that a recipe's sabotage puts in the place of right ones."""
+"""Wrong parts, which a recipe's sabotage uses instead of the right ones."""
 
 from typing import Any
 
@@ -10,13 +10,13 @@ from experiments.models.mlp import MLP
 
 
 def unchanging(progress: float, **_settings: Any) -> float:
-    """Return 1, whatever schedule it stands for."""
+    """Return 1 at any progress, instead of a falling rate."""
     del progress
     return 1.0
 
 
 def ungained(weight: Tensor, generator: torch.Generator, *, gain: float = 1.0) -> None:
-    """Fill as He does, whatever the gain."""
+    """Fill with He initialization, and ignore the gain."""
     del gain
     he(weight, generator)
 

@@ -1,4 +1,4 @@
-"""Learning rates: their size, their fall, and momentum."""
+"""Learning rates: their size, their decay, and momentum."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ UPDATES = 600
 
 
 def update_ratio(runs: Sequence[Record]) -> Measured:
-    """Norm of an update over norm of the weights, by learning rate: the median over weights, epochs and seeds."""
+    """Measure the norm of an update divided by that of the weights, by learning rate.
+
+    The ratio is the median over weights, epochs and seeds.
+    """
     groups = by(runs, "optimizer.lr")
     ratios = {
         float(rate): median(ratio for run in group for ratio in weight_ratios(run)) for rate, group in groups.items()
@@ -53,26 +56,26 @@ def update_ratio(runs: Sequence[Record]) -> Measured:
         logarithmic(axes.xaxis)
         logarithmic(axes.yaxis)
         axes.set_xlabel("learning rate")
-        axes.set_ylabel("update : weight (norms)", color=blue.color)
+        axes.set_ylabel("norm of update / norm of weights", color=blue.color)
         other.set_ylabel("validation accuracy (%)", color=orange.color)
         other.grid(visible=False)
         return figure
 
-    said = [f"The best of the rates, {right:g}, has a ratio of {ratios[right]:.1e}"]
+    said = [f"The best rate, {right:g}, has a ratio of {ratios[right]:.1e}"]
     return Measured(values, draw, said)
 
 
 def weight_ratios(run: Record) -> list[float]:
-    """Return the update ratio of each weight at the end of each epoch; biases begin at zero and have none."""
-    found = run.layers(["update_ratio"]).get("update_ratio", {})
-    return [ratio for name, values in found.items() if name.endswith("weight") for ratio in values.values()]
+    """Return the update ratios of all weights at the end of each epoch; biases start at zero and have none."""
+    ratios = run.layers(["update_ratio"]).get("update_ratio", {})
+    return [ratio for name, values in ratios.items() if name.endswith("weight") for ratio in values.values()]
 
 
 def shapes(runs: Sequence[Record], low: str, right: str, high: str) -> Measured:
-    """Final training loss against that of the right rate, and how straight the curves fall.
+    """Compare the final training loss of three rates, and measure how straight their curves are.
 
     Args:
-        low, right, high: the rates, as the runs have them.
+        low, right, high: the rates, as in the configurations of the runs.
     """
     groups = by(runs, "optimizer.lr")
     final = {rate: fmean(end(run) for run in groups[rate]) for rate in (low, right, high)}
@@ -82,9 +85,8 @@ def shapes(runs: Sequence[Record], low: str, right: str, high: str) -> Measured:
         "last third's fall over the first's, too low": fmean(straightness(run) for run in groups[low]),
         "last third's fall over the first's, right": fmean(straightness(run) for run in groups[right]),
     }
-    named = {
-        f"rate {rate}, {what}": groups[rate] for rate, what in ((low, "too low"), (right, "right"), (high, "too high"))
-    }
+    names = {low: "too low", right: "right", high: "too high"}
+    named = {f"rate {rate}, {name}": groups[rate] for rate, name in names.items()}
 
     def draw() -> Figure:
         return curves_of(named, "train/loss", "val/accuracy", log=True)
@@ -93,27 +95,27 @@ def shapes(runs: Sequence[Record], low: str, right: str, high: str) -> Measured:
 
 
 def end(run: Record) -> float:
-    """Return the training loss at the end; infinity for a run that diverged."""
+    """Return the training loss at the end; inf if the run diverged."""
     return last(run, "train/loss") if run.status in ("finished", "stopped") else math.inf
 
 
 def straightness(run: Record) -> float:
-    """Return by how much the loss falls in the last third of the epochs, over its fall in the first."""
+    """Return the fall of the loss in the last third of the epochs, divided by its fall in the first third."""
     losses = [quantity(run, "loss", 0)["model"], *curve(run, "train/loss")]
     third = len(losses) // 3
     return (losses[-1 - third] - losses[-1]) / (losses[0] - losses[third])
 
 
 def annealing(runs: Sequence[Record]) -> Measured:
-    """How much lower a falling rate brings the training loss than a constant one: the low end of the 95 % interval."""
+    """Measure by how much a falling rate lowers the training loss: the lower end of the 95 % interval."""
     groups = by(runs, "scheduler")
     constant = {run.config["seed"]: last(run, "train/loss") for run in groups.pop("constant")}
     values, means = {}, {}
     for name, group in groups.items():
-        found = estimate([constant[run.config["seed"]] - last(run, "train/loss") for run in group])
-        means[name] = found.mean
-        values[f"{name}, least gain"] = found.mean if found.low is None else found.low
-    said = [f"On average {name} ends {gain:.3g} lower than the constant rate" for name, gain in means.items()]
+        gain = estimate([constant[run.config["seed"]] - last(run, "train/loss") for run in group])
+        means[name] = gain.mean
+        values[f"{name}, least gain"] = gain.mean if gain.low is None else gain.low
+    said = [f"The final loss with {name} is {mean:.3g} below that of the constant rate" for name, mean in means.items()]
 
     def draw() -> Figure:
         return curves_of(by(runs, "scheduler"), "train/loss", "val/accuracy")
@@ -122,18 +124,18 @@ def annealing(runs: Sequence[Record]) -> Measured:
 
 
 def nesterov(rate: float, momentum: float, curvature: float, nesterov: bool = True) -> Measured:
-    """How fast torch's SGD comes to the minimum of a parabola, against the moduli of the recurrences' roots.
+    """Compare the convergence of torch's SGD on a parabola with the moduli of the roots of its recurrences.
 
     Args:
-        rate, momentum: of both.
-        curvature: of the parabola `curvature w^2 / 2`, from w = 1.
-        nesterov: whether the second one is Nesterov's.
+        rate, momentum: of both optimizers.
+        curvature: of the parabola `curvature w^2 / 2`; w starts at 1.
+        nesterov: whether the second optimizer uses Nesterov momentum.
     """
     paths = {"momentum": descent(rate, momentum, curvature), "Nesterov": descent(rate, momentum, curvature, nesterov)}
     theory = {"momentum": math.sqrt(momentum), "Nesterov": math.sqrt(momentum * (1 - rate * curvature))}
     envelope = {name: np.maximum.accumulate(np.abs(path)[::-1])[::-1] for name, path in paths.items()}
-    values = {f"{name}, shrinkage over theory": shrinkage(found) / theory[name] for name, found in envelope.items()}
-    needed = {name: float(np.argmax(found < TARGET)) for name, found in envelope.items()}
+    values = {f"{name}, shrinkage over theory": shrinkage(own) / theory[name] for name, own in envelope.items()}
+    needed = {name: float(np.argmax(own < TARGET)) for name, own in envelope.items()}
     values["updates to a millionth, Nesterov over momentum"] = needed["Nesterov"] / needed["momentum"]
 
     def draw() -> Figure:
@@ -150,7 +152,7 @@ def nesterov(rate: float, momentum: float, curvature: float, nesterov: bool = Tr
         return figure
 
     said = [
-        f"Momentum comes within a millionth after {needed['momentum']:g} updates, Nesterov after {needed['Nesterov']:g}"
+        f"Momentum is within a millionth after {needed['momentum']:g} updates, Nesterov after {needed['Nesterov']:g}"
     ]
     return Measured(values, draw, said)
 
@@ -162,6 +164,6 @@ def descent(rate: float, momentum: float, curvature: float, nesterov: bool = Fal
 
 
 def shrinkage(envelope: np.ndarray) -> float:
-    """Return by what the distance is multiplied in an update: the slope of its logarithm down to 1e-12."""
+    """Return the factor of the distance per update, from the slope of its logarithm down to 1e-12."""
     used = envelope[envelope > 1e-12]
     return float(np.exp(np.polyfit(np.arange(len(used)), np.log(used), 1)[0]))

@@ -1,4 +1,4 @@
-"""What keeps a network from learning its examples by heart."""
+"""Regularization against memorized training examples."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ ORDER = ("standard", "dropout", "dropout with max-norm")
 
 
 def in_order(runs: Sequence[Record]) -> Measured:
-    """How much lower the test error is with dropout, and with max-norm beside it, over the same seeds."""
+    """Measure by how much dropout lowers the test error, and max-norm in addition, over the same seeds."""
     groups = {name: [run for run in runs if kind(run) == name] for name in ORDER}
     errors = {name: {run.config["seed"]: test_error(run) for run in own} for name, own in groups.items()}
     values = {}
     for one, other in itertools.pairwise(ORDER):
-        found = estimate([errors[one][seed] - errors[other][seed] for seed in errors[one]])
-        values[f"points of test error, {one} over {other}"] = found.mean
-        values[f"points of test error, {one} over {other}, lower bound"] = math.nan if found.low is None else found.low
+        gap = estimate([errors[one][seed] - errors[other][seed] for seed in errors[one]])
+        values[f"points of test error, {one} over {other}"] = gap.mean
+        values[f"points of test error, {one} over {other}, lower bound"] = math.nan if gap.low is None else gap.low
     said = [f"Test error: {', '.join(f'{name} {fmean(own.values()):.2f} %' for name, own in errors.items())}"]
     return Measured(values, lambda: curves_of(groups, "train/loss", "val/accuracy", log=True), said)
 
@@ -34,7 +34,7 @@ def test_error(run: Record) -> float:
 
 
 def kind(run: Record) -> str:
-    """Return which of the three a run is."""
+    """Return which of the three kinds a run is."""
     if float(level(run, "model.dropout")) == 0:
         return "standard"
     return "dropout" if level(run, "penalty") == "none" else "dropout with max-norm"

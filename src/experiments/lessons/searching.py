@@ -1,4 +1,4 @@
-"""Searching hyperparameters: by chance, and then nearer."""
+"""Hyperparameter search: random search, and a second round in narrower ranges."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 SEARCHES = 4000
 SHARE = 0.01
+"""Of the volume: the size of the good region."""
 SIDE = 8
+"""Values per hyperparameter in the grid."""
 TRIALS = (1, 8, 16, 32, 64, 128, 256)
 DIMENSIONS = (1, 2, 5)
 RATE, DECAY = "optimizer.lr", "optimizer.weight_decay"
@@ -30,13 +32,12 @@ Sampler = Callable[[np.random.Generator, int, int], NDArray[np.float64]]
 
 
 def volume(sampler: Literal["random", "grid"] = "random") -> Measured:
-    """How often a search comes into a region of one hundredth of the volume that lies somewhere in the unit cube.
+    """Measure how often a search hits a region with one hundredth of the unit cube's volume, at a random position.
 
-    In one case all hyperparameters matter: the region is a cube. In the other only the first of two matters: it is a
-    strip.
+    If all hyperparameters matter, the region is a cube. If only the first of two matters, it is a strip.
 
     Args:
-        sampler: what takes the part of the random search.
+        sampler: used as the random search.
     """
     draw_from: Sampler = {"random": at_random, "grid": on_grid}[sampler]
     rng = np.random.default_rng(0)
@@ -44,7 +45,7 @@ def volume(sampler: Literal["random", "grid"] = "random") -> Measured:
     theory = 1 - (1 - SHARE) ** np.array(TRIALS)
     strip = (SHARE, 1.0)
     values = {
-        "largest error, random": float(max(np.abs(np.array(found) - theory).max() for found in cubes.values())),
+        "largest error, random": float(max(np.abs(np.array(shares) - theory).max() for shares in cubes.values())),
         "hits, random with 64 trials": hits(rng, draw_from, SIDE**2, 2, strip),
         "hits, grid of 8 x 8": hits(rng, on_grid, SIDE**2, 2, strip),
     }
@@ -53,8 +54,9 @@ def volume(sampler: Literal["random", "grid"] = "random") -> Measured:
         figure = canvas(9.5, 3.8)
         left, right = figure.subplots(1, 2)
         left.plot(TRIALS, 100 * theory, color=INK, linewidth=0.8, label="1 - 0.99^T")
-        for (d, found), style in zip(cubes.items(), styles(len(cubes)), strict=True):
-            left.plot(TRIALS, 100 * np.array(found), "o", color=style.color, label=f"{d} hyperparameter{'s' * (d > 1)}")
+        for (d, shares), style in zip(cubes.items(), styles(len(cubes)), strict=True):
+            label = f"{d} hyperparameter{'s' * (d > 1)}"
+            left.plot(TRIALS, 100 * np.array(shares), "o", color=style.color, label=label)
         left.set_xlabel("trials T")
         left.set_ylabel("searches that hit the best hundredth (%)")
         left.legend()
@@ -62,7 +64,7 @@ def volume(sampler: Literal["random", "grid"] = "random") -> Measured:
             points = sample(np.random.default_rng(1), SIDE**2, 2)
             right.plot(*points.T, "s" if name == "grid" else "o", color=style.color, markersize=4, label=name)
             right.plot(points[:, 0], np.full(len(points), -0.05 if name == "grid" else -0.1), "|", color=style.color)
-        right.set_xlabel("hyperparameter that matters (ticks: values tried)")
+        right.set_xlabel("hyperparameter that matters (ticks: tried values)")
         right.set_ylabel("hyperparameter that does not")
         right.legend(loc="upper left", bbox_to_anchor=(1, 1))
         return figure
@@ -71,35 +73,35 @@ def volume(sampler: Literal["random", "grid"] = "random") -> Measured:
 
 
 def hits(rng: np.random.Generator, sample: Sampler, trials: int, dimensions: int, sides: tuple[float, ...]) -> float:
-    """Return the share of searches one of whose trials lies in a box of these sides, placed at random."""
-    found = 0
+    """Return the share of searches with a trial in a box of these sides, at a random position."""
+    successes = 0
     for _ in range(SEARCHES):
         corner = rng.random(dimensions) * (1 - np.array(sides))
         points = sample(rng, trials, dimensions)
-        found += bool(((points >= corner) & (points < corner + sides)).all(1).any())
-    return found / SEARCHES
+        successes += bool(((points >= corner) & (points < corner + sides)).all(1).any())
+    return successes / SEARCHES
 
 
 def at_random(rng: np.random.Generator, trials: int, dimensions: int) -> NDArray[np.float64]:
-    """Return points drawn evenly from the cube, (trials, dimensions)."""
+    """Return points drawn uniformly from the cube, (trials, dimensions)."""
     return rng.random((trials, dimensions))
 
 
 def on_grid(rng: np.random.Generator, trials: int, dimensions: int) -> NDArray[np.float64]:
-    """Return the points of a grid with as many values a hyperparameter as fit into so many trials."""
+    """Return the points of the largest grid with at most this many trials, (points, dimensions)."""
     del rng
     side = max(1, int(trials ** (1 / dimensions) + 1e-9))
-    places = (np.arange(side) + 0.5) / side
-    return np.stack(np.meshgrid(*[places] * dimensions), -1).reshape(-1, dimensions)
+    centres = (np.arange(side) + 0.5) / side
+    return np.stack(np.meshgrid(*[centres] * dimensions), -1).reshape(-1, dimensions)
 
 
 def narrowed(runs: Sequence[Record], first: Annotated[int, Ge(1)], looked_at: Annotated[int, Ge(1)] = 5) -> Measured:
-    """Where the best trials of a search at random lie, and what it gains by a second round around them.
+    """Measure the learning rates of the best trials of a random search, and the gain of a second round around them.
 
     Args:
         runs: of a search in two rounds.
-        first: how many trials the first round has.
-        looked_at: how many of its best are looked at.
+        first: the number of trials in the first round.
+        looked_at: how many of its best trials are considered.
     """
     ordered = sorted(runs, key=lambda run: int(level(run, "trial.number")))
     coarse, fine = ordered[:first], ordered[first:]
@@ -111,25 +113,25 @@ def narrowed(runs: Sequence[Record], first: Annotated[int, Ge(1)], looked_at: An
         "decades of rates in the second round": math.log10(max(ends) / min(ends)),
         "median accuracy gained by the second round": median(map(value, fine)) - median(map(value, coarse)),
     }
-    found = ", ".join(f"{rate:.2g}" for rate in rates)
+    shown = ", ".join(f"{rate:.2g}" for rate in rates)
     decays = [float(level(run, DECAY)) for run in top]
     said = [
-        f"The best {looked_at} trials have learning rates of {found}, and weight decays from {min(decays):.1g} to "
+        f"The best {looked_at} trials have learning rates of {shown}, and weight decays from {min(decays):.1g} to "
         f"{max(decays):.1g}",
-        f"The second round looks at rates from {min(ends):.2g} to {max(ends):.2g}: its median trial reaches "
-        f"{median(map(value, fine)):.1%}, that of the first {median(map(value, coarse)):.1%}",
+        f"The second round tries rates from {min(ends):.2g} to {max(ends):.2g}: its median trial reaches "
+        f"{median(map(value, fine)):.1%}, the median trial of the first round {median(map(value, coarse)):.1%}",
     ]
     return Measured(values, lambda: trials_figure(coarse, fine), said)
 
 
 def value(run: Record) -> float:
-    """Return the validation accuracy of a trial; 0 for one that diverged at once."""
-    found = best(run, "val/accuracy")
-    return found if math.isfinite(found) else 0.0
+    """Return the best validation accuracy of a trial; 0 if it diverged in its first epoch."""
+    accuracy = best(run, "val/accuracy")
+    return accuracy if math.isfinite(accuracy) else 0.0
 
 
 def trials_figure(coarse: Sequence[Record], fine: Sequence[Record]) -> Figure:
-    """Draw every trial's accuracy over each of its hyperparameters."""
+    """Draw the accuracy of every trial over each hyperparameter."""
     figure = canvas(9.0, 3.8)
     names = {RATE: "learning rate", DECAY: "weight decay"}
     for axes, (key, label) in zip(figure.subplots(1, 2, sharey=True), names.items(), strict=True):

@@ -1,4 +1,4 @@
-"""What has been learnt before."""
+"""Transfer: training that starts from trained weights."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SCRATCH = "None"
 
 
 def head_start(runs: Sequence[Record]) -> Measured:
-    """By how much runs that begin with trained weights lead over those from scratch, paired by seed."""
+    """Measure the lead of runs that start from trained weights over runs from scratch, paired by seed."""
     groups = by(runs, "init_from.path")
     scratch = groups.pop(SCRATCH)
     (tuned,) = groups.values()

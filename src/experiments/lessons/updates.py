@@ -1,4 +1,4 @@
-"""Update rules: which of them learns how fast."""
+"""The speed of update rules."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ LOSS = "train/loss"
 
 
 def slowest(runs: Sequence[Record], optimizer: str = "sgd") -> Measured:
-    """Whether every other optimizer learns faster than this one.
+    """Measure by how much the other optimizers are faster than this one.
 
     Args:
         runs: of several optimizers, with the same seeds.
-        optimizer: that should be the slowest.
+        optimizer: the one that should be the slowest.
     """
     groups = by(runs, "optimizer")
     losses = {name: of_seeds(group, lambda run: last(run, LOSS)) for name, group in groups.items()}
     own = losses[optimizer]
-    leads = {name: lead(own, found) for name, found in losses.items() if name != optimizer}
+    leads = {name: lead(own, other) for name, other in losses.items() if name != optimizer}
     times = {
         name: fmean(epochs_to(run, LOSS, own[level(run, "seed")]) / run.epochs for run in groups[name])
         for name in leads
@@ -35,13 +35,13 @@ def slowest(runs: Sequence[Record], optimizer: str = "sgd") -> Measured:
     def draw() -> Figure:
         return curves_of(groups, LOSS, log=True)
 
-    values = {f"last loss, {name}": fmean(found.values()) for name, found in losses.items()}
+    values = {f"last loss, {name}": fmean(seeds.values()) for name, seeds in losses.items()}
     values["least lead of another over it"] = min(leads.values())
     values["longest time of another to its last loss"] = max(times.values())
     closest, longest = min(leads, key=lambda name: leads[name]), max(times, key=lambda name: times[name])
-    shown = ", ".join(f"{name} {fmean(found.values()):.3g}" for name, found in losses.items())
+    shown = ", ".join(f"{name} {fmean(seeds.values()):.3g}" for name, seeds in losses.items())
     said = [
-        f"The last training losses are {shown}; the smallest lead over {optimizer} is {closest}'s",
-        f"{longest}, the slowest of the others, reaches {optimizer}'s last loss after {times[longest]:.0%} of the time",
+        f"The final training losses are {shown}; {closest} has the smallest lead over {optimizer}",
+        f"The slowest other, {longest}, reaches {optimizer}'s final loss after {times[longest]:.0%} of the time",
     ]
     return Measured(values, draw, said)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from experiments.common.metrics import AXES, Metric
 from experiments.comparison.curves import curve_of
 from experiments.comparison.drawing import draw_curve
@@ -14,6 +16,7 @@ from experiments.figures.palette import INK, literal, styles
 from experiments.folders.reading import Record
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 WIDTH, HEIGHT = 5.0, 3.4
@@ -66,3 +69,18 @@ def dots(measured: Mapping[str, Sequence[float]], label: str, expected: Mapping[
     axes.set_ylim(len(measured) - 0.5, -0.5)
     axes.set_xlabel(literal(label) + (" (bars: expected)" if expected else ""))
     return figure
+
+
+def bars(axes: Axes, heights: Mapping[str, Sequence[float]], names: Sequence[str]) -> None:
+    """Draw bars: for each name, the bars of all groups side by side.
+
+    Args:
+        axes: to draw on.
+        heights: one height per name, by the group's name in the legend.
+        names: the labels of the horizontal axis.
+    """
+    width = 0.8 / len(heights)
+    middle = (len(heights) - 1) / 2
+    for index, ((group, own), look) in enumerate(zip(heights.items(), styles(len(heights)), strict=True)):
+        axes.bar(np.arange(len(names)) + (index - middle) * width, own, 0.9 * width, color=look.color, label=group)
+    axes.set_xticks(range(len(names)), list(names))
