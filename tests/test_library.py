@@ -162,7 +162,7 @@ def test_own_choices_and_own_code(commands: Commands, monkeypatch: pytest.Monkey
         run = train(compose(*words, config_dir=place))
         assert_same_run(run.folder, typed)
     assert type(run.model).__module__ == "own_lines"
-    with pytest.raises(UserError, match="names code that is not ours"):
+    with pytest.raises(UserError, match="names code from outside this package"):
         load(run.folder)
 
 

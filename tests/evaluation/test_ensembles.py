@@ -178,7 +178,7 @@ def test_a_stack_gives_what_each_gives(
 
 
 def test_a_model_that_is_not_its_weights_is_not_called_as_one() -> None:
-    with pytest.raises(ValueError, match="computes something else"):
+    with pytest.raises(ValueError, match="give different scores"):
         scores_together(models("own"), examples(4, 1), size=10)
 
 
@@ -192,14 +192,14 @@ def test_unusable_trials_of_a_search_are_left_out_and_named(commands: Commands) 
     assert len(found["members"]) == 2
     named = " ".join(said.split())
     assert re.search(r"left out '?\S*9_failed'? cannot be evaluated: it has no checkpoint", named)
-    assert re.search(r"1e\+?30.*no epoch of it has ended", named)
+    assert re.search(r"1e\+?30.*it has not finished an epoch", named)
 
 
 @pytest.mark.parametrize(
     ("numbers", "words", "said"),
     [
-        ((0, 2), ("ensemble=soup",), "are of different architectures"),
-        ((0, 1), ("ensemble=mean", "split=val"), "only split=test is the same"),
+        ((0, 2), ("ensemble=soup",), "have different architectures; a mean of weights needs the same"),
+        ((0, 1), ("ensemble=mean", "split=val"), "with different seeds only split=test is the same"),
         ((0,), ("ensemble=maen",), "did you mean 'mean'?"),
     ],
 )
@@ -219,7 +219,7 @@ def test_one_run_that_kept_nothing(commands: Commands, sweep: Path) -> None:
     outcome = commands.type("evaluate", str(folder), "ensemble=mean")
     assert (outcome.code, outcome.err.count("\n")) == (2, 1)
     assert "training.keep_checkpoints=every:5" in outcome.err
-    assert outcome.err.strip().endswith("is one run with 1")
+    assert outcome.err.strip().endswith("is one run with 1 kept checkpoint")
 
 
 def test_other_classes(commands: Commands, sweep: Path) -> None:

@@ -162,7 +162,7 @@ def test_a_tagged_object_is_not_made(tmp_path: Path) -> None:
     (tmp_path / ".hydra" / "config.yaml").write_text(
         f"seed: !!python/object/apply:os.system ['touch {tmp_path}/HIT']\n"
     )
-    with pytest.raises(Exception, match="is no run folder"):
+    with pytest.raises(Exception, match=r"is not a run folder: it has no readable \.hydra/config\.yaml"):
         configuration(tmp_path)
     assert not (tmp_path / "HIT").exists()
 
@@ -237,7 +237,7 @@ def test_the_cache_of_a_strangers_configuration_is_not_written(
     [
         ((), ""),
         (("run=nowhere",), "'nowhere' does not exist"),
-        (("run={empty}",), "is no run folder"),
+        (("run={empty}",), "is not a run folder, and contains none"),
         (("run={run}", "split=tset"), "did you mean 'test'?"),
         (("run={run}", "splt=test"), "did you mean 'split'?"),
         (("run={run}", "best=0"), "best=0 should"),

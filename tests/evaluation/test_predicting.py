@@ -188,7 +188,7 @@ def test_classes_are_known_by_their_names(commands: Commands) -> None:
     np.savez("unknown.npz", **{**arrays, "y_train": y + 1, "y_test": y[::3] + 1})
     outcome = commands.type("evaluate", f"run={folder}", "data.path=unknown.npz")
     assert outcome.code == 2
-    assert "the class '4' is none of the run's, which are 3, 5, 9" in outcome.err
+    assert "the class '4' is not one of the run's classes, 3, 5, 9" in outcome.err
 
 
 def test_an_ensemble_predicts_by_the_mean(commands: Commands, copied: Path) -> None:
@@ -276,10 +276,10 @@ def test_rows_that_cannot_be_predicted_for_are_said(commands: Commands, fruit: P
         (("data=mnits",), "did you mean 'mnist'?"),
         (("data=moons",), "its examples have the shape 2; the run was trained on 1 x 8 x 8"),
         (("data.path=x",), "unknown setting 'data.path' of digits"),
-        (("data.preprocess=zca",), "data.preprocess is the run's own"),
-        (("data._target_=os.system",), "data._target_ is the run's own"),
+        (("data.preprocess=zca",), "data.preprocess is fixed by the run; only the other keys of data can change"),
+        (("data._target_=os.system",), "data._target_ is fixed by the run"),
         (("data=csv",), "data.path is missing"),
-        (("data=moons", "input=x.npz"), "are both given"),
+        (("data=moons", "input=x.npz"), "are both given; input uses files and no data set"),
         (("ensemble=mean", "input=x.npz"), "needs two runs"),
     ],
 )

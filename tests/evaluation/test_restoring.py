@@ -79,7 +79,8 @@ def test_the_scores_are_the_runs_own_to_the_bit(commands: Commands, more: tuple[
     assert (folder / "data.json").exists()
     assert torch.equal(run.scores(raw(run).x_test), own_scores(folder))
     for split in ("test", "val"):
-        found, _ = evaluated(run, split)
+        found, scores, probabilities = evaluated(run, split)
+        assert torch.equal(probabilities, scores.double().softmax(1))
         assert found.loss == summary(folder)["metrics"][f"{split}/loss"]
         assert found.accuracy == summary(folder)["metrics"][f"{split}/accuracy"]
 
@@ -106,7 +107,10 @@ def test_another_checkpoint_is_restored_by_its_name(commands: Commands) -> None:
     assert run.epoch == 3
     for name, weight in run.model.state_dict().items():
         assert torch.equal(weight, last["program"]["model"][name])
-    for name, said in (("epoch_004.pt", "no checkpoint 'epoch_004.pt'"), ("../summary.json", "no name of a file")):
+    for name, said in (
+        ("epoch_004.pt", "no checkpoint 'epoch_004.pt'"),
+        ("../summary.json", "is not the name of a file in checkpoints/"),
+    ):
         with pytest.raises(UserError, match=said):
             load(folder, checkpoint=name)
 
@@ -161,5 +165,5 @@ def test_a_model_larger_than_its_checkpoint_takes_no_memory(copied: Path) -> Non
     config = yaml.safe_load(path.read_text())
     config["model"]["hidden"] = [300_000, 300_000]  # 360 GB
     path.write_text(yaml.safe_dump(config))
-    with pytest.raises(UserError, match="of another architecture"):
+    with pytest.raises(UserError, match="it has another architecture"):
         load(copied)

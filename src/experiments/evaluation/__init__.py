@@ -1,1 +1,1 @@
-"""What a trained run is worth on a split of its data: scores, figures and predictions."""
+"""Evaluation of a trained run on a split of its data: metrics, figures and predictions."""

@@ -1,4 +1,4 @@
-"""Which class each example is held for, and how surely."""
+"""Predictions: the class of each example, with the probabilities of all classes."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from torch import Tensor
 from experiments.common.screen import plain, table
 
 SHOWN = 40
-"""Examples that are printed."""
+"""Examples in the printed table."""
 
 
 @dataclass(frozen=True, repr=False)
 class Predictions:
-    """Examples with the probabilities of their classes; printed, a table.
+    """Examples with the probabilities of the classes; its `repr` is a table.
 
     Args:
-        names: of the examples: files, or numbers of rows.
-        classes: names.
+        names: of the examples: file names, or row numbers.
+        classes: their names.
         probabilities: (examples, classes), float64.
-        targets: the right classes' names, where they are known.
+        targets: the names of the right classes; None if they are not known.
     """
 
     names: Sequence[str]
@@ -37,7 +37,7 @@ class Predictions:
 
     @classmethod
     def of_split(cls, probabilities: Tensor, y: Tensor, classes: Sequence[str]) -> Predictions:
-        """Return those of a split, whose examples are numbered from 0."""
+        """Return the predictions for a split; its examples are numbered from 0."""
         numbers = [str(number) for number in range(len(y))]
         return cls(numbers, classes, probabilities.numpy(), [classes[target] for target in y.tolist()])
 
@@ -59,11 +59,11 @@ class Predictions:
 
     @property
     def left_out(self) -> int:
-        """How many examples are not printed."""
+        """The number of examples that are not printed."""
         return max(0, len(self) - SHOWN)
 
     def as_table(self) -> Table:
-        """Return the first examples with their best and second best classes."""
+        """Return a table of the first examples with their two most probable classes."""
         header = ("example", "prediction", "probability", "second best", "probability")
         shown = table(*header, right=("probability",), wrapped=("example",))
         for name, row in zip(self.names[:SHOWN], self.probabilities, strict=False):
@@ -73,7 +73,7 @@ class Predictions:
         return shown
 
     def as_csv(self) -> str:
-        """Return a table: example, target where it is known, prediction and the probability of each class."""
+        """Return a CSV table: example, target if it is known, prediction, and the probability of each class."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         targets = [] if self.targets is None else [self.targets]

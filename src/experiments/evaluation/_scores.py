@@ -1,4 +1,4 @@
-"""Numbers about predictions: accuracy with its interval, classes one by one, calibration."""
+"""Metrics of predictions: accuracy with its interval, each class, calibration."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from experiments.common.arrays import Array
 
 ClassNumbers = NDArray[np.int64]
 BINS = 10
-"""Of confidence, as wide as each other (Guo et al. 2017 take 15 for 10,000 examples and more)."""
+"""Bins of confidence, of equal width (Guo et al. 2017 use 15 for 10,000 examples and more)."""
 TOP = (1, 3, 5)
 
 
 @dataclass(frozen=True)
 class ClassScore:
-    """How well one class is told from the others.
+    """How well one class is distinguished from the others.
 
     Args:
         name: of the class.
-        precision: share of the examples called so that are so; 0 where none is called so.
-        recall: share of its examples that are called so; 0 where it has none.
-        f1: harmonic mean of both.
+        precision: the share of right answers among the examples predicted as this class; 0 if there are none.
+        recall: the share of right answers among the examples of this class; 0 if there are none.
+        f1: the harmonic mean of both.
         examples: of the class.
     """
 
@@ -40,12 +40,12 @@ class ClassScore:
 
 @dataclass(frozen=True)
 class Bin:
-    """Examples of which the network was about as sure.
+    """Examples with similar confidence.
 
     Args:
-        low, high: ends of the confidence; above `low`, up to `high`.
-        confidence: mean of the largest probabilities.
-        accuracy: share of right answers.
+        low, high: the range of the confidence: above `low`, at most `high`.
+        confidence: the mean of the largest probabilities.
+        accuracy: the share of right answers.
         examples: how many.
     """
 
@@ -57,18 +57,18 @@ class Bin:
 
 
 def wilson(right: int, examples: int, level: float = 0.95) -> tuple[float, float]:
-    """Return the interval of a share (Wilson 1927): it stays within [0, 1], and holds near its ends too.
+    """Return the confidence interval of a share (Wilson 1927): it stays within [0, 1] and is valid near 0 and 1 too.
 
     Args:
-        right: examples of the kind that is counted.
-        examples: all of them, at least 1.
+        right: the examples that count.
+        examples: all examples, at least 1.
         level: of confidence.
 
     Raises:
         ValueError: if there are no examples, or more right ones than examples.
     """
     if examples < 1 or not 0 <= right <= examples:
-        raise ValueError(f"{right} right of {examples} examples is no share")
+        raise ValueError(f"right={right} should be from 0 to examples={examples}, and examples at least 1")
     z, share = float(ndtri((1 + level) / 2)), right / examples
     middle = (share + z**2 / (2 * examples)) / (1 + z**2 / examples)
     reach = z / (1 + z**2 / examples) * sqrt(share * (1 - share) / examples + z**2 / (4 * examples**2))
@@ -82,32 +82,32 @@ def class_scores(predicted: ClassNumbers, y: ClassNumbers, names: Sequence[str])
         predicted, y: (examples,), class numbers.
         names: of the classes.
     """
-    found = precision_recall_fscore_support(y, predicted, labels=range(len(names)), zero_division=0.0)
+    columns = precision_recall_fscore_support(y, predicted, labels=range(len(names)), zero_division=0.0)
     return [
-        ClassScore(name, float(p), float(r), float(f), int(n)) for name, p, r, f, n in zip(names, *found, strict=True)
+        ClassScore(name, float(p), float(r), float(f), int(n)) for name, p, r, f, n in zip(names, *columns, strict=True)
     ]
 
 
 def top(probabilities: Array, y: ClassNumbers, k: int) -> float:
-    """Return the share of the examples whose class is among the k most probable ones; of equal ones the first."""
+    """Return the share of examples whose class is among the k most probable ones; ties go to the first class."""
     order = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
     return float((order == y[:, None]).any(1).mean())
 
 
 def reliability(probabilities: Array, y: ClassNumbers, bins: int = BINS) -> list[Bin]:
-    """Return accuracy against confidence in bins of equal width (Guo et al. 2017, section 2), but for empty ones."""
+    """Return accuracy and confidence in bins of equal width, without empty bins (Guo et al. 2017, section 2)."""
     confidence, right = probabilities.max(1), probabilities.argmax(1) == y
     number = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
-    found = []
-    for at in range(bins):
-        inside = number == at
+    filled = []
+    for index in range(bins):
+        inside = number == index
         if inside.any():
             mean = float(confidence[inside].mean()), float(right[inside].mean())
-            found.append(Bin(at / bins, (at + 1) / bins, *mean, int(inside.sum())))
-    return found
+            filled.append(Bin(index / bins, (index + 1) / bins, *mean, int(inside.sum())))
+    return filled
 
 
 def calibration_error(bins: Sequence[Bin]) -> float:
     """Return the expected calibration error: the gap of each bin, weighted by its examples (Guo et al. 2017, eq. 3)."""
-    examples = sum(found.examples for found in bins)
-    return sum(found.examples * abs(found.accuracy - found.confidence) for found in bins) / examples
+    examples = sum(each.examples for each in bins)
+    return sum(each.examples * abs(each.accuracy - each.confidence) for each in bins) / examples

@@ -1,4 +1,4 @@
-"""Several runs, or checkpoints of one run, as one: the mean of what they hold for probable, or of their weights."""
+"""Ensembles of runs, or of checkpoints of one run: the mean of their probabilities, or of their weights."""
 
 from __future__ import annotations
 
@@ -17,50 +17,51 @@ from experiments.common.screen import Screen, table
 from experiments.common.text import shown_path
 from experiments.data.batches import Split
 
-from ._members import SOUP, EnsembleMember, beside, examples, members, scores, souped
+from ._members import SOUP, EnsembleMember, examples, members, other_weights, scores, souped
 from ._predictions import Predictions
-from .evaluating import FOLDER, Evaluation, judged, place_of, said_of
+from .evaluating import FOLDER, Evaluation, evaluation_of, folder_name, split_title
 
 Kind = Literal["mean", "soup"]
 TOGETHER: Mapping[Kind, str] = {"mean": "ensemble", "soup": "soup"}
-"""What the folder of each begins with."""
+"""The beginning of each one's folder name."""
 SMALLEST = 1e-300
+"""The smallest probability whose logarithm is taken."""
 APART = (
-    "The mean of the weights is worse than every member: between them lies a hill of the loss. It is of use along one "
-    "run, and for runs that began from the same trained weights."
+    "The mean of the weights is worse than every member: the loss between their weights is high. A mean of weights is "
+    "useful along one run, and for runs that start from the same trained weights."
 )
 
 
 @dataclass(frozen=True)
 class Judged:
-    """One of a table.
+    """A line of the table.
 
     Args:
-        name: for people.
-        evaluation: what it is worth; its loss is the mean negative logarithm of the right class's probability.
-        shares: its probabilities, (examples, classes).
+        name: of the line.
+        evaluation: its metrics; the loss is the mean negative logarithm of the right class's probability.
+        probabilities: (examples, classes).
     """
 
     name: str
     evaluation: Evaluation
-    shares: Tensor
+    probabilities: Tensor
 
 
 @dataclass(frozen=True)
 class Ensemble:
-    """What several runs or checkpoints are worth together.
+    """The evaluation of several runs or checkpoints together.
 
     Args:
-        members: each alone.
-        together: the mean of their probabilities.
-        soup: the mean of their weights; None where they are of different architectures.
-        beside: what else a lone run left.
+        members: each by itself.
+        mean: the mean of their probabilities.
+        soup: the mean of their weights; None if their architectures differ.
+        others: the other weights of the run, if there is only one run.
     """
 
     members: Sequence[Judged]
-    together: Judged
+    mean: Judged
     soup: Judged | None
-    beside: Sequence[Judged]
+    others: Sequence[Judged]
 
     @property
     def mean_accuracy(self) -> float:
@@ -69,12 +70,12 @@ class Ensemble:
 
     @property
     def mean_loss(self) -> float:
-        """The mean of the members' losses, which that of the ensemble never exceeds (Jensen's inequality)."""
+        """The mean of the members' losses; the loss of the ensemble is never higher (Jensen's inequality)."""
         return sum(member.evaluation.loss for member in self.members) / len(self.members)
 
     @property
     def apart(self) -> bool:
-        """Whether the mean of the weights is less accurate than every member, by more than chance: by the intervals."""
+        """Whether the mean of the weights is less accurate than every member, with intervals that do not overlap."""
         lowest = min(member.evaluation.low for member in self.members)
         return self.soup is not None and self.soup.evaluation.high < lowest
 
@@ -88,21 +89,21 @@ def combine(
     device: str = "auto",
     other: Mapping[str, Any] | None = None,
 ) -> None:
-    """Evaluate runs, or the kept checkpoints of one, alone and together, print both, and write what is asked for.
+    """Evaluate runs, or the kept checkpoints of one run, alone and together; print and write the results.
 
-    The ensemble gives each class the mean of the members' probabilities (Hansen and Salamon 1990;
-    Lakshminarayanan et al. 2017, section 2.4; of one run's checkpoints, Huang et al. 2017). The uniform soup has the
-    mean of their weights (Wortsman et al. 2022, section 2).
+    The probabilities of the ensemble are the means of the members' probabilities (Hansen and Salamon 1990;
+    Lakshminarayanan et al. 2017, section 2.4; for the checkpoints of one run, Huang et al. 2017). The weights of the
+    uniform soup are the means of the members' weights (Wortsman et al. 2022, section 2).
 
     Args:
         folders: of runs.
         split: train, val or test.
         out: the folder above `evaluation/ensemble_<split>`, or `soup_<split>`.
-        kind: whose predictions are written: mean for the ensemble, soup for the mean of the weights.
+        kind: the predictions to write: mean for those of the ensemble, soup for those of the mean of the weights.
         trust, device, other: see `loading.load`.
 
     Raises:
-        UserError: they cannot be evaluated, have not the same classes and examples, or for a soup not one architecture.
+        UserError: the runs cannot be evaluated, their classes or examples differ, or for a soup their architectures.
         OSError: the folder cannot be written.
     """
     screen = Screen()
@@ -110,21 +111,21 @@ def combine(
     own = members(folders, screen, trust, device, other)
     splits = examples(own, split)
     first = own[0].run
-    soup, why = souped_or_not(own, first.data.splits["train"], kind)
-    more = [*([soup] if soup else []), *(beside(folders[0], trust, device, other) if len(folders) == 1 else [])]
-    found = together(own, splits, more, split)
-    name = f"{TOGETHER[kind]}_{place_of(split, other)}"
+    soup, reason = soup_or_reason(own, first.data.splits["train"], kind)
+    others = other_weights(folders[0], trust, device, other) if len(folders) == 1 else []
+    ensemble = ensemble_of(own, splits, [*([soup] if soup else []), *others], split)
+    name = f"{TOGETHER[kind]}_{folder_name(split, other)}"
     target = unlinked(out / FOLDER, name) / name
-    write(target, own, found, splits[0].y.cpu(), kind)
-    show(screen, found, said_of(split, other), "weights" if len(folders) == 1 else "run", why)
+    write(target, own, ensemble, splits[0].y.cpu(), kind)
+    show(screen, ensemble, split_title(split, other), "weights" if len(folders) == 1 else "run", reason)
     screen.print(f"\nwritten  {shown_path(target)}")
 
 
-def souped_or_not(own: Sequence[EnsembleMember], train: Split, kind: Kind) -> tuple[EnsembleMember | None, str]:
-    """Return the uniform soup, or say why there is none.
+def soup_or_reason(own: Sequence[EnsembleMember], train: Split, kind: Kind) -> tuple[EnsembleMember | None, str]:
+    """Return the uniform soup, or None and the reason why there is none.
 
     Raises:
-        UserError: there is none, and it is what was asked for.
+        UserError: there is none, and `kind` is soup.
     """
     try:
         return souped(own, train), ""
@@ -134,70 +135,72 @@ def souped_or_not(own: Sequence[EnsembleMember], train: Split, kind: Kind) -> tu
         return None, f"no uniform soup: {error}"
 
 
-def together(
+def ensemble_of(
     own: Sequence[EnsembleMember], splits: Sequence[Split], more: Sequence[EnsembleMember], split: str
 ) -> Ensemble:
-    """Judge members, the mean of their probabilities, and what stands beside them.
+    """Evaluate the members, the mean of their probabilities, and further weights.
 
     Args:
         own: the members.
-        splits: each one's examples.
-        more: of the first member's run, on its examples; the soup is the first of them, where there is one.
-        split: what the examples are called.
+        splits: the examples of each member.
+        more: further weights of the first member's run, evaluated on its examples; a soup comes first.
+        split: the name of the split.
     """
     names, y = own[0].run.classes, splits[0].y.cpu()
 
-    def judge(name: str, shares: Tensor) -> Judged:
-        loss = float(nn.functional.nll_loss(shares.clamp_min(SMALLEST).log(), y))
-        return Judged(name, judged(shares, y, names, split, loss), shares)
+    def judge(name: str, probabilities: Tensor) -> Judged:
+        loss = float(nn.functional.nll_loss(probabilities.clamp_min(SMALLEST).log(), y))
+        return Judged(name, evaluation_of(probabilities, y, names, split, loss), probabilities)
 
     every = scores([*own, *more], [*splits, *[splits[0]] * len(more)])
-    found = [judge(m.name, s.double().softmax(1)) for m, s in zip([*own, *more], every, strict=True)]
-    alone, rest = found[: len(own)], found[len(own) :]
-    mean = torch.stack([member.shares for member in alone]).mean(0)
-    souped = [each for each in rest if each.name == SOUP]
-    return Ensemble(alone, judge("ensemble", mean), souped[0] if souped else None, rest[len(souped) :])
+    lines = [judge(m.name, s.double().softmax(1)) for m, s in zip([*own, *more], every, strict=True)]
+    alone, rest = lines[: len(own)], lines[len(own) :]
+    mean = torch.stack([member.probabilities for member in alone]).mean(0)
+    soups = [line for line in rest if line.name == SOUP]
+    return Ensemble(alone, judge("ensemble", mean), soups[0] if soups else None, rest[len(soups) :])
 
 
-def write(out: Path, own: Sequence[EnsembleMember], found: Ensemble, y: Tensor, kind: Kind) -> None:
-    """Write the table, and the predictions of what was asked for."""
-    chosen = found.soup if kind == "soup" and found.soup else found.together
-    write_whole(out / "predictions.csv", Predictions.of_split(chosen.shares, y, own[0].run.classes).as_csv().encode())
-    each = [
-        {"run": str(member.run.folder.path), "epoch": member.run.epoch, **asdict(made.evaluation)}
-        for member, made in zip(own, found.members, strict=True)
+def write(out: Path, own: Sequence[EnsembleMember], ensemble: Ensemble, y: Tensor, kind: Kind) -> None:
+    """Write the lines of the table, and the predictions of the ensemble or of the soup."""
+    chosen = ensemble.soup if kind == "soup" and ensemble.soup else ensemble.mean
+    predictions = Predictions.of_split(chosen.probabilities, y, own[0].run.classes)
+    write_whole(out / "predictions.csv", predictions.as_csv().encode())
+    members = [
+        {"run": str(member.run.folder.path), "epoch": member.run.epoch, **asdict(line.evaluation)}
+        for member, line in zip(own, ensemble.members, strict=True)
     ]
-    about: dict[str, Any] = {"mean_accuracy": found.mean_accuracy, "mean_loss": found.mean_loss}
-    about |= {"ensemble": asdict(found.together.evaluation)}
-    about |= {"soup": asdict(found.soup.evaluation)} if found.soup else {}
-    about |= {"beside": {made.name: asdict(made.evaluation) for made in found.beside}} if found.beside else {}
-    write_json(out / "evaluation.json", {**about, "members": each})
+    about: dict[str, Any] = {"mean_accuracy": ensemble.mean_accuracy, "mean_loss": ensemble.mean_loss}
+    about |= {"ensemble": asdict(ensemble.mean.evaluation)}
+    about |= {"soup": asdict(ensemble.soup.evaluation)} if ensemble.soup else {}
+    about |= {"beside": {line.name: asdict(line.evaluation) for line in ensemble.others}} if ensemble.others else {}
+    write_json(out / "evaluation.json", {**about, "members": members})
 
 
-def show(screen: Screen, found: Ensemble, said: str, column: str, why: str) -> None:
-    """Print an ensemble beside its members.
+def show(screen: Screen, ensemble: Ensemble, title: str, column: str, reason: str) -> None:
+    """Print an ensemble and its members as a table.
 
     Args:
-        screen: where.
-        found: what they are worth.
-        said: what the examples are called.
-        column: what the members are.
-        why: there is no soup, if there is none.
+        screen: to print on.
+        ensemble: to print.
+        title: of the split.
+        column: the title of the members' column.
+        reason: why there is no soup; empty if there is one.
     """
-    screen.print(f"{said}, {found.together.evaluation.examples:,} examples\n")
+    screen.print(f"{title}, {ensemble.mean.evaluation.examples:,} examples\n")
     right = ("accuracy", "95 % interval", "loss")
     printed = table(column, *right, right=right, wrapped=(column,))
-    for made in found.members:
-        printed.add_row(made.name, *cells(made.evaluation))
-    printed.add_row("mean of the members", f"{found.mean_accuracy:.2%}", "", f"{found.mean_loss:.4f}")
-    for made in (found.together, *([found.soup] if found.soup else []), *found.beside):
-        printed.add_row(made.name, *cells(made.evaluation))
+    for line in ensemble.members:
+        printed.add_row(line.name, *cells(line.evaluation))
+    printed.add_row("mean of the members", f"{ensemble.mean_accuracy:.2%}", "", f"{ensemble.mean_loss:.4f}")
+    for line in (ensemble.mean, *([ensemble.soup] if ensemble.soup else []), *ensemble.others):
+        printed.add_row(line.name, *cells(line.evaluation))
     screen.print(printed)
-    for line in (why, APART if found.apart else ""):
-        if line:
-            screen.print(f"\n{line}")
+    for note in (reason, APART if ensemble.apart else ""):
+        if note:
+            screen.print(f"\n{note}")
 
 
-def cells(made: Evaluation) -> tuple[str, str, str]:
-    """Return accuracy, interval and loss for people."""
-    return f"{made.accuracy:.2%}", f"{made.low:.2%} to {made.high:.2%}", f"{made.loss:.4f}"
+def cells(evaluation: Evaluation) -> tuple[str, str, str]:
+    """Return accuracy, interval and loss as they are printed."""
+    interval = f"{evaluation.low:.2%} to {evaluation.high:.2%}"
+    return f"{evaluation.accuracy:.2%}", interval, f"{evaluation.loss:.4f}"

@@ -1,4 +1,4 @@
-"""Evaluating runs: one by one, each into its own folder."""
+"""Evaluation of runs: one by one, each written into its own folder."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from experiments.folders.reading import found_below, record
 from ._figures import reliability_figure
 from ._predictions import Predictions
 from ._scores import TOP, Bin, ClassScore, calibration_error, class_scores, reliability, top, wilson
-from .loading import Restored, load
+from .loading import Restored, load, no_split
 
 FOLDER = "evaluation"
 NAMES = {"train": "training split", "val": "validation split", "test": "test split"}
@@ -34,18 +34,18 @@ NAMES = {"train": "training split", "val": "validation split", "test": "test spl
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a run is worth on a split.
+    """The metrics of a run on a split.
 
     Args:
         split: train, val or test.
-        examples: in it.
-        accuracy: share of right answers.
-        low, high: its 95 % interval (Wilson 1927).
-        loss: mean of the run's own loss.
-        top: share of the examples whose class is among the k most probable ones, by k.
-        calibration_error: expected, see `scores.calibration_error`.
-        classes: precision, recall and F1 of each.
-        bins: accuracy against confidence.
+        examples: how many.
+        accuracy: the share of right answers.
+        low, high: the 95 % interval of the accuracy (Wilson 1927).
+        loss: the mean of the run's own loss.
+        top: by k, the share of examples whose class is among the k most probable ones.
+        calibration_error: the expected one, see `_scores.calibration_error`.
+        classes: precision, recall and F1 of each class.
+        bins: accuracy by confidence.
     """
 
     split: str
@@ -67,16 +67,15 @@ def evaluate(
     device: str = "auto",
     other: Mapping[str, Any] | None = None,
 ) -> None:
-    """Evaluate runs, print what they are worth, and write it into `evaluation/<split>` of each.
+    """Evaluate runs, print their metrics, and write them into `evaluation/<split>` of each run.
 
     Args:
         folders: of runs.
         split: train, val or test.
-        trust: prefixes of code that their configurations may name besides ours.
-        device, other: see `loading.load`.
+        trust, device, other: see `loading.load`.
 
     Raises:
-        UserError: one is no run, or cannot be evaluated so; those before it are written.
+        UserError: a folder is not a run, or cannot be evaluated in this way; the runs before it are written.
         OSError: the folder cannot be written.
     """
     screen = Screen()
@@ -84,44 +83,44 @@ def evaluate(
         if number:
             screen.print("")
         run = load(folder, trust=trust, device=device, other=other)
-        made, scores = evaluated(run, split)
-        name = place_of(split, other)
+        evaluation, scores, probabilities = evaluated(run, split)
+        name = folder_name(split, other)
         out = unlinked(folder / FOLDER, name) / name
-        write(out, run, made, scores)
-        show(screen, run, made, out)
+        write(out, run, evaluation, scores, probabilities)
+        show(screen, run, evaluation, out)
 
 
-def place_of(split: str, other: Mapping[str, Any] | None) -> str:
-    """Return the name of the folder for a split: with what is other about the data set, since it is another split."""
+def folder_name(split: str, other: Mapping[str, Any] | None) -> str:
+    """Return the name of the folder for a split; it includes the settings of another data set."""
     return clipped(",".join([split, *settings_of(other)]))
 
 
-def said_of(split: str, other: Mapping[str, Any] | None) -> str:
-    """Return what a split is called for people."""
+def split_title(split: str, other: Mapping[str, Any] | None) -> str:
+    """Return the name of a split for the printed output."""
     settings = settings_of(other)
     return " ".join([NAMES[split], *(["of", *settings] if settings else [])])
 
 
 def settings_of(other: Mapping[str, Any] | None) -> list[str]:
-    """Return the settings of another data set as they were typed."""
+    """Return the settings of another data set as they are typed."""
     return [f"{'data' if key == 'data' else f'data.{key}'}={value}" for key, value in (other or {}).items()]
 
 
 def chosen(folders: Sequence[Path], best: int | None) -> list[Path]:
-    """Return the runs at or below some folders.
+    """Return the runs in folders of runs or sweeps.
 
     Args:
         folders: of runs or sweeps.
-        best: only so many, the best by their objective; None for all.
+        best: the number of best runs to choose, by their objective; None for all runs.
 
     Raises:
-        UserError: a folder holds no run, or the best of runs with different objectives are asked for.
+        UserError: a folder contains no run, or `best` is given and the runs have different objectives.
     """
     runs = []
     for folder in folders:
         below, _ = found_below(folder)
         if not below:
-            raise UserError(f"{str(folder)!r} is no run folder, and holds none")
+            raise UserError(f"{str(folder)!r} is not a run folder, and contains none")
         runs += below
     if best is None:
         return runs
@@ -135,15 +134,15 @@ def chosen(folders: Sequence[Path], best: int | None) -> list[Path]:
     return [run.folder for run in measured[:best]]
 
 
-def evaluated(run: Restored, split: str) -> tuple[Evaluation, Tensor]:
-    """Return what a run is worth on a split, and its scores, (examples, classes).
+def evaluated(run: Restored, split: str) -> tuple[Evaluation, Tensor, Tensor]:
+    """Return the metrics of a run on a split, its scores and its probabilities, both (examples, classes).
 
     Raises:
-        UserError: the run has no such split.
+        UserError: the run does not have the split.
     """
     data = run.data
     if split not in data.splits:
-        raise UserError(f"split={split} is none of {shown_path(run.folder.path)}; it has {', '.join(data.splits)}")
+        raise no_split(split, run)
     examples, criterion = data.splits[split], assembly.criterion(run.config, data)
     total = torch.zeros((), dtype=torch.float64, device=run.device)
     parts = []
@@ -151,23 +150,24 @@ def evaluated(run: Restored, split: str) -> tuple[Evaluation, Tensor]:
         total += criterion.total(scores, y)
         parts.append(scores.cpu())
     scores = torch.cat(parts)
+    probabilities = scores.double().softmax(1)
     loss = total.item() / len(examples)
-    return judged(scores.double().softmax(1), examples.y.cpu(), run.classes, split, loss), scores
+    return evaluation_of(probabilities, examples.y.cpu(), run.classes, split, loss), scores, probabilities
 
 
-def judged(shares: Tensor, y: Tensor, names: Sequence[str], split: str, loss: float) -> Evaluation:
-    """Return what probabilities are worth.
+def evaluation_of(probabilities: Tensor, y: Tensor, names: Sequence[str], split: str, loss: float) -> Evaluation:
+    """Return the metrics of probabilities.
 
     Args:
-        shares: probabilities, (examples, classes).
+        probabilities: (examples, classes).
         y: the right classes, (examples,).
         names: of the classes.
-        split: where they are from.
-        loss: their mean loss.
+        split: the name of the split.
+        loss: the mean loss of the examples.
     """
-    probabilities, targets = shares.numpy(), y.numpy()
-    predicted = probabilities.argmax(1)
-    right, bins = int((predicted == targets).sum()), reliability(probabilities, targets)
+    array, targets = probabilities.numpy(), y.numpy()
+    predicted = array.argmax(1)
+    right, bins = int((predicted == targets).sum()), reliability(array, targets)
     low, high = wilson(right, len(targets))
     return Evaluation(
         split=split,
@@ -176,52 +176,52 @@ def judged(shares: Tensor, y: Tensor, names: Sequence[str], split: str, loss: fl
         low=low,
         high=high,
         loss=loss,
-        top={k: top(probabilities, targets, k) for k in TOP if k < len(names)},
+        top={k: top(array, targets, k) for k in TOP if k < len(names)},
         calibration_error=calibration_error(bins),
         classes=class_scores(predicted, targets, names),
         bins=bins,
     )
 
 
-def write(out: Path, run: Restored, made: Evaluation, scores: Tensor) -> None:
-    """Write an evaluation: its numbers, figures and predictions, each file whole or not at all."""
-    split, names = run.data.splits[made.split], run.classes
-    y, about = split.y.cpu(), f"{NAMES[made.split]}, weights of epoch {run.epoch}"
+def write(out: Path, run: Restored, evaluation: Evaluation, scores: Tensor, probabilities: Tensor) -> None:
+    """Write the metrics, figures and predictions of an evaluation; each file is written completely or not at all."""
+    split, names = run.data.splits[evaluation.split], run.classes
+    y, about = split.y.cpu(), f"{NAMES[evaluation.split]}, weights of epoch {run.epoch}"
     figures = {
         "confusion": confusion_figure(confusion(scores, y), names, about),
-        "calibration": reliability_figure(made.bins, made.calibration_error, about),
+        "calibration": reliability_figure(evaluation.bins, evaluation.calibration_error, about),
     }
     if drawable(run.data.input_shape):
         figures["worst"] = worst_figure(split, scores, names, about)
     train = run.data.splits["train"]
     if planar(train):
-        found = plane(train, FINE)
-        seen = found.laid_out(torch.cat([part for part, _ in run.batches(found.points)]))
-        figures["regions"] = regions_figure(found, seen, train, split, scores, about, names)
+        grid = plane(train, FINE)
+        grid_scores = grid.laid_out(torch.cat([part for part, _ in run.batches(grid.points)]))
+        figures["regions"] = regions_figure(grid, grid_scores, train, split, scores, about, names)
     for name, figure in figures.items():
         content = io.BytesIO()
         figure.savefig(content, format="png")
         write_whole(out / f"{name}.png", content.getvalue())
-    shares = Predictions.of_split(scores.double().softmax(1), y, names)
-    write_whole(out / "predictions.csv", shares.as_csv().encode())
-    about_it = {"run": str(run.folder.path), "epoch": run.epoch, **({"data": run.other} if run.other else {})}
-    write_json(out / "evaluation.json", {**about_it, **asdict(made)})
+    predictions = Predictions.of_split(probabilities, y, names)
+    write_whole(out / "predictions.csv", predictions.as_csv().encode())
+    source = {"run": str(run.folder.path), "epoch": run.epoch, **({"data": run.other} if run.other else {})}
+    write_json(out / "evaluation.json", {**source, **asdict(evaluation)})
 
 
-def show(screen: Screen, run: Restored, made: Evaluation, out: Path) -> None:
+def show(screen: Screen, run: Restored, evaluation: Evaluation, out: Path) -> None:
     """Print an evaluation."""
     screen.print(f"{shown_path(run.folder.path)}, weights of epoch {run.epoch}")
-    screen.print(f"{said_of(made.split, run.other)}, {made.examples:,} examples\n")
-    screen.print(f"accuracy  {made.accuracy:.2%} (95 % {made.low:.2%} to {made.high:.2%})")
-    screen.print(f"loss      {made.loss:.4f}")
-    for k, value in made.top.items():
+    screen.print(f"{split_title(evaluation.split, run.other)}, {evaluation.examples:,} examples\n")
+    interval = f"{evaluation.low:.2%} to {evaluation.high:.2%}"
+    screen.print(f"accuracy  {evaluation.accuracy:.2%} (95 % {interval})")
+    screen.print(f"loss      {evaluation.loss:.4f}")
+    for k, value in evaluation.top.items():
         if k > 1:
             screen.print(f"top {k}     {value:.2%}")
-    screen.print(f"expected calibration error  {made.calibration_error:.4f}\n")
+    screen.print(f"expected calibration error  {evaluation.calibration_error:.4f}\n")
     shown = table("class", "precision", "recall", "F1", "examples", right=("precision", "recall", "F1", "examples"))
-    for found in made.classes:
-        shown.add_row(
-            found.name, f"{found.precision:.3f}", f"{found.recall:.3f}", f"{found.f1:.3f}", str(found.examples)
-        )
+    for score in evaluation.classes:
+        numbers = [f"{number:.3f}" for number in (score.precision, score.recall, score.f1)]
+        shown.add_row(score.name, *numbers, str(score.examples))
     screen.print(shown)
     screen.print(f"\nwritten  {shown_path(out)}")

@@ -1,4 +1,7 @@
-"""A trained run from its folder, which may be a stranger's: read as data, and nothing but known code is built."""
+"""Restore a trained run from its folder.
+
+The folder may come from a stranger, so it is read as data, and only known code is built.
+"""
 
 from __future__ import annotations
 
@@ -38,9 +41,9 @@ from experiments.training.streams import Streams, global_generator
 from ._predictions import Predictions
 
 InputExamples = Tensor | ArrayLike | str | Path
-"""What can be predicted for."""
+"""The examples that a run can predict for."""
 WRITTEN = {"cache": None, "download": False}
-"""What makes a data set write files, and what stands for the default place or for none."""
+"""The settings with which a data set writes files, and the values that replace them."""
 OWN_TO_THE_RUN = {
     "resume": None,
     "check": False,
@@ -51,24 +54,24 @@ OWN_TO_THE_RUN = {
     "init_from": None,
 }
 LARGEST_EXAMPLE = 2**28
-"""Values of an example; a stranger's run may claim any shape."""
+"""Values in an example; a stranger's run may have any shape."""
 
 
 @dataclass(repr=False)
 class Restored:
-    """A trained run, ready to be used: its model, and what prepares raw examples for it.
+    """A trained run, ready to use: its model, and the preparation of raw examples for it.
 
     Args:
         folder: of the run.
-        config: its own.
-        description: the classes, what a raw example is, and how a file becomes one.
+        config: the run's configuration.
+        description: the classes, the shape of a raw example, and how a file is read as one.
         model: in evaluation mode, on the device.
         prepare: turns raw examples, (examples, *description.shape), into the model's inputs, on the device.
-        epoch: whose weights they are.
-        device: where it is.
-        threads: of the CPU that it was trained with: with others the last bits differ.
-        other: settings of the data set that go before the run's own.
-        sources: data sets that runs share; None for a copy of its own.
+        epoch: of the weights.
+        device: of the model.
+        threads: CPU threads during training; with another number the last bits differ.
+        other: settings of another data set, which replace the run's.
+        sources: data sets that several runs share; None for the run's own copy.
     """
 
     folder: RunFolder
@@ -91,40 +94,40 @@ class Restored:
 
     @property
     def classes(self) -> list[str]:
-        """The classes' names, in the order of the scores."""
+        """The names of the classes, in the order of the scores."""
         return list(self.description.classes)
 
     @cached_property
     def settings(self) -> assembly.Training:
-        """How it was trained."""
+        """The settings of its training."""
         return assembly.training(self.config)
 
     @cached_property
     def data(self) -> assembly.Data:
-        """Its data set, or the other one, in splits as the run made them, and prepared as the run prepares.
+        """The run's data set, or the other one, with the splits and the preparation of the run.
 
         Raises:
-            UserError: it cannot be loaded, or has other classes or shapes.
+            UserError: it cannot be loaded, or its classes or shapes differ from the run's.
         """
         known = assembly.Known(self.description, self.prepare)
         config = {**self.config, "data": other_section(self.config["data"], self.other)}
         streams = Streams(int(self.config["seed"]), self.device)
-        made = assembly.data(config, streams, self.device, self.sources, known)
+        data = assembly.data(config, streams, self.device, self.sources, known)
         if self.settings.precision == "fp64":
-            made.double()
-        return made
+            data.double()
+        return data
 
     def split(self, x: Tensor) -> Split:
-        """Return raw examples, (examples, *description.shape), as a split whose classes are not known: all 0."""
-        made = assembly.split_of(x, torch.zeros(len(x), dtype=torch.int64), self.prepare, self.device)
+        """Return raw examples, (examples, *description.shape), as a split; the unknown classes are all 0."""
+        split = assembly.split_of(x, torch.zeros(len(x), dtype=torch.int64), self.prepare, self.device)
         if self.settings.precision == "fp64":
-            made.prepare = Double(made.prepare)
-        return made
+            split.prepare = Double(split.prepare)
+        return split
 
     def batches(self, split: Split) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the scores of a split's examples in their order, (batch, classes), and their classes.
+        """Yield the scores of a split's examples, (batch, classes), and their classes, batch by batch.
 
-        The batches are those of the run's own evaluation, so that the scores are its own to the bit.
+        The batches are those of the evaluation during training, so the scores are equal to the bit.
         """
         precision, channels_last = self.settings.precision, self.settings.channels_last
         with self.surroundings(), torch.no_grad():
@@ -133,7 +136,7 @@ class Restored:
 
     @contextmanager
     def surroundings(self) -> Iterator[None]:
-        """What the process is put to while the model is called, as in the run."""
+        """Give the process the settings of the run while the model is called: kernels, generator, threads."""
         with ExitStack() as stack:
             stack.enter_context(kernels(deterministic=self.settings.deterministic))
             stack.enter_context(global_generator(int(self.config["seed"]), self.device))
@@ -150,14 +153,14 @@ class Restored:
         return self.scores(x).double().softmax(1)
 
     def predict(self, x: InputExamples) -> Predictions:
-        """Predict the classes of examples of one's own, which are prepared as those of the run were.
+        """Predict the classes of new examples; they are prepared like the run's own.
 
         Args:
-            x: an array of raw examples, (examples, *description.shape), or of one, as they came and not prepared; or
-                the path of a picture, of a folder of pictures, or of a csv or npz file, see `data.own`.
+            x: an array of raw examples, (examples, *description.shape), or of one raw example; or the path of a
+                picture, of a folder of pictures, or of a csv or npz file, see `data.own`.
 
         Raises:
-            UserError: they are not what the run was trained on, or a file cannot be read.
+            UserError: the run was trained on other kinds of examples, or a file cannot be read.
         """
         examples = self._examples(x)
         return Predictions(examples.names, self.classes, self._scores(examples.x).double().softmax(1).numpy())
@@ -170,8 +173,8 @@ class Restored:
             if isinstance(x, str | Path):
                 return own.read(str(x), self.description)
             array = x.cpu().numpy() if isinstance(x, Tensor) else np.asarray(x)
-            alone = array.shape == self.description.shape
-            return own.arrays(array[None] if alone else array, self.description, "the array")
+            single = array.shape == self.description.shape
+            return own.arrays(array[None] if single else array, self.description, "the array")
         except ValueError as error:
             raise UserError(one_line(error)) from error
 
@@ -185,71 +188,77 @@ def load(
     other: Mapping[str, Any] | None = None,
     sources: assembly.Sources | None = None,
 ) -> Restored:
-    """Restore a trained run from its folder, which need not hold the data set.
+    """Restore a trained run from its folder; the data set is not needed.
 
     Args:
         folder: of the run.
-        trust: prefixes of code that its configuration may name besides torch, torchvision and this package.
+        trust: prefixes of code that its configuration may name, in addition to torch, torchvision and this package.
         device: auto, cpu, cuda or cuda:<number>.
-        checkpoint: a file in its `checkpoints/`; None for the best epoch's, or the last's where none was best.
-        other: settings of the data set that go before the run's own, see `Restored.data`.
+        checkpoint: a file in its `checkpoints/`; None for that of the best epoch, or of the last if there is no best.
+        other: settings of another data set, see `Restored.data`.
         sources: see `Restored`.
 
     Raises:
-        UserError: it is no run, has no checkpoint that can be read, or cannot be built.
+        UserError: the folder is not a run, has no readable checkpoint, or its model cannot be built.
     """
     run = RunFolder(Path(folder))
     config = configuration(run.path, trust)
     training = config.get("training")
-    config["data"] = without_writing(config.get("data"))  # a stranger does not say where files are written
+    config["data"] = without_writing(config.get("data"))  # a stranger must not choose where files are written
     if isinstance(training, dict):
         training |= {"device": device, "compile": False}
-    general, settings, place = assembly.general(config), assembly.training(config), chosen_device(device)
+    general, settings, chosen = assembly.general(config), assembly.training(config), chosen_device(device)
     state, path = read_checkpoint(run, checkpoint)
     try:
-        with global_generator(general.seed, place):
-            description, prepare = expectations(run, config, state["program"]["preparation"], place)
-            model = restored_model(config, settings, state["program"]["model"], description, prepare, place)
+        with global_generator(general.seed, chosen):
+            description, prepare = expectations(run, config, state["program"]["preparation"], chosen)
+            model = restored_model(config, settings, state["program"]["model"], description, prepare, chosen)
         threads = max(1, min(int(state["program"].get("threads", 1)), cores()))
         epoch = int(state["position"]["epoch"])
     except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise cannot(run, f"{path.name} cannot be used ({one_line(error)})") from error
-    return Restored(run, config, description, model, prepare, epoch, place, threads, other or {}, sources)
+    return Restored(run, config, description, model, prepare, epoch, chosen, threads, other or {}, sources)
 
 
 def other_section(section: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of another data set, which is divided and prepared as the run's own.
+    """Return the settings of another data set, which is split and prepared like the run's own.
 
     Args:
-        section: the run's.
-        other: settings that go before these; by `data` a choice in `conf/data` in place of the run's data set.
+        section: the run's section `data`.
+        other: settings that replace those of the section; `data` is a choice in `conf/data` instead of the run's.
 
     Raises:
-        UserError: there is no such choice, or a setting is of what the run does with any data.
+        UserError: the choice is unknown, or a setting belongs to the run and not to the data set.
     """
     settings = dict(other)
     choice = settings.pop("data", None)
     for name in (TARGET, "preprocess", "augment"):
         if name in settings:
-            raise UserError(f"data.{name} is the run's own, and stays; other data are given by the rest of data.*")
+            raise UserError(f"data.{name} is fixed by the run; only the other keys of data can change")
     if choice is not None:
         section = {**assembly.splitting(section), **assembly.data_choice(str(choice))}
     return {**section, **settings}
 
 
-def cannot(run: RunFolder, why: str) -> UserError:
-    """Return the error of a run that cannot be restored."""
-    return UserError(f"{str(run.path)!r} cannot be evaluated: {why}")
+def cannot(run: RunFolder, reason: str) -> UserError:
+    """Return the error for a run that cannot be restored."""
+    return UserError(f"{str(run.path)!r} cannot be evaluated: {reason}")
+
+
+def no_split(split: str, run: Restored) -> UserError:
+    """Return the error for a run without a split."""
+    splits = ", ".join(run.data.splits)
+    return UserError(f"split={split} does not exist in {shown_path(run.folder.path)}; it has {splits}")
 
 
 def read_checkpoint(run: RunFolder, name: str | None) -> tuple[dict[str, Any], Path]:
-    """Return the checkpoint of a name, or the best that can be read, and its path.
+    """Return the checkpoint with a name, or without a name the best or the last, and its path.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none that can be read.
     """
     if name is not None and Path(name).name != name:
-        raise cannot(run, f"{name!r} is no name of a file in checkpoints/")
+        raise cannot(run, f"{name!r} is not the name of a file in checkpoints/")
     problems = []
     for path in (run.best, run.last) if name is None else (run.last.with_name(name),):
         try:
@@ -264,13 +273,13 @@ def read_checkpoint(run: RunFolder, name: str | None) -> tuple[dict[str, Any], P
 def expectations(
     run: RunFolder, config: assembly.Config, numbers: Mapping[str, Any], device: torch.device
 ) -> tuple[Description, Preparation]:
-    """Return what a run expects of data, and how it prepares them.
+    """Return the description of a run's data, and its preparation.
 
-    Only a run from before there was `data.json`, and a preparation of the user's own, need the data set for it.
+    The data set is only needed for an old run without `data.json`, or for a user's own preparation.
 
     Raises:
-        UserError: what it says of its data cannot be read, or its data set is needed and cannot be loaded.
-        ValueError: the checkpoint is of examples of another shape.
+        UserError: the description cannot be read, or the data set is needed and cannot be loaded.
+        ValueError: the checkpoint is for examples of another shape.
     """
     description = read_description(run)
     prepare = None
@@ -283,30 +292,30 @@ def expectations(
 
 
 def preparation_is_ours(config: assembly.Config) -> bool:
-    """Whether a run's preparation is one of this package."""
+    """Whether the preparation of a run is from this package."""
     chosen = config["data"].get("preprocess")
     return not isinstance(chosen, Mapping) or str(chosen.get(TARGET)).startswith(f"{preprocess.__name__}.")
 
 
 def read_description(run: RunFolder) -> Description | None:
-    """Return what `data.json` says; None where there is none.
+    """Return the content of `data.json`; None if there is no such file.
 
     Raises:
-        UserError: it is damaged.
+        UserError: the file is damaged.
     """
     if not run.description.exists():
         return None
     try:
-        found = TypeAdapter(Description).validate_json(regular_text(run.description), strict=True)
-        if math.prod(found.shape) > LARGEST_EXAMPLE:
-            raise ValueError(f"an example would have {math.prod(found.shape):,} values")
+        description = TypeAdapter(Description).validate_json(regular_text(run.description), strict=True)
+        if math.prod(description.shape) > LARGEST_EXAMPLE:
+            raise ValueError(f"an example would have {math.prod(description.shape):,} values")
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise cannot(run, f"its {run.description.name} is damaged ({where}: {first['msg']})") from None
+        key = ".".join(map(str, first["loc"]))
+        raise cannot(run, f"its {run.description.name} is damaged ({key}: {first['msg']})") from None
     except (OSError, ValueError, RecursionError) as error:
         raise cannot(run, f"its {run.description.name} is damaged ({one_line(error)})") from None
-    return found
+    return description
 
 
 def restored_model(
@@ -317,15 +326,15 @@ def restored_model(
     prepare: Preparation,
     device: torch.device,
 ) -> nn.Module:
-    """Build a run's model, with a checkpoint's weights, for evaluation.
+    """Build a run's model with the weights of a checkpoint, for evaluation.
 
     Raises:
-        UserError: it cannot be built.
-        ValueError: the weights are of another architecture.
+        UserError: the model cannot be built.
+        ValueError: the weights have another architecture.
     """
     classes = len(description.classes)
     example = prepare(torch.zeros(1, *description.shape, device=device))
-    with suppress(NotImplementedError), torch.device("meta"):  # a stranger's configuration may ask for any size
+    with suppress(NotImplementedError), torch.device("meta"):  # a stranger's configuration may have any size
         same_tensors(assembly.network(config, example.shape[1:], classes), weights)
     model = assembly.network(config, example.shape[1:], classes).to(device)
     if settings.precision == "fp64":
@@ -339,16 +348,16 @@ def restored_model(
 
 
 def same_tensors(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Refuse weights that are not those of a model.
+    """Refuse weights that do not fit a model.
 
     Raises:
-        ValueError: names one that differs.
+        ValueError: names a tensor that differs.
     """
     own = model.state_dict()
     for name in [*own, *weights]:
-        ours, theirs = (tuple(held[name].shape) if name in held else "absent" for held in (own, weights))
+        ours, theirs = (tuple(state[name].shape) if name in state else "missing" for state in (own, weights))
         if ours != theirs:
-            raise ValueError(f"it is of another architecture: {name} is {theirs} there and {ours} in the model")
+            raise ValueError(f"it has another architecture: {name} is {theirs} there and {ours} in the model")
 
 
 def configuration(folder: Path, trust: Sequence[str] = ()) -> dict[str, Any]:
@@ -356,37 +365,39 @@ def configuration(folder: Path, trust: Sequence[str] = ()) -> dict[str, Any]:
 
     Args:
         folder: of the run.
-        trust: prefixes of code that it may name besides torch, torchvision and this package.
+        trust: prefixes of code that it may name, in addition to torch, torchvision and this package.
 
     Raises:
-        UserError: it is no run, or its configuration names other code or reads the environment.
+        UserError: the folder is not a run, or its configuration names other code or reads the environment.
     """
     try:
         config = read_yaml(folder / CONFIGURATION)
     except (OSError, ValueError, yaml.YAMLError, RecursionError):
         config = None
     if not isinstance(config, dict) or "seed" not in config:
-        raise UserError(f"{str(folder)!r} is no run folder: it has no {CONFIGURATION} that can be read")
+        raise UserError(f"{str(folder)!r} is not a run folder: it has no readable {CONFIGURATION}")
     for key, value in texts(config):
         if "${" in value:
-            raise UserError(f"{key}={value!r} in {str(folder)!r} is an interpolation, which no run of ours leaves")
+            raise UserError(
+                f"{key}={value!r} in {str(folder)!r} is an interpolation; the configuration of a run has none"
+            )
     for key, value in untrusted(config, trust):
         raise UserError(
-            f"{key}={value!r} in {str(folder)!r} names code that is not ours; "
+            f"{key}={value!r} in {str(folder)!r} names code from outside this package; "
             f"if you trust it, add trust={str(value).partition('.')[0]}"
         )
     return {**config, **OWN_TO_THE_RUN}
 
 
 def without_writing(section: Any) -> Any:
-    """Return a section of the configuration that makes no data set write files where it says."""
+    """Return a section of a configuration without settings that let a data set write files anywhere."""
     if isinstance(section, Mapping):
         return {name: WRITTEN.get(name, without_writing(value)) for name, value in section.items()}
     return [without_writing(item) for item in section] if isinstance(section, list) else section
 
 
 def texts(value: Any, key: str = "") -> list[tuple[str, str]]:
-    """Return every text of a configuration with its key."""
+    """Return every string in a configuration with its key."""
     if isinstance(value, str):
         return [(key, value)]
     if isinstance(value, Mapping):

@@ -14,11 +14,11 @@ from experiments.cli import arguments
 from experiments.common.errors import UserError
 
 MEANINGS = {
-    "split": "test, val or train",
-    "input": "a picture, a folder of pictures, a csv or an npz file to predict for, in place of a split",
-    "best": "of a sweep or several runs only so many, the best by their objective",
-    "ensemble": "runs, or the kept checkpoints of one, together too: mean of probabilities, soup of weights",
-    "device": "auto takes CUDA where there is one; cpu, cuda, cuda:1",
+    "split": "the split: test, val or train",
+    "input": "a picture, a folder of pictures, a csv or an npz file to predict for, instead of a split",
+    "best": "only the best N runs of a sweep or of several runs, by their objective",
+    "ensemble": "runs, or the kept checkpoints of one run, also together: mean of probabilities, soup of weights",
+    "device": "auto (CUDA if there is a GPU), cpu, cuda or cuda:1",
     "trust": arguments.TRUST,
 }
 OF_THE_DATA = re.compile(r"data(\.\w+)?=")
@@ -27,7 +27,7 @@ TEXTS = {"split", "input", "ensemble", "device", "trust"}
 
 @dataclass(frozen=True)
 class EvaluateOptions:
-    """What is asked for; see `MEANINGS`."""
+    """The options; see `MEANINGS`."""
 
     split: Literal["train", "val", "test"] = "test"
     input: str | None = None
@@ -38,13 +38,13 @@ class EvaluateOptions:
 
     @property
     def trusted(self) -> list[str]:
-        """The modules of `trust`."""
+        """The modules in `trust`."""
         return arguments.listed(self.trust)
 
 
 def described() -> str:
-    """Return the options, a line each."""
-    other = "a setting of the data set, to evaluate on another: data.test_path=newer.csv; data=<choice> for its kind"
+    """Return the options with their meanings, one per line."""
+    other = "a setting of the data set, to evaluate on other data: data.test_path=newer.csv, or data=<choice>"
     return arguments.described({**MEANINGS, "data.<key>": other})
 
 
@@ -52,8 +52,7 @@ def parsed(words: Sequence[str]) -> tuple[list[Path], EvaluateOptions, dict[str,
     """Read the command line.
 
     Returns:
-        The folders, the options, and what is other about the data set: settings by their names, and its choice by
-        `data`.
+        The folders, the options, and the settings of another data set: by their names, and its choice as `data`.
 
     Raises:
         UserError: see `arguments.parsed`; or both files and a data set are given.
@@ -64,6 +63,6 @@ def parsed(words: Sequence[str]) -> tuple[list[Path], EvaluateOptions, dict[str,
     )
     options = EvaluateOptions(**given)
     if settings and options.input is not None:
-        raise UserError(f"{settings[0]} and input={options.input} are both given; input takes files, and no data set")
+        raise UserError(f"{settings[0]} and input={options.input} are both given; input uses files and no data set")
     parts = [setting.partition("=") for setting in settings]
     return folders, options, {name.removeprefix("data."): arguments.read(value) for name, _, value in parts}

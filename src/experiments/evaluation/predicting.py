@@ -1,4 +1,4 @@
-"""Predicting for files of one's own, by a run or by the mean of several."""
+"""Predictions for the user's own files, with one run or with several together."""
 
 from __future__ import annotations
 
@@ -21,39 +21,39 @@ from .evaluating import FOLDER
 from .loading import Restored, load
 
 
-def predict(folders: Sequence[Path], given: str, trust: Sequence[str] = (), device: str = "auto") -> None:
-    """Predict by runs one after another, print the predictions, and write them into `evaluation/` of each.
+def predict(folders: Sequence[Path], path: str, trust: Sequence[str] = (), device: str = "auto") -> None:
+    """Predict with each run, print the predictions, and write them into the run's `evaluation/`.
 
     Args:
         folders: of runs.
-        given: the path of what is predicted for, see `Restored.predict`.
+        path: of the files, see `Restored.predict`.
         trust, device: see `loading.load`.
 
     Raises:
-        UserError: a run cannot be restored, or what is given is not what it was trained on.
+        UserError: a run cannot be restored, or it was trained on other kinds of examples.
         OSError: the folder cannot be written.
     """
     screen = Screen()
     for number, folder in enumerate(folders):
-        made = predicted(load(folder, trust=trust, device=device), given)
+        predictions = predictions_for(path, load(folder, trust=trust, device=device))
         if number:
             screen.print("")
         screen.print(shown_path(folder))
-        write(made, folder, f"input_{named(given)}", screen)
+        write(predictions, folder, f"input_{folder_name(path)}", screen)
 
 
 def predict_together(
-    folders: Sequence[Path], given: str, out: Path, kind: Kind, trust: Sequence[str] = (), device: str = "auto"
+    folders: Sequence[Path], path: str, out: Path, kind: Kind, trust: Sequence[str] = (), device: str = "auto"
 ) -> None:
-    """Predict by several runs, or the kept checkpoints of one.
+    """Predict with several runs together, or with the kept checkpoints of one run.
 
     Args:
         out: the folder above `evaluation/`.
-        kind: mean of their probabilities, or soup for the mean of their weights.
-        folders, given, trust, device: see `predict`.
+        kind: mean for the mean of the probabilities, soup for the mean of the weights.
+        folders, path, trust, device: see `predict`.
 
     Raises:
-        UserError: there are not two, or they have not the same classes; see `predict` too.
+        UserError: there are fewer than two members, or their classes differ; see also `predict`.
         OSError: the folder cannot be written.
     """
     screen = Screen()
@@ -62,33 +62,38 @@ def predict_together(
     for member in own[1:]:
         refuse_other_classes(first, member.run)
     if kind == "soup":
-        made = predicted(souped(own, first.data.splits["train"]).run, given)
+        predictions = predictions_for(path, souped(own, first.data.splits["train"]).run)
     else:
-        each = [predicted(member.run, given) for member in own]
-        made = Predictions(each[0].names, first.classes, np.mean([one.probabilities for one in each], axis=0))
+        each = [predictions_for(path, member.run) for member in own]
+        mean = np.mean([one.probabilities for one in each], axis=0)
+        predictions = Predictions(each[0].names, first.classes, mean)
     screen.print(f"{kind} of {', '.join(member.name for member in own)}")
-    write(made, out, f"{TOGETHER[kind]}_input_{named(given)}", screen)
+    write(predictions, out, f"{TOGETHER[kind]}_input_{folder_name(path)}", screen)
 
 
-def predicted(run: Restored, given: str) -> Predictions:
-    """Return a run's predictions for files."""
+def predictions_for(path: str, run: Restored) -> Predictions:
+    """Return a run's predictions for files.
+
+    Raises:
+        UserError: see `Restored.predict`.
+    """
     try:
-        return run.predict(given)
+        return run.predict(path)
     except UserError as error:
         raise UserError(f"input={error}") from error
 
 
-def named(given: str) -> str:
-    """Return what a folder of predictions for files is called after them."""
-    return clipped(Path(given).expanduser().resolve().name)
+def folder_name(path: str) -> str:
+    """Return the name of the folder for predictions, after the files that they are for."""
+    return clipped(Path(path).expanduser().resolve().name)
 
 
-def write(made: Predictions, folder: Path, name: str, screen: Screen) -> None:
-    """Print predictions, and write them."""
+def write(predictions: Predictions, folder: Path, name: str, screen: Screen) -> None:
+    """Print predictions and write them."""
     out = unlinked(folder / FOLDER, name) / name
-    write_whole(out / "predictions.csv", made.as_csv().encode())
-    screen.print(f"{len(made):,} example{'s' * (len(made) > 1)}\n")
-    screen.print(made.as_table())
-    if made.left_out:
-        screen.print(f"and {made.left_out:,} more")
+    write_whole(out / "predictions.csv", predictions.as_csv().encode())
+    screen.print(f"{len(predictions):,} example{'s' * (len(predictions) > 1)}\n")
+    screen.print(predictions.as_table())
+    if predictions.left_out:
+        screen.print(f"and {predictions.left_out:,} more")
     screen.print(f"\nwritten  {shown_path(out / 'predictions.csv')}")
