@@ -266,5 +266,5 @@ def test_numbers_out_of_range_are_refused(settings: dict[str, Any], message: str
 
 
 def test_plateau_needs_a_validation_split() -> None:
-    with pytest.raises(UserError, match="plateau looks at the validation loss"):
+    with pytest.raises(UserError, match="plateau needs the validation loss"):
         assembly.schedule(composed("scheduler=plateau"), validate=False)

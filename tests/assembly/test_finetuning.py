@@ -63,7 +63,7 @@ def test_a_run_begins_with_the_sources_best_weights_but_for_what_is_replaced(com
     assert len(noted["sha256"]) == 64
     assert "init_from" not in summary(scratch)
     said = " ".join((begun / "train.log").read_text().split())
-    assert f"weights {source / 'checkpoints' / 'best.pt'}, but by init head.weight, head.bias" in said
+    assert f"weights {source / 'checkpoints' / 'best.pt'}, except head.weight, head.bias (set by init)" in said
 
 
 def test_averaged_weights_are_what_is_taken(commands: Commands) -> None:
@@ -323,27 +323,27 @@ def test_what_cannot_be_used_is_said_in_one_sentence(commands: Commands, source:
     classes = "data.keep_classes=[0,1,2]"
     table = (
         ("init_from=nowhere", "'nowhere' does not exist; give a run folder"),
-        ("init_from=empty", "'empty' is no run folder"),
+        ("init_from=empty", "'empty' is not a run folder"),
         ("init_from=bare", "'bare' is a run without a checkpoint"),
         ("init_from=sweep", "'sweep' is a sweep folder"),
-        ("init_from=evil.pt", "'evil.pt' is no file of weights: it names "),
-        ("init_from=list.pt", "'list.pt' holds no weights by name"),
-        ("init_from=junk.pt", "'junk.pt' is no file of weights: it is no zip file"),
+        ("init_from=evil.pt", "'evil.pt' is not a file of weights: it names "),
+        ("init_from=list.pt", "'list.pt' has no weights by name"),
+        ("init_from=junk.pt", "'junk.pt' is not a file of weights: it is not a readable zip file"),
         ("init_from=ResNet18_Weights.IMAGENET1K_V9", "did you mean 'ResNet18_Weights.IMAGENET1K_V1'?"),
         (
             f"init_from={source}",
-            "head.weight is 3 x 8 and not 10 x 8, head.bias is 3 and not 10; init_from.replace=[head]",
+            "head.weight is 3 x 8 instead of 10 x 8, head.bias is 3 instead of 10; init_from.replace=[head]",
         ),
         (f"init_from={source} {classes} model.hidden=[12]", "features.hidden2.linear.weight, "),
         (f"init_from={source} {classes} init_from.replace=[hed]", "init_from.replace='hed' matches no layer"),
         (f"init_from={source} {classes} init_from.replace=head", "init_from.replace='head' should be a valid array"),
-        ("freeze=[hed]", "freeze='hed' matches no parameter; there are features, head; did you mean 'head'?"),
+        ("freeze=[hed]", "freeze='hed' matches no parameter; choose from features, head; did you mean 'head'?"),
         ("freeze=[features,head]", "leaves nothing to train in the first epoch"),
         ("freeze={features:2,head:2}", "leaves nothing to train in the first epoch"),
         ("freeze={features:2} optimizer.lr_scale={head:0}", "leave nothing to train in the first epoch"),
         ("freeze={head:-1}", "freeze=-1 should be greater than or equal to 0"),
         ("freeze=head", "freeze='head' should be a valid array"),
-        ("data.keep_classes=[0,12]", "data.keep_classes='12' is no class; there are 0, 1, "),
+        ("data.keep_classes=[0,12]", "data.keep_classes='12' is not a class; choose from 0, 1, "),
         ("data.keep_classes=[1,1]", "data.keep_classes names '1' twice"),
         ("data.keep_classes=[]", "data.keep_classes=[] should have at least 1 item"),
     )
@@ -395,7 +395,7 @@ def test_classes_with_names_may_be_given_by_their_places() -> None:
     named = of_classes(Source(x, y, x, y, ["cat", "dog", "cow"]), [2, "cat"])
     assert named.classes == ["cow", "cat"]
     assert named.y_train.tolist() == [1, -1, 0, 1, -1, 0]
-    with pytest.raises(UserError, match=r"data.keep_classes='0' is no class; there are 1, 2, 3"):
+    with pytest.raises(UserError, match=r"data.keep_classes='0' is not a class; choose from 1, 2, 3"):
         of_classes(Source(x, y, x, y, ["1", "2", "3"]), [0])
 
 

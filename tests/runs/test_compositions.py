@@ -30,16 +30,16 @@ FLAT = {"csv", "moons", "circles", "spiral", "blobs"}
 """Data without pictures."""
 
 EXPECTED = (
-    r"does not go with LBFGS, which .*; leave one of them out",
+    r"cannot be combined with LBFGS, which .*; leave one of them out",
     r"optimizer: LBFGS doesn't support per-parameter options",
     r"data\.augment(\[\d\])?=.* needs pictures, but an example has the shape",
     r"model: a CNN needs pictures, but an example has the shape .*; use model=mlp",
-    r"training\.ema=.* and training\.swa=.* both average; leave one null",
-    r"scheduler=plateau looks at the validation loss, but data\.val_fraction=0 leaves no validation split",
+    r"training\.ema=.* and training\.swa=.* both average the weights; leave one null",
+    r"scheduler=plateau needs the validation loss, but data\.val_fraction=0 leaves no validation split",
     r"training\.early_stopping\.metric=.* is not measured",
     r"optimizer\.lr_scale='features.*' matches no parameter",
     r"freeze='features.*' matches no parameter",
-    r"training\.batch_size=1 leaves BatchNorm no spread",
+    r"training\.batch_size=1 gives BatchNorm a variance of 0",
 )
 """Why some compositions are refused: no other reason is good enough."""
 

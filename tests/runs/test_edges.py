@@ -147,7 +147,7 @@ def test_a_preprocess_that_fits_nothing_is_refused(tmp_path: Path) -> None:
 
 def test_an_optimizer_without_a_rate_is_refused() -> None:
     config = {"optimizer": {"_target_": "tests.runs.test_edges.NoRate"}}
-    with pytest.raises(UserError, match="NoRate has no learning rate called lr"):
+    with pytest.raises(UserError, match="NoRate has no learning rate lr, which the schedule needs"):
         assembly.optimizer(config, nn.Linear(1, 1))
 
 

@@ -122,7 +122,7 @@ def assert_same_kept(one: Path, other: Path) -> None:
         ("every:0", "should be every:<epochs>"),
         ("every", "should be every:<epochs>"),
         ("last:3", "should be every:<epochs>"),
-        ("every:9", "keeps none of training.epochs=2"),
+        ("every:9", "keeps no checkpoint of training.epochs=2"),
     ],
 )
 def test_what_makes_no_sense(commands: Commands, value: str, said: str) -> None:

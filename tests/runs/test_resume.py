@@ -1,4 +1,4 @@
-"""Going on with a run that was killed, interrupted or tampered with. Real processes, real signals."""
+"""Resuming a run that was killed, interrupted or tampered with. Real processes, real signals."""
 
 import os
 import shlex
@@ -77,12 +77,12 @@ def test_a_signal_saves_the_half_done_epoch_and_says_how_to_go_on(commands: Comm
     assert (found["status"], found["steps"], found["epochs"]) == ("interrupted", 12, 2)
     assert torch.load(folder / "checkpoints" / "last.pt", weights_only=True)["position"]["batch"] == 2
     shown = folder.relative_to(commands.folder)
-    (typed,) = [line.removeprefix("go on ").strip() for line in stopped.out.splitlines() if line.startswith("go on ")]
+    (typed,) = [line.removeprefix("resume ").strip() for line in stopped.out.splitlines() if line.startswith("resume ")]
     assert shlex.split(typed)[1:] == ["-m", "experiments.train", f"resume={shown}"]
 
     outcome = commands.train(f"resume={shown}")
     assert outcome.code == 0, outcome.err
-    assert "Going on after epoch 2, step 12" in outcome.out
+    assert "Continuing after epoch 2, step 12" in outcome.out
     assert_same_run(folder, commands.trained(*CHOICES))
 
 
@@ -162,7 +162,7 @@ def test_a_broken_checkpoint_falls_back_to_the_other(commands: Commands) -> None
     outcome = commands.train(f"resume={folder}")
     assert outcome.code == 0, outcome.err
     assert "last.pt is broken" in outcome.out
-    assert "going on from best.pt instead" in outcome.out
+    assert "continuing from best.pt instead" in outcome.out
     assert metrics(folder) == expected
 
 
@@ -177,7 +177,7 @@ def test_no_usable_checkpoint_is_refused_and_nothing_is_lost(commands: Commands,
         before[path] = foreign.read_bytes()
     outcome = commands.train(f"resume={interrupted}")
     assert outcome.code == 2
-    assert outcome.err.count("is no checkpoint of a run") == 2
+    assert outcome.err.count("is not a checkpoint of a run") == 2
     assert outcome.err.count("\n") == 1
     for path, content in before.items():
         assert path.read_bytes() == content, path
@@ -232,7 +232,7 @@ def test_what_a_resume_may_not_change(commands: Commands, interrupted: Path, cha
 def test_a_folder_that_is_no_run_is_refused(commands: Commands, where: str) -> None:
     outcome = commands.train(f"resume={commands.folder / where}")
     assert outcome.code == 2
-    assert "is no run folder" in outcome.err
+    assert "is not a run folder" in outcome.err
 
 
 @pytest.mark.parametrize(
@@ -264,7 +264,7 @@ def test_a_strangers_run_folder_cannot_name_code(commands: Commands, interrupted
     assert outcome.code == 2
     assert outcome.err.startswith("Error: ")
     assert outcome.err.count("\n") == 1, outcome.err
-    assert "which no run of ours writes" in outcome.err or "names code that is not ours" in outcome.err
+    assert "which no run of ours writes" in outcome.err or "names code from outside this package" in outcome.err
     assert not (commands.folder / "attacked").exists()
 
 

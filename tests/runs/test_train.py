@@ -227,7 +227,7 @@ def test_early_stopping_ends_with_patience(commands: Commands) -> None:
 
 def test_batch_larger_than_the_split_is_said_and_clipped(commands: Commands) -> None:
     outcome = commands.train(*SMALL, "training.batch_size=500")
-    assert "training.batch_size=500 is more than the 96 training examples: 96 is used" in outcome.out
+    assert "training.batch_size=500 is more than the 96 training examples; 96 is used" in outcome.out
     (folder,) = run_folders(commands.folder)
     assert summary(folder)["steps"] == 2
 

@@ -1,4 +1,4 @@
-"""Configuration -> objects."""
+"""From a configuration to the objects of a run."""
 
 from ._datasets import Data, Known, Sources, data, data_choice, split_of, splitting
 from ._training import General, Training, early_stopping, general, keep_every, sections, training

@@ -1,4 +1,4 @@
-"""The data set: loaded, split, prepared and put on the device."""
+"""Loads, splits and preprocesses a data set, and copies it to the device."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -24,25 +24,14 @@ from experiments.training.streams import Streams
 from .targets import Config, call, divided, located, target
 
 AHEAD_ROWS = 4096
+"""Examples that an expensive preparation is applied to at a time."""
 FITTED_BYTES = 2**28
-"""How much of a data set that lies in a mapped file is read to fit its preparation."""
+"""The bytes of a memory-mapped data set that are read to fit its preparation."""
 
 
 @dataclass(frozen=True)
 class Splitting:
-    """What is done with any data set.
-
-    Args:
-        keep_classes: the names of the classes whose examples are kept, in the order of their new numbers; null for all.
-        val_fraction: the share of the training examples that becomes the validation split.
-        folds: cut the training examples into so many folds instead, one of which is the validation split.
-        fold: which one, from 0.
-        limit: how many examples to keep in the training split; null for all.
-        label_noise: the share of the training split whose classes are replaced by wrong ones.
-        balance: class_weights weighs the loss so that every class counts alike in training.
-        preprocess: how inputs are prepared, by name, or a function by `_target_`.
-        augment: how training inputs are varied: a name, a class by `_target_`, or a list of these.
-    """
+    """The settings of `data` that every data set has; `conf/train.yaml` describes them."""
 
     keep_classes: Annotated[list[str | int | float], MinLen(1)] | None = None
     val_fraction: Annotated[float, Ge(0), Lt(1)] = 0.2
@@ -57,14 +46,14 @@ class Splitting:
 
 @dataclass
 class Data:
-    """The splits on their device, what they are, and what is done with training batches.
+    """The splits on their device, their description, and the treatment of training batches.
 
     Args:
-        splits: `train`, `test` and, where there is one, `val`.
-        description: names of the classes, and what an example is before it is prepared.
-        prepare: what prepares examples, fitted on the training split.
-        augments: what varies training inputs.
-        class_weights: (classes,), on the device; None where all examples count alike.
+        splits: `train`, `test` and, unless it would be empty, `val`.
+        description: the names of the classes, and the shape and form of a raw example.
+        prepare: the preparation of examples, fitted on the training split.
+        augments: the augmentations of training inputs.
+        class_weights: (classes,), on the device; None if all examples have the same weight.
     """
 
     splits: dict[str, Split]
@@ -74,7 +63,7 @@ class Data:
     class_weights: Tensor | None = None
 
     def double(self) -> None:
-        """Give inputs, and what the loss multiplies by, in float64."""
+        """Convert inputs and class weights to float64."""
         for split in self.splits.values():
             split.prepare = Double(split.prepare)
         if self.class_weights is not None:
@@ -97,14 +86,14 @@ class Data:
 
 
 class Sources:
-    """Data sets that several runs share: each is loaded and brought to the device once."""
+    """Data sets that several runs share: each is loaded and copied to the device once."""
 
     def __init__(self) -> None:
         self._loaded: dict[str, Source] = {}
         self._resident: dict[tuple[int, torch.device], tuple[Tensor, Tensor]] = {}
 
     def load(self, section: Config, form: Form = None) -> Source:
-        """Return what a section of the configuration loads; see `loaded`."""
+        """Return the data set of a section; see `loaded`."""
         key = f"{json.dumps(section, sort_keys=True)} {form}"
         if key not in self._loaded:
             self._loaded[key] = loaded(section, form)
@@ -121,11 +110,11 @@ class Sources:
 
 @dataclass(frozen=True)
 class Known:
-    """What a run has learned of its data, which other data have to go with.
+    """The data that a run was trained on, which other data must match.
 
     Args:
-        description: what it expects.
-        prepare: how it prepares that.
+        description: the data's description.
+        prepare: the preparation that was fitted on it.
     """
 
     description: Description
@@ -133,22 +122,22 @@ class Known:
 
 
 def splitting(section: Config) -> dict[str, Any]:
-    """Return the settings of a section that go with any data set."""
+    """Return the settings of a section that every data set has."""
     return divided(section, Splitting)[0]
 
 
 def data_choice(name: str) -> dict[str, Any]:
-    """Return the section of a data set that has a file in `conf/data`.
+    """Return the section of a data set, from its file in `conf/data`.
 
     Raises:
-        UserError: there is none of the name.
+        UserError: there is no such data set.
     """
     files = {path.stem: path for path in sorted((conf_folder() / "data").glob("*.yaml"))}
     return yaml.safe_load(named(name, files, "data").read_text(encoding="utf-8"))
 
 
 def loaded(section: Config, form: Form = None) -> Source:
-    """Load the data set that a section names; a function that asks for `form` is given the one that a run knows."""
+    """Load the data set that a section names; a function with the parameter `form` gets the form of the run's data."""
     source = call(section, "data", {"form": form})
     if not isinstance(source, Source):
         raise UserError(f"data._target_={section[TARGET]!r} returned a {type(source).__name__}, expected a Source")
@@ -162,11 +151,20 @@ def data(
     sources: Sources | None = None,
     known: Known | None = None,
 ) -> Data:
-    """Load, split and prepare the data set; from `sources`, where it is shared with other runs.
+    """Load, split and preprocess the data set.
 
-    The classes are chosen first. The validation split is cut from the training examples next, then the training split
-    is limited, so a limit changes no other split. Every statistic is fitted on what is left to train on; with `known`,
-    nothing is fitted, and the data set has to be what the run expects.
+    First the classes are selected, then the validation split is taken from the training examples, then the training
+    split is limited, so a limit changes no other split. Every statistic is fitted on the final training split.
+
+    Args:
+        config: the run's configuration.
+        streams: the run's random streams; `split` draws the splits.
+        device: the device of the batches.
+        sources: the data sets that this run shares with others; None to load the data set for this run only.
+        known: the data that a finished run was trained on: nothing is fitted, and the data set must match it.
+
+    Raises:
+        UserError: a setting or the data set cannot be used.
     """
     common, own = divided(config["data"], Splitting)
     settings = Splitting(**checked(Splitting, common, "data"))
@@ -186,7 +184,7 @@ def data(
     labels = y[train]
     if settings.label_noise:
         if len(source.classes) < 2:
-            raise UserError(f"data.label_noise={settings.label_noise} needs a second class to take for the first")
+            raise UserError(f"data.label_noise={settings.label_noise} needs at least two classes")
         labels = with_label_noise(labels, settings.label_noise, len(source.classes), streams.split)
     prepare = fitted(fit, source, kept[train], device) if known is None else known.prepare
     parts = {
@@ -200,26 +198,26 @@ def data(
         if len(y)
     }
     weights = class_weights(labels, len(source.classes)).to(device) if settings.balance == "class_weights" else None
-    made = Data(splits, source.description, prepare, class_weights=weights)
-    made.augments = augments(settings.augment, made, device)
-    return made
+    result = Data(splits, source.description, prepare, class_weights=weights)
+    result.augments = augments(settings.augment, result, device)
+    return result
 
 
 def of_classes(source: Source, wanted: Sequence[str | float]) -> Source:
-    """Return a data set whose classes are the wanted ones in this order, and whose other examples have the label -1.
+    """Return a data set with the wanted classes in this order; all other examples have the label -1.
 
-    A whole number is a class's place, from 0, where no class is called by a number.
+    An integer is a class's position, from 0, unless the data set has class names that are integers.
 
     Raises:
-        UserError: there is no such class, it is named twice, or none of them has an example.
+        UserError: a class does not exist or is named twice, or no training or no test example is left.
     """
     known = [str(name) for name in source.classes]
-    numbers = {} if any(name.isdigit() for name in known) else {str(place): name for place, name in enumerate(known)}
+    numbers = {} if any(name.isdigit() for name in known) else {str(index): name for index, name in enumerate(known)}
     names = [numbers.get(str(name), str(name)) for name in wanted]
     for name in names:
         if name not in known:
             raise UserError(
-                f"data.keep_classes={name!r} is no class; there are {named_shortly(known)}" + nearest(name, known)
+                f"data.keep_classes={name!r} is not a class; choose from {first_names(known)}" + nearest(name, known)
             )
         if names.count(name) > 1:
             raise UserError(f"data.keep_classes names {name!r} twice; name each class once")
@@ -233,45 +231,49 @@ def of_classes(source: Source, wanted: Sequence[str | float]) -> Source:
 
 
 def matched(source: Source, expected: Description) -> Source:
-    """Return a data set with the classes in the order that a run has them in.
+    """Return a data set with its classes in the order of a run's classes.
 
     Raises:
         UserError: its examples have another shape, or it has a class that the run does not know.
     """
-    found = source.description
-    if found.shape != expected.shape:
+    given = source.description
+    if given.shape != expected.shape:
         raise UserError(
-            f"data: its examples have the shape {sides(found.shape)}; the run was trained on {sides(expected.shape)}"
+            f"data: its examples have the shape {sides(given.shape)}; the run was trained on {sides(expected.shape)}"
         )
-    if found.classes == expected.classes:
+    if given.classes == expected.classes:
         return source
-    unknown = [name for name in found.classes if name not in expected.classes]
+    unknown = [name for name in given.classes if name not in expected.classes]
     if unknown:
         raise UserError(
-            f"data: the class {unknown[0]!r} is none of the run's, which are {named_shortly(expected.classes)}"
+            f"data: the class {unknown[0]!r} is not one of the run's classes, {first_names(expected.classes)}"
             + nearest(unknown[0], expected.classes)
         )
-    numbers = torch.tensor([expected.classes.index(name) for name in found.classes])
+    numbers = torch.tensor([expected.classes.index(name) for name in given.classes])
     y_train, y_test = [torch.where(y < 0, y, numbers[y]) for y in (source.y_train, source.y_test)]
     return replace(source, y_train=y_train, y_test=y_test, classes=list(expected.classes))
 
 
-def named_shortly(names: Sequence[str], most: int = 20) -> str:
-    """Return names for people: not more than so many."""
+def first_names(names: Sequence[str], most: int = 20) -> str:
+    """Return at most `most` names, separated by commas."""
     return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
 def divided_rows(labels: Tensor, settings: Splitting, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Return the rows of the training and of the validation split."""
+    """Return the rows of the training split and of the validation split.
+
+    Raises:
+        UserError: a setting does not fit the number of examples, or no training example is left.
+    """
     if settings.folds is not None:
         train, val = one_fold(labels, settings, generator)
     elif settings.fold is not None:
-        raise UserError(f"data.fold={settings.fold} is one of how many? add data.folds=5")
+        raise UserError(f"data.fold={settings.fold} needs the number of folds; add data.folds=5")
     else:
         val, train = stratified(labels, round(settings.val_fraction * len(labels)), generator)
     if settings.limit is not None:
         if settings.limit > len(train):
-            raise UserError(f"data.limit={settings.limit} is more than the {len(train)} training examples there are")
+            raise UserError(f"data.limit={settings.limit} is more than the {len(train)} training examples")
         kept, _ = stratified(labels[train], settings.limit, generator)
         train = train[kept]
     if len(train) == 0:
@@ -280,14 +282,20 @@ def divided_rows(labels: Tensor, settings: Splitting, generator: torch.Generator
 
 
 def one_fold(labels: Tensor, settings: Splitting, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Return the rows outside and inside a fold, both shuffled; the folds are the same for each of them."""
+    """Return the rows outside and inside a fold, both shuffled; the division into folds does not depend on `fold`.
+
+    Raises:
+        UserError: there are too many folds, or no such fold.
+    """
     count, fold = settings.folds or 0, settings.fold
     if count > len(labels):
-        raise UserError(f"data.folds={count} is more than the {len(labels)} training examples there are")
+        raise UserError(f"data.folds={count} is more than the {len(labels)} training examples")
     if fold is None:
-        raise UserError(f"data.folds={count} needs data.fold, from 0 to {count - 1}; -m 'data.fold=range({count})'")
+        raise UserError(
+            f"data.folds={count} needs data.fold, from 0 to {count - 1}; for all folds, -m 'data.fold=range({count})'"
+        )
     if fold >= count:
-        raise UserError(f"data.fold={fold} is not there; data.folds={count} allows 0 to {count - 1}")
+        raise UserError(f"data.fold={fold} does not exist; data.folds={count} allows 0 to {count - 1}")
     number = folds(labels, count, generator)
     shuffled = torch.randperm(len(labels), generator=generator)
     inside = number[shuffled] == fold
@@ -295,7 +303,11 @@ def one_fold(labels: Tensor, settings: Splitting, generator: torch.Generator) ->
 
 
 def fitted(fit: Callable[[Tensor], Any], source: Source, train: Tensor, device: torch.device) -> Preparation:
-    """Fit the preparation on the training split, or on as much of a mapped file as is read for it."""
+    """Fit the preparation on the training split, or on its first `FITTED_BYTES` if it is memory-mapped.
+
+    Raises:
+        UserError: the preparation cannot be fitted.
+    """
     rows = train
     if source.mapped:
         rows = train[: max(1, FITTED_BYTES // source.x_train[0].nbytes)]
@@ -310,7 +322,7 @@ def fitted(fit: Callable[[Tensor], Any], source: Source, train: Tensor, device: 
             f"data.{error}" if str(error).startswith("preprocess=") else f"data.preprocess: {error}"
         ) from error
     if not callable(prepare):
-        raise UserError(f"data.preprocess fits a {type(prepare).__name__}, expected a function of inputs")
+        raise UserError(f"data.preprocess returned a {type(prepare).__name__}, expected a function of inputs")
     if means is not None:
         prepare = Imputed(means, prepare)
     return prepare.to(device) if hasattr(prepare, "to") else prepare
@@ -326,7 +338,19 @@ def split_of(
     mapped: bool = False,
     sources: Sources | None = None,
 ) -> Split:
-    """Make a split: rows of a mapped file or of shared inputs, or a copy; a costly preparation is applied at once."""
+    """Build a split: rows of a memory-mapped file or of shared inputs, or a copy of the rows.
+
+    An expensive preparation is applied to the whole split here.
+
+    Args:
+        x: raw inputs, (examples, *input_shape), on the host.
+        y: class numbers of the split's examples, on the host.
+        prepare: see `Split`.
+        device: see `Split`.
+        rows: the rows of x that belong to the split, on the host; None for all.
+        mapped: whether x is memory-mapped.
+        sources: the data sets that runs share; None if x is this run's only.
+    """
     if mapped:
         return resident(x, y, rows, prepare, device)
     if sources is not None and not getattr(prepare, "ahead", False):
@@ -340,14 +364,14 @@ def split_of(
 
 
 def class_weights(labels: Tensor, classes: int) -> Tensor:
-    """Return what each class's loss is multiplied by: N / (classes present * N of the class), 1 on average."""
+    """Return the factor of each class's loss: N / (classes present * N of the class), on average 1 per example."""
     counts = torch.bincount(labels, minlength=classes).float()
     present = (counts > 0).sum()
     return torch.where(counts > 0, len(labels) / (present * counts.clamp_min(1)), 0.0)
 
 
 def preprocess(choice: Any) -> Callable[[Tensor], Any]:
-    """Return what fits a preparation to training inputs."""
+    """Return the function that fits a preparation to training inputs."""
     if isinstance(choice, Mapping) and TARGET in choice:
         first = next(iter(parameters_of(located(choice, "data.preprocess")) or {}), "")
         return target(choice, "data.preprocess", supplied=(first,))
@@ -355,7 +379,11 @@ def preprocess(choice: Any) -> Callable[[Tensor], Any]:
 
 
 def augments(choice: Any, data: Data, device: torch.device) -> list[Augmentation]:
-    """Return what varies training inputs, tried on one example."""
+    """Return the augmentations of training inputs, each tried on one example.
+
+    Raises:
+        UserError: an augmentation is unknown, or cannot be applied to these examples.
+    """
     chosen = choice if isinstance(choice, list) else [choice]
     built = []
     for number, entry in enumerate(chosen):
@@ -366,9 +394,9 @@ def augments(choice: Any, data: Data, device: torch.device) -> list[Augmentation
             named(entry, {"none": None, **AUGMENTS}, key)
             entry = {TARGET: f"{AUGMENTS[entry].__module__}.{AUGMENTS[entry].__name__}"}
         augment = call(entry, key, {"classes": len(data.classes)})
-        tried = torch.zeros(1, dtype=torch.int64, device=device)
+        target_class = torch.zeros(1, dtype=torch.int64, device=device)
         try:
-            augment(data.example, tried, torch.Generator(device))
+            augment(data.example, target_class, torch.Generator(device))
         except (ValueError, TypeError, RuntimeError) as error:
             raise UserError(f"{key}={shown(choice)} {error}") from error
         built.append(augment)
@@ -376,8 +404,12 @@ def augments(choice: Any, data: Data, device: torch.device) -> list[Augmentation
 
 
 def named(choice: Any, table: Mapping[str, Any], key: str) -> Any:
-    """Return what a name stands for."""
+    """Return the entry of a table with the chosen name.
+
+    Raises:
+        UserError: there is no such entry.
+    """
     choice = "none" if choice is None else choice
     if not isinstance(choice, str) or choice not in table:
-        raise UserError(f"{key}={shown(choice)} is unknown; allowed: {', '.join(table)}" + nearest(str(choice), table))
+        raise UserError(f"unknown {key} {shown(choice)}; choose from {', '.join(table)}" + nearest(str(choice), table))
     return table[choice]

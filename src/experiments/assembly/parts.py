@@ -1,4 +1,4 @@
-"""The objects of a run, besides its data."""
+"""The objects of a run, except its data."""
 
 import inspect
 import math
@@ -34,14 +34,14 @@ from .targets import Config, call, divided, located, target
 
 @dataclass(frozen=True)
 class Initialization:
-    """What every initializer is given besides the weights: the value of the biases."""
+    """The settings of `init` that every initializer has; `conf/train.yaml` describes them."""
 
     bias: initializers.Bias = 0.0
 
 
 @dataclass(frozen=True)
 class InitFrom:
-    """Which weights a run begins with, see `pretrained.located`, and which layers it initializes all the same."""
+    """The settings of `init_from`; `conf/train.yaml` describes them."""
 
     path: str | None = None
     replace: list[str] | None = None
@@ -49,7 +49,7 @@ class InitFrom:
 
 @dataclass(frozen=True)
 class ParameterGrouping:
-    """What every optimizer is given: see `optimizers.parameter_groups`."""
+    """The settings of `optimizer` that every optimizer has, see `optimizers.parameter_groups`."""
 
     decay_exempt: Literal["auto"] | list[str] = "auto"
     lr_scale: dict[str, Annotated[float, Ge(0)]] | None = field(default=None)
@@ -57,7 +57,7 @@ class ParameterGrouping:
 
 @dataclass(frozen=True)
 class Warmup:
-    """What every schedule can begin with: a rise over this share of training."""
+    """The settings of `scheduler` that every schedule has, see `schedules.warmed_up`."""
 
     warmup: Annotated[float, Ge(0), Lt(1)] = 0.0
 
@@ -65,9 +65,14 @@ class Warmup:
 def model(
     config: Config, data: Data, streams: Streams, device: torch.device
 ) -> tuple[nn.Module, list[Layer], dict[str, Any] | None]:
-    """Build and initialize the model; also returns its layers, found by running one example through it.
+    """Build and initialize the model.
 
-    The third is where its weights come from: see `initial_weights`.
+    Returns:
+        The model on the device, its layers in the order in which they ran on one example, and the origin of pretrained
+        weights, see `initial_weights`.
+
+    Raises:
+        UserError: the model cannot be built, initialized or applied to the data.
     """
     built = network(config, data.input_shape, len(data.classes))
     common, own = divided(config["init"], Initialization)
@@ -78,20 +83,20 @@ def model(
     try:
         fill()
         origin = initial_weights(config, built)
-        if origin is not None and inputs is not None:  # what looks at outputs has to see those of the weights
+        if origin is not None and inputs is not None:  # the initializer needs the outputs with the pretrained weights
             fill(only=origin["replaced"])
     except (ValueError, TypeError, RuntimeError, AssertionError) as error:
         raise UserError(f"init: {own[TARGET]} cannot fill a weight of this model: {one_line(error)}") from error
     built = built.to(device)
     use_noise(built, streams.noise)
-    found = layers(built, data.example, len(data.classes))
+    model_layers = layers(built, data.example, len(data.classes))
     if not any(p.requires_grad for p in built.parameters()):
         raise UserError("model has no parameter to train")
-    return built, found, origin
+    return built, model_layers, origin
 
 
 def initial_weights(config: Config, built: nn.Module) -> dict[str, Any] | None:
-    """Give a model the weights of `init_from`; returns what is said of them, see `pretrained.begin_with`."""
+    """Copy the weights of `init_from` into a model; return their origin, see `_pretrained.begin_with`, or None."""
     settings = InitFrom(**checked(InitFrom, config.get("init_from") or {}, "init_from"))
     if settings.path is None:
         return None
@@ -102,32 +107,32 @@ def initial_weights(config: Config, built: nn.Module) -> dict[str, Any] | None:
 
 
 def freezing(chosen: Any, model: nn.Module) -> dict[str, int]:
-    """Freeze what is not trained at all; return for how many epochs which other parameters are frozen.
+    """Freeze the parameters that are never trained; return the number of frozen epochs of all others that are frozen.
 
-    Of several patterns that match a parameter the last counts, as in `optimizers.parameter_groups`.
+    If several patterns match a parameter, the last one counts, as in `optimizers.parameter_groups`.
 
     Args:
-        chosen: patterns of parameters, or patterns with a number of epochs each; None for nothing.
-        model: whose parameters are marked as needing no gradient.
+        chosen: patterns of parameters, or pattern -> number of epochs; None for nothing.
+        model: its parameters that are never trained are marked as needing no gradient.
 
     Raises:
-        UserError: that is something else, a pattern matches nothing, or nothing is left to train.
+        UserError: the setting has another form, a pattern matches nothing, or nothing is left to train.
     """
     if chosen is None:
         return {}
-    lasting = not isinstance(chosen, Mapping)
-    given: Any = value_of(chosen, list[str] if lasting else dict[str, Annotated[int, Ge(0)]], "freeze")
-    epochs: Mapping[str, float] = dict.fromkeys(given, math.inf) if lasting else given
+    permanent = not isinstance(chosen, Mapping)
+    given: Any = value_of(chosen, list[str] if permanent else dict[str, Annotated[int, Ge(0)]], "freeze")
+    epochs: Mapping[str, float] = dict.fromkeys(given, math.inf) if permanent else given
     named = dict(model.named_parameters())
     for pattern in epochs:
         if not any(optimizers.matches(name, pattern) for name in named):
-            raise UserError(f"freeze={pattern!r} matches no parameter; {_pretrained.layers_of(named, pattern)}")
+            raise UserError(f"freeze={pattern!r} matches no parameter; {_pretrained.layer_choices(named, pattern)}")
     frozen = {
         name: [0, *(count for pattern, count in epochs.items() if optimizers.matches(name, pattern))][-1]
         for name in named
     }
     if all(frozen[name] for name, parameter in named.items() if parameter.requires_grad):
-        raise UserError(f"freeze={shown(chosen)} leaves nothing to train in the first epoch; leave a layer out of it")
+        raise UserError(f"freeze={shown(chosen)} leaves nothing to train in the first epoch; remove a layer from it")
     for name, count in frozen.items():
         if count == math.inf:
             named[name].requires_grad_(False)
@@ -135,7 +140,11 @@ def freezing(chosen: Any, model: nn.Module) -> dict[str, int]:
 
 
 def network(config: Config, input_shape: Sequence[int], classes: int) -> nn.Module:
-    """Build the model, with whatever weights it comes with."""
+    """Build the model, with the weights of its constructor.
+
+    Raises:
+        UserError: the model cannot be built.
+    """
     built = call(config["model"], "model", {"input_shape": tuple(input_shape), "classes": classes})
     if not isinstance(built, nn.Module):
         raise UserError(
@@ -145,60 +154,72 @@ def network(config: Config, input_shape: Sequence[int], classes: int) -> nn.Modu
 
 
 def layers(built: nn.Module, example: Tensor, classes: int) -> list[Layer]:
-    """Run one prepared example through the model, and refuse a model that does not fit the data."""
+    """Return the model's layers, in the order in which they ran on one prepared example.
+
+    Raises:
+        UserError: the model cannot take the example, or returns other scores than one per class.
+    """
     wanted = (1, classes)
     try:
-        found, scores = describe(built, example)
+        model_layers, scores = describe(built, example)
     except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
         shape = tuple(example.shape[1:])
         raise UserError(f"model cannot take an example of shape {shape}: {one_line(error)}") from error
     if not isinstance(scores, Tensor) or tuple(scores.shape) != wanted:
         got = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
-        raise UserError(f"model returns {got} for one example, expected the scores of shape {wanted}")
-    return found
+        raise UserError(f"model returns {got} for one example, expected scores of shape {wanted}")
+    return model_layers
 
 
 def criterion(config: Config, data: Data) -> Criterion:
-    """Build what training minimises."""
+    """Build the loss and penalty that training minimizes.
+
+    Raises:
+        UserError: one of them cannot be built or called.
+    """
     section = config["loss"]
     parameters = list(parameters_of(located(section, "loss")) or {})
     if "reduction" not in parameters:
         raise UserError(
-            f"loss._target_={section[TARGET]!r} takes no reduction; expected a function of scores, targets and "
-            "reduction, as those of torch.nn.functional are"
+            f"loss._target_={section[TARGET]!r} has no parameter reduction; expected a function of scores, targets and "
+            "reduction, like those of torch.nn.functional"
         )
     loss = target(section, "loss", supplied=(*parameters[:2], "reduction"))
     penalty = call(config["penalty"], "penalty")
     if not isinstance(penalty, Penalty):
-        raise UserError(f"penalty._target_={config['penalty'][TARGET]!r} built no Penalty, but {penalty!r}")
-    made = Criterion(loss, penalty, data.class_weights)
+        raise UserError(
+            f"penalty._target_={config['penalty'][TARGET]!r} built a {type(penalty).__name__}, expected a Penalty"
+        )
     scores = torch.zeros(3, len(data.classes), device=data.splits["train"].device)
     classes = torch.zeros(3, dtype=torch.int64, device=scores.device)
     try:
         with warnings.catch_warnings(action="ignore"):
-            each = loss(scores, classes, reduction="none")
+            losses = loss(scores, classes, reduction="none")
     except (ValueError, TypeError, RuntimeError, IndexError) as error:
         raise UserError(
             f"loss: {section[TARGET]} cannot be called with scores and classes: {one_line(error)}"
         ) from error
-    if not isinstance(each, Tensor) or each.shape != classes.shape:
-        raise UserError(f"loss: {section[TARGET]} does not give one number an example for reduction='none'")
-    return made
+    if not isinstance(losses, Tensor) or losses.shape != classes.shape:
+        raise UserError(f"loss: {section[TARGET]} does not return one number per example for reduction='none'")
+    return Criterion(loss, penalty, data.class_weights)
 
 
 def optimizer(config: Config, model: nn.Module, thaws: Collection[str] = ()) -> tuple[torch.optim.Optimizer, float]:
-    """Build the optimizer; also returns the learning rate that the schedule multiplies.
+    """Build the optimizer; also return the learning rate that the schedule multiplies.
 
     Args:
-        config: the run's.
-        model: all parameters that will ever be trained are in it from the start.
-        thaws: the names of those that are frozen at first.
+        config: the run's configuration.
+        model: all of its parameters that will ever be trained are in the optimizer from the start.
+        thaws: the names of the parameters that are frozen at first.
+
+    Raises:
+        UserError: the optimizer cannot be built, or there is nothing to train.
     """
     common, own = divided(config["optimizer"], ParameterGrouping)
     grouping = ParameterGrouping(**checked(ParameterGrouping, common, "optimizer"))
     cls = located(own, "optimizer")
-    asks = {"hidden": hidden_weights(model)} if "hidden" in (parameters_of(cls) or {}) else {}
-    make = target(own, "optimizer", supplied=("params", *asks), ranges=optimizers.RANGES)
+    extra = {"hidden": hidden_weights(model)} if "hidden" in (parameters_of(cls) or {}) else {}
+    build = target(own, "optimizer", supplied=("params", *extra), ranges=optimizers.RANGES)
     try:
         groups = optimizers.parameter_groups(
             model, decays=bool(own.get("weight_decay")), exempt=grouping.decay_exempt, scales=grouping.lr_scale
@@ -206,41 +227,45 @@ def optimizer(config: Config, model: nn.Module, thaws: Collection[str] = ()) -> 
     except ValueError as error:
         raise UserError(f"optimizer.{error}") from error
     if not any(parameter.requires_grad and name not in thaws for name, parameter in model.named_parameters()):
-        raise UserError("freeze and a rate of 0 in optimizer.lr_scale leave nothing to train in the first epoch")
+        raise UserError("freeze and zeros in optimizer.lr_scale leave nothing to train in the first epoch")
     try:
-        built = optimizers.build(partial(make, **asks) if asks else make, groups)
+        built = optimizers.build(partial(build, **extra) if extra else build, groups)
     except (ValueError, TypeError, RuntimeError) as error:
         raise UserError(f"optimizer: {one_line(error)}") from error
     if "lr" not in built.param_groups[0]:
-        raise UserError(f"optimizer: {type(built).__name__} has no learning rate called lr, which the schedule sets")
+        raise UserError(f"optimizer: {type(built).__name__} has no learning rate lr, which the schedule needs")
     return built, float(built.param_groups[0]["lr"])
 
 
 def hidden_weights(model: nn.Module) -> list[Tensor]:
-    """Return the weights of all linear and convolutional layers but the last, which gives the scores."""
+    """Return the weights of all linear and convolutional layers except the last one, which gives the scores."""
     return [layer.weight for layer in initializers.weighted_layers(model).values()][:-1]
 
 
 def updating(settings: Training, optimizer: torch.optim.Optimizer, penalty: Penalty) -> Updating:
-    """Say how updates are made, and refuse what does not go together."""
+    """Return the rules for updates.
+
+    Raises:
+        UserError: a setting cannot be combined with the optimizer, or needs a compiler that is missing.
+    """
     closed = optimizers.needs_closure(optimizer)
     if closed:
         name = type(optimizer).__name__
-        for key, chosen, why in (
-            ("training.accumulate", settings.accumulate > 1, "takes the whole training split at once"),
-            ("training.clip_norm", settings.clip_norm is not None, "searches along the gradient as it is"),
-            ("training.clip_value", settings.clip_value is not None, "searches along the gradient as it is"),
-            ("training.precision", settings.precision == "fp16", "cannot have its loss scaled"),
+        for key, chosen, reason in (
+            ("training.accumulate", settings.accumulate > 1, "uses the whole training split at once"),
+            ("training.clip_norm", settings.clip_norm is not None, "searches along the unclipped gradient"),
+            ("training.clip_value", settings.clip_value is not None, "searches along the unclipped gradient"),
+            ("training.precision", settings.precision == "fp16", "does not support a scaled loss"),
             (
                 f"penalty={type(penalty).__name__}",
                 penalty.bounds,
-                "remembers gradients, which a change of the weights after it belies",
+                "stores gradients that are wrong once the penalty has changed the weights",
             ),
         ):
             if chosen:
-                raise UserError(f"{key} does not go with {name}, which {why}; leave one of them out")
+                raise UserError(f"{key} cannot be combined with {name}, which {reason}; leave one of them out")
     if settings.compile and not shutil.which(os.environ.get("CXX", "g++")) and not torch.cuda.is_available():
-        raise UserError("training.compile needs a C++ compiler, and there is none on this machine; install g++")
+        raise UserError("training.compile needs a C++ compiler, but this machine has none; install g++")
     mode = "default" if settings.compile is True else settings.compile or None
     return Updating(
         micro_batch=None if closed else settings.batch_size,
@@ -255,7 +280,15 @@ def updating(settings: Training, optimizer: torch.optim.Optimizer, penalty: Pena
 
 
 def schedule(config: Config, *, validate: bool) -> schedules.Schedule:
-    """Build the schedule with its warm-up."""
+    """Build the schedule with its warm-up.
+
+    Args:
+        config: the run's configuration.
+        validate: whether there is a validation split.
+
+    Raises:
+        UserError: a setting cannot be used, or the schedule needs a validation split.
+    """
     common, own = divided(config["scheduler"], Warmup)
     share = Warmup(**checked(Warmup, common, "scheduler")).warmup
     curve = target(own, "scheduler", supplied=("progress", "_progress", "val_losses"))
@@ -263,7 +296,7 @@ def schedule(config: Config, *, validate: bool) -> schedules.Schedule:
         return schedules.warmed_up(lambda progress, _losses: curve(progress), share)
     if not validate:
         raise UserError(
-            "scheduler=plateau looks at the validation loss, but data.val_fraction=0 leaves no validation split"
+            "scheduler=plateau needs the validation loss, but data.val_fraction=0 leaves no validation split"
         )
     return schedules.warmed_up(curve, share)
 
@@ -273,9 +306,9 @@ def observers(config: Config, given: Mapping[str, Any]) -> list[Any]:
 
     Args:
         config: each entry of `observers` names its class by `_target_`.
-        given: what the program hands to those that ask for it by a parameter's name; an observer that asks
-            for something that there is not (None, such as the writer of a disabled TensorBoard) is left out, unless
-            its parameter has a default.
+        given: parameter name -> the object passed to the observers that have this parameter. An object may be None,
+            such as the writer of a disabled TensorBoard; an observer that needs it is then left out, unless its
+            parameter has a default.
     """
     built = []
     for name, entry in config["observers"].items():
@@ -285,15 +318,19 @@ def observers(config: Config, given: Mapping[str, Any]) -> list[Any]:
         own = {k: v for k, v in entry.items() if k != "enabled"}
         cls = located(own, f"observers.{name}")
         parameters = parameters_of(cls) or {}
-        asked = [p for p in parameters if p in given]
-        make = target(own, f"observers.{name}", supplied=tuple(asked))
-        if on and all(given[p] is not None or parameters[p].default is not inspect.Parameter.empty for p in asked):
-            built.append(make(**{p: given[p] for p in asked if given[p] is not None}))
+        supplied = [p for p in parameters if p in given]
+        build = target(own, f"observers.{name}", supplied=tuple(supplied))
+        if on and all(given[p] is not None or parameters[p].default is not inspect.Parameter.empty for p in supplied):
+            built.append(build(**{p: given[p] for p in supplied if given[p] is not None}))
     return built
 
 
 def enabled(config: Config, observer: str) -> bool:
-    """Whether an observer is there and not turned off."""
+    """Whether the configuration has an observer and does not disable it.
+
+    Raises:
+        UserError: the observer's entry is not a section of settings, or `enabled` is not true or false.
+    """
     entry, key = config["observers"].get(observer), f"observers.{observer}"
     if entry is not None and not isinstance(entry, Mapping):
         raise UserError(f"{key}={shown(entry)} should be a section of settings")

@@ -1,4 +1,4 @@
-"""A run's objects, put together from its configuration, and put back to where it was."""
+"""Assembles the objects of a run from its configuration, and restores them from a checkpoint."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +15,7 @@ from experiments.folders.run import Row, RunFolder
 from experiments.models.layers import Layer
 from experiments.training import device, processes, shared
 from experiments.training.averaging import batch_norms
-from experiments.training.engine import names
+from experiments.training.engine import checkpoint_paths
 from experiments.training.member import Member
 from experiments.training.position import Plan, Position
 from experiments.training.single import Single
@@ -24,7 +24,7 @@ from experiments.training.streams import Streams, set_global_state
 
 @dataclass
 class Parts:
-    """A run's objects, put together and not yet trained."""
+    """The assembled objects of a run."""
 
     data: assembly.Data
     layers: list[Layer]
@@ -37,28 +37,30 @@ def assembled(
     config: assembly.Config,
     general: assembly.General,
     settings: assembly.Training,
-    place: torch.device,
+    torch_device: torch.device,
     folder: RunFolder,
     screen: Screen,
     sources: assembly.Sources | None = None,
     pruned: Callable[[Sequence[Row]], bool] | None = None,
 ) -> Parts:
-    """Build everything that the configuration names.
+    """Build all objects that the configuration names.
 
     Args:
-        config: of which `general` and `settings` are parts.
-        place: the device.
-        folder: where the run writes.
-        screen: where is said what had to be changed.
-        sources: data sets that runs share; None for a copy of its own.
+        config: the run's configuration.
+        general: its settings at the top level.
+        settings: its settings of `training`.
+        torch_device: the device of the run.
+        folder: the run's folder.
+        screen: shows which settings had to be changed.
+        sources: the data sets that runs share; None to load the data set for this run only.
         pruned: see `Member`.
 
     Raises:
-        UserError: something in it cannot be used.
+        UserError: a part of the configuration cannot be used.
     """
-    streams = Streams(general.seed, place)
-    data = assembly.data(config, streams, place, sources)
-    model, layers, origin = assembly.model(config, data, streams, place)
+    streams = Streams(general.seed, torch_device)
+    data = assembly.data(config, streams, torch_device, sources)
+    model, layers, origin = assembly.model(config, data, streams, torch_device)
     if settings.precision == "fp64":
         model.double()
         data.double()
@@ -93,7 +95,11 @@ def assembled(
 
 
 def chosen_device(name: str) -> torch.device:
-    """Return the device, or a UserError that says which there are."""
+    """Return the device of this name.
+
+    Raises:
+        UserError: there is no such device.
+    """
     try:
         return device.choose(processes.own_device(name))
     except ValueError as error:
@@ -101,35 +107,51 @@ def chosen_device(name: str) -> torch.device:
 
 
 def planned(settings: assembly.Training, program: Single, validate: bool, screen: Screen) -> Plan:
-    """Say how long to train, and what had to be changed for it."""
+    """Return the plan of the training; the screen shows which settings had to be changed.
+
+    Raises:
+        UserError: a batch of one example cannot be used with BatchNorm.
+    """
     examples, batch_statistics = len(program.splits["train"]), bool(batch_norms(program.model))
-    size, asked = settings.batch_size * settings.accumulate, f"training.batch_size={settings.batch_size}"
+    size, setting = settings.batch_size * settings.accumulate, f"training.batch_size={settings.batch_size}"
     if settings.accumulate > 1:
-        asked += f" times training.accumulate={settings.accumulate}"
+        setting += f" times training.accumulate={settings.accumulate}"
     if program.needs_closure:
         name = type(program.optimizer).__name__
-        screen.print(f"{name} takes all {examples:,} training examples at each update; {asked} is not used")
+        screen.print(f"{name} uses all {examples:,} training examples for each update; {setting} is ignored")
         size = examples
     elif size > examples:
-        screen.print(f"{asked} is more than the {examples} training examples: {examples} is used")
+        screen.print(f"{setting} is more than the {examples} training examples; {examples} is used")
         size = examples
     if batch_statistics and min(settings.batch_size, size) == 1:
-        raise UserError("training.batch_size=1 leaves BatchNorm no spread to divide by; use at least 2")
+        raise UserError("training.batch_size=1 gives BatchNorm a variance of 0 to divide by; use at least 2")
     drop_last = batch_statistics and examples % size == 1
     if drop_last:
         screen.print(
-            f"The last batch would hold 1 of {examples} examples, and BatchNorm needs 2: each epoch leaves one out"
+            f"The last batch would have 1 of {examples} examples, but BatchNorm needs 2; each epoch leaves one out"
         )
     return Plan(settings.epochs, size, examples, drop_last, validate, assembly.keep_every(settings))
 
 
 def thread_count(
-    settings: assembly.Training, parts: Parts, place: torch.device, state: Mapping[str, Any] | None, runs: int = 1
+    settings: assembly.Training,
+    parts: Parts,
+    torch_device: torch.device,
+    state: Mapping[str, Any] | None,
+    runs: int = 1,
 ) -> int:
-    """Return the threads asked for, those the run had before, or those that the work of so many runs calls for."""
+    """Return the number of CPU threads: the setting, that of the resumed run, or a number for the amount of work.
+
+    Args:
+        settings: the settings of `training`.
+        parts: the objects of the run, or of one run of a stack.
+        torch_device: the device of the run.
+        state: the checkpoint of a resumed run; None for a new one.
+        runs: the number of runs that are trained together.
+    """
     if settings.threads != "auto":
         return settings.threads
-    if place.type != "cpu":
+    if torch_device.type != "cpu":
         return torch.get_num_threads()
     if state is not None and runs == 1:
         return int(state["program"].get("threads", 1))
@@ -138,7 +160,7 @@ def thread_count(
 
 
 def restored(folder: RunFolder, parts: Parts, screen: Screen) -> dict[str, Any] | None:
-    """Put the run back to its last checkpoint that can be read, and return it; None where it had not come to one.
+    """Restore the run from its last checkpoint that can be read, and return it; None if there is no checkpoint yet.
 
     Raises:
         UserError: there are checkpoints, but none that can be used.
@@ -154,19 +176,19 @@ def restored(folder: RunFolder, parts: Parts, screen: Screen) -> dict[str, Any] 
             problems.append(str(error) if str(path) in str(error) else f"{path} cannot be used: {error}")
             continue
         for problem in problems:
-            screen.print(f"{problem}; going on from {path.name} instead")
-        if path == folder.last:  # the process may have been killed between its names
-            for name in names(member, position):
-                folder.name_last(name)
+            screen.print(f"{problem}; continuing from {path.name} instead")
+        if path == folder.last:  # the process may have been killed before the checkpoint had all of its names
+            for path in checkpoint_paths(member, position):
+                folder.name_last(path)
         if position.epoch > position.plan.epochs:
-            asked = position.plan.epochs
-            raise UserError(f"training.epochs={asked} is less than the {position.epoch} epochs that the run has had")
-        where = f"epoch {position.epoch}" + (f", step {position.step}" if position.batch else "")
-        screen.print(f"Going on after {where}")
+            epochs = position.plan.epochs
+            raise UserError(f"training.epochs={epochs} is less than the {position.epoch} epochs that the run has had")
+        progress = f"epoch {position.epoch}" + (f", step {position.step}" if position.batch else "")
+        screen.print(f"Continuing after {progress}")
         return state
     if problems:
         raise UserError("; ".join(problems))
-    screen.print("There is no checkpoint yet: starting from the beginning")
+    screen.print("There is no checkpoint yet; starting from the beginning")
     return None
 
 
@@ -174,7 +196,7 @@ def apply_state(state: Mapping[str, Any], program: Single, member: Member, posit
     """Load a checkpoint into the objects of a run.
 
     Raises:
-        ValueError: it does not fit them.
+        ValueError: the checkpoint does not fit the objects.
     """
     try:
         program.load_state_dict(0, state["program"])

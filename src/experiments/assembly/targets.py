@@ -1,4 +1,4 @@
-"""What a `_target_` names, called with its section's settings."""
+"""Calls the function or class that a `_target_` names, with the settings of its section."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields
@@ -25,23 +25,37 @@ def divided(section: Config, common: type) -> tuple[dict[str, Any], dict[str, An
 
 
 def located(section: Config, key: str) -> Callable[..., Any]:
-    """Import what a section's `_target_` names."""
+    """Import the function or class that a section's `_target_` names.
+
+    Raises:
+        UserError: it is missing, cannot be imported, or is not a function or class.
+    """
     path = section.get(TARGET)
     if not isinstance(path, str):
         raise UserError(f"{dotted(key, TARGET)} is missing; it names the function or class to use")
     try:
-        found = get_object(path)
-    except Exception as error:  # whatever importing a user's module raises
+        imported = get_object(path)
+    except Exception as error:  # importing a user's module may raise anything
         raise UserError(f"{dotted(key, TARGET)}={path!r} cannot be imported: {one_line(error)}") from error
-    if not callable(found):
-        raise UserError(f"{dotted(key, TARGET)}={path!r} is no function or class")
-    return found
+    if not callable(imported):
+        raise UserError(f"{dotted(key, TARGET)}={path!r} is not a function or class")
+    return imported
 
 
 def target(
     section: Config, key: str, *, supplied: tuple[str, ...] = (), ranges: Mapping[str, Any] | None = None
 ) -> Callable[..., Any]:
-    """Return what `_target_` names with the section's settings filled in, and the rest still to be given."""
+    """Return the function or class that `_target_` names, with the section's settings filled in.
+
+    Args:
+        section: the settings.
+        key: the section's key in the configuration.
+        supplied: the parameters that the caller passes later.
+        ranges: parameter name -> its type and range, for functions without annotations.
+
+    Raises:
+        UserError: the target cannot be imported, or a setting does not fit it.
+    """
     function = located(section, key)
     given = {k: v for k, v in section.items() if k not in (TARGET, "_partial_")}
     values = checked(function, given, key, supplied=supplied, ranges=ranges)
@@ -49,20 +63,29 @@ def target(
 
 
 def nested(value: Any, key: str) -> Any:
-    """Build a nested value that has a `_target_` of its own; return any other as it is."""
+    """Build a value that is a section with its own `_target_`; return any other value unchanged.
+
+    Raises:
+        UserError: it cannot be built.
+    """
     if isinstance(value, Mapping) and TARGET in value:
         try:
             return instantiate(dict(value))
-        except Exception as error:  # whatever a user's own code raises
+        except Exception as error:  # a user's own code may raise anything
             raise UserError(f"{key} cannot be built: {one_line(error)}") from error
     return value
 
 
 def call(section: Config, key: str, available: Mapping[str, Any] | None = None) -> Any:
-    """Call what `_target_` names with the section's settings and what it asks for of `available`.
+    """Call the function or class that `_target_` names.
+
+    Args:
+        section: the settings that are passed.
+        key: the section's key in the configuration.
+        available: parameter name -> a value that is passed if the function has this parameter.
 
     Raises:
-        UserError: it refuses with a ValueError or TypeError.
+        UserError: the function cannot be imported, a setting does not fit it, or it raises a ValueError or TypeError.
     """
     parameters = parameters_of(located(section, key)) or {}
     wanted = {name: value for name, value in (available or {}).items() if name in parameters}

@@ -1,4 +1,4 @@
-"""Which code a configuration may name: ours, torch's, and what the user trusts."""
+"""The code that a configuration may name: ours, torch's, and modules that the user trusts."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -15,12 +15,15 @@ TRUSTED = {
     "scheduler": ("experiments.schedules",),
     "observers": ("experiments.observers",),
 }
-"""The modules whose functions and classes a configuration may name without being asked about, by its sections: what
-reads data may write decoded pictures, so it is no model."""
+"""Section -> the modules whose functions and classes it may name without further trust.
+
+The sections differ because, for example, a function that reads data may write decoded pictures, so it must not be
+named as a model.
+"""
 
 
 def untrusted(config: Mapping[str, Any], trust: Sequence[str]) -> Iterator[tuple[str, Any]]:
-    """Yield what a configuration names of code that is neither ours nor, by its prefix, trusted: key and value."""
+    """Yield the key and value of each `_target_` that is neither ours nor in a trusted module."""
     return (
         (key, value)
         for key, value in targets(config)
@@ -29,19 +32,19 @@ def untrusted(config: Mapping[str, Any], trust: Sequence[str]) -> Iterator[tuple
 
 
 def of_section(key: str) -> tuple[str, ...]:
-    """Return the modules that are trusted where a key stands."""
+    """Return the modules that are trusted in the section of a key."""
     steps = key.split(".")
     return TRUSTED.get(".".join(steps[:2]), TRUSTED.get(steps[0], ()))
 
 
 def trusted(path: str, prefixes: Sequence[str], *, private: bool = False) -> bool:
-    """Whether a dotted path leads into the trusted modules and ends at something that is defined there.
+    """Whether a dotted path leads into a trusted module, to a function or class that is defined in one.
 
-    The second part matters: `torch.nn.init.math` is a way out of `torch.nn`.
+    The second part matters: `torch.nn.init.math` leads out of `torch.nn`.
 
     Args:
-        path: of a function or class.
-        prefixes: of what is trusted.
+        path: the dotted path of a function or class.
+        prefixes: the dotted paths of the trusted modules.
         private: whether names that begin with an underscore are trusted too.
     """
     from hydra.utils import get_object
@@ -52,17 +55,17 @@ def trusted(path: str, prefixes: Sequence[str], *, private: bool = False) -> boo
     if not inside(path) or (not private and any(step.startswith("_") for step in path.split("."))):
         return False
     try:
-        found = get_object(path)
-    except Exception:  # nothing that can be imported: building it says so
+        imported = get_object(path)
+    except Exception:  # it cannot be imported; building it raises an error that tells so
         return True
-    return callable(found) and inside(getattr(found, "__module__", None) or "")
+    return callable(imported) and inside(getattr(imported, "__module__", None) or "")
 
 
 def targets(value: Any, key: str = "") -> list[tuple[str, Any]]:
-    """Return every `_target_` in a configuration, in lists too, with its key."""
+    """Return the key and value of every `_target_` in a configuration, also inside lists."""
     if isinstance(value, Mapping):
-        found = [(f"{key}_target_", value["_target_"])] if "_target_" in value else []
-        return found + [hit for name, item in value.items() for hit in targets(item, f"{key}{name}.")]
+        own = [(f"{key}_target_", value["_target_"])] if "_target_" in value else []
+        return own + [pair for name, item in value.items() for pair in targets(item, f"{key}{name}.")]
     if isinstance(value, list):
-        return [hit for number, item in enumerate(value) for hit in targets(item, f"{key}{number}.")]
+        return [pair for number, item in enumerate(value) for pair in targets(item, f"{key}{number}.")]
     return []
