@@ -47,13 +47,13 @@ def write_colours(path: Path) -> None:
 
 
 def raw(run: Restored) -> torch.Tensor:
-    """Return the whole test split as the data set gives it."""
+    """Return the raw examples of the test split."""
     _, own = divided(run.config["data"], Splitting)
     return loaded(own, run.description.form).x_test
 
 
 def used(folder: Path, name: str, batches: Sequence[Any]) -> list[np.ndarray]:
-    """Do what `model.json` says, in the folder that holds the programs."""
+    """Run the code in `model.json`, in the folder of the programs."""
     *before, call = json.loads((folder / "model.json").read_text())["programs"][name]["use"]
     names: dict[str, Any] = {}
     exec("\n".join(before).replace(f"'{name}'", repr(str(folder / name))), names)
@@ -80,7 +80,7 @@ def test_both_programs_give_the_runs_own_probabilities(commands: Commands, kind:
         run = load(folder, device="cpu")
         run.config["training"]["precision"] = "fp32"
         assert 1e-4 < (run.probabilities(x) - own).abs().max() < 0.1
-        assert "precision   fp32; the run's probabilities, in bf16, are up to 0.0" in outcome.out
+        assert "precision   fp32; the run computes in bf16, and differs by up to 0.0" in outcome.out
         assert outcome.out.count("differs from its model in fp32 by") == 2
     else:
         assert "precision" not in outcome.out
@@ -178,10 +178,10 @@ class Selective(torch.nn.Linear):
 
 REFUSED = {
     "Restless": (
-        "model.pt2 is not written, since it gives other probabilities than the run, by up to 0.",
+        "model.pt2 is not written, because its probabilities differ from the run's by up to 0.",
         set(),
     ),
-    "Undecided": ("cannot be exported: torch.export says ", set()),
+    "Undecided": ("cannot be exported; error of torch.export: ", set()),
     "Selective": ("cannot be written as ONNX: ", {"model.pt2", "model.json"}),
 }
 
@@ -195,7 +195,7 @@ def test_what_cannot_be_exported_is_refused_in_a_sentence(commands: Commands, ki
     folder = commands.trained("--config-dir", "own", "model=mine", "data=moons", "data.limit=64", SMALL[0], *OTHERS)
     outcome = commands.type("export", f"run={folder}")
     assert outcome.code == 2
-    assert "names code that is not ours; if you trust it, add trust=tests" in outcome.err
+    assert "names code from outside this package; if you trust it, add trust=tests" in outcome.err
     outcome = commands.type("export", f"run={folder}", "trust=tests")
     assert outcome.code == 2
     assert message in outcome.err

@@ -1,1 +1,1 @@
-"""Trained runs as programs that need nothing of this package."""
+"""Export of trained runs as programs that do not need this package."""

@@ -1,4 +1,4 @@
-"""A restored run as one program, its preparation inside: for torch, and as ONNX."""
+"""A restored run as one program that includes its preparation: for torch, and as ONNX."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ from experiments.evaluation.loading import Restored
 INPUT, OUTPUT = "examples", "probabilities"
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 BATCH = {INPUT: {0: torch.export.Dim("batch")}}
-"""Which sizes of the input are free."""
+"""The dimensions of the input that may have any size."""
 BATCHES = (1, 7, 56)
-"""Sizes of the batches that a program is tried with."""
+"""Sizes of the batches with which a program is tested."""
 LARGEST_TRIAL = 2**26
-"""Values of all examples that it is tried with; where they would be more it is tried with single examples."""
+"""Values in all test examples; if there were more, a program is tested with one example only."""
 GAPS = 0.1
-"""Share of the values that are missing in examples which may have gaps."""
+"""The share of missing values in test examples, for a run that fills gaps."""
 
 ProbabilityFunction = Callable[[Tensor], Tensor]
 """Raw examples -> probabilities, (examples, classes)."""
 
 
 @dataclass(frozen=True)
-class Written:
-    """A program as a file.
+class WrittenProgram:
+    """A program in the form of a file.
 
     Args:
         content: of the file.
-        program: what it computes, read from there.
-        about: how it is used, and what else there is to say of it.
+        program: the function that the file computes, loaded from the content.
+        about: how to use it, and further facts for `model.json`.
     """
 
     content: bytes
@@ -54,10 +54,10 @@ class Written:
     about: Mapping[str, Any]
 
 
-class Whole(nn.Module):
-    """What a run makes of raw examples: prepared, through the model, and as probabilities.
+class WholeModel(nn.Module):
+    """The whole computation of a run: raw examples -> preparation -> model -> probabilities.
 
-    Computes in float32, whatever precision the run was trained in.
+    It computes in float32, whatever the precision of the training.
 
     Args:
         run: with its model on the CPU.
@@ -75,31 +75,31 @@ class Whole(nn.Module):
 
 
 def input_type(run: Restored) -> torch.dtype:
-    """Return the type of raw examples: bytes of pictures, otherwise float32."""
+    """Return the type of raw examples: uint8 for pictures, otherwise float32."""
     return torch.uint8 if isinstance(run.description.form, ImageForm) else torch.float32
 
 
 def type_name(run: Restored) -> str:
-    """Return the type of raw examples, as it is called."""
+    """Return the name of the type of raw examples."""
     return str(input_type(run)).removeprefix("torch.")
 
 
 def trials(run: Restored) -> list[Tensor]:
-    """Draw batches of raw examples such as the run's preparation expects, always the same."""
+    """Draw batches of raw examples in the range that the run's preparation expects; they are always the same."""
     draw = torch.Generator().manual_seed(0)
     shape, form = run.description.shape, run.description.form
     sizes = BATCHES if sum(BATCHES) * math.prod(shape) <= LARGEST_TRIAL else BATCHES[:1]
     if isinstance(form, ImageForm):
         return [torch.randint(min(form.white, 255) + 1, (n, *shape), generator=draw, dtype=torch.uint8) for n in sizes]
     noise = [torch.randn(n, *shape, generator=draw) for n in sizes]
-    found = [unprepared(run.prepare, each) for each in noise]
+    examples = [unprepared(run.prepare, each) for each in noise]
     if isinstance(run.prepare, Imputed):
-        return [torch.where(torch.rand(x.shape, generator=draw) < GAPS, torch.nan, x) for x in found]
-    return found
+        return [torch.where(torch.rand(x.shape, generator=draw) < GAPS, torch.nan, x) for x in examples]
+    return examples
 
 
 def unprepared(prepare: Preparation, noise: Tensor) -> Tensor:
-    """Return values of the size and at the place that a preparation brings to about 0 and 1."""
+    """Return raw values that a preparation maps to about mean 0 and standard deviation 1."""
     match prepare:
         case Imputed():
             return unprepared(prepare.inner, noise)
@@ -113,7 +113,7 @@ def unprepared(prepare: Preparation, noise: Tensor) -> Tensor:
 
 @contextmanager
 def silent() -> Iterator[None]:
-    """Keep to itself what exporters say on the way: what matters is whether the program is right."""
+    """Suppress the output and warnings of the exporters; the program is tested afterwards."""
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:
@@ -127,23 +127,23 @@ def exported(run: Restored) -> torch.export.ExportedProgram:
     """Trace a run's whole computation, for batches of any size.
 
     Raises:
-        UserError: what the model does cannot be written down as one program.
+        UserError: torch cannot export the model as one program.
     """
     example = torch.zeros(2, *run.description.shape, dtype=input_type(run))
     try:
         with silent(), torch.no_grad():
-            program = torch.export.export(Whole(run), (example,), dynamic_shapes=BATCH)
-    except Exception as error:  # whatever a user's model does that cannot be traced
+            program = torch.export.export(WholeModel(run), (example,), dynamic_shapes=BATCH)
+    except Exception as error:  # a user's model may raise anything
         raise UserError(
-            f"the model of {str(run.folder.path)!r} cannot be exported: torch.export says {one_line(error)!r}"
+            f"the model of {str(run.folder.path)!r} cannot be exported; error of torch.export: {one_line(error)}"
         ) from error
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # the paths of this machine
     return program
 
 
-def as_torch(traced: torch.export.ExportedProgram, run: Restored) -> Written:
-    """Write what `torch.export.load` reads."""
+def as_torch(traced: torch.export.ExportedProgram, run: Restored) -> WrittenProgram:
+    """Return a program for `torch.export.load`."""
     file = io.BytesIO()
     with silent():
         torch.export.save(traced, file)
@@ -154,41 +154,41 @@ def as_torch(traced: torch.export.ExportedProgram, run: Restored) -> Written:
         "model = torch.export.load('model.pt2').module()",
         f"{OUTPUT} = model({INPUT})  # a tensor, {type_name(run)}",
     ]
-    return Written(file.getvalue(), lambda examples: module(examples), {"use": use})
+    return WrittenProgram(file.getvalue(), lambda examples: module(examples), {"use": use})
 
 
-def as_onnx(traced: torch.export.ExportedProgram, run: Restored) -> Written:
-    """Write an ONNX model.
+def as_onnx(traced: torch.export.ExportedProgram, run: Restored) -> WrittenProgram:
+    """Return an ONNX model.
 
     Raises:
-        UserError: the model uses what ONNX does not have, or takes more than the 2 GB that a file of it can hold.
+        UserError: ONNX does not support an operation of the model, or the model is larger than 2 GB, the limit of ONNX.
     """
     try:
         with silent(), torch.no_grad():
-            made = torch.onnx.export(
+            onnx = torch.onnx.export(
                 traced, dynamo=True, verbose=False, dynamic_shapes=BATCH,
                 input_names=[INPUT], output_names=[OUTPUT], external_data=False,
             )  # fmt: skip
-            assert made is not None
-            model = made.model_proto
+            assert onnx is not None
+            model = onnx.model_proto
             content = model.SerializeToString()
             program = onnx_program(content)
     except Exception as error:  # as above
         raise UserError(
             f"the model of {str(run.folder.path)!r} cannot be written as ONNX: {one_line(error)}; "
-            "format=torch writes the other program alone"
+            "format=torch writes only the other program"
         ) from error
     use = [
         "import onnxruntime",
         "model = onnxruntime.InferenceSession('model.onnx')",
         f"({OUTPUT},) = model.run(None, {{'{INPUT}': {INPUT}}})  # an array, {type_name(run)}",
     ]
-    opset = next(found.version for found in model.opset_import if not found.domain)
-    return Written(content, program, {"opset": opset, "use": use})
+    opset = next(entry.version for entry in model.opset_import if not entry.domain)
+    return WrittenProgram(content, program, {"opset": opset, "use": use})
 
 
 def onnx_program(content: bytes) -> ProbabilityFunction:
-    """Return what an ONNX model computes."""
+    """Return the function that an ONNX model computes."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
@@ -196,12 +196,12 @@ def onnx_program(content: bytes) -> ProbabilityFunction:
 
 
 def missing_packages() -> list[str]:
-    """Return what ONNX needs and is not installed."""
+    """Return the packages that ONNX needs and that are not installed."""
     return [name for name in ONNX_PACKAGES if find_spec(name) is None]
 
 
 def onnx_versions() -> dict[str, str]:
-    """Return the versions of what ONNX needs, where all of it is installed."""
+    """Return the versions of the packages that ONNX needs, if all of them are installed."""
     return {} if missing_packages() else {name: version(name) for name in ONNX_PACKAGES}
 
 

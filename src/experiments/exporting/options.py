@@ -14,8 +14,8 @@ from experiments.cli import arguments
 Format = Literal["torch", "onnx"]
 
 MEANINGS = {
-    "format": "torch or onnx alone; otherwise both, ONNX where it is installed",
-    "best": "of a sweep or several runs only so many, the best by their objective",
+    "format": "torch or onnx; without it both, ONNX only if its packages are installed",
+    "best": "only the best N runs of a sweep or of several runs, by their objective",
     "trust": arguments.TRUST,
 }
 TEXTS = {"format", "trust"}
@@ -23,7 +23,7 @@ TEXTS = {"format", "trust"}
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What is asked for; see `MEANINGS`."""
+    """The options; see `MEANINGS`."""
 
     format: Format | None = None
     best: Annotated[int, Ge(1)] | None = None
@@ -31,12 +31,12 @@ class ExportOptions:
 
     @property
     def trusted(self) -> list[str]:
-        """The modules of `trust`."""
+        """The modules in `trust`."""
         return arguments.listed(self.trust)
 
 
 def described() -> str:
-    """Return the options, a line each."""
+    """Return the options with their meanings, one per line."""
     return arguments.described(MEANINGS)
 
 

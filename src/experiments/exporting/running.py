@@ -1,4 +1,4 @@
-"""Exporting runs, each into its own folder."""
+"""Export of runs, each into its own folder."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from experiments.data.forms import sides
 from experiments.evaluation.loading import Restored, load
 from experiments.training.single import PRECISIONS
 
-from ._programs import INPUT, OUTPUT, WRITERS, Whole, exported, missing_packages, onnx_versions, trials, type_name
+from ._programs import INPUT, OUTPUT, WRITERS, WholeModel, exported, missing_packages, onnx_versions, trials, type_name
 from .options import Format
 
 FOLDER = "export"
 NAMES: Mapping[Format, str] = {"torch": "model.pt2", "onnx": "model.onnx"}
 TOLERANCE = 1e-2
-"""Of probabilities: a program that is further off than rounding explains computes something else."""
+"""The largest difference in probabilities; rounding cannot explain more, so a program with more is wrong."""
 
 
 def export(folders: Sequence[Path], only: Format | None = None, trust: Sequence[str] = ()) -> None:
-    """Write runs as programs into `export/` of each, compared with the run before they are written.
+    """Write programs of runs into `export/` of each run; each program is compared with its run before it is written.
 
     Args:
         folders: of runs.
-        only: one format; None for both, ONNX where it is installed.
-        trust: prefixes of code that their configurations may name besides ours.
+        only: one format; None for both, ONNX only if its packages are installed.
+        trust: see `loading.load`.
 
     Raises:
-        UserError: one is no run, or cannot be exported so; those before it are written.
+        UserError: a folder is not a run, or the run cannot be exported; the runs before it are written.
         OSError: the folder cannot be written.
     """
     screen, missing = Screen(), missing_packages()
@@ -58,7 +58,7 @@ def export(folders: Sequence[Path], only: Format | None = None, trust: Sequence[
 
 
 def export_run(run: Restored, formats: Sequence[Format], out: Path, screen: Screen) -> None:
-    """Write one run; see `export`."""
+    """Write the programs of one run; see `export`."""
     about = description(run)
     screen.print(f"{shown_path(run.folder.path)}, weights of epoch {run.epoch}")
     screen.print(f"in          raw examples, {about['input']['type']}, batch x {sides(run.description.shape)}")
@@ -66,47 +66,48 @@ def export_run(run: Restored, formats: Sequence[Format], out: Path, screen: Scre
     examples = trials(run)
     expected, gap = references(run, examples)
     if gap is not None:
-        screen.print(f"precision   fp32; the run's probabilities, in {run.settings.precision}, are up to {gap:.1g} off")
+        screen.print(f"precision   fp32; the run computes in {run.settings.precision}, and differs by up to {gap:.1g}")
     traced = exported(run)
-    for made in formats:
-        name, written = NAMES[made], WRITERS[made](traced, run)
-        found = distance([written.program(x) for x in examples], expected)
-        if not found <= TOLERANCE:
+    for kind in formats:
+        name, written = NAMES[kind], WRITERS[kind](traced, run)
+        difference = distance([written.program(x) for x in examples], expected)
+        if not difference <= TOLERANCE:
             raise UserError(
-                f"{name} is not written, since it gives other probabilities than the run, by up to {found:.2g}; "
-                "does its model draw random numbers, or depend on the other examples of a batch?"
+                f"{name} is not written, because its probabilities differ from the run's by up to {difference:.2g}; "
+                "does the model draw random numbers, or depend on the other examples in a batch?"
             )
         reference, count = "the run" if gap is None else "its model in fp32", sum(map(len, examples))
-        screen.print(f"{name:<11} differs from {reference} by {found:.1g} at most, in {count} examples drawn for it")
+        screen.print(f"{name:<11} differs from {reference} by {difference:.1g} at most, on {count} random examples")
         write_whole(out / name, written.content)
-        about["programs"][name] = {"difference": found, **written.about}
+        about["programs"][name] = {"difference": difference, **written.about}
         write_json(out / "model.json", about)
     for name in NAMES.values():
         if name not in about["programs"]:
-            (out / name).unlink(missing_ok=True)  # from another time, perhaps of other weights
+            (out / name).unlink(missing_ok=True)  # from an earlier export, perhaps of other weights
 
 
 def references(run: Restored, examples: Sequence[Tensor]) -> tuple[list[Tensor], float | None]:
-    """Return what programs are compared with, and how far that is from the run's own; None where it is that.
+    """Return the expected probabilities, and their distance from the run's own.
 
-    A run in 16 bits has a rounding of its own, so that its programs are compared with its model in float32.
+    The programs compute in float32. A run with another precision rounds differently, so its programs are compared with
+    its model in float32; otherwise they are compared with the run, and the distance is None.
     """
     own = [run.probabilities(x) for x in examples]
     if run.settings.precision not in PRECISIONS:
         return own, None
-    whole = Whole(run)
+    whole = WholeModel(run)
     with torch.no_grad():
         exact = [whole(x) for x in examples]
     return exact, distance(own, exact)
 
 
 def distance(one: Sequence[Tensor], other: Sequence[Tensor]) -> float:
-    """Return the largest difference; nan where something is not a number."""
+    """Return the largest difference; nan if a value is not a number."""
     return float(torch.cat([(a.double() - b.double()).abs().flatten() for a, b in zip(one, other, strict=True)]).max())
 
 
 def description(run: Restored) -> dict[str, Any]:
-    """Return what `model.json` says of every program."""
+    """Return the facts in `model.json` that hold for all programs."""
     shown = ["batch", *run.description.shape]
     return {
         "run": run.folder.path.resolve().name,
@@ -116,14 +117,14 @@ def description(run: Restored) -> dict[str, Any]:
             "name": INPUT,
             "type": type_name(run),
             "shape": shown,
-            "what": "raw examples, as the data set gives them: the preparation is in the program",
+            "what": "raw examples, as in the data set; the program includes the preparation",
             "form": None if run.description.form is None else asdict(run.description.form),
         },
         "output": {
             "name": OUTPUT,
             "type": "float32",
             "shape": ["batch", len(run.classes)],
-            "what": "probabilities of the classes, in their order: the softmax of the model's scores",
+            "what": "probabilities of the classes, in the order of `classes`: the softmax of the model's scores",
         },
         "precision": {"of the programs": "fp32", "of the run": run.settings.precision},
         "programs": {},
