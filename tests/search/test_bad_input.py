@@ -14,7 +14,7 @@ BAD = [
     ([LR, *sweeper(pruner="medium")], "did you mean 'median'"),
     ([LR, "data.val_fraction=0", *sweeper(pruner="median")], "never measured with data.val_fraction=0"),
     ([LR, *sweeper(n_trials=0)], "n_trials=0 should be at least 1"),
-    ([LR, *sweeper(rounds=2)], "needs points at random"),
+    ([LR, *sweeper(rounds=2)], "needs random points"),
     ([LR, *sweeper(storage="sqlite:////nowhere/study.db")], "cannot be opened"),
     ([LR, *sweeper(custom_search_space="no.such")], "cannot be imported"),
     (["seed=range(3)", *sweeper(seeds_per_trial=2)], "contradicts a search over seed"),

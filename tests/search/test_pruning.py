@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 from experiments.folders.run import RunFolder
 from experiments.search._storage import opened
 from experiments.search.reporting import PRUNED, reporter
-from experiments.training.engine import decide
+from experiments.training.engine import set_statuses
 from experiments.training.member import Member
 from experiments.training.position import Plan, Position
 from experiments.training.streams import Streams
@@ -117,5 +117,5 @@ def test_members_of_one_trial_end_after_the_same_epoch(tmp_path: Path) -> None:
         )
         for seed, value in enumerate((0.1, 0.2))
     ]
-    decide(members, Position(plan, epoch=1), interrupted=False)
+    set_statuses(members, Position(plan, epoch=1), interrupted=False)
     assert [member.status for member in members] == ["pruned", "pruned"]

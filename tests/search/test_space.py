@@ -81,7 +81,7 @@ BAD = [
     ("x=interval(0,inf)", "finite"),
     ("x=tag(log,interval(0,1))", "above 0"),
     ("x=tag(log,range(0,4))", "above 0"),
-    ("x=range(4,1)", "end is left out"),
+    ("x=range(4,1)", "end is excluded"),
     ("x=tag(log,range(1,9,2))", "steps"),
     ("x=1", "nothing to search"),
 ]

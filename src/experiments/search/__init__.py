@@ -1,4 +1,4 @@
-"""Searching hyperparameters: runs whose configurations are chosen from what earlier ones showed."""
+"""Hyperparameter search: the results of earlier runs decide the configurations of the next ones."""
 
 SAMPLER_OPTIONS: dict[str, dict[str, object]] = {
     "grid": {"seed": None},
@@ -8,7 +8,7 @@ SAMPLER_OPTIONS: dict[str, dict[str, object]] = {
     "gp": {"seed": None, "n_startup_trials": 10, "deterministic_objective": False},
     "cmaes": {"seed": None, "n_startup_trials": 1, "sigma0": None},
 }
-"""The samplers by name, and their options with the values they have where none is given; a seed of null is the run's.
+"""The samplers by name, with the default values of their options; a seed of null is the run's seed.
 
-Trials are asked for in batches: `constant_liar` makes tpe reckon with those that still run.
+Trials are asked for in batches: with `constant_liar`, tpe takes trials that are still running into account.
 """

@@ -1,4 +1,4 @@
-"""What a search has found: the best trial, which hyperparameters matter, and whether a range was too narrow."""
+"""The findings of a search: the best trial, the important hyperparameters, and ranges that are too narrow."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from ._study import better_first, counted
 from .space import Space
 
 FEWEST = 5
-"""Complete trials below which nothing is said of importance."""
+"""The fewest complete trials for which importance is measured."""
 STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.RUNNING: "running"}
 
 
 def findings(study: optuna.Study, space: Space) -> dict[str, Any]:
-    """Return what `search.json` holds."""
+    """Return the content of `search.json`."""
     trials = counted(study)
     best = next(iter(better_first(study, trials)), None)
     return {
@@ -46,7 +46,7 @@ def about(trial: FrozenTrial) -> dict[str, Any]:
 
 
 def states(study: optuna.Study) -> dict[str, int]:
-    """Count the trials by how they ended."""
+    """Return the number of trials in each state."""
     counts: Counter[str] = Counter()
     for trial in study.get_trials(deepcopy=False):
         if trial.state == TrialState.WAITING:
@@ -59,9 +59,9 @@ def states(study: optuna.Study) -> dict[str, int]:
 
 
 def importance(study: optuna.Study, trials: list[FrozenTrial]) -> dict[str, float]:
-    """Return each hyperparameter's share in getting among the best fifth, the largest first.
+    """Return the share of each hyperparameter in the decision which trials are the best fifth, the largest first.
 
-    PED-ANOVA (Watanabe et al. 2023). Nothing where there are too few trials, or one hyperparameter.
+    The method is PED-ANOVA (Watanabe et al. 2023). The result is empty if there are too few trials.
     """
     complete = better_first(study, trials)
     if len(complete) < FEWEST:
@@ -76,18 +76,18 @@ def importance(study: optuna.Study, trials: list[FrozenTrial]) -> dict[str, floa
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         evaluator = PedAnovaImportanceEvaluator(target_quantile=BEST)
-        found = get_param_importances(copy, evaluator=evaluator)
-    return {name: round(float(share), 4) for name, share in sorted(found.items(), key=lambda item: -item[1])}
+        shares = get_param_importances(copy, evaluator=evaluator)
+    return {name: round(float(share), 4) for name, share in sorted(shares.items(), key=lambda item: -item[1])}
 
 
 def widest(trials: list[FrozenTrial]) -> dict[str, BaseDistribution]:
-    """Return ranges that hold every trial, of the hyperparameters that all trials have: rounds move them."""
+    """Return ranges that contain all trials, of the hyperparameters that all trials have: rounds change the ranges."""
     shared = [name for name in trials[0].params if all(name in trial.params for trial in trials)]
-    return {name: holding([trial.distributions[name] for trial in trials]) for name in shared}
+    return {name: union([trial.distributions[name] for trial in trials]) for name in shared}
 
 
-def holding(distributions: list[Any]) -> BaseDistribution:
-    """Return the distribution from the lowest to the highest end of several of one kind."""
+def union(distributions: list[Any]) -> BaseDistribution:
+    """Return the distribution from the lowest to the highest end of several of the same kind."""
     first = distributions[0]
     if isinstance(first, CategoricalDistribution):
         return first
@@ -98,7 +98,7 @@ def holding(distributions: list[Any]) -> BaseDistribution:
 
 
 def positions(best: FrozenTrial, space: Space) -> dict[str, dict[str, Any]]:
-    """Return where in its range each of the best trial's numbers lies, and which lie on a border."""
+    """Return the position of each of the best trial's numbers in its range, and the border if it is at one."""
     found = {}
     for name, value in best.params.items():
         distribution: Any = best.distributions[name]
@@ -118,7 +118,7 @@ def conclude(study: optuna.Study, space: Space, folder: Path) -> dict[str, Any]:
     """Print the findings, and write them and their pictures into the sweep's folder."""
     found = findings(study, space)
     write_json(folder / "search.json", found)
-    for line in said(found):
+    for line in lines_of(found):
         print(line)
     from ._pictures import draw
 
@@ -127,8 +127,8 @@ def conclude(study: optuna.Study, space: Space, folder: Path) -> dict[str, Any]:
     return found
 
 
-def said(found: dict[str, Any]) -> list[str]:
-    """Return the findings in lines."""
+def lines_of(found: dict[str, Any]) -> list[str]:
+    """Return the findings as lines."""
     counts = ", ".join(f"{count} {state}" for state, count in found["states"].items())
     lines = [f"trials   {counts}"]
     best = found["best"]
@@ -140,11 +140,11 @@ def said(found: dict[str, Any]) -> list[str]:
         shares = ", ".join(f"{name} {share:.0%}" for name, share in found["importance"].items())
         lines.append(f"matters  {shares}")
     else:
-        lines.append(f"matters  too few trials have a result to say; at least {FEWEST} are needed")
+        lines.append(f"matters  unknown: at least {FEWEST} trials with a result are needed")
     lines += [
-        f"border   {name}={best['params'][name]:.3g} is at the {place['border']} end of {place['low']:.3g} to "
-        f"{place['high']:.3g}; search beyond it"
-        for name, place in found["position"].items()
-        if place["border"]
+        f"border   {name}={best['params'][name]:.3g} is at the {position['border']} end of {position['low']:.3g} to "
+        f"{position['high']:.3g}; extend the range"
+        for name, position in found["position"].items()
+        if position["border"]
     ]
     return lines

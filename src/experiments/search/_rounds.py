@@ -1,6 +1,6 @@
-"""Coarse to fine: points at random on wide ranges, then on narrower ones around what was best.
+"""Coarse to fine: random points in wide ranges, then in narrower ones around the best points.
 
-(CS231n, "Neural Networks Part 3": search from coarse to fine, in random points, on logarithmic scales, and be
+(CS231n, "Neural Networks Part 3": search from coarse to fine, with random points, on logarithmic scales, and be
 careful with best values on the border.)
 """
 
@@ -16,24 +16,24 @@ from ._study import better_first, counted
 from .space import Dimension, Space
 
 BEST = 0.2
-"""The share of the trials that the next round's ranges are put around."""
+"""The share of the trials, the best ones, that the next round's ranges enclose."""
 MARGIN = 0.1
-"""What is left free on both sides of them, as a share of the range."""
+"""The margin on both sides of them, as a share of the range."""
 BORDER = 0.05
-"""How near an end of its range, as a share of it, a best value is on the border."""
+"""The distance from an end of the range below which a value is on the border, as a share of the range."""
 KEY = "round {}"
-"""The study's attribute with the ranges of a round."""
+"""The attribute of the study that holds the ranges of a round."""
 
 
 def quotas(trials: int, rounds: int) -> list[int]:
-    """Return how many trials each round has: as equal as can be, the first ones the larger."""
+    """Return the number of trials of each round: as equal as possible, larger in the first rounds."""
     return [trials // rounds + (number < trials % rounds) for number in range(rounds)]
 
 
 def current(study: optuna.Study, space: Space, sizes: Sequence[int]) -> tuple[int, Space, int]:
-    """Return the round that is on, the space with its ranges, and how many trials it lacks.
+    """Return the current round, the space with its ranges, and the number of trials that it still needs.
 
-    A round that is over gives the next one its ranges, which the study keeps: who goes on has the same.
+    A finished round decides the ranges of the next one. The study keeps them, so a resumed search has the same.
     """
     narrowed = space
     for number, size in enumerate(sizes):
@@ -46,7 +46,7 @@ def current(study: optuna.Study, space: Space, sizes: Sequence[int]) -> tuple[in
 
 
 def ranges_of(study: optuna.Study, before: Space, asked: Space, number: int) -> dict[str, list[float]]:
-    """Return the ranges of a round, chosen when it begins."""
+    """Return the ranges of a round, which are chosen when it begins."""
     key = KEY.format(number)
     if key not in study.user_attrs:
         trials = [trial for trial in counted(study) if trial.user_attrs.get("round", 0) == number - 1]
@@ -56,11 +56,11 @@ def ranges_of(study: optuna.Study, before: Space, asked: Space, number: int) -> 
 
 
 def narrowed(before: Space, asked: Space, best_first: Sequence[FrozenTrial], number: int) -> dict[str, list[float]]:
-    """Put every numeric range around the best fifth of a round's trials; over the border where the best is on it."""
+    """Narrow every numeric range to the best fifth of a round's trials; move it beyond a border that the best is on."""
     ranges = {name: list(d.bounds) for name, d in before.dimensions.items() if d.numeric}
     best = best_first[: max(1, math.ceil(BEST * len(best_first)))] if best_first else []
     if not best:
-        print(f"round {number + 1}: no trial has a result, the ranges stay")
+        print(f"round {number + 1}: no trial has a result, so the ranges stay the same")
         return ranges
     for name in ranges:
         dimension = before.dimensions[name]
@@ -72,13 +72,13 @@ def narrowed(before: Space, asked: Space, best_first: Sequence[FrozenTrial], num
             low, high = middle - (high - low) / 2, middle + (high - low) / 2
         ranges[name] = within_reason(dimension, asked.dimensions[name], low, high)
         shown = " to ".join(f"{end:.3g}" for end in ranges[name])
-        over = f"; the best, {best[0].params[name]:.3g}, was on the {side} border" if side else ""
-        print(f"round {number + 1}: {name} from {shown}{over}")
+        reason = f"; the best, {best[0].params[name]:.3g}, was on the {side} border" if side else ""
+        print(f"round {number + 1}: {name} from {shown}{reason}")
     return ranges
 
 
 def border(dimension: Dimension, value: Any) -> str:
-    """Return `lower` or `upper` where a value lies at an end of its range, else an empty text."""
+    """Return `lower` or `upper` if a value is at an end of its range, else an empty text."""
     low, high = dimension.bounds
     position = dimension.position(value)
     if low == high:
@@ -89,7 +89,7 @@ def border(dimension: Dimension, value: Any) -> str:
 
 
 def within_reason(dimension: Dimension, asked: Dimension, low: float, high: float) -> list[float]:
-    """Return the ends at two positions; a quantity that began as no less than 0, or as a share, stays one."""
+    """Return the values at two positions, but at least 0, or from 0 to 1, if that held for the original range."""
     ends = [dimension.at(low), dimension.at(high)]
     least, most = asked.bounds
     if isinstance(dimension.distribution, IntDistribution):

@@ -1,4 +1,4 @@
-"""The study: made or gone on with, and what became of the trials that a crash left behind."""
+"""The study: create or resume it, and close the trials that a crash left behind."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ JUST_BEGUN = timedelta(seconds=60)
 def opened_study(
     at: str, name: str, direction: str, pruner: optuna.pruners.BasePruner | None, space: Space, objective: str
 ) -> optuna.Study:
-    """Open the study, or make it where it is not.
+    """Open the study, or create it if it does not exist.
 
     Args:
-        at: the storage, from `storage.place`.
+        at: the storage, from `_storage.location`.
         name: of the study.
         direction: minimize or maximize.
-        pruner: that its sampler should know of.
-        space: what is searched.
+        pruner: of the study, which its sampler may need.
+        space: the search space.
         objective: the metric.
 
     Raises:
-        UserError: the storage holds a study of this name that searches something else.
+        UserError: the storage holds the study of another search under this name.
     """
     storage = opened(at)
     try:
@@ -65,10 +65,10 @@ def opened_study(
 
 
 def check_same(study: optuna.Study, identity: Mapping[str, Any]) -> None:
-    """Refuse to go on with a study of something else.
+    """Refuse to resume the study of another search.
 
     Raises:
-        UserError: names what differs.
+        UserError: with the differences.
     """
     saved = {"direction": study.direction.name.lower(), **study.user_attrs}
     differing = []
@@ -86,19 +86,19 @@ def check_same(study: optuna.Study, identity: Mapping[str, Any]) -> None:
     ]
     if differing:
         raise UserError(
-            f"hydra.sweeper.study_name={study.study_name!r} is a study of something else: {'; '.join(differing)}; "
-            "take another name or storage, or search the same"
+            f"hydra.sweeper.study_name={study.study_name!r} is the study of another search: {'; '.join(differing)}; "
+            "choose another name or storage, or repeat the command of that search"
         )
 
 
 def left_running(study: optuna.Study) -> list[int]:
-    """Return the trials of processes that are no more."""
+    """Return the running trials whose processes have ended."""
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
     return [trial.number for trial in running if not alive(trial)]
 
 
 def leave(study: optuna.Study, number: int) -> None:
-    """Close a trial that has no result, and line up its parameters to be tried again."""
+    """Close a trial that has no result, and queue its parameters for another trial."""
     trial = study.get_trials(deepcopy=False)[number]
     with suppress(RuntimeError, ValueError):  # another process was faster
         study._storage.set_trial_user_attr(trial._trial_id, "left", True)
@@ -109,9 +109,9 @@ def leave(study: optuna.Study, number: int) -> None:
 
 
 def alive(trial: FrozenTrial) -> bool:
-    """Whether the process that asked for a trial may still be at it; one on another machine may."""
+    """Whether the process that asked for a trial may still be running it; always true for another machine."""
     owner = trial.user_attrs.get("owner")
-    if owner is None:  # between its making and its marking
+    if owner is None:  # it has just been created
         return trial.datetime_start is not None and datetime.now() - trial.datetime_start < JUST_BEGUN
     host, process, started = owner
     if host != socket.gethostname():
@@ -120,12 +120,12 @@ def alive(trial: FrozenTrial) -> bool:
 
 
 def owner() -> tuple[str, int, str | None]:
-    """Return what tells this process from every other."""
+    """Return the host, number and start of this process, which no other process shares."""
     return socket.gethostname(), os.getpid(), started_at(os.getpid())
 
 
 def started_at(process: int) -> str | None:
-    """Return when a process of this machine was started, in the machine's own words; None where there is none."""
+    """Return the start time of a process, as the system shows it; None if there is no such process."""
     status = Path(f"/proc/{process}/stat")
     if not Path("/proc/self/stat").exists():
         try:
@@ -142,7 +142,7 @@ def started_at(process: int) -> str | None:
 
 
 def counted(study: optuna.Study) -> list[FrozenTrial]:
-    """Return the trials that count towards the total: with a result, or on the way to one."""
+    """Return the trials that count towards the total: those with a result, and those that are running."""
     return [
         trial
         for trial in study.get_trials(deepcopy=False)
@@ -151,6 +151,6 @@ def counted(study: optuna.Study) -> list[FrozenTrial]:
 
 
 def better_first(study: optuna.Study, trials: list[FrozenTrial]) -> list[FrozenTrial]:
-    """Return the complete ones of some trials, the best first."""
+    """Return the complete trials, the best first."""
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE and trial.value is not None]
     return sorted(complete, key=lambda trial: trial.value or 0.0, reverse=study.direction == StudyDirection.MAXIMIZE)

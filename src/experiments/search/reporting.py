@@ -1,4 +1,4 @@
-"""What a run tells its study after each epoch, and whether the study has seen enough of it."""
+"""Report a run's objective to its study after each epoch, and prune it if the study decides so."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PRUNERS = {
     "hyperband": "HyperbandPruner",
 }
 PRUNED = "pruned_after"
-"""A trial's attribute: the epoch after which it was given up, for its other seeds to see."""
+"""A trial's attribute: the epoch after which it was pruned, for its other seeds to see."""
 
 MetricRow = Mapping[str, float]
 
@@ -30,7 +30,7 @@ def pruner(given: Any, epochs: int | None) -> BasePruner | None:
 
     Args:
         given: a name, or a mapping with a name and options.
-        epochs: of a whole run, where it is known: the most that hyperband can spend on one.
+        epochs: of a whole run, if it is known: the most that hyperband can spend on a run.
 
     Raises:
         UserError: it is unknown, or an option is.
@@ -43,30 +43,30 @@ def pruner(given: Any, epochs: int | None) -> BasePruner | None:
         options = {"min_resource": 1, **options}
     if name == "hyperband" and epochs:
         options = {"max_resource": epochs, **options}
-    made: BasePruner = built(getattr(optuna.pruners, PRUNERS.get(name) or name), options, key)
-    return made
+    instance: BasePruner = built(getattr(optuna.pruners, PRUNERS.get(name) or name), options, key)
+    return instance
 
 
 def reporter(trial: Mapping[str, Any], objective: str) -> Callable[[Sequence[MetricRow]], bool]:
-    """Return what a run asks after each complete epoch: it reports the objective, and says whether to stop.
+    """Return a function to call after each complete epoch: it reports the objective, and returns whether to stop.
 
-    Only the storage is shared with the search, which may be another process. A trial of several seeds is
-    reported once an epoch, with the mean over those of its seeds that this process trains side by side, and when
-    it is given up all of them are. Where its seeds are trained one after another, or in several processes, the
-    first to reach an epoch speaks for all; the others follow when it is given up.
+    Only the storage is shared with the search, which may be another process. A trial of several seeds reports once
+    per epoch: the mean over those of its seeds that this process trains side by side, which are pruned together. If
+    its seeds are trained one after another, or in several processes, the first one to reach an epoch reports for
+    all; if it is pruned, the others are too.
 
     Args:
         trial: the `trial` of the run's configuration: storage, study, number, pruner and epochs.
-        objective: the column of the history that is reported.
+        objective: the column of the history to report.
 
     Raises:
-        UserError: the study is not there.
+        UserError: there is no such study.
     """
     key = (os.getpid(), trial.get("storage"), trial.get("study"), trial.get("number"))
     if key not in _REPORTS:
         _REPORTS[key] = TrialReport(trial)
     report = _REPORTS[key]
-    member = report.joined()
+    member = report.join()
 
     def ask(history: Sequence[MetricRow]) -> bool:
         if not history or objective not in history[-1]:
@@ -77,11 +77,11 @@ def reporter(trial: Mapping[str, Any], objective: str) -> Callable[[Sequence[Met
 
 
 _REPORTS: dict[tuple[Any, ...], TrialReport] = {}
-"""The trials that this process trains."""
+"""The trials that this process is training."""
 
 
 class TrialReport:
-    """One trial as this process sees it: its seeds share it.
+    """One trial in this process, shared by its seeds.
 
     Args:
         trial: see `reporter`.
@@ -100,22 +100,22 @@ class TrialReport:
                 self.study._study_id, int(trial["number"])
             )
         except (KeyError, ValueError, TypeError) as error:
-            raise UserError(f"trial={dict(trial)!r} is no trial of a study ({error}); leave it null") from None
-        self.latest: list[int] = []  # of each seed here, the newest epoch
+            raise UserError(f"trial={dict(trial)!r} is not a trial of a study ({error}); leave it null") from None
+        self.latest: list[int] = []  # the newest epoch of each seed in this process
         self.values: dict[int, list[float]] = {}
         self.settled: set[int] = set()
         self.pruned = False
 
-    def joined(self) -> int:
-        """Take in one more seed of the trial; returns its place."""
+    def join(self) -> int:
+        """Add one more seed of the trial, and return its index."""
         self.latest.append(0)
         return len(self.latest) - 1
 
     def after(self, member: int, epoch: int, value: float) -> bool:
-        """Note a seed's epoch; once it is the last of those that train with it, tell the study.
+        """Note a seed's epoch, report the mean once all seeds have it, and return whether the trial is pruned.
 
-        A seed that has fallen behind an epoch has ended and is waited for no longer. Asked again for the same
-        epoch, it answers again.
+        A seed that is more than one epoch behind has ended and is not waited for. A second call for the same epoch
+        returns the same.
         """
         if self.latest[member] < epoch:
             self.latest[member] = epoch
@@ -124,13 +124,13 @@ class TrialReport:
         if epoch not in self.settled and not waiting:
             self.settled.add(epoch)
             values = self.values.pop(epoch)
-            self.pruned = self.pruned or self.judged(epoch, sum(values) / len(values))
+            self.pruned = self.pruned or self.report(epoch, sum(values) / len(values))
         return self.pruned
 
-    def judged(self, epoch: int, value: float) -> bool:
-        """Report a value, and return whether the trial is given up."""
+    def report(self, epoch: int, value: float) -> bool:
+        """Report a value, and return whether the trial is pruned."""
         trial = self.storage.get_trial(self.trial)
-        if trial.state.is_finished():  # the run is gone on with on its own
+        if trial.state.is_finished():  # the run was resumed without the search
             return False
         if epoch not in trial.intermediate_values:
             self.storage.set_trial_intermediate_value(self.trial, epoch, value)

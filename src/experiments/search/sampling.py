@@ -1,4 +1,4 @@
-"""Which point is tried next: Optuna's samplers, kept from drawing a point twice."""
+"""The next point to try: Optuna's samplers, with no point drawn twice."""
 
 import random
 import warnings
@@ -26,13 +26,13 @@ CLASSES = {
 STANDARD = [item for options in SAMPLER_OPTIONS.values() for item in options.items()]
 REDRAWS = 20
 LISTED = 100_000
-"""Points up to which a finite space is listed to find one that is new."""
+"""The most points of a finite space for which it is listed to find a new one."""
 
 SamplePoint = tuple[Any, ...]
 
 
 class ExhaustedError(Exception):
-    """Every point of a finite space has been tried; `number` is the trial that was to be another."""
+    """Every point of a finite space has been tried; `number` is the trial for which none was left."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -43,13 +43,13 @@ def named(given: Any, names: Sequence[str], key: str, module: Any) -> tuple[str,
     """Read a name, or a mapping with `name` or a `_target_` in `module`, and options.
 
     Args:
-        given: from the configuration.
-        names: that are allowed.
-        key: where it stands.
-        module: where a `_target_` may lead.
+        given: the value in the configuration.
+        names: the names that are allowed.
+        key: its key in the configuration.
+        module: the module of an allowed `_target_`.
 
     Raises:
-        UserError: it is neither.
+        UserError: the name or target is unknown.
     """
     options = {"name": given} if not isinstance(given, Mapping) else {str(k): v for k, v in given.items()}
     target = options.pop("_target_", None)
@@ -59,23 +59,23 @@ def named(given: Any, names: Sequence[str], key: str, module: Any) -> tuple[str,
         if prefix != module.__name__ or not isinstance(getattr(module, name, None), type):
             raise UserError(f"{key}._target_={target!r} should be a class in {module.__name__}")
     elif name not in names:
-        raise UserError(f"{key}={name!r} is unknown; allowed: {', '.join(names)}" + nearest(str(name), names))
+        raise UserError(f"{key}={name!r} is unknown; choose from {', '.join(names)}" + nearest(str(name), names))
     return str(name), options
 
 
 def built(cls: type, options: Mapping[str, Any], key: str) -> Any:
-    """Make an object of Optuna from options.
+    """Create an object of Optuna from options.
 
     Raises:
         UserError: an option is unknown or refused.
     """
     settings = checked(cls, options, key)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Optuna marks much of what it has had for years as experimental
+        warnings.simplefilter("ignore")  # Optuna marks even its old features as experimental
         try:
             return cls(**settings)
         except (ValueError, TypeError, AssertionError, ImportError) as error:
-            raise UserError(f"{key} cannot be set so: {str(error) or 'an option is out of range'}") from None
+            raise UserError(f"{key} has an invalid option: {str(error) or 'it is out of range'}") from None
 
 
 def sampler(given: Any, seed: int, started: int, space: Space) -> "Unrepeated":
@@ -83,9 +83,9 @@ def sampler(given: Any, seed: int, started: int, space: Space) -> "Unrepeated":
 
     Args:
         given: a name, or a mapping with a name and options.
-        seed: what its draws follow from, unless it has an own.
-        started: how many trials there are: one that goes on draws others.
-        space: what is drawn from.
+        seed: of its draws, unless it has its own.
+        started: the number of trials so far: a resumed search draws other points.
+        space: to draw from.
 
     Raises:
         UserError: it is unknown, or cannot search this space.
@@ -100,11 +100,11 @@ def sampler(given: Any, seed: int, started: int, space: Space) -> "Unrepeated":
         return Unrepeated(None, draws, space)
     cls = getattr(optuna.samplers, CLASSES.get(name) or name)
     known = parameters_of(cls) or {}
-    options = {k: v for k, v in options.items() if k in known or (k, v) not in STANDARD}  # left by another's defaults
+    options = {k: v for k, v in options.items() if k in known or (k, v) not in STANDARD}  # other samplers' defaults
     if "warn_independent_sampling" in known:
         options = {"warn_independent_sampling": False, **options}
     if "seed" in known:
-        # A sequence of low discrepancy goes on where it was; everything else draws anew.
+        # A low-discrepancy sequence continues where it was; all other samplers draw anew.
         options["seed"] = whole if cls is QMCSampler else draws
     return Unrepeated(built(cls, options, key), draws, space)
 
@@ -113,24 +113,24 @@ def check_grid(space: Space, key: str) -> None:
     """Refuse a space that cannot be listed.
 
     Raises:
-        UserError: says what stands against it.
+        UserError: with the reason.
     """
     continuous = [name for name, dimension in space.dimensions.items() if dimension.count() is None]
     if continuous:
-        raise UserError(f"{key}=grid cannot list the interval of {continuous[0]}; give a range with steps")
+        raise UserError(f"{key}=grid cannot list the interval of {continuous[0]}; choose a range with steps")
     if not space.whole:
-        raise UserError(f"{key}=grid cannot list a custom search space; take random or tpe")
-    if not listed(space):
-        raise UserError(f"{key}=grid has {space.count():,} points; at most {LISTED:,} can be listed, take random")
+        raise UserError(f"{key}=grid cannot list a custom search space; choose random or tpe")
+    if not listable(space):
+        raise UserError(f"{key}=grid has {space.count():,} points; at most {LISTED:,} can be listed; choose random")
 
 
 class Unrepeated(BaseSampler):
     """Draws from another sampler until the point is new.
 
     Args:
-        inner: the other sampler; None goes through a finite space in an order by chance.
-        seed: of what it draws itself.
-        space: what is drawn from; a later round may set another.
+        inner: the other sampler; None for all points of a finite space in random order.
+        seed: of its own draws.
+        space: to draw from; a later round may set another.
     """
 
     def __init__(self, inner: BaseSampler | None, seed: int, space: Space) -> None:
@@ -138,16 +138,16 @@ class Unrepeated(BaseSampler):
         self.lists = inner is None
         self.space = space
         self.random = random.Random(seed)
-        self.by_chance = RandomSampler(seed=seed)
+        self.random_sampler = RandomSampler(seed=seed)
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:  # noqa: ARG002
-        """All of the space: a point is drawn as a whole."""
+        """Return the whole space: all values of a point are drawn together."""
         return self.space.distributions
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Draw a point that no trial had."""
+        """Draw a point that no trial has had."""
         again = trial.system_attrs.get("fixed_params")
         if again:
             return {name: again[name] for name in search_space if name in again}
@@ -161,10 +161,10 @@ class Unrepeated(BaseSampler):
             point = self.drawn(study, trial)
         if not self.space.whole:
             return point
-        return self.unseen(seen, trial.number) if listed(self.space) else self.by_luck(study, trial, seen)
+        return self.unseen(seen, trial.number) if listable(self.space) else self.random_point(study, trial, seen)
 
     def drawn(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
-        """Return the inner sampler's point."""
+        """Return a point of the inner sampler."""
         space = self.space.distributions
         inner = self.inner
         joint = space if isinstance(inner, QMCSampler) else inner.infer_relative_search_space(study, trial)
@@ -178,21 +178,23 @@ class Unrepeated(BaseSampler):
             point[name] = dimension.rounded(value)
         return point
 
-    def by_luck(self, study: optuna.Study, trial: FrozenTrial, seen: set[SamplePoint]) -> dict[str, Any]:
-        """Return a point by chance alone, out of so many that a new one is soon found."""
+    def random_point(self, study: optuna.Study, trial: FrozenTrial, seen: set[SamplePoint]) -> dict[str, Any]:
+        """Return a random new point, of a space so large that one is soon found."""
         while True:
             point = {
-                name: dimension.rounded(self.by_chance.sample_independent(study, trial, name, dimension.distribution))
+                name: dimension.rounded(
+                    self.random_sampler.sample_independent(study, trial, name, dimension.distribution)
+                )
                 for name, dimension in self.space.dimensions.items()
             }
             if self.key(point) not in seen:
                 return point
 
     def unseen(self, seen: set[SamplePoint], number: int) -> dict[str, Any]:
-        """Return one of the points that are left, by chance.
+        """Return a random one of the points that are left.
 
         Raises:
-            ExhaustedError: none is.
+            ExhaustedError: no point is left.
         """
         left = [point for point in self.space.points() if self.key(point) not in seen]
         if not left:
@@ -200,13 +202,13 @@ class Unrepeated(BaseSampler):
         return self.random.choice(left)
 
     def key(self, point: Mapping[str, Any]) -> SamplePoint:
-        """Return what two equal points share."""
+        """Return a point as a tuple of its values."""
         return tuple(point.get(name) for name in self.space.dimensions)
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """Draw what a custom search space adds."""
+        """Draw a value of a hyperparameter that a custom search space adds."""
         return self.inner.sample_independent(study, trial, param_name, param_distribution)
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
@@ -224,14 +226,14 @@ class Unrepeated(BaseSampler):
         self.inner.reseed_rng()
 
 
-def listed(space: Space) -> bool:
+def listable(space: Space) -> bool:
     """Whether the space is small enough to list."""
     count = space.count()
     return count is not None and count <= LISTED
 
 
 def tried(study: optuna.Study, space: Space, but: int = -1) -> set[SamplePoint]:
-    """Return the points of all trials, save those that were left without a result."""
+    """Return the points of all trials, except those that ended without a result and are tried again."""
     return {
         tuple(trial.params.get(name) for name in space.dimensions)
         for trial in study.get_trials(deepcopy=False)
@@ -246,6 +248,6 @@ def tried(study: optuna.Study, space: Space, but: int = -1) -> set[SamplePoint]:
 def exhausted(study: optuna.Study, space: Space) -> bool:
     """Whether every point of a finite space has been tried."""
     count = space.count()
-    if count is None or len(study.get_trials(deepcopy=False)) < count or not listed(space):
+    if count is None or len(study.get_trials(deepcopy=False)) < count or not listable(space):
         return False
     return {tuple(point.values()) for point in space.points()} <= tried(study, space)

@@ -1,4 +1,4 @@
-"""What is searched: overrides in Hydra's grammar, read as ranges and choices."""
+"""The search space: overrides in Hydra's grammar, read as ranges and choices."""
 
 import itertools
 import math
@@ -20,7 +20,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from experiments.common.errors import UserError
 
 DIGITS = 1e-4
-"""How finely a continuous range is drawn from, as a share of it: names of folders stay short."""
+"""The resolution of values from a continuous range, as a share of it: it keeps the names of folders short."""
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ class Dimension:
     """One searched hyperparameter.
 
     Args:
-        key: what stands before the equals sign, with a + where one was typed.
+        key: the text before the equals sign, with a + if one was typed.
         distribution: its values.
-        typed: what stands behind the equals sign, where that is not the value's own text.
+        typed: the text after the equals sign for a value, if it is not the value's own text.
         asked: the range or choices as they were typed.
     """
 
@@ -51,7 +51,7 @@ class Dimension:
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """The lowest and the highest value of a numeric one."""
+        """The lowest and the highest value of a numeric dimension."""
         distribution: Any = self.distribution
         return distribution.low, distribution.high
 
@@ -60,7 +60,7 @@ class Dimension:
         return f"{self.key}={self.typed[value] if value in self.typed else typed(value)}"
 
     def position(self, value: float) -> float:
-        """Return where on its scale a value lies: 0 at the low end, 1 at the high end."""
+        """Return the position of a value on its scale: 0 at the low end, 1 at the high end."""
         low, high = self.bounds
         scale = math.log if self.log else float
         return (scale(value) - scale(low)) / (scale(high) - scale(low)) if high > low else 0.5
@@ -73,7 +73,7 @@ class Dimension:
         return low + position * (high - low)
 
     def rounded(self, value: Any) -> Any:
-        """Return a drawn value with no more digits than the range calls for."""
+        """Return a drawn value with no more digits than the range needs."""
         if not isinstance(self.distribution, FloatDistribution):
             return value
         low, high = self.bounds
@@ -84,7 +84,7 @@ class Dimension:
         return min(max(round(value, digits), low), high)
 
     def values(self) -> list[Any] | None:
-        """Return every value, in order; None where they are not finitely many."""
+        """Return all values in order; None if there are infinitely many."""
         distribution = self.distribution
         if isinstance(distribution, CategoricalDistribution):
             return list(distribution.choices)
@@ -96,7 +96,7 @@ class Dimension:
         return None
 
     def count(self) -> int | None:
-        """Return how many values there are; None for infinitely many."""
+        """Return the number of values; None for infinitely many."""
         distribution = self.distribution
         if isinstance(distribution, IntDistribution):
             return (distribution.high - distribution.low) // distribution.step + 1
@@ -106,7 +106,7 @@ class Dimension:
 
 @dataclass(frozen=True)
 class Space:
-    """What is searched, and what is the same in every run.
+    """The searched hyperparameters, and the overrides that all runs share.
 
     Args:
         dimensions: by name, in the order in which they were typed.
@@ -120,11 +120,11 @@ class Space:
 
     @property
     def distributions(self) -> dict[str, BaseDistribution]:
-        """What Optuna draws from."""
+        """The distributions that Optuna draws from."""
         return {name: dimension.distribution for name, dimension in self.dimensions.items()}
 
     def count(self) -> int | None:
-        """Return how many points there are; None for infinitely many."""
+        """Return the number of points; None for infinitely many."""
         counts = [dimension.count() for dimension in self.dimensions.values()]
         if not self.whole or any(count is None for count in counts):
             return None
@@ -137,7 +137,7 @@ class Space:
             yield dict(zip(self.dimensions, point, strict=True))
 
     def overrides(self, point: Mapping[str, Any]) -> list[str]:
-        """Return the overrides of a point; what a custom search space added is typed as it is."""
+        """Return the overrides of a point, including values that a custom search space has added."""
         own = [
             self.dimensions[name].override(value) if name in self.dimensions else f"{name}={typed(value)}"
             for name, value in point.items()
@@ -145,11 +145,11 @@ class Space:
         return [*self.fixed.values(), *own]
 
     def described(self) -> dict[str, str]:
-        """Return the ranges and choices as text, by name: the same text is the same space."""
+        """Return the ranges and choices as text, by name: equal texts are equal spaces."""
         return {name: dimension.asked for name, dimension in self.dimensions.items()}
 
     def within(self, ranges: Mapping[str, Sequence[float]]) -> "Space":
-        """Return the space with other ends of some ranges."""
+        """Return the space with new ends of some ranges."""
         changed = {
             name: moved(dimension, *ranges[name]) if name in ranges else dimension
             for name, dimension in self.dimensions.items()
@@ -158,24 +158,24 @@ class Space:
 
 
 def moved(dimension: Dimension, low: float, high: float) -> Dimension:
-    """Return a dimension with other ends, of its own kind and on its own steps."""
+    """Return a dimension with new ends, of the same kind and with the same steps."""
     old: Any = dimension.distribution
     step = getattr(old, "step", None)
     if step is not None:
         low, high = (old.low + round((end - old.low) / step) * step for end in (low, high))
     if isinstance(old, IntDistribution):
-        made: BaseDistribution = IntDistribution(int(low), int(high), log=old.log, step=old.step)
+        distribution: BaseDistribution = IntDistribution(int(low), int(high), log=old.log, step=old.step)
     else:
-        made = FloatDistribution(low, high, log=old.log, step=old.step)
-    return replace(dimension, distribution=made)
+        distribution = FloatDistribution(low, high, log=old.log, step=old.step)
+    return replace(dimension, distribution=distribution)
 
 
 def space_of(overrides: Iterable[Override], *, custom: bool = False) -> Space:
-    """Read overrides; of two with the same key the later one counts.
+    """Read overrides; of two with the same key, the later one counts.
 
     Args:
         overrides: parsed by Hydra.
-        custom: whether a function of the user adds what is searched.
+        custom: whether a function of the user adds hyperparameters.
 
     Raises:
         UserError: a range or choice is empty or contradicts itself, or nothing is searched.
@@ -200,12 +200,12 @@ def space_of(overrides: Iterable[Override], *, custom: bool = False) -> Space:
 
 
 def key_of(override: Override) -> str:
-    """Return what stands before the equals sign."""
+    """Return the text before the equals sign."""
     return override.get_key_element()
 
 
 def value_of(override: Override) -> str:
-    """Return what stands behind the equals sign of an override that is no sweep."""
+    """Return the text after the equals sign of an override that is not a sweep."""
     return override.get_value_element_as_str()
 
 
@@ -214,12 +214,10 @@ def dimension_of(override: Override) -> Dimension:
     asked = override.input_line or ""
     sweep: Any = override.value()
     if override.is_choice_sweep():
-        made = choice(override, asked)
-    elif isinstance(sweep, IntervalSweep):
-        made = interval(override, sweep, asked)
-    else:
-        made = stepped(override, sweep, asked)
-    return made
+        return choice(override, asked)
+    if isinstance(sweep, IntervalSweep):
+        return interval(override, sweep, asked)
+    return stepped(override, sweep, asked)
 
 
 def choice(override: Override, asked: str) -> Dimension:
@@ -227,7 +225,7 @@ def choice(override: Override, asked: str) -> Dimension:
     items = list(override.sweep_iterator())
     texts = list(dict.fromkeys(Transformer.str(item) for item in items))
     if not texts:
-        raise UserError(f"{asked} is a choice of nothing; give at least one value")
+        raise UserError(f"{asked} is an empty choice; give at least one value")
     by_text = {Transformer.str(item): scalar(item) for item in items}
     values: list[Any] = [by_text[text] for text in texts]
     if len(set(values)) < len(values):  # 1 and true are equal, and so are 'a' and a
@@ -237,34 +235,34 @@ def choice(override: Override, asked: str) -> Dimension:
 
 
 def scalar(item: Any) -> Any:
-    """Return an item of a choice as what Optuna can store."""
+    """Return an item of a choice as a value that Optuna can store."""
     if isinstance(item, QuotedString):
         return item.text
     return item if isinstance(item, str | int | float | bool) else Transformer.str(item)
 
 
 def interval(override: Override, sweep: IntervalSweep, asked: str) -> Dimension:
-    """Read `interval(low, high)`, with both ends; of whole numbers as `int(interval(low, high))`."""
+    """Read `interval(low, high)`, which includes both ends, or `int(interval(low, high))` for whole numbers."""
     low, high, log = sweep.start, sweep.end, "log" in sweep.tags
     if low is None or high is None or not low < high:
         raise UserError(f"{asked} is an empty range; the low end should be less than the high end")
     if not (math.isfinite(low) and math.isfinite(high)):
-        raise UserError(f"{asked} has no end; both ends should be finite numbers")
+        raise UserError(f"{asked} has an infinite end; both ends should be finite numbers")
     check_log(log, low, asked)
     whole = isinstance(low, int) and isinstance(high, int)
-    made: BaseDistribution = (
+    distribution: BaseDistribution = (
         IntDistribution(int(low), int(high), log=log) if whole else FloatDistribution(low, high, log=log)
     )
     name = f"interval({low!r},{high!r})"
-    return Dimension(key_of(override), made, {}, f"{'log ' if log else ''}{'int ' if whole else ''}{name}")
+    return Dimension(key_of(override), distribution, {}, f"{'log ' if log else ''}{'int ' if whole else ''}{name}")
 
 
 def stepped(override: Override, sweep: RangeSweep, asked: str) -> Dimension:
-    """Read `range(start, stop, step)`, whose end is left out."""
+    """Read `range(start, stop, step)`, which excludes its end."""
     start, stop, step = (Decimal(str(number)) for number in (sweep.start, sweep.stop, sweep.step))
     count = math.ceil((stop - start) / step) if step else 0
     if count < 1:
-        raise UserError(f"{asked} is an empty range; its end is left out, so it should come after the start")
+        raise UserError(f"{asked} is an empty range; its end is excluded, so it should come after the start")
     low, high = sorted((start, start + (count - 1) * step))
     log = "log" in sweep.tags
     check_log(log, float(low), asked)
@@ -273,10 +271,12 @@ def stepped(override: Override, sweep: RangeSweep, asked: str) -> Dimension:
         raise UserError(f"{asked} has steps on a logarithmic scale; use tag(log,interval({low},{high}))")
     name = f"{'log ' if log else ''}range({low},{high},{abs(step)}), ends included"
     if whole:
-        made: BaseDistribution = IntDistribution(int(low), int(high), log=log, step=1 if log else int(abs(step)))
+        distribution: BaseDistribution = IntDistribution(
+            int(low), int(high), log=log, step=1 if log else int(abs(step))
+        )
     else:
-        made = FloatDistribution(float(low), float(high), step=float(abs(step)))
-    return Dimension(key_of(override), made, {}, name)
+        distribution = FloatDistribution(float(low), float(high), step=float(abs(step)))
+    return Dimension(key_of(override), distribution, {}, name)
 
 
 def check_log(log: bool, low: float, asked: str) -> None:
