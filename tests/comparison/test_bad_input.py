@@ -18,12 +18,12 @@ plain = pytest.mark.usefixtures("undrawn")
 def test_no_runs_says_where_it_looked(commands: Commands) -> None:
     (commands.folder / "empty" / "below").mkdir(parents=True)
     said = refused(commands, "empty")
-    assert "no runs in 'empty': looked there and below for folders that hold .hydra/config.yaml" in said
+    assert "no runs in 'empty' or in folders below; a run folder contains .hydra/config.yaml" in said
     broken = plant(commands.folder / "empty" / "run")
     (broken / ".hydra" / "config.yaml").write_text("seed: [1")
     assert "run cannot be read (" in refused(commands, "empty")
     (commands.folder / "file").write_text("")
-    assert "'file' is no folder" in refused(commands, "file")
+    assert "'file' is not a folder; give folders of runs or sweeps" in refused(commands, "file")
 
 
 def folder_for(path: Path) -> None:

@@ -66,14 +66,14 @@ def legacy(path: Path) -> None:
 BOMBS = {
     "compressed": (compressed, "compressed entries"),
     "overlapping": (overlapping, "its entries would take"),
-    "two of a name": (twice, "two entries of one name"),
-    "the format before zip": (legacy, "no zip file"),
+    "two of a name": (twice, "two entries with the same name"),
+    "the format before zip": (legacy, "not a readable zip file"),
     "torch.Tensor": (lambda path: zipped(path, Called(torch.Tensor, HUGE)), "names torch.Tensor"),
     "bytearray": (lambda path: zipped(path, Called(bytearray, HUGE)), "names __builtin__.bytearray"),
     "a storage": (lambda path: zipped(path, Called(torch.UntypedStorage, HUGE)), "UntypedStorage"),
     "code": (lambda path: zipped(path, Called(eval, "1 + 1")), "eval"),
     "a newer pickle": (lambda path: zipped(path, Called(bytearray, HUGE), protocol=4), "which no checkpoint needs"),
-    "text": (lambda path: path.write_text("no checkpoint"), "no zip file"),
+    "text": (lambda path: path.write_text("no checkpoint"), "not a readable zip file"),
 }
 
 

@@ -283,8 +283,8 @@ def test_a_resumed_sweep_numbers_its_runs_as_before(commands: Commands) -> None:
     sweep = only_sweep(commands.folder)
     before = results(sweep)
     for changed, said in (
-        (("seed=1,2", "optimizer=sgd,adam", "training.threads=1,2"), "what is swept or its order"),
-        (("optimizer=sgd,adam", "seed=1,2", "training.threads=2,1"), "what is swept or its order"),
+        (("seed=1,2", "optimizer=sgd,adam", "training.threads=1,2"), "the swept values or their order"),
+        (("optimizer=sgd,adam", "seed=1,2", "training.threads=2,1"), "the swept values or their order"),
     ):
         outcome = commands.train("-m", *SMALL, *changed, f"resume={sweep}")
         assert outcome.code == 2
@@ -317,7 +317,7 @@ def test_two_processes_do_not_make_one_sweep(commands: Commands) -> None:
     with Sweep(sweep).held():
         outcome = commands.train(*command, f"resume={sweep}")
     assert outcome.code == 2
-    assert "another process is making the sweep" in outcome.err
+    assert "another process is running the sweep" in outcome.err
 
 
 def test_a_member_that_cannot_write_does_not_keep_the_others_from_their_end(commands: Commands) -> None:
@@ -346,7 +346,7 @@ def test_what_is_no_sweep(commands: Commands) -> None:
     (folder,) = run_folders(commands.folder)
     outcome = commands.train("-m", *SMALL, "seed=1,2", f"resume={folder}")
     assert (outcome.code, outcome.err.count("\n")) == (2, 1)
-    assert "is no sweep folder" in outcome.err
+    assert "is not a sweep folder" in outcome.err
     outcome = commands.train("-m", *SMALL, "seed=1,2", "name=other", "resume=latest")
     assert outcome.code == 2
     assert "finds no sweep" in outcome.err

@@ -1,1 +1,1 @@
-"""What lies on disk: run folders and sweep folders, written and read."""
+"""Run folders and sweep folders: the files on disk, written and read."""

@@ -1,4 +1,4 @@
-"""A checkpoint's file, looked at before torch reads it: a stranger's may be small and ask for any amount of memory."""
+"""Check a checkpoint's file before torch reads it: a small file from a stranger can ask for any amount of memory."""
 
 import pickletools
 import re
@@ -11,20 +11,20 @@ NAMED = re.compile(
     r"|torch\._utils (_rebuild_tensor_v2|_rebuild_parameter)|torch\.nn\.parameter Parameter"
     r"|torch (?!Untyped|Typed)\w+Storage|torch (Size|device|[a-z]+\d+|bool)"
 )
-"""What the pickle in a checkpoint may name. torch allows more where it reads weights alone, such as `torch.Tensor`,
-which makes a tensor of any size out of a number."""
+"""The names that the pickle in a checkpoint may contain. torch's `weights_only` allows more, such as `torch.Tensor`,
+which creates a tensor of any size from a number."""
 
 
 def check_archive(path: Path) -> None:
     """Refuse a file that would take more memory than it has bytes.
 
-    torch writes a zip file of entries as they are, and reads other formats too, in which sizes are declared.
+    torch writes a zip file of uncompressed entries. It also reads other formats, in which sizes are only declared.
 
     Raises:
-        ValueError: says what is wrong with it.
+        ValueError: with the reason.
     """
     if not path.is_file():
-        raise ValueError("it is no file")
+        raise ValueError("it is not a file")
     try:
         with ZipFile(path) as archive:
             entries = archive.infolist()
@@ -32,22 +32,22 @@ def check_archive(path: Path) -> None:
                 raise ValueError("it has compressed entries, which no checkpoint has")
             declared, size = sum(entry.file_size for entry in entries), path.stat().st_size
             if declared > size:
-                raise ValueError(f"its entries would take {declared:,} bytes, and the file has {size:,}")
+                raise ValueError(f"its entries would take {declared:,} bytes, but the file has {size:,}")
             counts = Counter(entry.filename.lower() for entry in entries)  # torch finds them in either case
             if max(counts.values(), default=0) > 1:
-                raise ValueError("it has two entries of one name")
+                raise ValueError("it has two entries with the same name")
             for entry in entries:
                 if entry.filename.lower().endswith(".pkl"):
                     check_pickle(archive.read(entry))
     except (BadZipFile, NotImplementedError, EOFError, RuntimeError):
-        raise ValueError("it is no zip file that can be read") from None
+        raise ValueError("it is not a readable zip file") from None
 
 
 def check_pickle(content: bytes) -> None:
-    """Refuse a pickle that names anything besides what tensors and plain values are made of.
+    """Refuse a pickle with names that tensors and plain values do not need.
 
     Raises:
-        ValueError: it does, or is broken.
+        ValueError: it has such a name, or is broken.
     """
     for operation, argument, _ in pickletools.genops(content):
         if operation.name in ("STACK_GLOBAL", "INST") or (

@@ -1,4 +1,4 @@
-"""The sweep in TensorBoard's HParams tab: which hyperparameters its runs differ in, and what to look at."""
+"""The sweep in TensorBoard's HParams tab: the hyperparameters that its runs differ in, and the metrics."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Domain = tuple[float, float] | Sequence[Any]
 
 
 def hparams_config(folder: Path, domains: Mapping[str, Domain], metrics: Sequence[str] = METRICS) -> None:
-    """Write an events file that names the hyperparameters and metrics of a sweep; nothing where there is one.
+    """Write an events file that names the hyperparameters and metrics of a sweep, unless the folder has one.
 
     Args:
         folder: the sweep's.

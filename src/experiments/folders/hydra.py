@@ -15,9 +15,9 @@ from omegaconf import DictConfig, OmegaConf
 from experiments.common.files import write_whole
 
 OF_THE_SWEEP = re.compile(r"(resume|retry_failed|sweep\.zip|trial)=")
-"""Overrides that are no run's own."""
+"""Overrides of the sweep, which do not belong to a single run."""
 NUMBER_LIKE = re.compile(r"[-+]?(\d[\d_]*)?\.?\d*([eE][-+]?\d+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
-"""Texts that OmegaConf reads as numbers and plain YAML does not."""
+"""Texts that OmegaConf reads as numbers, but plain YAML does not."""
 
 
 def task_part(config: DictConfig) -> DictConfig:
@@ -26,10 +26,10 @@ def task_part(config: DictConfig) -> DictConfig:
 
 
 def write_composed(task: Mapping[str, Any], hydra: Mapping[str, Any], folder: Path) -> None:
-    """Leave in a run folder what Hydra leaves there: `config.yaml`, `hydra.yaml` and `overrides.yaml`.
+    """Write the files into a run folder that Hydra writes: `config.yaml`, `hydra.yaml` and `overrides.yaml`.
 
     Args:
-        task, hydra: plain.
+        task, hydra: the two parts of the configuration, as plain dictionaries.
         folder: of the run.
     """
     typed = [line for line in hydra["overrides"]["task"] if not OF_THE_SWEEP.match(line)]
@@ -43,9 +43,9 @@ def write_composed(task: Mapping[str, Any], hydra: Mapping[str, Any], folder: Pa
 
 
 def as_yaml(content: Any) -> str:
-    """Return plain content as OmegaConf writes it, by the parser in C where there is one.
+    """Return plain content as OmegaConf writes it, with YAML's C library if it is installed.
 
-    What it quotes is what the resolver of its own reader would take for a number.
+    It quotes texts that OmegaConf would read as numbers.
     """
     return yaml.dump(content, Dumper=_dumper(), default_flow_style=False, allow_unicode=True, sort_keys=False)
 

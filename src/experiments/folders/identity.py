@@ -1,4 +1,4 @@
-"""What tells one run from another: seed, overrides, versions and commit."""
+"""The identity of a run: seed, overrides, versions and commit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from experiments.common.version import __version__
 
 
 def identity(config: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """Return what says which run this is, and under which versions it ran."""
+    """Return the seed and the overrides of a run, and the versions under which it runs."""
     return {
         "seed": config.get("seed"),
         "overrides": list(overrides),
@@ -35,7 +35,7 @@ def git_commit(folder: Path) -> str | None:
     """Return the commit of a folder, if it is a checkout."""
     command = ["git", "rev-parse", "HEAD"]
     try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=5, check=True)
+        process = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=5, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip()
+    return process.stdout.strip()

@@ -1,6 +1,6 @@
-"""Reading run folders: their configuration, metrics and summaries, from runs and sweeps alike.
+"""Read run folders: their configuration, metrics and summaries, of single runs and of sweeps.
 
-A folder may come from anyone and be broken anywhere: it is read as data, and what cannot be read is named.
+A folder may come from anyone and any file may be broken: folders are read as data, and unreadable ones are named.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from .sweep import FILE
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 LARGEST_LAYERS = 500_000_000
 DEEPEST, MOST_ALIASES = 100, 16
-"""Of YAML that is read: a configuration has five levels, and no alias."""
+"""Limits of YAML that is read: a configuration has five levels, and no alias."""
 NESTING = re.compile(r"[\[{]|[-?]\s")
 LONGEST_REASON = 120
 UNFINISHED = "unfinished"
 """The status of a run that has no summary: it is still running, or was killed."""
 KEPT_OUT = {"checkpoints", "pictures"}
-"""Folders of a run that hold no runs."""
+"""Folders of a run that contain no runs."""
 CONFIGURATION = Path(".hydra", "config.yaml")
 LAYER_COLUMNS = ("epoch", "layer", "quantity", "value")
 
@@ -45,15 +45,15 @@ LayerCurves = dict[str, dict[int, float]]
 
 @dataclass(frozen=True)
 class Record:
-    """One run, as its folder tells it.
+    """One run, as read from its folder.
 
     Args:
         folder: of the run.
         config: its configuration, with dotted keys.
         choices: the option of each config group: optimizer -> adam.
         typed: the keys that were given on the command line.
-        history: the epochs' metrics by column; columns without numbers are left out.
-        summary: what came of it; empty while it has not ended.
+        history: the metrics of each epoch, by column; columns without numbers are left out.
+        summary: the content of `summary.json`; empty until the run has ended.
     """
 
     folder: Path
@@ -65,12 +65,12 @@ class Record:
 
     @property
     def status(self) -> str:
-        """How it ended."""
+        """The status of the run."""
         return str(self.summary.get("status") or UNFINISHED)
 
     @property
     def objective(self) -> str:
-        """The metric that said which epoch was best."""
+        """The metric that decided which epoch is the best."""
         return str(self.config.get("objective", "val/accuracy"))
 
     @cached_property
@@ -81,18 +81,18 @@ class Record:
 
     @property
     def written(self) -> float:
-        """When it last wrote something, in seconds since the epoch; 0 where that cannot be told."""
+        """The time of its last write, in seconds since 1970; 0 if it is unknown."""
         names = ("metrics.csv", "train.log", "checkpoints/last.pt", ".hydra/config.yaml")
         times = [changed(self.folder / name) for name in names]
         return max((time[0] for time in times if time), default=0) / 1e9
 
     @property
     def epochs(self) -> int:
-        """How many epochs it has trained."""
+        """The number of epochs that it has trained."""
         return len(self.history.get("epoch", ()))
 
     def layers(self, quantities: Collection[str]) -> dict[str, LayerCurves]:
-        """Return some quantities of `layers.csv` at the end of each epoch; nothing where it cannot be read."""
+        """Return some quantities of `layers.csv` at the end of each epoch; empty if it cannot be read."""
         found: dict[str, LayerCurves] = {}
         try:
             with regular_file(self.folder / "layers.csv", LARGEST_LAYERS).open(encoding="utf-8", newline="") as file:
@@ -109,12 +109,12 @@ class Record:
 
 @dataclass
 class FoundRuns:
-    """What lies in some folders.
+    """The runs in some folders.
 
     Args:
         records: the runs.
-        skipped: folders that look like runs and cannot be read, and why.
-        waiting: how many runs of their sweeps have not begun.
+        skipped: folders that look like runs but cannot be read, with the reasons.
+        waiting: the number of runs of their sweeps that have not started.
         sweeps: the folders of sweeps.
     """
 
@@ -125,31 +125,33 @@ class FoundRuns:
 
 
 class NoRunsError(UserError):
-    """There is no run yet."""
+    """There is no run, or not yet."""
 
 
 class Reader:
-    """Reads run folders, and again only those that have changed since.
+    """Reads run folders, and later only those that have changed.
 
     Args:
         folders: of runs and sweeps, or any folder above them.
 
     Raises:
-        UserError: one of the folders is not there.
+        UserError: one of the folders does not exist.
     """
 
     def __init__(self, folders: Sequence[Path]) -> None:
         for folder in folders:
             if not folder.is_dir():
-                raise UserError(f"{str(folder)!r} is no folder; give the folders of runs or sweeps, or one above them")
+                raise UserError(
+                    f"{str(folder)!r} is not a folder; give folders of runs or sweeps, or a folder above them"
+                )
         self.folders = folders
         self._known: dict[Path, tuple[Any, Record]] = {}
 
     def read(self) -> FoundRuns:
-        """Read what is there now.
+        """Read the runs that exist now.
 
         Raises:
-            NoRunsError: no folder holds a run.
+            NoRunsError: there is no run in the folders.
         """
         found = FoundRuns()
         seen: set[Path] = set()
@@ -170,14 +172,13 @@ class Reader:
                     found.skipped[folder] = reason[:LONGEST_REASON]
         if not found.records:
             where = ", ".join(repr(str(folder)) for folder in self.folders)
-            broken = "".join(f"; {path} cannot be read ({why})" for path, why in list(found.skipped.items())[:3])
-            raise NoRunsError(
-                f"no runs in {where}: looked there and below for folders that hold {CONFIGURATION}{broken}"
-            )
+            skipped = list(found.skipped.items())[:3]
+            broken = "".join(f"; {path} cannot be read ({reason})" for path, reason in skipped)
+            raise NoRunsError(f"no runs in {where} or in folders below; a run folder contains {CONFIGURATION}{broken}")
         return found
 
     def _record(self, folder: Path) -> Record:
-        """Return a run, read anew if one of its files has changed."""
+        """Return a run, read again if one of its files has changed."""
         stamp = tuple(changed(folder / name) for name in (CONFIGURATION, "metrics.csv", "summary.json"))
         known = self._known.get(folder)
         if known is None or known[0] != stamp:
@@ -190,11 +191,12 @@ def record(folder: Path) -> Record:
 
     Raises:
         OSError: a file cannot be read.
-        ValueError: or holds something else; yaml's errors too.
+        ValueError: a file has other content than expected.
+        yaml.YAMLError: a file is not YAML.
     """
     config = loaded(folder / CONFIGURATION)
     if not isinstance(config, dict) or "seed" not in config:
-        raise ValueError(f"{CONFIGURATION} is no configuration of a run")
+        raise ValueError(f"{CONFIGURATION} is not the configuration of a run")
     return Record(
         folder,
         {key: value for key, value in flattened(config).items() if not isinstance(value, Mapping)},
@@ -206,7 +208,7 @@ def record(folder: Path) -> Record:
 
 
 def choices(folder: Path) -> dict[str, str]:
-    """Return the option of each config group, which Hydra has noted among 150 other lines."""
+    """Return the option of each config group, which Hydra has written among 150 other lines."""
     try:
         noted = regular_text(folder / ".hydra" / "hydra.yaml")
     except FileNotFoundError:
@@ -226,7 +228,7 @@ def typed(folder: Path) -> list[str]:
 
 
 def history(folder: Path) -> dict[str, list[float]]:
-    """Return `metrics.csv` by column; nothing where no epoch has ended."""
+    """Return `metrics.csv` by column; empty if no epoch has ended."""
     try:
         content = regular_text(folder / "metrics.csv")
     except FileNotFoundError:
@@ -234,7 +236,7 @@ def history(folder: Path) -> dict[str, list[float]]:
     try:
         rows = list(csv.reader(io.StringIO(content)))
     except csv.Error as error:
-        raise ValueError(f"metrics.csv is no table: {error}") from None
+        raise ValueError(f"metrics.csv is not a table: {error}") from None
     if not rows or rows[0][:1] != ["epoch"]:
         raise ValueError("metrics.csv has no column 'epoch'")
     if any(len(row) != len(rows[0]) for row in rows):
@@ -248,13 +250,14 @@ def history(folder: Path) -> dict[str, list[float]]:
 
 
 def loaded(path: Path) -> Any:
-    """Return what a file of YAML holds.
+    """Return the content of a YAML file.
 
-    Brackets in brackets by the thousand would bring the parser down, and aliases of aliases fill the memory.
+    Thousands of nested brackets would crash the parser, and aliases of aliases would fill the memory.
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it is no such file; yaml's errors too.
+        ValueError: it is nested too deeply, or is not a whole regular file.
+        yaml.YAMLError: it is not YAML.
     """
     content = regular_text(path)
     if len(NESTING.findall(content)) > DEEPEST or content.count("*") > MOST_ALIASES:
@@ -281,7 +284,7 @@ def found_below(top: Path) -> tuple[list[Path], list[Path]]:
 
 
 def waiting(sweep: Path) -> int:
-    """Return how many runs of a sweep have not begun."""
+    """Return the number of runs of a sweep that have not started."""
     asked = loaded(sweep / FILE)
     runs = asked.get("runs") if isinstance(asked, dict) else None
     if not isinstance(runs, dict):
@@ -291,12 +294,12 @@ def waiting(sweep: Path) -> int:
 
 
 def natural(name: str) -> list[tuple[int, int | str]]:
-    """Return what sorts names as people do: 2_adam before 10_adam."""
+    """Return a sort key that orders numbers by value: 2_adam before 10_adam."""
     return [(0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", name)]
 
 
 def changed(path: Path) -> Any:
-    """Return what differs when a file has been written again."""
+    """Return a stamp that changes when a file is rewritten; None if the file is missing."""
     try:
         status = path.stat()
     except OSError:
@@ -305,5 +308,5 @@ def changed(path: Path) -> Any:
 
 
 def number(value: Any) -> bool:
-    """Whether a value is a number, and a finite one."""
+    """Whether a value is a finite number."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max

@@ -1,4 +1,4 @@
-"""The run folder: the one record of what happened, and the only thing that later verbs read."""
+"""The run folder: the record of a run, and the only input of later verbs."""
 
 import csv
 import io
@@ -17,7 +17,7 @@ from experiments.data.forms import Description
 from .archive import check_archive
 
 FORMAT = 2
-"""The checkpoint's layout; a checkpoint of another layout is refused."""
+"""The format of checkpoints; a checkpoint of another format is refused."""
 
 COLUMNS = (
     "epoch",
@@ -31,7 +31,7 @@ COLUMNS = (
     "seconds",
 )
 OPTIONAL = {"train/penalty"}
-"""Columns that are there only where something was measured."""
+"""Columns that are written only if they have a value."""
 KEPT = re.compile(r"epoch_\d+\.pt")
 CHECKPOINT_KEYS = {"format", "program", "streams", "generator", "position", "history"}
 
@@ -40,13 +40,13 @@ Row = dict[str, float]
 
 
 class LayerRow(NamedTuple):
-    """One number about one layer: `layers.csv` holds a row for each.
+    """One number about one layer, a row of `layers.csv`.
 
     Args:
-        epoch: in which it was measured; 0 before training.
-        step: updates made so far; the last ones of an epoch are its end.
+        epoch: of the measurement; 0 before training.
+        step: the number of updates so far; the last rows of an epoch are from its end.
         layer: the name of a layer or parameter, or `model`.
-        quantity: what was measured; see `observers.layers`.
+        quantity: the name of the measurement; see `observers.layers`.
         value: finite.
     """
 
@@ -69,7 +69,7 @@ class RunFolder:
     """One run's files.
 
     Args:
-        path: the folder; made when something is written into it.
+        path: of the folder; it is created by the first write.
     """
 
     def __init__(self, path: Path) -> None:
@@ -80,11 +80,11 @@ class RunFolder:
         self.description = path / "data.json"
 
     def write_description(self, description: Description) -> None:
-        """Write `data.json`: what whoever uses the run has to know of its data."""
+        """Write `data.json`: the facts about the data that users of the run need."""
         write_json(self.description, asdict(description))
 
     def write_metrics(self, rows: Sequence[Row]) -> None:
-        """Write `metrics.csv`: one row an epoch, every number to its last digit."""
+        """Write `metrics.csv`: one row per epoch, with all digits of the numbers."""
         text = io.StringIO()
         columns = [name for name in COLUMNS if name not in OPTIONAL or any(name in row for row in rows)]
         writer = csv.DictWriter(text, columns, lineterminator="\n")
@@ -98,7 +98,7 @@ class RunFolder:
         write_whole(self.path / "layers.csv", "".join([header, *rows]).encode())
 
     def read_layers(self) -> list[LayerRow]:
-        """Read `layers.csv`; no rows where there is none."""
+        """Read `layers.csv`; no rows if it is missing."""
         try:
             text = (self.path / "layers.csv").read_text(encoding="utf-8")
         except FileNotFoundError:
@@ -115,56 +115,56 @@ class RunFolder:
         write_json(self.path / "summary.json", summary)
 
     def write_next(self, state: Mapping[str, Any]) -> None:
-        """Write the next checkpoint beside `last.pt`; it counts from `take_next` on, and may be broken before."""
+        """Write the next checkpoint next to `last.pt`; until `take_next` it does not count, and may be incomplete."""
         content = packed(state)
         self.next.parent.mkdir(parents=True, exist_ok=True)
         self.next.write_bytes(content)
 
     def write_best(self, state: Mapping[str, Any]) -> None:
-        """Write `best.pt` of an epoch that has passed."""
+        """Write `best.pt` for an earlier epoch."""
         write_whole(self.best, packed(state))
 
     def take_next(self, *names: Path) -> None:
-        """Put the next checkpoint in place of `last.pt`, and give it these names too."""
+        """Replace `last.pt` with the next checkpoint, and link it under these names too."""
         self.next.replace(self.last)
         for name in names:
             self.name_last(name)
 
     def name_last(self, name: Path) -> None:
-        """Make a name, such as `best`, another one of the file that `last.pt` is now."""
+        """Link a name, such as `best.pt`, to the current `last.pt`."""
         if name.exists() and name.samefile(self.last):
-            return  # and to rename one name of a file to another would do nothing
-        beside = name.with_name(f".{name.name}.{os.getpid()}.tmp")
-        beside.unlink(missing_ok=True)
+            return  # a rename between two links of one file would do nothing
+        link = name.with_name(f".{name.name}.{os.getpid()}.tmp")
+        link.unlink(missing_ok=True)
         try:
-            os.link(self.last, beside)
+            os.link(self.last, link)
         except OSError:  # a file system without hard links
             write_whole(name, self.last.read_bytes())
             return
-        beside.replace(name)
+        link.replace(name)
 
     def of_epoch(self, epoch: int) -> Path:
-        """Return where the checkpoint of an epoch is kept, however many there are to be."""
+        """Return the path of the kept checkpoint of an epoch."""
         return self.last.with_name(f"epoch_{epoch:03d}.pt")
 
     def kept(self) -> list[Path]:
-        """Return the checkpoints of epochs that were kept, the first epoch first."""
-        found = {path: KEPT.fullmatch(path.name) for path in self.last.parent.glob("epoch_*.pt")}
-        return sorted((path for path, match in found.items() if match), key=lambda path: int(path.stem[6:]))
+        """Return the kept checkpoints of epochs, the first epoch first."""
+        matches = {path: KEPT.fullmatch(path.name) for path in self.last.parent.glob("epoch_*.pt")}
+        return sorted((path for path, match in matches.items() if match), key=lambda path: int(path.stem[6:]))
 
     def clear_unfinished(self) -> None:
-        """Remove what a killed process was writing beside the real files."""
+        """Remove the temporary files of a killed process."""
         self.next.unlink(missing_ok=True)
         for folder in (self.path, self.path / "checkpoints"):
             for leftover in folder.glob(".*.tmp"):
                 leftover.unlink(missing_ok=True)
 
     def load(self, path: Path) -> dict[str, Any]:
-        """Read a checkpoint's tensors and numbers, never code, onto the CPU.
+        """Read a checkpoint's tensors and numbers, never code, to the CPU.
 
         Raises:
-            ValueError: the file is broken, or is no checkpoint of a run.
-            FileNotFoundError: there is none.
+            ValueError: the file is broken, or is not a checkpoint of a run.
+            FileNotFoundError: it does not exist.
         """
         if not path.exists():
             raise FileNotFoundError(path)
@@ -175,9 +175,9 @@ class RunFolder:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise ValueError(f"{path} is broken ({reason[:120]})") from None
         if not isinstance(state, dict) or not state.keys() >= CHECKPOINT_KEYS:
-            raise ValueError(f"{path} is no checkpoint of a run")
+            raise ValueError(f"{path} is not a checkpoint of a run")
         if state["format"] != FORMAT:
-            raise ValueError(f"{path} has the layout {state['format']}, this program reads {FORMAT}")
+            raise ValueError(f"{path} has checkpoint format {state['format']}, but this version reads format {FORMAT}")
         return state
 
 
@@ -189,24 +189,24 @@ def packed(state: Mapping[str, Any]) -> bytes:
 
 
 def settle(folders: Sequence[RunFolder]) -> None:
-    """Bring runs that were trained together, and killed, to the same epoch.
+    """Bring runs that were trained together and killed to the same epoch.
 
-    A loop writes the next checkpoint of all before it puts the first in place. So where one is in place the others
-    are complete and follow; otherwise they are left, and their epoch is trained again.
+    A loop writes the next checkpoints of all runs before it takes the first one. So if one is taken, the others are
+    complete and are taken too; otherwise they are deleted, and their epoch is trained again.
     """
     waiting = [folder for folder in folders if folder.next.exists()]
 
-    def place(folder: RunFolder, path: Path) -> tuple[int, int] | None:
+    def position_of(folder: RunFolder, path: Path) -> tuple[int, int] | None:
         try:
             position = folder.load(path)["position"]
         except (ValueError, FileNotFoundError):
             return None
         return position["epoch"], position["batch"]
 
-    targets = {place(folder, folder.next) for folder in waiting}
-    begun = len(targets) == 1 and any(place(f, f.last) in targets - {None} for f in folders if f not in waiting)
+    targets = {position_of(folder, folder.next) for folder in waiting}
+    taken = len(targets) == 1 and any(position_of(f, f.last) in targets - {None} for f in folders if f not in waiting)
     for folder in waiting:
-        if begun:
-            folder.take_next()  # `restored` gives it its other names
+        if taken:
+            folder.take_next()  # `restored` links its other names
         else:
             folder.next.unlink()

@@ -1,4 +1,4 @@
-"""The sweep folder: what was asked for, and a table of what came of each run."""
+"""The sweep folder: the sweep's command and configuration, and a table of its runs."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from .summary import NAME, readable_summary
 
 FILE, TABLE = "sweep.yaml", "sweep.csv"
 ENDED = ("finished", "stopped", "pruned", "diverged", "failed")
-"""The statuses of runs that a resumed sweep leaves alone; a failed one is tried again where that is asked for."""
+"""The statuses of runs that a resumed sweep does not train again; with `retry_failed` it trains failed ones."""
 SWEPT = re.compile(r"=.*(,|\()")
-"""What an override looks like that may name several values."""
+"""The form of an override that may have several values."""
 METRICS = ("train/loss", "train/accuracy", "val/loss", "val/accuracy", "test/loss", "test/accuracy")
 COLUMNS = ("run", "status", "overrides", *METRICS, "best_epoch", "epochs", "folder", "error")
 
@@ -38,7 +38,7 @@ class Entry:
     Args:
         number: of the job.
         folder: of the run.
-        overrides: what makes it differ, as typed.
+        overrides: the ones that the other runs do not have, as typed.
     """
 
     number: int
@@ -52,12 +52,12 @@ class Entry:
 
     @property
     def status(self) -> str:
-        """How it ended; `waiting` before it has begun, `interrupted` where it had to leave off."""
+        """Its status in the summary; without one, `waiting` before its start and `interrupted` after it."""
         begun = (self.folder / "checkpoints" / "last.pt").exists()
         return str(self.summary.get("status") or ("interrupted" if begun else "waiting"))
 
     def is_over(self, *, retry: bool) -> bool:
-        """Whether a resumed sweep leaves the run alone."""
+        """Whether a resumed sweep does not train the run again."""
         return self.status in ENDED and not (retry and self.status == "failed")
 
 
@@ -66,8 +66,9 @@ class Sweep:
     """A folder of run folders.
 
     Args:
-        folder: where they lie.
+        folder: of the sweep.
         entries: the runs, by their numbers.
+        known: the rows read so far, with the times of their summaries.
     """
 
     folder: Path
@@ -75,12 +76,12 @@ class Sweep:
     known: dict[int, tuple[int, dict[str, Any]]] = field(default_factory=dict)
 
     def add(self, number: int, folder: Path, overrides: Sequence[str]) -> Entry:
-        """Note a run that is going to be made."""
+        """Add a run that is going to be trained."""
         self.entries[number] = Entry(number, folder, list(overrides))
         return self.entries[number]
 
     def find(self) -> None:
-        """Note the runs whose folders are there already."""
+        """Add the runs whose folders already exist."""
         typed = self.typed()
         for path in self.folder.glob("**/.hydra/overrides.yaml"):
             folder, number = path.parents[1], job_number(path.parent)
@@ -89,11 +90,11 @@ class Sweep:
                 self.add(number, folder, own_overrides(overrides, typed))
 
     def typed(self) -> list[str]:
-        """The overrides that all runs have, as the sweep was asked for."""
+        """Return the overrides of the sweep's command."""
         return [o for o in self.asked().get("overrides", []) if isinstance(o, str)]
 
     def asked(self) -> dict[str, Any]:
-        """Return `sweep.yaml`; nothing where there is none that can be read."""
+        """Return `sweep.yaml`; empty if it is missing or unreadable."""
         try:
             found = yaml.safe_load((self.folder / FILE).read_text(encoding="utf-8"))
         except (OSError, yaml.YAMLError, UnicodeDecodeError):
@@ -114,26 +115,26 @@ class Sweep:
         write_whole(self.folder / FILE, yaml.safe_dump(content, sort_keys=False, width=110).encode())
 
     def expect(self, jobs: Mapping[int, Sequence[str]]) -> dict[int, Path]:
-        """Hold jobs against those that the sweep has had under these numbers, and note them; returns their folders.
+        """Compare jobs with the earlier ones of the same numbers, and return the folders of those.
 
         Args:
-            jobs: the overrides of each, that its name tells.
+            jobs: the overrides of each job, by number.
 
         Raises:
-            UserError: one would be another run.
+            UserError: a job has other overrides than before.
         """
-        had = {int(number): run for number, run in (self.asked().get("runs") or {}).items()}
+        earlier = {int(number): run for number, run in (self.asked().get("runs") or {}).items()}
         for number, overrides in jobs.items():
-            before = had.get(number, {}).get("overrides")
+            before = earlier.get(number, {}).get("overrides")
             if before is not None and set(before) != set(overrides):
                 raise UserError(
-                    f"resume cannot make run {number} ({' '.join(before)}) another one ({' '.join(overrides)}); "
-                    "give the command of the sweep, or start a new one"
+                    f"resume cannot change run {number} ({' '.join(before)} -> {' '.join(overrides)}); "
+                    "repeat the command of the sweep, or start a new sweep"
                 )
-        return {number: self.folder / had[number]["folder"] for number in jobs if number in had}
+        return {number: self.folder / earlier[number]["folder"] for number in jobs if number in earlier}
 
     def note_runs(self, entries: Sequence[Entry]) -> None:
-        """Write down which run has which number."""
+        """Write the number, folder and overrides of each run into `sweep.yaml`."""
         runs = {
             entry.number: {
                 "folder": str(entry.folder.relative_to(self.folder))
@@ -147,20 +148,22 @@ class Sweep:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Keep other processes out of the sweep inside the block.
+        """Lock the sweep against other processes inside the block.
 
         Raises:
-            UserError: one is in it.
+            UserError: another process has locked it.
         """
         with (self.folder / ".lock").open("w") as file:
             try:
                 lock(file.fileno())
             except OSError:
-                raise UserError(f"another process is making the sweep {str(self.folder)!r}; wait for its end") from None
+                raise UserError(
+                    f"another process is running the sweep {str(self.folder)!r}; wait until it ends"
+                ) from None
             yield
 
     def is_held(self) -> bool:
-        """Whether a process is making the sweep."""
+        """Whether a process is running the sweep."""
         path = self.folder / ".lock"
         try:
             if not path.is_file():
@@ -174,20 +177,20 @@ class Sweep:
         return False
 
     def note(self, **more: Any) -> None:
-        """Write something more into `sweep.yaml`."""
+        """Add entries to `sweep.yaml`."""
         asked = self.asked()
         if any(asked.get(name) != value for name, value in more.items()):
             write_whole(self.folder / FILE, yaml.safe_dump({**asked, **more}, sort_keys=False, width=110).encode())
 
     def check(self, overrides: Sequence[str], configuration: Mapping[str, Any]) -> None:
-        """Refuse to go on with a sweep that would be another one.
+        """Refuse to resume a sweep with another command.
 
         Raises:
-            UserError: this is no sweep, or names the keys that differ.
+            UserError: this is not a sweep, or keys differ.
         """
         asked = self.asked()
         if not isinstance(asked.get("overrides"), list) or not isinstance(asked.get("configuration"), dict):
-            raise UserError(f"resume={str(self.folder)!r} is no sweep folder: it has no {FILE} that can be read")
+            raise UserError(f"resume={str(self.folder)!r} is not a sweep folder: it has no readable {FILE}")
         before, now = keyed(asked["overrides"]), keyed(overrides)
         old, new = flattened(asked["configuration"]), flattened(configuration)
         differing = {
@@ -203,18 +206,19 @@ class Sweep:
         if not differing and order(asked["overrides"]) != order(overrides):
             old_order, new_order = (" ".join(order(lines)) for lines in (asked["overrides"], overrides))
             raise UserError(
-                f"resume cannot change what is swept or its order ({old_order} -> {new_order}); it numbers the runs"
+                f"resume cannot change the swept values or their order ({old_order} -> {new_order}); "
+                "they number the runs"
             )
         if differing:
-            said = ", ".join(f"{key} ({one} -> {other})" for key, (one, other) in differing.items())
-            raise UserError(f"resume cannot change {said}; give the command of the sweep, or start a new one")
+            changes = ", ".join(f"{key} ({one} -> {other})" for key, (one, other) in differing.items())
+            raise UserError(f"resume cannot change {changes}; repeat the command of the sweep, or start a new sweep")
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return the table, a row a run."""
+        """Return the table, one row per run."""
         return [self.row(self.entries[number]) for number in sorted(self.entries)]
 
     def row(self, entry: Entry) -> dict[str, Any]:
-        """Return a run's row; read again only when its summary has changed."""
+        """Return a run's row; it is read again only if its summary has changed."""
         try:
             changed = (entry.folder / NAME).stat().st_mtime_ns
         except OSError:
@@ -246,30 +250,30 @@ class Sweep:
         write_whole(self.folder / TABLE, text.getvalue().encode())
 
     def counts(self) -> Counter[str]:
-        """How many runs have which status."""
+        """Return the number of runs with each status."""
         return Counter(row["status"] for row in self.rows())
 
 
 def exit_code(counts: Mapping[str, int]) -> int:
-    """Return 0 where every run came to a good end, 1 where one failed or diverged, 130 where one was interrupted."""
+    """Return 130 if a run was interrupted or has not started, else 1 if one failed or diverged, else 0."""
     if counts.get("interrupted") or counts.get("waiting"):
         return 130
     return int(bool(counts.get("failed") or counts.get("diverged")))
 
 
-def said(counts: Mapping[str, int]) -> str:
+def counts_as_text(counts: Mapping[str, int]) -> str:
     """Return the counts for people: '62 finished, 1 diverged, 1 failed'."""
     order = (*ENDED, "interrupted", "waiting")
     return ", ".join(f"{counts[status]} {status}" for status in order if counts.get(status))
 
 
 def order(overrides: Sequence[str]) -> list[str]:
-    """Return the overrides whose order numbers the runs, or which a resumed sweep may not change."""
+    """Return the overrides whose order numbers the runs, and those that a resumed sweep may not change."""
     return [line for line in overrides if SWEPT.search(line) or not meaning(line.partition("=")[0].lstrip("+~")).sweep]
 
 
 def job_number(hydra: Path) -> int | None:
-    """Return which job's folder this is: as Hydra has noted it, or as its name begins."""
+    """Return the number of a folder's job, from Hydra's file or from the start of the folder's name."""
     try:
         noted = re.search(r"^    num: (\d+)$", (hydra / "hydra.yaml").read_text(encoding="utf-8"), re.MULTILINE)
     except (OSError, UnicodeDecodeError):
@@ -279,7 +283,7 @@ def job_number(hydra: Path) -> int | None:
 
 
 def lock(file: int) -> None:
-    """Lock an open file, where the system can, until it is closed.
+    """Lock an open file until it is closed, if the system supports it.
 
     Raises:
         OSError: another process has it.
@@ -297,12 +301,12 @@ def keyed(overrides: Sequence[str]) -> dict[str, str]:
 
 
 def own_overrides(overrides: Sequence[str], common: Sequence[str]) -> list[str]:
-    """Return the overrides that are a run's own, and not of the whole sweep."""
+    """Return the overrides of a run that are not overrides of the whole sweep."""
     shared = {line.casefold() for line in common}
     return [o for o in overrides if o.casefold() not in shared and not o.startswith(("trial=", "resume=", "retry_"))]
 
 
 def digest(overrides: Sequence[str], configuration: Mapping[str, Any]) -> str:
-    """Return what tells one sweep from another in a line."""
+    """Return a digest of a sweep's command and configuration."""
     content = json.dumps([sorted(overrides), configuration], sort_keys=True, default=str)
     return hashlib.sha256(content.encode()).hexdigest()

@@ -19,7 +19,7 @@ from experiments.common.errors import UserError
 from experiments.common.text import counted
 from experiments.folders.hparams import hparams_config
 from experiments.folders.hydra import task_part
-from experiments.folders.sweep import Sweep, exit_code, said
+from experiments.folders.sweep import Sweep, counts_as_text, exit_code
 
 from ._composer import plain_value
 
@@ -133,7 +133,7 @@ def conclude(folder: Path, *, over: bool = False) -> int:
     table.find()
     table.write_table()
     counts = table.counts()
-    print(f"\n{counted(sum(counts.values()), 'run')}: {said(counts)}\nsweep    {folder}")
+    print(f"\n{counted(sum(counts.values()), 'run')}: {counts_as_text(counts)}\nsweep    {folder}")
     code = exit_code(counts)
     if code == 130 and not over:
         print(f"go on    the same command with resume={folder}")
