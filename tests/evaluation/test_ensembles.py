@@ -53,10 +53,10 @@ def test_the_kept_checkpoints_of_a_run(commands: Commands, sweep: Path) -> None:
     found, mean, said = evaluated(commands, folder, "ensemble=mean")
     members = [load(folder, checkpoint=f"epoch_{epoch:03d}.pt") for epoch in (2, 4, 6)]
     split = members[0].data.splits["test"]
-    shares = [torch.cat([s for s, _ in member.batches(split)]).double().softmax(1) for member in members]
-    np.testing.assert_allclose(mean, torch.stack(shares).mean(0), atol=1e-6)
+    probabilities = [torch.cat([s for s, _ in member.batches(split)]).double().softmax(1) for member in members]
+    np.testing.assert_allclose(mean, torch.stack(probabilities).mean(0), atol=1e-6)
     assert [member["epoch"] for member in found["members"]] == [2, 4, 6]
-    for member, own in zip(found["members"], shares, strict=True):
+    for member, own in zip(found["members"], probabilities, strict=True):
         assert member["accuracy"] == (own.argmax(1) == split.y).double().mean().item()
         assert member["loss"] == pytest.approx(nn.functional.nll_loss(own.log(), split.y).item(), rel=1e-6)
     for name in ("epoch 2", "mean of the members", "ensemble", "uniform soup", "best epoch", r"last epoch \(6\)"):
@@ -90,7 +90,7 @@ def test_an_average_stands_beside_the_weights_that_it_is_of(commands: Commands, 
 
 def test_a_soup_has_the_mean_of_the_weights(commands: Commands, sweep: Path) -> None:
     (folder,) = copied(commands, sweep, 0)
-    _, shares, _ = evaluated(commands, folder, "ensemble=soup")
+    _, probabilities, _ = evaluated(commands, folder, "ensemble=soup")
     states = [weights(folder, f"epoch_{epoch:03d}") for epoch in (2, 4, 6)]
     run = load(folder)
     for name, parameter in run.model.named_parameters():
@@ -99,8 +99,8 @@ def test_a_soup_has_the_mean_of_the_weights(commands: Commands, sweep: Path) -> 
     stale = torch.cat([scores for scores, _ in run.batches(run.data.splits["test"])]).double().softmax(1)
     refresh_statistics(run.model, run.model, batches)
     expected = torch.cat([scores for scores, _ in run.batches(run.data.splits["test"])]).double().softmax(1)
-    np.testing.assert_allclose(shares, expected, atol=1e-6)
-    assert not np.allclose(shares, stale, atol=1e-3), "BatchNorm's statistics are measured anew"
+    np.testing.assert_allclose(probabilities, expected, atol=1e-6)
+    assert not np.allclose(probabilities, stale, atol=1e-3), "BatchNorm's statistics are computed anew"
 
 
 def test_soups_of_runs_that_began_apart_are_called_useless(commands: Commands, sweep: Path) -> None:

@@ -54,9 +54,9 @@ def test_the_test_split_from_files_is_the_test_split(commands: Commands, copied:
     for name, first in (("own", "00000.png"), ("own.npz", "0"), ("own.csv", "1")):
         outcome = commands.type("evaluate", f"run={copied}", f"input={commands.folder / name}", "device=cpu")
         assert outcome.code == 0, outcome.err
-        place = copied / "evaluation" / f"input_{name}"
-        pd.testing.assert_frame_equal(numbers(place), expected)
-        assert written(place)["example"][0] == first
+        out = copied / "evaluation" / f"input_{name}"
+        pd.testing.assert_frame_equal(numbers(out), expected)
+        assert written(out)["example"][0] == first
         assert "and 319 more" in outcome.out
         row = next(line for line in outcome.out.splitlines() if line.startswith(f"{first} "))
         best = expected.filter(like="p(").iloc[0].astype(float).sort_values(ascending=False)
@@ -154,12 +154,12 @@ def test_other_data_are_prepared_as_the_runs(commands: Commands, fruit: Path) ->
     other = rows(80, seed=2)
     other = other[other["kind"] != "a"][::-1]  # a text that is absent, and the classes in another order
     other.to_csv("other.csv", index=False)
-    for settings, place in (
+    for settings, name in (
         (("data.test_path=other.csv",), "test,data.test_path=other.csv"),
         (("data=csv", *TABLE[1:4], "data.test_path=other.csv"), None),
     ):
         assert commands.type("evaluate", f"run={fruit}", "device=cpu", *settings).code == 0
-        (made,) = [path for path in (fruit / "evaluation").iterdir() if place is None or path.name == place]
+        (made,) = [path for path in (fruit / "evaluation").iterdir() if name is None or path.name == name]
         found = json.loads((made / "evaluation.json").read_text())
         assert found["examples"] == len(other)
         table = written(made)
@@ -237,18 +237,18 @@ def test_what_cannot_be_predicted_for_is_said(commands: Commands, copied: Path, 
     Path("empty").mkdir()
     Path("some").mkdir()
     Path("notes.md").write_text("x")
-    for place in ("broken.png", "some/broken.png"):
-        Path(place).write_bytes(b"\x89PNG\r\n")
+    for picture in ("broken.png", "some/broken.png"):
+        Path(picture).write_bytes(b"\x89PNG\r\n")
     Path("own.csv").write_text("a,b,c,d,e\n1,2,3,4,5\n")
     Path("texts.csv").write_text("a,b\n1,2\n1,red\n")
     Path("bare.csv").write_text("a,b\n")
     wide = np.ones((2, 9, 9))
-    for place, arrays in {
+    for stem, arrays in {
         "none": {"y": wide}, "wide": {"x": wide}, "texts": {"x": np.array([["red"]])}, "flat": {"x": np.ones(3)},
         "nan": {"x": np.array([np.ones((8, 8)), np.full((8, 8), np.nan)])}, "no": {"x": np.ones((0, 8, 8))},
         "objects": {"x": np.array([{}], dtype=object)},
     }.items():  # fmt: skip
-        np.savez(f"{place}.npz", **dict[str, Any](arrays))
+        np.savez(f"{stem}.npz", **dict[str, Any](arrays))
     assert_refused(commands, copied, f"input={name}", said)
 
 

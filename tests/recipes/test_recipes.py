@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from experiments import UserError, compose, train
 from experiments.common.conf import conf_folder
 from experiments.recipes._running import RecipeTask, run_recipe
 from experiments.recipes.recipe import recipes
-from tests.helpers import Commands, run_folders, summary
+from tests.helpers import REPOSITORY, Commands, run_folders, summary
 
 KNOWN = recipes([conf_folder()])
 FAST = {name: recipe for name, recipe in KNOWN.items() if recipe.tier == "fast"}
@@ -194,7 +195,7 @@ def test_a_recipe_is_a_configuration_like_any_other(commands: Commands) -> None:
     again = ["experiment=zero_weights", "training.epochs=1", "seed=0", "data.limit=96", "resume=latest"]
     done = commands.train(*again)
     assert done.code == 0, done.err
-    assert "1 of these came to an end before" in done.out
+    assert "1 of these ended before" in done.out
     assert commands.train(f"resume={folder / '1_init=xavier'}", "training.epochs=2").code == 0
     assert summary(folder / "1_init=xavier")["epochs"] == 2
 
@@ -213,6 +214,14 @@ def test_a_recipe_that_is_not_one_run_is_refused_in_a_notebook(
     with pytest.raises(UserError, match=sentence):
         train(compose(f"experiment={name}"))
     assert not list(tmp_path.rglob("metrics.csv"))
+
+
+def test_the_documented_misses_quote_the_claims() -> None:
+    text = (REPOSITORY / "docs" / "reproduction.md").read_text()
+    misses = re.findall(r"^- `(\w+)`(?: has not been measured)?: (.*)$", text, re.MULTILINE)
+    assert misses
+    for name, line in misses:
+        assert line.startswith(f"{KNOWN[name].claim}."), name
 
 
 @pytest.mark.parametrize("name", KNOWN)

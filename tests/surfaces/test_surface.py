@@ -139,20 +139,20 @@ def test_the_quadratic_of_the_course(commands: Commands) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_gradients_are_those_of_differences(name: str) -> None:
     count = len(configured(name)["start"])
-    for place in np.random.default_rng(0).uniform(-2, 2, (20, count)):
-        point = torch.tensor(place, requires_grad=True)
+    for start in np.random.default_rng(0).uniform(-2, 2, (20, count)):
+        point = torch.tensor(start, requires_grad=True)
         function(name)(*point).backward()
         for axis in range(count):
             step = np.eye(count)[axis] * 1e-5
-            above, below = (function(name)(*torch.tensor(place + sign * step)).item() for sign in (1, -1))
+            above, below = (function(name)(*torch.tensor(start + sign * step)).item() for sign in (1, -1))
             assert point.grad is not None
             assert point.grad[axis].item() == pytest.approx((above - below) / 2e-5, rel=1e-6, abs=1e-6)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_minima_are_minima(name: str) -> None:
-    for place in configured(name)["minima"]:
-        point = torch.tensor(place, dtype=torch.float64)
+    for minimum in configured(name)["minima"]:
+        point = torch.tensor(minimum, dtype=torch.float64)
         alone = lambda p: function(name)(*p)  # noqa: E731
         assert torch.autograd.functional.jacobian(alone, point).abs().max() == 0
         assert torch.linalg.eigvalsh(torch.autograd.functional.hessian(alone, point)).min() > 0
@@ -190,9 +190,9 @@ MEASURED: list[tuple[Sequence[Any], dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("points", "expected"), MEASURED)
 def test_measures(points: Sequence[Any], expected: dict[str, Any]) -> None:
-    made = np.array(points, float)
-    path = descent.DescentPath(made, np.zeros(len(made)), np.ones(len(made) - 1), diverged=False)
-    found = descent.measured(path, [(5,), (-5,)] if made.shape[1] == 1 else [], 1.0)
+    array = np.array(points, float)
+    path = descent.DescentPath(array, np.zeros(len(array)), np.ones(len(array) - 1), diverged=False)
+    found = descent.measured(path, [(5,), (-5,)] if array.shape[1] == 1 else [], 1.0)
     for key, value in expected.items():
         assert found[key] == (pytest.approx(value, abs=1e-7) if value is not None else None), key
 
