@@ -92,14 +92,14 @@ def seconds_an_epoch(size: int, overrides: Sequence[str], epochs: int = 3) -> fl
     folder = Path(tempfile.mkdtemp())
     clock: list[float] = []
 
-    def watched(_members: Sequence[Member], _position: Position) -> None:
+    def on_epoch(_members: Sequence[Member], _position: Position) -> None:
         clock.append(time.perf_counter())
 
     try:
         config = composed([*overrides, f"training.epochs={epochs + 1}"])
         config["observers"] = {"metrics": config["observers"]["metrics"]}
         jobs = [Job({**config, "seed": seed}, RunFolder(folder / str(seed))) for seed in range(size)]
-        train_together(jobs, Stop(), lambda _run: None, lambda _line: None, watched)
+        train_together(jobs, Stop(), lambda _run: None, lambda _line: None, on_epoch)
     finally:
         shutil.rmtree(folder)
     return (clock[-1] - clock[1]) / (len(clock) - 2)

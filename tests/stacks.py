@@ -25,13 +25,13 @@ def job(folder: Path, overrides: Sequence[str], **changed: Any) -> Job:
 
 
 def together(folder: Path, runs: Sequence[Sequence[str]]) -> tuple[list[Path], list[str]]:
-    """Train runs as one program; returns their folders and what was said of the plan."""
+    """Train runs as one program; return their folders and the messages about the stacks."""
     jobs = [job(folder / str(k), overrides) for k, overrides in enumerate(runs)]
-    said: list[str] = []
+    logged: list[str] = []
     failed: list[Run] = []
-    train_together(jobs, Stop(), lambda run: failed.append(run) if run.error else None, said.append)
+    train_together(jobs, Stop(), lambda run: failed.append(run) if run.error else None, logged.append)
     assert not [run.error for run in failed]
-    return [job.folder.path for job in jobs], said
+    return [job.folder.path for job in jobs], logged
 
 
 def apart(folder: Path, runs: Sequence[Sequence[str]]) -> list[Path]:
@@ -43,7 +43,7 @@ def apart(folder: Path, runs: Sequence[Sequence[str]]) -> list[Path]:
 
 
 def assert_same_run(one: Path, other: Path, tolerance: float = 1e-8) -> None:
-    """Fail unless two run folders say the same, but for rounding and the clock."""
+    """Fail unless two run folders are equal, except for rounding and the clock."""
     first, second = metrics(one), metrics(other)
     assert len(first) == len(second)
     for row, counterpart in zip(first, second, strict=True):

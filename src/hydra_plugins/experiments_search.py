@@ -1,4 +1,4 @@
-"""The sweeper `hydra/sweeper=optuna`: a shell, read when Hydra starts; the search itself is imported when it begins."""
+"""The sweeper `hydra/sweeper=optuna`: read when Hydra starts; the search itself is imported when it is used."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +14,7 @@ from experiments.search import SAMPLER_OPTIONS
 
 
 class SearchSweeper(Sweeper):
-    """Chooses runs by what earlier ones showed.
+    """Chooses runs by the results of earlier ones.
 
     Args:
         settings: the fields of `SearchConfig`.
@@ -27,7 +27,7 @@ class SearchSweeper(Sweeper):
         }
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Make the launcher."""
+        """Create the launcher."""
         from hydra.core.plugins import Plugins
 
         self.config = config
@@ -53,7 +53,9 @@ class SearchSweeper(Sweeper):
         assert self.config is not None
         assert self.hydra_context is not None
         if OmegaConf.select(self.config, "sweep.zip") is not None:
-            raise UserError("sweep.zip lists values to go through, and hydra/sweeper=optuna searches; leave out one")
+            raise UserError(
+                "sweep.zip lists the values of every run, but hydra/sweeper=optuna chooses them; leave out one of them"
+            )
         begin(self.config)
         folder, over = Path(self.config.hydra.sweep.dir), False
         with Sweep(folder).held():
@@ -66,35 +68,35 @@ class SearchSweeper(Sweeper):
 
 @dataclass
 class SearchConfig:
-    """What `hydra.sweeper` takes."""
+    """The settings of `hydra.sweeper`."""
 
     _target_: str = "hydra_plugins.experiments_search.SearchSweeper"
-    # a `_target_` below is read by the search, and not built by Hydra
+    # Hydra does not build a `_target_` below; the search reads it
     _recursive_: bool = False
     defaults: list[Any] = field(default_factory=lambda: ["_self_", {"sampler": "tpe"}])
-    # how the next point is chosen: grid, random, qmc, tpe, gp, cmaes; or {name: tpe, seed: 1, n_startup_trials: 5}
+    # how the next trial is chosen: grid, random, qmc, tpe, gp, cmaes; or {name: tpe, seed: 1, n_startup_trials: 5}
     sampler: Any = None
-    # gives up on runs that fall behind: null, median, successive_halving, hyperband; or {name: median, ...}
+    # stops trials that are worse than others: null, median, successive_halving, hyperband; or {name: median, ...}
     pruner: Any = None
     # minimize or maximize; null: minimize a loss, maximize an accuracy
     direction: Any = None
-    # where the study is kept: null for study.journal in the sweep's folder; another file, or sqlite:///file.db
+    # where the study is stored: null for study.journal in the sweep's folder; another file, or sqlite:///file.db
     storage: Any = None
-    # several processes with the same name and storage work on one study; null for the sweep's folder
+    # processes with the same name and storage share one study; null for the name of the sweep's folder
     study_name: str | None = None
-    # trials altogether, those of a study that is gone on with included
+    # trials in the study, including those from before a resume
     n_trials: int = 20
-    # trials in a batch: they are asked for together and launched together
+    # trials per batch, which are chosen and launched together
     n_jobs: int = 32
-    # runs of each trial, with seeds that count up; the objective is their mean
+    # runs of each trial, with consecutive seeds; the objective is their mean
     seeds_per_trial: int = 1
-    # more than 1: after each, the ranges are narrowed around the best fifth of its trials
+    # with more than 1, each round narrows the ranges around the best fifth of its trials
     rounds: int = 1
-    # the search ends with an error when more than this share of a batch has no result
+    # the search ends with an error if a larger share of a batch has no result
     max_failure_rate: float = 1.0
-    # key -> range or choice, as on the command line, which goes before it
+    # key -> range or choice, as on the command line, which takes precedence
     params: Any = None
-    # dotted path of a function (cfg, trial) that adds to the search with trial.suggest_...
+    # dotted path of a function (cfg, trial) that adds parameters with trial.suggest_...
     custom_search_space: str | None = None
 
 

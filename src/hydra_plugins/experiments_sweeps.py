@@ -1,6 +1,6 @@
 """Hydra's plugins for sweeps: `hydra/launcher=stacked` and `hydra/sweeper=grid`. Nothing heavy is imported here.
 
-Hydra reads this file in a way in which dataclasses cannot resolve postponed annotations.
+No postponed annotations: dataclasses cannot resolve them in the way that Hydra reads this file.
 """
 
 from collections.abc import Sequence
@@ -17,39 +17,39 @@ from omegaconf import DictConfig, OmegaConf
 
 @dataclass
 class Ray:
-    """Of the executor ray."""
+    """Settings of the executor ray."""
 
     address: str | None = None
-    """a cluster: auto for the one of this machine, or a host; null starts one here"""
+    """a cluster: auto for the one on this machine, or host:port; null starts one here"""
     num_cpus: float = 1
     """cores of each stack"""
     num_gpus: float = 0
-    """GPUs of each stack, parts of one too"""
+    """GPUs of each stack; with a fraction, several stacks share one"""
     max_retries: int = 3
-    """how often a stack is begun again whose process was killed"""
+    """how often a stack is restarted after its process was killed"""
 
 
 @dataclass
 class StackedConfig:
-    """Runs of one architecture as one program."""
+    """Trains runs of one architecture together, as stacks."""
 
     _target_: str = "hydra_plugins.experiments_sweeps.StackedLauncher"
     max_stack: Any = "auto"
-    """runs in a stack at most; auto by the free memory"""
+    """the largest number of runs in a stack; auto chooses it from the free memory"""
     executor: str = "inline"
-    """inline for this process, ray for workers: one fresh process a stack"""
+    """inline trains in this process, ray in workers: a new process for each stack"""
     ray: Ray = field(default_factory=Ray)
     without: list[str] = field(default_factory=lambda: ["pictures", "regions"])
-    """observers that are left out of a sweep's runs, unless an override names them"""
+    """observers that are turned off in a sweep's runs, unless an override names them"""
 
 
 @dataclass
 class GridConfig:
-    """Every combination of what is listed; `sweep.zip` goes through its lists in step."""
+    """Runs every combination of the listed values; `sweep.zip` combines its values row by row."""
 
     _target_: str = "hydra_plugins.experiments_sweeps.GridSweeper"
     params: dict[str, Any] = field(default_factory=dict)
-    """overrides by key, as if they had been typed"""
+    """overrides by key, as if they were typed"""
 
 
 store = ConfigStore.instance()

@@ -126,5 +126,5 @@ def test_sigterm_ends_all_and_the_run_goes_on(commands: Commands, tmp_path: Path
 
 @pytest.mark.parametrize("typed", ["-m", "--multirun", "hydra.mode=MULTIRUN"])
 def test_a_sweep_is_refused(typed: str) -> None:
-    with pytest.raises(UserError, match=f"{re.escape(typed)} sweeps over many runs"):
+    with pytest.raises(UserError, match=f"{re.escape(typed)} trains many runs, but torchrun trains one"):
         own_command_line([typed, "seed=0,1"], None)

@@ -73,12 +73,12 @@ def test_lists_in_step() -> None:
     ("override", "said"),
     [
         ("sweep.zip=[[optimizer,optimizer.lr],[sgd]]", "has 2 keys, but its row 1 has 1 values"),
-        ("sweep.zip=[[optimizer]]", "first the keys, then a row for each choice"),
-        ("sweep.zip=[optimizer,sgd]", "first the keys"),
-        ("sweep.zip=[[1,2],[3,4]]", "are no keys"),
-        ("seed=range(0)", "is empty"),
+        ("sweep.zip=[[optimizer]]", "the keys, then a row of values for each run"),
+        ("sweep.zip=[optimizer,sgd]", "the keys, then a row of values"),
+        ("sweep.zip=[[1,2],[3,4]]", "are not keys"),
+        ("seed=range(0)", "is an empty list"),
         ("sweep.zip=[[seed],[1],[2]] seed=3,4", "seed is given twice"),
-        ("optimizer.lr=interval(0,1)", "names no values to go through"),
+        ("optimizer.lr=interval(0,1)", "is a range without a list of values"),
     ],
 )
 def test_lists_that_make_no_sense(override: str, said: str) -> None:
@@ -235,7 +235,7 @@ def test_a_resumed_sweep_makes_only_what_is_left(commands: Commands) -> None:
         (folders[3] / name).unlink()
     outcome = commands.train(*command, "resume=latest")
     assert outcome.code == 0, outcome.err
-    assert "2 of these came to an end before" in outcome.out
+    assert "2 of these ended before" in outcome.out
     assert run_folders(commands.folder) == folders
     assert results(sweep)[1] == before[1]
     for k in (0, 2):
@@ -331,7 +331,7 @@ def test_a_member_that_cannot_write_does_not_keep_the_others_from_their_end(comm
     )
     outcome = run(commands.folder, "-m", *SMALL, "seed=1,2,3", prelude=prelude)
     assert outcome.code == 1, outcome.err
-    assert "3 runs one after another" in outcome.out
+    assert "training 3 runs one after another to find which one fails" in outcome.out
     assert [row["status"] for row in results(only_sweep(commands.folder))] == ["finished", "failed", "finished"]
 
 
@@ -452,7 +452,7 @@ def test_a_killed_worker_is_begun_again_from_the_checkpoints(tmp_path: Path) -> 
     out, err = process.communicate(timeout=240)
     assert killed is not None
     assert process.returncode == 0, out + err
-    assert "a worker was killed: 2 runs go on from their checkpoints" in out
+    assert "a worker was killed: restarting 2 runs from the last checkpoint" in out
     rows = results(only_sweep(tmp_path))
     assert [row["status"] for row in rows] == ["finished"] * 4
     assert all(len(metrics(folder)) == 80 for folder in run_folders(tmp_path))
@@ -464,7 +464,7 @@ def test_a_killed_worker_is_begun_again_from_the_checkpoints(tmp_path: Path) -> 
 
 @needs_ray
 def test_an_address_that_nobody_answers(commands: Commands) -> None:
-    for address, said in (("127.0.0.1:9", "nobody answers there"), ("nonsense", "is no address")):
+    for address, said in (("127.0.0.1:9", "no answer after"), ("nonsense", "is not an address")):
         outcome = commands.train(
             "-m", *SMALL, "seed=1,2", "hydra.launcher.executor=ray", f"hydra.launcher.ray.address='{address}'"
         )

@@ -386,7 +386,7 @@ def test_folds_are_a_sweep_whose_validation_splits_cover_the_training_data(comma
     folders = run_folders(commands.folder)
     assert len(folders) == 3
     assert all("val, 359 test" in (folder / "train.log").read_text() for folder in folders)
-    assert "2 stacks in place of one, since they differ in examples" in outcome.out
+    assert "2 stacks instead of one: the runs differ in examples" in outcome.out
 
 
 def test_folds_are_disjoint_and_cover(tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""Runs from their configurations to their summaries, alone, together, or in several processes."""
+"""Runs, from the configuration to the summary: one at a time, many in a stack, or one in several processes."""

@@ -1,4 +1,4 @@
-"""Runs trained one at a time."""
+"""Training runs one at a time."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ from .summary import outcomes
 
 
 def run(cfg: DictConfig) -> float | None:
-    """Train a configuration composed by Hydra in the folder that Hydra made; exits when interrupted."""
+    """Train the run that Hydra composed, in the folder that Hydra created; an interrupted run ends the process."""
     stop = processes.stop()
     job = composed(cfg)
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         entry = Entry(HydraConfig.get().job.num, job.folder.path)
         if job.resuming and entry.is_over(retry=job.config["retry_failed"]):
             return entry.summary.get("metrics", {}).get(job.config["objective"])
-        begun = job.resuming and job.folder.last.exists()
-        job.config["resume"] = str(job.folder.path) if begun else None
+        resumable = job.resuming and job.folder.last.exists()
+        job.config["resume"] = str(job.folder.path) if resumable else None
         if not (job.folder.path / ".hydra" / "overrides.yaml").exists():
             own: Any = OmegaConf.to_container(HydraConfig.get(), resolve=False)
             write_composed(job.config, own, job.folder.path)
@@ -56,32 +56,32 @@ def train(
     overrides: Sequence[str] = (),
     stop: Stop | None = None,
 ) -> dict[str, Any]:
-    """Train one run, or go on with it, and return its summary.
+    """Train one run, or continue it, and return its summary.
 
     Args:
         config, folder, choices, overrides: see `Job`.
-        stop: asked after every step.
+        stop: checked after every step.
 
     Raises:
-        UserError: something in the configuration or the folder cannot be used; a run that had not begun
-            gets a summary that says so, one that had keeps what it has.
+        UserError: something in the configuration or the folder cannot be used. A new run gets a summary with the
+            error; a resumed run keeps its files.
     """
     with Run(Job(config, folder, choices or {}, overrides)) as run:
-        train_apart(run.prepare(), stop or Stop())
+        train_separately(run.prepare(), stop or Stop())
     assert run.summary is not None
     return run.summary
 
 
-Told = Callable[[Run], None]
-Watched = Callable[[Sequence[Member], Position], None]
+OnFinish = Callable[[Run], None]
+OnEpoch = Callable[[Sequence[Member], Position], None]
 
 
-def nobody(_members: Sequence[Member], _position: Position) -> None:
-    """Watch nothing."""
+def ignore(_members: Sequence[Member], _position: Position) -> None:
+    """Do nothing after an epoch."""
 
 
-def begun_at(runs: Sequence[PreparedRun]) -> Position:
-    """Return where runs are, all at the same place."""
+def position_of(runs: Sequence[PreparedRun]) -> Position:
+    """Return the position of runs, which is the same for all of them."""
     position = Position(runs[0].parts.plan)
     states = [run.state["position"] for run in runs if run.state is not None]
     if states:
@@ -90,38 +90,38 @@ def begun_at(runs: Sequence[PreparedRun]) -> Position:
 
 
 def threads_of(runs: Sequence[PreparedRun]) -> int:
-    """Return how many threads runs are trained with."""
+    """Return the number of threads that runs are trained with."""
     first = runs[0]
     return thread_count(first.settings, first.parts, first.device, first.state, len(runs))
 
 
-def train_apart(
-    prepared: PreparedRun, stop: Stop, watched: Watched = nobody, started: StartedRun | None = None
+def train_separately(
+    prepared: PreparedRun, stop: Stop, on_epoch: OnEpoch = ignore, started: StartedRun | None = None
 ) -> None:
-    """Train a run by a program of its own.
+    """Train a run with its own program.
 
     Args:
         prepared: the run.
-        stop: asked after every step.
-        watched: told where the run is, after each epoch.
-        started: the same run, if it has been started.
+        stop: checked after every step.
+        on_epoch: called with the run's member and position after each epoch.
+        started: the same run, if it has already been started.
     """
-    position, threads, parts = begun_at([prepared]), threads_of([prepared]), prepared.parts
+    position, threads, parts = position_of([prepared]), threads_of([prepared]), prepared.parts
     with prepared.surroundings(threads):
         set_global_state(prepared.generator, prepared.device)
         run = started or prepared.start(position, threads)
 
-        def ended(over: list[int]) -> None:
-            watched([parts.member], position)
-            if over:
+        def after_epoch(ended: list[int]) -> None:
+            on_epoch([parts.member], position)
+            if ended:
                 finish(parts.program, {0: run}, position)
 
-        fit(parts.program, [parts.member], position, stop, ended)
+        fit(parts.program, [parts.member], position, stop, after_epoch)
 
 
 def finish(program: Program, runs: Mapping[int, StartedRun], position: Position) -> None:
-    """Write and say what came of runs that have come to their end."""
-    found = {k: run.judged(position) for k, run in runs.items()}
+    """Give the verdicts on runs that have ended, and write and print their summaries."""
+    judgements = {k: run.judge(position) for k, run in runs.items()}
     results = outcomes(program, {k: run.parts.member for k, run in runs.items()}, position)
     for k, run in runs.items():
-        run.conclude(results[k], found[k], program.members)
+        run.conclude(results[k], judgements[k], program.members)

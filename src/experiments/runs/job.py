@@ -19,10 +19,10 @@ class Job:
     """One run as it was asked for.
 
     Args:
-        config: the composed configuration; its `resume` names the folder where the run is gone on with.
-        folder: where everything is written.
+        config: the composed configuration; its `resume` is the folder of the run to continue.
+        folder: where the run writes.
         choices: the file chosen in each config group.
-        overrides: what was typed.
+        overrides: as typed.
     """
 
     config: dict[str, Any]
@@ -32,12 +32,12 @@ class Job:
 
     @property
     def resuming(self) -> bool:
-        """Whether the run had begun before."""
+        """Whether the run continues from its folder."""
         return self.config.get("resume") is not None
 
 
 def composed(cfg: DictConfig) -> Job:
-    """Return the job that Hydra has composed."""
+    """Return the run that Hydra has composed."""
     hydra = HydraConfig.get()
     choices = {group: choice for group, choice in hydra.runtime.choices.items() if not group.startswith("hydra/")}
     config = processes.own_config(cast(Any, OmegaConf.to_container(cfg, resolve=True)))

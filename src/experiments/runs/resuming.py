@@ -1,4 +1,4 @@
-"""Going on with a run: its own command line again, in its own folder, with nothing changed that matters."""
+"""Resuming a run: the same command line in the same folder, with no change to what is learnt."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,16 +12,18 @@ from experiments.common.keys import flattened, meaning
 
 
 def check_unchanged(folder: Path, config: Mapping[str, Any]) -> None:
-    """Refuse to go on with a run whose configuration would be another one.
+    """Refuse to resume a run with a configuration that changes what is learnt.
 
     Raises:
-        UserError: names the keys that differ and both values, or the code that is not trusted.
+        UserError: some keys may not change, or the configuration names code that is not trusted.
     """
     path = folder / ".hydra" / "config.yaml"
     try:
         saved = flattened(yaml.safe_load(path.read_text(encoding="utf-8")))
     except (OSError, yaml.YAMLError, UnicodeDecodeError, AttributeError):
-        raise UserError(f"resume={str(folder)!r} is no run folder: {path.relative_to(folder)} cannot be read") from None
+        raise UserError(
+            f"resume={str(folder)!r} is not a run folder: {path.relative_to(folder)} cannot be read"
+        ) from None
     now = flattened(config)
     differing = [
         f"{key} ({saved.get(key, 'absent')} -> {now.get(key, 'absent')})"
@@ -31,9 +33,9 @@ def check_unchanged(folder: Path, config: Mapping[str, Any]) -> None:
         and saved.get(key) != now.get(key)
     ]
     if differing:
-        raise UserError(f"resume cannot change {', '.join(differing)}; start a new run, or leave these as they were")
+        raise UserError(f"resume cannot change {', '.join(differing)}; start a new run, or keep the old values")
     for key, value in untrusted(config, config.get("trust") or ()):
         raise UserError(
-            f"{key}={value!r} in resume={str(folder)!r} names code that is not ours; "
+            f"{key}={value!r} in resume={str(folder)!r} names code from outside this package; "
             f"if you trust it, add 'trust=[{str(value).partition('.')[0]}]'"
         )

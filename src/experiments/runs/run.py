@@ -25,18 +25,18 @@ from experiments.training import processes
 from experiments.training.device import describe, kernels, torch_threads
 from experiments.training.position import Position
 from experiments.training.streams import global_generator, global_state
-from experiments.verdicts.judges import as_dict, as_text, verdicts
+from experiments.verdicts.judges import Verdict, as_dict, as_text, verdicts
 
-from ._messages import begun_with, conclude, introduce
+from ._messages import conclude, initial_weights, introduce
 from .job import Job
 from .resuming import check_unchanged
-from .summary import disk_problem, story, try_to_say_failed
+from .summary import disk_problem, story, write_failure
 
 Result = TypeVar("Result")
 
 
 def reporter(general: assembly.General) -> Callable[[Sequence[Row]], bool] | None:
-    """Return what tells the run's study of each epoch; None for a run of no study."""
+    """Return the function that reports each epoch to the run's study; None if the run belongs to no study."""
     if general.trial is None:
         return None
     from experiments.search.reporting import reporter
@@ -45,11 +45,11 @@ def reporter(general: assembly.General) -> Callable[[Sequence[Row]], bool] | Non
 
 
 class Run:
-    """A run with its log open: what every later state of it writes into, and how it ended.
+    """A run whose log is open: what its later states write to, and how it ended.
 
     Args:
         job: what was asked for.
-        quiet: whether to leave the terminal alone.
+        quiet: whether it prints nothing on the terminal.
     """
 
     def __init__(self, job: Job, *, quiet: bool = False) -> None:
@@ -65,7 +65,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        """What it is called in print."""
+        """Its name in messages."""
         return self.job.folder.path.name
 
     def __enter__(self) -> Run:
@@ -87,38 +87,38 @@ class Run:
         self.files.close()
 
     def attempt(self, work: Callable[[], Result]) -> Result | None:
-        """Do something and return its result; None if it failed, which is then said in the run's folder."""
+        """Call a function and return its result; None if it failed: the error is then in the run's log and summary."""
         try:
             return work()
         except Exception as error:
             self.fail(error)
             return None
 
-    def begun_anew(self) -> Run:
-        """Return the same run, to go on from its checkpoint."""
+    def restart(self) -> Run:
+        """Return the same run, to be continued from its checkpoint."""
         with suppress(OSError):
             self.close()
         folder = self.job.folder
-        going_on = folder.last.exists() and (folder.path / ".hydra" / "config.yaml").exists()
-        config = {**self.job.config, "resume": str(folder.path) if going_on else None}
+        resumable = folder.last.exists() and (folder.path / ".hydra" / "config.yaml").exists()
+        config = {**self.job.config, "resume": str(folder.path) if resumable else None}
         return Run(replace(self.job, config=config), quiet=self.quiet)
 
     def fail(self, error: Exception) -> None:
-        """Say in the run's folder what went wrong."""
+        """Write the error to the run's log and, if it has no other summary, to its summary."""
         self.error = error
         self.screen.log(f"Error: {error}")
         if not isinstance(error, UserError | OSError):
             self.screen.log("".join(traceback.format_exception(error)))
         if self.summary is None and (self.fresh or self.quiet):
-            try_to_say_failed(self.job.folder, self.job.config, self.job.overrides, error)
-        with suppress(OSError):  # what is left to be written meets the same disk
+            write_failure(self.job.folder, self.job.config, self.job.overrides, error)
+        with suppress(OSError):  # writing the rest may fail in the same way
             self.close()
 
     def prepare(self, sources: assembly.Sources | None = None) -> PreparedRun:
-        """Build everything that the configuration names, and put it back to where it was.
+        """Build everything that the configuration names, and restore a resumed run to its checkpoint.
 
         Args:
-            sources: data sets that runs share; None for a copy of its own.
+            sources: data sets that several runs share; None loads them for this run.
 
         Raises:
             UserError: something in the configuration or the folder cannot be used.
@@ -131,8 +131,8 @@ class Run:
                 folder.clear_unfinished()
             device = chosen_device(settings.device)
         with surroundings(self.screen, general, settings, device):
-            begun = job.resuming and (folder.last.exists() or folder.best.exists())
-            config = {**job.config, "init_from": None} if begun else job.config  # which may be gone
+            has_checkpoint = job.resuming and (folder.last.exists() or folder.best.exists())
+            config = {**job.config, "init_from": None} if has_checkpoint else job.config  # that file may be gone
             parts = assembled(config, general, settings, device, folder, self.screen, sources, reporter(general))
             state = restored(folder, parts, self.screen) if job.resuming else None
             return PreparedRun(self, general, settings, device, parts, state, global_state(device))
@@ -140,15 +140,15 @@ class Run:
 
 @dataclass(frozen=True, eq=False)
 class PreparedRun:
-    """A run whose objects are built and, if it was begun before, put back to its checkpoint.
+    """A run whose objects are built and, if it is resumed, restored to its checkpoint.
 
     Args:
         run: its log and how it ended.
-        general, settings: the parts of its configuration that are its own.
-        device: where it is trained.
+        general, settings: its configuration apart from the parts.
+        device: where it trains.
         parts: its objects.
-        state: the checkpoint that it goes on from, if any.
-        generator: the state of torch's global generators.
+        state: the checkpoint that it continues from, if any.
+        generator: the state of torch's global generators after the build.
     """
 
     run: Run
@@ -161,16 +161,16 @@ class PreparedRun:
 
     @property
     def progress(self) -> tuple[int, int, int]:
-        """How many epochs it is to have and has had, and how many updates of the next."""
+        """The epochs of the whole run, the complete ones, and the updates done in the next one."""
         position = self.state["position"] if self.state is not None else {"epoch": 0, "batch": 0}
         return self.parts.plan.epochs, position["epoch"], position["batch"]
 
     def surroundings(self, threads: int) -> AbstractContextManager[None]:
-        """Return what the whole process is put to while the run is trained."""
+        """Return the settings of the process for the time that the run trains."""
         return surroundings(self.run.screen, self.general, self.settings, self.device, threads)
 
     def start(self, position: Position, threads: int) -> StartedRun:
-        """Open what is written into, build what watches, and say what is going to be trained."""
+        """Open its TensorBoard file, build its observers, and print the model, the data and the device."""
         job, screen, parts = self.run.job, self.run.screen, self.parts
         job.folder.write_description(parts.data.description)
         writer = opened_writer(job.config, job.folder, position)
@@ -180,7 +180,7 @@ class PreparedRun:
         parts.member.observers = assembly.observers(job.config, offered(job.config, job.choices, parts, screen, writer))
         introduce(screen, parts.data, parts.layers, self.device, threads, self.settings, job.choices)
         if parts.member.origin is not None and not job.resuming:
-            screen.print(begun_with(parts.member.origin))
+            screen.print(initial_weights(parts.member.origin))
         if processes.active():
             screen.print(f"torchrun {processes.described()['processes']} processes share every batch\n")
         if job.resuming:
@@ -192,11 +192,11 @@ class PreparedRun:
 
 @dataclass(frozen=True, eq=False)
 class StartedRun:
-    """A run that is trained: its observers watch, and its files are open.
+    """A run in training: its observers are built and its files are open.
 
     Args:
         prepared: its objects.
-        threads: that it was started with.
+        threads: their number when it was started.
         writer: of its TensorBoard file, if it has one.
     """
 
@@ -214,21 +214,21 @@ class StartedRun:
         """Its objects."""
         return self.prepared.parts
 
-    def judged(self, position: Position) -> list[Any]:
-        """Give the verdicts."""
+    def judge(self, position: Position) -> list[Verdict]:
+        """Return the verdicts."""
         parts = self.parts
-        found = verdicts(story(self.run.job.config, parts.data, parts.program, parts.member, parts.plan.batch_size))
-        if self.writer is not None and found:
-            self.writer.add_text("verdicts", as_text(found), position.epoch)
-        return found
+        judgement = verdicts(story(self.run.job.config, parts.data, parts.program, parts.member, parts.plan.batch_size))
+        if self.writer is not None and judgement:
+            self.writer.add_text("verdicts", as_text(judgement), position.epoch)
+        return judgement
 
-    def conclude(self, outcome: Mapping[str, Any], found: Sequence[Any], members: int) -> None:
-        """Write the summary, and print it."""
+    def conclude(self, outcome: Mapping[str, Any], judgement: Sequence[Verdict], members: int) -> None:
+        """Write the summary and print it."""
         job, member = self.run.job, self.parts.member
         summary = {
             "status": member.status,
             **outcome,
-            "verdicts": [as_dict(verdict) for verdict in found],
+            "verdicts": [as_dict(verdict) for verdict in judgement],
             "parameters": sum(p.numel() for p in self.parts.program.model.parameters()),
             "device": describe(self.prepared.device),
             "threads": self.threads,
@@ -239,7 +239,7 @@ class StartedRun:
         }
         self.run.summary = summary
         job.folder.write_summary(summary)
-        conclude(self.run.screen, member, summary, found)
+        conclude(self.run.screen, member, summary, judgement)
 
 
 @contextmanager
@@ -250,7 +250,7 @@ def surroundings(
     device: torch.device,
     threads: int | None = None,
 ) -> Iterator[None]:
-    """What the whole process is put to while a run uses it."""
+    """Use a run's settings of the process inside the block: messages, kernels, global generators and threads."""
     with ExitStack() as stack:
         stack.enter_context(hearing(screen))
         stack.enter_context(kernels(deterministic=settings.deterministic))
@@ -263,7 +263,7 @@ def surroundings(
 def offered(
     config: dict[str, Any], choices: Mapping[str, str], parts: Parts, screen: Screen, writer: Any
 ) -> dict[str, Any]:
-    """Return what observers may ask for by name."""
+    """Return the objects that observers may ask for by name."""
     return {
         "screen": screen,
         "writer": writer,
@@ -275,8 +275,8 @@ def offered(
 
 
 def opened_writer(config: assembly.Config, folder: RunFolder, position: Position) -> Any:
-    """Open the run's TensorBoard file, or None where it is turned off; what a killed run wrote beyond its
-    checkpoint is taken back."""
+    """Open the run's TensorBoard file; None if it is turned off. Events that a killed run wrote after its checkpoint
+    are removed."""
     if not assembly.enabled(config, "tensorboard"):
         return None
     from torch.utils.tensorboard import SummaryWriter
@@ -287,9 +287,9 @@ def opened_writer(config: assembly.Config, folder: RunFolder, position: Position
 
 @contextmanager
 def quiet_writer_thread() -> Iterator[None]:
-    """Keep the event writer's thread from printing a traceback on a full disk.
+    """Keep the event writer's thread from printing a traceback if the disk is full.
 
-    Its next write raises the error again in the main thread, where it is said in a sentence.
+    Its next write raises the error again in the main thread, where it becomes a message of one sentence.
     """
     before = threading.excepthook
 
@@ -319,7 +319,7 @@ def hyperparameters(config: assembly.Config, choices: Mapping[str, str]) -> dict
 
 
 def note_resume(folder: RunFolder, config: assembly.Config, overrides: Sequence[str]) -> None:
-    """Write down what a resume changed, such as more epochs, so that the folder describes the run as it went on."""
+    """Save what a resume changed, such as more epochs, so that the folder describes the run as it continues."""
     kept = [o for o in overrides if not o.startswith(("resume=", "trust="))]
     own = {**config, "resume": None}
     for name, content in (("config.yaml", own), ("overrides.yaml", kept)):

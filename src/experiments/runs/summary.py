@@ -1,4 +1,4 @@
-"""What is said of a run when it has come to its end: its summary, and what the verdicts are given on."""
+"""The summary of a run that has ended, and the story that its verdicts are based on."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from experiments.verdicts.story import Story
 
 
 def outcomes(program: Program, members: Mapping[int, Member], position: Position) -> dict[int, dict[str, Any]]:
-    """Return what came of members, by number; the test split is looked at once, here, with their best weights."""
+    """Return the outcomes of members, by number; the test split is used once, here, with their best weights."""
     tested = []
     for k, member in members.items():
         best = best_row(member.history, member.objective)
@@ -31,13 +31,19 @@ def outcomes(program: Program, members: Mapping[int, Member], position: Position
             if (best is not None and best is not member.history[-1]) or member.status == "diverged":
                 program.load_model(k, member.folder.load(member.folder.best)["program"])
             tested.append(k)
-    # One by one: a number that goes into the summary must not depend on who ended beside it.
+    # One by one: a number in the summary must not depend on which members ended in the same epoch.
     scores = {k: program.evaluate("test", [k])[0] for k in tested}
     return {k: outcome(member, position, scores.get(k)) for k, member in members.items()}
 
 
 def outcome(member: Member, position: Position, test: tuple[float, float] | None) -> dict[str, Any]:
-    """Return what came of one member, whose best weights gave this loss and accuracy on the test split."""
+    """Return the outcome of a member: its best epoch, metrics and times.
+
+    Args:
+        member: whose.
+        position: where it ended.
+        test: the loss and accuracy of its best weights on the test split, if it was tested.
+    """
     best = best_row(member.history, member.objective)
     metrics = {name: value for name, value in (best or {}).items() if "/" in name}
     if test is not None:
@@ -56,7 +62,7 @@ def outcome(member: Member, position: Position, test: tuple[float, float] | None
 
 
 def story(config: assembly.Config, data: assembly.Data, program: Single, member: Member, batch_size: int) -> Story:
-    """Collect what the verdicts are given on."""
+    """Collect what the verdicts are based on."""
     train, classes = data.splits["train"], len(data.classes)
     return Story(
         history=member.history,
@@ -85,7 +91,7 @@ REGULARIZING = (
 
 
 def regularization(config: assembly.Config, program: Single) -> list[str]:
-    """Return what holds the network back from learning the training examples by heart, as it would be typed."""
+    """Return the settings that keep the network from memorizing the training examples, as a user would type them."""
     flat = flattened(config)
     held = [f"{key}={flat[key]}" for key in REGULARIZING if flat.get(key) not in (None, 0, "none", [])]
     penalty = program.criterion.penalty
@@ -93,8 +99,8 @@ def regularization(config: assembly.Config, program: Single) -> list[str]:
     return [*held, f"penalty={name}"] if penalty.adds or penalty.bounds else held
 
 
-def try_to_say_failed(folder: RunFolder, config: assembly.Config, overrides: Sequence[str], error: Exception) -> None:
-    """Leave a summary that says why there is nothing else; on a full disk there may be none."""
+def write_failure(folder: RunFolder, config: assembly.Config, overrides: Sequence[str], error: Exception) -> None:
+    """Write a summary that gives the error; on a full disk this may fail too."""
     summary = {"status": "failed", "error": one_line(error), "epochs": 0, "steps": 0, "metrics": {}}
     summary["verdicts"] = []
     try:
@@ -104,9 +110,9 @@ def try_to_say_failed(folder: RunFolder, config: assembly.Config, overrides: Seq
 
 
 def disk_problem(error: OSError, folder: RunFolder) -> str:
-    """Say in one sentence what could not be written, and how to go on."""
+    """Return a sentence about what could not be written and how to continue."""
     path = shown_path(folder.path)
     return (
-        f"cannot write {error.filename or path}: {error.strerror or error}; what was complete is as it was, "
-        f"and 'resume={path}' goes on from the last checkpoint"
+        f"cannot write {error.filename or path}: {error.strerror or error}; complete files are unchanged, "
+        f"and 'resume={path}' continues from the last checkpoint"
     )

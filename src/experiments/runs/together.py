@@ -1,4 +1,4 @@
-"""Runs trained many at a time, as stacks."""
+"""Training many runs at a time, as stacks."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from experiments.training.stack import Stack, reason_apart, rule_for, signature
 from experiments.training.stack.rules import RULES
 from experiments.training.stop import Stop
 
-from .alone import Told, Watched, begun_at, finish, nobody, threads_of, train_apart
+from .alone import OnEpoch, OnFinish, finish, ignore, position_of, threads_of, train_separately
 from .job import Job
 from .run import PreparedRun, Run, StartedRun
 
+Log = Callable[[str], None]
+
 WEIGHT_COPIES, ACTIVATION_COPIES = 10, 4
-"""How often a member's weights are there at once (models, gradients, averages, checkpoints, what observers keep), and
-the values that a batch leaves in its layers."""
+"""Copies of a member's weights that are in memory at once (models, gradients, averages, checkpoints, observers), and
+copies of the activations of a batch."""
 LARGEST_STACK = {"cpu": 64, "cuda": 256}
-"""Beyond this nothing is gained: see `benchmarks stacks`."""
+"""Larger stacks are not faster: see `benchmarks stacks`."""
 
 
-def train_together(
-    jobs: Sequence[Job], stop: Stop, ended: Told, say: Callable[[str], None], watched: Watched = nobody
-) -> None:
-    """Train runs, as many of them at once as can be; one that fails does not keep the others from their end.
+def train_together(jobs: Sequence[Job], stop: Stop, on_finish: OnFinish, log: Log, on_epoch: OnEpoch = ignore) -> None:
+    """Train runs, as many at once as possible; a run that fails does not stop the others.
 
     Args:
-        jobs: what to train.
-        stop: asked after every step.
-        ended: told of each run when it has a summary.
-        say: told what became of the plan.
-        watched: told of the members of a stack and where they are, after each epoch.
+        jobs: the runs.
+        stop: checked after every step.
+        on_finish: called with each run when it has ended or failed.
+        log: called with each message about the stacks.
+        on_epoch: called with the members of a stack and their position after each epoch.
     """
     settle([job.folder for job in jobs])
     sources = assembly.Sources()
@@ -51,19 +51,19 @@ def train_together(
         run = Run(job, quiet=True)
         ready = run.attempt(partial(run.prepare, sources))
         if ready is None:
-            ended(run)
+            on_finish(run)
         else:
             prepared.append(ready)
-    for group in stacks(prepared, say):
+    for group in stacks(prepared, log):
         if stop.requested:
-            for member in group:
-                member.run.close()
+            for each in group:
+                each.run.close()
         else:
-            train_group(group, stop, ended, say, watched)
+            train_group(group, stop, on_finish, log, on_epoch)
 
 
-def fitting(job: Job) -> int | None:
-    """Return how many runs like this one fit into half of the memory that is free; None where it cannot be built."""
+def largest_stack(job: Job) -> int | None:
+    """Return how many runs like this one fit into half of the free memory; None if it cannot be built."""
     with tempfile.TemporaryDirectory() as folder:
         config = {**job.config, "resume": None, "trial": None}
         run = Run(replace(job, folder=RunFolder(Path(folder)), config=config), quiet=True)
@@ -80,87 +80,89 @@ def fitting(job: Job) -> int | None:
     return max(1, min(LARGEST_STACK[kind], int(device.free_memory(prepared.device) / 2 // needed)))
 
 
-def stacks(runs: Sequence[PreparedRun], say: Callable[[str], None]) -> list[list[PreparedRun]]:
-    """Divide runs into those that can share a program; those with one rule stand next to each other."""
+def stacks(runs: Sequence[PreparedRun], log: Log) -> list[list[PreparedRun]]:
+    """Divide runs into groups that can share a program; in each, runs with the same rule are next to each other."""
     groups: list[tuple[dict[str, object], list[PreparedRun]]] = []
-    for run in runs:
-        reason = reason_apart(run.parts.program)
-        own = {**signature(run.parts.program), "place": run.progress, "reason": reason and id(run)}
+    for one in runs:
+        reason = reason_apart(one.parts.program)
+        own = {**signature(one.parts.program), "progress": one.progress, "reason": reason and id(one)}
         if reason and len(runs) > 1:
-            say(f"{run.run.name} on its own: {reason}")
+            log(f"{one.run.name} on its own: {reason}")
         for known, group in groups:
             if own == known:
-                group.append(run)
+                group.append(one)
                 break
         else:
-            groups.append((own, [run]))
+            groups.append((own, [one]))
     if len(groups) > 1:
         first = groups[0][0]
         differing = {key for own, _ in groups[1:] for key in own if own[key] != first[key]} - {"reason"}
         if differing:
-            say(f"{len(groups)} stacks in place of one, since they differ in {', '.join(sorted(differing))}")
-    return [sorted(group, key=in_order) for _, group in groups]
+            log(f"{len(groups)} stacks instead of one: the runs differ in {', '.join(sorted(differing))}")
+    return [sorted(group, key=stack_order) for _, group in groups]
 
 
-def in_order(run: PreparedRun) -> int:
-    """Where a run stands in a stack: always the same, so that a resumed one computes with the same bits."""
+def stack_order(run: PreparedRun) -> int:
+    """Return the sort key of a run in a stack, always the same, so that a resumed stack computes the same bits."""
     rule = rule_for(run.parts.program)
     return RULES.index(rule) if rule is not None else len(RULES)
 
 
 def train_group(
-    group: Sequence[PreparedRun], stop: Stop, told: Told, say: Callable[[str], None], watched: Watched = nobody
+    group: Sequence[PreparedRun], stop: Stop, on_finish: OnFinish, log: Log, on_epoch: OnEpoch = ignore
 ) -> None:
-    """Train runs that agree in all that a stack has to; one after another where they cannot be called as one."""
-    position, threads = begun_at(group), threads_of(group)
-    started = started_at(group, position, threads, told)
-    program = stacked(started, say)
+    """Train runs that can share a stack, or one after another if their models cannot be called as one."""
+    position, threads = position_of(group), threads_of(group)
+    started = start_group(group, position, threads, on_finish)
+    program = built_stack(started, log)
     left: list[tuple[Run, Callable[[], None]]]
-    left = [(one.run, partial(train_apart, one.prepared, stop, watched, one)) for one in started]
+    left = [(one.run, partial(train_separately, one.prepared, stop, on_epoch, one)) for one in started]
     if program is not None:
         try:
-            train_stack(program, started, position, threads, stop, told, watched)
+            train_stack(program, started, position, threads, stop, on_finish, on_epoch)
         except Exception as error:
-            again = [one.run.begun_anew() for one in started if one.run.summary is None]
-            say(f"{counted(len(again), 'run')} one after another, to find which cannot go on: {one_line(error)}")
-            left = [(run, partial(train_anew, run, stop, watched)) for run in again]
+            again = [one.run.restart() for one in started if one.run.summary is None]
+            log(f"training {counted(len(again), 'run')} one after another to find which one fails: {one_line(error)}")
+            left = [(run, partial(prepare_and_train, run, stop, on_epoch)) for run in again]
         else:
             return
     for run, train in left:
         run.attempt(train)
         run.close()
-        told(run)
+        on_finish(run)
 
 
-def started_at(group: Sequence[PreparedRun], position: Position, threads: int, told: Told) -> list[StartedRun]:
-    """Start runs, and return those that could be."""
+def start_group(
+    group: Sequence[PreparedRun], position: Position, threads: int, on_finish: OnFinish
+) -> list[StartedRun]:
+    """Start runs, and return those that did not fail."""
     started = []
     for prepared in group:
         with prepared.surroundings(threads):
             run = prepared.run.attempt(partial(prepared.start, position, threads))
             if run is None:
-                told(prepared.run)
+                on_finish(prepared.run)
             else:
                 started.append(run)
     return started
 
 
-def train_anew(run: Run, stop: Stop, watched: Watched) -> None:
-    """Prepare a run and train it by a program of its own."""
-    train_apart(run.prepare(), stop, watched)
+def prepare_and_train(run: Run, stop: Stop, on_epoch: OnEpoch) -> None:
+    """Prepare a run and train it with its own program."""
+    train_separately(run.prepare(), stop, on_epoch)
 
 
-def stacked(runs: Sequence[StartedRun], say: Callable[[str], None]) -> Stack | None:
-    """Return the program of runs; None where each has to go on its own.
+def built_stack(runs: Sequence[StartedRun], log: Log) -> Stack | None:
+    """Return the program of a stack; None if each run has to be trained separately.
 
-    The last one of a stack that was killed goes on in a stack: with the same arithmetic, to the same bits.
+    The only run left of a killed stack continues in a stack, with the same arithmetic, so that its bits are the same.
     """
     if not runs or (len(runs) == 1 and not (runs[0].prepared.state or {}).get("program", {}).get("stacked")):
         return None
     try:
         return Stack([run.parts.program for run in runs], [run.prepared.generator for run in runs])
     except ValueError as error:
-        say(f"{len(runs)} runs one after another: {error}")
+        log(f"training {counted(len(runs), 'run')} one after another: {error}")
         return None
 
 
@@ -170,24 +172,24 @@ def train_stack(
     position: Position,
     threads: int,
     stop: Stop,
-    told: Told,
-    watched: Watched,
+    on_finish: OnFinish,
+    on_epoch: OnEpoch,
 ) -> None:
     """Train runs as one program.
 
     Raises:
-        Exception: what any of them cannot do, such as writing; those without a summary have not come to their end.
+        Exception: one of the runs failed, e.g. to write a file; the runs without a summary have not ended.
     """
 
     members = [run.parts.member for run in runs]
 
-    def ended(over: list[int]) -> None:
-        watched(members, position)
-        finish(program, {k: runs[k] for k in over}, position)
-        for k in over:
+    def after_epoch(ended: list[int]) -> None:
+        on_epoch(members, position)
+        finish(program, {k: runs[k] for k in ended}, position)
+        for k in ended:
             run = runs[k].run
             run.attempt(run.close)
-            told(run)
+            on_finish(run)
 
     with runs[0].prepared.surroundings(threads):
-        fit(program, members, position, stop, ended)
+        fit(program, members, position, stop, after_epoch)

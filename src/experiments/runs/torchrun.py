@@ -1,4 +1,4 @@
-"""One run in the several processes that torchrun starts: how they meet, write and part."""
+"""One run in several processes that torchrun starts: how they join, write and exit."""
 
 import io
 import re
@@ -19,28 +19,28 @@ from experiments.cli.resuming import folder_to_resume, resumed_command_line
 from experiments.common.errors import UserError
 from experiments.training.stop import EXIT_CODES
 
-FAREWELL = 5.0
-"""Seconds that a process which fails waits for the others to do the same; some may wait for its part of a sum."""
+EXIT_SECONDS = 5.0
+"""How long a failed process waits for the others to exit; some may still be waiting for its part of a sum."""
 FOLLOWED = "followed"
-"""The end of a process that lost another one."""
+"""Instead of an exit code: the process failed because another one had left."""
 
 
 @contextmanager
 def joined() -> Iterator[Path | None]:
-    """Meet the other processes, and end as they do; gives those other than 0 a folder that is removed afterwards.
+    """Join the other processes, and exit as they do; every process but 0 gets a temporary folder.
 
-    The others' output is held back. What they have to say of an error is printed only where process 0 has not failed
-    by itself: it would be the same.
+    The output of the others is held back. Their error messages are printed only if process 0 did not fail itself, since
+    its message would be the same.
     """
     dist.init_process_group()
     if dist.get_rank() == 0:
-        with parting(io.StringIO()):
+        with exiting_together(io.StringIO()):
             yield None
         return
     held = io.StringIO()
     with (
         tempfile.TemporaryDirectory(prefix="experiments-") as folder,
-        parting(held),
+        exiting_together(held),
         redirect_stdout(io.StringIO()),
         redirect_stderr(held),
     ):
@@ -48,10 +48,13 @@ def joined() -> Iterator[Path | None]:
 
 
 @contextmanager
-def parting(held: io.StringIO) -> Iterator[None]:
-    """End together, with the exit code of the process that failed first.
+def exiting_together(held: io.StringIO) -> Iterator[None]:
+    """Exit together, with the exit code of the process that failed first.
 
-    A process whose exchange breaks off because another one has left is not at fault, and says nothing.
+    A process that fails only because another one has left prints nothing.
+
+    Args:
+        held: the output that was held back.
     """
     store, me, size = dist.distributed_c10d._get_default_store(), dist.get_rank(), dist.get_world_size()
     code, crash = 0, None
@@ -67,7 +70,7 @@ def parting(held: io.StringIO) -> Iterator[None]:
         store.set(f"end/{me}", FOLLOWED if late and crash is not None else str(code))
         dist.destroy_process_group()
         if code:
-            ends = farewell(store, size)
+            ends = exit_codes(store, size)
     for number in EXIT_CODES:  # torchrun signals the others when the first has failed
         signal.signal(number, signal.SIG_IGN)
     faults = [int(end) if end not in ("", FOLLOWED) else 0 for end in ends]
@@ -81,9 +84,9 @@ def parting(held: io.StringIO) -> Iterator[None]:
         sys.exit(code)
 
 
-def farewell(store: dist.Store, size: int) -> list[str]:
-    """Wait until every process has come to its end; return how, empty for one that does not come."""
-    deadline = time.monotonic() + FAREWELL
+def exit_codes(store: dist.Store, size: int) -> list[str]:
+    """Wait for every process to end; return their exit codes as text, empty for a process that did not end."""
+    deadline = time.monotonic() + EXIT_SECONDS
     keys = [f"end/{number}" for number in range(size)]
     while not store.check(keys) and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -91,34 +94,34 @@ def farewell(store: dist.Store, size: int) -> list[str]:
 
 
 def own_command_line(typed: Sequence[str], folder: Path | None) -> list[str]:
-    """Return this process's command line: the others write into a folder of their own.
+    """Return this process's command line: every process but 0 writes to its own folder.
 
-    That of a run that is gone on with is a copy of it.
+    If the run is resumed, this folder is a copy of the run's.
 
     Args:
         typed: the arguments.
         folder: where this process may write; None for process 0.
 
     Raises:
-        UserError: they ask for a sweep, or to go on with what is no run.
+        UserError: they ask for a sweep, or to resume what is not a run folder.
     """
     for word in typed:
         if re.fullmatch(r"-m|--multirun|hydra\.mode=\W?multirun\W?", word, re.IGNORECASE):
             raise UserError(
-                f"{word} sweeps over many runs, and torchrun trains one in several processes; leave out one of them"
+                f"{word} trains many runs, but torchrun trains one run in several processes; leave out one of them"
             )
     own = resumed_command_line(typed)
     if folder is not None:
         run = folder_to_resume(typed)
         if run is not None:
-            copied(run, folder / "run")
+            copy_run(run, folder / "run")
         own.append(f"hydra.run.dir={quoted(folder / 'run')}")
-    dist.all_reduce(torch.zeros(1))  # process 0 changes nothing in a folder before it is copied
+    dist.all_reduce(torch.zeros(1))  # process 0 changes nothing in a folder until every copy is complete
     return own
 
 
-def copied(run: Path, place: Path) -> None:
-    """Copy what a run goes on from."""
+def copy_run(run: Path, target: Path) -> None:
+    """Copy the files that a run is resumed from."""
     for part in (".hydra", "checkpoints"):
         if (run / part).is_dir():
-            shutil.copytree(run / part, place / part, ignore=shutil.ignore_patterns("*.tmp", "epoch_*.pt"))
+            shutil.copytree(run / part, target / part, ignore=shutil.ignore_patterns("*.tmp", "epoch_*.pt"))

@@ -1,1 +1,1 @@
-"""Sweeps: their jobs, which of them share a stack, and how they are launched."""
+"""Sweeps: their jobs, the stacks that jobs share, and launching them."""

@@ -1,4 +1,4 @@
-"""The configurations of a sweep's jobs, composed as Hydra composes them, but every choice of groups once."""
+"""Composing the configurations of a sweep's jobs as Hydra does, but every choice of groups only once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from experiments.folders.hydra import task_part
 
 OF_THE_TASK = re.compile(r"\$\{(?!hydra[.:]|clipped:|now:)")
-"""An interpolation of the task's part in a folder's name."""
+"""An interpolation in a folder's name that needs the task's part."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Composed:
     Args:
         task: the task's part, plain and resolved.
         hydra: Hydra's part, plain.
-        folder: where it is to write.
+        folder: where the job writes.
         choices: the file chosen in each config group.
         overrides: of the task, as typed.
     """
@@ -44,9 +44,9 @@ class Composed:
 class Composer:
     """Composes jobs.
 
-    A sweep over seeds is a hundred times the same defaults list, which takes Hydra a tenth of a second each time. So
-    each choice of groups is composed once, and the numbers are put into plain copies; where that cannot be known to
-    be the same (an added or deleted key, an interpolation), Hydra does the whole of it.
+    A sweep over a hundred seeds has the same defaults list a hundred times, and Hydra takes a tenth of a second for it.
+    So each choice of groups is composed once, and the values are set in plain copies. If the result might differ (an
+    added or deleted key, an interpolation), Hydra composes the whole job.
 
     Args:
         loader: Hydra's.
@@ -86,15 +86,15 @@ class Composer:
         return Composed(own, container, folder, choices, list(whole.hydra.overrides.task))
 
     def _base(self, groups: tuple[str, ...]) -> tuple[DictConfig, dict[str, Any] | None]:
-        """Return what the groups compose to: with Hydra's part, and the task's part where it is plain already."""
+        """Return the configuration of a choice of groups, and its task's part as plain data, None if it needs Hydra."""
         if groups not in self.bases:
             whole = self.loader.load_sweep_config(self.master, list(groups))
             OmegaConf.set_readonly(whole.hydra, False)
             raw: Any = OmegaConf.to_container(task_part(whole), resolve=False)
             typed: Any = OmegaConf.to_container(self.master.hydra.overrides.hydra, resolve=False)
-            places: Any = OmegaConf.to_container(whole.hydra.sweep, resolve=False)
+            folders: Any = OmegaConf.to_container(whole.hydra.sweep, resolve=False)
             usual = not any(str(line).startswith("hydra.searchpath") for line in typed)
-            usual = usual and not OF_THE_TASK.search(f"{places['dir']} {places['subdir']}")
+            usual = usual and not OF_THE_TASK.search(f"{folders['dir']} {folders['subdir']}")
             self.bases[groups] = whole, raw if usual and "${" not in json.dumps(raw, default=str) else None
         return self.bases[groups]
 
@@ -103,11 +103,11 @@ class Composer:
 
 
 def with_values(plain: dict[str, Any], values: Sequence[Override]) -> dict[str, Any] | None:
-    """Return a copy of a plain configuration with other values; None where Hydra has to look at one of them."""
-    made = copy.deepcopy(plain)
+    """Return a copy of a plain configuration with other values; None if one of them needs Hydra."""
+    changed = copy.deepcopy(plain)
     for override in values:
         *path, last = override.key_or_group.split(".")
-        section: Any = made
+        section: Any = changed
         for step in path:
             section = section.get(step) if isinstance(section, dict) else None
         value = override.value()
@@ -124,11 +124,11 @@ def with_values(plain: dict[str, Any], values: Sequence[Override]) -> dict[str, 
         section[last] = (
             OmegaConf.to_container(OmegaConf.create(value)) if isinstance(value, list) else plain_value(value)
         )
-    return made
+    return changed
 
 
 def plain_value(value: Any) -> Any:
-    """Return a parsed value as a configuration would hold it: without its quotes."""
+    """Return a parsed value as a configuration holds it, without quotes."""
     if isinstance(value, list):
         return [plain_value(item) for item in value]
     if isinstance(value, dict):
@@ -137,7 +137,7 @@ def plain_value(value: Any) -> Any:
 
 
 def name_after(whole: DictConfig, parsed: Sequence[Override], common: Set[str]) -> None:
-    """Note a job's overrides in Hydra's part, as Hydra does; those that all jobs have are left out of its name."""
+    """Set a job's overrides in Hydra's part, as Hydra does; its name leaves out those that all jobs have."""
     own = [override for override in parsed if not override.is_hydra_override()]
     telling = [override for override in own if str(override.input_line).casefold() not in common]
     whole.hydra.overrides.task = [override.input_line for override in own]

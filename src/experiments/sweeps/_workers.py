@@ -1,4 +1,4 @@
-"""Stacks trained by Ray's workers, on this machine or on a cluster: one fresh process for each."""
+"""Training stacks on Ray, on this machine or on a cluster: each stack in a new process."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from annotated_types import Ge
 from experiments.common.errors import UserError
 from experiments.common.installing import install_command
 from experiments.common.signatures import checked
+from experiments.common.text import counted
 from experiments.folders.sweep import Entry
 from experiments.runs.job import Job
-from experiments.runs.summary import try_to_say_failed
+from experiments.runs.summary import write_failure
 from experiments.runs.together import train_together
 from experiments.training.stop import SignalStop
 
@@ -32,13 +33,13 @@ ANSWER_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class RaySettings:
-    """Where the workers are, and what each has.
+    """Where the workers are, and the resources of each.
 
     Args:
-        address: of a cluster: auto for the one of this machine, or host:port; null starts one here.
+        address: of a cluster: auto for the one on this machine, or host:port; null starts one here.
         num_cpus: cores of each stack.
-        num_gpus: GPUs of each stack; a part of one lets several share it.
-        max_retries: how often a stack is begun again whose process was killed.
+        num_gpus: GPUs of each stack; with a fraction, several stacks share one.
+        max_retries: how often a stack is restarted after its process was killed.
     """
 
     address: str | None = None
@@ -49,62 +50,64 @@ class RaySettings:
 
 @dataclass
 class WorkerTask:
-    """A stack that a worker has.
+    """A stack that a worker trains.
 
     Args:
         jobs: its runs.
-        tries: how often it was begun.
+        tries: how often it was started.
     """
 
     jobs: Sequence[Job]
     tries: int = 1
 
 
-def train_on_ray(stacks: Sequence[Sequence[Job]], settings: Any, ended: Callable[[Sequence[Job]], None]) -> int | None:
-    """Train stacks in workers, several at a time; returns the signal that asked for an end, if one did.
+def train_on_ray(
+    stacks: Sequence[Sequence[Job]], settings: Any, on_finish: Callable[[Sequence[Job]], None]
+) -> int | None:
+    """Train stacks in workers, several at a time; return the signal that stopped them, if there was one.
 
     Args:
         stacks: the runs of each.
         settings: see `RaySettings`.
-        ended: told of runs that have come to their end, some at a time.
+        on_finish: called with runs that have ended, some at a time.
 
     Raises:
-        UserError: there is no Ray, or nobody answers at the address.
+        UserError: Ray is not installed, or no cluster answers at the address.
     """
     chosen = RaySettings(**checked(RaySettings, settings, "hydra.launcher.ray"))
     stop = SignalStop()
     with connected(chosen) as ray, stop.listening():
         work = ray.remote(max_calls=1, max_retries=0, num_cpus=chosen.num_cpus, num_gpus=chosen.num_gpus)(train)
-        given = {work.remote(list(jobs), str(Path.cwd())): WorkerTask(jobs) for jobs in stacks}
+        running = {work.remote(list(jobs), str(Path.cwd())): WorkerTask(jobs) for jobs in stacks}
         open_jobs = [job for jobs in stacks for job in jobs]
         cancelled = False
-        while given:
-            ready, _ = ray.wait(list(given), timeout=POLLED_SECONDS)
+        while running:
+            ready, _ = ray.wait(list(running), timeout=POLLED_SECONDS)
             if stop.requested and not cancelled:
                 cancelled = True
-                for reference in given:
+                for reference in running:
                     ray.cancel(reference)
             for reference in ready:
-                stack = given.pop(reference)
-                problem = outcome(ray, reference)
-                left = [again(job) for job in stack.jobs if not over(job)]
+                stack = running.pop(reference)
+                problem = problem_of(ray, reference)
+                left = [remaining(job) for job in stack.jobs if not has_ended(job)]
                 if not problem or not left or stop.requested:
                     continue
                 if stack.tries > chosen.max_retries:
                     for job in left:
-                        fail(job, f"{problem}, {stack.tries} times")
+                        give_up(job, f"{problem}, {stack.tries} times")
                 else:
-                    print(f"{problem}: {len(left)} runs go on from their checkpoints", flush=True)
-                    given[work.remote(left, str(Path.cwd()))] = WorkerTask(left, stack.tries + 1)
-            done = [job for job in open_jobs if over(job)]
-            if done:
-                open_jobs = [job for job in open_jobs if job not in done]
-                ended(done)
+                    print(f"{problem}: restarting {counted(len(left), 'run')} from the last checkpoint", flush=True)
+                    running[work.remote(left, str(Path.cwd()))] = WorkerTask(left, stack.tries + 1)
+            ended = [job for job in open_jobs if has_ended(job)]
+            if ended:
+                open_jobs = [job for job in open_jobs if job not in ended]
+                on_finish(ended)
     return stop.signal
 
 
 def train(jobs: list[Job], folder: str) -> None:
-    """Train a stack: what a worker does."""
+    """Train a stack in a worker."""
     if Path(folder).is_dir():
         os.chdir(folder)
     stop = SignalStop()
@@ -112,8 +115,8 @@ def train(jobs: list[Job], folder: str) -> None:
         train_together(jobs, stop, lambda _run: None, print)
 
 
-def outcome(ray: Any, reference: ObjectRef[Any]) -> str | None:
-    """Return what happened to a worker, in a few words; None where it ended as it should."""
+def problem_of(ray: Any, reference: ObjectRef[Any]) -> str | None:
+    """Return what went wrong in a worker, in a few words; None if nothing did."""
     try:
         ray.get(reference)
     except ray.exceptions.TaskCancelledError:
@@ -125,25 +128,25 @@ def outcome(ray: Any, reference: ObjectRef[Any]) -> str | None:
     return None
 
 
-def over(job: Job) -> bool:
-    """Whether a run has come to its end."""
+def has_ended(job: Job) -> bool:
+    """Whether a run has ended."""
     return Entry(0, job.folder.path).is_over(retry=False)
 
 
-def again(job: Job) -> Job:
-    """Return what is left of a run."""
-    begun = job.folder.last.exists()
-    return replace(job, config={**job.config, "resume": str(job.folder.path) if begun else None})
+def remaining(job: Job) -> Job:
+    """Return a run that continues from its checkpoint, if it has one."""
+    resumable = job.folder.last.exists()
+    return replace(job, config={**job.config, "resume": str(job.folder.path) if resumable else None})
 
 
-def fail(job: Job, why: str) -> None:
-    """Give a run up."""
-    try_to_say_failed(job.folder, job.config, job.overrides, RuntimeError(why))
+def give_up(job: Job, reason: str) -> None:
+    """Write the summary of a run that is not tried again."""
+    write_failure(job.folder, job.config, job.overrides, RuntimeError(reason))
 
 
 @contextmanager
 def connected(settings: RaySettings) -> Iterator[Any]:
-    """Join a cluster, or start one here, for the block."""
+    """Connect to a cluster inside the block, or start one here."""
     try:
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         import ray
@@ -153,9 +156,9 @@ def connected(settings: RaySettings) -> Iterator[Any]:
         ) from None
     address = settings.address
     if address not in (None, "auto", "local"):
-        answers(str(address))
+        check_address(str(address))
     try:
-        # Nothing of the driver's folder is copied to the workers: they have the package, and the runs' folders.
+        # No file of the driver's folder is copied to the workers: they have the package and the run folders.
         ray.init(address=address or "local", include_dashboard=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
@@ -166,22 +169,20 @@ def connected(settings: RaySettings) -> Iterator[Any]:
         ray.shutdown()
 
 
-def answers(address: str) -> None:
-    """Find out whether somebody listens, where Ray itself would wait for minutes.
+def check_address(address: str) -> None:
+    """Check that a server listens at an address; Ray itself would wait for minutes.
 
     Raises:
-        UserError: nobody does, or the address is none.
+        UserError: no server listens, or the address is not valid.
     """
     host, _, port = address.rpartition("://")[2].rpartition(":")
     if not host or not port.isdigit():
         raise UserError(
-            f"hydra.launcher.ray.address={address!r} is no address; allowed: null, auto or host:port, such as head:6379"
+            f"hydra.launcher.ray.address={address!r} is not an address; allowed: null, auto or host:port (head:6379)"
         )
-    began = time.monotonic()
+    started = time.monotonic()
     try:
         socket.create_connection((host, int(port)), timeout=ANSWER_SECONDS).close()
     except OSError as error:
-        waited = time.monotonic() - began
-        raise UserError(
-            f"hydra.launcher.ray.address={address!r}: nobody answers there after {waited:.1f} s ({error})"
-        ) from None
+        waited = time.monotonic() - started
+        raise UserError(f"hydra.launcher.ray.address={address!r}: no answer after {waited:.1f} s ({error})") from None

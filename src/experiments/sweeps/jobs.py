@@ -1,4 +1,4 @@
-"""The jobs of a sweep: every combination of what is listed, and lists that go in step."""
+"""The jobs of a sweep: every combination of the listed values, and lists that are combined row by row."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ ZIP = "sweep.zip"
 
 
 def sweep(launcher: Any, loader: Any, config: DictConfig, arguments: Sequence[str]) -> Any:
-    """Launch every job, say what came of them, and end the program with a code that says it too.
+    """Launch every job, print the outcome, and exit with a code if not all ended well.
 
     Args:
         launcher: Hydra's.
         loader: of configurations.
         config: the sweep's own.
-        arguments: the overrides that were typed.
+        arguments: the overrides as typed.
 
     Raises:
-        UserError: the lists do not make sense.
+        UserError: the lists cannot be combined.
     """
     overrides = OverridesParser.create(config_loader=loader).parse_overrides(spelled_out(arguments))
     jobs = combinations(overrides)
@@ -56,64 +56,64 @@ def combinations(overrides: Sequence[Override]) -> list[list[str]]:
     """Return the overrides of every job, the last list changing fastest.
 
     Raises:
-        UserError: a list is empty or of a kind that cannot be gone through, or `sweep.zip` is none.
+        UserError: a list is empty or not a list of values, or `sweep.zip` is not valid.
     """
     dimensions: dict[str, list[list[str]]] = {}
     for override in overrides:
         key = override.get_key_element()
         if override.key_or_group == ZIP:
-            dimensions[key] = in_step(override.value())
+            dimensions[key] = zipped_rows(override.value())
         elif override.is_sweep_override():
             if not override.is_discrete_sweep():
                 raise UserError(
-                    f"{override.input_line} names no values to go through; "
-                    "list them, or search with hydra/sweeper=optuna"
+                    f"{override.input_line} is a range without a list of values; "
+                    "list the values, or search with hydra/sweeper=optuna"
                 )
             dimensions[key] = [[f"{key}={value}"] for value in override.sweep_string_iterator()]
         else:
             dimensions[key] = [[override.input_line or ""]]
         if not dimensions[key]:
-            raise UserError(f"{override.input_line} is empty: there is nothing to go through")
+            raise UserError(f"{override.input_line} is an empty list; give at least one value")
     zipped = [line.partition("=")[0] for line in dimensions.get(ZIP, [[]])[0]]
     twice = [key for key in zipped if key in dimensions]
     if twice:
-        raise UserError(f"{twice[0]} is given twice, in {ZIP} and beside it; give it once")
+        raise UserError(f"{twice[0]} is given twice, in {ZIP} and on its own; give it once")
     return [list(itertools.chain(*chosen)) for chosen in itertools.product(*dimensions.values())]
 
 
 def domains(overrides: Sequence[Override]) -> dict[str, list[Any]]:
-    """Return what is swept over, by key, as a run's hyperparameters hold it."""
+    """Return the values that are swept over, by key, in the form of a run's hyperparameters."""
     found: dict[str, list[Any]] = {}
     for override in overrides:
         if override.key_or_group == ZIP and override.value():
             rows: Any = override.value()
             keys, *choices = rows
-            found |= {SHORT.get(key, key): [choice[place] for choice in choices] for place, key in enumerate(keys)}
+            found |= {SHORT.get(key, key): [choice[column] for choice in choices] for column, key in enumerate(keys)}
         elif override.is_sweep_override():
             found[override.key_or_group] = list(override.sweep_iterator())
     return {key: [shown(value) for value in dict.fromkeys(map(shown, values))] for key, values in found.items()}
 
 
 def shown(value: Any) -> str | int | float | bool:
-    """Return a parsed value as a run's hyperparameters hold it."""
+    """Return a parsed value in the form of a run's hyperparameters."""
     plain = plain_value(value)
     return plain if isinstance(plain, str | int | float | bool) else str(plain)
 
 
-def in_step(rows: Any) -> list[list[str]]:
+def zipped_rows(rows: Any) -> list[list[str]]:
     """Return the overrides of each row of `sweep.zip`: the first row names the keys, each other row is a choice.
 
     Raises:
-        UserError: the rows are not as long as the first, or there is none.
+        UserError: the rows differ in length, or there are none.
     """
     if rows is None:
         return [[]]
-    shape = f"{ZIP} should be [[key,key],[value,value],...]: first the keys, then a row for each choice"
+    shape = f"{ZIP} should be [[key,key],[value,value],...]: the keys, then a row of values for each run"
     if not isinstance(rows, list) or not all(isinstance(row, list) for row in rows) or len(rows) < 2 or not rows[0]:
         raise UserError(shape)
     keys, *choices = rows
     if not all(isinstance(key, str) for key in keys):
-        raise UserError(f"{shape}; {keys} are no keys")
+        raise UserError(f"{shape}; {keys} are not keys")
     for number, choice in enumerate(choices, 1):
         if len(choice) != len(keys):
             raise UserError(f"{ZIP} has {len(keys)} keys, but its row {number} has {len(choice)} values: {choice}")
@@ -123,11 +123,11 @@ def in_step(rows: Any) -> list[list[str]]:
 
 
 def conclude(folder: Path, *, over: bool = False) -> int:
-    """Write the table of a sweep and say what came of its runs; returns what the program's code says.
+    """Write the table of a sweep and print how its runs ended; return the exit code.
 
     Args:
         folder: the sweep's.
-        over: whether what is interrupted or waiting is left so, as a search does that tries it again elsewhere.
+        over: whether interrupted and waiting runs stay so, as in a search, which tries them again in other folders.
     """
     table = Sweep(folder)
     table.find()
@@ -136,12 +136,12 @@ def conclude(folder: Path, *, over: bool = False) -> int:
     print(f"\n{counted(sum(counts.values()), 'run')}: {counts_as_text(counts)}\nsweep    {folder}")
     code = exit_code(counts)
     if code == 130 and not over:
-        print(f"go on    the same command with resume={folder}")
+        print(f"resume   the same command with resume={folder}")
     return code
 
 
 def begin(config: DictConfig) -> None:
-    """Write down what a sweep was asked for, or hold a command that goes on with it against that.
+    """Write down the command of a new sweep, or compare the command of a resumed one with it.
 
     Args:
         config: the sweep's own, with its folder.

@@ -1,4 +1,4 @@
-"""Making the jobs of a sweep: planned into stacks, trained here or by workers, and written down as they end."""
+"""Launching the jobs of a sweep: planned as stacks, trained here or by workers, and written down as they end."""
 
 from __future__ import annotations
 
@@ -30,19 +30,18 @@ if TYPE_CHECKING:
     from experiments.training.position import Position
 
 SHOWN_SECONDS = 5.0
-"""How often at most the progress of a stack is said."""
+"""The least time between two messages about the progress of a stack."""
 
 
 @dataclass(frozen=True)
-class Launching:
-    """How a sweep's jobs are made.
+class LaunchSettings:
+    """How a sweep's jobs are trained.
 
     Args:
-        max_stack: how many runs are trained as one program at most; auto by the free memory.
-        executor: inline for this process, or ray for workers, one process a stack.
+        max_stack: the largest number of runs in a stack; auto chooses it from the free memory.
+        executor: inline trains in this process, ray in workers, one process per stack.
         ray: `address`, `num_cpus` and `num_gpus` of each stack, `max_retries`.
-        without: observers that are left out unless an override names them: pictures take longer than a small
-            run.
+        without: observers that are turned off unless an override names them: pictures take longer than a small run.
     """
 
     max_stack: Annotated[int, Ge(1)] | Literal["auto"] = "auto"
@@ -58,7 +57,7 @@ class SweepJob:
     Args:
         number: in the sweep.
         composed: its configuration.
-        entry: its place in the sweep's table.
+        entry: its entry in the sweep's table.
     """
 
     number: int
@@ -77,20 +76,20 @@ class Launch:
     Args:
         loader: Hydra's.
         master: the sweep's configuration.
-        settings: how.
+        settings: see `LaunchSettings`.
     """
 
     def __init__(self, loader: Any, master: DictConfig, settings: Any) -> None:
         self.loader, self.master = loader, master
-        self.settings = Launching(**checked(Launching, settings, "hydra.launcher"))
+        self.settings = LaunchSettings(**checked(LaunchSettings, settings, "hydra.launcher"))
         self.sweep = Sweep(Path(master.hydra.sweep.dir).absolute())
         self.signal: int | None = None
 
     def __call__(self, job_overrides: Sequence[Sequence[str]], first: int) -> list[JobReturn]:
-        """Make the jobs and return what came of each.
+        """Train the jobs and return their results.
 
         Raises:
-            UserError: one of them cannot be composed: then none is made.
+            UserError: one of them cannot be composed; then none is trained.
         """
         self.sweep.find()
         jobs = self.composed(job_overrides, first)
@@ -100,14 +99,14 @@ class Launch:
         for line in described(stacks, [job.config for job in jobs], first):
             print(line)
         if skipped:
-            print(f"  {skipped} of these came to an end before")
+            print(f"  {skipped} of these ended before")
         self.sweep.write_table()
-        self.make([[jobs[place] for place in planned.jobs if jobs[place].number in todo] for planned in stacks])
+        self.train([[jobs[index] for index in planned.jobs if jobs[index].number in todo] for planned in stacks])
         self.sweep.write_table()
         return [self.returned(job) for job in jobs]
 
     def composed(self, job_overrides: Sequence[Sequence[str]], first: int) -> list[SweepJob]:
-        """Compose every job, and leave the configuration of those that are new in their folders."""
+        """Compose every job, and write the configurations of new ones to their folders."""
         composer = Composer(self.loader, self.master)
         typed = list(self.master.hydra.overrides.task)
         composed = {n: composer.compose(overrides, n) for n, overrides in enumerate(job_overrides, first)}
@@ -131,55 +130,55 @@ class Launch:
 
     @staticmethod
     def leave_out(config: dict[str, Any], observer: str, overrides: Sequence[str]) -> None:
-        """Turn an observer off that no override names."""
+        """Turn off an observer unless an override names it."""
         section = config["observers"].get(observer)
         named = re.compile(rf"[+~]*observers(\.{re.escape(observer)}\b|=)")
         if isinstance(section, dict) and not any(named.match(line) for line in overrides):
             section["enabled"] = False
 
     def planned(self, jobs: Sequence[SweepJob]) -> list[Planned]:
-        """Plan the stacks; a resumed sweep has the same ones as before, so that it computes with the same bits."""
+        """Plan the stacks; a resumed sweep has the same stacks as before, so that it computes the same bits."""
         noted = self.sweep.asked().get("max_stack")
         largest: Any = self.settings.max_stack
         if noted and (largest == "auto" or self.master.get("resume") is not None):
             largest = noted
         if largest == "auto":
-            largest = self.fitting(jobs)
+            largest = self.largest_stack(jobs)
         self.sweep.note(max_stack=largest)
         return plan([job.config for job in jobs], largest)
 
-    def fitting(self, jobs: Sequence[SweepJob]) -> int:
-        """Return how many runs fit into memory side by side, by the first job that can be put together."""
-        from experiments.runs.together import fitting
+    def largest_stack(self, jobs: Sequence[SweepJob]) -> int:
+        """Return how many runs fit into memory, measured with the first job that can be built."""
+        from experiments.runs.together import largest_stack
 
         for job in jobs:
-            found = fitting(self.job(job))
-            if found is not None:
-                return found
+            largest = largest_stack(self.job(job))
+            if largest is not None:
+                return largest
         return 1
 
     def job(self, asked: SweepJob) -> Job:
-        """Return the run of a job: the one that was begun before, where there is one."""
+        """Return the run of a job; it continues if it was interrupted or failed after a checkpoint."""
         from experiments.folders.run import RunFolder
         from experiments.runs.job import Job
 
-        begun = asked.entry.status in ("interrupted", "failed") and RunFolder(asked.entry.folder).last.exists()
-        resume = str(asked.entry.folder) if begun else None
+        resumable = asked.entry.status in ("interrupted", "failed") and RunFolder(asked.entry.folder).last.exists()
+        resume = str(asked.entry.folder) if resumable else None
         overrides = [o for o in asked.composed.overrides if not OF_THE_SWEEP.match(o)]
         folder = RunFolder(asked.entry.folder)
         return Job({**asked.config, "resume": resume}, folder, asked.composed.choices, overrides)
 
-    def make(self, stacks: Sequence[Sequence[SweepJob]]) -> None:
-        """Train what is left to train, stack by stack."""
-        made = [[self.job(job) for job in stack] for stack in stacks if stack]
+    def train(self, stacks: Sequence[Sequence[SweepJob]]) -> None:
+        """Train the jobs, stack by stack."""
+        runs = [[self.job(job) for job in stack] for stack in stacks if stack]
         if self.settings.executor == "ray":
             from ._workers import train_on_ray
 
-            self.signal = train_on_ray(made, self.settings.ray or {}, self.worked)
+            self.signal = train_on_ray(runs, self.settings.ray or {}, self.on_jobs_finished)
         else:
-            self.make_here(made)
+            self.train_here(runs)
 
-    def make_here(self, stacks: Sequence[Sequence[Job]]) -> None:
+    def train_here(self, stacks: Sequence[Sequence[Job]]) -> None:
         """Train in this process."""
         from experiments.runs.together import train_together
         from experiments.training.stop import SignalStop
@@ -188,25 +187,25 @@ class Launch:
         with stop.listening():
             for number, jobs in enumerate(stacks, 1):
                 label = f"stack {number}/{len(stacks)}" if len(stacks) > 1 else ""
-                train_together(jobs, stop, self.ended, print, Progress(label))
+                train_together(jobs, stop, self.on_finish, print, Progress(label))
                 if stop.requested:
                     break
         self.signal = stop.signal
 
-    def ended(self, run: Run) -> None:
-        """Say what came of a run, and write it down."""
+    def on_finish(self, run: Run) -> None:
+        """Print how a run ended, and write it to the table."""
         failed = {"status": "failed", "error": run.error}
-        print(line_of(run.name, run.summary or failed), flush=True)
+        print(summary_line(run.name, run.summary or failed), flush=True)
         self.sweep.write_table()
 
-    def worked(self, jobs: Sequence[Job]) -> None:
-        """Say what came of runs that workers had, and write it down."""
+    def on_jobs_finished(self, jobs: Sequence[Job]) -> None:
+        """Print how runs in workers ended, and write it to the table."""
         for job in jobs:
-            print(line_of(job.folder.path.name, Entry(0, job.folder.path).summary), flush=True)
+            print(summary_line(job.folder.path.name, Entry(0, job.folder.path).summary), flush=True)
         self.sweep.write_table()
 
     def returned(self, job: SweepJob) -> JobReturn:
-        """Return what Hydra's sweepers expect to be told."""
+        """Return the result of a job for Hydra's sweepers."""
         metrics = job.entry.summary.get("metrics") or {}
         hydra = {"runtime": {"output_dir": str(job.entry.folder)}, "job": {"num": job.number}}
         return JobReturn(
@@ -220,8 +219,8 @@ class Launch:
         )
 
 
-def line_of(name: str, summary: Mapping[str, Any]) -> str:
-    """Return a line about a run that has come to its end."""
+def summary_line(name: str, summary: Mapping[str, Any]) -> str:
+    """Return a line about a run that has ended."""
     metrics = summary.get("metrics") or {}
     if summary.get("status") == "failed":
         return f"{name}  failed: {summary.get('error')}"
@@ -230,19 +229,19 @@ def line_of(name: str, summary: Mapping[str, Any]) -> str:
 
 
 class Progress:
-    """Says how far a stack is, every few seconds.
+    """Prints the progress of a stack every few seconds.
 
     Args:
-        label: what it is called.
-        out: where to.
+        label: the name of the stack.
+        log: called with each message.
     """
 
-    def __init__(self, label: str, out: Callable[[str], object] = print) -> None:
-        self.label, self.out = label, out
+    def __init__(self, label: str, log: Callable[[str], object] = print) -> None:
+        self.label, self.log = label, log
         self.shown = time.monotonic()
 
     def __call__(self, members: Sequence[Member], position: Position) -> None:
-        """Say it, unless that was done just now."""
+        """Print the progress, unless that was just done."""
         if position.epoch == 0 or time.monotonic() - self.shown < SHOWN_SECONDS:
             return
         self.shown = time.monotonic()
@@ -252,5 +251,5 @@ class Progress:
         objective = active[0].objective
         values = [m.history[-1][objective] for m in active if m.history and objective in m.history[-1]]
         best = f", best {objective} now {(min if objective.endswith('loss') else max)(values):.4f}" if values else ""
-        place = f"epoch {position.epoch}/{position.plan.epochs}"
-        self.out("  ".join(filter(None, [self.label, f"{place}, {counted(len(active), 'run')}{best}"])))
+        epoch = f"epoch {position.epoch}/{position.plan.epochs}"
+        self.log("  ".join(filter(None, [self.label, f"{epoch}, {counted(len(active), 'run')}{best}"])))

@@ -1,1 +1,1 @@
-"""The loop and what computes its steps: one run by torch.optim, many as one stack, one in several processes."""
+"""The training loop and its programs: for one run, for many runs as a stack, and for one run in several processes."""

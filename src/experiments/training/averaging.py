@@ -1,4 +1,4 @@
-"""Averages of the weights over training, which often do better than the last weights."""
+"""Averages of the weights over training, which often generalize better than the last weights."""
 
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from copy import deepcopy
@@ -13,14 +13,14 @@ BatchNorm = nn.modules.batchnorm._BatchNorm
 class Average:
     """A model whose weights are the average of another's.
 
-    With a `decay` d, exponentially: `average = d' average + (1 - d') weights` at every update, where
+    With a `decay` d the average is exponential: `average = d' average + (1 - d') weights` at every update, where
     `d' = min(d, (1 + n) / (10 + n))` after n updates, so that the first weights are soon forgotten (Polyak and
-    Juditsky 1992; the warm-up as in TensorFlow's ExponentialMovingAverage). Without, all count alike (stochastic
-    weight averaging, Izmailov et al. 2018). Buffers such as BatchNorm's running statistics are averaged too.
-    torch's own `AveragedModel` has no such warm-up, and reads its count back from the device at every update.
+    Juditsky 1992; the warm-up as in TensorFlow's ExponentialMovingAverage). Without a decay all weights count equally
+    (stochastic weight averaging, Izmailov et al. 2018). Buffers, such as BatchNorm's running statistics, are averaged
+    too. torch's own `AveragedModel` has no such warm-up, and reads its count from the device at every update.
 
     Args:
-        model: what is averaged; its parameters stay the same objects.
+        model: the model to average; its parameters stay the same objects.
         decay: in (0, 1), or None.
     """
 
@@ -35,7 +35,7 @@ class Average:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take the model's weights as they are now into the average."""
+        """Add the model's present weights to the average."""
         if self.decay is None:
             share = 1 / (self.count + 1)
         else:
@@ -47,7 +47,7 @@ class Average:
         self.count += 1
 
     def load(self, weights: Mapping[str, Any], count: int) -> None:
-        """Go on from an average of so many updates."""
+        """Continue from an average of `count` updates."""
         self.module.load_state_dict(weights)
         self.count = count
 
@@ -55,7 +55,7 @@ class Average:
 def soup(models: Sequence[nn.Module]) -> nn.Module:
     """Return a model whose weights are the mean of those of others (Wortsman et al. 2022, section 2: uniform soup).
 
-    Buffers are averaged too; BatchNorm's statistics are to be measured anew.
+    Buffers are averaged too; BatchNorm's statistics have to be measured again afterwards.
 
     Args:
         models: of one architecture.
@@ -74,7 +74,7 @@ def tensors(model: nn.Module) -> Iterable[Tensor]:
 
 
 def batch_norms(model: nn.Module) -> list[BatchNorm]:
-    """Return the layers that use statistics of the batch in training mode."""
+    """Return the layers that use the batch's statistics in training mode."""
     return [module for module in model.modules() if isinstance(module, BatchNorm)]
 
 
@@ -82,15 +82,15 @@ def batch_norms(model: nn.Module) -> list[BatchNorm]:
 def refresh_statistics(
     model: nn.Module, forward: Callable[[Tensor], Tensor], batches: Iterable[Tensor], frozen: Container[str] = ()
 ) -> None:
-    """Measure BatchNorm's running statistics anew, as averaged weights need it; Dropout stays off.
+    """Measure BatchNorm's running statistics again, which averaged weights need; Dropout stays off.
 
     (Izmailov et al. 2018, section 3.2; `torch.optim.swa_utils.update_bn` would leave Dropout on.)
 
     Args:
-        model: in evaluation mode, as it is left.
+        model: in evaluation mode, before and after.
         forward: runs the model.
-        batches: of prepared inputs; one of a single example has no spread and is passed over.
-        frozen: the names of the layers that keep theirs.
+        batches: of prepared inputs; a batch of one example has no spread and is skipped.
+        frozen: the names of the layers that keep their statistics.
     """
     named = {name: module for name, module in model.named_modules() if isinstance(module, BatchNorm)}
     norms = [norm for name, norm in named.items() if norm.track_running_stats and name not in frozen]

@@ -1,4 +1,4 @@
-"""What training minimises: the examples' loss and the penalty on the weights."""
+"""The objective of training: the loss of the examples and the penalty on the weights."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,12 +13,12 @@ from experiments.penalties import Penalty
 
 @dataclass
 class Criterion:
-    """The mean loss of a batch, each example weighed by its class, and the penalty beside it.
+    """The mean loss of a batch, each example weighted by its class, and the penalty on the weights.
 
     Args:
         loss: see `losses`.
         penalty: see `penalties`.
-        class_weights: (classes,), what an example's loss is multiplied by in training; None for 1.
+        class_weights: (classes,), factors of the examples' losses in training; None for 1.
     """
 
     loss: losses.Loss = losses.cross_entropy
@@ -28,8 +28,8 @@ class Criterion:
     def mean(self, scores: Tensor, targets: Tensor) -> Tensor:
         """Return the loss of a training batch.
 
-        The weights average 1 over the training split and are not divided by their sum in the batch, as torch's
-        `weight` is: so a batch's gradient is the mean of its parts'.
+        The weights average 1 over the training split. They are not divided by their sum in the batch, as torch's
+        `weight` is, so the gradient of a batch is the mean of the gradients of its parts.
         """
         if self.class_weights is None:
             return self.loss(scores, targets, reduction="mean")
@@ -37,7 +37,7 @@ class Criterion:
         return (self.loss(scores, targets, reduction="none") * weights).mean()
 
     def total(self, scores: Tensor, targets: Tensor) -> Tensor:
-        """Return the sum of the examples' losses for evaluation, where every example counts alike."""
+        """Return the sum of the examples' losses for evaluation, in which all examples count equally."""
         return self.loss(scores, targets, reduction="sum")
 
 
@@ -47,5 +47,5 @@ def chance(loss: losses.Loss, classes: int) -> float:
 
 
 def penalized_weights(model: nn.Module) -> Sequence[Tensor]:
-    """Return the weights that a penalty sees: those that are trained of the linear and convolutional layers."""
+    """Return the weights that a penalty applies to: the trained ones of linear and convolutional layers."""
     return [layer.weight for layer in weighted_layers(model).values() if layer.weight.requires_grad]

@@ -1,4 +1,4 @@
-"""Which device a run uses, and how many threads."""
+"""The device of a run, and its number of threads."""
 
 import os
 from collections.abc import Iterator
@@ -11,10 +11,10 @@ MULTIPLY_ADDS_PER_THREAD = 20_000_000
 
 
 def choose(name: str) -> torch.device:
-    """Return the device called `auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:<number>`.
+    """Return the device called `auto` (CUDA if the machine has it), `cpu`, `cuda` or `cuda:<number>`.
 
     Raises:
-        ValueError: the name is unknown, or this machine has no such device.
+        ValueError: the name is unknown, or the machine has no such device.
     """
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     present = ["cpu", *(f"cuda:{i}" for i in range(count))]
@@ -27,12 +27,12 @@ def choose(name: str) -> torch.device:
 
 
 def describe(device: torch.device) -> str:
-    """Return the device's name for people."""
+    """Return the device's name for messages."""
     return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
 
 
 def free_memory(device: torch.device) -> int:
-    """How many bytes are free on a device, or on this machine."""
+    """Return the free bytes of a CUDA device, or of the machine."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     try:
@@ -43,7 +43,7 @@ def free_memory(device: torch.device) -> int:
 
 
 def cores() -> int:
-    """How many cores this process may use; torchrun's processes share them, a cluster's are told by OMP_NUM_THREADS."""
+    """Return how many cores this process may use; torchrun's processes share them, and OMP_NUM_THREADS limits them."""
     present = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     present = max(1, present // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
     allowed = os.environ.get("OMP_NUM_THREADS", "")
@@ -51,14 +51,14 @@ def cores() -> int:
 
 
 def threads_for(multiply_adds: int, *, stacked: bool = False) -> int:
-    """Choose the number of threads from the work of one step.
+    """Return the number of threads for the work of one step.
 
-    Handing work to another thread costs microseconds, so small models are fastest on one: a thread for every
-    20 million multiplications of a batch's forward pass (measured: below that a second thread gains nothing).
+    Passing work to another thread takes microseconds, so small models are fastest on one thread. There is a thread for
+    every 20 million multiplications of a batch's forward pass; with less work a second thread was not faster.
 
     Args:
         multiply_adds: of one batch's forward pass.
-        stacked: of many runs at once, among which the work is easier to divide: a fifth of it pays for a thread.
+        stacked: whether they are of many runs, between which work is easier to divide: a fifth is enough for a thread.
     """
     least = MULTIPLY_ADDS_PER_THREAD // 5 if stacked else MULTIPLY_ADDS_PER_THREAD
     return max(1, min(cores(), multiply_adds // least))
@@ -66,12 +66,12 @@ def threads_for(multiply_adds: int, *, stacked: bool = False) -> int:
 
 @contextmanager
 def kernels(*, deterministic: bool) -> Iterator[None]:
-    """Refuse kernels whose result depends on chance, inside the block, where that is asked for."""
+    """If asked for, refuse kernels with random results inside the block."""
     if deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS has none that are exact
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS has no deterministic kernels
     before = torch.are_deterministic_algorithms_enabled()
     if deterministic == before or before:
-        yield  # the call below imports a compiler, a second's work
+        yield  # the call below imports a compiler, which takes a second
         return
     torch.use_deterministic_algorithms(True)
     try:
@@ -82,7 +82,7 @@ def kernels(*, deterministic: bool) -> Iterator[None]:
 
 @contextmanager
 def torch_threads(count: int) -> Iterator[None]:
-    """Use so many threads inside the block."""
+    """Use `count` threads inside the block."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

@@ -1,4 +1,4 @@
-"""The loop, written once for K >= 1 runs."""
+"""The training loop, for K >= 1 runs."""
 
 import json
 import math
@@ -17,31 +17,29 @@ from .position import Position
 from .program import Program
 from .stop import Stop
 
-Ended = Callable[[list[int]], None]
-
 
 def fit(
     program: Program,
     members: Sequence[Member],
     position: Position,
     stop: Stop | None = None,
-    ended: Ended | None = None,
+    on_epoch: Callable[[list[int]], None] | None = None,
 ) -> None:
     """Train until every member has a status.
 
-    Each epoch's metrics go to the members' histories, observers and checkpoints. A request to stop is
-    followed after the step in hand, and the half-done epoch is in the checkpoint. A member that has come to its end
-    leaves, and the others go on without it.
+    Each epoch's metrics go to the members' histories, observers and checkpoints. A stop request takes effect after the
+    current step, and the checkpoint then holds the partial epoch. A member that has ended leaves, and the others
+    continue.
 
     Args:
-        program: computes for all members.
+        program: computes the steps of all members.
         members: in the program's order; their `status` says how each ended.
-        position: where to begin; moves along.
-        stop: asked after every step.
-        ended: told after each epoch which members came to their end in it, while the program still has them.
+        position: where to start; it moves with the training.
+        stop: checked after every step.
+        on_epoch: called after each epoch with the members that have ended, while the program still has them.
 
     Raises:
-        OSError: a file cannot be written; what was complete stays.
+        OSError: a file cannot be written; complete files are unchanged.
     """
     stop = stop or Stop()
     position.active = list(range(len(members)))
@@ -51,30 +49,35 @@ def fit(
     try:
         if position.step == 0:
             save(program, members, position)
-        decide(members, position, interrupted=False)
-        part_with(program, members, position, ended)
+        set_statuses(members, position, interrupted=False)
+        remove_ended(program, members, position, on_epoch)
         while position.active:
             whole = train_epoch(program, members, position, stop)
             if whole:
                 end_epoch(program, members, position)
-            decide(members, position, interrupted=stop.requested)
+            set_statuses(members, position, interrupted=stop.requested)
             if whole or stop.requested:
                 save(program, members, position)
-            part_with(program, members, position, ended)
+            remove_ended(program, members, position, on_epoch)
     finally:
         for k in position.active:  # after an error
             close(members[k])
 
 
-def part_with(program: Program, members: Sequence[Member], position: Position, ended: Ended | None) -> None:
-    """Let the members go that have come to their end."""
-    over = [k for k in position.active if members[k].status is not None]
-    for k in over:
+def remove_ended(
+    program: Program,
+    members: Sequence[Member],
+    position: Position,
+    on_epoch: Callable[[list[int]], None] | None,
+) -> None:
+    """Remove the members that have ended."""
+    ended = [k for k in position.active if members[k].status is not None]
+    for k in ended:
         close(members[k])
-    if ended is not None:
-        ended(over)
-    position.active = [k for k in position.active if k not in over]
-    if over and position.active:
+    if on_epoch is not None:
+        on_epoch(ended)
+    position.active = [k for k in position.active if k not in ended]
+    if ended and position.active:
         program.keep(position.active)
 
 
@@ -85,12 +88,12 @@ def close(member: Member) -> None:
 
 
 def train_epoch(program: Program, members: Sequence[Member], position: Position, stop: Stop) -> bool:
-    """Make the updates that are left of an epoch; False when it was cut short.
+    """Run the remaining updates of an epoch; return False if it was interrupted.
 
-    Nothing waits for the device in here: losses stay on it until the epoch ends.
+    Nothing here waits for the device: losses stay on it until the epoch ends.
     """
     plan = position.plan
-    if stop.requested:  # before an order is drawn, which a resumed run would draw again
+    if stop.requested:  # before the order of batches is drawn: a resumed run draws it again
         return False
     program.begin_epoch(position.epoch)
     if position.batch == 0:
@@ -135,7 +138,7 @@ def begin_epoch(program: Program, members: Sequence[Member], position: Position)
 
 
 def end_epoch(program: Program, members: Sequence[Member], position: Position) -> None:
-    """Read the sums, evaluate, and tell the observers; a member whose loss is not finite gets no row."""
+    """Read the sums, evaluate, and call the observers; a member whose loss is not finite gets no row."""
     plan, active = position.plan, position.active
     started = time.perf_counter()
     losses, correct, penalty = position.losses.cpu(), position.correct.cpu(), position.penalty.cpu()
@@ -173,17 +176,17 @@ def end_epoch(program: Program, members: Sequence[Member], position: Position) -
 
 
 def first_bad_step(losses: Tensor, first_step: int) -> int:
-    """Return the first step (counted from 1) whose loss is not finite; the last where only validation's is not."""
+    """Return the first step, from 1, whose loss is not finite; the last step if only the validation loss is not."""
     bad = (~losses.isfinite()).nonzero()
     return first_step + (int(bad[0]) + 1 if len(bad) else len(losses))
 
 
-def decide(members: Sequence[Member], position: Position, *, interrupted: bool) -> None:
-    """Give every member that has come to an end its status: the one place where that is decided."""
+def set_statuses(members: Sequence[Member], position: Position, *, interrupted: bool) -> None:
+    """Set the status of every member that has ended; nothing else does."""
     training = [member for member in members if member.status is None and member.diverged_at is None]
-    watched = [member for member in training if member.pruned and position.batch == 0]
-    for member in watched:
-        enough(member)  # all are told before one is judged: the seeds of a trial end together
+    searched = [member for member in training if member.pruned and position.batch == 0]
+    for member in searched:
+        report_to_search(member)  # all report before one is judged: the seeds of a trial end together
     for member in members:
         if member.status is not None:
             continue
@@ -193,27 +196,27 @@ def decide(members: Sequence[Member], position: Position, *, interrupted: bool) 
             member.status = "finished"
         elif member.early_stopping and position.batch == 0 and member.early_stopping.applies(member.history):
             member.status = "stopped"
-        elif member in watched and enough(member):
+        elif member in searched and report_to_search(member):
             member.status = "pruned"
         elif interrupted:
             member.status = "interrupted"
 
 
-def enough(member: Member) -> bool:
-    """Whether a search has seen enough of a member, which is told of its newest epoch."""
+def report_to_search(member: Member) -> bool:
+    """Report a member's newest epoch to its search; return whether the search prunes it."""
     return bool(member.history) and member.pruned is not None and member.pruned(member.history)
 
 
 def save(program: Program, members: Sequence[Member], position: Position) -> None:
-    """Write checkpoints of the members that are trained; a diverged one keeps its last good one.
+    """Write the checkpoints of the active members; a diverged member keeps its last good one.
 
-    All are written before the first takes its place, so that killed runs can go on side by side: see `run.settle`.
-    Between two times that a program writes them, the best epochs are kept in memory; those whose checkpoints are to
-    stay are written.
+    All are written before the first one replaces an old one, so that a killed stack can be resumed: see `run.settle`.
+    If the program saves less often than once per epoch, best epochs are kept in memory until then. Epochs whose
+    checkpoints are to be kept are always written.
     """
     active = {k: members[k] for k in position.active}
     good = {k: member for k, member in active.items() if member.status != "diverged"}
-    improved = {k for k, member in good.items() if member.folder.best in names(member, position)}
+    improved = {k for k, member in good.items() if member.folder.best in checkpoint_paths(member, position)}
     ending = any(member.status is not None for member in active.values())
     if not ending and not position.kept and time.monotonic() - position.saved_at < program.checkpoint_seconds:
         for k in improved:
@@ -229,23 +232,23 @@ def save(program: Program, members: Sequence[Member], position: Position) -> Non
     for k, member in good.items():
         member.folder.write_next(state_of(program, k, member, position))
     for member in good.values():
-        member.folder.take_next(*names(member, position))
+        member.folder.take_next(*checkpoint_paths(member, position))
     position.saved_at = time.monotonic()
 
 
-def names(member: Member, position: Position) -> list[Path]:
-    """Return what a member's checkpoint of this place is called besides `last.pt`."""
+def checkpoint_paths(member: Member, position: Position) -> list[Path]:
+    """Return the other paths, besides `last.pt`, of a member's checkpoint at this position."""
     best = position.batch == 0 and member.improved()
     return [member.folder.best] * best + [member.folder.of_epoch(position.epoch)] * position.kept
 
 
 def state_of(program: Program, k: int, member: Member, position: Position) -> dict[str, Any]:
-    """Return everything that a member needs to go on to the bit."""
+    """Return everything that a member needs to continue with the same bits."""
     return {
         "program": program.state_dict(k),
         "streams": member.streams.state_dict(),
         "generator": program.generator(k),
         "position": position.state_dict(k),
-        "history": json.dumps(member.history),  # a text takes a tenth of the time of as many numbers
+        "history": json.dumps(member.history),  # text takes a tenth of the time that the numbers would
         **({"origin": dict(member.origin)} if member.origin is not None else {}),
     }

@@ -1,4 +1,4 @@
-"""Models of which a part is frozen: not trained, throughout or for the first epochs."""
+"""Models with frozen parts, which are not trained at all or not in the first epochs."""
 
 from torch import nn
 
@@ -6,17 +6,18 @@ from .averaging import BatchNorm
 
 
 def to_training_mode(model: nn.Module) -> None:
-    """Put a model in training mode, but for the BatchNorms that are frozen."""
+    """Put a model in training mode, except for its frozen BatchNorms."""
     model.train()
     for norm in frozen_norms(model).values():
         norm.eval()
 
 
 def frozen_norms(model: nn.Module) -> dict[str, BatchNorm]:
-    """Return, by name, the BatchNorms of which nothing is trained: they run in evaluation mode.
+    """Return the frozen BatchNorms by name: they run in evaluation mode.
 
-    So their running averages stay too, and what comes after them sees what it was trained on (as in Keras, where
-    `trainable=False` means both). One without scale and shift is frozen with the module that it is in.
+    So their running averages do not change either, and the layers after them see the inputs that they were trained on
+    (as in Keras, where `trainable=False` means both). A BatchNorm without scale and shift is frozen with the module
+    around it.
     """
     return {
         name: module
@@ -26,7 +27,7 @@ def frozen_norms(model: nn.Module) -> dict[str, BatchNorm]:
 
 
 def is_frozen(model: nn.Module, name: str) -> bool:
-    """Whether no parameter of a module is trained; of the module around it, where it has none."""
+    """Whether no parameter of a module is trained; if it has none, of the module around it."""
     parameters = list(model.get_submodule(name).parameters())
     if not parameters and name:
         return is_frozen(model, name.rpartition(".")[0])

@@ -1,4 +1,4 @@
-"""What one model looks like from inside on its probe batch."""
+"""Looking inside one model on its probe batch."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +20,7 @@ from .streams import undrawn
 
 @dataclass
 class Recorded:
-    """What a forward pass and the backward pass after it leave: see `Capture`."""
+    """The records of a forward pass and of the backward pass after it: see `Capture`."""
 
     outputs: list[Tensor] = field(default_factory=list)
     activations: dict[str, Tensor] = field(default_factory=dict)
@@ -48,7 +48,7 @@ class Recorder:
         def output(name: str, _module: nn.Module, _inputs: Any, output: Any) -> None:
             if not isinstance(output, Tensor):
                 return
-            recorded.activations[name] = output.detach().clone()  # what follows may overwrite it in place
+            recorded.activations[name] = output.detach().clone()  # a later layer may overwrite it in place
             if output.requires_grad:
                 recorded.outputs.append(output)
                 output.register_hook(partial(recorded.signals.__setitem__, name))
@@ -100,10 +100,10 @@ class Inspector:
         self.captured = None
 
     def capture(self, *, brief: bool) -> Capture:
-        """Return what the model looks like: see `Program.capture`.
+        """Return a capture of the model: see `Program.capture`.
 
-        Dropout is off. BatchNorm uses the probe's own statistics, since before training there are no running
-        ones; the running ones do not change.
+        Dropout is off. BatchNorm uses the probe's own statistics, since there are no running statistics before
+        training; the running statistics do not change.
         """
         if self.captured is None or (not brief and not self.captured.gradients):
             x, y = self.probe
@@ -113,7 +113,7 @@ class Inspector:
     def _capture(self, x: Tensor, y: Tensor, *, brief: bool) -> Capture:
         trained = {name: p for name, p in self.parameters.items() if p.requires_grad}
         frozen = len(trained) < len(self.parameters)
-        x = x.detach().requires_grad_(frozen)  # or no signal would come back through frozen layers
+        x = x.detach().requires_grad_(frozen)  # otherwise no signal comes back through frozen layers
         with undrawn(self.train.device), self.recorder.recording() as recorded:
             scores = self.as_in_training(x)
             loss = self.criterion.mean(scores, y)

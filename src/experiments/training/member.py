@@ -29,7 +29,7 @@ class EarlyStopping:
     min_delta: Annotated[float, Ge(0)] = 0.0
 
     def applies(self, history: Sequence[Row]) -> bool:
-        """Whether the epochs so far say stop; it replays them, so there is nothing to save."""
+        """Whether to stop after these epochs; they are replayed, so there is nothing to save."""
         best, waited = -math.inf, 0
         for row in history:
             score = Metric(self.metric).score(row[self.metric])
@@ -41,7 +41,7 @@ class EarlyStopping:
 
 
 def best_row(history: Sequence[Row], objective: str) -> Row | None:
-    """Return the first epoch with the best objective, or the last epoch where it was not measured."""
+    """Return the first epoch with the best objective; if it was not measured, the last epoch."""
     measured = [row for row in history if objective in row]
     if measured:
         return max(measured, key=lambda row: Metric(objective).score(row[objective]))
@@ -56,17 +56,17 @@ class Member:
         folder: where it writes.
         streams: its randomness.
         rate: its learning rate before the schedule.
-        schedule: what the rate is multiplied by.
-        objective: the metric that says which epoch is best.
-        early_stopping: when to stop before the last epoch, if at all.
-        pruned: told the epochs so far after each one, says whether a search has seen enough of the run.
-        origin: which file its first weights are from, if any; see `build.model`.
-        penalized: whether a penalty is added to its loss, and shown apart from it.
-        observers: what watches it.
+        schedule: gives the factor of the rate.
+        objective: the metric that decides which epoch is best.
+        early_stopping: when to stop before the last epoch, if ever.
+        pruned: called with the epochs so far after each one; returns whether a search prunes the run.
+        origin: the file that its first weights are from, if any; see `assembly.model`.
+        penalized: whether a penalty is added to its loss and reported separately.
+        observers: watch it.
         history: its epochs so far.
         status: None while it trains.
         diverged_at: the step whose loss was not finite.
-        unwritten: the checkpoint of its best epoch, where that is not on the disk yet.
+        unwritten: the checkpoint of its best epoch, if it is not on the disk yet.
     """
 
     folder: RunFolder
@@ -85,11 +85,11 @@ class Member:
     unwritten: dict[str, Any] | None = None
 
     def learning_rate(self, progress: float, val_losses: Sequence[float]) -> float:
-        """The scheduled rate."""
+        """Return the scheduled rate."""
         return self.rate * self.schedule(progress, val_losses)
 
     def val_losses(self) -> list[float]:
-        """The validation losses so far, one an epoch: what `plateau` looks at."""
+        """Return the validation losses so far, one per epoch, which `plateau` uses."""
         return [row["val/loss"] for row in self.history if "val/loss" in row]
 
     def improved(self) -> bool:

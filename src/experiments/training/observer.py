@@ -1,4 +1,4 @@
-"""What every observer is, and the predicates that say when it looks."""
+"""The base class of observers, and predicates that decide when they are called."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 When = Callable[[int], bool]
 Charts = Mapping[str, Mapping[str, list[str]]]
-"""Category -> chart's title -> regular expressions of the tags that share it."""
+"""Category -> title of a chart -> regular expressions of the tags in it."""
 
 
 def every(epochs: int) -> When:
@@ -22,13 +22,13 @@ def every(epochs: int) -> When:
 
 
 class Observed(Protocol):
-    """What an observer reads of the member that it watches.
+    """The part of a member that an observer reads.
 
     Args:
         folder: where the run writes.
         history: its epochs so far.
         status: how it ended; None while it trains and after an error.
-        observers: all that watch it.
+        observers: all its observers.
     """
 
     @property
@@ -47,24 +47,24 @@ class Observed(Protocol):
 class Observer:
     """Watches one member of the loop and never changes it. Override the hooks that you need.
 
-    `when` says at which epochs `epoch_end` is called; `watches_updates` asks for the two hooks around every
-    update. Draw no random number, and leave weights, buffers, modes and gradients as they are.
+    `when` decides at which epochs `epoch_end` is called; `watches_updates` turns on the two hooks around every update.
+    Draw no random numbers, and do not change weights, buffers, modes or gradients.
     """
 
     when: When = staticmethod(every(1))
     watches_updates = False
     charts: ClassVar[Charts] = {}
-    """What TensorBoard's custom-scalars tab draws of its scalars."""
+    """The charts of its scalars in TensorBoard's custom-scalars tab."""
 
     def start(self, member: Observed, number: int, program: Program, position: Position) -> None:
-        """Called once before the first update, also after a resume; keeps what the hooks may read."""
+        """Called once before the first update, also after a resume; stores what the hooks may read."""
         self.member, self.number, self.program, self.position = member, number, program, position
 
     def before_update(self, step: int) -> None:
-        """Called before update `step` + 1, with the parameters as they are."""
+        """Called before update `step` + 1."""
 
     def after_update(self, step: int) -> None:
-        """Called after update `step`; the parameters' `grad` is still the one it used."""
+        """Called after update `step`; the parameters' `grad` is still the one that it used."""
 
     def epoch_end(self, row: dict[str, float]) -> None:
         """Called with the metrics of the epoch that just ended."""
@@ -72,7 +72,7 @@ class Observer:
     def before_checkpoint(self) -> None:
         """Called before the checkpoint is written, after each epoch or, in a stack, every few seconds.
 
-        What is in the run's files now is there when the run goes on from that checkpoint.
+        A run that is resumed from that checkpoint finds its files as they are now.
         """
 
     def close(self) -> None:

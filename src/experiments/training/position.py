@@ -1,4 +1,4 @@
-"""How long to train, and where the loop is."""
+"""The plan of a training, and the position of the loop in it."""
 
 import math
 from collections.abc import Sequence
@@ -18,11 +18,11 @@ class Plan:
 
     Args:
         epochs: passes over the training split.
-        batch_size: examples an update.
+        batch_size: examples per update.
         examples: in the training split.
-        drop_last: leave out the examples that do not fill a last batch, in every epoch others.
+        drop_last: whether the examples that do not fill the last batch are left out, different ones in each epoch.
         validate: whether there is a validation split.
-        keep_every: epochs from one checkpoint that is kept to the next; None keeps the last and the best alone.
+        keep_every: epochs between checkpoints that are kept; None keeps only the last and the best.
     """
 
     epochs: int
@@ -34,31 +34,33 @@ class Plan:
 
     @cached_property
     def steps_per_epoch(self) -> int:
-        """Updates an epoch."""
+        """Updates per epoch."""
         whole, rest = divmod(self.examples, self.batch_size)
         return whole + (rest > 0 and not self.drop_last)
 
     @cached_property
     def total_steps(self) -> int:
-        """Updates altogether."""
+        """Updates in all epochs."""
         return self.epochs * self.steps_per_epoch
 
 
 @dataclass
 class Position:
-    """Where the loop is, members side by side.
+    """Where the loop is; the members are in step.
 
     Args:
         epoch: how many epochs are complete.
-        batch: how many updates of the next one are done.
-        seconds: time spent in updates and evaluation so far; `training_seconds` in updates alone.
-        examples_per_second: of each member's updates made last, up to the end of their epoch.
-        saved_at: when checkpoints were written last, by a clock that only goes forward.
-        active: the numbers of the members that are still trained, A of K: the rows of what follows.
-        orders: (A, examples), the order in which this epoch takes each member's examples.
-        losses: (updates an epoch, A), the mean loss of each batch so far.
+        batch: how many updates of the next epoch are done.
+        seconds: time spent in updates and evaluation so far.
+        training_seconds: time spent in updates so far.
+        trained_examples: how many examples each member has been trained on.
+        examples_per_second: of each member, in the last epoch.
+        saved_at: when checkpoints were last written, in seconds of `time.monotonic`.
+        active: the numbers of the members that are still trained, A of K; the tensors below have a row for each.
+        orders: (A, examples), the order of each member's examples in this epoch.
+        losses: (updates per epoch, A), the mean loss of each batch so far.
         correct: (A,), right answers so far.
-        penalty: (A,), the sum over the examples so far of the penalty in their batch.
+        penalty: (A,), the sum of the batches' penalties so far, each times its examples.
     """
 
     plan: Plan
@@ -82,7 +84,7 @@ class Position:
 
     @property
     def kept(self) -> bool:
-        """Whether the checkpoint of this place is kept: that of the end of an epoch that the plan names."""
+        """Whether the checkpoint of this position is kept: it is the end of an epoch that the plan keeps."""
         every = self.plan.keep_every
         return every is not None and self.batch == 0 and self.epoch > 0 and self.epoch % every == 0
 
@@ -92,11 +94,11 @@ class Position:
         return self.step / max(self.plan.total_steps, 1)
 
     def row(self, member: int) -> int:
-        """Which row of the tensors is a member's."""
+        """Return a member's row in the tensors."""
         return self.active.index(member)
 
     def state_dict(self, member: int) -> dict[str, Any]:
-        """Return one member's place, with the half-done epoch where there is one."""
+        """Return a member's position, and its partial epoch if there is one."""
         state: dict[str, Any] = {
             name: getattr(self, name) for name in ("epoch", "batch", "seconds", "training_seconds", "trained_examples")
         }
@@ -109,7 +111,7 @@ class Position:
         return state
 
     def load(self, states: Sequence[dict[str, Any]], program: Program) -> None:
-        """Go to where the members were, all at the same place."""
+        """Restore the members' position, which is the same for all."""
         first = states[0]
         for name in ("epoch", "batch", "seconds", "training_seconds", "trained_examples"):
             setattr(self, name, first[name])

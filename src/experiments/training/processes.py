@@ -1,4 +1,4 @@
-"""What one of several processes knows of the others: its number, device, configuration, and requests to stop."""
+"""One of several processes: its rank, its device, its configuration, and stop requests that all share."""
 
 import os
 import time
@@ -12,7 +12,7 @@ from experiments.common.errors import UserError
 from .stop import SignalStop
 
 ASK_EVERY = 0.1
-"""Seconds between two exchanges of requests to stop, at most `ASK_UPDATES` updates."""
+"""Seconds between two exchanges of stop requests; there are at most `ASK_UPDATES` updates between them."""
 ASK_UPDATES = 100
 
 
@@ -22,15 +22,15 @@ def active() -> bool:
 
 
 def rank() -> int:
-    """Return this process's number; 0 where it is alone."""
+    """Return this process's rank; 0 if it is the only one."""
     return dist.get_rank() if active() else 0
 
 
 def own_device(name: str) -> str:
-    """Return the device of this process: under torchrun, one of CUDA's for each process of a machine.
+    """Return the device of this process: under torchrun, each process of a machine gets its own CUDA device.
 
     Raises:
-        UserError: there are not so many, or all are sent to the same.
+        UserError: there are too few devices, or all processes would use the same one.
     """
     if not active() or name == "cpu" or not torch.cuda.is_available():
         return name
@@ -42,26 +42,27 @@ def own_device(name: str) -> str:
     if here > count:
         raise UserError(
             f"torchrun starts {here} processes on this machine, which has {count} CUDA device{'s' * (count > 1)}; "
-            f"use --nproc-per-node={count}, or training.device=cpu"
+            f"use --nproc-per-node={count} or training.device=cpu"
         )
-    torch.cuda.set_device(own)  # or every process would also keep something on the first
+    torch.cuda.set_device(own)  # otherwise every process also uses memory of the first device
     return f"cuda:{own}" if name in ("auto", "cuda") else name
 
 
 def own_config(config: dict[str, Any]) -> dict[str, Any]:
-    """Return this process's configuration: observers are process 0's."""
+    """Return this process's configuration: only process 0 has observers."""
     return config if rank() == 0 else {**config, "observers": {}}
 
 
 def described() -> dict[str, int]:
-    """Return what the summary says of the processes; nothing where there is one alone."""
+    """Return the summary's entry about the processes; empty if there is only one."""
     return {"processes": dist.get_world_size()} if active() else {}
 
 
 class SharedStop(SignalStop):
-    """A signal to any process ends all of them after the same update.
+    """Stops all processes after the same update when any of them gets a signal.
 
-    All ask at the same updates: about every `ASK_EVERY` seconds, since an exchange takes as long as a small update.
+    They exchange requests at the same updates, about every `ASK_EVERY` seconds: an exchange takes as long as a small
+    update.
     """
 
     agreed = False
@@ -70,7 +71,7 @@ class SharedStop(SignalStop):
 
     @property
     def requested(self) -> bool:  # type: ignore[override]
-        """Whether a signal came to any process, as of the last exchange."""
+        """Whether any process had got a signal at the last exchange."""
         if self.agreed:
             return True
         self.left -= 1
@@ -88,5 +89,5 @@ class SharedStop(SignalStop):
 
 
 def stop() -> SignalStop:
-    """Return what listens to signals."""
+    """Return a stop request that listens to signals."""
     return SharedStop() if active() else SignalStop()

@@ -1,4 +1,4 @@
-"""What the loop drives: it computes steps for its members and returns what it measured."""
+"""The program that the loop drives: it computes the members' steps and returns measurements."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from experiments.data.batches import Split
 
 PROBE_SIZE = 256
 BRIEF_SIZE = 48
-"""How much of the probe a brief look takes."""
+"""Sizes of the probe batch, and of the part that a brief capture uses."""
 
 Statistics = tuple[Tensor, Tensor]
 """Mean and variance, of shape (channels,) each."""
@@ -19,17 +19,17 @@ Statistics = tuple[Tensor, Tensor]
 
 @dataclass
 class Capture:
-    """What a model looks like from inside on the probe batch, by the layers' and parameters' names.
+    """The inside of a model on the probe batch, by names of layers and parameters.
 
     Args:
         loss: the mean loss, without a penalty, a scalar.
         scores: (examples, classes).
         activations: (examples, ...) each, in the order in which the layers ran.
-        signals: each example's gradient of its own loss with respect to these, in their shapes.
+        signals: the gradients of each example's own loss with respect to its activations, in the same shapes.
         weights: the parameters.
-        gradients: of the loss with respect to these, where they take part in it; none in a brief look.
-        batch_statistics: what BatchNorm found in the batch.
-        running_statistics: what it would use in evaluation.
+        gradients: of the loss with respect to the parameters that take part in it; empty in a brief capture.
+        batch_statistics: BatchNorm's statistics of the batch.
+        running_statistics: those that it uses in evaluation.
     """
 
     loss: Tensor
@@ -43,35 +43,35 @@ class Capture:
 
 
 Look = Callable[[Capture], tuple[Sequence[Any], Tensor]]
-"""Measures a capture: what each of the numbers is, and the numbers, of shape (numbers, ...)."""
+"""Measures a capture: returns a key for each number, and the numbers, of shape (numbers, ...)."""
 
 
 class Measurements(NamedTuple):
-    """What a step measured, each of shape (A,), on the device."""
+    """The measurements of a step, each of shape (A,), on the device."""
 
     loss: Tensor
     """the batch's mean loss before the update, without the penalty"""
     correct: Tensor
     """the count of right answers"""
     penalty: Tensor | None = None
-    """the penalty's term before the update, where there is one"""
+    """the penalty's term before the update, if there is a penalty"""
 
 
 class Program(Protocol):
-    """Computes for K members at once, of which A are still trained: all of them until `keep` says otherwise.
+    """Computes for K members at once, of which A are still trained: all of them until `keep` is called.
 
-    Tensors that hold a value for each of these have A on their first axis.
+    Tensors with a value for each of these have A on their first axis.
     """
 
     members: int
     device: torch.device
     index_device: torch.device
-    """Where the examples are, and so where the indices of a batch belong."""
+    """The device of the examples, on which the indices of a batch have to be."""
     checkpoint_seconds: float
-    """How long the members may train before they are saved again: at the end of each epoch for 0."""
+    """The least time between two checkpoints; 0 saves after each epoch."""
 
     def step(self, index: Tensor, rates: Sequence[float]) -> Measurements:
-        """Make one update of every member.
+        """Update every member once.
 
         Args:
             index: (A, batch), each member's examples in its training split.
@@ -80,35 +80,35 @@ class Program(Protocol):
         ...
 
     def begin_epoch(self, epoch: int) -> None:
-        """Note that so many epochs are complete, and that updates of the next one follow: layers thaw."""
+        """Prepare for the updates after `epoch` complete epochs: layers thaw."""
         ...
 
     def end_epoch(self, epoch: int) -> None:
-        """Note that so many epochs are complete, before they are evaluated: averages of the weights are taken."""
+        """Prepare for the evaluation after `epoch` complete epochs: weights are averaged."""
         ...
 
     def keep(self, members: Sequence[int]) -> None:
-        """Go on with these members alone; the others have come to their end."""
+        """Continue with only these members; the others have ended."""
         ...
 
     def evaluate(self, split: str, members: Sequence[int]) -> list[tuple[float, float]]:
-        """Return the mean loss and accuracy of these members over a split, in evaluation mode."""
+        """Return the mean loss and the accuracy of these members on a split, in evaluation mode."""
         ...
 
     def capture(self, member: int, *, brief: bool = False) -> Capture:
         """Look inside a member on its probe batch, changing nothing.
 
-        A brief look takes the beginning of the probe, and leaves out the gradients of the weights: a fraction of the
-        cost. What was found is kept until the next update, for whoever else looks.
+        A brief capture uses the beginning of the probe, and leaves out the gradients of the weights, at a fraction of
+        the cost. A capture is kept until the next update, for other observers.
         """
         ...
 
     def look(self, member: int, key: Any, measure: Look, *, brief: bool = False) -> tuple[Sequence[Any], Tensor]:
-        """Measure what `capture` shows of a member.
+        """Measure a capture of a member.
 
         Args:
             member: whose numbers are wanted.
-            key: says which measurement it is: what was measured of all members at once is given to each that asks.
+            key: identifies the measurement, so that a stack measures all members once.
             measure: a pure function of tensors, which may be called under `vmap`.
             brief: see `capture`.
         """
@@ -122,8 +122,8 @@ class Program(Protocol):
         """Return a member's scores for a split's examples in their order, (examples, classes), in evaluation mode.
 
         Args:
-            member: whose.
-            split: its name, or any other examples, with the member's own preparation.
+            member: which one.
+            split: a name, or other examples with the member's own preparation.
         """
         ...
 
@@ -132,21 +132,21 @@ class Program(Protocol):
         ...
 
     def probe(self, member: int) -> tuple[Tensor, Tensor]:
-        """Return a member's probe batch: fixed, prepared training examples and their classes."""
+        """Return a member's probe batch: fixed, prepared training examples, and their classes."""
         ...
 
     def state_dict(self, member: int) -> dict[str, Any]:
-        """Return what a member needs to go on to the bit: weights, buffers, optimizer, preparation."""
+        """Return what a member needs to continue with the same bits: weights, buffers, optimizer, preparation."""
         ...
 
     def load_state_dict(self, member: int, state: Mapping[str, Any]) -> None:
-        """Put a member back to a state."""
+        """Restore a member to a state."""
         ...
 
     def load_model(self, member: int, state: Mapping[str, Any]) -> None:
-        """Let a member be evaluated as it was in a state; it is not trained any more."""
+        """Load the model of a state for evaluation; the member is not trained any more."""
         ...
 
     def generator(self, member: int) -> dict[str, Any]:
-        """Return the state of torch's global generators as a member on its own would find them."""
+        """Return the state that torch's global generators would have if the member were trained separately."""
         ...

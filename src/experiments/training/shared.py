@@ -1,8 +1,8 @@
 """One run in several processes, as torchrun starts them: each takes its rows of every batch.
 
-All processes do the same in the same order, with the same random draws, and share what they found: sums over the
-batch. So each has the same weights and the same metrics, and comes to the same decisions. Process 0 prints and writes
-the run folder; the others do so into a temporary one, with their observers turned off.
+All processes do the same in the same order, with the same random draws, and add up their sums over the batch. So all of
+them have the same weights and the same metrics, and decide the same. Process 0 prints and writes the run folder; the
+others write to a temporary one, with their observers turned off.
 """
 
 import math
@@ -24,16 +24,16 @@ class Shared(Single):
     """One run in several processes: a `Single` whose sums over a batch are sums over the processes' rows.
 
     Each process's loss is the mean over its rows times `rows * processes / batch`, so that the average over the
-    processes is the batch's mean, also where it does not divide evenly; a penalty, which each adds, counts once.
-    Gradients are averaged when the backward pass is done, all in one exchange. (torch's DistributedDataParallel
-    exchanges them while it goes on, and wants to wrap every forward pass, an accumulated batch's too. Measured with
-    gloo and two processes it was between an eighth faster, for wide layers, and a tenth slower, for convolutions.)
+    processes is the batch's mean, even if the batch does not divide evenly; a penalty, which each process adds, counts
+    once. Gradients are averaged after the backward pass, all in one exchange. (torch's DistributedDataParallel
+    exchanges them during the backward pass, and has to wrap every forward pass, also of an accumulated batch. With gloo
+    and two processes it was between an eighth faster, for wide layers, and a tenth slower, for convolutions.)
 
     Args:
-        model, options: see `Single`; the model is changed: its BatchNorms use the whole batch's statistics.
+        model, args, options: see `Single`. The model is changed: its BatchNorms use the whole batch's statistics.
 
     Raises:
-        UserError: the model is to be compiled.
+        UserError: the model should be compiled.
     """
 
     def __init__(self, model: nn.Module, *args: Any, **options: Any) -> None:
@@ -49,15 +49,15 @@ class Shared(Single):
             norm.__class__ = SharedBatchNorm
             cast(SharedBatchNorm, norm).rows = self.rows
         super().__init__(model, *args, **options)
-        for tensor in tensors(model):  # machines of another kind draw other last bits
+        for tensor in tensors(model):  # other kinds of machines draw other last bits
             dist.broadcast(tensor.detach(), 0)
 
     def _share(self, count: int) -> slice:
-        """Return which of so many examples are this process's."""
+        """Return which of `count` examples are this process's."""
         return slice(count * self.rank // self.size, count * (self.rank + 1) // self.size)
 
     def _forward(self, x: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Return this process's part of the mean loss and of the count; without rows it only goes along."""
+        """Return this process's part of the mean loss and of the count; a process without rows contributes 0."""
         own = self._share(len(x))
         count = own.stop - own.start
         with self.rows.of(own, len(x)):
@@ -80,7 +80,7 @@ class Shared(Single):
         return Measurements(loss, correct, measured.penalty)
 
     def _sums(self, split: str) -> tuple[float, float]:
-        """Evaluate this process's share of a split, and add up."""
+        """Evaluate this process's share of a split, and add up the shares."""
         examples = self.splits[split]
         sums = torch.tensor(self._summed(examples.part(self._share(len(examples)))), dtype=torch.float64)
         dist.all_reduce(sums)
@@ -91,7 +91,8 @@ class Shared(Single):
 class SharedBatchNorm(BatchNorm):
     """BatchNorm with the statistics of the whole batch, of which this process has some rows.
 
-    Outside of an update, as where an observer looks inside, it is as it was. (torch's SyncBatchNorm needs CUDA.)
+    Outside an update, for example when an observer looks inside, it is a plain BatchNorm. (torch's SyncBatchNorm needs
+    CUDA.)
     """
 
     rows: Rows
@@ -126,7 +127,7 @@ class SharedBatchNorm(BatchNorm):
 class Normalized(torch.autograd.Function):
     """`y = (x - mean) / sqrt(variance + eps) * weight + bias` with the moments of all processes' rows.
 
-    Returns y, and the moments of shape (channels,). (Ioffe and Szegedy 2015, section 3.)
+    Returns y and the two moments, of shape (channels,). (Ioffe and Szegedy 2015, section 3.)
     """
 
     @staticmethod
@@ -139,11 +140,11 @@ class Normalized(torch.autograd.Function):
             ctx: torch's.
             x: (rows, channels, ...).
             weight, bias: (channels,).
-            count: elements of a channel in the whole batch.
+            count: elements per channel in the whole batch.
             eps: added to the variance.
         """
         axes = [axis for axis in range(x.ndim) if axis != 1]
-        moments = x.new_zeros(2, x.shape[1], dtype=torch.float64)  # a difference of squares follows
+        moments = x.new_zeros(2, x.shape[1], dtype=torch.float64)  # because a difference of squares follows
         if len(x):
             variance, mean = (moment.double() for moment in torch.var_mean(x, axes, correction=0))
             moments = torch.stack([mean, variance + mean.square()]) * (x.numel() // x.shape[1] / count)
@@ -157,7 +158,7 @@ class Normalized(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        """Return the gradients with respect to x, weight and bias; the last two of this process's rows."""
+        """Return the gradients with respect to x, weight and bias; the last two are of this process's rows."""
         x, mean, scale, weight = ctx.saved_tensors
         grad = grads[0]
         normal = (x - along(mean, x)) * along(scale, x)
@@ -169,5 +170,5 @@ class Normalized(torch.autograd.Function):
 
 
 def along(values: Tensor, x: Tensor) -> Tensor:
-    """Return values of the channels in a shape that broadcasts over x."""
+    """Return a value per channel in a shape that broadcasts over x."""
     return values.view(-1, *(1,) * (x.ndim - 2))

@@ -22,19 +22,19 @@ from .streams import global_state
 
 @dataclass(frozen=True)
 class Updating:
-    """How an update is made from the examples.
+    """How an update is computed from the examples.
 
     Args:
-        micro_batch: examples a forward and backward pass; an update of more adds up their gradients. None for all.
-        clip_norm: largest norm of the whole gradient; None leaves it as it is.
-        clip_value: largest absolute value of a gradient's element.
+        micro_batch: examples per forward and backward pass; a larger batch adds up the gradients. None for all.
+        clip_norm: largest norm of the whole gradient; None for no limit.
+        clip_value: largest absolute value of a gradient's element; None for no limit.
         precision: of the forward and backward pass: 'fp32', 'fp64', 'bf16', or 'fp16' with the loss scaled so that
-            small gradients do not vanish (Micikevicius et al. 2018). Weights, updates and losses stay in fp32; with
-            'fp64' everything is, model and inputs included, which come so.
+            small gradients do not vanish (Micikevicius et al. 2018). Weights, updates and losses stay in fp32. With
+            'fp64' everything is in fp64; the model and the inputs have to be already.
         compiled: the mode of `torch.compile`, or None.
-        channels_last: whether pictures lie in memory with their channels side by side.
+        channels_last: whether pictures are stored with the channels of a pixel next to each other.
         ema: decay of the exponential average of the weights.
-        swa: the first epoch whose weights go into the plain average.
+        swa: the first epoch whose weights count in the plain average.
     """
 
     micro_batch: int | None = None
@@ -55,15 +55,15 @@ class Single:
 
     Args:
         model: on the device, in training mode.
-        optimizer: of the model's parameters; at each step the first group's rate is set to the scheduled one, and
-            the others' in the proportions that they had; a group's `lr_scale` multiplies its rate.
-        splits: `train`, `test` and, where there is one, `val`.
-        eval_batch_size: examples a forward pass in evaluation.
-        criterion: what is minimised.
-        updating: how.
-        augments: what is done to training inputs, one after another.
-        noise: where these draw, and the model's Dropout.
-        thaws: the parameters that are frozen at first, and for how many epochs.
+        optimizer: of the model's parameters; at each step the first group's rate is set to the scheduled one, and the
+            other groups keep their proportion to it; a group's `lr_scale` multiplies its rate.
+        splits: `train`, `test` and, if there is one, `val`.
+        eval_batch_size: examples per forward pass in evaluation.
+        criterion: the objective.
+        updating: how updates are computed.
+        augments: applied to training inputs, one after another.
+        noise: the generator that these and the model's Dropout draw from.
+        thaws: the parameters that are frozen at first, with the number of epochs.
     """
 
     members = 1
@@ -108,13 +108,13 @@ class Single:
             model.to(memory_format=torch.channels_last)
         self.forward: Callable[[Tensor], Tensor] = model
         if self.updating.compiled is not None:
-            # A program for each size of batch: what a shape was met before must not change its numbers.
+            # One program for each batch size: shapes that came before must not change the numbers.
             self.forward = torch.compile(model, mode=self.updating.compiled, dynamic=False)
         averaged = self.updating.ema is not None or self.updating.swa is not None
         self.average = Average(model, self.updating.ema) if averaged else None
 
     def begin_epoch(self, epoch: int) -> None:
-        """See `Program.begin_epoch`: what is frozen follows from the epoch alone, so there is nothing to save."""
+        """See `Program.begin_epoch`: the epoch alone decides what is frozen, so there is nothing to save."""
         for name, epochs in self.thaws.items():
             self.named[name].requires_grad_(epoch >= epochs)
         if self.thaws or epoch == 0:
@@ -130,7 +130,7 @@ class Single:
             x, targets = augment(x, targets, self.noise)
         for group, share in zip(self.optimizer.param_groups, self.shares, strict=True):
             group["lr"] = rates[0] * share
-        measured = self._evaluate_within(x, targets) if self.needs_closure else self._update(x, targets)
+        measured = self._update_by_closure(x, targets) if self.needs_closure else self._update(x, targets)
         if self.criterion.penalty.bounds:
             self.criterion.penalty.bound(self.weights)
         if self.average is not None and self.updating.ema is not None:
@@ -138,7 +138,7 @@ class Single:
         return measured
 
     def _update(self, x: Tensor, targets: Tensor) -> Measurements:
-        """Take the gradient once, and let the optimizer use it."""
+        """Compute the gradient once, and update with it."""
         measured = self._backward(x, targets)
         if self.scaler is not None:
             self.scaler.unscale_(self.optimizer)
@@ -153,8 +153,8 @@ class Single:
             self.scaler.update()
         return measured
 
-    def _evaluate_within(self, x: Tensor, targets: Tensor) -> Measurements:
-        """Let the optimizer take the gradient as often as it likes, of one function: with the same noise each time."""
+    def _update_by_closure(self, x: Tensor, targets: Tensor) -> Measurements:
+        """Let the optimizer compute the gradient as often as it needs, each time with the same noise."""
         before = self.noise.get_state()
         measurements: list[Measurements] = []
 
@@ -168,7 +168,7 @@ class Single:
         return measurements[0]
 
     def _backward(self, x: Tensor, targets: Tensor) -> Measurements:
-        """Leave the gradient of the whole batch in the parameters."""
+        """Store the gradient of the whole batch in the parameters."""
         for parameter in self.parameters:
             parameter.grad = None  # what zero_grad does, without its label for the profiler (4 % of a small step)
         term = self.criterion.penalty.term(self.weights) if self.criterion.penalty.adds and self.weights else None
@@ -198,15 +198,15 @@ class Single:
         return loss, correct
 
     def _forward(self, x: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the mean loss and the count of right answers; a mixture's answer is its larger class."""
+        """Return the mean loss and the count of right answers; of mixed examples, the larger part counts."""
         if self.updating.compiled is not None:
-            torch.compiler.cudagraph_mark_step_begin()  # what the last pass left in a CUDA graph's memory is used up
+            torch.compiler.cudagraph_mark_step_begin()  # the results of the last pass may be overwritten
         scores = self._scores(self.forward, x)
         wanted = targets if targets.ndim == 1 else targets.argmax(1)
         return self.criterion.mean(scores, targets), (scores.detach().argmax(1) == wanted).sum()
 
     def _scores(self, model: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-        """Run a model in the run's precision and memory layout; its scores come in fp32."""
+        """Return a model's scores in the run's precision and memory layout; see `scores_of`."""
         return scores_of(model, x, self.updating.precision, channels_last=self.updating.channels_last)
 
     def _scaled(self, loss: Tensor) -> Tensor:
@@ -223,11 +223,11 @@ class Single:
 
     @property
     def evaluated(self) -> nn.Module:
-        """The model whose answers count: the average of the weights, once there is one."""
+        """The model to evaluate: the one with averaged weights, once there is one."""
         return self.average.module if self.average is not None and self.average.count else self.model
 
     def keep(self, members: Sequence[int]) -> None:
-        """See `Program.keep`: there is no other."""
+        """See `Program.keep`: there are no other members."""
 
     @torch.no_grad()
     def evaluate(self, split: str, members: Sequence[int] = (0,)) -> list[tuple[float, float]]:
@@ -296,7 +296,7 @@ class Single:
         return self.inspector.probe
 
     def state_dict(self, member: int) -> dict[str, Any]:
-        """See `Program.state_dict`. `model` is what is evaluated; what is trained is `trained` where it differs."""
+        """See `Program.state_dict`. `model` is the evaluated model; `trained` is the trained one if it differs."""
         del member
         prepare = self.splits["train"].prepare
         state = {
@@ -315,7 +315,7 @@ class Single:
         """See `Program.load_state_dict`.
 
         Raises:
-            ValueError: the state is of another architecture or optimizer; says what does not fit.
+            ValueError: the state is of another architecture or another data set.
         """
         del member
         own = self.model.state_dict()
@@ -323,15 +323,15 @@ class Single:
             theirs, ours = state["model"].get(name), own.get(name)
             if theirs is None or ours is None or theirs.shape != ours.shape:
                 raise ValueError(
-                    f"it is of another architecture: {name} is {_shape(theirs)} in the checkpoint and "
+                    f"it has another architecture: {name} is {_shape(theirs)} in the checkpoint and "
                     f"{_shape(ours)} in the model"
                 )
         self.inspector.forget()
         fitted = self.splits["train"].prepare
         for name, value in (fitted.state_dict() if hasattr(fitted, "state_dict") else {}).items():
-            # The last bits of a whitening matrix depend on the number of threads; its shift tells as much.
+            # The last bits of a whitening matrix depend on the number of threads; its shift is compared instead.
             if name != "matrix" and not torch.equal(value, state["preparation"].get(name, value)):
-                raise ValueError("the data set has changed: its training split has other statistics")
+                raise ValueError("the data set has changed: the statistics of its training split are different")
         self.model.load_state_dict(state.get("trained", state["model"]))
         self.optimizer.load_state_dict(state["optimizer"])
         if self.average is not None:
@@ -356,7 +356,7 @@ class Single:
 
 
 def scores_of(model: Callable[[Tensor], Tensor], x: Tensor, precision: str, *, channels_last: bool) -> Tensor:
-    """Run a model on prepared inputs in a precision and memory layout, see `Updating`; 16 bits give scores in fp32."""
+    """Return a model's scores in a precision and memory layout, see `Updating`; those of 16 bits are cast to fp32."""
     if channels_last and x.ndim == 4:
         x = x.contiguous(memory_format=torch.channels_last)
     if precision not in PRECISIONS:
@@ -367,7 +367,7 @@ def scores_of(model: Callable[[Tensor], Tensor], x: Tensor, precision: str, *, c
 
 
 def part_sizes(examples: int, size: int) -> list[int]:
-    """Divide a batch into parts of a size; a last one of a single example, which BatchNorm cannot use, joins on."""
+    """Divide a batch into parts of a size; a single last example, which BatchNorm cannot use, joins the part before."""
     sizes = [size] * (examples // size) + [examples % size] * (examples % size > 0)
     return sizes if sizes[-1] > 1 or len(sizes) == 1 else [*sizes[:-2], sizes[-2] + 1]
 

@@ -1,4 +1,4 @@
-"""Requests to stop, by signals or by nobody."""
+"""Stop requests, by signals or never."""
 
 import signal
 import threading
@@ -10,13 +10,13 @@ EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 
 class Stop:
-    """Says, when asked after a step, whether someone wants training to end; this one never does."""
+    """Whether training should stop, checked after every step; this one never stops it."""
 
     requested = False
 
 
 class SignalStop(Stop):
-    """Ctrl-C and SIGTERM ask for an end after the step in hand; a second one goes to whoever listened before."""
+    """Ctrl-C and SIGTERM stop training after the current step; a second one goes to the handler from before."""
 
     signal: int | None = None
 
@@ -25,19 +25,19 @@ class SignalStop(Stop):
 
     @property
     def requested(self) -> bool:  # type: ignore[override]
-        """Whether a signal came."""
+        """Whether a signal has come."""
         return self.signal is not None
 
     def catch(self, number: int, _frame: Any) -> None:
-        """Note the signal, and let the next one through."""
+        """Note the signal, and leave the next one to the handler from before."""
         self.signal = number
         signal.signal(number, self.before[number])
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Catch signals inside the block; outside the main thread there are none to catch."""
+        """Catch signals inside the block; outside the main thread there are none."""
         if threading.current_thread() is threading.main_thread():
-            # What C code listens to (None) could not be given back to it.
+            # A handler of C code (None) could not be restored.
             self.before = {n: handler for n in EXIT_CODES if (handler := signal.getsignal(n)) is not None}
         for number in self.before:
             signal.signal(number, self.catch)

@@ -1,4 +1,4 @@
-"""Reproducible randomness: one seed, one generator a purpose."""
+"""Reproducible randomness: one seed, and a generator for each purpose."""
 
 import hashlib
 from collections.abc import Iterator
@@ -17,12 +17,12 @@ def derived_seed(seed: int, purpose: str) -> int:
 class Streams:
     """The named random streams of a run.
 
-    Two runs with the same seed share the split, the draw behind the initial weights and the order of batches,
-    whatever else differs, because each purpose draws from a stream of its own.
+    Two runs with the same seed share the split, the random numbers of the initial weights and the order of batches,
+    whatever else differs, because each purpose has its own stream.
 
     Args:
         seed: the run's seed.
-        device: where `noise` draws; the others draw on the CPU, so that they agree between devices.
+        device: of `noise`; the others draw on the CPU, so that they agree between devices.
     """
 
     def __init__(self, seed: int, device: torch.device | str = "cpu") -> None:
@@ -36,17 +36,17 @@ class Streams:
         return {name: stream.get_state() for name, stream in vars(self).items()}
 
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
-        """Put each stream back to where it was."""
+        """Restore each stream's state."""
         for name, stream in vars(self).items():
             stream.set_state(state[name])
 
 
 @contextmanager
 def global_generator(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch's global generator inside the block, and put it back afterwards.
+    """Seed torch's global generator inside the block, and restore it afterwards.
 
-    Nothing of ours draws from it, but a user's own model may (`nn.Dropout` cannot be given a generator), and
-    its runs should be reproducible and leave the calling program's numbers alone all the same.
+    This package does not draw from it, but a user's own model may (`nn.Dropout` cannot be given a generator). Its runs
+    should be reproducible too, and not change the numbers that the calling program draws.
     """
     cuda = [device.index or 0] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=cuda):
@@ -58,7 +58,7 @@ def global_generator(seed: int, device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def undrawn(device: torch.device) -> Iterator[None]:
-    """Put torch's global generators back after the block: a user's model may draw even in evaluation mode."""
+    """Restore torch's global generators after the block: a user's model may draw even in evaluation mode."""
     with torch.random.fork_rng(devices=[device.index or 0] if device.type == "cuda" else []):
         yield
 
@@ -72,7 +72,7 @@ def global_state(device: torch.device) -> dict[str, Any]:
 
 
 def set_global_state(state: dict[str, Any], device: torch.device) -> None:
-    """Put torch's global generators back to where they were."""
+    """Restore the state of torch's global generators."""
     torch.set_rng_state(state["cpu"])
     if device.type == "cuda" and "cuda" in state:
         torch.cuda.set_rng_state(state["cuda"], device)

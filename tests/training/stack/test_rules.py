@@ -91,7 +91,7 @@ def by_rules(programs: list[Single], problem: Problem, lrs: list[list[float]]) -
         for row, program in enumerate(programs):
             gradients = torch.autograd.grad(problem(program.parameters), program.parameters)
             for gradient, column in zip(gradients, weights.columns, strict=True):
-                weights.gradient[row, column.place] = gradient.flatten()
+                weights.gradient[row, column.span] = gradient.flatten()
         with torch.no_grad():
             for part in divided:
                 part.update(torch.tensor(at_once, dtype=torch.float64).unsqueeze(1))

@@ -1,4 +1,4 @@
-"""Runs trained as one program, against the same runs on their own."""
+"""Runs trained as one program, compared with the same runs trained separately."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ from experiments.folders.run import RunFolder
 from experiments.runs.alone import train
 from experiments.runs.job import Job
 from experiments.runs.run import Run
-from experiments.runs.together import fitting, train_together
+from experiments.runs.together import largest_stack, train_together
 from experiments.training.member import Member
 from experiments.training.single import Single
 from experiments.training.stack import configured, reason_apart
@@ -54,8 +54,8 @@ def test_members_agree_with_the_same_runs_on_their_own(tmp_path: Path, model: tu
         [*DOUBLE, *model, f"optimizer={name}", f"init={('he', 'xavier')[k % 2]}", f"seed={k}"]
         for k, name in enumerate(OPTIMIZERS)
     ]
-    stacked, said = together(tmp_path / "stack", runs)
-    assert not said
+    stacked, logged = together(tmp_path / "stack", runs)
+    assert not logged
     assert summary(stacked[0])["trained_together"] == len(runs)
     for one, other in zip(apart(tmp_path / "alone", runs), stacked, strict=True):
         assert_same_run(one, other)
@@ -75,8 +75,8 @@ def test_whatever_may_differ_does(tmp_path: Path) -> None:
         ("optimizer.betas=[0.5,0.8]",),
     ]
     runs = [[*DOUBLE, "training.epochs=5", "model.hidden=[12,9]", *own] for own in differing]
-    stacked, said = together(tmp_path / "stack", runs)
-    assert not said
+    stacked, logged = together(tmp_path / "stack", runs)
+    assert not logged
     alone = apart(tmp_path / "alone", runs)
     for one, other in zip(alone, stacked, strict=True):
         assert_same_run(one, other)
@@ -106,11 +106,11 @@ def test_a_pruned_member_leaves(tmp_path: Path) -> None:
     jobs = [job(tmp_path / str(k), [*DOUBLE, f"seed={k}"]) for k in range(3)]
     seen: list[int] = []
 
-    def watched(members: Sequence[Member], position: Any) -> None:
+    def on_epoch(members: Sequence[Member], position: Any) -> None:
         seen.append(len(position.active))
         members[1].pruned = lambda history: len(history) == 2
 
-    train_together(jobs, Stop(), lambda _run: None, lambda _line: None, watched)
+    train_together(jobs, Stop(), lambda _run: None, lambda _line: None, on_epoch)
     assert [summary(each.folder.path)["status"] for each in jobs] == ["finished", "pruned", "finished"]
     assert summary(jobs[1].folder.path)["epochs"] == 2
     assert "test/accuracy" in summary(jobs[1].folder.path)["metrics"]
@@ -136,13 +136,13 @@ def test_a_member_goes_on_alone_and_a_lone_run_in_a_stack(tmp_path: Path) -> Non
     half = [[*base, f"optimizer={name}", "training.epochs=1"] for name in kinds]
     alone = apart(tmp_path / "alone", whole)
     for start, go_on in ((together, "apart"), (apart, "together")):
-        place = tmp_path / f"first {go_on}"
-        start(place, half)
+        folder = tmp_path / f"first {go_on}"
+        start(folder, half)
         for k in range(len(kinds)):
-            hydra = place / str(k) / ".hydra"
+            hydra = folder / str(k) / ".hydra"
             hydra.mkdir()
             (hydra / "config.yaml").write_text(as_yaml(composed(*half[k])))
-        jobs = [job(place / str(k), own, resume=str(place / str(k))) for k, own in enumerate(whole)]
+        jobs = [job(folder / str(k), own, resume=str(folder / str(k))) for k, own in enumerate(whole)]
         if go_on == "together":
             train_together(jobs, Stop(), lambda _run: None, lambda _line: None)
         else:
@@ -153,7 +153,7 @@ def test_a_member_goes_on_alone_and_a_lone_run_in_a_stack(tmp_path: Path) -> Non
 
 
 class Draws(nn.Module):
-    """A user's own model that draws in its forward pass: not for stacks."""
+    """A user's own model that draws in its forward pass: not supported in stacks."""
 
     def __init__(self, input_shape: tuple[int, ...], classes: int) -> None:
         super().__init__()
@@ -165,7 +165,7 @@ class Draws(nn.Module):
 
 
 class Branches(Draws):
-    """One that looks at its values, which cannot be done for many at once."""
+    """One that branches on its values, which cannot be done for many at once."""
 
     def forward(self, x: Tensor) -> Tensor:
         """See `nn.Module`."""
@@ -174,7 +174,7 @@ class Branches(Draws):
 
 
 class Plain(Draws):
-    """One that can be called for many at once, with activations that are no modules and weights that are shared."""
+    """One that can be called for many at once, with activations that are not modules and weights that are shared."""
 
     def __init__(self, input_shape: tuple[int, ...], classes: int) -> None:
         super().__init__(input_shape, classes)
@@ -220,11 +220,11 @@ def test_models_of_ones_own(tmp_path: Path, name: str, shared: bool) -> None:
     config = composed(*DOUBLE)
     config["model"] = {"_target_": f"tests.training.stack.test_stack.{name}"}
     jobs = [Job({**config, "seed": k}, RunFolder(tmp_path / str(k))) for k in range(2)]
-    said: list[str] = []
-    train_together(jobs, Stop(), lambda _run: None, said.append)
+    logged: list[str] = []
+    train_together(jobs, Stop(), lambda _run: None, logged.append)
     assert {summary(each.folder.path)["status"] for each in jobs} == {"finished"}
     assert ("trained_together" in summary(jobs[0].folder.path)) == shared
-    assert shared == (not any("one after another" in line for line in said))
+    assert shared == (not any("one after another" in line for line in logged))
     for each in jobs:
         alone = RunFolder(tmp_path / "alone" / each.folder.path.name)
         train(each.config, alone)
@@ -234,23 +234,23 @@ def test_models_of_ones_own(tmp_path: Path, name: str, shared: bool) -> None:
 def test_a_job_that_cannot_run_does_not_keep_the_others_from_theirs(tmp_path: Path) -> None:
     own = ("seed=1", "model.hidden=[0]", "observers.layers.every=-1", "seed=2")
     jobs = [job(tmp_path / str(k), [*DOUBLE, override]) for k, override in enumerate(own)]
-    ended: list[Run] = []
-    train_together(jobs, Stop(), ended.append, lambda _line: None)
+    finished: list[Run] = []
+    train_together(jobs, Stop(), finished.append, lambda _line: None)
     assert [summary(each.folder.path)["status"] for each in jobs] == ["finished", "failed", "failed", "finished"]
     assert "model.hidden" in summary(tmp_path / "1")["error"]
     assert "observers.layers.every=-1" in summary(tmp_path / "2")["error"]
     assert summary(tmp_path / "0")["trained_together"] == 2
-    assert len(ended) == 4
+    assert len(finished) == 4
 
 
 def test_stacks_are_as_large_as_memory_allows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("experiments.training.device.free_memory", lambda _device: 2**20)
-    few = fitting(job(tmp_path, [*DOUBLE]))
+    few = largest_stack(job(tmp_path, [*DOUBLE]))
     assert few is not None
     assert 1 <= few < 64
     monkeypatch.setattr("experiments.training.device.free_memory", lambda _device: 2**34)
-    assert fitting(job(tmp_path, [*DOUBLE])) == 64
-    assert fitting(job(tmp_path, [*DOUBLE, "model.hidden=[0]"])) is None
+    assert largest_stack(job(tmp_path, [*DOUBLE])) == 64
+    assert largest_stack(job(tmp_path, [*DOUBLE, "model.hidden=[0]"])) is None
     assert not run_folders(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""The members' batches, gathered and prepared at once where that can be done."""
+"""The members' batches, gathered and prepared at once if possible."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ class Batches:
     """One split of each member.
 
     Args:
-        splits: of the same length; those that share their inputs are gathered from them in one go.
+        splits: of the same length; if all share their inputs, batches are gathered in one operation.
     """
 
     def __init__(self, splits: Sequence[Split]) -> None:
@@ -39,8 +39,8 @@ class Batches:
         """Gather and prepare.
 
         Args:
-            index: (members, batch), beside the inputs.
-            members: whose it is; None for all.
+            index: (members, batch), on the device of the inputs.
+            members: their numbers; None for all.
 
         Returns:
             Inputs of shape (members, batch, ...), and classes of shape (members, batch).
@@ -59,10 +59,11 @@ class Batches:
 
 
 def alongside(numbers: Sequence[Tensor], axes: int) -> Tensor:
-    """Return each member's numbers, which broadcast against one example, with axes for members and examples.
+    """Return numbers of each member with axes for members and examples, to broadcast against batches.
 
     Args:
-        axes: of a batch of one member.
+        numbers: of each member, which broadcast against an example.
+        axes: of a member's batch.
     """
     wide = torch.broadcast_tensors(*(n.reshape(*[1] * (axes - 1 - n.ndim), *n.shape) for n in numbers))
     return torch.stack(wide).unsqueeze(1)

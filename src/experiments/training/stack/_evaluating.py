@@ -1,4 +1,4 @@
-"""Many models of one architecture evaluated as one, each with its own weights and its own preparation."""
+"""Evaluating many models of one architecture as one, each with its own weights and preparation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ._batches import Batches
 from ._forward import called
 
 AT_ONCE = 2**24
-"""Bytes of the inputs of a pass: more than a processor's cache holds is slower than one model after another."""
+"""Bytes of the inputs of a pass: if they exceed the processor's cache, one model after another is faster."""
 TRIED = 2
 TOLERANCE = 1e-4
 
@@ -24,11 +24,11 @@ def scores_together(models: Sequence[nn.Module], splits: Sequence[Split], size: 
 
     Args:
         models: in evaluation mode.
-        splits: each model's examples, as many; where all are one object, they are prepared once.
-        size: examples a pass.
+        splits: each model's examples, the same number; if all are one object, it is prepared once.
+        size: examples per pass.
 
     Raises:
-        ValueError: the model computes something else, or nothing, when it is called for many at once.
+        ValueError: the models fail, or give different scores, when they are called as one.
     """
     batch = min(size, len(splits[0])) * splits[0].first(1)[0].nbytes
     most = max(1, AT_ONCE // batch)
@@ -48,8 +48,8 @@ def _scores(models: Sequence[nn.Module], splits: Sequence[Split], size: int) -> 
         x = x[0] if shared else x
         try:
             scores = called(models[0], weights, x, shared=shared)
-        except Exception as error:  # whatever a user's model does that cannot be done for many at once
-            raise ValueError(f"the model cannot be called for many at once ({str(error)[:120]})") from error
+        except Exception as error:  # a user's model may do anything that vmap does not support
+            raise ValueError(f"the models cannot be called as one ({str(error)[:120]})") from error
         if not found:
             _compare(models, x, scores, shared=shared)
         found.append(scores.cpu())
@@ -57,9 +57,9 @@ def _scores(models: Sequence[nn.Module], splits: Sequence[Split], size: int) -> 
 
 
 def _compare(models: Sequence[nn.Module], x: Tensor, scores: Tensor, *, shared: bool) -> None:
-    """Hold the first scores against the models' own: one may keep what is neither parameter nor buffer."""
+    """Compare the first scores with the models' own: a model may use more than its parameters and buffers."""
     for number, model in enumerate(models):
         own = model((x if shared else x[number])[:TRIED])
         size = float(own.abs().max())
         if not torch.allclose(scores[number, :TRIED], own, rtol=TOLERANCE, atol=TOLERANCE * size, equal_nan=True):
-            raise ValueError("the model computes something else when it is called for many at once")
+            raise ValueError("the models give different scores when they are called as one")

@@ -1,4 +1,4 @@
-"""One forward pass for all members: the model called with every member's weights."""
+"""One forward pass for all members: the model is called with every member's weights."""
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
@@ -14,7 +14,7 @@ from experiments.training.single import Single
 
 
 class Masked(nn.Module):
-    """Stands for a Dropout in a stack: multiplies by what was drawn for it, member by member."""
+    """Replaces a Dropout in a stack: multiplies by a mask that is drawn for each member."""
 
     mask: Tensor
 
@@ -24,13 +24,13 @@ class Masked(nn.Module):
 
 
 class Forward:
-    """The model that stands for all.
+    """The forward pass of a stack.
 
     Args:
-        programs: of one signature; their Dropout may have other rates, or be missing.
+        programs: of one signature; the rates of their Dropout may differ, and some may have none.
 
     Raises:
-        ValueError: their Dropout cannot be brought together.
+        ValueError: their Dropout layers do not match.
     """
 
     def __init__(self, programs: Sequence[Single]) -> None:
@@ -38,7 +38,7 @@ class Forward:
         self.drops = [dropouts(program.model) for program in programs]
         most = max(self.drops, key=len)
         if not all(own.keys() <= most.keys() for own in self.drops):
-            raise ValueError("Dropout is in other places")
+            raise ValueError("their Dropout layers are in different positions")
         model = deepcopy(programs[self.drops.index(most)].model)
         to_training_mode(model)
         for name in most:
@@ -51,7 +51,7 @@ class Forward:
 
     @torch.no_grad()
     def _shapes(self, example: Tensor) -> dict[str, tuple[int, ...]]:
-        """Find the shape that each Dropout sees, in the order in which they come: there a member draws."""
+        """Return the input shape of each Dropout, in the order in which they run and draw."""
         seen: list[tuple[str, tuple[int, ...]]] = []
 
         def note(name: str, _module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -67,7 +67,7 @@ class Forward:
         return dict(seen)
 
     def drawn(self, batch: int, dtype: torch.dtype) -> dict[str, Tensor]:
-        """Draw each member's masks from its own stream, as it would alone: (members, batch, ...) by buffer."""
+        """Draw each member's masks from its own stream, as it would separately: (members, batch, ...) by buffer."""
         found: dict[str, list[Tensor]] = {name: [] for name in self.masks}
         for program, own in zip(self.programs, self.drops, strict=True):
             for name, shape in self.masks.items():
@@ -83,7 +83,7 @@ class Forward:
         """Return the scores in training mode, with Dropout and the batch's statistics.
 
         Args:
-            weights: parameters, buffers and masks, a row a member.
+            weights: parameters, buffers and masks, with a row per member.
             x: (members, batch, ...).
 
         Returns:
@@ -97,7 +97,7 @@ class Forward:
 
 
 def called(model: nn.Module, weights: Mapping[str, Tensor], x: Tensor, *, shared: bool = False) -> Tensor:
-    """Call a model once with every member's weights and inputs, or with inputs that all of them share."""
+    """Call a model once with every member's weights, and with their own inputs or shared ones."""
 
     def call(own: dict[str, Tensor], inputs: Tensor) -> Tensor:
         return functional_call(model, own, (inputs,))

@@ -1,4 +1,4 @@
-"""What all members of a stack look like from inside, in one pass."""
+"""Looking inside all members of a stack in one pass."""
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
@@ -21,13 +21,13 @@ from ._weights import Weights
 class StackInspector:
     """Looks inside the members of a stack on their probes, in one pass.
 
-    What hooks keep under `vmap` cannot be read afterwards, so activations are returned from it; and the gradients that
-    come back to them are those with respect to zeros that are added to them.
+    What hooks store under `vmap` cannot be read afterwards. So activations are returned from it, and their signals are
+    the gradients with respect to zeros that are added to them.
 
     Args:
         programs: of one signature.
-        model: in training mode, to be called with every member's weights.
-        weights, objective: theirs.
+        model: is called with every member's weights.
+        weights, objective: those of the stack.
     """
 
     def __init__(self, programs: Sequence[Single], model: nn.Module, weights: Weights, objective: Objective) -> None:
@@ -45,7 +45,7 @@ class StackInspector:
 
     @torch.no_grad()
     def _shapes(self) -> dict[str, tuple[int, ...]] | None:
-        """Return the shape of each activation; None where one is used more than once, which only a hook tells apart."""
+        """Return the shape of each activation; None if a layer is used more than once, which only hooks can record."""
         seen: list[tuple[str, tuple[int, ...]]] = []
 
         def note(name: str, _module: nn.Module, _inputs: Any, output: Any) -> None:
@@ -64,13 +64,13 @@ class StackInspector:
         self.captured, self.measured = {}, {}
 
     def capture(self, row: int, *, brief: bool) -> Capture:
-        """Return what one member looks like; see `Program.capture`."""
+        """Return a capture of one member; see `Program.capture`."""
         if self.shapes is None:
             return self.programs[row].capture(0, brief=brief)
         return Capture(**at(vars(self.all(brief=brief)), row))
 
     def look(self, row: int, key: Any, measure: Look, *, brief: bool) -> tuple[Sequence[Any], Tensor]:
-        """Return what is measured of one member; see `Program.look`."""
+        """Return a measurement of one member; see `Program.look`."""
         if self.shapes is None:
             return self.programs[row].look(0, key, measure, brief=brief)
         if (key, brief) not in self.measured:
@@ -87,7 +87,7 @@ class StackInspector:
         return keys, values[row]
 
     def all(self, *, brief: bool) -> Capture:
-        """Return what all members look like, with a row for each in every tensor."""
+        """Return a capture of all members, with a row for each in every tensor."""
         if brief and False in self.captured:
             return self.captured[False]
         if brief not in self.captured:
@@ -127,7 +127,7 @@ class StackInspector:
     def _called(
         self, own: dict[str, Tensor], inputs: Tensor, taps: Mapping[str, Tensor]
     ) -> tuple[Tensor, dict[str, Tensor], dict[str, tuple[Tensor, Tensor]]]:
-        """Call the model as one member; also returns its activations and BatchNorms' statistics."""
+        """Call the model as one member; return its scores, activations and BatchNorm statistics."""
         activations: dict[str, Tensor] = {}
         statistics: dict[str, tuple[Tensor, Tensor]] = {}
 
@@ -151,7 +151,7 @@ class StackInspector:
 
 
 def at(value: Any, row: int) -> Any:
-    """Return a member's part of nested tensors."""
+    """Return one row of nested tensors."""
     if isinstance(value, Tensor):
         return value[row]
     if isinstance(value, Mapping):

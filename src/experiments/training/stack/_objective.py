@@ -1,4 +1,4 @@
-"""What a stack minimises: each member's own loss and penalty, and bounds on gradients and weights."""
+"""The objective of a stack: each member's own loss and penalty, and limits on gradients and weights."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
@@ -16,15 +16,15 @@ from experiments.training.single import Single
 from ._weights import Weights
 
 NORM_EPS, RENORM_EPS = 1e-6, 1e-7
-"""What torch adds to a norm before it divides, in `clip_grad_norm_` and in `renorm`."""
+"""The numbers that torch adds to a norm before dividing by it, in `clip_grad_norm_` and in `renorm`."""
 
 
 class Objective:
-    """The members' losses and penalties, with the numbers in them as one tensor each.
+    """The members' losses and penalties; each of their settings is one tensor.
 
     Args:
         programs: of one signature.
-        weights: theirs.
+        weights: of the stack.
     """
 
     def __init__(self, programs: Sequence[Single], weights: Weights) -> None:
@@ -57,7 +57,7 @@ class Objective:
         return vmap(total)(scores, targets, {name: values[list(rows)] for name, values in self.numbers.items()})
 
     def terms(self) -> Tensor | None:
-        """Return the penalties' terms, (members,), 0 for a member without; None where nobody has one."""
+        """Return the penalties' terms, (members,), 0 for a member without one; None if no member has one."""
         if not self.terms_of or not self.penalized:
             return None
         terms = self.weights.flat.new_zeros(len(self.weights.flat))
@@ -67,7 +67,7 @@ class Objective:
         return terms
 
     def clip(self) -> None:
-        """Hold the gradients within their bounds, as torch's `clip_grad_value_` and `clip_grad_norm_` do."""
+        """Clip the gradients, as torch's `clip_grad_value_` and `clip_grad_norm_` do."""
         gradient = self.weights.gradient
         if self.clip_value is not None:
             gradient.clamp_(-self.clip_value, self.clip_value)
@@ -77,7 +77,7 @@ class Objective:
 
     @torch.no_grad()
     def bound(self) -> None:
-        """Hold the weights within the bounds of `penalties.MaxNorm`."""
+        """Limit the weights' norms, as `penalties.MaxNorm` does."""
         for _kind, rows, numbers in self.bounds_of:
             for name in self.penalized:
                 weight = self.weights.leaves[name].detach()
@@ -88,7 +88,7 @@ class Objective:
 
 
 def shared(criteria: Sequence[Criterion], like: Tensor) -> tuple[Callable[..., Tensor], dict[str, Tensor]]:
-    """Return the loss without the numbers that differ between the members, and these, (members,) each."""
+    """Return the loss without the settings that differ between the members, and these settings, (members,) each."""
     first = criteria[0].loss
     if not isinstance(first, partial):
         return first, {}
@@ -99,7 +99,7 @@ def shared(criteria: Sequence[Criterion], like: Tensor) -> tuple[Callable[..., T
 
 
 def class_weights(criteria: Sequence[Criterion]) -> Tensor | None:
-    """Return the members' class weights, (members, classes); None where nobody has any."""
+    """Return the members' class weights, (members, classes); None if no member has any."""
     given = [criterion.class_weights for criterion in criteria]
     present = [weights for weights in given if weights is not None]
     if not present:
@@ -110,7 +110,7 @@ def class_weights(criteria: Sequence[Criterion]) -> Tensor | None:
 def by_penalty(
     criteria: Sequence[Criterion], like: Tensor, wanted: Callable[[Penalty], bool]
 ) -> list[tuple[Callable[[Any], Penalty], Tensor, Tensor]]:
-    """Return each kind of penalty, the rows that have it, and its one number for each of these."""
+    """Return each kind of penalty, the rows of the members that have it, and its one setting for each of them."""
     found: dict[type[Penalty], dict[int, float]] = {}
     for row, criterion in enumerate(criteria):
         penalty = criterion.penalty
@@ -129,7 +129,7 @@ def term(kind: Callable[[Any], Penalty], number: Tensor, weights: Sequence[Tenso
 
 
 def limits(values: Sequence[float | None], like: Tensor) -> Tensor | None:
-    """Return limits, (members, 1), infinite where a member has none; None where nobody has one."""
+    """Return limits, (members, 1), infinite for a member without one; None if no member has one."""
     if all(value is None for value in values):
         return None
     return like.new_tensor([[float("inf") if value is None else value] for value in values])

@@ -1,4 +1,4 @@
-"""The program of K runs of one architecture: forward and backward once for all, each optimizer's rule on its own."""
+"""The program of K runs of one architecture: one forward and backward pass for all, then each optimizer's rule."""
 
 import math
 import warnings
@@ -23,25 +23,25 @@ from ._updates import Part, parts
 from ._weights import Weights
 
 EVALUATED_BYTES = 2**27
-"""Inputs and activations of a pass in evaluation: where all members would take more, some go after others."""
+"""Bytes of inputs and activations of a pass in evaluation; if all members need more, they take turns."""
 
 TOLERANCE = 1e-3
-"""By which share of their size a model's scores in a stack may differ from its own: rounding, not another function."""
+"""The relative difference by rounding that is allowed between a model's scores in a stack and its own."""
 
 
 class Stack:
-    """K runs at once, each of which agrees with the same run on its own but for rounding.
+    """K runs at once, each of which agrees with the same run trained separately, up to rounding.
 
     Args:
-        programs: put together and not begun, of one signature and without a reason to be apart; they belong to the
-            stack from here on. Those of one rule should be next to each other.
-        generators: the state of torch's global generators as each found them.
+        programs: of one signature, and without a reason to be trained separately; the stack owns them from here on.
+            Those with the same rule should be next to each other.
+        generators: the state of torch's global generators after each was built.
 
     Raises:
-        ValueError: says why they cannot be one program.
+        ValueError: they cannot be one program, with the reason.
     """
 
-    checkpoint_seconds = 3.0  # to write those of all members takes as long as a short epoch
+    checkpoint_seconds = 3.0  # writing those of all members takes as long as a short epoch
 
     def __init__(self, programs: Sequence[Single], generators: Sequence[dict[str, Any]]) -> None:
         self.members = len(programs)
@@ -58,7 +58,7 @@ class Stack:
             self._try()
 
     def _gather(self, active: Sequence[int]) -> None:
-        """Bring these members together."""
+        """Stack these members."""
         self.active = list(active)
         programs = [self.programs[k] for k in self.active]
         self.weights = Weights(programs)
@@ -72,7 +72,7 @@ class Stack:
 
     @torch.no_grad()
     def _check(self) -> None:
-        """Try both modes on two examples each, against the members' own models."""
+        """Compare both modes on two examples each with the members' own models."""
         first = [program.splits["train"].first(2) for program in self.programs]
         x, y = torch.stack([x for x, _ in first]), torch.stack([y for _, y in first])
         buffers = {name: tensor.clone() for name, tensor in self.weights.buffers.items()}
@@ -85,15 +85,15 @@ class Stack:
                 alone = torch.stack([p.in_evaluation(x[k]) for k, p in enumerate(self.programs)])
                 losses = self.objective.losses(own, y)
                 wanted = torch.stack([p.criterion.mean(own[k], y[k]) for k, p in enumerate(self.programs)])
-        except Exception as error:  # whatever a user's model does that cannot be done for many at once
+        except Exception as error:  # a user's model may do anything that vmap does not support
             raise ValueError(f"the model cannot be called for many runs at once ({str(error)[:120]})") from error
         for one, other in ((trained, own), (evaluated, alone), (losses, wanted)):
             size = float(other.abs().max())
             if not torch.allclose(one, other, rtol=TOLERANCE, atol=TOLERANCE * size, equal_nan=True):
-                raise ValueError("the model computes something else when it is called for many runs at once")
+                raise ValueError("the model gives different results when it is called for many runs at once")
 
     def _try(self) -> None:
-        """Try an update's backward pass, and to look inside; everything is as before afterwards."""
+        """Try a backward pass and a capture, and restore everything afterwards."""
         first = [program.splits["train"].first(2) for program in self.programs]
         x, y = torch.stack([x for x, _ in first]), torch.stack([y for _, y in first])
         masks = {f"{name}.mask": x.new_ones(self.members, len(x[0]), *s) for name, s in self.forward.masks.items()}
@@ -103,7 +103,7 @@ class Stack:
                 self._backward(x, y, masks)
                 if self.inspector.shapes is not None:
                     self.inspector.all(brief=False)
-        except Exception as error:  # as above; a parameter that takes no part is one that torch leaves alone
+        except Exception as error:  # as above; also if a parameter takes no part in the loss
             raise ValueError(f"the model cannot be trained for many runs at once ({str(error)[:120]})") from error
         finally:
             self.weights.gradient.zero_()
@@ -126,14 +126,14 @@ class Stack:
         return measured
 
     def _column(self, numbers: Sequence[float]) -> Tensor:
-        """Bring a number for each member to the device, without waiting for it."""
+        """Copy a number for each member to the device, without waiting for it."""
         column = torch.tensor(numbers, dtype=self.weights.flat.dtype).unsqueeze(1)
         if self.device.type == "cuda":
             column = column.pin_memory()
         return column.to(self.device, non_blocking=True)
 
     def _backward(self, x: Tensor, targets: Tensor, masks: Mapping[str, Tensor]) -> Measurements:
-        """Leave the members' gradients in the matrix: one backward pass of the summed losses."""
+        """Store the members' gradients in the matrix, by one backward pass of the summed losses."""
         terms = self.objective.terms()
         sizes = part_sizes(x.shape[1], self.micro_batch or x.shape[1])
         loss, correct = torch.zeros((), device=self.device), torch.zeros((), dtype=torch.int64, device=self.device)
@@ -146,13 +146,13 @@ class Stack:
             wanted = targets[:, part] if len(sizes) > 1 else targets
             losses = self.objective.losses(scores, wanted) * (size / x.shape[1])
             whole = losses.sum() if terms is None or start > size else (losses + terms).sum()
-            self._take(torch.autograd.grad(whole, list(self.weights.leaves.values())), add=start > size)
+            self._store(torch.autograd.grad(whole, list(self.weights.leaves.values())), add=start > size)
             loss = loss + losses.detach()
             correct = correct + (scores.detach().argmax(2) == wanted).sum(1)
         return Measurements(loss, correct, None if terms is None else terms.detach())
 
-    def _take(self, gradients: Sequence[Tensor], *, add: bool) -> None:
-        """Bring gradients into the matrix."""
+    def _store(self, gradients: Sequence[Tensor], *, add: bool) -> None:
+        """Copy or add gradients to the matrix."""
         rows = [gradient.reshape(len(self.active), -1) for gradient in gradients]
         if add:
             self.weights.gradient.add_(torch.cat(rows, 1))
@@ -160,7 +160,7 @@ class Stack:
             torch.cat(rows, 1, out=self.weights.gradient)
 
     def _forget(self) -> None:
-        """The weights have changed."""
+        """Drop all captures, since the weights have changed."""
         self.inspector.forget()
         for k in self.active:
             self.programs[k].inspector.forget()
@@ -178,7 +178,7 @@ class Stack:
         self._gather(members)
 
     def _give_back(self, member: int) -> None:
-        """Let a member's own optimizer hold its state, and the rates last used."""
+        """Give a member's own optimizer its state and its last rates."""
         row, program = self.active.index(member), self.programs[member]
         part = next(part for part in self.parts if part.rows.start <= row < part.rows.stop)
         part.give_back(program)
@@ -188,7 +188,7 @@ class Stack:
 
     @torch.no_grad()
     def evaluate(self, split: str, members: Sequence[int]) -> list[tuple[float, float]]:
-        """See `Program.evaluate`. One alone is evaluated as it is on its own, to the same bits."""
+        """See `Program.evaluate`. The test split of one member is evaluated by its own model, for the same bits."""
         if len(members) == 1 and split == "test":
             return self.programs[members[0]].evaluate(split)
         results: list[tuple[float, float]] = []
@@ -234,7 +234,7 @@ class Stack:
         return self.programs[member].probe(0)
 
     def state_dict(self, member: int) -> dict[str, Any]:
-        """See `Program.state_dict`: what the same run on its own would give."""
+        """See `Program.state_dict`: it is that of the same run trained separately."""
         self._give_back(member)
         return owned(self.programs[member].state_dict(0)) | {"stacked": True}
 
@@ -251,14 +251,14 @@ class Stack:
         self._forget()
 
     def generator(self, member: int) -> dict[str, Any]:
-        """See `Program.generator`: nothing draws from them in a stack."""
+        """See `Program.generator`: no member of a stack draws from them."""
         return self.generators[member]
 
 
 def owned(state: Any) -> Any:
-    """Return a state whose tensors are no views of a stack: those of one row share one copy of it.
+    """Return a state whose tensors are not views of a stack: those of a row share one copy of the row.
 
-    A view would be saved with everything that it is a view of, and many small copies take long to write.
+    A view would be saved with its whole stack, and many small copies take long to write.
     """
     rows: dict[tuple[int, int], Tensor] = {}
 

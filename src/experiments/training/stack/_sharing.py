@@ -1,4 +1,4 @@
-"""Which runs can be trained together."""
+"""Which runs can share a stack."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -103,7 +103,7 @@ def reason_apart(program: Single) -> str | None:
 
 
 def signature(program: Single) -> dict[str, object]:
-    """Return what the runs of one stack have in common, by what it is called; Dropout may differ."""
+    """Return what the runs of a stack have in common, by name; Dropout may differ."""
     x, _ = program.splits["train"].first(1)
     return {
         **architecture(program.model),
@@ -117,7 +117,7 @@ def signature(program: Single) -> dict[str, object]:
 
 
 def architecture(model: nn.Module) -> dict[str, object]:
-    """Return what models that can be called as one have in common; Dropout may differ."""
+    """Return what models have in common that can be called as one; Dropout may differ."""
     layers = [
         (name, type(module), module.extra_repr())
         for name, module in model.named_modules()
@@ -127,7 +127,7 @@ def architecture(model: nn.Module) -> dict[str, object]:
 
 
 def kind_of(criterion: Criterion) -> object:
-    """Return which loss it is; the numbers in it may differ."""
+    """Return the kind of a loss: the function without its numbers, which may differ."""
     loss = criterion.loss
     if not isinstance(loss, partial):
         return loss

@@ -1,4 +1,4 @@
-"""How a stack's weights are updated: each optimizer's rule on its rows."""
+"""Updating the weights of a stack: each optimizer's rule on its rows."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -15,12 +15,12 @@ from .rules import Rule, Slice, hyperparameter
 
 
 class Part:
-    """Members next to each other that have one rule.
+    """Members next to each other that have the same rule.
 
     Args:
         rule: how they are updated.
         programs: the members.
-        rows: which they are.
+        rows: theirs in the stack.
         weights: of the whole stack.
     """
 
@@ -36,12 +36,12 @@ class Part:
         self.gather()
 
     def _spread(self, program: Single, values: Sequence[float]) -> list[float]:
-        """Return what each trained parameter has of a number that belongs to its group."""
+        """Return for each trained parameter the value of its group."""
         owner = {id(p): value for group, value in zip(groups(program), values, strict=True) for p in group["params"]}
         return [owner[id(program.named[column.name])] for column in self.weights.columns]
 
     def gather(self) -> None:
-        """Take over what the members' optimizers remember; one that has not begun remembers the beginning."""
+        """Take over the states of the members' optimizers; a new optimizer gets its first state."""
         self.t = max(self._updates(program) for program in self.programs)
         self.state = {name: torch.stack([self._slot(p, name) for p in self.programs]) for name in self.rule.slots}
         self.state |= {
@@ -50,12 +50,12 @@ class Part:
         }
 
     def _had(self, program: Single, name: str) -> list[Tensor | None]:
-        """Return a state of each trained parameter, as its optimizer has it."""
+        """Return a state of each trained parameter, None if its optimizer has none yet."""
         state = program.optimizer.state
         return [state.get(program.named[c.name], {}).get(name) for c in self.weights.columns]
 
     def _updates(self, program: Single) -> int:
-        """How many updates a member has had; where torch does not count them, whether it has had one."""
+        """Return how many updates a member has had; if torch does not count them, 1 for any."""
         if self.rule.counted:
             return max(int(step) if step is not None else 0 for step in self._had(program, "step"))
         return max((int(had is not None) for name in self.rule.slots for had in self._had(program, name)), default=0)
@@ -74,7 +74,7 @@ class Part:
         return self.weights.flat.new_tensor([start if had is None else float(had)])
 
     def update(self, lr: Tensor) -> None:
-        """Make one update.
+        """Update the weights once.
 
         Args:
             lr: (members of the stack, 1), the scheduled rates.
@@ -87,19 +87,19 @@ class Part:
         )
 
     def give_back(self, program: Single) -> None:
-        """Let a member's own optimizer remember what the rule does: views, not copies."""
+        """Give a member's own optimizer its state, as views."""
         if self.t == 0 and not self.rule.eager:
             return
         row = self.programs.index(program)
         for c in self.weights.columns:
             own: dict[str, Any] = {"step": torch.tensor(float(self.t))} if self.rule.counted else {}
-            own |= {name: self.state[name][row, 0].clone() for name in self.rule.scalars}  # one for each parameter
-            own |= {name: self.state[name][row, c.place].view(c.shape) for name in self.rule.slots}
+            own |= {name: self.state[name][row, 0].clone() for name in self.rule.scalars}  # a copy for each parameter
+            own |= {name: self.state[name][row, c.span].view(c.shape) for name in self.rule.slots}
             program.optimizer.state[program.named[c.name]] = own
 
 
 def parts(programs: Sequence[Single], weights: Weights) -> list[Part]:
-    """Divide the members among their rules, in their order."""
+    """Divide the members by their rules, in their order."""
     found, start = [], 0
     for rule, group in groupby(programs, rule_for):
         assert rule is not None

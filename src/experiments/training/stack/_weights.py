@@ -1,4 +1,4 @@
-"""The weights of many models in one place."""
+"""The weights of many models in one matrix."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -10,17 +10,17 @@ from experiments.training.single import Single
 
 
 class Slot(NamedTuple):
-    """Where a trained parameter stands in the matrix."""
+    """The columns of a trained parameter in the matrix."""
 
     name: str
     shape: torch.Size
-    place: slice
+    span: slice
 
 
 class Weights:
-    """The rows of a matrix are the members' trained parameters, of which the models' own become views.
+    """A matrix with the members' trained parameters as rows; the parameters of their models become views of it.
 
-    So whoever looks at one model sees its weights, gradients and buffers as if it were alone.
+    So each model still shows its own weights, gradients and buffers.
 
     Args:
         programs: of one signature.
@@ -32,7 +32,7 @@ class Weights:
         self.flat = torch.stack(rows)
         self.gradient = torch.zeros_like(self.flat)
         self.leaves = {
-            c.name: self.flat[:, c.place].view(len(programs), *c.shape).requires_grad_() for c in self.columns
+            c.name: self.flat[:, c.span].view(len(programs), *c.shape).requires_grad_() for c in self.columns
         }
         names = programs[0].named
         self.frozen = {n: torch.stack([p.named[n].detach() for p in programs]) for n in names if n not in self.leaves}
@@ -42,10 +42,10 @@ class Weights:
             self._lend(program, row)
 
     def _lend(self, program: Single, row: int) -> None:
-        """Make a model's parameters, gradients and buffers views of a row."""
+        """Turn a model's parameters, gradients and buffers into views of a row."""
         for c in self.columns:
-            program.named[c.name].data = self.flat[row, c.place].view(c.shape)
-            program.named[c.name].grad = self.gradient[row, c.place].view(c.shape)
+            program.named[c.name].data = self.flat[row, c.span].view(c.shape)
+            program.named[c.name].grad = self.gradient[row, c.span].view(c.shape)
         for name, stacked in self.frozen.items():
             program.named[name].data = stacked[row]
         for name, stacked in self.buffers.items():
@@ -53,24 +53,24 @@ class Weights:
             program.model.get_submodule(owner)._buffers[own] = stacked[row]
 
     def all(self) -> dict[str, Tensor]:
-        """Return everything that a model is called with, by name, each with a row a member."""
+        """Return all parameters and buffers by name, with a row per member."""
         return {**self.leaves, **self.frozen, **self.buffers}
 
     def of(self, rows: Sequence[int]) -> dict[str, Tensor]:
-        """Return the same for some members."""
+        """Return the same for some rows."""
         if len(rows) == len(self.flat):
             return self.all()
         chosen = torch.tensor(rows, device=self.flat.device)
         return {name: tensor.detach().index_select(0, chosen) for name, tensor in self.all().items()}
 
     def by_parameter(self, values: Sequence[Sequence[float]]) -> Tensor:
-        """Return numbers as columns beside the matrix.
+        """Return numbers as columns that broadcast against the matrix.
 
         Args:
-            values: for each member one for each trained parameter.
+            values: of each member, one for each trained parameter.
 
         Returns:
-            (members, 1), or (members, weights) where they differ within a member.
+            (members, 1), or (members, weights) if they differ within a member.
         """
         if all(len(set(own)) == 1 for own in values):
             return self.flat.new_tensor([[own[0]] for own in values])
@@ -79,7 +79,7 @@ class Weights:
 
 
 def columns(program: Single) -> Iterator[Slot]:
-    """Yield where each trained parameter stands."""
+    """Yield the columns of each trained parameter."""
     start = 0
     for name, parameter in program.named.items():
         if parameter.requires_grad:

@@ -1,8 +1,8 @@
 """The update rules of torch's optimizers, for many runs at once.
 
-A rule sees the parameters of several runs as one matrix, a row a run, and their hyperparameters as columns beside it,
-so that every run has its own. Each agrees with its class of `torch.optim`, whose names of states and hyperparameters it
-shares: what a stack leaves in a checkpoint, that class goes on with, and the other way round.
+A rule sees the parameters of several runs as one matrix with a row per run, and their hyperparameters as columns, so
+that every run has its own. Each rule agrees with its class of `torch.optim` and uses the same names of states and
+hyperparameters: that class can continue from the checkpoint of a stack, and a stack from the checkpoint of that class.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,15 +14,15 @@ from torch import Tensor
 
 
 class Slice(NamedTuple):
-    """The runs that one rule updates, and what it needs to know of them.
+    """The runs that a rule updates, and the numbers that it needs.
 
     Args:
         p: (runs, parameters), the weights, changed in place.
-        g: (runs, parameters), their gradients, which observers look at afterwards.
+        g: (runs, parameters), their gradients, which observers read afterwards.
         state: (runs, parameters) each, changed in place.
-        hyper: the hyperparameters, (runs, 1), or (runs, parameters) where groups of parameters differ.
+        hyper: the hyperparameters, (runs, 1), or (runs, parameters) if groups of parameters differ.
         lr: the scheduled rates, in the same shapes.
-        t: the number of the update, from 1.
+        t: the number of the update, counted from 1.
     """
 
     p: Tensor
@@ -42,11 +42,11 @@ class Rule:
 
     Args:
         update: one update of all runs.
-        hyper: the hyperparameters it looks at.
-        slots: its states of a parameter's shape, by torch's names, with the hyperparameter they begin at, if any.
+        hyper: the hyperparameters that it uses.
+        slots: its states of a parameter's shape, by torch's names, each with the hyperparameter of its first value.
         counted: whether torch counts the updates in a state of each parameter.
-        eager: whether torch makes the states before the first update.
-        scalars: states of one number a parameter, with what they begin at.
+        eager: whether torch creates the states before the first update.
+        scalars: states of one number per parameter, with their first values.
     """
 
     update: UpdateRule
@@ -58,7 +58,7 @@ class Rule:
 
 
 def decayed(s: Slice) -> Tensor:
-    """Return the gradient with the coupled weight decay, `g + wd p`, in memory of its own."""
+    """Return the gradient with the coupled weight decay, `g + wd p`, as a new tensor."""
     return torch.addcmul(s.g, s.p, s.hyper["weight_decay"])
 
 
@@ -68,12 +68,12 @@ def decay_apart(s: Slice) -> None:
 
 
 def left(beta: Tensor, t: int) -> Tensor:
-    """Return `1 - beta^t`, what a running average that began at zero has seen of its values."""
+    """Return `1 - beta^t`, the total weight of the values in a running average that started at zero."""
     return (1 - beta.double() ** t).to(beta.dtype)
 
 
 def moments(s: Slice, g: Tensor) -> tuple[Tensor, Tensor]:
-    """Move the running averages of the gradient and of its square, and return them."""
+    """Update the running averages of the gradient and of its square, and return them."""
     m, v = s.state["exp_avg"], s.state["exp_avg_sq"]
     m.lerp_(g, 1 - s.hyper["beta1"])
     v.lerp_(g * g, 1 - s.hyper["beta2"])
@@ -86,7 +86,7 @@ def sgd(s: Slice) -> None:
 
 
 def moved(s: Slice, g: Tensor) -> Tensor:
-    """Move SGD's momentum buffer, which begins as the first gradient, and return it."""
+    """Update SGD's momentum buffer, which starts as the first gradient, and return it."""
     buffer = s.state["momentum_buffer"]
     if s.t == 1:
         return buffer.copy_(g)
@@ -192,7 +192,7 @@ def nadam_decoupled(s: Slice) -> None:
 
 
 def radam_step(s: Slice, g: Tensor) -> None:
-    """Adam whose adaptive rate waits until the variance of it is tractable, `rho_t > 5` (Liu et al. 2020)."""
+    """Adam whose adaptive rate starts when its variance is tractable, `rho_t > 5` (Liu et al. 2020)."""
     m, v = moments(s, g)
     beta = s.hyper["beta2"].double()
     seen = 1 - beta**s.t
@@ -253,17 +253,17 @@ RULES = (
     RADAM,
     RADAM_DECOUPLED,
 )
-"""All of them, in the order in which they stand in a stack."""
+"""All rules, in the order of their members in a stack."""
 
 UNSUPPORTED = ("amsgrad", "centered", "maximize", "differentiable", "capturable")
-"""Settings of torch's that no rule here has, when they are on."""
+"""Settings of torch's optimizers that no rule here supports."""
 
 
 def rule_of(kind: type, settings: Mapping[str, Any]) -> Rule | None:
-    """Return the rule of a class of optimizers, or None where there is none.
+    """Return the rule of an optimizer's class, or None if there is none.
 
     Args:
-        kind: the class itself; one that is derived from torch's may do anything.
+        kind: the class itself; a class derived from torch's may do anything.
         settings: its hyperparameters, as in a parameter group.
     """
     if any(settings.get(name) for name in UNSUPPORTED):
