@@ -1,4 +1,4 @@
-"""This project's training, built as its main job builds it, and let go on for one epoch at a time."""
+"""This project's training, built as the main job builds it, one epoch at a time."""
 
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -21,7 +21,7 @@ from experiments.training.position import Position
 from experiments.training.stop import Stop
 
 LONG = 1000
-"""Epochs that the training believes it has: more than any benchmark makes."""
+"""The planned epochs of the training: more than any benchmark runs."""
 
 OBSERVERS = ("progress", "metrics", "tensorboard", "histograms", "layers", "pictures")
 
@@ -35,7 +35,7 @@ def composed(overrides: Sequence[str]) -> dict[str, Any]:
 
 
 class AtEpochsEnd(Stop):
-    """Asks for an end as soon as an epoch is complete, with its evaluation, observers and checkpoint."""
+    """Stops when an epoch is complete, with its evaluation, observers and checkpoint."""
 
     def __init__(self, position: Position) -> None:
         self.position = position
@@ -43,12 +43,12 @@ class AtEpochsEnd(Stop):
 
     @property
     def requested(self) -> bool:  # type: ignore[override]
-        """Whether an epoch was completed."""
+        """Whether an epoch is complete."""
         return self.position.epoch > self.began
 
 
 class Project:
-    """One training that `engine.fit` carries on by an epoch whenever it is asked to.
+    """A training that `engine.fit` continues by one epoch at a time.
 
     What happens once (the model's graph, the hyperparameters, the first checkpoint) falls into the first epoch.
 
@@ -91,7 +91,7 @@ class Project:
     def epoch(self) -> None:
         """Train for one epoch, with all that belongs to it, until everything is written."""
         self.member.status = None
-        (self.member.folder.path / "layers.csv").unlink(missing_ok=True)  # read when a training goes on, as here
+        (self.member.folder.path / "layers.csv").unlink(missing_ok=True)  # which a training that continues reads
         self.stop.began = self.position.epoch
         fit(self.program, [self.member], self.position, self.stop)
         if self.writer is not None:

@@ -1,4 +1,4 @@
-"""Sweeps as stacks against the same sweeps run by run: whole commands, and an epoch against the size of the stack."""
+"""Sweeps as stacks compared with the same sweeps run by run: whole commands, and an epoch by the size of the stack."""
 
 import shutil
 import tempfile
@@ -58,7 +58,7 @@ def sweeps(settings: Settings, console: Console, name: str, overrides: Sequence[
 
 
 def command(overrides: Sequence[str]) -> Callable[[], float]:
-    """Return what makes a sweep and returns its seconds, from typing to the end."""
+    """Return a function that runs a sweep and returns the seconds of the whole command."""
 
     def measured() -> float:
         with tempfile.TemporaryDirectory() as folder:
@@ -88,7 +88,7 @@ seconds_an_epoch({size}, {overrides})
 
 
 def seconds_an_epoch(size: int, overrides: Sequence[str], epochs: int = 3) -> float:
-    """Train a stack for a few epochs; returns the seconds of one, without the first."""
+    """Train a stack for a few epochs; return the seconds per epoch, without the first."""
     folder = Path(tempfile.mkdtemp())
     clock: list[float] = []
 

@@ -1,4 +1,4 @@
-"""Small programs, put together by hand."""
+"""Small programs, built by hand."""
 
 import torch
 
@@ -12,7 +12,7 @@ CPU = torch.device("cpu")
 
 
 def split(examples: int, seed: int) -> Split:
-    """Three classes that can be told apart."""
+    """Examples of three classes that can be separated."""
     draw = torch.Generator().manual_seed(seed)
     y = torch.arange(examples) % 3
     x = torch.randn(examples, 6, generator=draw) + 2 * torch.eye(6)[y]
@@ -20,7 +20,7 @@ def split(examples: int, seed: int) -> Split:
 
 
 def single(seed: int, examples: int = 50, rate: float = 0.1) -> Single:
-    """One run's program."""
+    """The program of one run."""
     model = MLP((6,), 3, hidden=[5], batch_norm=True)
     initializers.initialize(model, initializers.he, Streams(seed).init)
     splits = {"train": split(examples, seed), "val": split(21, seed + 100), "test": split(21, seed + 200)}

@@ -1,4 +1,4 @@
-"""Everything composes with everything: two updates of random compositions, or one sentence that says why not."""
+"""Everything composes with everything: two updates of random compositions, or one sentence with the reason."""
 
 import contextlib
 import io
@@ -65,13 +65,13 @@ def own_data() -> Path:
 
 @cache
 def choices(group: str) -> dict[str, dict[str, Any]]:
-    """Each choice of a group: what its file holds."""
+    """The choices of a group, with the content of their files."""
     files = sorted(path for path in (CONF / group).glob("*.yaml") if path.stem not in NOT_HERE)
     return {path.stem: cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(path))) for path in files}
 
 
 def places(data: str) -> dict[str, Any]:
-    """What a choice of data must be told."""
+    """The overrides that a choice of data needs."""
     own = own_data()
     told: dict[str, dict[str, Any]] = {
         "csv": {"path": str(own / "own.csv"), "target": "answer", "missing": "mean"},

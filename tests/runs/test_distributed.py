@@ -71,7 +71,7 @@ def only_run(folder: Path) -> Path:
 
 
 def assert_close(shared: Path, lone: Path) -> None:
-    """Fail unless two runs came to the same numbers, but for rounding."""
+    """Fail unless two runs have the same numbers, up to rounding."""
     for ours, theirs in zip(metrics(shared), metrics(lone), strict=True):
         assert [float(v) for v in ours.values()] == pytest.approx([float(v) for v in theirs.values()], rel=1e-5)
     one, other = weights(shared), weights(lone)

@@ -1,4 +1,4 @@
-"""Values at the edges of what is allowed: each was wrong once."""
+"""Values at the limits of the allowed range: each of them once gave a wrong result."""
 
 import math
 from collections.abc import Callable

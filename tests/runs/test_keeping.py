@@ -1,4 +1,4 @@
-"""Checkpoints of epochs that are kept: alone and in stacks, killed and resumed. Real processes, real signals."""
+"""Checkpoints that are kept: of single runs and of stacks, killed and resumed. Real processes, real signals."""
 
 import shutil
 import signal
@@ -23,7 +23,7 @@ def kept(folder: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that nobody disturbed."""
+    """A run that was not interrupted."""
     folder = tmp_path_factory.mktemp("whole")
     assert run(folder, *KEEP).code == 0
     (found,) = run_folders(folder)
@@ -32,7 +32,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """The runs of a stack that nobody disturbed, which wrote its checkpoints at its own times."""
+    """The runs of a stack that was not interrupted, which chose the times of its checkpoints."""
     folder = tmp_path_factory.mktemp("swept")
     assert run(folder, *SWEPT).code == 0
     return run_folders(folder)

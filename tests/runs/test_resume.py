@@ -119,7 +119,7 @@ def test_a_job_of_a_sweep_is_gone_on_with(commands: Commands) -> None:
 
 @pytest.fixture
 def interrupted(commands: Commands) -> Path:
-    """A run of two epochs of which more can be made."""
+    """A run of two epochs that can be continued."""
     return commands.trained(*CHOICES, "training.epochs=2")
 
 

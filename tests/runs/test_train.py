@@ -1,4 +1,4 @@
-"""The main job: a run, its folder, and what reproduces it."""
+"""The main job: a run, its folder, and its reproduction."""
 
 from pathlib import Path
 
@@ -263,7 +263,7 @@ def test_clip_norm_bounds_the_update(commands: Commands) -> None:
 
 def test_schedule_is_followed_to_the_last_step(commands: Commands) -> None:
     folder = commands.trained(*SMALL, "scheduler=linear", "training.epochs=4", "optimizer.lr=0.1")
-    # 3 updates an epoch, 12 altogether; a row shows the rate of its epoch's last update.
+    # 3 updates per epoch, 12 in all; a row shows the rate of its epoch's last update.
     expected = [0.1 * (1 - step / 12) for step in (2, 5, 8, 11)]
     assert [float(row["lr"]) for row in metrics(folder)] == pytest.approx(expected)
 

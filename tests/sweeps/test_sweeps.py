@@ -1,4 +1,4 @@
-"""Sweeps as a user types them: planned, made, killed, resumed."""
+"""Sweeps as a user types them: planned, trained, killed, resumed."""
 
 import json
 import os
@@ -152,7 +152,7 @@ def test_jobs_are_composed_as_hydra_composes_them(overrides: list[str], tmp_path
             assert made.folder == tmp_path / str(wanted.hydra.sweep.subdir)
 
 
-# what a sweep leaves
+# the files of a sweep
 
 
 def test_a_sweep_leaves_a_table_and_what_was_asked_for(commands: Commands) -> None:
@@ -221,7 +221,7 @@ def test_other_launchers_leave_the_same(tmp_path: Path, launcher: str) -> None:
     assert results(sweep) == before
 
 
-# going on
+# resuming
 
 
 def test_a_resumed_sweep_makes_only_what_is_left(commands: Commands) -> None:
@@ -370,7 +370,7 @@ CNN = ("model=cnn", "model.stages=[[4]]", "model.hidden=[]", "model.batch_norm=t
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...], list[dict[str, str]]]:
-    """The tables of sweeps that nobody killed."""
+    """The tables of sweeps that were not killed."""
     tables: dict[tuple[str, ...], list[dict[str, str]]] = {}
     for model in (BATCH_NORM, CNN):
         folder = tmp_path_factory.mktemp("undisturbed")

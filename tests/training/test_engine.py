@@ -25,7 +25,7 @@ CPU = torch.device("cpu")
 
 
 class SideBySide:
-    """A program for K members that computes them one after another: the interface, and nothing shared."""
+    """A program for K members that computes one after another: the interface, without shared work."""
 
     device = index_device = CPU
     checkpoint_seconds = 0.0
@@ -237,7 +237,7 @@ def test_capture_agrees_with_a_plain_forward_and_backward() -> None:
 
 
 class After(Stop):
-    """Asks for an end after so many looks."""
+    """Stops after it was checked a number of times."""
 
     def __init__(self, looks: int) -> None:
         self.left = looks

@@ -1,4 +1,4 @@
-"""Random streams: apart from each other, the same for the same seed, and put back to where they were."""
+"""Random streams: independent of each other, equal for the same seed, and restored to their states."""
 
 import itertools
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""How an update is made: parts of a batch, clipping, precision, averages, groups, closures, compiled models."""
+"""How an update is computed: parts of a batch, clipping, precision, averages, groups, closures, compiled models."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -122,7 +122,7 @@ def test_half_precision_is_near_and_not_the_same(precision: str) -> None:
 
 
 def test_fp16_scales_small_gradients_so_that_they_do_not_vanish() -> None:
-    """A loss of 1e-6 times the usual one: its gradients are below what fp16 holds."""
+    """A loss of 1e-6 times the usual one: its gradients are too small for fp16."""
 
     def tiny(scores: Tensor, targets: Tensor, reduction: str) -> Tensor:
         return 1e-6 * nn.functional.cross_entropy(scores, targets, reduction=reduction)
@@ -146,7 +146,7 @@ def test_a_scaled_overflow_leaves_the_weights() -> None:
 
 
 def test_momentum_begins_at_zero_where_the_first_update_is_left_out() -> None:
-    """What torch's fused SGD leaves in memory is made visible here: deterministic algorithms fill it with nan."""
+    """Memory that torch's fused SGD does not initialize shows here: deterministic algorithms fill it with nan."""
 
     def momentum(fused: bool) -> dict[str, Tensor]:
         program = program_of(optimizer=lambda p: torch.optim.SGD(p, 0.1, momentum=0.9, fused=fused), precision="fp16")
@@ -287,7 +287,7 @@ def test_groups_hold_every_parameter_once() -> None:
 
 
 def test_biases_and_norms_do_not_decay_unless_told(commands: Commands) -> None:
-    """With a gradient of nothing but decay, what decays shrinks."""
+    """With a gradient of only decay, the weights with decay shrink."""
     model = MLP((4,), 3, hidden=[5], batch_norm=True)
     for exempt, spared in (("auto", {"batch_norm", "bias"}), ([], set()), (["head"], {"head"})):
         groups = optimizers.parameter_groups(model, decays=True, exempt=exempt)
