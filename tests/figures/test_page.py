@@ -127,7 +127,7 @@ def a_page(**more: Any) -> Page:
     lines = [a_line(group, metric) for metric in ("accuracy", "loss") for group in range(len(NAMES))]
     curves = Curves(["accuracy", "loss"], lines, labels={"loss": "loss (nats)", "seconds": "time (s)"})
     figures = [Figure("First", "caption", drawing()), Figure("Second", NAMES[0], drawing(2.0))]
-    return Page(NAMES[0], [*NAMES], [NAMES[1]], groups, [table], curves, figures, made=NAMES[1], **more)
+    return Page(NAMES[0], [*NAMES], [NAMES[1]], groups, [table], curves, figures, footer=NAMES[1], **more)
 
 
 def written(folder: Path, page: Page) -> Path:
@@ -240,7 +240,7 @@ def test_metric_axis_and_scale_change_what_is_drawn(tab: Tab) -> None:
     assert drawn(tab) == [len(NAMES), len(NAMES)]
     tab.locator("#axis").select_option("step")
     assert drawn(tab) == [0, 0]
-    assert "Nothing" in tab.locator("#nothing").inner_text()
+    assert "There is no data for this metric and axis." == tab.locator("#nothing").inner_text()
 
 
 def hexed(color: str) -> str:

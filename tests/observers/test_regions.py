@@ -14,7 +14,7 @@ from experiments.data.batches import Split
 from experiments.evaluation.loading import Restored, load
 from experiments.figures import regions
 from experiments.figures._colors import COLORS
-from experiments.figures.regions import Plane, located, plane, regions_figure, shaded
+from experiments.figures.regions import Plane, coordinates, plane, regions_figure, shaded
 from tests.helpers import Commands, assert_equal_weights, run_folders, weights
 
 OTHERS = [f"observers.{name}.enabled=false" for name in ("pictures", "layers", "histograms", "progress")]
@@ -113,7 +113,7 @@ def test_pixels_are_the_grids_points_and_the_examples(commands: Commands, tmp_pa
         pixels = np.asarray(image)[::-1].astype(int)  # from below
     train = run.data.splits["train"]
     found = plane(train, regions.COARSE)
-    side, points = regions.PIXELS, located(train.raw())
+    side, points = regions.PIXELS, coordinates(train.raw())
     for point, number in zip(points, train.y.tolist(), strict=True):
         column = int(np.abs(found.x - point[0]).argmin() * side + side // 2)
         row = int(np.abs(found.y - point[1]).argmin() * side + side // 2)

@@ -89,14 +89,14 @@ class Report:
         write_whole(folder / "report.md", self.markdown(tables, names_drawn).encode())
         page = Page(
             title=f"{len(ordered)} groups by {self.metric.name}" if len(ordered) > 1 else ordered[0].name,
-            said=[unbroken(sentence) for sentence in self.answer.sentences],
+            statements=[unbroken(sentence) for sentence in self.answer.sentences],
             notes=self.notes,
             groups=[GroupStyle(name, styles[name]) for name in names],
             tables=tables,
             curves=page_curves(drawn_curves, names, self.metric),
             figures=figures,
             refresh=self.refresh,
-            made=self.signature,
+            footer=self.signature,
         )
         write_whole(folder / "report.html", render(page).encode())
 

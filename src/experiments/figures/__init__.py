@@ -1,1 +1,1 @@
-"""What every picture and page is drawn with: colours, palette, canvas, SVG, the page."""
+"""Tools for every picture and page: colours, palette, canvas, SVG, the page."""

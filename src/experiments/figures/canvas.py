@@ -1,4 +1,4 @@
-"""What figures are drawn on: axes, legends, names and ticks in the house style."""
+"""Empty figures, and legends, axes and names in the common style."""
 
 from __future__ import annotations
 
@@ -16,44 +16,45 @@ if TYPE_CHECKING:
     from matplotlib.ticker import LogLocator
 
 
+LONGEST = 60
+"""Characters per line in a legend."""
+LONGEST_LAYER = 18
+"""Characters of a layer's name."""
+
+
 def new_figure(width: float, height: float) -> Figure:
-    """Return an empty figure of a size in inches."""
+    """Return an empty figure of a size in inches, whose axes are positioned by hand."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), dpi=100)
 
 
-LONGEST = 60
-"""Characters of a line of text in a legend."""
-LONGEST_LAYER = 18
-
-
 def canvas(width: float, height: float) -> Figure:
-    """Return an empty figure, in inches."""
+    """Return an empty figure of a size in inches, whose layout is automatic."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
 
 
 def legend(figure: Figure, names: Collection[str], styles: Mapping[str, Style]) -> None:
-    """Put the groups' names below a figure, where there are several."""
+    """Put the groups' names below a figure if there is more than one."""
     from matplotlib.lines import Line2D
 
     if len(names) < 2:
         return
-    looks: list[dict[str, Any]] = [{"color": styles[name].color, "linestyle": styles[name].linestyle} for name in names]
-    handles = [Line2D([], [], **look) for look in looks]
+    lines: list[dict[str, Any]] = [{"color": styles[name].color, "linestyle": styles[name].linestyle} for name in names]
+    handles = [Line2D([], [], **line) for line in lines]
     columns, _ = legend_shape(names, figure.get_figwidth())
     figure.legend(handles, [wrapped(name) for name in names], loc="outside lower center", ncols=columns)
 
 
 def legend_height(names: Collection[str], width: float) -> float:
-    """Return the inches that a figure is higher for its legend."""
+    """Return the height of a legend, in inches."""
     return 0.22 * legend_shape(names, width)[1] + 0.15 if len(names) > 1 else 0.0
 
 
 def legend_shape(names: Collection[str], width: float) -> tuple[int, int]:
-    """Return how many columns of names find room in a figure, and how many lines of text they are high."""
+    """Return the number of columns of names that fit into a figure, and their height in lines of text."""
     labels = [wrapped(name).split("\n") for name in names]
     longest = max(len(line) for lines in labels for line in lines)
     columns = max(1, min(len(names), int(width / (0.087 * longest + 0.65))))
@@ -61,7 +62,7 @@ def legend_shape(names: Collection[str], width: float) -> tuple[int, int]:
 
 
 def logarithmic(axis: XAxis | YAxis) -> None:
-    """Scale an axis in powers of ten, and write its numbers out."""
+    """Make an axis logarithmic, with tick labels such as 0.01 instead of powers of ten."""
     from matplotlib.ticker import NullFormatter
 
     (axis.axes.set_yscale if axis.axis_name == "y" else axis.axes.set_xscale)("log")
@@ -71,7 +72,7 @@ def logarithmic(axis: XAxis | YAxis) -> None:
 
 
 def decades(low: float, high: float) -> LogLocator:
-    """Return where a logarithmic axis has numbers: the fewer decades it has, the more in each."""
+    """Return the ticks of a logarithmic axis: the fewer decades it spans, the more ticks in each decade."""
     from matplotlib.ticker import LogLocator
 
     size = math.log10(high / low)
@@ -79,22 +80,22 @@ def decades(low: float, high: float) -> LogLocator:
 
 
 def integers(axes: Axes) -> None:
-    """Put the numbers of an axis of epochs or steps where such are."""
+    """Put the ticks of an axis of epochs or steps at integers."""
     from matplotlib.ticker import MaxNLocator
 
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
 
 
 def layer_name(name: str) -> str:
-    """Return a layer's name without what all have: features.hidden1.activation -> hidden1."""
+    """Return a layer's name without the parts that all names share: features.hidden1.activation -> hidden1."""
     words = [word for word in name.split(".") if word not in ("features", "activation", "linear", "weight")]
     kept = ".".join(words) or name
     return literal(kept if len(kept) <= LONGEST_LAYER else f"{kept[:8]}...{kept[-7:]}")
 
 
 def wrapped(text: str, width: int = LONGEST, lines: int = 2) -> str:
-    """Return a name for a figure: on a few lines, broken between words, and cut where it is longer than that."""
-    found = textwrap.wrap(
+    """Return a name for a figure, wrapped between words and cut after a few lines."""
+    parts = textwrap.wrap(
         text, width, max_lines=lines, placeholder=" ...", break_on_hyphens=False, break_long_words=True
     )
-    return "\n".join(map(literal, found))
+    return "\n".join(map(literal, parts))

@@ -19,9 +19,11 @@ if TYPE_CHECKING:
 
 MOST_WORST, COLUMNS = 24, 6
 MOST_NUMBERED = 20
-"""Classes up to which a confusion matrix shows its counts."""
+"""The largest number of classes for which a confusion matrix shows its counts."""
 MOST_NAMED = 40
+"""The largest number of classes for which it shows their names."""
 LONGEST_NAME = 20
+"""Characters of a class's name."""
 
 
 def drawable(shape: Sequence[int]) -> bool:
@@ -30,13 +32,24 @@ def drawable(shape: Sequence[int]) -> bool:
 
 
 def confusion(scores: Tensor, y: Tensor) -> np.ndarray:
-    """Count how often each class (row) is taken for each class (column)."""
+    """Return how often each true class (row) is classified as each class (column).
+
+    Args:
+        scores: (examples, classes).
+        y: (examples,), class numbers.
+    """
     classes = scores.shape[1]
     return torch.bincount(y * classes + scores.argmax(1), minlength=classes**2).reshape(classes, classes).numpy()
 
 
 def confusion_figure(counts: np.ndarray, classes: Sequence[str], about: str) -> Figure:
-    """Draw a confusion matrix, coloured by the share of each true class."""
+    """Draw a confusion matrix, coloured by the share of each true class.
+
+    Args:
+        counts: (classes, classes), see `confusion`.
+        classes: the names of the classes.
+        about: the split and the epoch of the weights, for the title.
+    """
     classes = [str(name)[:LONGEST_NAME] for name in classes]
     size = min(4 + 0.35 * len(classes), 12)
     longest = max(map(len, classes)) if len(classes) <= MOST_NAMED else 3
@@ -64,22 +77,29 @@ def confusion_figure(counts: np.ndarray, classes: Sequence[str], about: str) -> 
 
 
 def worst_figure(split: Split, scores: Tensor, classes: Sequence[str], about: str) -> Figure:
-    """Draw the examples whose true class was given the smallest share of the probability, the worst first."""
+    """Draw the examples whose true class has the smallest probability, the worst first.
+
+    Args:
+        split: the examples, which are pictures.
+        scores: (examples, classes).
+        classes: the names of the classes.
+        about: the split and the epoch of the weights, for the title.
+    """
     y = split.y.cpu()
-    right = scores.log_softmax(1).gather(1, y[:, None]).squeeze(1)
-    places = right.argsort()[:MOST_WORST]
-    images = split.raw(places.to(split.x.device)).cpu().float()
-    lines = math.ceil(len(places) / COLUMNS)
+    log_probability = scores.log_softmax(1).gather(1, y[:, None]).squeeze(1)
+    worst = log_probability.argsort()[:MOST_WORST]
+    images = split.raw(worst.to(split.x.device)).cpu().float()
+    lines = math.ceil(len(worst) / COLUMNS)
     height, width = images.shape[2:]
-    tall, wide = height + 2 * height // 5 + 2, width + 2  # room for two lines of text above each
+    tall, wide = height + 2 * height // 5 + 2, width + 2  # room for two lines of text above each picture
     page = torch.ones(lines * tall, COLUMNS * wide, images.shape[1])
     figure = new_figure(1.4 * COLUMNS, 0.4 + 1.4 * lines * tall / wide)
     axes = figure.add_axes((0.0, 0.0, 1.0, 1 - 0.35 / (0.4 + 1.4 * lines * tall / wide)))
-    for number, (image, place) in enumerate(zip(images, places.tolist(), strict=True)):
+    for number, (image, index) in enumerate(zip(images, worst.tolist(), strict=True)):
         top, left = number // COLUMNS * tall + tall - height - 1, number % COLUMNS * wide + 1
         page[top : top + height, left : left + width] = unit_range(image).permute(1, 2, 0)
-        true, taken = (str(classes[int(n)])[:12] for n in (y[place], scores[place].argmax()))
-        text = f"{true} as {taken}\n{math.exp(right[place]):.1%} for {true}"
+        true, predicted = (str(classes[int(n)])[:12] for n in (y[index], scores[index].argmax()))
+        text = f"{true} as {predicted}\n{math.exp(log_probability[index]):.1%} for {true}"
         axes.text(left + width / 2, top - 1, text, ha="center", va="bottom", fontsize=8)
     axes.imshow(page.squeeze(2).numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
     axes.axis("off")
@@ -88,6 +108,6 @@ def worst_figure(split: Split, scores: Tensor, classes: Sequence[str], about: st
 
 
 def unit_range(image: Tensor) -> Tensor:
-    """Bring a picture's values to [0, 1]."""
+    """Scale a picture's values to [0, 1]."""
     low, high = image.min(), image.max()
     return (image - low) / (high - low).clamp_min(1e-12)

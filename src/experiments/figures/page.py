@@ -1,4 +1,4 @@
-"""The page of a comparison: one HTML file that needs no network, light or dark, on a screen or on paper."""
+"""A page of results: one HTML file that needs no network, light or dark, for screen and paper."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ DASHARRAYS = {"solid": "none", "dash": "7 4", "dot": "2 3", "dashdot": "8 3 2 3"
 
 @dataclass(frozen=True)
 class GroupStyle:
-    """Runs that differ only in their seeds.
+    """A group of runs that differ only in their seeds.
 
     Args:
-        name: as shown.
-        style: how it is drawn everywhere on the page.
+        name: the name on the page.
+        style: the style of its lines everywhere on the page.
     """
 
     name: str
@@ -35,8 +35,8 @@ class PageColumn:
     """A column of a table.
 
     Args:
-        title: the button that sorts by it.
-        kind: numbers are set to the right.
+        title: the label of the button that sorts by the column.
+        kind: 'number' aligns the cells to the right.
         note: small print below the title.
     """
 
@@ -50,9 +50,9 @@ class Cell:
     """A cell of a table.
 
     Args:
-        text: as shown.
-        sort: what it is sorted by; without one, a text by itself and a number last.
-        group: index of a group whose swatch stands before the text.
+        text: the text on the page.
+        sort: the value to sort by; without one, a text is sorted by itself and a number comes last.
+        group: the index of a group whose line sample is shown before the text.
     """
 
     text: str
@@ -75,12 +75,12 @@ class MeanCurve:
     """A metric of a group over training: the mean of the runs and an interval.
 
     Args:
-        group: index of the group.
-        metric: its name.
-        x: name of an axis -> (points,); an axis that is missing cannot be chosen for this line.
-        mean: (points,); what is not finite leaves a gap.
-        low, high: (points,), the ends of the interval; None where there is none.
-        n: (points,), the runs behind each.
+        group: the index of the group.
+        metric: the name of the metric.
+        x: name of an axis -> (points,); this line is not shown over any other axis.
+        mean: (points,); values that are not finite leave a gap.
+        low, high: (points,), the ends of the interval; None at points without an interval.
+        n: (points,), the number of runs at each point.
     """
 
     group: int
@@ -94,14 +94,14 @@ class MeanCurve:
 
 @dataclass(frozen=True)
 class Curves:
-    """The plot in which the reader chooses what to see.
+    """The plot whose metric, axis and groups the reader chooses.
 
     Args:
-        metrics: to choose from, the first is shown first.
-        lines: of all groups and metrics.
-        axes: what a metric can be drawn over.
-        labels: of metrics and axes with their units; a name without one stands for itself.
-        note: what line and band are.
+        metrics: the metrics to choose from; the first one is shown first.
+        lines: the lines of all groups and metrics.
+        axes: the horizontal axes to choose from.
+        labels: name of a metric or axis -> its label with the unit; a name without a label is its own label.
+        note: the meaning of line and band.
     """
 
     metrics: Sequence[str]
@@ -116,47 +116,47 @@ class Figure:
     """A drawing.
 
     Args:
-        title: above it.
-        caption: below it.
-        svg: of `svg_of`; it is put into the page as it is.
-        said: statements between title and drawing, the first one stands out.
-        table: the numbers to it, below.
+        title: above the drawing.
+        caption: below the drawing.
+        svg: the result of `svg_of`, which is inserted unchanged.
+        statements: between title and drawing; the first one is emphasized.
+        table: the numbers of the drawing, below it.
     """
 
     title: str
     caption: str
     svg: str
-    said: Sequence[str] = ()
+    statements: Sequence[str] = ()
     table: PageTable | None = None
 
 
 @dataclass(frozen=True)
 class Page:
-    """All that the page says.
+    """The content of a page.
 
     Args:
-        title: of the page.
-        said: statements, the answer first.
-        notes: what the reader must know besides: runs that diverged, folders that were left out.
-        groups: what is compared.
+        title: the title of the page.
+        statements: the results in words, the answer first.
+        notes: further facts that the reader must know: runs that diverged, folders that were left out.
+        groups: the groups that are compared.
         tables, curves, figures: the evidence.
-        refresh: seconds after which the page loads itself again, while runs go on.
-        made: when, and by which command.
+        refresh: seconds after which the page reloads itself while runs are in progress; None for never.
+        footer: when, and by which command, the page was written.
     """
 
     title: str
-    said: Sequence[str] = ()
+    statements: Sequence[str] = ()
     notes: Sequence[str] = ()
     groups: Sequence[GroupStyle] = ()
     tables: Sequence[PageTable] = ()
     curves: Curves | None = None
     figures: Sequence[Figure] = ()
     refresh: int | None = None
-    made: str = ""
+    footer: str = ""
 
 
 def render(page: Page) -> str:
-    """Return the page as one HTML document; names are shown as they are, whatever they look like."""
+    """Return the page as one HTML document; names are escaped, so any name is shown literally."""
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -174,19 +174,19 @@ def render(page: Page) -> str:
 
 
 def asset(name: str) -> str:
-    """Return a file that lies beside this one."""
+    """Return the content of a file in the folder `assets`."""
     return (resources.files(__package__) / "assets" / name).read_text(encoding="utf-8")
 
 
 def plotly() -> Markup:
-    """Return the library that draws the curves, such that nothing in it ends the script."""
+    """Return the library that draws the curves, escaped so that nothing in it ends the script element."""
     from plotly.offline import get_plotlyjs
 
     return Markup(get_plotlyjs().replace("</script", "<\\/script").replace("<!--", "<\\!--"))
 
 
 def swatch(style: palette.Style) -> Markup:
-    """Return a short piece of a group's line."""
+    """Return a short sample of a group's line."""
     return Markup(
         '<svg class="swatch" viewBox="0 0 30 10" width="30" height="10" aria-hidden="true">'
         '<line x1="1" x2="29" y1="5" y2="5" stroke="{}" stroke-width="3" stroke-dasharray="{}"/></svg>'
@@ -194,7 +194,7 @@ def swatch(style: palette.Style) -> Markup:
 
 
 def key(cell: Cell, kind: str) -> dict[str, str]:
-    """Return what a cell is sorted by, as attributes; none where the value is missing."""
+    """Return the value by which a cell is sorted, as HTML attributes; no attribute if the value is missing."""
     if isinstance(cell.sort, str) or (cell.sort is None and kind == "text"):
         return {"data-text": cell.text if cell.sort is None else cell.sort}
     if cell.sort is None or math.isnan(cell.sort):
@@ -203,7 +203,7 @@ def key(cell: Cell, kind: str) -> dict[str, str]:
 
 
 def data_of(page: Page) -> Markup:
-    """Return what the script needs, as JSON that can stand inside a script element."""
+    """Return the data of the script, as JSON escaped for a script element."""
     content = {
         "groups": [{"name": group.name, "color": group.style.color, "dash": group.style.dash} for group in page.groups],
         "lines": [line_data(line) for line in page.curves.lines] if page.curves else [],
@@ -217,7 +217,7 @@ def data_of(page: Page) -> Markup:
 
 
 def line_data(line: MeanCurve) -> dict[str, Any]:
-    """Return a line for the script; its gaps are null."""
+    """Return a line in the form of the script's data, with null for gaps."""
     return {
         "group": line.group,
         "metric": line.metric,
@@ -230,5 +230,5 @@ def line_data(line: MeanCurve) -> dict[str, Any]:
 
 
 def finite(values: Iterable[float | None]) -> list[float | None]:
-    """Return numbers to six digits; None where there is none, or none that is finite."""
+    """Return numbers rounded to six digits; None for those that are missing or not finite."""
     return [float(f"{value:.6g}") if value is not None and math.isfinite(value) else None for value in values]

@@ -13,23 +13,23 @@ from ._colors import COLORS
 
 DASHES = ("solid", "dash", "dot", "dashdot")
 DISTINCT = len(COLORS) * len(DASHES)
-"""How many groups can be told apart."""
+"""The number of groups that can be told apart."""
 LINESTYLES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
 LIGHT, DARK = "#ffffff", "#14171c"
 """The backgrounds of the page."""
 INK = "#010203"
-"""Of what is drawn in the page's own text colour; in a saved file it is black."""
+"""Drawn in the page's text colour; black in a saved file."""
 PAPER = "#fefdfe"
-"""Of what is drawn in the page's background; in a saved file it is white."""
+"""Drawn in the page's background colour; white in a saved file."""
 
 
 @dataclass(frozen=True)
 class Style:
-    """How a group is drawn.
+    """The style of a group's lines.
 
     Args:
         color: as `#rrggbb`.
-        dash: one of `DASHES`; Plotly's name.
+        dash: one of `DASHES`, which are Plotly's names.
     """
 
     color: str
@@ -37,50 +37,50 @@ class Style:
 
     @property
     def linestyle(self) -> str:
-        """The dash, as Matplotlib calls it."""
+        """Matplotlib's name of the dash."""
         return LINESTYLES[self.dash]
 
 
 def styles(count: int) -> list[Style]:
-    """Return a style for each group; neighbours differ in both, and after 32 they begin again."""
+    """Return a style for each group; neighbours differ in colour and dash, and after 32 groups the styles repeat."""
     return [styled(number) for number in range(count)]
 
 
 def styled(number: int) -> Style:
-    """Return the style of one group; the dash moves on by one more each time that the colours begin again."""
+    """Return the style of one group; each time the colours repeat, the dashes are shifted by one."""
     turn, color = divmod(number, len(COLORS))
     return Style(COLORS[color], DASHES[(number + turn) % len(DASHES)])
 
 
 def literal(text: str) -> str:
-    """Return a text that Matplotlib shows as it is: a dollar begins no formula, and SVG has no control characters."""
+    """Return a text that Matplotlib shows literally: dollars start no formula, and control characters are replaced."""
     return visible(text).replace("$", r"\$")
 
 
 @contextmanager
 def drawing() -> Iterator[None]:
-    """Draw figures that `page.svg_of` can put into the page, and that `savefig` writes in black on white."""
+    """Draw figures, inside the `with` block, that fit the page through `svg.svg_of` and are black on white in files."""
     import matplotlib as mpl
 
-    with mpl.rc_context(drawn_in()):
+    with mpl.rc_context(matplotlib_settings()):
         yield
 
 
-def drawn_in() -> Any:
-    """Return Matplotlib's settings: ink, paper, sizes that can be read in print, the palette."""
+def matplotlib_settings() -> Any:
+    """Return Matplotlib's settings: ink, paper, sizes that are legible in print, the palette."""
     from cycler import cycler
 
     inked = ("text.color", "axes.edgecolor", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color")
     more = ("grid.color", "hatch.color", "patch.edgecolor", "boxplot.boxprops.color", "boxplot.whiskerprops.color")
     rest = ("boxplot.capprops.color", "boxplot.flierprops.color", "boxplot.flierprops.markeredgecolor")
     papered = ("figure.facecolor", "axes.facecolor", "savefig.facecolor", "legend.facecolor")
-    shapes = cycler(color=[style.color for style in styles(DISTINCT)]) + cycler(
+    cycle = cycler(color=[style.color for style in styles(DISTINCT)]) + cycler(
         linestyle=[style.linestyle for style in styles(DISTINCT)]
     )
     return {
         **dict.fromkeys((*inked, *more, *rest), INK),
         **dict.fromkeys(papered, PAPER),
-        "axes.prop_cycle": shapes,
+        "axes.prop_cycle": cycle,
         "axes.spines.top": False,
         "axes.spines.right": False,
         "axes.grid": True,

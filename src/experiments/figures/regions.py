@@ -1,4 +1,4 @@
-"""Figures of a plane: which class a model takes each of its points for."""
+"""Figures of a plane: the class that a model predicts at each point."""
 
 from __future__ import annotations
 
@@ -22,27 +22,30 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COARSE, FINE = 48, 200
-"""Points a side of the grid, in TensorBoard and in the figure."""
+"""Points per side of the grid, in TensorBoard and in the figure."""
 PIXELS = 4
-"""A side of a point in TensorBoard."""
+"""Pixels per side of a point in TensorBoard."""
 MARGIN = 0.08
-"""How far the plane reaches beyond the examples, as a share of their range."""
+"""The margin around the examples, as a share of their range."""
 MOST_DOTS = 2000
+"""The largest number of examples that are drawn."""
 FAINTEST, STRONGEST = 0.08, 0.5
-"""How much of a class's colour a region has, where the model has no idea and where it is sure."""
+"""The opacity of a class's colour if all classes are equally probable, and if one class has probability 1."""
 MARKERS = ("o", "s", "^", "D")
-"""Classes beyond the eight colours have another marker."""
+"""Each time that the eight colours repeat, the classes get the next marker."""
 LONGEST_NAME = 20
+"""Characters of a class's name."""
 MOST_NAMED = 20
+"""The largest number of classes that the legend names."""
 
 
 @dataclass(frozen=True)
 class Plane:
-    """A grid of points around examples of two features.
+    """A grid of points around examples with two features.
 
     Args:
-        x, y: its columns and rows, in the data's own units, (size,) each.
-        points: all of them, row by row, as examples to be given to a model.
+        x, y: the coordinates of its columns and rows, in the data's own units, (size,) each.
+        points: all points, row by row, as examples for a model.
     """
 
     x: NDArray[np.float64]
@@ -50,17 +53,17 @@ class Plane:
     points: Split
 
     def laid_out(self, scores: Tensor) -> NDArray[np.float64]:
-        """Return the points' scores as (rows, columns, classes)."""
+        """Return the scores of all points as (rows, columns, classes)."""
         return scores.double().cpu().numpy().reshape(len(self.y), len(self.x), -1)
 
 
 def planar(split: Split) -> bool:
-    """Whether an example is a point of a plane."""
+    """Whether an example is a point in a plane: it has two features."""
     return math.prod(split.x.shape[1:]) == 2
 
 
-def located(x: Tensor) -> NDArray[np.float64]:
-    """Return examples as they came as points, (examples, 2); nan where one has a gap."""
+def coordinates(x: Tensor) -> NDArray[np.float64]:
+    """Return the coordinates of raw examples, (examples, 2); nan for missing values."""
     return x.flatten(1).double().cpu().numpy()
 
 
@@ -68,12 +71,12 @@ def plane(train: Split, size: int) -> Plane:
     """Lay a grid over the examples of a split.
 
     Args:
-        train: of examples with two features; its preparation is the grid's.
-        size: points a side.
+        train: examples with two features; the grid's points are prepared in the same way.
+        size: points per side.
     """
-    found = located(train.raw(slice(MOST_DOTS)))
-    found = found[np.isfinite(found).all(1)]
-    low, high = (found.min(0), found.max(0)) if len(found) else (np.zeros(2), np.zeros(2))
+    examples = coordinates(train.raw(slice(MOST_DOTS)))
+    examples = examples[np.isfinite(examples).all(1)]
+    low, high = (examples.min(0), examples.max(0)) if len(examples) else (np.zeros(2), np.zeros(2))
     reach = np.where(high > low, MARGIN * (high - low), 0.5)
     x, y = np.linspace(low - reach, high + reach, size).T
     grid = torch.from_numpy(np.stack(np.meshgrid(x, y), 2).astype(np.float32)).to(train.x.device)
@@ -83,12 +86,12 @@ def plane(train: Split, size: int) -> Plane:
 
 def dots(split: Split, plane: Plane) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]:
     """Return the pixels of a split's examples in an image of a plane: rows, columns and colours."""
-    found = located(split.raw(slice(MOST_DOTS)))
-    seen = np.isfinite(found).all(1)
+    examples = coordinates(split.raw(slice(MOST_DOTS)))
+    complete = np.isfinite(examples).all(1)
     low, high = np.array([plane.x[0], plane.y[0]]), np.array([plane.x[-1], plane.y[-1]])
-    place = (found[seen] - low) / (high - low) * (PIXELS * (len(plane.x) - 1)) + (PIXELS - 1) / 2
-    columns, rows = np.round(place).astype(np.int64).T
-    colours = (255 * rgb(split.y[:MOST_DOTS].cpu().numpy()[seen])).astype(np.uint8)
+    pixels = (examples[complete] - low) / (high - low) * (PIXELS * (len(plane.x) - 1)) + (PIXELS - 1) / 2
+    columns, rows = np.round(pixels).astype(np.int64).T
+    colours = (255 * rgb(split.y[:MOST_DOTS].cpu().numpy()[complete])).astype(np.uint8)
     around = [(up, right) for up in (-1, 0, 1) for right in (-1, 0, 1)]
     return (
         np.concatenate([rows + up for up, _ in around]),
@@ -98,46 +101,46 @@ def dots(split: Split, plane: Plane) -> tuple[NDArray[np.int64], NDArray[np.int6
 
 
 def rgb(numbers: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the colours of classes, (classes, 3), from 0 to 1."""
-    known = np.array([[int(color[at : at + 2], 16) / 255 for at in (1, 3, 5)] for color in COLORS])
-    return known[numbers % len(COLORS)]
+    """Return the colours of class numbers, (numbers, 3), with values from 0 to 1."""
+    colours = np.array([[int(color[start : start + 2], 16) / 255 for start in (1, 3, 5)] for color in COLORS])
+    return colours[numbers % len(COLORS)]
 
 
 def shaded(scores: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """Colour points by the class that they are taken for, the stronger the larger its probability.
+    """Colour points by the class that is predicted there, the stronger the larger its probability.
 
     Args:
         scores: (rows, columns, classes).
 
     Returns:
-        (rows, columns, 3); white where a score is not finite.
+        (rows, columns, 3); white if a score is not finite.
     """
     powers = np.exp(scores - scores.max(2, keepdims=True))
     chance = 1 / scores.shape[2]
-    sureness = (1 / powers.sum(2) - chance) / max(1 - chance, 1e-9)  # the largest probability's power is 1
-    strength = np.nan_to_num(FAINTEST + (STRONGEST - FAINTEST) * sureness)[..., None]
-    return (255 * (1 - strength + strength * rgb(scores.argmax(2)))).astype(np.uint8)
+    confidence = (1 / powers.sum(2) - chance) / max(1 - chance, 1e-9)  # the power of the largest probability is 1
+    opacity = np.nan_to_num(FAINTEST + (STRONGEST - FAINTEST) * confidence)[..., None]
+    return (255 * (1 - opacity + opacity * rgb(scores.argmax(2)))).astype(np.uint8)
 
 
 def regions_figure(
     plane: Plane,
     scores: NDArray[np.float64],
     train: Split,
-    judged: Split,
-    answers: Tensor,
+    evaluated: Split,
+    evaluated_scores: Tensor,
     about: str,
     classes: Sequence[str],
 ) -> Figure:
-    """Draw decision regions, the training split's examples as dots, and what is wrongly classified as crosses.
+    """Draw decision regions, the training split's examples as dots, and misclassified examples as crosses.
 
     Args:
-        plane: where.
-        scores: of its points, (rows, columns, classes).
+        plane: the grid of points.
+        scores: the scores of its points, (rows, columns, classes).
         train: the training split.
-        judged: the split whose mistakes are shown.
-        answers: its scores, (examples, classes).
-        about: what it is called, and whose weights these are.
-        classes: names.
+        evaluated: the split whose misclassified examples are shown.
+        evaluated_scores: the scores of this split, (examples, classes).
+        about: the name of this split and the epoch of the weights, for the title.
+        classes: the names of the classes.
     """
     figure = new_figure(7.4, 5.2)
     axes = figure.add_axes((0.13, 0.11, 0.64, 0.77))
@@ -145,14 +148,14 @@ def regions_figure(
     extent = (plane.x[0] - half[0], plane.x[-1] + half[0], plane.y[0] - half[1], plane.y[-1] + half[1])
     axes.imshow(shaded(scores), origin="lower", extent=extent, aspect="auto", interpolation="bilinear")
     draw_boundaries(axes, plane, scores)
-    draw_dots(axes, located(train.raw(slice(MOST_DOTS))), train.y[:MOST_DOTS].cpu().numpy(), classes)
-    wrong = answers.argmax(1) != judged.y.cpu()
-    crosses = located(judged.raw(wrong.nonzero().flatten()[:MOST_DOTS].to(judged.x.device)))
+    draw_dots(axes, coordinates(train.raw(slice(MOST_DOTS))), train.y[:MOST_DOTS].cpu().numpy(), classes)
+    wrong = evaluated_scores.argmax(1) != evaluated.y.cpu()
+    crosses = coordinates(evaluated.raw(wrong.nonzero().flatten()[:MOST_DOTS].to(evaluated.x.device)))
     label = f"wrong: {int(wrong.sum()):,} of {len(wrong):,}"
     axes.scatter(crosses[:, 0], crosses[:, 1], s=26, color="black", marker="x", linewidths=1.1, label=label)
     axes.set(xlim=extent[:2], ylim=extent[2:], xlabel="first feature", ylabel="second feature")
     accuracy = 1 - float(wrong.double().mean())
-    axes.set_title(f"Decision regions: {about}\naccuracy {accuracy:.4f}; the paler, the less sure", fontsize=10)
+    axes.set_title(f"Decision regions: {about}\naccuracy {accuracy:.4f}; pale: uncertain", fontsize=10)
     legend = axes.legend(
         loc="upper left", bbox_to_anchor=(1.0, 1.02), fontsize=8, frameon=False, title="training split"
     )
@@ -163,7 +166,7 @@ def regions_figure(
 
 
 def draw_boundaries(axes: Axes, plane: Plane, scores: NDArray[np.float64]) -> None:
-    """Draw a line around each class's region, where its score is as large as the largest of the others."""
+    """Draw the boundary of each class's region, where its score equals the largest other score."""
     for number in range(scores.shape[2] if scores.shape[2] > 2 else 1):
         lead = scores[..., number] - np.delete(scores, number, axis=2).max(2, initial=-np.inf)
         if lead.min() < 0 < lead.max() < np.inf:
@@ -171,7 +174,7 @@ def draw_boundaries(axes: Axes, plane: Plane, scores: NDArray[np.float64]) -> No
 
 
 def draw_dots(axes: Axes, points: NDArray[np.float64], y: NDArray[np.int64], classes: Sequence[str]) -> None:
-    """Draw examples in the colours of their classes; where these are few, the legend names them."""
+    """Draw examples in the colours of their classes; the legend names the classes if there are at most `MOST_NAMED`."""
     colours = rgb(np.arange(len(classes)))
     for number, name in enumerate(classes):
         own, named = points[y == number], len(classes) <= MOST_NAMED

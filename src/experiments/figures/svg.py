@@ -1,4 +1,4 @@
-"""A Matplotlib figure as SVG that follows the page's colours and needs no other file."""
+"""Matplotlib figures as SVG in the page's colours, without other files."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 POINTS = 96 / 72
 """CSS pixels in one of Matplotlib's points."""
 LEAST = 0.75
-"""How far a figure shrinks to fit; a narrower screen scrolls."""
+"""The smallest factor by which a figure shrinks to fit; on a narrower screen it scrolls."""
 REFERENCE = re.compile(r"url\(#([^)]+)\)")
 
 
 def saved(figure: Drawing, form: Literal["png", "svg"]) -> bytes:
-    """Return a figure as a file for print; as SVG its text is text, and its bytes are always the same.
+    """Return a figure as a file for print; in SVG, text stays text and equal figures have equal bytes.
 
     Args:
         figure: drawn inside `palette.drawing()`.
@@ -40,34 +40,33 @@ def saved(figure: Drawing, form: Literal["png", "svg"]) -> bytes:
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "experiments"}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         if (engine := figure.get_layout_engine()) is not None:
-            engine.execute(figure)  # takes as long as the drawing: once for all files
+            engine.execute(figure)  # as slow as the drawing itself, so only once for all files
             figure.set_layout_engine("none")
-        # `savefig` would go through the figure twice, once to lay it out again.
+        # `savefig` would draw the figure twice, once to lay it out again.
         if form == "png":
-            FigureCanvasAgg(figure).print_png(
-                content, pil_kwargs={"compress_level": 3}
-            )  # a tenth larger, in half the time
+            # This level gives files that are a tenth larger, in half the time.
+            FigureCanvasAgg(figure).print_png(content, pil_kwargs={"compress_level": 3})
         else:
-            with unseen([figure.patch, *(axes.patch for axes in figure.axes)]):
+            with hidden([figure.patch, *(axes.patch for axes in figure.axes)]):
                 FigureCanvasSVG(figure).print_svg(content, metadata={"Date": None})
     return content.getvalue()
 
 
 @contextmanager
-def unseen(patches: Sequence[Patch]) -> Iterator[None]:
-    """Leave backgrounds out of a drawing."""
-    seen = [patch for patch in patches if patch.get_visible()]
-    for patch in seen:
+def hidden(patches: Sequence[Patch]) -> Iterator[None]:
+    """Hide backgrounds inside the `with` block."""
+    visible = [patch for patch in patches if patch.get_visible()]
+    for patch in visible:
         patch.set_visible(False)
     try:
         yield
     finally:
-        for patch in seen:
+        for patch in visible:
             patch.set_visible(True)
 
 
 def svg_of(figure: Drawing) -> str:
-    """Return a figure for the page: see `inlined`.
+    """Return a figure in the form of `inlined`.
 
     Args:
         figure: drawn inside `palette.drawing()`.
@@ -76,17 +75,17 @@ def svg_of(figure: Drawing) -> str:
 
 
 def inlined(content: bytes) -> str:
-    """Return an SVG of `saved` for the page: its ink is the page's, its ids are its own."""
+    """Return an SVG of `saved` for the page, with the page's ink and with unique ids."""
     root = themed(ElementTree.fromstring(content))
     renamed(root, f"i{hashlib.sha256(content).hexdigest()[:8]}-")
     return ElementTree.tostring(root, encoding="unicode")
 
 
 def themed(root: ElementTree.Element) -> ElementTree.Element:
-    """Make Matplotlib's SVG a part of an HTML page.
+    """Prepare Matplotlib's SVG for an HTML page.
 
-    Its names lose their namespaces, which HTML does not know. Its style sheet goes, which would hold for the whole
-    page. Ink and paper become the page's; its size is given in pixels, and how far it shrinks.
+    Namespaces are removed, which HTML does not know, and so is the style sheet, which would apply to the whole page.
+    Ink and paper get the page's colours; the size is set in pixels, with a smallest width.
     """
     for element in root.iter():
         element.tag = bare(element.tag)
@@ -107,19 +106,19 @@ def bare(name: str) -> str:
 
 
 def recolored(value: str) -> str:
-    """Return an attribute with the page's colours for ink and paper."""
+    """Return an attribute's value with ink and paper replaced by the page's colours."""
     return value.replace(palette.INK, "currentColor").replace(palette.PAPER, "var(--paper)")
 
 
 def prefixed(svg: str, prefix: str) -> str:
-    """Return an SVG whose ids, and what refers to them, begin with a prefix: no other figure on the page has them."""
+    """Return an SVG whose ids, and references to them, begin with a prefix, so that they are unique on the page."""
     root = ElementTree.fromstring(svg)
     renamed(root, prefix)
     return ElementTree.tostring(root, encoding="unicode")
 
 
 def renamed(root: ElementTree.Element, prefix: str) -> None:
-    """Put a prefix before all ids, and before what refers to them."""
+    """Put a prefix before all ids, and before references to them."""
     for element in root.iter():
         for name, value in element.attrib.items():
             if name == "id":

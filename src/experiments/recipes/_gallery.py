@@ -101,7 +101,7 @@ def page_of(lessons: Sequence[Lesson]) -> Page:
     holds = sum(lesson.holds for lesson in lessons)
     figures = [figure_of(lesson) for lesson in lessons if lesson.svg is not None]
     said = [f"{holds} of {len(lessons)} claims hold"]
-    return Page("Lessons", said, tables=[overview(lessons)], figures=figures, made="python -m experiments.reproduce")
+    return Page("Lessons", said, tables=[overview(lessons)], figures=figures, footer="python -m experiments.reproduce")
 
 
 def figure_of(lesson: Lesson) -> Figure:
@@ -112,7 +112,7 @@ def figure_of(lesson: Lesson) -> Figure:
         f"{lesson.title}: {lesson.verdict}",
         f"Source: {recipe.source}. Bounds: {recipe.basis}. {provenance(facts)}",
         inlined(lesson.svg or b""),
-        said=[statement for statement in said if statement],
+        statements=[statement for statement in said if statement],
         table=measurements([lesson]),
     )
 

@@ -4,15 +4,15 @@
   const byId = (id) => document.getElementById(id);
   const root = document.documentElement;
 
-  // What the reader chose outlives a reload; groups by their names, since others may join them.
-  const place = "comparison:" + location.pathname;
+  // The reader's choices survive a reload; groups are stored by name, because new groups may be added.
+  const storageKey = "comparison:" + location.pathname;
   const state = { off: [], sorted: {} };
-  try { Object.assign(state, JSON.parse(sessionStorage.getItem(place) || "{}")); } catch { /* begin anew */ }
+  try { Object.assign(state, JSON.parse(sessionStorage.getItem(storageKey) || "{}")); } catch { /* start afresh */ }
   const keep = () => {
-    try { sessionStorage.setItem(place, JSON.stringify(state)); } catch { /* the browser keeps nothing here */ }
+    try { sessionStorage.setItem(storageKey, JSON.stringify(state)); } catch { /* the browser stores nothing here */ }
   };
 
-  // Light and dark: the system's until the button is pressed.
+  // Light or dark: the system's setting until the button is pressed.
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const theme = byId("theme");
   const current = () => state.theme || (dark.matches ? "dark" : "light");
@@ -25,7 +25,7 @@
   dark.addEventListener("change", paint);
   paint();
 
-  // Tables: numbers before texts, what is missing last, either way round.
+  // Tables: numbers before texts, and missing values last, in both directions.
   const value = (row, column) => {
     const { number, text } = row.cells[column].dataset;
     return number !== undefined ? Number(number) : text;
@@ -67,7 +67,7 @@
     const family = getComputedStyle(document.body).fontFamily;
     let lit = null;
 
-    // Plotly reads a few tags in its texts; a name is to be shown as it is.
+    // Plotly interprets a few tags in its texts; a name must be shown literally.
     const literal = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
     const label = (name) => literal(Object.hasOwn(data.labels, name) ? data.labels[name] : name);
     const shown = (number) => (number === null || number === undefined ? "–" : String(Number(number.toPrecision(4))));
@@ -78,7 +78,7 @@
         + `<br>${label(metric.value)}: ${shown(line.mean[i])}${interval}<br>n = ${line.n[i]}`;
     };
 
-    // A polygon around each stretch of points that have an interval, null between two of them.
+    // A polygon around each sequence of points with an interval, and null between two polygons.
     const outline = (line, floor) => {
       const x = [], y = [];
       let stretch = [];
@@ -108,9 +108,9 @@
       }));
       const means = lines.map((line) => {
         const { color, dash } = data.groups[line.group];
-        const alone = line.mean.filter((each) => each !== null).length === 1;
+        const single = line.mean.filter((each) => each !== null).length === 1;
         return {
-          x: line.x[axis.value], y: line.mean, meta: line.group, mode: alone ? "markers" : "lines",
+          x: line.x[axis.value], y: line.mean, meta: line.group, mode: single ? "markers" : "lines",
           line: { color, dash, width: lit === line.group ? 4 : 2.4 }, marker: { color, size: 8 },
           opacity: faded(line) ? 0.15 : 1,
           hovertext: line.mean.map((_, i) => hover(line, i)), hoverinfo: "text", hoverlabel: { bordercolor: color },
@@ -138,7 +138,7 @@
       const lines = data.lines.filter((line) =>
         line.metric === metric.value && line.x[axis.value] && switches[line.group].checked);
       byId("nothing").textContent = lines.length ? "" : switches.some((each) => each.checked)
-        ? "Nothing was measured that could be drawn so." : "All groups are switched off.";
+        ? "There is no data for this metric and axis." : "All groups are switched off.";
       return Plotly.react(chart, traces(lines), layout(), config);
     };
     const chosen = () => {
@@ -175,7 +175,7 @@
     draw();
   }
 
-  // While runs go on the page loads itself again, and stays where it was.
+  // While runs are in progress, the page reloads itself and keeps its scroll position.
   const reload = byId("reload");
   if (reload) {
     let waiting;
