@@ -1,4 +1,4 @@
-"""Every recipe has a claim that its runs confirm, and a band that rejects a planted wrong result."""
+"""Every recipe has a claim that its runs support, and a band that rejects a planted wrong result."""
 
 import json
 import os
@@ -24,7 +24,7 @@ FAST = {name: recipe for name, recipe in KNOWN.items() if recipe.tier == "fast"}
 def measured(
     name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, *, sabotage: bool
 ) -> tuple[dict[str, float], bool]:
-    """The values that a recipe measures, and whether they confirm its claim."""
+    """The values that a recipe measures, and whether they support its claim."""
     monkeypatch.chdir(folder)
     result = run_recipe(RecipeTask(name, FAST[name], folder / "runs", folder / "log", sabotage=sabotage))
     assert result.error is None, result.error
@@ -144,7 +144,7 @@ def test_a_lesson_without_runs_trains_nothing(commands: Commands, own: Callable[
     assert not run_folders(commands.folder)
     done = commands.train("experiment=own", "--config-dir", str(folder))
     assert done.code == 2
-    assert "experiment=own trains nothing; it is made by python -m experiments.reproduce own" in done.err
+    assert "experiment=own trains no run; start it with python -m experiments.reproduce own" in done.err
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_a_lesson_without_runs_trains_nothing(commands: Commands, own: Callable[
         ({"lesson": "own_lessons.row"}, "recipe.lesson"),
         ({"trains": "false"}, "recipe.trains=false of own is wrong: own_lessons.rows takes runs"),
         ({"more": "  tear: fast\n"}, "did you mean 'tier'?"),
-        ({"more": "  settings: {minus: 1}\n"}, "unknown setting 'minus' of rows"),
+        ({"more": "  settings: {minus: 1}\n"}, "unknown setting 'recipe.settings.minus' of rows; choose from plus"),
     ],
 )
 def test_an_invalid_recipe_is_refused_in_a_sentence(
@@ -204,7 +204,7 @@ def test_a_recipe_is_a_configuration_like_any_other(commands: Commands) -> None:
     ("name", "sentence"),
     [
         ("zero_weights", "is a sweep over init, seed; compose its runs one by one"),
-        ("nesterov", "experiment=nesterov trains nothing; it is made by python -m experiments.reproduce nesterov"),
+        ("nesterov", "experiment=nesterov trains no run; start it with python -m experiments.reproduce nesterov"),
     ],
 )
 def test_a_recipe_that_is_not_one_run_is_refused_in_a_notebook(

@@ -1,4 +1,4 @@
-"""A recipe: a named configuration with a claim that its runs must confirm."""
+"""A recipe: a named configuration with a claim that its runs must support."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GROUP = "experiment"
 """The config group of the recipes."""
 Tier = Literal["fast", "mnist", "long"]
 Band = tuple[float | None, float | None]
-"""The smallest and the largest value that confirm a claim; None for no bound."""
+"""The smallest and the largest value that support a claim; None for no bound."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Recipe:
         tier: fast takes seconds and uses the digits, mnist takes minutes and uses MNIST, long takes an hour.
         lesson: the dotted name of the function that measures; it gets the recipe's `runs` if it has this parameter, and
             returns a `Measured`.
-        band: the values that confirm the claim, by measured quantity. Set before looking at results.
+        band: the values that support the claim, by measured quantity. Set before looking at results.
         basis: the reason for the bounds: a formula, the source's own number, chance.
         trains: whether it has runs; a recipe without runs works only with `reproduce`.
         settings: further arguments of the lesson.
@@ -86,7 +86,7 @@ def read(path: Path) -> Recipe:
     section = content.get("recipe") if isinstance(content, dict) else None
     key = f"experiment={path.stem}: recipe"
     if not isinstance(section, dict):
-        raise UserError(f"{key} is missing; it holds the claim, its source and the values that confirm it")
+        raise UserError(f"{key} is missing; it holds the claim, its source and the values that support it")
     try:
         return Recipe(**checked(Recipe, section, key))
     except ValueError as error:
