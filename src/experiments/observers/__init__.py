@@ -1,1 +1,1 @@
-"""What watches training and never changes it."""
+"""Observers, which watch training and never change it."""

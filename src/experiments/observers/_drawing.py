@@ -1,4 +1,4 @@
-"""What observers that draw have in common: files in `pictures/`, images in TensorBoard."""
+"""The base class of observers that draw files in `pictures/` and images in TensorBoard."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 class Drawing(Observer):
-    """Draws what it sees, at the latest when training has ended well.
+    """Draws pictures of a run, at the latest when training has ended without an error.
 
     Args:
-        splits: what the model is judged on is the validation split, or else the training split.
-        classes: names.
-        writer: the run's event file; None for none.
+        splits: the splits; the model is evaluated on the validation split, or on the training split if there is none.
+        classes: the names of the classes.
+        writer: the run's event file; None for no TensorBoard.
     """
 
     def __init__(self, splits: Mapping[str, Split], classes: Sequence[str], writer: SummaryWriter | None) -> None:
@@ -32,29 +32,29 @@ class Drawing(Observer):
         self.writer = writer
 
     def close(self) -> None:
-        """See `Observer.close`: nothing is drawn of a run that has not ended well, or has not trained."""
+        """See `Observer.close`; nothing is drawn for a run that ended with an error or was not trained."""
         epoch = self.position.epoch
         if self.member.status in ("finished", "stopped", "pruned") and epoch > 0:
             self.draw(epoch)
 
     def draw(self, epoch: int) -> None:
-        """Draw what is kept, after so many epochs."""
+        """Draw the final pictures, after `epoch` epochs."""
 
-    def judged(self) -> tuple[Split, Tensor, str]:
-        """Return the split that the model is judged on, its scores, and what a title calls them."""
+    def evaluated(self) -> tuple[Split, Tensor, str]:
+        """Return the split that the model is evaluated on, its scores, and the name of both in a title."""
         name = "val" if "val" in self.splits else "train"
         about = f"{'validation' if name == 'val' else 'training'} split, after epoch {self.position.epoch}"
         return self.splits[name], self.program.scores(self.number, name).float().cpu(), about
 
     def keep(self, name: str, figure: Figure, epoch: int) -> None:
-        """Write a figure into the run folder and TensorBoard."""
+        """Write a figure to the run folder and to TensorBoard."""
         content = io.BytesIO()
         figure.savefig(content, format="png", pil_kwargs={"compress_level": 1})
         write_whole(self.member.folder.path / "pictures" / f"{name}.png", content.getvalue())
         self.show(f"pictures/{name}", content.getvalue(), figure.canvas.get_width_height(), epoch)
 
     def show(self, tag: str, png: bytes, size: tuple[int, int], epoch: int) -> None:
-        """Write an encoded picture of a width and height to TensorBoard: `add_image` would take ten times as long."""
+        """Write a PNG of this width and height to TensorBoard; `add_image` would take ten times as long."""
         if self.writer is None:
             return
         from tensorboard.compat.proto.summary_pb2 import Summary

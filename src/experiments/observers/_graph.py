@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class _Layers(fx.Tracer):
-    """Follows the model down to the modules that have no children."""
+    """Traces the model down to the modules without children."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         del module_qualified_name
@@ -23,16 +23,16 @@ class _Layers(fx.Tracer):
 
 
 def graph_definition(model: nn.Module, example: Tensor) -> GraphDef | None:
-    """Trace the model into a graph whose nodes carry the modules' names and output shapes.
+    """Trace the model into a graph whose nodes have the modules' names and output shapes.
 
-    By torch.fx: TensorBoard's own way goes through `torch.jit.trace`, which torch is giving up.
+    torch.fx traces it, because TensorBoard's own `add_graph` needs `torch.jit.trace`, which torch has deprecated.
 
     Args:
-        model: left as it was.
+        model: it is not changed.
         example: inputs of shape (batch, *input_shape).
 
     Returns:
-        The graph, or None for a model whose control flow depends on its data, which cannot be traced.
+        The graph, or None for a model that cannot be traced because its control flow depends on its data.
     """
     from tensorboard.compat.proto.graph_pb2 import GraphDef
 
@@ -41,38 +41,38 @@ def graph_definition(model: nn.Module, example: Tensor) -> GraphDef | None:
             graph = _Layers().trace(model)
             shapes = _Shapes(fx.GraphModule(model, graph))
             shapes.run(example)
-    except Exception:  # fx raises many kinds of error for a model it cannot follow
+    except Exception:  # fx raises many kinds of errors for a model that it cannot trace
         return None
 
     definition = GraphDef()
     names = {node: _name(node) for node in graph.nodes}
     for node in graph.nodes:
-        made = definition.node.add(name=names[node], op=_kind(node, model))
-        made.input.extend(names[source] for source in node.all_input_nodes)
-        shape = shapes.found.get(node.name)
+        added = definition.node.add(name=names[node], op=_kind(node, model))
+        added.input.extend(names[source] for source in node.all_input_nodes)
+        shape = shapes.by_node.get(node.name)
         if shape is not None:
-            listed = made.attr["_output_shapes"].list.shape.add()
+            output_shape = added.attr["_output_shapes"].list.shape.add()
             for size in (-1, *shape[1:]):
-                listed.dim.add(size=size)
+                output_shape.dim.add(size=size)
     return definition
 
 
 class _Shapes(fx.Interpreter):
-    """Runs the graph and keeps each node's output shape."""
+    """Runs the graph and records the shape of each node's output."""
 
     def __init__(self, module: fx.GraphModule) -> None:
         super().__init__(module)
-        self.found: dict[str, torch.Size] = {}
+        self.by_node: dict[str, torch.Size] = {}
 
     def run_node(self, n: fx.Node) -> Any:
         result = super().run_node(n)
         if isinstance(result, Tensor) and result.ndim:
-            self.found[n.name] = result.shape
+            self.by_node[n.name] = result.shape
         return result
 
 
 def _name(node: fx.Node) -> str:
-    """`features.hidden1.linear` becomes the scope `features/hidden1/linear`; reused modules stay apart."""
+    """Return a node's name, such as `features/hidden1/linear`; further calls of the same module are numbered."""
     if node.op != "call_module":
         return node.name
     scope = str(node.target).replace(".", "/")

@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     from experiments.training.program import Capture, Program
 
 BINS = 30
-"""As many as TensorBoard draws (the default of TensorFlow's own histograms)."""
+"""The number of bins that TensorBoard draws (the default of TensorFlow's own histograms)."""
 
 
 class Histograms(Observer):
     """Writes a histogram of each activation layer's outputs, each parameter and each gradient.
 
-    The first ones are taken before training, as epoch 0.
+    The first histograms are written before training, as epoch 0.
 
     Args:
         writer: the run's event file.
-        every: look at every so many epochs; 0 for never.
+        every: epochs between two histograms; 0 for never.
     """
 
     def __init__(self, writer: SummaryWriter, every: Annotated[int, Ge(0)] = 1) -> None:
@@ -50,10 +50,10 @@ class Histograms(Observer):
         self.write(int(row["epoch"]))
 
     def write(self, epoch: int) -> None:
-        """Look inside now. A tensor with a value that is not finite has no histogram."""
-        tags, found = self.program.look(self.number, "histograms", measured)
-        for tag, numbers in zip(tags, found.tolist(), strict=True):
-            low, high, count, total, squares, *counts = numbers
+        """Measure and write the histograms; a tensor with a value that is not finite has none."""
+        tags, rows = self.program.look(self.number, "histograms", measured)
+        for tag, row in zip(tags, rows.tolist(), strict=True):
+            low, high, count, total, squares, *counts = row
             if not (low < high < float("inf")):
                 continue
             width = (high - low) / BINS
@@ -70,12 +70,12 @@ class Histograms(Observer):
             )
 
 
-def measured(seen: Capture) -> tuple[Sequence[str], Tensor]:
-    """Return the tags of all histograms, and these."""
+def measured(capture: Capture) -> tuple[Sequence[str], Tensor]:
+    """Return the tags of all histograms, and the histograms; see `histograms`."""
     tensors = {
         f"{kind}/{name}": tensor
         for kind in ("activations", "weights", "gradients")
-        for name, tensor in getattr(seen, kind).items()
+        for name, tensor in getattr(capture, kind).items()
         if tensor.numel()
     }
     return list(tensors), histograms(list(tensors.values()))
@@ -88,9 +88,9 @@ def histograms(tensors: list[Tensor]) -> Tensor:
         tensors: of any shape.
 
     Returns:
-        (len(tensors), 5 + BINS) in float64: the lowest and highest edge, how many values, their sum
-        and sum of squares, and the counts of equally wide bins. Values that are all equal get a bin range of
-        width 1 around them; a value that is not finite makes both edges nan.
+        (len(tensors), 5 + BINS) in float64: the lowest and the highest edge, the number of values, their sum and sum
+        of squares, and the counts of equally wide bins. If all values are equal, the bins span a range of width 1
+        around them; if a value is not finite, both edges are nan.
     """
     return torch.stack([_histogram(tensor.detach().flatten().float()) for tensor in tensors])
 
@@ -102,9 +102,9 @@ def _histogram(values: Tensor) -> Tensor:
     low, high = torch.where(flat, low - 0.5, low), torch.where(flat, high + 0.5, high)
     broken = ~(low.isfinite() & high.isfinite())
     scale = torch.where(broken, 0.0, BINS / (high - low))
-    place = (values - low.float()).mul_(scale.float()).nan_to_num_(0.0, 0.0, 0.0)
-    found = counts(place.to(torch.int64).clamp(0, BINS - 1), BINS)
-    nothing = torch.full_like(low, torch.nan)
-    edges = torch.stack([torch.where(broken, nothing, low), torch.where(broken, nothing, high)])
+    position = (values - low.float()).mul_(scale.float()).nan_to_num_(0.0, 0.0, 0.0)
+    bin_counts = counts(position.to(torch.int64).clamp(0, BINS - 1), BINS)
+    nan = torch.full_like(low, torch.nan)
+    edges = torch.stack([torch.where(broken, nan, low), torch.where(broken, nan, high)])
     sums = torch.stack([torch.full_like(low, values.numel()), values.sum().double(), values.square().sum().double()])
-    return torch.cat([edges, sums, found])
+    return torch.cat([edges, sums, bin_counts])

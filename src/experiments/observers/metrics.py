@@ -4,7 +4,7 @@ from experiments.training.observer import Observer
 
 
 class MetricsFile(Observer):
-    """Writes `metrics.csv` anew with each checkpoint, so that it is whole at any moment."""
+    """Rewrites `metrics.csv` at each checkpoint, so that the file is complete at any time."""
 
     def before_checkpoint(self) -> None:
         """See `Observer.before_checkpoint`."""

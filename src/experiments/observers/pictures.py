@@ -32,18 +32,19 @@ if TYPE_CHECKING:
 MOST_FILTERS = 100
 DIVERGING = "RdBu_r"
 SCALE = 0.995
-"""The share of weights that the colour scale covers: a few large ones would make all others pale."""
-HEAT = {"activation_std": "spread of activations", "gradient_norm": "norm of the gradient"}
+"""The share of weights within the colour scale; the few largest weights would make all others pale."""
+HEAT = {"activation_std": "standard deviation of activations", "gradient_norm": "norm of the gradient"}
+"""The quantities of the heat maps, and their labels."""
 
 
 class Pictures(Drawing):
-    """Draws pictures when training ends, into `pictures/` and TensorBoard; the filters at ends of epochs too.
+    """Draws pictures in `pictures/` and TensorBoard when training ends, and the filters also at the ends of epochs.
 
     Args:
-        splits: the confusion matrix and the worst examples are of the validation split, or else of the training split.
-        classes: names.
-        writer: the run's event file; None for none.
-        every: show the filters in TensorBoard at the end of every so many epochs, and before training; 0 for never.
+        splits: see `Drawing`.
+        classes: the names of the classes.
+        writer: the run's event file; None for no TensorBoard.
+        every: epochs between two images of the filters in TensorBoard, the first before training; 0 for never.
     """
 
     def __init__(
@@ -76,13 +77,13 @@ class Pictures(Drawing):
         rows = [row for row in self.member.folder.read_layers() if row.quantity in HEAT]
         if rows:
             self.keep("layers", layers_figure(rows), epoch)
-        split, scores, about = self.judged()
+        split, scores, about = self.evaluated()
         self.keep("confusion", confusion_figure(confusion(scores, split.y.cpu()), self.classes, about), epoch)
         if drawable(self.example_shape):
             self.keep("worst", worst_figure(split, scores, self.classes, about), epoch)
 
     def show_filters(self, epoch: int) -> None:
-        """Show the filters as they are now, pixel by pixel."""
+        """Write the current filters to TensorBoard, pixel by pixel."""
         images = filters(self.program.module(self.number), self.example_shape)
         if images is not None:
             content, (height, width) = encoded(*images), images[0].shape[:2]
@@ -90,15 +91,15 @@ class Pictures(Drawing):
 
 
 def filters(model: torch.nn.Module, example_shape: tuple[int, ...]) -> tuple[np.ndarray, float] | None:
-    """Return the first layer's weights as pictures in one grid, with the end of the colour scale they share.
+    """Return the first layer's weights as pictures in one grid, and the upper end of their common colour scale.
 
     Args:
-        model: its first linear or convolutional layer is taken to see the examples.
-        example_shape: of one example.
+        model: its first linear or convolutional layer is assumed to get the examples.
+        example_shape: the shape of one example.
 
     Returns:
-        (height, width) or, for weights of three channels, (height, width, 3), with nan between the filters; None
-        where the weights are no pictures.
+        (height, width) or, for weights of three channels, (height, width, 3), with nan between the filters; None if
+        the weights are not pictures.
     """
     layer = next(iter(weighted_layers(model).values()), None)
     if layer is None:
@@ -112,22 +113,22 @@ def filters(model: torch.nn.Module, example_shape: tuple[int, ...]) -> tuple[np.
 
 
 def grid(images: np.ndarray) -> np.ndarray:
-    """Lay images of shape (count, channels, height, width) side by side, with one pixel of nan between them."""
+    """Arrange images of shape (count, channels, height, width) in a grid, with one pixel of nan between them."""
     count, channels, height, width = images.shape
     columns = math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
-    made = np.full((rows * (height + 1) - 1, columns * (width + 1) - 1, channels), np.nan, dtype=np.float32)
+    arranged = np.full((rows * (height + 1) - 1, columns * (width + 1) - 1, channels), np.nan, dtype=np.float32)
     for number, image in enumerate(images):
         top, left = number // columns * (height + 1), number % columns * (width + 1)
-        made[top : top + height, left : left + width] = image.transpose(1, 2, 0)
-    return made[..., 0] if channels == 1 else made
+        arranged[top : top + height, left : left + width] = image.transpose(1, 2, 0)
+    return arranged[..., 0] if channels == 1 else arranged
 
 
 def encoded(image: np.ndarray, largest: float) -> bytes:
-    """Return weights as a PNG, pixel by pixel: 0 in the middle of the scale and `largest` at both ends, gaps white."""
+    """Return weights as a PNG, pixel by pixel: the colours span -`largest` to `largest`, and gaps are white."""
     from PIL import Image
 
-    levels = np.nan_to_num(levels_of(image, largest), nan=255).astype(np.uint8)  # 255: the gaps
+    levels = np.nan_to_num(levels_of(image, largest), nan=255).astype(np.uint8)  # 255 for gaps
     picture = Image.fromarray(levels)
     if image.ndim == 2:
         from matplotlib import colormaps
@@ -145,16 +146,21 @@ def levels_of(image: np.ndarray, largest: float) -> np.ndarray:
 
 
 def filters_figure(image: np.ndarray, largest: float) -> Figure:
-    """Draw the filters with their colour scale."""
+    """Draw the filters with their colour scale.
+
+    Args:
+        image: see `filters`.
+        largest: the upper end of the colour scale.
+    """
     figure = new_figure(6.8, 6)
     axes = figure.add_axes((0.02, 0.04, 0.8, 0.9))
     if image.ndim == 3:
         axes.imshow(np.nan_to_num(levels_of(image, largest) / 254, nan=1.0))
-        axes.set_xlabel(f"weights of red, green and blue, from -{largest:.2g} (dark) to {largest:.2g} (bright)")
+        axes.set_xlabel(f"weights for red, green and blue, from -{largest:.2g} (dark) to {largest:.2g} (bright)")
     else:
         shown = axes.imshow(image, cmap=DIVERGING, vmin=-largest, vmax=largest, interpolation="nearest")
         figure.colorbar(shown, figure.add_axes((0.85, 0.1, 0.03, 0.78)), label="weight", extend="both")
-    axes.set_title("What each unit of the first layer looks for")
+    axes.set_title("First-layer weights, one picture per unit")
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_visible(False)
@@ -162,9 +168,9 @@ def filters_figure(image: np.ndarray, largest: float) -> Figure:
 
 
 def layers_figure(rows: Sequence[LayerRow]) -> Figure:
-    """Draw heat maps, a row a layer and a column an epoch: the spread of activations and the gradients' norm."""
-    drawn = {quantity: [row for row in rows if row.quantity == quantity] for quantity in HEAT}
-    deepest = max(len({row.layer for row in found}) for found in drawn.values())
+    """Draw a heat map of each quantity in `HEAT`, with one row per layer and one column per epoch."""
+    by_quantity = {quantity: [row for row in rows if row.quantity == quantity] for quantity in HEAT}
+    deepest = max(len({row.layer for row in own}) for own in by_quantity.values())
     longest = max(len(row.layer) for row in rows)
     left = 0.075 * longest + 0.2  # inches
     figure = new_figure(2 * (left + 4.6), 1.5 + 0.35 * deepest)
@@ -173,20 +179,20 @@ def layers_figure(rows: Sequence[LayerRow]) -> Figure:
         left=left / figure.get_figwidth(), right=0.96, wspace=(left + 0.9) / 3.4,
         bottom=0.6 / figure.get_figheight(), top=1 - 0.4 / figure.get_figheight(),
     )  # fmt: skip
-    for axes, (quantity, found) in zip(all_axes, drawn.items(), strict=True):
-        if found:
-            heat_map(figure, axes, found, HEAT[quantity])
+    for axes, (quantity, own) in zip(all_axes, by_quantity.items(), strict=True):
+        if own:
+            heat_map(figure, axes, own, HEAT[quantity])
     return figure
 
 
 def heat_map(figure: Figure, axes: Axes, rows: Sequence[LayerRow], label: str) -> None:
-    """Draw one quantity, on a logarithmic scale where it spans more than a factor of 10."""
+    """Draw one quantity, with a logarithmic colour scale if it spans more than a factor of 10."""
     from matplotlib.colors import LogNorm
 
     layers = list(dict.fromkeys(row.layer for row in rows))
     epochs = sorted({row.epoch for row in rows})
     values = np.full((len(layers), len(epochs)), np.nan)
-    for row in rows:  # the last row of an epoch is its end
+    for row in rows:  # the last row of an epoch is the measurement at its end
         values[layers.index(row.layer), epochs.index(row.epoch)] = row.value
     low, high = np.nanmin(values), np.nanmax(values)
     norm = LogNorm(max(low, high * 1e-8), high) if high > 10 * low and high > 0 else None

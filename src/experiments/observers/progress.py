@@ -1,4 +1,4 @@
-"""A progress bar on a terminal, a line an epoch elsewhere and in the log."""
+"""A progress bar on a terminal; one line per epoch in other outputs and in the log."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ REFRESH_SECONDS = 0.25
 
 
 class ProgressBar(Observer):
-    """Shows the epoch, loss, accuracy, examples per second and the time left.
+    """Shows the epoch, loss, accuracy, examples per second and the remaining time.
 
     Args:
-        screen: where to print.
+        screen: the screen of the run.
     """
 
     def __init__(self, screen: Screen) -> None:
@@ -51,36 +51,36 @@ class ProgressBar(Observer):
             self.bar.start()
 
     def after_update(self, step: int) -> None:
-        """Show the epoch so far, a few times a second: only then is the device waited for."""
+        """Show the epoch so far, a few times per second; the code waits for the device only then."""
         now = time.perf_counter()
         if self.bar is None or now - self.shown_at < REFRESH_SECONDS:
             return
-        place = self.position
-        own = place.row(self.number)
-        loss = place.losses[: place.batch, own].mean().item()
-        seen = min(place.batch * place.plan.batch_size, place.plan.examples)
-        speed = (step - self.shown_step) * place.plan.batch_size / (now - self.shown_at)
-        self._advance(place.epoch + 1, loss, place.correct[own].item() / seen, speed)
+        position = self.position
+        own = position.row(self.number)
+        loss = position.losses[: position.batch, own].mean().item()
+        examples = min(position.batch * position.plan.batch_size, position.plan.examples)
+        speed = (step - self.shown_step) * position.plan.batch_size / (now - self.shown_at)
+        self._advance(position.epoch + 1, loss, position.correct[own].item() / examples, speed)
         self.shown_at, self.shown_step = now, step
 
     def epoch_end(self, row: dict[str, float]) -> None:
         """See `Observer.epoch_end`."""
-        place = self.position
-        speed = place.examples_per_second
+        position = self.position
+        speed = position.examples_per_second
         metrics = f"loss {row['train/loss']:.4f}  accuracy {row['train/accuracy']:.4f}"
         if "val/loss" in row:
             metrics += f"  val loss {row['val/loss']:.4f}  val accuracy {row['val/accuracy']:.4f}"
             self.validation = f"val {row['val/accuracy']:.4f}  "
-        width = len(str(place.plan.epochs))
-        line = f"epoch {place.epoch:{width}}/{place.plan.epochs}  {metrics}  {speed:,.0f} examples/s"
+        width = len(str(position.plan.epochs))
+        line = f"epoch {position.epoch:{width}}/{position.plan.epochs}  {metrics}  {speed:,.0f} examples/s"
         if self.bar is None:
             self.screen.print(line)
             return
         self.screen.log(line)
-        self._advance(place.epoch, row["train/loss"], row["train/accuracy"], speed)
+        self._advance(position.epoch, row["train/loss"], row["train/accuracy"], speed)
 
     def _advance(self, epoch: int, loss: float, accuracy: float, speed: float) -> None:
-        """Move the bar; what stands beside it fits into 80 columns."""
+        """Advance the bar; with the text next to it, it fits into 80 columns."""
         assert self.bar is not None
         self.bar.update(
             self.task,

@@ -1,4 +1,4 @@
-"""Which class a model takes each point of a plane for, where examples have two features."""
+"""Decision regions: the class that a model predicts at each point of a plane, if examples have two features."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 
 
 class Regions(Drawing):
-    """Draws decision regions: as an image in TensorBoard while the model learns, as a figure when it has.
+    """Draws decision regions: as an image in TensorBoard during training, and as a figure at its end.
 
-    Does nothing where an example has not two features.
+    Nothing is drawn unless an example has two features.
 
     Args:
-        splits: dots are examples of the training split; see `Drawing` for the one that the model is judged on.
-        classes: names.
-        writer: the run's event file; None for none.
-        every: show them in TensorBoard at the end of every so many epochs, and before training; 0 for never.
+        splits: see `Drawing`; the dots are examples of the training split.
+        classes: the names of the classes.
+        writer: the run's event file; None for no TensorBoard.
+        every: epochs between two images in TensorBoard, the first before training; 0 for never.
     """
 
     def __init__(
@@ -66,20 +66,20 @@ class Regions(Drawing):
         """See `Drawing.draw`."""
         train = self.splits["train"]
         if planar(train):
-            found = plane(train, FINE)
-            judged = self.judged()
-            self.keep("regions", regions_figure(found, self.scores(found), train, *judged, self.classes), epoch)
+            grid = plane(train, FINE)
+            figure = regions_figure(grid, self.scores(grid), train, *self.evaluated(), self.classes)
+            self.keep("regions", figure, epoch)
 
     def show_regions(self, epoch: int) -> None:
-        """Show the regions as they are now, point by point."""
+        """Write the current regions to TensorBoard, point by point."""
         image = shaded(self.scores(self.plane)).repeat(PIXELS, axis=0).repeat(PIXELS, axis=1)
         rows, columns, colours = self.dots
         image[rows, columns] = colours
         self.show("regions", encoded(image[::-1]), (image.shape[1], image.shape[0]), epoch)
 
     def scores(self, plane: Plane) -> NDArray[np.float64]:
-        """Return the model's scores all over a plane, (rows, columns, classes)."""
-        with undrawn(self.program.device):  # a user's model may draw, and training goes on
+        """Return the model's scores at the points of a plane, (rows, columns, classes)."""
+        with undrawn(self.program.device):  # a user's model may draw random numbers, and training must not notice
             return plane.laid_out(self.program.scores(self.number, plane.points))
 
 

@@ -1,4 +1,4 @@
-"""Curves, configuration, hyperparameters and the model's graph in TensorBoard, in the run folder itself."""
+"""Curves, configuration, hyperparameters and the model's graph in TensorBoard's file in the run folder."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class TensorBoard(Observer):
 
     Args:
         writer: the run's event file.
-        configuration: as text.
+        configuration: the run's configuration as YAML.
         hyperparameters: the run's choices and numbers, for the HParams tab.
     """
 
@@ -54,7 +54,7 @@ class TensorBoard(Observer):
                 for category, drawn in charts.items()
             }
         )
-        # Into the run's own file: `add_hparams` would open another run beside it.
+        # Written to the run's own file; `add_hparams` would create a second run next to it.
         self._add(summary=hparams_pb(dict(self.hyperparameters), trial_id=name, start_time_secs=time.time()))
         graph = graph_definition(program.module(number), program.probe(number)[0][:2])
         if graph is not None:
