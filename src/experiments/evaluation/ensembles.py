@@ -19,7 +19,7 @@ from experiments.data.batches import Split
 
 from ._members import SOUP, EnsembleMember, examples, members, other_weights, scores, souped
 from ._predictions import Predictions
-from .evaluating import FOLDER, Evaluation, evaluation_of, folder_name, split_title
+from .evaluating import FOLDER, Evaluation, evaluation_of, split_folder_name, split_title
 
 Kind = Literal["mean", "soup"]
 TOGETHER: Mapping[Kind, str] = {"mean": "ensemble", "soup": "soup"}
@@ -114,7 +114,7 @@ def combine(
     soup, reason = soup_or_reason(own, first.data.splits["train"], kind)
     others = other_weights(folders[0], trust, device, other) if len(folders) == 1 else []
     ensemble = ensemble_of(own, splits, [*([soup] if soup else []), *others], split)
-    name = f"{TOGETHER[kind]}_{folder_name(split, other)}"
+    name = f"{TOGETHER[kind]}_{split_folder_name(split, other)}"
     target = unlinked(out / FOLDER, name) / name
     write(target, own, ensemble, splits[0].y.cpu(), kind)
     show(screen, ensemble, split_title(split, other), "weights" if len(folders) == 1 else "run", reason)

@@ -84,13 +84,13 @@ def evaluate(
             screen.print("")
         run = load(folder, trust=trust, device=device, other=other)
         evaluation, scores, probabilities = evaluated(run, split)
-        name = folder_name(split, other)
+        name = split_folder_name(split, other)
         out = unlinked(folder / FOLDER, name) / name
         write(out, run, evaluation, scores, probabilities)
         show(screen, run, evaluation, out)
 
 
-def folder_name(split: str, other: Mapping[str, Any] | None) -> str:
+def split_folder_name(split: str, other: Mapping[str, Any] | None) -> str:
     """Return the name of the folder for a split; it includes the settings of another data set."""
     return clipped(",".join([split, *settings_of(other)]))
 

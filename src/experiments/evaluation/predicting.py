@@ -39,7 +39,7 @@ def predict(folders: Sequence[Path], path: str, trust: Sequence[str] = (), devic
         if number:
             screen.print("")
         screen.print(shown_path(folder))
-        write(predictions, folder, f"input_{folder_name(path)}", screen)
+        write(predictions, folder, f"input_{input_folder_name(path)}", screen)
 
 
 def predict_together(
@@ -68,7 +68,7 @@ def predict_together(
         mean = np.mean([one.probabilities for one in each], axis=0)
         predictions = Predictions(each[0].names, first.classes, mean)
     screen.print(f"{kind} of {', '.join(member.name for member in own)}")
-    write(predictions, out, f"{TOGETHER[kind]}_input_{folder_name(path)}", screen)
+    write(predictions, out, f"{TOGETHER[kind]}_input_{input_folder_name(path)}", screen)
 
 
 def predictions_for(path: str, run: Restored) -> Predictions:
@@ -83,7 +83,7 @@ def predictions_for(path: str, run: Restored) -> Predictions:
         raise UserError(f"input={error}") from error
 
 
-def folder_name(path: str) -> str:
+def input_folder_name(path: str) -> str:
     """Return the name of the folder for predictions, after the files that they are for."""
     return clipped(Path(path).expanduser().resolve().name)
 
