@@ -1,21 +1,84 @@
-"""The code that a configuration may name: ours, torch's, and modules that the user trusts."""
+"""The code that a configuration from somebody else may name: an allow-list by kind, checked on the object itself."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import EnumMeta
+from types import FunctionType
 from typing import Any
 
-TRUSTED = {
-    "data": tuple(f"experiments.data.{part}" for part in ("sources", "pictures", "tables", "planes")),
-    "data.preprocess": ("experiments.data.preprocess",),
-    "data.augment": ("experiments.data.augment",),
-    "model": ("experiments.models", "torch.nn", "torchvision.models"),
-    "init": ("experiments.initializers", "torch.nn.init"),
-    "loss": ("experiments.losses", "torch.nn"),
-    "penalty": ("experiments.penalties",),
-    "optimizer": ("experiments.optimizers", "torch.optim"),
-    "scheduler": ("experiments.schedules",),
-    "observers": ("experiments.observers",),
+OURS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "data": {
+        "data.sources": ("digits", "npz", "torchvision_set"),
+        "data.pictures": ("image_folder",),
+        "data.tables": ("csv",),
+        "data.planes": ("blobs", "circles", "moons", "spiral"),
+    },
+    "data.preprocess": {
+        "data.preprocess": (
+            "none",
+            "scale",
+            "pixel_mean",
+            "channel_mean",
+            "standardize",
+            "pca_whiten",
+            "zca",
+        ),
+    },
+    "data.augment": {"data.augment": ("CropFlip", "Cutout", "Mixup")},
+    "model": {
+        "models.mlp": ("MLP",),
+        "models.cnn": ("CNN",),
+        "models.vision": ("torchvision_model",),
+        "models.blocks": ("Dropout",),
+    },
+    "init": {
+        "initializers": (
+            "constant",
+            "normal",
+            "uniform",
+            "xavier",
+            "xavier_uniform",
+            "fan_in",
+            "he",
+            "he_uniform",
+            "lecun",
+            "orthogonal",
+            "torch_default",
+            "own",
+            "lsuv",
+        ),
+    },
+    "loss": {"losses": ("cross_entropy", "hinge", "mse", "quadratic")},
+    "penalty": {"penalties": ("Penalty", "L1", "L2", "MaxNorm")},
+    "optimizer": {"optimizers": ("Muon",)},
+    "scheduler": {
+        "schedules": (
+            "constant",
+            "step",
+            "multistep",
+            "exponential",
+            "inverse_time",
+            "inverse_sqrt",
+            "polynomial",
+            "linear",
+            "cosine",
+            "cosine_restarts",
+            "one_cycle",
+            "plateau",
+        ),
+    },
+    "observers": {
+        "observers.histograms": ("Histograms",),
+        "observers.layers": ("Layers",),
+        "observers.metrics": ("MetricsFile",),
+        "observers.pictures": ("Pictures",),
+        "observers.progress": ("ProgressBar",),
+        "observers.regions": ("Regions",),
+        "observers.tensorboard": ("TensorBoard",),
+    },
 }
-"""Section -> the modules whose functions and classes it may name without further trust.
+"""Section -> our module -> the functions and classes that it may name.
 
 The sections differ because, for example, a function that reads data may write decoded pictures, so it must not be
 named as a model.
@@ -23,42 +86,156 @@ named as a model.
 
 
 def untrusted(config: Mapping[str, Any], trust: Sequence[str]) -> Iterator[tuple[str, Any]]:
-    """Yield the key and value of each `_target_` that is neither ours nor in a trusted module."""
+    """Yield the key and value of each `_target_` that is neither on the allow-list nor in a trusted module.
+
+    Args:
+        config: a composed configuration.
+        trust: dotted paths of modules that the user trusts.
+    """
     return (
         (key, value)
         for key, value in targets(config)
-        if not trusted(str(value), of_section(key)) and not trusted(str(value), trust, private=True)
+        if not allowed(str(value), section_of(key)) and not trusted(str(value), trust)
     )
 
 
-def of_section(key: str) -> tuple[str, ...]:
-    """Return the modules that are trusted in the section of a key."""
+def advice(target: str) -> str:
+    """Return what a user can do about a target that is not trusted: trust its package, if that can be reasonable."""
+    package = target.partition(".")[0]
+    if package in sys.stdlib_module_names or package in NEEDED:
+        return "such code is refused"
+    return f"if you trust it, add 'trust=[{package}]'"
+
+
+NEEDED = ("experiments", "hydra", "hydra_plugins", "numpy", "omegaconf", "torch", "torchvision")
+"""Packages that any run needs. Beyond the allow-list they hold no model or optimizer, but much that does harm."""
+
+
+def section_of(key: str) -> str:
+    """Return the section of the allow-list that a key belongs to, such as `data.augment` or `model`."""
     steps = key.split(".")
-    return TRUSTED.get(".".join(steps[:2]), TRUSTED.get(steps[0], ()))
+    two = ".".join(steps[:2])
+    return two if two in OURS else steps[0]
 
 
-def trusted(path: str, prefixes: Sequence[str], *, private: bool = False) -> bool:
-    """Whether a dotted path leads into a trusted module, to a function or class that is defined in one.
+def allowed(path: str, section: str) -> bool:
+    """Return whether a section may name a function or class without further trust.
 
-    The second part matters: `torch.nn.init.math` leads out of `torch.nn`.
+    The object itself decides: its own module and name have to be public and of the section's kind; a method or an
+    enumeration is refused. So `torch.nn.init.math.sqrt` leads nowhere, nor does
+    `torchvision.models.resnet.WeightsEnum.get_state_dict`.
 
     Args:
-        path: the dotted path of a function or class.
-        prefixes: the dotted paths of the trusted modules.
-        private: whether names that begin with an underscore are trusted too.
+        path: dotted, as it is written.
+        section: see `section_of`.
     """
-    from hydra.utils import get_object
-
-    def inside(name: str) -> bool:
-        return any(name == prefix or name.startswith(f"{prefix}.") for prefix in prefixes)
-
-    if not inside(path) or (not private and any(step.startswith("_") for step in path.split("."))):
+    if path in ours(section):
+        return True
+    kinds = [kind for kind in KINDS.get(section, ()) if path.startswith(kind.written)]
+    if not kinds or not is_public(path):
         return False
     try:
-        imported = get_object(path)
-    except Exception:  # it cannot be imported; building it raises an error that tells so
+        found = imported(path)
+    except Exception:  # nothing is called; building it raises an error that tells so
         return True
-    return callable(imported) and inside(getattr(imported, "__module__", None) or "")
+    if not isinstance(found, FunctionType | type) or isinstance(found, EnumMeta) or "." in found.__qualname__:
+        return False
+    home = f"{found.__module__}.{found.__qualname__}"
+    return is_public(home) and any(home.startswith(kind.home) and kind.holds(found) for kind in kinds)
+
+
+def trusted(path: str, trust: Sequence[str]) -> bool:
+    """Return whether a dotted path leads to a function or class that is defined in a module that the user trusts."""
+
+    def inside(name: str) -> bool:
+        return any(name == prefix or name.startswith(f"{prefix}.") for prefix in trust)
+
+    if not inside(path):
+        return False
+    try:
+        found = imported(path)
+    except Exception:  # nothing is called; building it raises an error that tells so
+        return True
+    return callable(found) and inside(getattr(found, "__module__", None) or "")
+
+
+def ours(section: str) -> set[str]:
+    """Return the dotted paths of our own functions and classes that a section may name."""
+    return {f"experiments.{module}.{name}" for module, names in OURS.get(section, {}).items() for name in names}
+
+
+def imported(path: str) -> Any:
+    """Return the object at the end of a dotted path."""
+    from hydra.utils import get_object
+
+    return get_object(path)
+
+
+def is_public(path: str) -> bool:
+    """Return whether no part of a dotted path begins with an underscore."""
+    return not any(step.startswith("_") for step in path.split("."))
+
+
+def is_module(found: Any) -> bool:
+    """Return whether this is a class of models or layers."""
+    from torch import nn
+
+    return isinstance(found, type) and issubclass(found, nn.Module)
+
+
+def is_builder(found: Any) -> bool:
+    """Return whether this builds one of torchvision's models: it is the function behind one of their names."""
+    from torchvision import models
+
+    return any(found is models.get_model_builder(name) for name in models.list_models(module=models))
+
+
+def is_optimizer(found: Any) -> bool:
+    """Return whether this is a class of optimizers."""
+    from torch.optim import Optimizer
+
+    return isinstance(found, type) and issubclass(found, Optimizer)
+
+
+def is_loss_function(found: Any) -> bool:
+    """Return whether this is a function with the name of a loss."""
+    return isinstance(found, FunctionType) and any(word in found.__name__ for word in ("loss", "entropy", "kl_div"))
+
+
+def fills_in_place(found: Any) -> bool:
+    """Return whether this is one of torch's initializers, whose names end with an underscore."""
+    return isinstance(found, FunctionType) and found.__name__.endswith("_")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of object of torch or torchvision that a section may name.
+
+    Args:
+        written: how the written path begins; nothing else is imported.
+        home: how the object's own module and name begin.
+        holds: whether an object is of the kind.
+    """
+
+    written: str
+    home: str
+    holds: Callable[[Any], bool]
+
+
+KINDS: Mapping[str, tuple[Kind, ...]] = {
+    "model": (
+        Kind("torch.nn.", "torch.nn.modules.", is_module),
+        Kind("torchvision.models.", "torchvision.models.", is_module),
+        Kind("torchvision.models.", "torchvision.models.", is_builder),
+    ),
+    "init": (Kind("torch.nn.init.", "torch.nn.init.", fills_in_place),),
+    "loss": (
+        Kind("torch.nn.functional.", "torch.nn.functional.", is_loss_function),
+        Kind("torch.nn.", "torch.nn.modules.loss.", is_module),
+    ),
+    "optimizer": (Kind("torch.optim.", "torch.optim.", is_optimizer),),
+}
+"""Section -> the kinds of torch's and torchvision's objects that it may name."""
 
 
 def targets(value: Any, key: str = "") -> list[tuple[str, Any]]:

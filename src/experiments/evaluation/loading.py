@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -22,9 +22,10 @@ from torch import Tensor, nn
 
 from experiments import assembly
 from experiments.assembly.run import chosen_device
-from experiments.assembly.trust import untrusted
+from experiments.assembly.trust import advice, untrusted
 from experiments.common.errors import UserError
 from experiments.common.files import regular_text
+from experiments.common.isolation import isolated
 from experiments.common.signatures import TARGET
 from experiments.common.text import one_line, shown_path
 from experiments.data import own, preprocess
@@ -210,7 +211,8 @@ def load(
     general, settings, chosen = assembly.general(config), assembly.training(config), chosen_device(device)
     state, path = read_checkpoint(run, checkpoint)
     try:
-        with global_generator(general.seed, chosen):
+        unfetched = nullcontext() if trust else isolated(repr(str(run.path)))
+        with global_generator(general.seed, chosen), unfetched:
             description, prepare = expectations(run, config, state["program"]["preparation"], chosen)
             model = restored_model(config, settings, state["program"]["model"], description, prepare, chosen)
         threads = max(1, min(int(state["program"].get("threads", 1)), cores()))
@@ -383,8 +385,7 @@ def configuration(folder: Path, trust: Sequence[str] = ()) -> dict[str, Any]:
             )
     for key, value in untrusted(config, trust):
         raise UserError(
-            f"{key}={value!r} in {str(folder)!r} names code from outside this package; "
-            f"if you trust it, add trust={str(value).partition('.')[0]}"
+            f"{key}={value!r} in {str(folder)!r} names code from outside this package; {advice(str(value))}"
         )
     return {**config, **OWN_TO_THE_RUN}
 

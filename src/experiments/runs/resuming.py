@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from experiments.assembly.trust import untrusted
+from experiments.assembly.trust import advice, untrusted
 from experiments.common.errors import UserError
 from experiments.common.keys import flattened, meaning
 
@@ -36,6 +36,5 @@ def check_unchanged(folder: Path, config: Mapping[str, Any]) -> None:
         raise UserError(f"resume cannot change {', '.join(differing)}; start a new run, or keep the old values")
     for key, value in untrusted(config, config.get("trust") or ()):
         raise UserError(
-            f"{key}={value!r} in resume={str(folder)!r} names code from outside this package; "
-            f"if you trust it, add 'trust=[{str(value).partition('.')[0]}]'"
+            f"{key}={value!r} in resume={str(folder)!r} names code from outside this package; {advice(str(value))}"
         )

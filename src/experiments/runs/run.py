@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -16,6 +16,7 @@ from experiments.assembly.run import Parts, assembled, chosen_device, restored
 from experiments.checks.running import check_parts, chosen
 from experiments.common.errors import UserError
 from experiments.common.files import write_whole
+from experiments.common.isolation import isolated
 from experiments.common.keys import flattened
 from experiments.common.screen import Screen, hearing
 from experiments.folders.hydra import as_yaml
@@ -130,7 +131,9 @@ class Run:
                 check_unchanged(folder.path, job.config)
                 folder.clear_unfinished()
             device = chosen_device(settings.device)
-        with surroundings(self.screen, general, settings, device):
+        foreign = job.resuming and not job.config.get("trust")
+        guard = isolated(f"resume={str(folder.path)!r}") if foreign else nullcontext()
+        with surroundings(self.screen, general, settings, device), guard:
             has_checkpoint = job.resuming and (folder.last.exists() or folder.best.exists())
             config = {**job.config, "init_from": None} if has_checkpoint else job.config  # that file may be gone
             parts = assembled(config, general, settings, device, folder, self.screen, sources, reporter(general))
