@@ -265,14 +265,8 @@ def test_effects_have_5_percent_false_alarms(examples: int, seeds: int) -> None:
     assert_at_most_5_percent(effect_alarms(examples, seeds))
 
 
-def test_without_the_correction_there_are_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_factors, "holm", list)
-    with pytest.raises(AssertionError):
-        assert_at_most_5_percent(effect_alarms(0, 3))
-
-
 def only_alarms(examples: int, main: float) -> list[bool]:
-    """Whether a factor is said to matter somewhere alone, of sweeps without interactions."""
+    """Whether a factor is said to matter only somewhere, of sweeps without interactions."""
     generator = np.random.default_rng(2)
     step = 1 / examples if examples else 0.0
     return [
@@ -286,7 +280,10 @@ def test_only_where_has_5_percent_false_alarms(examples: int, main: float) -> No
     assert_at_most_5_percent(only_alarms(examples, main))
 
 
-def test_only_where_without_the_correction_has_more(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("alarms", "arguments"), [(effect_alarms, (0, 3)), (only_alarms, (0, 0.0))])
+def test_without_the_correction_there_are_more(
+    monkeypatch: pytest.MonkeyPatch, alarms: Callable[..., list[bool]], arguments: tuple[float, ...]
+) -> None:
     monkeypatch.setattr(_factors, "holm", list)
     with pytest.raises(AssertionError):
-        assert_at_most_5_percent(only_alarms(0, 0.0))
+        assert_at_most_5_percent(alarms(*arguments))

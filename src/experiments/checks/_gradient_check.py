@@ -150,8 +150,8 @@ def gradients(loss: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
     """Return the gradient of a scalar, 0 for a parameter that it does not depend on."""
     if not loss.requires_grad:
         return [torch.zeros_like(p) for p in parameters]
-    found = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
-    return [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, found, strict=True)]
+    grads = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
+    return [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, grads, strict=True)]
 
 
 def sample(gradient: Tensor, count: int, draw: torch.Generator) -> list[int]:
@@ -242,8 +242,8 @@ def disagrees(module: nn.Module, inputs: tuple[Any, ...], draw: torch.Generator)
         return False
     cotangent = torch.randn(output.shape, generator=draw, dtype=torch.float64).to(output.device)
     varied = [*floating, *(p for p in module.parameters() if p.requires_grad)]
-    found = gradients((output * cotangent).sum(), varied)
-    for tensor, backward in zip(varied, found, strict=True):
+    backwards = gradients((output * cotangent).sum(), varied)
+    for tensor, backward in zip(varied, backwards, strict=True):
         direction = torch.randn(tensor.shape, generator=draw, dtype=torch.float64).to(tensor.device)
         direction = torch.where(backward == 0, 0.0, direction) if bool(backward.any()) else direction
         with torch.no_grad():

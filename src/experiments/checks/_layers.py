@@ -132,8 +132,8 @@ def singular_values(subject: Subject) -> dict[str, float]:
         model(subject.splits["train"].first(1)[0])
     for hook in hooks:
         hook.remove()
-    found = {name: measures.mean_singular_value(layers[name], shape) for name, shape in shapes.items()}
-    return {name: value for name, value in found.items() if value is not None}
+    means = {name: measures.mean_singular_value(layers[name], shape) for name, shape in shapes.items()}
+    return {name: value for name, value in means.items() if value is not None}
 
 
 def leak(subject: Subject) -> CheckResult:

@@ -102,8 +102,9 @@ def baseline(subject: Subject) -> CheckResult:
         return CheckResult(measured, expected, "fail", advice, numbers)
     if clear:
         return CheckResult(measured, expected, "pass", "", numbers)
+    updates = (WHOLE_STAGES if subject.program(subject.copy()).needs_closure else STAGES)[-1]
     advice = (
-        f"The inputs make no difference within {STAGES[-1]} updates: optimizer.lr={subject.rate:g} may be too small "
+        f"The inputs make no difference within {updates} updates: optimizer.lr={subject.rate:g} may be too small "
         "or too large, the initial weights may pass no signal on, or the inputs may not match the labels."
     )
     return CheckResult(measured, expected, "fail", advice, numbers)

@@ -123,8 +123,8 @@ class Design:
     @cached_property
     def values(self) -> Array:
         """The runs' values minus their mean."""
-        found = np.array([value for _, _, value in self.rows], dtype=float)
-        return found - found.mean()
+        values = np.array([value for _, _, value in self.rows], dtype=float)
+        return values - values.mean()
 
     @cached_property
     def total(self) -> float:
@@ -299,15 +299,15 @@ def simple_effects(
 ) -> dict[str, float]:
     """Return the p value of a factor within each level of another; empty if one of them cannot be tested."""
     rest = [name for name in names if name != other]
-    found = {}
+    ps = {}
     for level in levels_of(rows, names, other):
         inside = within(rows, names, other, level)
         same = levels_of(inside, names, factor) == levels_of(rows, names, factor)
         effect = analyse([(chosen(row, names, rest), row[1], row[2]) for row in inside], rest, resolution).of(factor)
         if not same or effect is None or effect.p is None:
             return {}
-        found[level] = effect.p
-    return found
+        ps[level] = effect.p
+    return ps
 
 
 def spread(rows: Sequence[FactorRow], names: Sequence[str], factor: str) -> float:

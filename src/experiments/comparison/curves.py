@@ -48,14 +48,14 @@ def curves(groups: Sequence[Group]) -> list[Curve]:
 
 def metrics(groups: Sequence[Group]) -> list[str]:
     """Return the per-epoch metrics of the runs of some groups, losses and accuracies first."""
-    found = dict.fromkeys(
+    names = dict.fromkeys(
         name
         for group in groups
         for record in group.records.values()
         for name in record.history
         if name not in NOT_METRICS
     )
-    return [*(name for name in FIRST if name in found), *(name for name in found if name not in FIRST)]
+    return [*(name for name in FIRST if name in names), *(name for name in names if name not in FIRST)]
 
 
 def curve_of(group: Group, metric: str) -> Curve | None:

@@ -134,10 +134,10 @@ def curves_figure(drawn: Sequence[Curve], styles: Mapping[str, Style], axis: str
     grid = figure.subplots(rows, columns, squeeze=False).flat
     for name, axes in zip(names, grid, strict=False):
         metric = Metric(name)
-        found = [curve for curve in drawn if curve.metric == name and axis in curve.x]
-        for curve in found:
+        panel_curves = [curve for curve in drawn if curve.metric == name and axis in curve.x]
+        for curve in panel_curves:
             draw_curve(axes, curve, styles[curve.group.name], axis, metric.scale)
-        means = np.concatenate([curve.mean for curve in found]) if found else np.ones(1)
+        means = np.concatenate([curve.mean for curve in panel_curves]) if panel_curves else np.ones(1)
         if name.endswith("loss") and means.min() > 0 and means.max() / means.min() >= DECADE:
             logarithmic(axes.yaxis)
         if metric.is_share:
@@ -185,10 +185,10 @@ def interaction_figure(answer: Answer, first: str, second: str) -> DrawnFigure:
                 for value in group.values.values()
             ]
             if values:
-                found = estimate(values)
+                cell = estimate(values)
                 positions.append(position + spread * (number - (len(levels[second]) - 1) / 2))
-                means.append(found.mean * metric.scale)
-                reaches.append((found.high - found.mean) * metric.scale if found.high is not None else 0.0)
+                means.append(cell.mean * metric.scale)
+                reaches.append((cell.high - cell.mean) * metric.scale if cell.high is not None else 0.0)
         look: dict[str, Any] = {"marker": MARKERS[number % len(MARKERS)], "linestyle": LINES[number % len(LINES)]}
         label = wrapped(level, 24)
         axes.errorbar(

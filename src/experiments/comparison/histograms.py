@@ -34,15 +34,15 @@ class Histogram:
 
 def first_and_last(folder: Path) -> tuple[Mapping[str, Histogram], Mapping[str, Histogram]]:
     """Return the histograms of activations by layer, before training and at its end; empty if there are none."""
-    found: dict[int, dict[str, Any]] = {}
+    by_epoch: dict[int, dict[str, Any]] = {}
     for path in sorted(folder.glob("events.out.tfevents.*")):
         for step, layer, message in activations(path):
-            found.setdefault(step, {})[layer] = message
-    if not found:
+            by_epoch.setdefault(step, {})[layer] = message
+    if not by_epoch:
         return {}, {}
     first, last = (
         {layer: usable for layer, message in messages.items() if (usable := histogram(message)) is not None}
-        for messages in (found.get(0, {}), found[max(found)])
+        for messages in (by_epoch.get(0, {}), by_epoch[max(by_epoch)])
     )
     return first, last
 

@@ -226,18 +226,18 @@ def signed_rank(first: SeedValues, second: SeedValues, resolution: float = 0.0) 
     """
     common = common_seeds(first, second)
     step = tie_step([*first.values(), *second.values()], resolution)
-    found = stepped([first[seed] - second[seed] for seed in common], step)
-    found = found[found != 0]
-    if not len(found):
+    differences = stepped([first[seed] - second[seed] for seed in common], step)
+    differences = differences[differences != 0]
+    if not len(differences):
         return 1.0
-    ranks = doubled_ranks(np.abs(found))
+    ranks = doubled_ranks(np.abs(differences))
     chances = np.zeros(ranks.sum() + 1)
     chances[0] = 1.0
     for rank in ranks:
         with_rank = chances[:-rank] / 2
         chances /= 2
         chances[rank:] += with_rank
-    return two_sided(chances, int(ranks[found > 0].sum()))
+    return two_sided(chances, int(ranks[differences > 0].sum()))
 
 
 def rank_sum(first: SeedValues, second: SeedValues, resolution: float = 0.0) -> float:
@@ -309,8 +309,8 @@ def seeds_needed(
     if std == 0:
         return 2
     size = min(abs(mean) / std, 1e9)
-    found = bisect_left(range(2, most + 1), power, key=lambda n: power_of(size, n, alpha, paired=paired)) + 2
-    return found if found <= most else None
+    needed = bisect_left(range(2, most + 1), power, key=lambda n: power_of(size, n, alpha, paired=paired)) + 2
+    return needed if needed <= most else None
 
 
 def power_of(size: float, n: int, alpha: float, *, paired: bool) -> float:
@@ -332,9 +332,9 @@ def resolution_of(values: Iterable[float]) -> float:
 
     If the values have a true step, the gap is never below it, so everything that uses it errs on the side of caution.
     """
-    found = sorted(values)
-    noise = FLOAT32 * scale_of(found)
-    return min((high - low for low, high in pairwise(found) if high - low > noise), default=0.0)
+    ordered = sorted(values)
+    noise = FLOAT32 * scale_of(ordered)
+    return min((high - low for low, high in pairwise(ordered) if high - low > noise), default=0.0)
 
 
 def reached(times: Sequence[float | None]) -> Reached:

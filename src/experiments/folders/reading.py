@@ -93,7 +93,7 @@ class Record:
 
     def layers(self, quantities: Collection[str]) -> dict[str, LayerCurves]:
         """Return some quantities of `layers.csv` at the end of each epoch; empty if it cannot be read."""
-        found: dict[str, LayerCurves] = {}
+        curves: dict[str, LayerCurves] = {}
         try:
             with regular_file(self.folder / "layers.csv", LARGEST_LAYERS).open(encoding="utf-8", newline="") as file:
                 rows = csv.reader(file)
@@ -101,10 +101,10 @@ class Record:
                 epoch, layer, quantity, value = (columns.index(name) for name in LAYER_COLUMNS)
                 for row in rows:
                     if len(row) == len(columns) and row[quantity] in quantities and isfinite(read := float(row[value])):
-                        found.setdefault(row[quantity], {}).setdefault(row[layer], {})[int(row[epoch])] = read
+                        curves.setdefault(row[quantity], {}).setdefault(row[layer], {})[int(row[epoch])] = read
         except (OSError, ValueError, csv.Error):
             return {}
-        return found
+        return curves
 
 
 @dataclass

@@ -47,7 +47,7 @@ class Entry:
 
     @property
     def summary(self) -> Mapping[str, Any]:
-        """What `summary.json` says; nothing while the run has not come to an end."""
+        """The content of `summary.json`; empty until the run has ended."""
         return readable_summary(self.folder)
 
     @property
@@ -96,10 +96,10 @@ class Sweep:
     def asked(self) -> dict[str, Any]:
         """Return `sweep.yaml`; empty if it is missing or unreadable."""
         try:
-            found = yaml.safe_load((self.folder / FILE).read_text(encoding="utf-8"))
+            content = yaml.safe_load((self.folder / FILE).read_text(encoding="utf-8"))
         except (OSError, yaml.YAMLError, UnicodeDecodeError):
             return {}
-        return found if isinstance(found, dict) else {}
+        return content if isinstance(content, dict) else {}
 
     def write_asked(
         self, command: str, overrides: Sequence[str], configuration: Mapping[str, Any], **more: Any

@@ -99,19 +99,19 @@ def union(distributions: list[Any]) -> BaseDistribution:
 
 def positions(best: FrozenTrial, space: Space) -> dict[str, dict[str, Any]]:
     """Return the position of each of the best trial's numbers in its range, and the border if it is at one."""
-    found = {}
+    by_name = {}
     for name, value in best.params.items():
         distribution: Any = best.distributions[name]
         if name not in space.dimensions or isinstance(distribution, CategoricalDistribution):
             continue
         dimension = space.within({name: (distribution.low, distribution.high)}).dimensions[name]
-        found[name] = {
+        by_name[name] = {
             "low": distribution.low,
             "high": distribution.high,
             "position": round(dimension.position(value), 3),
             "border": border(dimension, value) or None,
         }
-    return found
+    return by_name
 
 
 def conclude(study: optuna.Study, space: Space, folder: Path) -> dict[str, Any]:

@@ -497,10 +497,10 @@ def custom_space(path: str | None) -> Callable[[DictConfig, optuna.Trial], None]
         return None
     module, _, name = path.rpartition(".")
     try:
-        found = getattr(importlib.import_module(module), name)
+        target = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise UserError(f"hydra.sweeper.custom_search_space={path!r} cannot be imported: {error}") from None
-    if not callable(found):
+    if not callable(target):
         raise UserError(f"hydra.sweeper.custom_search_space={path!r} should be a function of (cfg, trial)")
-    function: Callable[[DictConfig, optuna.Trial], None] = found
+    function: Callable[[DictConfig, optuna.Trial], None] = target
     return function

@@ -82,11 +82,11 @@ class Story:
 
     def ends(self, quantity: str) -> dict[str, dict[int, float]]:
         """Return a quantity at the end of each epoch, by layer."""
-        found: dict[str, dict[int, float]] = {}
+        by_layer: dict[str, dict[int, float]] = {}
         for row in self.layers:
             if row.quantity == quantity:
-                found.setdefault(row.layer, {})[row.epoch] = row.value
-        return found
+                by_layer.setdefault(row.layer, {})[row.epoch] = row.value
+        return by_layer
 
     @cached_property
     def weight_ratios(self) -> dict[str, list[float]]:
