@@ -125,8 +125,8 @@ def test_nested_targets_obey_the_same_rule() -> None:
 
 @pytest.mark.parametrize("name", ["os.system", "builtins.exec", "shutil.rmtree", "torch.hub.load", "experiments.train"])
 def test_nobody_is_advised_to_trust_what_any_program_can_do(name: str) -> None:
-    assert "refused" in advice(name)
-    assert "trust=[mine]" in advice("mine.Model")
+    assert "refused" in advice(name, "trust={}")
+    assert advice("mine.Model", "trust={}") == "if you trust it, add trust=mine"
 
 
 REACHES_OUT = re.compile(

@@ -99,12 +99,17 @@ def untrusted(config: Mapping[str, Any], trust: Sequence[str]) -> Iterator[tuple
     )
 
 
-def advice(target: str) -> str:
-    """Return what a user can do about a target that is not trusted: trust its package, if that can be reasonable."""
+def advice(target: str, setting: str) -> str:
+    """Return what a user can do about a target that is not trusted: trust its package, if that can be reasonable.
+
+    Args:
+        target: dotted.
+        setting: how the verb takes the package, such as `trust={}`.
+    """
     package = target.partition(".")[0]
     if package in sys.stdlib_module_names or package in NEEDED:
         return "such code is refused"
-    return f"if you trust it, add 'trust=[{package}]'"
+    return f"if you trust it, add {setting.format(package)}"
 
 
 NEEDED = ("experiments", "hydra", "hydra_plugins", "numpy", "omegaconf", "torch", "torchvision")
