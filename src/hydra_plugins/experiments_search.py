@@ -74,30 +74,30 @@ class SearchConfig:
     # Hydra does not build a `_target_` below; the search reads it
     _recursive_: bool = False
     defaults: list[Any] = field(default_factory=lambda: ["_self_", {"sampler": "tpe"}])
-    # how the next trial is chosen: grid, random, qmc, tpe, gp, cmaes; or {name: tpe, seed: 1, n_startup_trials: 5}
     sampler: Any = None
-    # stops trials that are worse than others: null, median, successive_halving, hyperband; or {name: median, ...}
+    """chooses the next trial: grid, random, qmc, tpe, gp, cmaes; or {name: tpe, seed: 1, n_startup_trials: 5}"""
     pruner: Any = None
-    # minimize or maximize; null: minimize a loss, maximize an accuracy
+    """stops trials that are worse than others: null, median, successive_halving, hyperband; or {name: median, ...}"""
     direction: Any = None
-    # where the study is stored: null for study.journal in the sweep's folder; another file, or sqlite:///file.db
+    """minimize or maximize; null minimizes a loss and maximizes an accuracy"""
     storage: Any = None
-    # processes with the same name and storage share one study; null for the name of the sweep's folder
+    """a file for the study, or sqlite:///file.db for several processes; null for study.journal in the sweep's folder"""
     study_name: str | None = None
-    # trials in the study, including those from before a resume
+    """processes with the same name and storage share one study; null for the name of the sweep's folder"""
     n_trials: int = 20
-    # trials per batch, which are chosen and launched together
+    """trials in the study, including those from before a resume"""
     n_jobs: int = 32
-    # runs of each trial, with consecutive seeds; the objective is their mean
+    """trials per batch, which are chosen together and trained as stacks"""
     seeds_per_trial: int = 1
-    # with more than 1, each round narrows the ranges around the best fifth of its trials
+    """runs of each trial, with consecutive seeds; the objective is their mean"""
     rounds: int = 1
-    # the search ends with an error if a larger share of a batch has no result
+    """with more than 1, each round narrows the ranges around the best fifth of its trials"""
     max_failure_rate: float = 1.0
-    # key -> range or choice, as on the command line, which takes precedence
+    """the search ends with an error if a larger share of a batch has no result"""
     params: Any = None
-    # dotted path of a function (cfg, trial) that adds parameters with trial.suggest_...
+    """key -> range or choice, as on the command line, which takes precedence"""
     custom_search_space: str | None = None
+    """dotted path of a function (cfg, trial) that adds parameters with trial.suggest_..."""
 
 
 store = ConfigStore.instance()
