@@ -385,7 +385,8 @@ def configuration(folder: Path, trust: Sequence[str] = ()) -> dict[str, Any]:
             )
     for key, value in untrusted(config, trust):
         raise UserError(
-            f"{key}={value!r} in {str(folder)!r} names code from outside this package; {advice(str(value), 'trust={}')}"
+            f"{key}={value!r} in {str(folder)!r} names code from outside this package; "
+            + advice(str(value), "trust={}")
         )
     return {**config, **OWN_TO_THE_RUN}
 

@@ -36,5 +36,6 @@ def check_unchanged(folder: Path, config: Mapping[str, Any]) -> None:
         raise UserError(f"resume cannot change {', '.join(differing)}; start a new run, or keep the old values")
     for key, value in untrusted(config, config.get("trust") or ()):
         raise UserError(
-            f"{key}={value!r} in resume={str(folder)!r} names code from outside this package; {advice(str(value), "'trust=[{}]'")}"
+            f"{key}={value!r} in resume={str(folder)!r} names code from outside this package; "
+            + advice(str(value), "'trust=[{}]'")
         )
