@@ -111,7 +111,7 @@ def test_the_wheel_trains_from_any_folder(wheel: Path, tmp_path: Path) -> None:
     work.mkdir()
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--no-index"]
     subprocess.run([*pip, "--target", str(site), str(wheel)], check=True)
-    # The dependencies are borrowed; -S leaves out the editable install that stands beside them.
+    # The dependencies are borrowed; -S leaves out the editable install next to them.
     paths = os.pathsep.join([str(site), sysconfig.get_paths()["purelib"]])
 
     def python(*words: str) -> str:

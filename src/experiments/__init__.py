@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 PUBLIC = {"compose": "library", "train": "library", "load": "evaluation.loading", "UserError": "common.errors"}
-"""What the package offers, and where it is; imported when it is asked for, since it takes torch with it."""
+"""The public names and their modules, which are imported on first use, because they import torch."""
 
 
 def __getattr__(name: str) -> Any:
     if name not in PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = found = getattr(import_module(f"{__name__}.{PUBLIC[name]}"), name)
-    return found
+    globals()[name] = value = getattr(import_module(f"{__name__}.{PUBLIC[name]}"), name)
+    return value
 
 
 def __dir__() -> list[str]:
@@ -33,11 +33,11 @@ def __dir__() -> list[str]:
 
 
 class Package(ModuleType):
-    """The package, where `train` is the function: `python -m experiments.train` is a module of the same name.
+    """The package, in which `train` is the function: `experiments.train`, the verb, is a module of the same name.
 
-    Python puts a submodule under its name into its package when it is imported first, by whomever; without this
-    `from experiments import train` would mean the one or the other by what had been imported before. The module is
-    what `from experiments.train import main` and `importlib` give.
+    On the first import of a submodule, Python stores it in the package under its name; without this class, the
+    meaning of `from experiments import train` would depend on earlier imports. `from experiments.train import main`
+    and `importlib` give the module.
     """
 
     def __setattr__(self, name: str, value: object) -> None:

@@ -182,7 +182,7 @@ LONG = ("training.epochs=100000", "model.hidden=[200]", "data.limit=64", "observ
 
 
 def assert_complete(folder: Path) -> None:
-    """Fail unless what a run left is whole and can be gone on with."""
+    """Fail unless the files of a run are complete and the run can be resumed."""
     rows = (folder / "metrics.csv").read_text().splitlines()
     assert len(rows) >= 2
     assert all(line.count(",") == 7 for line in rows)
@@ -204,7 +204,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.parametrize("tensorboard", [True, False])
 def test_a_disk_that_fills(small_disk: Path, tensorboard: bool) -> None:
-    # Either the event file fills it, or a file beside the run does while the run goes on.
+    # Either the event file fills it, or a file outside the run does during the run.
     filler = "" if tensorboard else """
 import pathlib
 from experiments.training.engine import Position

@@ -17,7 +17,7 @@ from experiments import assembly
 from experiments.assembly.run import Parts, assembled, chosen_device, thread_count
 from experiments.common.errors import UserError, nearest
 from experiments.common.files import write_json
-from experiments.common.screen import Screen, hearing, table
+from experiments.common.screen import Screen, printing_log, table
 from experiments.common.signatures import shown
 from experiments.common.text import shown_path
 from experiments.folders.identity import identity
@@ -135,7 +135,7 @@ def check(cfg: DictConfig) -> None:
     screen = Screen(folder.path / "check.log")
     with ExitStack() as stack:
         stack.callback(screen.close)
-        stack.enter_context(hearing(screen))
+        stack.enter_context(printing_log(screen))
         stack.enter_context(device.kernels(deterministic=settings.deterministic))
         stack.enter_context(global_generator(general.seed, torch_device))
         parts = assembled(config, general, settings, torch_device, folder, screen)

@@ -94,7 +94,7 @@ class ScreenHandler(logging.Handler):
 
 
 @contextmanager
-def hearing(screen: Screen) -> Iterator[None]:
+def printing_log(screen: Screen) -> Iterator[None]:
     """Print the messages of the logger `experiments` inside the block."""
     logger, handler = logging.getLogger("experiments"), ScreenHandler(screen)
     before = logger.level, logger.propagate

@@ -1,3 +1,3 @@
-"""The version, which the package, its metadata and what it writes share."""
+"""The version of the package, of its metadata and of the files that it writes."""
 
 __version__ = "0.1.0"

@@ -18,7 +18,7 @@ from experiments.common.errors import UserError
 from experiments.common.files import write_whole
 from experiments.common.isolation import isolated
 from experiments.common.keys import flattened
-from experiments.common.screen import Screen, hearing
+from experiments.common.screen import Screen, printing_log
 from experiments.folders.hydra import as_yaml
 from experiments.folders.identity import identity
 from experiments.folders.run import Row, RunFolder
@@ -125,7 +125,7 @@ class Run:
             UserError: something in the configuration or the folder cannot be used.
         """
         job, folder = self.job, self.job.folder
-        with hearing(self.screen):
+        with printing_log(self.screen):
             general, settings = assembly.general(job.config), assembly.training(job.config)
             if job.resuming:
                 check_unchanged(folder.path, job.config)
@@ -255,7 +255,7 @@ def surroundings(
 ) -> Iterator[None]:
     """Use a run's settings of the process inside the block: messages, kernels, global generators and threads."""
     with ExitStack() as stack:
-        stack.enter_context(hearing(screen))
+        stack.enter_context(printing_log(screen))
         stack.enter_context(kernels(deterministic=settings.deterministic))
         stack.enter_context(global_generator(general.seed, device))
         if threads is not None:
