@@ -1,12 +1,14 @@
 """The command line of a run that is resumed: its saved overrides, in its folder."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-import yaml
-
+from experiments.common.confined import refuse_links
 from experiments.common.errors import UserError
+from experiments.common.foreign import read_yaml
+from experiments.common.keys import known
 
 from .overrides import quoted, spelled_out
 
@@ -14,6 +16,10 @@ RESUME = re.compile(r"\+{0,2}resume=")
 RECIPE = re.compile(r"experiment=")
 VALUED = {"--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--package", "-p"}
 """Hydra's flags that take the next word as their value."""
+CACHE, DOWNLOAD = "data.cache", "data.download"
+"""The settings with which a data set writes files."""
+CLOSED = {"hydra", "resume", "trial", "trust"}
+"""Sections that the saved overrides of a run must not touch: they name code, folders and files outside the run."""
 
 
 def resumed_command_line(arguments: Sequence[str]) -> list[str]:
@@ -36,8 +42,9 @@ def resumed_command_line(arguments: Sequence[str]) -> list[str]:
         raise UserError(
             f"resume={str(folder)!r} is a sweep folder; run the command of the sweep again, with -m and this resume"
         )
-    own = saved_overrides(folder)
+    refuse_links(folder, f"resume={str(folder)!r}")
     rest = [override for override in overrides if not RESUME.match(override)]
+    own = without_writing(saved_overrides(folder), rest, folder)
     destination = [
         f"resume={quoted(folder)}",
         f"hydra.run.dir={quoted(folder)}",
@@ -73,13 +80,76 @@ def saved_overrides(folder: Path) -> list[str]:
     """
     path = folder / ".hydra" / "overrides.yaml"
     try:
-        overrides = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError):
+        overrides = read_yaml(path)
+    except (OSError, ValueError):
         overrides = None
     if not isinstance(overrides, list) or not all(isinstance(o, str) for o in overrides):
         raise UserError(f"resume={str(folder)!r} is not a run folder: it has no readable {path.relative_to(folder)}")
     for override in overrides:
-        # Hydra's own settings can name code and folders, an interpolation can read the environment.
-        if re.match(r"[-+~]*\s*(hydra|resume|trust)\b|-", override) or "${" in override:
+        if not is_of_the_run(override):
             raise UserError(f"resume={str(folder)!r} contains the override {override!r}, which no run of ours writes")
     return overrides
+
+
+def is_of_the_run(override: str) -> bool:
+    """Whether an override touches only what belongs to a run: its own sections, with choices from the folders of ours.
+
+    Hydra's own settings name code and folders; so does a file that is chosen by a path with `..` in it, or that is put
+    into another section with `@`. An interpolation can read the environment.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        parsed = OverridesParser.create().parse_override(override)
+    except HydraException:
+        return False
+    key = parsed.key_or_group
+    texts = [override, *strings(parsed.value())]
+    section = re.split(r"[./]", key)[0]
+    package = parsed.package
+    return not (
+        section in CLOSED
+        or (package is not None and (package.split(".")[0] in CLOSED or not known(package)))
+        or any("${" in text for text in texts)
+        or ("." not in key and any(".." in re.split(r"[/\\]", text) for text in texts))
+    )
+
+
+def strings(value: Any) -> Iterator[str]:
+    """Yield the texts in the value of an override, without quotes."""
+    if isinstance(value, dict):
+        for pair in value.items():
+            yield from strings(list(pair))
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from strings(item)
+    else:
+        yield str(getattr(value, "text", value))
+
+
+def without_writing(saved: Sequence[str], typed: Sequence[str], folder: Path) -> list[str]:
+    """Return saved overrides without those with which a data set writes outside the run's folder.
+
+    Data that the run has loaded need no download. A folder for decoded pictures has to be typed again.
+
+    Raises:
+        UserError: the run has such a folder, and this command line does not.
+    """
+    kept = []
+    repeated = any(key_of(override) == CACHE for override in typed)
+    for override in saved:
+        value = override.partition("=")[2]
+        if key_of(override) == CACHE and value not in ("null", "") and not repeated:
+            raise UserError(
+                f"resume={str(folder)!r} contains {override}, which is outside the run's folder; "
+                f"to write there, repeat it: {CACHE}={value}"
+            )
+        if key_of(override) not in (CACHE, DOWNLOAD):
+            kept.append(override)
+    return kept
+
+
+def key_of(override: str) -> str:
+    """Return the key of an override."""
+    return override.partition("=")[0].strip().lstrip("+~")

@@ -1,32 +1,33 @@
-"""Writing files whole, and reading files that may come from somebody else; nothing heavy is imported."""
+"""Writing files whole, and reading regular files of limited size; nothing heavy is imported."""
 
 import json
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 LARGEST = 20_000_000
 """Bytes of a file that is read whole; the metrics of 100,000 epochs take half of it."""
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file completely or not at all: beside it first, then in its place by renaming.
+    """Write a file completely or not at all: first a temporary file in the same folder, which then gets its name.
 
     Raises:
-        OSError: it cannot be written; a file that was there before is as it was.
+        OSError: it cannot be written; an earlier file of this name is unchanged.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         try:
-            beside.write_bytes(content)
+            temporary.write_bytes(content)
         except FileNotFoundError:
             path.parent.mkdir(parents=True, exist_ok=True)
-            beside.write_bytes(content)
-        beside.replace(path)
+            temporary.write_bytes(content)
+        temporary.replace(path)
     except BaseException:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
@@ -36,7 +37,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def _finite(value: Any) -> Any:
-    """Return a value with null in place of the numbers that JSON does not have."""
+    """Return a value with null instead of the numbers that JSON does not have."""
     if isinstance(value, Mapping):
         return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -46,29 +47,65 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def regular_text(path: Path) -> str:
-    """Return a file's text.
-
-    Raises:
-        OSError: it cannot be read.
-        ValueError: it is too large, or no text.
-    """
-    try:
-        return regular_file(path, LARGEST).read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise ValueError(f"{path.name} is no text") from None
-
-
-def regular_file(path: Path, largest: int) -> Path:
+def regular_file(path: Path, largest: int = LARGEST) -> Path:
     """Return the path of a file that can be read to its end.
 
     Raises:
-        OSError: there is none.
-        ValueError: it is too large, or a pipe or device.
+        OSError: it does not exist.
+        ValueError: it is too large, or a folder, pipe or device.
     """
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode):
-        raise ValueError(f"{path.name} is no file")
-    if status.st_size > largest:
-        raise ValueError(f"{path.name} is too large to be one of a run")
+    check_status(path, path.stat(), largest)
     return path
+
+
+def regular_bytes(path: Path, largest: int = LARGEST) -> bytes:
+    """Return the content of a file.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is too large, or a folder, pipe or device.
+    """
+    with opened(path, largest) as file:
+        content = file.read(largest + 1)
+    if len(content) > largest:
+        raise ValueError(f"{path.name} is larger than {largest:,} bytes")
+    return content
+
+
+def regular_text(path: Path, largest: int = LARGEST) -> str:
+    """Return the text of a file, with the ends of its lines as they are.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is too large, a folder, pipe or device, or not text.
+    """
+    try:
+        return regular_bytes(path, largest).decode("utf-8")
+    except UnicodeDecodeError:
+        raise ValueError(f"{path.name} is not text") from None
+
+
+@contextmanager
+def opened(path: Path, largest: int = LARGEST) -> Iterator[BinaryIO]:
+    """Open a file for reading inside the block; a pipe is not waited for.
+
+    Raises:
+        OSError: it cannot be opened.
+        ValueError: it is too large, or a folder, pipe or device.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+    with open(descriptor, "rb") as file:  # noqa: PTH123 - a path could be another file by now
+        check_status(path, os.fstat(descriptor), largest)
+        yield file
+
+
+def check_status(path: Path, status: os.stat_result, largest: int) -> None:
+    """Refuse what cannot be read to its end.
+
+    Raises:
+        ValueError: it is too large, or a folder, pipe or device.
+    """
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError(f"{path.name} is not a regular file")
+    if status.st_size > largest:
+        raise ValueError(f"{path.name} is larger than {largest:,} bytes")

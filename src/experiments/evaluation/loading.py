@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from numpy.typing import ArrayLike
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
@@ -25,6 +24,7 @@ from experiments.assembly.run import chosen_device
 from experiments.assembly.trust import advice, untrusted
 from experiments.common.errors import UserError
 from experiments.common.files import regular_text
+from experiments.common.foreign import read_yaml
 from experiments.common.isolation import isolated
 from experiments.common.signatures import TARGET
 from experiments.common.text import one_line, shown_path
@@ -33,7 +33,6 @@ from experiments.data.batches import Preparation, Split
 from experiments.data.forms import Description, sides
 from experiments.data.preprocess import Double
 from experiments.folders.reading import CONFIGURATION
-from experiments.folders.reading import loaded as read_yaml
 from experiments.folders.run import RunFolder
 from experiments.training.device import cores, kernels, torch_threads
 from experiments.training.single import scores_of
@@ -374,7 +373,7 @@ def configuration(folder: Path, trust: Sequence[str] = ()) -> dict[str, Any]:
     """
     try:
         config = read_yaml(folder / CONFIGURATION)
-    except (OSError, ValueError, yaml.YAMLError, RecursionError):
+    except (OSError, ValueError):
         config = None
     if not isinstance(config, dict) or "seed" not in config:
         raise UserError(f"{str(folder)!r} is not a run folder: it has no readable {CONFIGURATION}")

@@ -17,20 +17,15 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from experiments.common.errors import UserError
-from experiments.common.files import regular_file, regular_text
+from experiments.common.files import opened, regular_text
+from experiments.common.foreign import read_csv, read_yaml
 from experiments.common.keys import flattened
 
 from .summary import read_summary
 from .sweep import FILE
 
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 LARGEST_LAYERS = 500_000_000
-DEEPEST, MOST_ALIASES = 100, 16
-"""Limits of YAML that is read: a configuration has five levels, and no alias."""
-NESTING = re.compile(r"[\[{]|[-?]\s")
 LONGEST_REASON = 120
 UNFINISHED = "unfinished"
 """The status of a run that has no summary: it is still running, or was killed."""
@@ -95,8 +90,8 @@ class Record:
         """Return some quantities of `layers.csv` at the end of each epoch; empty if it cannot be read."""
         curves: dict[str, LayerCurves] = {}
         try:
-            with regular_file(self.folder / "layers.csv", LARGEST_LAYERS).open(encoding="utf-8", newline="") as file:
-                rows = csv.reader(file)
+            with opened(self.folder / "layers.csv", LARGEST_LAYERS) as file:
+                rows = csv.reader(io.TextIOWrapper(file, encoding="utf-8", newline=""))
                 columns = next(rows, [])
                 epoch, layer, quantity, value = (columns.index(name) for name in LAYER_COLUMNS)
                 for row in rows:
@@ -167,7 +162,7 @@ class Reader:
                         found.waiting += waiting(folder)
                         continue
                     found.records.append(self._record(folder))
-                except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+                except (OSError, ValueError) as error:
                     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
                     found.skipped[folder] = reason[:LONGEST_REASON]
         if not found.records:
@@ -192,9 +187,8 @@ def record(folder: Path) -> Record:
     Raises:
         OSError: a file cannot be read.
         ValueError: a file has other content than expected.
-        yaml.YAMLError: a file is not YAML.
     """
-    config = loaded(folder / CONFIGURATION)
+    config = read_yaml(folder / CONFIGURATION)
     if not isinstance(config, dict) or "seed" not in config:
         raise ValueError(f"{CONFIGURATION} is not the configuration of a run")
     return Record(
@@ -221,22 +215,19 @@ def choices(folder: Path) -> dict[str, str]:
 def typed(folder: Path) -> list[str]:
     """Return the keys that were given on the command line."""
     try:
-        lines = loaded(folder / ".hydra" / "overrides.yaml")
+        lines = read_yaml(folder / ".hydra" / "overrides.yaml")
     except FileNotFoundError:
         return []
-    return [line.partition("=")[0].lstrip("+~") for line in lines or [] if isinstance(line, str)]
+    lines = lines if isinstance(lines, list) else []
+    return [line.partition("=")[0].lstrip("+~") for line in lines if isinstance(line, str)]
 
 
 def history(folder: Path) -> dict[str, list[float]]:
     """Return `metrics.csv` by column; empty if no epoch has ended."""
     try:
-        content = regular_text(folder / "metrics.csv")
+        rows = read_csv(folder / "metrics.csv")
     except FileNotFoundError:
         return {}
-    try:
-        rows = list(csv.reader(io.StringIO(content)))
-    except csv.Error as error:
-        raise ValueError(f"metrics.csv is not a table: {error}") from None
     if not rows or rows[0][:1] != ["epoch"]:
         raise ValueError("metrics.csv has no column 'epoch'")
     if any(len(row) != len(rows[0]) for row in rows):
@@ -247,27 +238,6 @@ def history(folder: Path) -> dict[str, list[float]]:
         for name, values in zip(rows[0], columns, strict=len(rows) > 1)
         if any(values)
     }
-
-
-def loaded(path: Path) -> Any:
-    """Return the content of a YAML file.
-
-    Thousands of nested brackets would crash the parser, and aliases of aliases would fill the memory.
-
-    Raises:
-        OSError: it cannot be read.
-        ValueError: it is nested too deeply, or is not a whole regular file.
-        yaml.YAMLError: it is not YAML.
-    """
-    content = regular_text(path)
-    if len(NESTING.findall(content)) > DEEPEST or content.count("*") > MOST_ALIASES:
-        depth = aliases = 0
-        for event in yaml.parse(content, Loader=LOADER):
-            aliases += isinstance(event, yaml.AliasEvent)
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if depth > DEEPEST or aliases > MOST_ALIASES:
-                raise ValueError(f"{path.name} is nested too deeply")
-    return yaml.load(content, Loader=LOADER)
 
 
 def found_below(top: Path) -> tuple[list[Path], list[Path]]:
@@ -285,7 +255,7 @@ def found_below(top: Path) -> tuple[list[Path], list[Path]]:
 
 def waiting(sweep: Path) -> int:
     """Return the number of runs of a sweep that have not started."""
-    asked = loaded(sweep / FILE)
+    asked = read_yaml(sweep / FILE)
     runs = asked.get("runs") if isinstance(asked, dict) else None
     if not isinstance(runs, dict):
         return 0

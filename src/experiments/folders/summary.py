@@ -1,10 +1,9 @@
 """`summary.json`: how a run ended; absent while it trains."""
 
-import json
 from pathlib import Path
 from typing import Any
 
-from experiments.common.files import regular_text
+from experiments.common.foreign import read_json
 
 NAME = "summary.json"
 
@@ -17,7 +16,7 @@ def read_summary(folder: Path) -> dict[str, Any]:
         ValueError: it is damaged, or is not a summary.
     """
     try:
-        found = json.loads(regular_text(folder / NAME))
+        found = read_json(folder / NAME)
     except FileNotFoundError:
         return {}
     if not isinstance(found, dict):

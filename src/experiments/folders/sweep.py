@@ -17,7 +17,8 @@ from typing import Any
 import yaml
 
 from experiments.common.errors import UserError
-from experiments.common.files import write_whole
+from experiments.common.files import regular_text, write_whole
+from experiments.common.foreign import read_yaml
 from experiments.common.keys import flattened, meaning
 
 from .summary import NAME, readable_summary
@@ -86,8 +87,7 @@ class Sweep:
         for path in self.folder.glob("**/.hydra/overrides.yaml"):
             folder, number = path.parents[1], job_number(path.parent)
             if number is not None and number not in self.entries:
-                overrides = yaml.safe_load(path.read_text(encoding="utf-8")) or []
-                self.add(number, folder, own_overrides(overrides, typed))
+                self.add(number, folder, own_overrides(readable_overrides(path), typed))
 
     def typed(self) -> list[str]:
         """Return the overrides of the sweep's command."""
@@ -96,8 +96,8 @@ class Sweep:
     def asked(self) -> dict[str, Any]:
         """Return `sweep.yaml`; empty if it is missing or unreadable."""
         try:
-            content = yaml.safe_load((self.folder / FILE).read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError, UnicodeDecodeError):
+            content = read_yaml(self.folder / FILE)
+        except (OSError, ValueError):
             return {}
         return content if isinstance(content, dict) else {}
 
@@ -272,13 +272,22 @@ def order(overrides: Sequence[str]) -> list[str]:
     return [line for line in overrides if SWEPT.search(line) or not meaning(line.partition("=")[0].lstrip("+~")).sweep]
 
 
+def readable_overrides(path: Path) -> list[str]:
+    """Return the texts in an `overrides.yaml`; none if it cannot be read."""
+    try:
+        overrides = read_yaml(path)
+    except (OSError, ValueError):
+        return []
+    return [line for line in overrides if isinstance(line, str)] if isinstance(overrides, list) else []
+
+
 def job_number(hydra: Path) -> int | None:
     """Return the number of a folder's job, from Hydra's file or from the start of the folder's name."""
     try:
-        noted = re.search(r"^    num: (\d+)$", (hydra / "hydra.yaml").read_text(encoding="utf-8"), re.MULTILINE)
-    except (OSError, UnicodeDecodeError):
+        noted = re.search(r"^    num: (\d{1,9})$", regular_text(hydra / "hydra.yaml"), re.MULTILINE)
+    except (OSError, ValueError):
         noted = None
-    found = noted or re.match(r"(\d+)", hydra.parent.name)
+    found = noted or re.match(r"(\d{1,9})", hydra.parent.name)
     return int(found[1]) if found else None
 
 

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from experiments.assembly.trust import advice, untrusted
 from experiments.common.errors import UserError
+from experiments.common.foreign import read_yaml
 from experiments.common.keys import flattened, meaning
+from experiments.common.text import one_line
 
 
 def check_unchanged(folder: Path, config: Mapping[str, Any]) -> None:
@@ -19,11 +19,16 @@ def check_unchanged(folder: Path, config: Mapping[str, Any]) -> None:
     """
     path = folder / ".hydra" / "config.yaml"
     try:
-        saved = flattened(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError, AttributeError):
+        content = read_yaml(path)
+    except (OSError, ValueError) as error:
         raise UserError(
-            f"resume={str(folder)!r} is not a run folder: {path.relative_to(folder)} cannot be read"
+            f"resume={str(folder)!r} is not a run folder: {path.relative_to(folder)} cannot be read ({one_line(error)})"
         ) from None
+    if not isinstance(content, dict):
+        raise UserError(
+            f"resume={str(folder)!r} is not a run folder: {path.relative_to(folder)} is not a configuration"
+        )
+    saved = flattened(content)
     now = flattened(config)
     differing = [
         f"{key} ({saved.get(key, 'absent')} -> {now.get(key, 'absent')})"
