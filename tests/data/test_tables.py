@@ -211,7 +211,7 @@ def test_the_sentence_reaches_the_user(commands: Commands) -> None:
     assert outcome.err.startswith("Error: data.target='answr' is not a column of ")
     assert (
         commands.train("data=csv", f"data.path={path}").err
-        == "Error: data.target is missing; give it as data.target=...\n"
+        == "Error: data.target is missing; set data.target=...\n"
     )
 
 
