@@ -46,15 +46,15 @@ def command_line(words: Sequence[str]) -> int:
     from .evaluation.predicting import predict, predict_together
 
     runs = chosen(folders, options.best)
-    trust, device = options.trusted, options.device
+    trust, device, strict = options.trusted, options.device, options.strict
     if options.input is not None and options.ensemble is None:
-        predict(runs, options.input, trust, device)
+        predict(runs, options.input, trust, device, strict=strict)
     elif options.input is not None and options.ensemble is not None:
-        predict_together(runs, options.input, above(folders), options.ensemble, trust, device)
+        predict_together(runs, options.input, above(folders), options.ensemble, trust, device, strict=strict)
     elif options.ensemble is None:
-        evaluate(runs, options.split, trust, device, other)
+        evaluate(runs, options.split, trust, device, other, strict=strict)
     else:
-        combine(runs, options.split, above(folders), options.ensemble, trust, device, other)
+        combine(runs, options.split, above(folders), options.ensemble, trust, device, other, strict=strict)
     return 0
 
 

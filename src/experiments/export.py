@@ -42,7 +42,7 @@ def command_line(words: Sequence[str]) -> int:
     from .evaluation.evaluating import chosen  # torch: only for a valid command line
     from .exporting.running import export
 
-    export(chosen(folders, options.best), options.format, options.trusted)
+    export(chosen(folders, options.best), options.format, options.trusted, strict=options.strict)
     return 0
 
 

@@ -19,7 +19,7 @@ from sklearn.metrics import log_loss, top_k_accuracy_score
 from statsmodels.stats.proportion import proportion_confint
 
 from experiments.evaluation._scores import BINS, calibration_error, reliability, top, wilson
-from experiments.evaluation.loading import configuration
+from experiments.evaluation.loading import configuration, load
 from tests.helpers import Commands, summary
 
 SMALL = ("training.epochs=2", "data.limit=200", "model.hidden=[20]", "observers.pictures.enabled=false")
@@ -272,3 +272,54 @@ def test_a_link_is_not_written_through(commands: Commands, copied: Path, tmp_pat
     assert outcome.code == 2
     assert "is a link" in outcome.err
     assert not list(elsewhere.iterdir())
+
+
+@pytest.fixture
+def best_lost(copied: Path) -> Path:
+    """A run whose best epoch is 1 of 2, and whose checkpoint of it is cut to half."""
+    last, best = (copied / "checkpoints" / f"{name}.pt" for name in ("last", "best"))
+    state = torch.load(last, weights_only=True)
+    rows = json.loads(state["history"])
+    rows[0]["val/accuracy"], rows[1]["val/accuracy"] = 0.9, 0.1
+    content = last.read_bytes()
+    best.unlink()
+    best.write_bytes(content[: len(content) // 2])
+    last.unlink()
+    torch.save({**state, "history": json.dumps(rows)}, last)
+    return copied
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "evaluate input", "export"])
+def test_a_broken_best_checkpoint_is_said(commands: Commands, best_lost: Path, verb: str) -> None:
+    verb, *more = verb.split()
+    if more:
+        np.savez("x.npz", x=np.zeros((2, 1, 8, 8), np.uint8))
+    words = (f"run={best_lost}", *("input=x.npz" for _ in more), *(["format=torch"] if verb == "export" else []))
+    outcome = commands.type(verb, *words)
+    assert outcome.code == 0, outcome.err
+    said = " ".join(outcome.out.split())
+    assert "warning: copied: best.pt of epoch 1, the best one, cannot be used (" in said
+    assert "; last.pt is used instead, with weights of epoch 2" in said
+    if verb == "export":
+        assert "weights of epoch 2" in json.loads((best_lost / "export" / "model.json").read_text())["note"]
+    elif not more:
+        written = json.loads((best_lost / "evaluation" / "test" / "evaluation.json").read_text())
+        assert (written["epoch"], "weights of epoch 2" in written["note"]) == (2, True)
+    strict = commands.type(verb, *words, "strict=true")
+    assert (strict.code, strict.err.count("\n")) == (1, 1)
+    assert "without strict=true these weights are used" in strict.err
+
+
+def test_a_missing_best_checkpoint_is_said_too(best_lost: Path) -> None:
+    (best_lost / "checkpoints" / "best.pt").unlink()
+    with pytest.warns(UserWarning, match=r"best\.pt of epoch 1, the best one, is missing; last\.pt is used instead"):
+        assert load(best_lost).epoch == 2
+
+
+def test_the_last_checkpoint_is_not_warned_of_if_it_is_the_best(copied: Path) -> None:
+    state = torch.load(copied / "checkpoints" / "last.pt", weights_only=True)
+    rows = json.loads(state["history"])
+    rows[0]["val/accuracy"], rows[1]["val/accuracy"] = 0.1, 0.9
+    torch.save({**state, "history": json.dumps(rows)}, copied / "checkpoints" / "last.pt")
+    (copied / "checkpoints" / "best.pt").unlink(missing_ok=True)
+    assert load(copied, strict=True).note is None

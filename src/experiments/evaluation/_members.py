@@ -23,7 +23,7 @@ from experiments.training.averaging import refresh_statistics, soup
 from experiments.training.single import scores_of
 from experiments.training.stack import architecture, scores_together
 
-from .loading import Restored, load, no_split
+from .loading import BestWeightsError, Restored, no_split, restored
 
 SOUP = "uniform soup"
 PREPARING = ("preprocess", "augment", "balance")
@@ -49,18 +49,21 @@ def members(
     trust: Sequence[str],
     device: str,
     other: Mapping[str, Any] | None = None,
+    *,
+    strict: bool = False,
 ) -> list[EnsembleMember]:
     """Return the kept checkpoints of one run, or several runs with the weights of their best epochs.
 
     Args:
         folders: of runs.
-        screen: for the list of runs that are left out.
-        trust, device, other: see `loading.load`.
+        screen: for the list of runs that are left out, and of those whose best weights cannot be used.
+        trust, device, other, strict: see `loading.restored`.
 
     Raises:
         UserError: fewer than two can be used.
     """
-    restore = partial(load, trust=trust, device=device, other=other, sources=assembly.Sources())
+    sources = assembly.Sources()
+    restore = partial(restored, trust=trust, device=device, other=other, sources=sources, strict=strict)
     return checkpoints(folders[0], restore) if len(folders) == 1 else runs(folders, screen, restore)
 
 
@@ -77,8 +80,8 @@ def checkpoints(folder: Path, restore: Callable[..., Restored]) -> list[Ensemble
             f"training.keep_checkpoints=every:5; {str(folder)!r} is one run with {len(kept) or 'no'} kept "
             f"checkpoint{'' if len(kept) == 1 else 's'}"
         )
-    restored = [restore(folder, checkpoint=path.name) for path in kept]
-    return [EnsembleMember(f"epoch {run.epoch}", run) for run in restored]
+    each = [restore(folder, checkpoint=path.name) for path in kept]
+    return [EnsembleMember(f"epoch {run.epoch}", run) for run in each]
 
 
 def runs(folders: Sequence[Path], screen: Screen, restore: Callable[..., Restored]) -> list[EnsembleMember]:
@@ -93,6 +96,8 @@ def runs(folders: Sequence[Path], screen: Screen, restore: Callable[..., Restore
             run = restore(folder)
             if run.epoch == 0 and run.settings.epochs > 0:
                 raise UserError(f"{str(folder)!r} cannot be evaluated: it has not finished an epoch")
+        except BestWeightsError:
+            raise
         except UserError as error:
             problems.append(str(error))
         else:
@@ -102,6 +107,9 @@ def runs(folders: Sequence[Path], screen: Screen, restore: Callable[..., Restore
         raise UserError(f"an ensemble needs two runs, and {len(usable) or 'none'} of these can be used{reason}")
     for problem in problems:
         screen.print(f"left out  {problem}")
+    for member in usable:
+        if member.run.note:
+            screen.print(f"warning: {member.run.note}")
     return usable
 
 
@@ -110,7 +118,7 @@ def other_weights(
 ) -> list[EnsembleMember]:
     """Return the other weights of a run: the best, the last, and their average if the run has one."""
     members = []
-    restore = partial(load, trust=trust, device=device, other=other)
+    restore = partial(restored, trust=trust, device=device, other=other)
     with suppress(UserError):
         best = restore(folder, checkpoint="best.pt")
         members.append(EnsembleMember(f"best epoch ({best.epoch})", best))

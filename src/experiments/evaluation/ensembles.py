@@ -88,6 +88,8 @@ def combine(
     trust: Sequence[str] = (),
     device: str = "auto",
     other: Mapping[str, Any] | None = None,
+    *,
+    strict: bool = False,
 ) -> None:
     """Evaluate runs, or the kept checkpoints of one run, alone and together; print and write the results.
 
@@ -100,7 +102,7 @@ def combine(
         split: train, val or test.
         out: the folder above `evaluation/ensemble_<split>`, or `soup_<split>`.
         kind: the predictions to write: mean for those of the ensemble, soup for those of the mean of the weights.
-        trust, device, other: see `loading.load`.
+        trust, device, other, strict: see `loading.restored`.
 
     Raises:
         UserError: the runs cannot be evaluated, their classes or examples differ, or for a soup their architectures.
@@ -108,7 +110,7 @@ def combine(
     """
     screen = Screen()
     screen.widen()
-    own = members(folders, screen, trust, device, other)
+    own = members(folders, screen, trust, device, other, strict=strict)
     splits = examples(own, split)
     first = own[0].run
     soup, reason = soup_or_reason(own, first.data.splits["train"], kind)
@@ -166,7 +168,12 @@ def write(out: Path, own: Sequence[EnsembleMember], ensemble: Ensemble, y: Tenso
     predictions = Predictions.of_split(chosen.probabilities, y, own[0].run.classes)
     write_whole(out / "predictions.csv", predictions.as_csv().encode())
     members = [
-        {"run": str(member.run.folder.path), "epoch": member.run.epoch, **asdict(line.evaluation)}
+        {
+            "run": str(member.run.folder.path),
+            "epoch": member.run.epoch,
+            **({"note": member.run.note} if member.run.note else {}),
+            **asdict(line.evaluation),
+        }
         for member, line in zip(own, ensemble.members, strict=True)
     ]
     about: dict[str, Any] = {"mean_accuracy": ensemble.mean_accuracy, "mean_loss": ensemble.mean_loss}

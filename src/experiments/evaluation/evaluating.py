@@ -26,7 +26,7 @@ from experiments.folders.reading import found_below, record
 from ._figures import reliability_figure
 from ._predictions import Predictions
 from ._scores import TOP, Bin, ClassScore, calibration_error, class_scores, reliability, top, wilson
-from .loading import Restored, load, no_split
+from .loading import Restored, no_split, restored
 
 FOLDER = "evaluation"
 NAMES = {"train": "training split", "val": "validation split", "test": "test split"}
@@ -66,13 +66,15 @@ def evaluate(
     trust: Sequence[str] = (),
     device: str = "auto",
     other: Mapping[str, Any] | None = None,
+    *,
+    strict: bool = False,
 ) -> None:
     """Evaluate runs, print their metrics, and write them into `evaluation/<split>` of each run.
 
     Args:
         folders: of runs.
         split: train, val or test.
-        trust, device, other: see `loading.load`.
+        trust, device, other, strict: see `loading.restored`.
 
     Raises:
         UserError: a folder is not a run, or cannot be evaluated in this way; the runs before it are written.
@@ -82,7 +84,7 @@ def evaluate(
     for number, folder in enumerate(folders):
         if number:
             screen.print("")
-        run = load(folder, trust=trust, device=device, other=other)
+        run = restored(folder, trust=trust, device=device, other=other, strict=strict)
         evaluation, scores, probabilities = evaluated(run, split)
         name = split_folder_name(split, other)
         out = unlinked(folder / FOLDER, name) / name
@@ -205,12 +207,15 @@ def write(out: Path, run: Restored, evaluation: Evaluation, scores: Tensor, prob
     predictions = Predictions.of_split(probabilities, y, names)
     write_whole(out / "predictions.csv", predictions.as_csv().encode())
     source = {"run": str(run.folder.path), "epoch": run.epoch, **({"data": run.other} if run.other else {})}
+    source |= {"note": run.note} if run.note else {}
     write_json(out / "evaluation.json", {**source, **asdict(evaluation)})
 
 
 def show(screen: Screen, run: Restored, evaluation: Evaluation, out: Path) -> None:
     """Print an evaluation."""
     screen.print(f"{shown_path(run.folder.path)}, weights of epoch {run.epoch}")
+    if run.note:
+        screen.print(f"warning: {run.note}")
     screen.print(f"{split_title(evaluation.split, run.other)}, {evaluation.examples:,} examples\n")
     interval = f"{evaluation.low:.2%} to {evaluation.high:.2%}"
     screen.print(f"accuracy  {evaluation.accuracy:.2%} (95 % {interval})")

@@ -6,6 +6,7 @@ The folder may come from a stranger, so it is read as data, and only known code 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ from experiments.assembly.run import chosen_device
 from experiments.assembly.trust import advice, untrusted
 from experiments.common.errors import UserError
 from experiments.common.files import regular_text
-from experiments.common.foreign import read_yaml
+from experiments.common.foreign import parsed_json, read_yaml
 from experiments.common.isolation import isolated
 from experiments.common.signatures import TARGET
 from experiments.common.text import one_line, shown_path
@@ -35,6 +36,7 @@ from experiments.data.preprocess import Double
 from experiments.folders.reading import CONFIGURATION
 from experiments.folders.run import RunFolder
 from experiments.training.device import cores, kernels, torch_threads
+from experiments.training.member import best_row
 from experiments.training.single import scores_of
 from experiments.training.streams import Streams, global_generator
 
@@ -72,6 +74,7 @@ class Restored:
         threads: CPU threads during training; with another number the last bits differ.
         other: settings of another data set, which replace the run's.
         sources: data sets that several runs share; None for the run's own copy.
+        note: a sentence if these are not the weights of the best epoch, because its checkpoint cannot be used.
     """
 
     folder: RunFolder
@@ -84,6 +87,7 @@ class Restored:
     threads: int = 1
     other: Mapping[str, Any] = field(default_factory=dict)
     sources: assembly.Sources | None = None
+    note: str | None = None
 
     def __repr__(self) -> str:
         name, count = type(self.model).__name__, sum(p.numel() for p in self.model.parameters())
@@ -179,6 +183,12 @@ class Restored:
             raise UserError(one_line(error)) from error
 
 
+class BestWeightsError(UserError):
+    """The weights of the best epoch cannot be read, and no others are wanted."""
+
+    code = 1
+
+
 def load(
     folder: str | Path,
     *,
@@ -187,8 +197,33 @@ def load(
     checkpoint: str | None = None,
     other: Mapping[str, Any] | None = None,
     sources: assembly.Sources | None = None,
+    strict: bool = False,
 ) -> Restored:
     """Restore a trained run from its folder; the data set is not needed.
+
+    If the checkpoint of the best epoch cannot be used and the last one is used instead, a warning says so.
+
+    Args, Raises: see `restored`.
+    """
+    run = restored(
+        folder, trust=trust, device=device, checkpoint=checkpoint, other=other, sources=sources, strict=strict
+    )
+    if run.note is not None:
+        warnings.warn(run.note, stacklevel=2)
+    return run
+
+
+def restored(
+    folder: str | Path,
+    *,
+    trust: Sequence[str] = (),
+    device: str = "auto",
+    checkpoint: str | None = None,
+    other: Mapping[str, Any] | None = None,
+    sources: assembly.Sources | None = None,
+    strict: bool = False,
+) -> Restored:
+    """Restore a trained run from its folder, without a warning: the caller shows `Restored.note`.
 
     Args:
         folder: of the run.
@@ -197,9 +232,11 @@ def load(
         checkpoint: a file in its `checkpoints/`; None for that of the best epoch, or of the last if there is no best.
         other: settings of another data set, see `Restored.data`.
         sources: see `Restored`.
+        strict: whether only the weights of the best epoch will do.
 
     Raises:
         UserError: the folder is not a run, has no readable checkpoint, or its model cannot be built.
+        BestWeightsError: `strict`, and the checkpoint of the best epoch cannot be used.
     """
     run = RunFolder(Path(folder))
     config = configuration(run.path, trust)
@@ -208,7 +245,10 @@ def load(
     if isinstance(training, dict):
         training |= {"device": device, "compile": False}
     general, settings, chosen = assembly.general(config), assembly.training(config), chosen_device(device)
-    state, path = read_checkpoint(run, checkpoint)
+    state, path, problem = read_checkpoint(run, checkpoint)
+    note = None if checkpoint is not None else other_weights_note(run, state, path, problem, general.objective)
+    if note is not None and strict:
+        raise BestWeightsError(f"{note}; without strict=true these weights are used")
     try:
         unfetched = nullcontext() if trust else isolated(repr(str(run.path)))
         with global_generator(general.seed, chosen), unfetched:
@@ -218,7 +258,7 @@ def load(
         epoch = int(state["position"]["epoch"])
     except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise cannot(run, f"{path.name} cannot be used ({one_line(error)})") from error
-    return Restored(run, config, description, model, prepare, epoch, chosen, threads, other or {}, sources)
+    return Restored(run, config, description, model, prepare, epoch, chosen, threads, other or {}, sources, note)
 
 
 def other_section(section: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
@@ -252,23 +292,59 @@ def no_split(split: str, run: Restored) -> UserError:
     return UserError(f"split={split} does not exist in {shown_path(run.folder.path)}; it has {splits}")
 
 
-def read_checkpoint(run: RunFolder, name: str | None) -> tuple[dict[str, Any], Path]:
-    """Return the checkpoint with a name, or without a name the best or the last, and its path.
+def other_weights_note(
+    run: RunFolder, state: Mapping[str, Any], path: Path, problem: str | None, objective: str
+) -> str | None:
+    """Return a sentence if a checkpoint is used because that of the best epoch cannot be; None if it is that one.
+
+    Args:
+        run: its folder.
+        state: the content of the checkpoint.
+        path: of the checkpoint.
+        problem: what is wrong with `best.pt`; None if it is missing or used.
+        objective: the metric that decides which epoch is best.
+
+    Raises:
+        UserError: the checkpoint has no readable history.
+    """
+    if path == run.best:
+        return None
+    try:
+        best = best_row(parsed_json(state["history"], path.name), objective)
+        wanted = int(best["epoch"]) if best is not None else None
+        epoch, batch = int(state["position"]["epoch"]), int(state["position"]["batch"])
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise cannot(run, f"{path.name} cannot be used ({one_line(error)})") from None
+    own = wanted == epoch and batch == 0
+    if problem is None and (own or wanted is None):
+        return None
+    used = f"{path.name} is used instead, with weights of epoch {epoch}{' and a part of the next one' if batch else ''}"
+    lost = f" of epoch {wanted}, the best one," if wanted is not None else ""
+    same = ", which is the best one" if own else ""
+    where = shown_path(run.path)
+    return f"{where}: {run.best.name}{'' if own else lost} {problem or 'is missing'}; {used}{same}"
+
+
+def read_checkpoint(run: RunFolder, name: str | None) -> tuple[dict[str, Any], Path, str | None]:
+    """Return the checkpoint with a name, or without a name the best or the last; its path; and what is wrong with
+    the best one, if it is not used for that reason.
 
     Raises:
         UserError: there is none that can be read.
     """
     if name is not None and Path(name).name != name:
         raise cannot(run, f"{name!r} is not the name of a file in checkpoints/")
-    problems = []
+    problems: list[str] = []
+    named: list[str] = []
     for path in (run.best, run.last) if name is None else (run.last.with_name(name),):
         try:
-            return run.load(path), path
+            return run.load(path), path, problems[0] if problems else None
         except FileNotFoundError:
             continue
         except ValueError as error:
-            problems.append(f"{path.name} cannot be used ({one_line(error)})")
-    raise cannot(run, "; ".join(problems) or f"it has no checkpoint{f' {name!r}' if name else ''}")
+            problems.append(f"cannot be used ({one_line(error)})")
+            named.append(f"{path.name} {problems[-1]}")
+    raise cannot(run, "; ".join(named) or f"it has no checkpoint{f' {name!r}' if name else ''}")
 
 
 def expectations(

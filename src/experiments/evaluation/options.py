@@ -19,6 +19,7 @@ MEANINGS = {
     "best": "only the best N runs of a sweep or of several runs, by their objective",
     "ensemble": "runs, or the kept checkpoints of one run, also together: mean of probabilities, soup of weights",
     "device": "auto (CUDA if there is a GPU), cpu, cuda or cuda:1",
+    "strict": "true ends with code 1 if the weights of the best epoch cannot be read; false warns and uses the last",
     "trust": arguments.TRUST,
 }
 OF_THE_DATA = re.compile(r"data(\.\w+)?=")
@@ -34,6 +35,7 @@ class EvaluateOptions:
     best: Annotated[int, Ge(1)] | None = None
     ensemble: Literal["mean", "soup"] | None = None
     device: str = "auto"
+    strict: bool = False
     trust: str | None = None
 
     @property

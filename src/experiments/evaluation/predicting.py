@@ -18,16 +18,18 @@ from ._members import members, refuse_other_classes, souped
 from ._predictions import Predictions
 from .ensembles import TOGETHER, Kind
 from .evaluating import FOLDER
-from .loading import Restored, load
+from .loading import Restored, restored
 
 
-def predict(folders: Sequence[Path], path: str, trust: Sequence[str] = (), device: str = "auto") -> None:
+def predict(
+    folders: Sequence[Path], path: str, trust: Sequence[str] = (), device: str = "auto", *, strict: bool = False
+) -> None:
     """Predict with each run, print the predictions, and write them into the run's `evaluation/`.
 
     Args:
         folders: of runs.
         path: of the files, see `Restored.predict`.
-        trust, device: see `loading.load`.
+        trust, device, strict: see `loading.restored`.
 
     Raises:
         UserError: a run cannot be restored, or it was trained on other kinds of examples.
@@ -35,29 +37,39 @@ def predict(folders: Sequence[Path], path: str, trust: Sequence[str] = (), devic
     """
     screen = Screen()
     for number, folder in enumerate(folders):
-        predictions = predictions_for(path, load(folder, trust=trust, device=device))
+        run = restored(folder, trust=trust, device=device, strict=strict)
+        predictions = predictions_for(path, run)
         if number:
             screen.print("")
         screen.print(shown_path(folder))
+        if run.note:
+            screen.print(f"warning: {run.note}")
         write(predictions, folder, f"input_{input_folder_name(path)}", screen)
 
 
 def predict_together(
-    folders: Sequence[Path], path: str, out: Path, kind: Kind, trust: Sequence[str] = (), device: str = "auto"
+    folders: Sequence[Path],
+    path: str,
+    out: Path,
+    kind: Kind,
+    trust: Sequence[str] = (),
+    device: str = "auto",
+    *,
+    strict: bool = False,
 ) -> None:
     """Predict with several runs together, or with the kept checkpoints of one run.
 
     Args:
         out: the folder above `evaluation/`.
         kind: mean for the mean of the probabilities, soup for the mean of the weights.
-        folders, path, trust, device: see `predict`.
+        folders, path, trust, device, strict: see `predict`.
 
     Raises:
         UserError: there are fewer than two members, or their classes differ; see also `predict`.
         OSError: the folder cannot be written.
     """
     screen = Screen()
-    own = members(folders, screen, trust, device)
+    own = members(folders, screen, trust, device, strict=strict)
     first = own[0].run
     for member in own[1:]:
         refuse_other_classes(first, member.run)

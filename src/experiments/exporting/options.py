@@ -16,6 +16,7 @@ Format = Literal["torch", "onnx"]
 MEANINGS = {
     "format": "torch or onnx; without it both, ONNX only if its packages are installed",
     "best": "only the best N runs of a sweep or of several runs, by their objective",
+    "strict": "true ends with code 1 if the weights of the best epoch cannot be read; false warns and uses the last",
     "trust": arguments.TRUST,
 }
 TEXTS = {"format", "trust"}
@@ -27,6 +28,7 @@ class ExportOptions:
 
     format: Format | None = None
     best: Annotated[int, Ge(1)] | None = None
+    strict: bool = False
     trust: str | None = None
 
     @property

@@ -18,7 +18,7 @@ from experiments.common.screen import Screen
 from experiments.common.text import shown_path
 from experiments.common.version import __version__
 from experiments.data.forms import sides
-from experiments.evaluation.loading import Restored, load
+from experiments.evaluation.loading import Restored, restored
 from experiments.training.single import PRECISIONS
 
 from ._programs import INPUT, OUTPUT, WRITERS, WholeModel, exported, missing_packages, onnx_versions, trials, type_name
@@ -30,13 +30,15 @@ TOLERANCE = 1e-2
 """The largest difference in probabilities; rounding cannot explain more, so a program with more is wrong."""
 
 
-def export(folders: Sequence[Path], only: Format | None = None, trust: Sequence[str] = ()) -> None:
+def export(
+    folders: Sequence[Path], only: Format | None = None, trust: Sequence[str] = (), *, strict: bool = False
+) -> None:
     """Write programs of runs into `export/` of each run; each program is compared with its run before it is written.
 
     Args:
         folders: of runs.
         only: one format; None for both, ONNX only if its packages are installed.
-        trust: see `loading.load`.
+        trust, strict: see `loading.restored`.
 
     Raises:
         UserError: a folder is not a run, or the run cannot be exported; the runs before it are written.
@@ -49,7 +51,7 @@ def export(folders: Sequence[Path], only: Format | None = None, trust: Sequence[
     for number, folder in enumerate(folders):
         if number:
             screen.print("")
-        run = load(folder, trust=trust, device="cpu")
+        run = restored(folder, trust=trust, device="cpu", strict=strict)
         export_run(run, formats, unlinked(folder / FOLDER), screen)
         if only is None and missing:
             needed = f"{' and '.join(missing)}; install the extra with: {install_command('onnx')}"
@@ -61,6 +63,8 @@ def export_run(run: Restored, formats: Sequence[Format], out: Path, screen: Scre
     """Write the programs of one run; see `export`."""
     about = description(run)
     screen.print(f"{shown_path(run.folder.path)}, weights of epoch {run.epoch}")
+    if run.note:
+        screen.print(f"warning: {run.note}")
     screen.print(f"in          raw examples, {about['input']['type']}, batch x {sides(run.description.shape)}")
     screen.print(f"out         probabilities, float32, batch x {len(run.classes)} classes")
     examples = trials(run)
@@ -112,6 +116,7 @@ def description(run: Restored) -> dict[str, Any]:
     return {
         "run": run.folder.path.resolve().name,
         "epoch": run.epoch,
+        **({"note": run.note} if run.note else {}),
         "classes": run.classes,
         "input": {
             "name": INPUT,
