@@ -33,7 +33,7 @@ ANSWER_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class RaySettings:
-    """Where the workers are, and the resources of each.
+    """Where the workers are, and the resources of each; the defaults are those of the plugin's `Ray`.
 
     Args:
         address: of a cluster: auto for the one on this machine, or host:port; null starts one here.
@@ -42,10 +42,10 @@ class RaySettings:
         max_retries: how often a stack is restarted after its process was killed.
     """
 
-    address: str | None = None
-    num_cpus: Annotated[float, Ge(0)] = 1
-    num_gpus: Annotated[float, Ge(0)] = 0
-    max_retries: Annotated[int, Ge(0)] = 3
+    address: str | None
+    num_cpus: Annotated[float, Ge(0)]
+    num_gpus: Annotated[float, Ge(0)]
+    max_retries: Annotated[int, Ge(0)]
 
 
 @dataclass

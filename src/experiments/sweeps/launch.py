@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from experiments.common.errors import UserError
 from experiments.common.signatures import checked
-from experiments.common.text import counted
+from experiments.common.text import counted, visible
 from experiments.folders.hydra import OF_THE_SWEEP, write_composed
 from experiments.folders.sweep import Entry, Sweep, own_overrides
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from experiments.runs.run import Run
     from experiments.training.member import Member
     from experiments.training.position import Position
+    from experiments.training.stop import SignalStop
 
 SHOWN_SECONDS = 5.0
 """The least time between two messages about the progress of a stack."""
@@ -35,7 +36,7 @@ SHOWN_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class LaunchSettings:
-    """How a sweep's jobs are trained.
+    """How a sweep's jobs are trained; the defaults are those of the plugin's `StackedConfig`.
 
     Args:
         max_stack: the largest number of runs in a stack; auto chooses it from the free memory.
@@ -44,10 +45,10 @@ class LaunchSettings:
         without: observers that are turned off unless an override names them: pictures take longer than a small run.
     """
 
-    max_stack: Annotated[int, Ge(1)] | Literal["auto"] = "auto"
-    executor: Literal["inline", "ray"] = "inline"
-    ray: dict[str, Any] | None = None
-    without: tuple[str, ...] = ("pictures", "regions")
+    max_stack: Annotated[int, Ge(1)] | Literal["auto"]
+    executor: Literal["inline", "ray"]
+    ray: dict[str, Any]
+    without: tuple[str, ...]
 
 
 @dataclass
@@ -91,6 +92,16 @@ class Launch:
         Raises:
             UserError: one of them cannot be composed; then none is trained.
         """
+        from experiments.training.stop import SignalStop
+
+        stop = SignalStop()
+        with stop.listening():  # from the start: importing torch and planning take seconds
+            returned = self.launched(job_overrides, first, stop)
+        self.signal = self.signal or stop.signal
+        return returned
+
+    def launched(self, job_overrides: Sequence[Sequence[str]], first: int, stop: SignalStop) -> list[JobReturn]:
+        """Train the jobs unless a stop is requested before, and return their results."""
         self.sweep.find()
         jobs = self.composed(job_overrides, first)
         stacks = self.planned(jobs)
@@ -101,7 +112,8 @@ class Launch:
         if skipped:
             print(f"  {skipped} of these ended before")
         self.sweep.write_table()
-        self.train([[jobs[index] for index in planned.jobs if jobs[index].number in todo] for planned in stacks])
+        if not stop.requested:
+            self.train([[jobs[i] for i in planned.jobs if jobs[i].number in todo] for planned in stacks], stop)
         self.sweep.write_table()
         return [self.returned(job) for job in jobs]
 
@@ -111,7 +123,9 @@ class Launch:
         typed = list(self.master.hydra.overrides.task)
         composed = {n: composer.compose(overrides, n) for n, overrides in enumerate(job_overrides, first)}
         own = {number: own_overrides(job_overrides[number - first], typed) for number in composed}
-        folders = {n: job.folder for n, job in composed.items()} | self.sweep.expect(own)
+        folders = {n: job.folder for n, job in composed.items()} | self.sweep.expect(
+            own, {n: job.folder for n, job in composed.items()}
+        )
         twice = [folder for folder, count in Counter(folders.values()).items() if count > 1]
         if twice:
             raise UserError(
@@ -140,7 +154,7 @@ class Launch:
         """Plan the stacks; a resumed sweep has the same stacks as before, so that it computes the same bits."""
         noted = self.sweep.asked().get("max_stack")
         largest: Any = self.settings.max_stack
-        if noted and (largest == "auto" or self.master.get("resume") is not None):
+        if isinstance(noted, int) and noted > 0 and (largest == "auto" or self.master.get("resume") is not None):
             largest = noted
         if largest == "auto":
             largest = self.largest_stack(jobs)
@@ -168,29 +182,25 @@ class Launch:
         folder = RunFolder(asked.entry.folder)
         return Job({**asked.config, "resume": resume}, folder, asked.composed.choices, overrides)
 
-    def train(self, stacks: Sequence[Sequence[SweepJob]]) -> None:
+    def train(self, stacks: Sequence[Sequence[SweepJob]], stop: SignalStop) -> None:
         """Train the jobs, stack by stack."""
         runs = [[self.job(job) for job in stack] for stack in stacks if stack]
         if self.settings.executor == "ray":
             from ._workers import train_on_ray
 
-            self.signal = train_on_ray(runs, self.settings.ray or {}, self.on_jobs_finished)
+            self.signal = train_on_ray(runs, self.settings.ray, self.on_jobs_finished)
         else:
-            self.train_here(runs)
+            self.train_here(runs, stop)
 
-    def train_here(self, stacks: Sequence[Sequence[Job]]) -> None:
+    def train_here(self, stacks: Sequence[Sequence[Job]], stop: SignalStop) -> None:
         """Train in this process."""
         from experiments.runs.together import train_together
-        from experiments.training.stop import SignalStop
 
-        stop = SignalStop()
-        with stop.listening():
-            for number, jobs in enumerate(stacks, 1):
-                label = f"stack {number}/{len(stacks)}" if len(stacks) > 1 else ""
-                train_together(jobs, stop, self.on_finish, print, Progress(label))
-                if stop.requested:
-                    break
-        self.signal = stop.signal
+        for number, jobs in enumerate(stacks, 1):
+            label = f"stack {number}/{len(stacks)}" if len(stacks) > 1 else ""
+            train_together(jobs, stop, self.on_finish, print, Progress(label))
+            if stop.requested:
+                break
 
     def on_finish(self, run: Run) -> None:
         """Print how a run ended, and write it to the table."""
@@ -220,12 +230,13 @@ class Launch:
 
 
 def summary_line(name: str, summary: Mapping[str, Any]) -> str:
-    """Return a line about a run that has ended."""
+    """Return a line about a run that has ended; its folder may be from somebody else."""
     metrics = summary.get("metrics") or {}
     if summary.get("status") == "failed":
-        return f"{name}  failed: {summary.get('error')}"
+        return visible(f"{name}  failed: {summary.get('error')}")
     numbers = [f"{split} {metrics[split]:.4f}" for split in ("val/accuracy", "test/accuracy") if split in metrics]
-    return "  ".join([name, f"{summary.get('status')} after {counted(summary.get('epochs') or 0, 'epoch')}", *numbers])
+    ending = f"{summary.get('status')} after {counted(summary.get('epochs') or 0, 'epoch')}"
+    return visible("  ".join([name, ending, *numbers]))
 
 
 class Progress:
