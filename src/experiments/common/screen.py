@@ -8,8 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table
+
+from .confined import appended
+from .text import visible_lines
 
 LOG_WIDTH = 110
 WIDE = 160
@@ -17,7 +21,16 @@ AS_IT_IS: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False,
 """A path may contain [brackets]; in a notebook rich would show each line as a block of HTML, even that of a file."""
 
 
-class Terminal(Console):
+class SafeConsole(Console):
+    """A console that shows the control characters in texts, which may be a stranger's, instead of obeying them."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        """Yield the segments of a text or table."""
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control or text.isprintable() else visible_lines(text), style, control)
+
+
+class Terminal(SafeConsole):
     """A terminal, or a pipe to a program that may end before the run, which then continues without it.
 
     A command has other means for this (`cli.entry`); a script or a worker of a sweep needs these.
@@ -45,7 +58,7 @@ class Screen:
             force_terminal=False if notebook else None,
             **AS_IT_IS,
         )
-        self._file = log.open("a", encoding="utf-8") if log else None
+        self._file = appended(log) if log else None
         self._log = plain(self._file) if self._file else None
 
     def print(self, *content: RenderableType) -> None:
@@ -59,7 +72,7 @@ class Screen:
         if self._log and self._file:
             (text,) = content if len(content) == 1 else (None,)
             if isinstance(text, str) and text.isascii() and max(map(len, text.split("\n"))) < LOG_WIDTH:
-                self._file.write(f"{text}\n")  # ten times as fast as a layout by rich
+                self._file.write(f"{visible_lines(text)}\n")  # ten times as fast as a layout by rich
             else:
                 self._log.print(*content)
             self._file.flush()
@@ -78,7 +91,7 @@ class Screen:
 
 def plain(file: IO[str]) -> Console:
     """Return a console that writes to a file, without colours even if the environment forces them."""
-    return Console(file=file, width=LOG_WIDTH, force_terminal=False, **AS_IT_IS)
+    return SafeConsole(file=file, width=LOG_WIDTH, force_terminal=False, **AS_IT_IS)
 
 
 class ScreenHandler(logging.Handler):

@@ -2,6 +2,10 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+FORMULA = "=+-@\t\r'"
+"""The characters that begin a formula in a spreadsheet, and the apostrophe that prevents it."""
 
 
 def duration(seconds: float) -> str:
@@ -17,6 +21,34 @@ def duration(seconds: float) -> str:
 def visible(text: str) -> str:
     """Return a text on one line, without characters that a terminal takes as commands."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def visible_lines(text: str) -> str:
+    """Return a text with its lines and tabs, without characters that a terminal takes as commands."""
+    return "".join(c if c.isprintable() or c in "\n\t\u00a0" else visible(c) for c in text)
+
+
+def spreadsheet(value: Any) -> Any:
+    """Return a value for a cell of a CSV file, so that a spreadsheet shows a text and never computes it as a formula.
+
+    A text that begins with one of = + - @, a tab or an apostrophe gets an apostrophe before it, as one types it in a
+    spreadsheet; without the first apostrophe it is the text again. Numbers stay as they are.
+    """
+    if not isinstance(value, str) or value[:1] not in FORMULA or not value:
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value
+
+
+def markdown(text: str) -> str:
+    """Return a text for Markdown, without HTML or marks of its own, on one line."""
+    escaped = visible(text.replace("\n", " ")).replace("\\", "\\\\")
+    for character in "`*_[]|":
+        escaped = escaped.replace(character, f"\\{character}")
+    return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def shown_path(path: Path) -> str:

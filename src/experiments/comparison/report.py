@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.common.files import write_whole
 from experiments.common.metrics import AXES, Metric
+from experiments.common.text import markdown, spreadsheet
 from experiments.figures import palette
 from experiments.figures.page import Cell, Curves, Figure, GroupStyle, MeanCurve, Page, PageColumn, PageTable, render
 from experiments.figures.svg import inlined, saved
@@ -290,12 +291,12 @@ class Report:
 
     def markdown(self, tables: Sequence[PageTable], figures: Sequence[str]) -> str:
         """Return the report as Markdown."""
-        parts = [f"# Comparison by {self.metric.name}", self.signature]
-        parts.append("\n".join(f"- {marked(sentence)}" for sentence in self.answer.sentences))
+        parts = [f"# Comparison by {markdown(self.metric.name)}", markdown(self.signature)]
+        parts.append("\n".join(f"- {markdown(sentence)}" for sentence in self.answer.sentences))
         if self.notes:
-            parts.append("Notes:\n\n" + "\n".join(f"- {marked(note)}" for note in self.notes))
+            parts.append("Notes:\n\n" + "\n".join(f"- {markdown(note)}" for note in self.notes))
         for table in tables:
-            parts += [f"## {table.title}", as_markdown(table), marked(table.note)]
+            parts += [f"## {markdown(table.title)}", as_markdown(table), markdown(table.note)]
         parts.append("## Figures")
         parts += [f"![{name}](figures/{name}.svg)" for name in figures]
         return "\n\n".join(part for part in parts if part) + "\n"
@@ -426,9 +427,9 @@ def write_csv(path: Path, header: Sequence[str], rows: Any) -> None:
     """Write a table whole; missing values are empty cells."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
+    writer.writerow([spreadsheet(name) for name in header])
     for row in rows:
-        writer.writerow(["" if value is None or value != value else value for value in row])
+        writer.writerow(["" if value is None or value != value else spreadsheet(value) for value in row])
     write_whole(path, text.getvalue().encode())
 
 
@@ -450,15 +451,8 @@ def as_markdown(table: PageTable) -> str:
     """Return a table as Markdown."""
     titles = [f"{column.title} ({column.note})" if column.note else column.title for column in table.columns]
     marks = ["---:" if column.kind == "number" else "---" for column in table.columns]
-    lines = [titles, marks, *([marked(cell.text) for cell in row] for row in table.rows)]
+    lines = [list(map(markdown, titles)), marks, *([markdown(cell.text) for cell in row] for row in table.rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def marked(text: str) -> str:
-    """Return a text with its Markdown characters escaped."""
-    for character in "\\`*_[]<>|":
-        text = text.replace(character, f"\\{character}")
-    return text.replace("\n", " ")
 
 
 def unbroken(text: str) -> str:

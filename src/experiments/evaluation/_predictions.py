@@ -14,6 +14,7 @@ from rich.table import Table
 from torch import Tensor
 
 from experiments.common.screen import plain, table
+from experiments.common.text import spreadsheet
 
 SHOWN = 40
 """Examples in the printed table."""
@@ -78,7 +79,7 @@ class Predictions:
         writer = csv.writer(text, lineterminator="\n")
         targets = [] if self.targets is None else [self.targets]
         header = ["example", *(["target"] if targets else []), "prediction"]
-        writer.writerow([*header, *(f"p({name})" for name in self.classes)])
+        writer.writerow([*header, *(f"p({name})" for name in self.classes)])  # no formula begins with p
         for name, *target, label, row in zip(self.names, *targets, self.labels, self.probabilities, strict=True):
-            writer.writerow([name, *target, label, *(f"{value:.10g}" for value in row)])
+            writer.writerow([*map(spreadsheet, (name, *target, label)), *(f"{value:.10g}" for value in row)])
         return text.getvalue()

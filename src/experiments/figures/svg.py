@@ -21,6 +21,14 @@ POINTS = 96 / 72
 """CSS pixels in one of Matplotlib's points."""
 LEAST = 0.75
 """The smallest factor by which a figure shrinks to fit; on a narrower screen it scrolls."""
+SHAPES = {
+    "svg", "g", "defs", "clipPath", "use", "symbol", "marker", "title", "desc", "path", "rect", "circle", "ellipse",
+    "line", "polyline", "polygon", "text", "tspan", "image", "linearGradient", "radialGradient", "stop", "pattern",
+}  # fmt: skip
+"""The elements that stay in a figure on a page: none of them runs a script or shows another document."""
+UNSAFE_STYLE = re.compile(r"url\((?!['\"]?#)|position|javascript|expression|@|\\|&", re.IGNORECASE)
+PICTURE = re.compile(r"#|data:image/(png|jpeg);base64,")
+"""What a figure may refer to: its own elements, and pictures that it contains."""
 REFERENCE = re.compile(r"url\(#([^)]+)\)")
 
 
@@ -75,10 +83,41 @@ def svg_of(figure: Drawing) -> str:
 
 
 def inlined(content: bytes) -> str:
-    """Return an SVG of `saved` for the page, with the page's ink and with unique ids."""
-    root = themed(ElementTree.fromstring(content))
+    """Return an SVG of `saved` for the page, with the page's ink and with unique ids.
+
+    The file may be somebody else's by now: scripts, and references to other files, are left out.
+
+    Raises:
+        ValueError: it is not an SVG of Matplotlib.
+        ElementTree.ParseError: it is not XML.
+    """
+    if b"<!ENTITY" in content:
+        raise ValueError("an SVG of Matplotlib defines no entities")
+    root = themed(harmless(ElementTree.fromstring(content)))
     renamed(root, f"i{hashlib.sha256(content).hexdigest()[:8]}-")
     return ElementTree.tostring(root, encoding="unicode")
+
+
+def harmless(root: ElementTree.Element) -> ElementTree.Element:
+    """Leave only shapes and texts in an SVG: no scripts, no event handlers, no references to other files.
+
+    Raises:
+        ValueError: it is not an SVG.
+    """
+    if bare(str(root.tag)) != "svg":
+        raise ValueError("the file is not an SVG")
+    for element in root.iter():
+        for child in list(element):
+            if bare(str(child.tag)) not in SHAPES:
+                element.remove(child)
+        for name, value in list(element.attrib.items()):
+            if (
+                bare(name).lower().startswith("on")
+                or (bare(name).lower() in ("href", "src") and not PICTURE.match(value))
+                or (bare(name).lower() not in ("href", "src", "d") and UNSAFE_STYLE.search(value))
+            ):
+                del element.attrib[name]
+    return root
 
 
 def themed(root: ElementTree.Element) -> ElementTree.Element:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from experiments.common.confined import new_file
 from experiments.common.files import write_json, write_whole
 from experiments.data.forms import Description
 
@@ -118,7 +119,8 @@ class RunFolder:
         """Write the next checkpoint next to `last.pt`; until `take_next` it does not count, and may be incomplete."""
         content = packed(state)
         self.next.parent.mkdir(parents=True, exist_ok=True)
-        self.next.write_bytes(content)
+        with new_file(self.next) as file:
+            file.write(content)
 
     def write_best(self, state: Mapping[str, Any]) -> None:
         """Write `best.pt` for an earlier epoch."""

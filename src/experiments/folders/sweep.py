@@ -20,6 +20,7 @@ from experiments.common.errors import UserError
 from experiments.common.files import regular_text, write_whole
 from experiments.common.foreign import read_yaml
 from experiments.common.keys import flattened, meaning
+from experiments.common.text import spreadsheet
 
 from .summary import NAME, readable_summary
 
@@ -114,14 +115,15 @@ class Sweep:
         }
         write_whole(self.folder / FILE, yaml.safe_dump(content, sort_keys=False, width=110).encode())
 
-    def expect(self, jobs: Mapping[int, Sequence[str]]) -> dict[int, Path]:
+    def expect(self, jobs: Mapping[int, Sequence[str]], folders: Mapping[int, Path]) -> dict[int, Path]:
         """Compare jobs with the earlier ones of the same numbers, and return the folders of those.
 
         Args:
             jobs: the overrides of each job, by number.
+            folders: those that the command gives the jobs, by number.
 
         Raises:
-            UserError: a job has other overrides than before.
+            UserError: a job has other overrides than before, or its earlier folder is outside the sweep's.
         """
         earlier = {int(number): run for number, run in (self.asked().get("runs") or {}).items()}
         for number, overrides in jobs.items():
@@ -131,7 +133,15 @@ class Sweep:
                     f"resume cannot change run {number} ({' '.join(before)} -> {' '.join(overrides)}); "
                     "repeat the command of the sweep, or start a new sweep"
                 )
-        return {number: self.folder / earlier[number]["folder"] for number in jobs if number in earlier}
+        found = {number: self.folder / str(earlier[number]["folder"]) for number in jobs if number in earlier}
+        for number, folder in found.items():
+            inside = folder.resolve().is_relative_to(self.folder.resolve())
+            if not inside and folder != folders[number]:  # only the command itself can name a folder elsewhere
+                raise UserError(
+                    f"runs.{number}.folder={earlier[number]['folder']!r} in {str(self.folder / FILE)!r} is outside the "
+                    "folder of the sweep, where its runs are; correct it, or start a new sweep"
+                )
+        return found
 
     def note_runs(self, entries: Sequence[Entry]) -> None:
         """Write the number, folder and overrides of each run into `sweep.yaml`."""
@@ -246,7 +256,7 @@ class Sweep:
         text = io.StringIO()
         writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(self.rows())
+        writer.writerows({name: spreadsheet(value) for name, value in row.items()} for row in self.rows())
         write_whole(self.folder / TABLE, text.getvalue().encode())
 
     def counts(self) -> Counter[str]:

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from xml.etree.ElementTree import ParseError
 
-from experiments.common.files import write_json, write_whole
+from experiments.common.files import regular_bytes, write_json, write_whole
 from experiments.comparison.report import as_markdown
 from experiments.figures.page import Cell, Figure, Page, PageColumn, PageTable, render
 from experiments.figures.svg import inlined
@@ -28,13 +29,13 @@ class Lesson:
         name: of the recipe.
         recipe: its present section of the configuration.
         facts: the fields of its last `RecipeResult`.
-        svg: its figure; None if there is none.
+        svg: its figure, in the form for the page; None if there is none.
     """
 
     name: str
     recipe: Recipe
     facts: Mapping[str, Any]
-    svg: bytes | None
+    svg: str | None
 
     @property
     def verdict(self) -> str:
@@ -93,7 +94,11 @@ def read(out: Path, name: str, recipe: Recipe) -> Lesson | None:
     except (OSError, ValueError):
         return None
     picture = out / f"{name}.svg"
-    return Lesson(name, recipe, facts, picture.read_bytes() if picture.exists() else None)
+    try:
+        svg = inlined(regular_bytes(picture))
+    except (OSError, ValueError, KeyError, ParseError):
+        svg = None
+    return Lesson(name, recipe, facts, svg)
 
 
 def page_of(lessons: Sequence[Lesson]) -> Page:
@@ -111,7 +116,7 @@ def figure_of(lesson: Lesson) -> Figure:
     return Figure(
         f"{lesson.title}: {lesson.verdict}",
         f"Source: {recipe.source}. Bounds: {recipe.basis}. {provenance(facts)}",
-        inlined(lesson.svg or b""),
+        lesson.svg or "",
         statements=[statement for statement in said if statement],
         table=measurements([lesson]),
     )

@@ -89,7 +89,9 @@ def conclude(screen: Screen, member: Member, summary: Mapping[str, Any], verdict
     print_verdicts(screen, verdicts)
     screen.print(f"run      {path}")
     if summary["status"] == "interrupted":
-        screen.print(f"resume   {command_name('python')} -m experiments.train {shlex.quote(f'resume={path}')}")
+        cache = [o for o in summary["overrides"] if o.lstrip("+").startswith("data.cache=")]  # see `cli.resuming`
+        words = " ".join(shlex.quote(word) for word in (f"resume={path}", *cache))
+        screen.print(f"resume   {command_name('python')} -m experiments.train {words}")
     else:
         screen.print(f"view     {command_name('tensorboard')} --logdir {shlex.quote(path)}")
 

@@ -12,7 +12,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from experiments.common.files import write_json
-from experiments.common.text import shown_path
+from experiments.common.text import shown_path, visible
 
 from ._rounds import BEST, border
 from ._study import better_first, counted
@@ -119,7 +119,7 @@ def conclude(study: optuna.Study, space: Space, folder: Path) -> dict[str, Any]:
     found = findings(study, space)
     write_json(folder / "search.json", found)
     for line in lines_of(found):
-        print(line)
+        print(visible(line))
     from ._pictures import draw
 
     draw(study, space, list(found["importance"]), folder / "search")

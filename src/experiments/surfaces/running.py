@@ -16,7 +16,7 @@ from experiments import assembly
 from experiments.common.files import write_json, write_whole
 from experiments.common.screen import Screen, table
 from experiments.common.signatures import checked
-from experiments.common.text import shown_path
+from experiments.common.text import shown_path, spreadsheet
 from experiments.folders.identity import identity
 
 from . import _building, descent
@@ -127,7 +127,7 @@ def write(folder: Path, traces: Sequence[Trace]) -> None:
     writer.writerow(["optimizer", "step", *traces[0].coordinates, "value", "lr"])
     names = path_names(traces)
     for name, trace in zip(names, traces, strict=True):
-        writer.writerows(rows(name, trace.path))
+        writer.writerows(rows(spreadsheet(name), trace.path))
     write_whole(folder / "path.csv", text.getvalue().encode())
     paths = [
         {"optimizer": name, **measured(trace), "settings": {key: trace.config[key] for key in SECTIONS}}

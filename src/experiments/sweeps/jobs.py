@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from experiments.cli.folders import resumed
 from experiments.cli.overrides import SHORT, spelled_out
+from experiments.common.confined import refuse_links
 from experiments.common.errors import UserError
 from experiments.common.text import counted
 from experiments.folders.hparams import hparams_config
@@ -148,6 +149,7 @@ def begin(config: DictConfig) -> None:
     """
     if config.get("resume") is not None:
         config.hydra.sweep.dir = str(resumed(config))
+        refuse_links(Path(config.hydra.sweep.dir), f"resume={config.hydra.sweep.dir!r}")
     table = Sweep(Path(config.hydra.sweep.dir))
     typed = [line for line in config.hydra.overrides.task if not line.startswith(("resume=", "retry_failed="))]
     typed += [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]

@@ -123,9 +123,8 @@ class Launch:
         typed = list(self.master.hydra.overrides.task)
         composed = {n: composer.compose(overrides, n) for n, overrides in enumerate(job_overrides, first)}
         own = {number: own_overrides(job_overrides[number - first], typed) for number in composed}
-        folders = {n: job.folder for n, job in composed.items()} | self.sweep.expect(
-            own, {n: job.folder for n, job in composed.items()}
-        )
+        given = {number: job.folder for number, job in composed.items()}
+        folders = given | self.sweep.expect(own, given)
         twice = [folder for folder, count in Counter(folders.values()).items() if count > 1]
         if twice:
             raise UserError(
