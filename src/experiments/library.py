@@ -19,8 +19,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from .assembly.trust import untrusted
 from .cli.composing import composed_whole, isolated_hydra, own_folder
+from .cli.entry import FULL_ERROR
 from .cli.folders import claimed
-from .cli.launch import FULL_ERROR, explained
+from .cli.launch import explained
 from .cli.resuming import resumed_command_line
 from .common.errors import UserError
 from .common.text import shown_path

@@ -23,9 +23,13 @@ TORCHRUN = {"RANK", "WORLD_SIZE", "LOCAL_RANK"}
 
 def task(cfg: Any) -> float | None:
     """Train the composed run and return its objective, which a search needs."""
-    from .runs.alone import run  # the heavy imports: only after Hydra has accepted the command line
+    from .training.stop import SignalStop
 
-    return run(cfg)
+    stop = SignalStop()
+    with stop.listening():  # the run's folder exists: a signal from now on leaves a summary in it
+        from .runs.alone import run  # the heavy imports: only after Hydra has accepted the command line
+
+        return run(cfg, stop)
 
 
 @entry_point

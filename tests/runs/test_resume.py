@@ -68,7 +68,7 @@ def test_a_killed_run_goes_on_to_the_bit(commands: Commands, prelude: str) -> No
     assert_same_run(folder, commands.trained(*CHOICES))
 
 
-@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
 def test_a_signal_saves_the_half_done_epoch_and_says_how_to_go_on(commands: Commands, name: str, code: int) -> None:
     stopped = run(commands.folder, *CHOICES, prelude=AT_STEP.format(at=12, signal=name))
     assert stopped.code == code, stopped.err
@@ -84,6 +84,37 @@ def test_a_signal_saves_the_half_done_epoch_and_says_how_to_go_on(commands: Comm
     assert outcome.code == 0, outcome.err
     assert "Continuing after epoch 2, step 12" in outcome.out
     assert_same_run(folder, commands.trained(*CHOICES))
+
+
+EARLY = """
+import importlib.abc, os, signal, sys
+class Signalled(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "experiments.runs.alone":
+            sys.meta_path.remove(self)
+            os.kill(os.getpid(), signal.SIGTERM)
+sys.meta_path.insert(0, Signalled())
+"""
+
+
+@pytest.mark.parametrize("sweep", [(), ("-m", "seed=1,2")], ids=["a run", "a sweep"])
+def test_a_signal_during_the_first_imports_leaves_what_can_be_resumed(
+    commands: Commands, sweep: tuple[str, ...]
+) -> None:
+    stopped = run(commands.folder, *CHOICES, *sweep, prelude=EARLY)
+    assert stopped.code == (130 if sweep else 143), stopped.err
+    assert "Traceback" not in stopped.err
+    folders = run_folders(commands.folder)
+    assert len(folders) == 1 + bool(sweep)
+    if sweep:
+        assert "2 runs: 2 waiting" in stopped.out
+        again = ("-m", *CHOICES, *sweep[1:], f"resume={folders[0].parent}")
+    else:
+        assert (summary(folders[0])["status"], summary(folders[0])["steps"]) == ("interrupted", 1)
+        again = (f"resume={folders[0]}",)
+    outcome = commands.train(*again)
+    assert outcome.code == 0, outcome.err
+    assert [summary(folder)["status"] for folder in run_folders(commands.folder)] == ["finished"] * len(folders)
 
 
 def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The entry point of every command: the standard output and error, the user's errors, Ctrl-C, the exit code."""
 
+import errno
 import io
 import os
 import sys
@@ -10,6 +11,8 @@ from typing import Any, TextIO
 from experiments.common.errors import UserError
 from experiments.common.text import visible
 
+FULL_ERROR = "HYDRA_FULL_ERROR"
+"""The environment variable that shows the traceback of an error."""
 INTERRUPTED = 130
 """The exit code after Ctrl-C, as in a shell: 128 and the number of the signal."""
 
@@ -21,8 +24,9 @@ class OutputError(OSError):
 def entry_point(main: Callable[[], int | None]) -> Callable[[], None]:
     """Decorate the `main` of a command, which then exits with the code that `main` returns; 0 and None only return.
 
-    A `UserError` is printed as one sentence and ends with its code, Ctrl-C ends with code 130. If the reader of the
-    output has gone, as after `| head`, the command continues and ends as it would have ended with a reader.
+    A `UserError` is printed as one sentence and ends with its code; with `HYDRA_FULL_ERROR=1` its traceback is shown.
+    Ctrl-C ends with code 130. If the reader of the output has gone, as after `| head` or when the terminal is closed,
+    the command continues and ends as it would have ended with a reader.
     """
 
     @wraps(main)
@@ -32,6 +36,8 @@ def entry_point(main: Callable[[], int | None]) -> Callable[[], None]:
             code = main()
             sys.stdout.flush()
         except UserError as error:
+            if os.environ.get(FULL_ERROR):
+                raise
             print_error(str(error))
             code = error.code
         except OutputError as error:
@@ -85,7 +91,7 @@ class Output(io.FileIO):
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, self.fileno())
             os.close(null)
-            if isinstance(error, BrokenPipeError):
+            if isinstance(error, BrokenPipeError) or error.errno == errno.EIO:  # the latter: a closed terminal
                 return len(data)
             raise OutputError(error.errno, error.strerror, self.name) from None
 

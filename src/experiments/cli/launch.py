@@ -21,10 +21,9 @@ from experiments.common.errors import UserError, nearest
 from ._help import help_text
 from .completion import completion
 from .composing import known_keys, own_folder
-from .entry import cannot_write, print_error
+from .entry import FULL_ERROR, cannot_write, print_error
 from .overrides import clipped
 
-FULL_ERROR = "HYDRA_FULL_ERROR"
 FROM_TASK = "from_task"
 """The mark of an error that the task raised; an error of composing has none."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -20,7 +21,7 @@ from experiments.training.engine import fit
 from experiments.training.member import Member
 from experiments.training.position import Position
 from experiments.training.program import Program
-from experiments.training.stop import EXIT_CODES, Stop
+from experiments.training.stop import EXIT_CODES, SignalStop, Stop
 from experiments.training.streams import set_global_state
 
 from .job import Job, composed
@@ -28,9 +29,14 @@ from .run import PreparedRun, Run, StartedRun
 from .summary import outcomes
 
 
-def run(cfg: DictConfig) -> float | None:
-    """Train the run that Hydra composed, in the folder that Hydra created; an interrupted run ends the process."""
-    stop = processes.stop()
+def run(cfg: DictConfig, early: SignalStop | None = None) -> float | None:
+    """Train the run that Hydra composed, in the folder that Hydra created; an interrupted run ends the process.
+
+    Args:
+        cfg: the composed configuration.
+        early: listens to signals since Hydra created the folder; None if nothing does.
+    """
+    stop = processes.stop(early)
     job = composed(cfg)
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         entry = Entry(HydraConfig.get().job.num, job.folder.path)
@@ -41,7 +47,7 @@ def run(cfg: DictConfig) -> float | None:
         if not (job.folder.path / ".hydra" / "overrides.yaml").exists():
             own: Any = OmegaConf.to_container(HydraConfig.get(), resolve=False)
             write_composed(job.config, own, job.folder.path)
-    with stop.listening():
+    with nullcontext() if stop is early else stop.listening():
         summary = train(job.config, job.folder, choices=job.choices, overrides=job.overrides, stop=stop)
     if stop.signal is not None and summary["status"] == "interrupted":
         sys.exit(EXIT_CODES[signal.Signals(stop.signal)])

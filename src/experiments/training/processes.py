@@ -88,6 +88,14 @@ class SharedStop(SignalStop):
         return self.agreed
 
 
-def stop() -> SignalStop:
-    """Return a stop request that listens to signals."""
-    return SharedStop() if active() else SignalStop()
+def stop(early: SignalStop | None) -> SignalStop:
+    """Return the stop request of this process: the one that it already listens with, or one that all processes share.
+
+    Args:
+        early: the one that it already listens with, if any.
+    """
+    if not active():
+        return early or SignalStop()
+    shared = SharedStop()
+    shared.signal = early.signal if early is not None else None
+    return shared

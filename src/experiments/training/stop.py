@@ -6,7 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
+CODES = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}  # Windows has no SIGHUP
+EXIT_CODES = {getattr(signal, name): code for name, code in CODES.items() if hasattr(signal, name)}
+"""The signals that ask a training to stop, and the exit code after each: 128 and its number, as in a shell."""
+HANGUP = getattr(signal, "SIGHUP", 0)
 
 
 class Stop:
@@ -16,7 +19,10 @@ class Stop:
 
 
 class SignalStop(Stop):
-    """Ctrl-C and SIGTERM stop training after the current step; a second one goes to the handler from before."""
+    """Ctrl-C, SIGTERM and SIGHUP (a closed terminal) stop training after the current step.
+
+    A second one goes to the handler from before.
+    """
 
     signal: int | None = None
 
@@ -35,14 +41,28 @@ class SignalStop(Stop):
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Catch signals inside the block; outside the main thread there are none."""
+        """Catch signals inside the block; outside the main thread there are none.
+
+        A closed terminal does not stop a program that was started with nohup. A block inside another one takes its
+        place: a second signal goes to the handler from before both.
+        """
+        handlers: dict[int, Any] = {}
         if threading.current_thread() is threading.main_thread():
             # A handler of C code (None) could not be restored.
-            self.before = {n: handler for n in EXIT_CODES if (handler := signal.getsignal(n)) is not None}
-        for number in self.before:
+            handlers = {n: handler for n in EXIT_CODES if (handler := signal.getsignal(n)) is not None}
+        if handlers.get(HANGUP) == signal.SIG_IGN:
+            del handlers[HANGUP]
+        self.before = {number: original(number, handler) for number, handler in handlers.items()}
+        for number in handlers:
             signal.signal(number, self.catch)
         try:
             yield
         finally:
-            for number, handler in self.before.items():
+            for number, handler in handlers.items():
                 signal.signal(number, handler)
+
+
+def original(number: int, handler: Any) -> Any:
+    """Return the handler that a stop request outside this one has replaced; any other handler as it is."""
+    outer = getattr(handler, "__self__", None)
+    return outer.before.get(number, handler) if isinstance(outer, SignalStop) else handler
