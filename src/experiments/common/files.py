@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from .confined import new_file
+
 LARGEST = 20_000_000
 """Bytes of a file that is read whole; the metrics of 100,000 epochs take half of it."""
 
@@ -21,10 +23,12 @@ def write_whole(path: Path, content: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         try:
-            temporary.write_bytes(content)
+            file = new_file(temporary)
         except FileNotFoundError:
             path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_bytes(content)
+            file = new_file(temporary)
+        with file:
+            file.write(content)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from experiments.common.confined import appended
 from experiments.common.errors import UserError
 from experiments.common.files import regular_text, write_whole
 from experiments.common.foreign import read_yaml
@@ -163,7 +164,7 @@ class Sweep:
         Raises:
             UserError: another process has locked it.
         """
-        with (self.folder / ".lock").open("w") as file:
+        with appended(self.folder / ".lock") as file:
             try:
                 lock(file.fileno())
             except OSError:
