@@ -46,6 +46,15 @@ CASES = [
     ("init.gain=0", "init.gain=0 should be greater than 0", ""),
     ("training.batch_size=1 model.batch_norm=true", "batch_size=1 gives BatchNorm a variance of 0", "at least 2"),
     ("seed=-1", "seed=-1 should be greater than or equal to 0", ""),
+    (f"seed={'9' * 400}", "seed=99999999999999999999... (400 digits) should be at most 9223372036854775807", ""),
+    (f"seed={'9' * 5000}", "seed has a number of 5000 digits", "at most 19 digits"),
+    (f"model.hidden=[10,1{'0' * 30}]", "model.hidden[1]=1000000000000000000000000000000 should be at most", ""),
+    ("loss.label_smoothing=1e400", "loss.label_smoothing=inf should be a finite number\n", ""),
+    ("training.threads=100000", "training.threads=100000 is more than the ", "of this machine; use at most as many"),
+    ("data.keep_classes=[3]", "data.keep_classes=[3] has only the class '3'", "needs at least two classes"),
+    ("data=npz data.path=one_class.npz", "data has only the class '0'", "needs at least two classes"),
+    ("data.limit=9", "data.limit=9 is less than the 10 classes", "at least one example of each class"),
+    ("objective=val/loss data.val_fraction=0", "objective=val/loss is never measured", "data.val_fraction=0 leaves no"),
     # no such name
     ("model.activation=rellu", "model.activation='rellu' is not an activation", "did you mean 'ReLU'?"),
     ("data.preprocess=standardise", "unknown data.preprocess 'standardise'; choose from ", "mean 'standardize'?"),
@@ -118,6 +127,8 @@ CASES = [
 @pytest.mark.parametrize(("typed", "said", "hint"), CASES, ids=[case[0][:40] for case in CASES])
 def test_one_sentence_and_exit_2(commands: Commands, typed: str, said: str, hint: str) -> None:
     np.savez(commands.folder / "half.npz", x_train=np.zeros((3, 2)))
+    x, y = np.zeros((9, 2)), np.zeros(9, dtype=np.int64)
+    np.savez(commands.folder / "one_class.npz", x_train=x, y_train=y, x_test=x, y_test=y)
     (commands.folder / "text.npz").write_text("not an archive")
     outcome = commands.train(*typed.split(" "))
     assert outcome.code == 2

@@ -349,11 +349,11 @@ def test_what_is_no_sweep(commands: Commands) -> None:
     assert "is not a sweep folder" in outcome.err
     outcome = commands.train("-m", *SMALL, "seed=1,2", "name=other", "resume=latest")
     assert outcome.code == 2
-    assert "finds no sweep" in outcome.err
+    assert "found no sweep" in outcome.err
     assert commands.train("-m", *SMALL, "seed=1,2").code == 0
     outcome = commands.train(f"resume={only_sweep(commands.folder)}")
     assert outcome.code == 2
-    assert "give the command of the sweep again, with -m" in outcome.err
+    assert "is a sweep folder; to resume it, give the command of the sweep again, with -m" in outcome.err
     outcome = commands.train("-m", *SMALL, "seed=1,2", "hydra.launcher.executor=rya")
     assert outcome.code == 2
     assert "hydra.launcher.executor='rya' should be 'inline' or 'ray'" in outcome.err

@@ -10,16 +10,20 @@ import torch
 from experiments import assembly
 from experiments.common.errors import UserError
 from experiments.common.screen import Screen
+from experiments.common.signatures import shown
 from experiments.common.text import one_line
-from experiments.folders.run import Row, RunFolder
+from experiments.folders.run import LAYERS, METRICS, Row, RunFolder
 from experiments.models.layers import Layer
 from experiments.training import device, processes, shared
 from experiments.training.averaging import batch_norms
 from experiments.training.engine import checkpoint_paths
-from experiments.training.member import Member
+from experiments.training.member import Member, best_row
 from experiments.training.position import Plan, Position
 from experiments.training.single import Single
 from experiments.training.streams import Streams, set_global_state
+
+DEFAULT_OBJECTIVE = "val/accuracy"
+"""The objective of `conf/train.yaml`."""
 
 
 @dataclass
@@ -60,6 +64,7 @@ def assembled(
     """
     streams = Streams(general.seed, torch_device)
     data = assembly.data(config, streams, torch_device, sources)
+    check_classes(config, data)
     model, layers, origin = assembly.model(config, data, streams, torch_device)
     if settings.precision == "fp64":
         model.double()
@@ -68,6 +73,7 @@ def assembled(
     optimizer, rate = assembly.optimizer(config, model, thaws)
     criterion = assembly.criterion(config, data)
     validate = "val" in data.splits
+    check_objective(general.objective, config, validate=validate)
     program = (shared.Shared if processes.active() else Single)(
         model,
         optimizer,
@@ -92,6 +98,35 @@ def assembled(
     )
     plan = planned(settings, program, validate, screen)
     return Parts(data, layers, program, plan, member)
+
+
+def check_classes(config: assembly.Config, data: assembly.Data) -> None:
+    """Refuse data in which there is nothing to tell apart.
+
+    Raises:
+        UserError: there is only one class, or the training split is too small to hold every class.
+    """
+    section, count = config["data"], len(data.classes)
+    if count < 2:
+        given = f"data.keep_classes={shown(section['keep_classes'])}" if section.get("keep_classes") else "data"
+        raise UserError(f"{given} has only the class {data.classes[0]!r}; a classifier needs at least two classes")
+    limit = section.get("limit")
+    if limit is not None and limit < count:
+        raise UserError(f"data.limit={limit} is less than the {count} classes; use at least one example of each class")
+
+
+def check_objective(objective: str, config: assembly.Config, *, validate: bool) -> None:
+    """Refuse an objective that is never measured; the default one then means the last epoch.
+
+    Raises:
+        UserError: it is chosen, and there is no validation split.
+    """
+    if validate or not objective.startswith("val/") or objective == DEFAULT_OBJECTIVE:
+        return
+    reason = f"data.val_fraction={config['data'].get('val_fraction')} leaves no validation split"
+    raise UserError(
+        f"objective={objective} is never measured, because {reason}; keep one, or choose objective=train/loss"
+    )
 
 
 def chosen_device(name: str) -> torch.device:
@@ -177,6 +212,8 @@ def restored(folder: RunFolder, parts: Parts, screen: Screen) -> dict[str, Any] 
             continue
         for problem in problems:
             screen.print(f"{problem}; continuing from {path.name} instead")
+        for problem in repaired(folder, state, member, position):
+            screen.print(problem)
         if path == folder.last:  # the process may have been killed before the checkpoint had all of its names
             for path in checkpoint_paths(member, position):
                 folder.name_last(path)
@@ -189,6 +226,29 @@ def restored(folder: RunFolder, parts: Parts, screen: Screen) -> dict[str, Any] 
     if problems:
         raise UserError("; ".join(problems))
     screen.print("There is no checkpoint yet; starting from the beginning")
+    return None
+
+
+def repaired(folder: RunFolder, state: Mapping[str, Any], member: Member, position: Position) -> list[str]:
+    """Repair the other files of a run that is restored from a checkpoint; return a sentence for each damaged one."""
+    tables = state.get("tables") or {}
+    sentences: list[str | None] = [*folder.clear_unreplaceable()]
+    sentences.append(folder.repair_metrics(member.history, tables.get(METRICS)))
+    sentences.append(folder.repair_layers(position.step, tables.get(LAYERS)))
+    return [sentence for sentence in [*sentences, lost_best(folder, member, position)] if sentence]
+
+
+def lost_best(folder: RunFolder, member: Member, position: Position) -> str | None:
+    """Return a sentence if the weights of an earlier best epoch cannot be read any more."""
+    best = best_row(member.history, member.objective)
+    if best is None or (int(best["epoch"]) == position.epoch and position.batch == 0):
+        return None
+    try:
+        folder.load(folder.best)
+    except (FileNotFoundError, ValueError) as error:
+        problem = f"{folder.best} is missing" if isinstance(error, FileNotFoundError) else str(error)
+        epoch = int(best["epoch"])
+        return f"{problem}; the weights of epoch {epoch}, the best one, are lost unless a later epoch is better"
     return None
 
 

@@ -72,8 +72,22 @@ def print_error(sentence: str) -> None:
 
 
 def cannot_write(error: OSError) -> str:
-    """Return the sentence about something that cannot be written."""
-    return f"cannot write {error.filename or 'a file'}: {error.strerror or error}"
+    """Return the sentence about something that cannot be written, and the remedy."""
+    name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
+    return f"cannot write {name or 'a file'}: {error.strerror or error}{remedy(error)}"
+
+
+def remedy(error: OSError) -> str:
+    """Return what to do about an error of the file system, to follow the sentence about it; empty if it is unknown."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "; free some space on the disk, or write to another one"
+    if error.errno == errno.EROFS:
+        return "; choose a folder on a file system that can be written"
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return "; change its permissions, or choose another folder"
+    if error.errno == errno.EMFILE:
+        return "; allow more open files with: ulimit -n 65536"
+    return ""
 
 
 class Output(io.FileIO):

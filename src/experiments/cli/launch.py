@@ -110,6 +110,9 @@ def explained(error: Exception, config_name: str, typed: Sequence[str]) -> str:
     if isinstance(error, OverrideParseException):
         return f"{error.override} cannot be read: {' '.join(error.message.split()).partition(' See https')[0]}"
     message = str(error) or str(error.__cause__ or type(error).__name__)
+    if isinstance(error, ValueError) and "integer string conversion" in message:
+        key, _, value = max(typed, key=len, default="").partition("=")
+        return f"{key} has a number of {len(value)} digits; an integer has at most 19 digits, up to 2^63 - 1"
     several = re.match(r"(Ambiguous value for argument|Sweep parameters) '(?P<words>[^']+)'", message)
     if several:
         return f"{several['words']} has several values; add -m to sweep over them, or write [a,b] for a list"

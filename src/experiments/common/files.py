@@ -5,6 +5,7 @@ import os
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -30,8 +31,10 @@ def write_whole(path: Path, content: bytes) -> None:
         with file:
             file.write(content)
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # as of a full disk
+            error.filename = str(path)
         raise
 
 
@@ -49,6 +52,20 @@ def _finite(value: Any) -> Any:
     if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
         return None
     return value
+
+
+def put_aside(path: Path) -> Path:
+    """Rename a damaged file, so that it is kept and a new one can have its name; return the new path.
+
+    Raises:
+        OSError: it cannot be renamed.
+    """
+    for number in count(1):
+        aside = path.with_name(f"{path.name}.damaged{number if number > 1 else ''}")
+        if not os.path.lexists(aside):
+            path.rename(aside)
+            return aside
+    raise AssertionError
 
 
 def regular_file(path: Path, largest: int = LARGEST) -> Path:

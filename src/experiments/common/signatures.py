@@ -7,6 +7,7 @@ and of a user. A parameter without annotation accepts any value.
 
 import inspect
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -19,6 +20,9 @@ from pydantic.errors import PydanticSchemaGenerationError
 from .errors import UserError, nearest
 
 TARGET = "_target_"
+LARGEST_INTEGER = 2**63 - 1
+LONGEST_NUMBER = 40
+"""Digits of a number that an error shows whole."""
 MISSING = "???"
 """Hydra's mark of a value that the user must give."""
 
@@ -81,10 +85,25 @@ def value_of(value: Any, hint: Any, key: str) -> Any:
         adapter = adapter_of.__wrapped__(hint)
     if adapter is None:
         return value  # a type unknown to pydantic: the function checks it itself
+    check_sizes(value, key)
     try:
         return adapter.validate_json(json.dumps(value), strict=True)
     except ValidationError as error:
         raise UserError(sentence(error, value, key)) from None
+
+
+def check_sizes(value: Any, key: str) -> None:
+    """Refuse integers that do not fit into 64 bits.
+
+    Raises:
+        UserError: with the integer.
+    """
+    if isinstance(value, int) and not -LARGEST_INTEGER <= value <= LARGEST_INTEGER:
+        limit = f"at most {LARGEST_INTEGER}" if value > 0 else f"at least -{LARGEST_INTEGER}"
+        raise UserError(f"{key}={shown(value)} should be {limit}")
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            check_sizes(item, f"{key}[{index}]")
 
 
 @lru_cache(maxsize=1000)
@@ -98,7 +117,9 @@ def adapter_of(hint: Any) -> TypeAdapter[Any] | None:
 
 def sentence(error: ValidationError, value: Any, key: str) -> str:
     """Return one sentence about what is wrong with a value and what is allowed."""
-    problems = [p for p in error.errors() if p["type"] != "is_instance_of"] or error.errors()
+    problems = [p for p in error.errors() if p["type"] not in OF_PYTHON]
+    if not problems:
+        return f"{key}={shown(value)} should be a section with _target_, which builds the object"
     missing = problems[0]["type"] == "missing"
     steps = () if missing else problems[0]["loc"]
     index = "".join(f"[{step}]" for step in steps if isinstance(step, int))
@@ -110,6 +131,10 @@ def sentence(error: ValidationError, value: Any, key: str) -> str:
     return f"{key}{index}={shown(problems[0]['input'])} should {wishes}{meant}"
 
 
+OF_PYTHON = ("is_instance_of", "needs_python_object")
+"""Pydantic's problems with types whose values a configuration cannot write."""
+
+
 def wish(message: str) -> str:
     """Return the words of pydantic's message that follow 'should'."""
     if message == "Field required":
@@ -119,7 +144,12 @@ def wish(message: str) -> str:
 
 
 def shown(value: Any) -> str:
-    """Return a value as a user types it."""
+    """Return a value as a user types it; a long number is shortened."""
+    if isinstance(value, int) and abs(value) > 10**LONGEST_NUMBER:
+        # Python refuses to write very long integers.
+        return f"{str(value)[:20]}... ({len(str(value))} digits)" if abs(value) < 10**4000 else "a very long integer"
+    if isinstance(value, float) and math.isinf(value):
+        return str(value)
     return "null" if value is None else json.dumps(value) if not isinstance(value, str) else repr(value)
 
 

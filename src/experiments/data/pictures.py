@@ -88,6 +88,11 @@ def image_folder(
                 f"path={path!r} contains a picture that cannot be read, {error.name!r} ({error.reason}); "
                 "repair or remove it, or leave out all such pictures with data.skip_unreadable=true"
             ) from None
+        except OSError as error:
+            raise ValueError(
+                f"cache={cache!r}: the packed pictures cannot be written to {str(folder.parent)!r} "
+                f"({error.strerror or error}); free some space there, or choose another folder with data.cache=<folder>"
+            ) from None
     log_facts(cached.facts, path)
     (x_train, y_train), (x_test, y_test) = ((cached.x[part], cached.y[part]) for part in PARTS)
     return Source(x_train, y_train, x_test, y_test, classes, mapped=True, form=ImageForm(size=size))

@@ -2,8 +2,10 @@
 
 import csv
 import io
+import math
 import os
 import re
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 
 from experiments.common.confined import new_file
-from experiments.common.files import write_json, write_whole
+from experiments.common.files import put_aside, regular_text, write_json, write_whole
 from experiments.data.forms import Description
 
 from .archive import check_archive
@@ -31,6 +33,9 @@ COLUMNS = (
     "val/accuracy",
     "seconds",
 )
+LAYERS, METRICS = "layers.csv", "metrics.csv"
+LARGEST_TABLE = 500_000_000
+"""Bytes of a run's own table."""
 OPTIONAL = {"train/penalty"}
 """Columns that are written only if they have a value."""
 KEPT = re.compile(r"epoch_\d+\.pt")
@@ -61,6 +66,47 @@ class LayerRow(NamedTuple):
         return row_text(*self)
 
 
+LAYER_HEADER = ",".join(LayerRow._fields) + "\n"
+TableDigest = Sequence[int]
+"""The number of rows of a table, and the CRC-32 of their text."""
+
+
+def divided(text: str) -> tuple[str, list[str], str]:
+    """Return the header of a table, its rows, each with the end of its line, and what follows the last end."""
+    header, *lines = text.split("\n")
+    rest = lines.pop() if lines else ""
+    return f"{header}\n", [f"{line}\n" for line in lines], rest
+
+
+def table_digest(rows: Iterable[str], before: TableDigest = (0, 0)) -> tuple[int, int]:
+    """Return the digest of rows that follow the rows of another digest."""
+    number, digest = before
+    for row in rows:
+        number, digest = number + 1, zlib.crc32(row.encode(), digest)
+    return number, digest
+
+
+def layer_row(line: str) -> LayerRow | None:
+    """Return a row of `layers.csv`; None if it is damaged."""
+    try:
+        epoch, step, rest = line.removesuffix("\n").split(",", 2)
+        layer, quantity, value = rest.rsplit(",", 2)
+        row = LayerRow(int(epoch), int(step), layer, quantity, float(value))
+    except ValueError:
+        return None
+    return row if row.layer and row.quantity and math.isfinite(row.value) else None
+
+
+def metrics_text(rows: Sequence[Row]) -> str:
+    """Return the content of `metrics.csv`."""
+    text = io.StringIO()
+    columns = [name for name in COLUMNS if name not in OPTIONAL or any(name in row for row in rows)]
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
 def row_text(epoch: int, step: int, layer: str, quantity: str, value: float) -> str:
     """Return a row of `layers.csv`."""
     return f"{epoch},{step},{layer},{quantity},{value:.6g}\n"
@@ -86,30 +132,100 @@ class RunFolder:
 
     def write_metrics(self, rows: Sequence[Row]) -> None:
         """Write `metrics.csv`: one row per epoch, with all digits of the numbers."""
-        text = io.StringIO()
-        columns = [name for name in COLUMNS if name not in OPTIONAL or any(name in row for row in rows)]
-        writer = csv.DictWriter(text, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        write_whole(self.path / "metrics.csv", text.getvalue().encode())
+        write_whole(self.path / METRICS, metrics_text(rows).encode())
 
     def write_layers(self, rows: Iterable[str]) -> None:
         """Write `layers.csv` from the text of its rows."""
-        header = ",".join(LayerRow._fields) + "\n"
-        write_whole(self.path / "layers.csv", "".join([header, *rows]).encode())
+        write_whole(self.path / LAYERS, "".join([LAYER_HEADER, *rows]).encode())
 
     def read_layers(self) -> list[LayerRow]:
-        """Read `layers.csv`; no rows if it is missing."""
+        """Read `layers.csv`; no rows if it is missing.
+
+        Raises:
+            OSError: it cannot be read.
+            ValueError: it is damaged.
+        """
         try:
-            text = (self.path / "layers.csv").read_text(encoding="utf-8")
+            text = regular_text(self.path / LAYERS, LARGEST_TABLE)
         except FileNotFoundError:
             return []
-        found = []
-        for line in text.splitlines()[1:]:
-            epoch, step, rest = line.split(",", 2)
-            layer, quantity, value = rest.rsplit(",", 2)
-            found.append(LayerRow(int(epoch), int(step), layer, quantity, float(value)))
-        return found
+        header, lines, rest = divided(text)
+        rows = [layer_row(line) for line in lines]
+        if header != LAYER_HEADER or rest or None in rows:
+            raise ValueError(f"{self.path / LAYERS} is damaged")
+        return [row for row in rows if row is not None]
+
+    def repair_layers(self, step: int, known: TableDigest | None) -> str | None:
+        """Put a damaged `layers.csv` aside, and write a new one with the rows that can be read.
+
+        Args:
+            step: of the checkpoint; later rows do not count.
+            known: the rows at the checkpoint; None if the run did not write the file, or by an earlier version.
+
+        Returns:
+            A sentence about the damage; None if there is none.
+
+        Raises:
+            OSError: the file cannot be read or renamed.
+        """
+        path = self.path / LAYERS
+        written = f"{known[0]:,} " if known else ""
+        try:
+            header, lines, rest = divided(regular_text(path, LARGEST_TABLE))
+        except FileNotFoundError:
+            return f"{LAYERS} is missing; its {written}rows are lost, and the new file begins here" if written else None
+        except (ValueError, IsADirectoryError):
+            header, lines, rest = "", [], "unreadable"
+        rows = [layer_row(line) for line in lines]
+        good = [line for line, row in zip(lines, rows, strict=True) if row is not None and row.step <= step]
+        whole = header == LAYER_HEADER and not rest and None not in rows
+        if whole and (known is None or table_digest(lines[: known[0]]) == tuple(known)):
+            return None
+        aside = put_aside(path)
+        self.write_layers(good)
+        of = f" of {written}" if known else " "
+        return (
+            f"{LAYERS} is damaged: {len(good):,}{of}rows can be read and are kept; the damaged file is now {aside.name}"
+        )
+
+    def repair_metrics(self, history: Sequence[Row], known: TableDigest | None) -> str | None:
+        """Write a damaged `metrics.csv` again, from the history in a checkpoint.
+
+        Args:
+            history: the epochs so far.
+            known: what the checkpoint knows of the file; None if the run did not write it, or by an earlier version.
+
+        Returns:
+            A sentence about the damage; None if there is none.
+
+        Raises:
+            OSError: the file cannot be read, renamed or written.
+        """
+        path, expected = self.path / METRICS, metrics_text(history)
+        if not history:
+            return None
+        try:
+            if regular_text(path, LARGEST_TABLE).startswith(expected):
+                return None
+            problem = "damaged"
+        except FileNotFoundError:
+            if known is None:
+                return None
+            problem = "missing"
+        except (ValueError, IsADirectoryError):
+            put_aside(path)
+            problem = "damaged"
+        self.write_metrics(history)
+        return f"{METRICS} was {problem}; it is written again from the checkpoint"
+
+    def clear_unreplaceable(self) -> list[str]:
+        """Put aside what is not a file although a file of the run has its name; return a sentence for each."""
+        names = ("summary.json", "data.json", "checkpoints/last.pt", "checkpoints/best.pt", "checkpoints/next.pt")
+        sentences = []
+        for path in (self.path / name for name in names):
+            if os.path.lexists(path) and not path.is_file():
+                sentences.append(f"{path.name} is not a file; it is now {put_aside(path).name}")
+        return sentences
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Write `summary.json`."""
@@ -119,8 +235,12 @@ class RunFolder:
         """Write the next checkpoint next to `last.pt`; until `take_next` it does not count, and may be incomplete."""
         content = packed(state)
         self.next.parent.mkdir(parents=True, exist_ok=True)
-        with new_file(self.next) as file:
-            file.write(content)
+        try:
+            with new_file(self.next) as file:
+                file.write(content)
+        except OSError as error:
+            error.filename = str(self.next)  # a full disk has no name
+            raise
 
     def write_best(self, state: Mapping[str, Any]) -> None:
         """Write `best.pt` for an earlier epoch."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,11 +15,13 @@ import torch
 from experiments import assembly
 from experiments.assembly.run import Parts, assembled, chosen_device, restored
 from experiments.checks.running import check_parts, chosen
+from experiments.cli.entry import cannot_write
 from experiments.common.errors import UserError
 from experiments.common.files import write_whole
 from experiments.common.isolation import isolated
 from experiments.common.keys import flattened
 from experiments.common.screen import Screen, printing_log
+from experiments.common.text import counted
 from experiments.folders.hydra import as_yaml
 from experiments.folders.identity import identity
 from experiments.folders.run import Row, RunFolder
@@ -60,8 +63,11 @@ class Run:
         self.error: Exception | None = None
         self.quiet = quiet
         self.files = ExitStack()
-        job.folder.path.mkdir(parents=True, exist_ok=True)
-        self.screen = Screen(job.folder.path / "train.log", quiet=quiet)
+        try:
+            job.folder.path.mkdir(parents=True, exist_ok=True)
+            self.screen = Screen(job.folder.path / "train.log", quiet=quiet)
+        except OSError as error:
+            raise UserError(cannot_write(error)) from error
         self.files.callback(self.screen.close)
 
     @property
@@ -127,6 +133,7 @@ class Run:
         job, folder = self.job, self.job.folder
         with printing_log(self.screen):
             general, settings = assembly.general(job.config), assembly.training(job.config)
+            check_threads(settings.threads)
             if job.resuming:
                 check_unchanged(folder.path, job.config)
                 folder.clear_unfinished()
@@ -139,6 +146,20 @@ class Run:
             parts = assembled(config, general, settings, device, folder, self.screen, sources, reporter(general))
             state = restored(folder, parts, self.screen) if job.resuming else None
             return PreparedRun(self, general, settings, device, parts, state, global_state(device))
+
+
+def check_threads(threads: int | str) -> None:
+    """Refuse more threads than the machine has cores: they only wait for each other.
+
+    Raises:
+        UserError: there are too many.
+    """
+    cores = os.cpu_count() or 1
+    if isinstance(threads, int) and threads > cores:
+        raise UserError(
+            f"training.threads={threads} is more than the {counted(cores, 'core')} of this machine; "
+            "use at most as many, or 'auto'"
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import torch
 
 from experiments import assembly
-from experiments.cli.entry import print_error
+from experiments.cli.entry import print_error, remedy
 from experiments.common.keys import flattened
 from experiments.common.text import one_line, shown_path
 from experiments.folders.identity import identity
@@ -78,6 +79,7 @@ def story(config: assembly.Config, data: assembly.Data, program: Single, member:
         whole_batch=program.needs_closure,
         weighted=program.criterion.class_weights is not None,
         diverged_at=member.diverged_at,
+        questions=data.questions,
     )
 
 
@@ -112,7 +114,10 @@ def write_failure(folder: RunFolder, config: assembly.Config, overrides: Sequenc
 def disk_problem(error: OSError, folder: RunFolder) -> str:
     """Return a sentence about what could not be written and how to continue."""
     path = shown_path(folder.path)
-    return (
-        f"cannot write {error.filename or path}: {error.strerror or error}; complete files are unchanged, "
-        f"and 'resume={path}' continues from the last checkpoint"
-    )
+    if not any((folder.path / name).exists() for name in (".hydra", "train.log")):
+        return f"the run's folder {path} was removed during the run; start the run again"
+    name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
+    problem = f"cannot write {name or f'a file in {path}'}: {error.strerror or error}{remedy(error)}"
+    if not folder.last.exists():
+        return f"{problem}; then start the run again" if remedy(error) else f"{problem}; start the run again"
+    return f"{problem}; complete files are unchanged, and 'resume={path}' continues from the last checkpoint"
