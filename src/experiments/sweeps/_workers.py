@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -146,7 +147,13 @@ def give_up(job: Job, reason: str) -> None:
 
 @contextmanager
 def connected(settings: RaySettings) -> Iterator[Any]:
-    """Connect to a cluster inside the block, or start one here."""
+    """Connect to a cluster inside the block, or start one here that only this process can use.
+
+    Raises:
+        UserError: Ray is not installed, or no cluster answers.
+    """
+    if settings.address in (None, "local"):
+        close_cluster()
     try:
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         import ray
@@ -167,6 +174,17 @@ def connected(settings: RaySettings) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def close_cluster() -> None:
+    """Let a cluster that is started here listen only to this machine, and ask for a token.
+
+    Whoever reaches a Ray cluster can run any code on it. Ray reads these variables when it is imported; what the user
+    has set stays. Other users of the machine do not know the token.
+    """
+    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # on any system, 0 means the loopback address
+    if not os.environ.keys() & {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE"}:
+        os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
 
 
 def check_address(address: str) -> None:
