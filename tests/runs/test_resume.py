@@ -1,10 +1,12 @@
 """Resuming a run that was killed, interrupted or tampered with. Real processes, real signals."""
 
+import json
 import os
 import shlex
 import shutil
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 import torch
 import yaml
 
+from experiments.folders.run import RunFolder
 from tests.helpers import Commands, assert_equal_weights, metrics, run, run_folders, start, summary, weights
 from tests.interrupted import CHOICES, IN_REPLACE, assert_same_run
 
@@ -195,6 +198,61 @@ def test_a_broken_checkpoint_falls_back_to_the_other(commands: Commands) -> None
     assert "last.pt is broken" in outcome.out
     assert "continuing from best.pt instead" in outcome.out
     assert metrics(folder) == expected
+
+
+def test_the_weights_of_the_best_epoch_are_lost_and_this_is_said(commands: Commands) -> None:
+    folder = commands.trained(*CHOICES)
+    last, best = (folder / "checkpoints" / f"{name}.pt" for name in ("last", "best"))
+    state = torch.load(last, weights_only=True)
+    rows = json.loads(state["history"])
+    rows[0]["val/accuracy"] = 2.0
+    last.unlink()
+    torch.save({**state, "history": json.dumps(rows)}, last)
+    best.unlink()
+    outcome = commands.train(f"resume={folder}")
+    assert outcome.code == 0, outcome.err
+    assert "best.pt is missing; the weights of epoch 1, the best one, are lost" in outcome.out
+    assert "warning: best.pt, with the weights of the best epoch, is missing; the test split is not" in outcome.out
+    assert "test/accuracy" not in summary(folder)["metrics"]
+
+
+DAMAGES: dict[str, tuple[Callable[[bytes], bytes | None], str]] = {
+    "cut in a row": (lambda content: content[: len(content) // 2 - 3], "rows can be read and are kept"),
+    "cut between rows": (lambda content: content[: content.rindex(b"\n", 0, -1) + 1], "rows can be read and are kept"),
+    "garbled": (lambda content: content[:50] + bytes(range(128, 228)) + content[150:], " 0 of "),
+    "a changed digit": (lambda content: content[:-2] + b"7\n", "rows can be read and are kept"),
+    "empty": (lambda content: content[:0], " 0 of "),
+    "missing": (lambda _content: None, "layers.csv is missing; its "),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+def test_damaged_layers_are_put_aside_and_the_run_goes_on(commands: Commands, interrupted: Path, kind: str) -> None:
+    change, said = DAMAGES[kind]
+    path = interrupted / "layers.csv"
+    damaged = change(path.read_bytes())
+    path.unlink()
+    if damaged is not None:
+        path.write_bytes(damaged)
+    outcome = commands.train(f"resume={interrupted}", "training.epochs=3")
+    assert outcome.code == 0, outcome.err
+    assert said in outcome.out
+    aside = interrupted / "layers.csv.damaged"
+    assert damaged is None or aside.read_bytes() == damaged
+    steps = [row.step for row in RunFolder(interrupted).read_layers()]
+    assert steps == sorted(steps)
+    assert steps[-1] == summary(interrupted)["steps"]
+
+
+@pytest.mark.parametrize("damage", ["", "epoch,step\n1", "\0\0"])
+def test_damaged_metrics_are_written_again(commands: Commands, damage: str) -> None:
+    folder = commands.trained(*CHOICES)
+    expected = (folder / "metrics.csv").read_text()
+    (folder / "metrics.csv").write_text(damage)
+    outcome = commands.train(f"resume={folder}")
+    assert outcome.code == 0, outcome.err
+    assert "metrics.csv was damaged; it is written again from the checkpoint" in outcome.out
+    assert (folder / "metrics.csv").read_text() == expected
 
 
 def test_no_usable_checkpoint_is_refused_and_nothing_is_lost(commands: Commands, interrupted: Path) -> None:

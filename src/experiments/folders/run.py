@@ -221,11 +221,8 @@ class RunFolder:
     def clear_unreplaceable(self) -> list[str]:
         """Put aside what is not a file although a file of the run has its name; return a sentence for each."""
         names = ("summary.json", "data.json", "checkpoints/last.pt", "checkpoints/best.pt", "checkpoints/next.pt")
-        sentences = []
-        for path in (self.path / name for name in names):
-            if os.path.lexists(path) and not path.is_file():
-                sentences.append(f"{path.name} is not a file; it is now {put_aside(path).name}")
-        return sentences
+        wrong = [path for path in map(self.path.joinpath, names) if os.path.lexists(path) and not path.is_file()]
+        return [f"{path.name} is not a file; it is now {put_aside(path).name}" for path in wrong]
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Write `summary.json`."""

@@ -31,7 +31,7 @@ import torch
 from annotated_types import Ge
 from torch import Tensor, nn
 
-from experiments.folders.run import row_text
+from experiments.folders.run import LAYERS, row_text, table_digest
 from experiments.initializers import weighted_layers
 from experiments.models import measures
 from experiments.models.measures import norms
@@ -111,6 +111,7 @@ class Layers(Observer):
         self.update: UpdateChange | None = None
         self.rows: list[str] = []
         self.unwritten = False
+        self.digest = (0, 0)
         self.pending: list[tuple[int, list[tuple[str, str]], Tensor]] = []
         if position.step > 0:
             self.rows = [str(row) for row in member.folder.read_layers() if row.step <= position.step]
@@ -169,6 +170,11 @@ class Layers(Observer):
         if self.unwritten:
             self.member.folder.write_layers(self.rows)
             self.unwritten = False
+
+    def tables(self) -> dict[str, tuple[int, int]]:
+        """See `Observer.tables`."""
+        self.digest = table_digest(self.rows[self.digest[0] :], self.digest)
+        return {LAYERS: self.digest}
 
     def close(self) -> None:
         """See `Observer.close`."""

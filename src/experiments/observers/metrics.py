@@ -1,5 +1,6 @@
 """The metrics file."""
 
+from experiments.folders.run import METRICS
 from experiments.training.observer import Observer
 
 
@@ -10,3 +11,7 @@ class MetricsFile(Observer):
         """See `Observer.before_checkpoint`."""
         if self.member.history:
             self.member.folder.write_metrics(self.member.history)
+
+    def tables(self) -> dict[str, tuple[int, int]]:
+        """See `Observer.tables`; the checkpoint has the rows themselves."""
+        return {METRICS: (len(self.member.history), 0)}

@@ -24,17 +24,31 @@ from experiments.verdicts.story import Story
 
 
 def outcomes(program: Program, members: Mapping[int, Member], position: Position) -> dict[int, dict[str, Any]]:
-    """Return the outcomes of members, by number; the test split is used once, here, with their best weights."""
-    tested = []
+    """Return the outcomes of members, by number; the test split is used once, here, with their best weights.
+
+    If a member's best weights cannot be read any more, it is not tested, and its outcome has a `problem`.
+    """
+    tested: list[int] = []
+    problems: dict[int, str] = {}
     for k, member in members.items():
         best = best_row(member.history, member.objective)
         if member.status in ("finished", "stopped", "pruned") or (member.status == "diverged" and best):
             if (best is not None and best is not member.history[-1]) or member.status == "diverged":
-                program.load_model(k, member.folder.load(member.folder.best)["program"])
+                try:
+                    program.load_model(k, member.folder.load(member.folder.best)["program"])
+                except (FileNotFoundError, ValueError) as error:
+                    reason = (
+                        "is missing" if isinstance(error, FileNotFoundError) else f"cannot be used: {one_line(error)}"
+                    )
+                    problems[k] = f"{member.folder.best.name}, with the weights of the best epoch, {reason}"
+                    continue
             tested.append(k)
     # One by one: a number in the summary must not depend on which members ended in the same epoch.
     scores = {k: program.evaluate("test", [k])[0] for k in tested}
-    return {k: outcome(member, position, scores.get(k)) for k, member in members.items()}
+    results = {k: outcome(member, position, scores.get(k)) for k, member in members.items()}
+    for k, problem in problems.items():
+        results[k]["problem"] = f"{problem}; the test split is not measured"
+    return results
 
 
 def outcome(member: Member, position: Position, test: tuple[float, float] | None) -> dict[str, Any]:

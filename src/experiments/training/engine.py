@@ -251,4 +251,5 @@ def state_of(program: Program, k: int, member: Member, position: Position) -> di
         "position": position.state_dict(k),
         "history": json.dumps(member.history),  # text takes a tenth of the time that the numbers would
         **({"origin": dict(member.origin)} if member.origin is not None else {}),
+        "tables": {name: list(digest) for o in member.observers for name, digest in o.tables().items()},
     }

@@ -75,5 +75,12 @@ class Observer:
         A run that is resumed from that checkpoint finds its files as they are now.
         """
 
+    def tables(self) -> Mapping[str, tuple[int, int]]:
+        """Return the digests of the tables that it has written, which the checkpoint keeps; see `run.table_digest`.
+
+        A resumed run then notices whether they are damaged.
+        """
+        return {}
+
     def close(self) -> None:
         """Called once when training has ended; `member.status` says how, and is None after an error."""
