@@ -40,7 +40,7 @@ def resumed_command_line(arguments: Sequence[str]) -> list[str]:
         return list(arguments)  # of a recipe, whose configuration may be that of a sweep
     if (folder / "sweep.yaml").exists():
         raise UserError(
-            f"resume={str(folder)!r} is a sweep folder; run the command of the sweep again, with -m and this resume"
+            f"resume={str(folder)!r} is a sweep folder; to resume it, give the command of the sweep again, with -m"
         )
     refuse_links(folder, f"resume={str(folder)!r}")
     rest = [override for override in overrides if not RESUME.match(override)]
