@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-FORMULA = "=+-@\t\r'"
+FORMULA = "=+-@\t'"
 """The characters that begin a formula in a spreadsheet, and the apostrophe that prevents it."""
 
 
@@ -32,14 +32,16 @@ def spreadsheet(value: Any) -> Any:
     """Return a value for a cell of a CSV file, so that a spreadsheet shows a text and never computes it as a formula.
 
     A text that begins with one of = + - @, a tab or an apostrophe gets an apostrophe before it, as one types it in a
-    spreadsheet; without the first apostrophe it is the text again. Numbers stay as they are.
+    spreadsheet; without the first apostrophe it is the text again. Control characters are shown, as on a terminal: a
+    carriage return would begin a row. Numbers stay as they are.
     """
-    if not isinstance(value, str) or value[:1] not in FORMULA or not value:
+    if not isinstance(value, str) or not value:
         return value
+    value = visible_lines(value)
     try:
         float(value)
     except ValueError:
-        return f"'{value}"
+        return f"'{value}" if value[0] in FORMULA else value
     return value
 
 
