@@ -48,9 +48,9 @@ def command_line(words: Sequence[str]) -> int:
     runs = chosen(folders, options.best)
     trust, device, strict = options.trusted, options.device, options.strict
     if options.input is not None and options.ensemble is None:
-        predict(runs, options.input, trust, device, strict=strict)
+        predict(runs, options.input, trust, device, other, strict=strict)
     elif options.input is not None and options.ensemble is not None:
-        predict_together(runs, options.input, above(folders), options.ensemble, trust, device, strict=strict)
+        predict_together(runs, options.input, above(folders), options.ensemble, trust, device, other, strict=strict)
     elif options.ensemble is None:
         evaluate(runs, options.split, trust, device, other, strict=strict)
     else:

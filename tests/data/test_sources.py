@@ -104,8 +104,16 @@ def broken(row: int, value: float) -> np.ndarray:
     [
         ({"y_test": None}, r"data\.npz' has no y_test; it contains x_train, y_train, x_test"),
         ({"x_train": None, "y_train": None}, "has no x_train and no y_train"),
-        ({"y_train": np.zeros(6)}, r"y_train has the shape \(6,\) and type float64; expected one integer per example"),
-        ({"y_train": np.array(list("ababab"))}, "y_train .* type <U1"),
+        ({"y_train": np.arange(6) / 2}, r"y_train contains 0\.5 in example 1, which is not a class: .* quantity"),
+        ({"y_train": np.zeros(6)}, "y_test contains the class 2, which is not in y_train"),
+        (
+            {"y_train": np.array(list("ababab"))},
+            "y_test contains the class 0, .*the training labels are texts, the test labels are numbers",
+        ),
+        (
+            {"y_train": np.zeros(6, dtype=complex)},
+            r"y_train has the shape \(6,\) and type complex128; expected one class",
+        ),
         ({"y_train": np.eye(6, 2, dtype=int)}, r"y_train has the shape \(6, 2\)"),
         ({"y_test": np.zeros((2, 1, 1), dtype=int)}, r"y_test has the shape \(2, 1, 1\)"),
         ({"y_train": np.array([0, 1, 2])}, "x_train has 6 examples but y_train has 3; the numbers must agree"),

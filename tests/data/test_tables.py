@@ -54,7 +54,8 @@ def test_a_second_table_is_the_test_part(tmp_path: Path) -> None:
     ("values", "names"),
     [
         (["1", "2", "10"], ["1", "2", "10"]),
-        (["1.0", "2.0", "3.0"], ["1", "2", "3"]),
+        (["1.0", "2.0", "3.0"], ["1.0", "2.0", "3.0"]),
+        (["01", "1", "02"], ["01", "1", "02"]),
         (["b", "a", "10"], ["10", "a", "b"]),
         (["True", "False", "True"], ["False", "True"]),
         (["0.5", "inf", "0.25"], ["0.25", "0.5", "inf"]),
@@ -162,7 +163,7 @@ BAD: dict[str, tuple[list[str], dict[str, Any], str]] = {
     ),
     "empty column": (["a,b,answer", "1,,x", "2,,y"], {"missing": "mean"}, r"has no value in column 'b'"),
     "names": (
-        ["a,answer", *(f"n{i},{i % 2}" for i in range(300))],
+        ["a,answer", *(f"n{i % 300},{i % 2}" for i in range(700))],
         {},
         r"path='.*' has 300 different texts in column 'a'.*'data.drop=\[a\]'",
     ),
@@ -173,7 +174,11 @@ BAD: dict[str, tuple[list[str], dict[str, Any], str]] = {
         {"separator": ";"},
         r"path='.*' has '0,5' in row 1 of column 'a': numbers with commas",
     ),
-    "other separator": (["a;answer", "1;x"], {}, r"path='.*' has only one column, 'a;answer'; .*data\.separator"),
+    "other separator": (
+        ["a;answer", "1;x"],
+        {"separator": ","},
+        r"path='.*' has only one column, 'a;answer'; .*data\.separator",
+    ),
     "long separator": ([HEADER, *ROWS], {"separator": ";;"}, "separator=';;' must be one character"),
     "none to test": ([HEADER, *ROWS], {"test_fraction": 0.01}, r"test_fraction=0\.01 leaves no row to test on"),
     "none to train": ([HEADER, *ROWS], {"test_fraction": 0.99}, r"test_fraction=0\.99 leaves no row of the class"),
@@ -209,10 +214,7 @@ def test_the_sentence_reaches_the_user(commands: Commands) -> None:
     outcome = commands.train("data=csv", f"data.path={path}", "data.target=answr")
     assert (outcome.code, outcome.err.count("\n")) == (2, 1)
     assert outcome.err.startswith("Error: data.target='answr' is not a column of ")
-    assert (
-        commands.train("data=csv", f"data.path={path}").err
-        == "Error: data.target is missing; set data.target=...\n"
-    )
+    assert commands.train("data=csv", f"data.path={path}").err == "Error: data.target is missing; set data.target=...\n"
 
 
 @pytest.mark.parametrize("name", ["breast_cancer", "wine"])

@@ -16,8 +16,8 @@ from experiments.common.signatures import TARGET, checked, parameters_of, shown
 from experiments.data.augment import AUGMENTS, Augmentation
 from experiments.data.batches import Preparation, Split, resident
 from experiments.data.forms import Description, Form, sides
-from experiments.data.preprocess import PREPROCESSES, Ahead, Double, Imputed, column_means
-from experiments.data.sources import Source
+from experiments.data.preprocess import PREPROCESSES, Affine, Ahead, Double, Imputed, column_means
+from experiments.data.sources import Source, feature_names, lost
 from experiments.data.split import folds, stratified, with_label_noise
 from experiments.training.streams import Streams
 
@@ -25,6 +25,8 @@ from .targets import Config, call, divided, located, target
 
 AHEAD_ROWS = 4096
 """Examples that an expensive preparation is applied to at a time."""
+LOOKED_AT = 20_000
+"""Training examples in which values that are lost are looked for."""
 FITTED_BYTES = 2**28
 """The bytes of a memory-mapped data set that are read to fit its preparation."""
 
@@ -54,6 +56,8 @@ class Data:
         prepare: the preparation of examples, fitted on the training split.
         augments: the augmentations of training inputs.
         class_weights: (classes,), on the device; None if all examples have the same weight.
+        notes: sentences for the user about the data.
+        doubts: sentences about what may be a mistake in the data.
     """
 
     splits: dict[str, Split]
@@ -61,6 +65,8 @@ class Data:
     prepare: Preparation
     augments: Sequence[Augmentation] = ()
     class_weights: Tensor | None = None
+    notes: Sequence[str] = ()
+    doubts: Sequence[str] = ()
 
     def double(self) -> None:
         """Convert inputs and class weights to float64."""
@@ -68,6 +74,12 @@ class Data:
             split.prepare = Double(split.prepare)
         if self.class_weights is not None:
             self.class_weights = self.class_weights.double()
+
+    @property
+    def questions(self) -> list[str]:
+        """Everything in the data that may be a mistake: the doubts, and the columns that look like no features."""
+        columns = [f"column {use.name!r}: {use.note}" for use in self.description.columns if use.doubtful]
+        return [*self.doubts, *columns]
 
     @property
     def classes(self) -> list[str]:
@@ -198,7 +210,8 @@ def data(
         if len(y)
     }
     weights = class_weights(labels, len(source.classes)).to(device) if settings.balance == "class_weights" else None
-    result = Data(splits, source.description, prepare, class_weights=weights)
+    doubts = [*source.doubts, *lossy(source, kept[train], prepare)]
+    result = Data(splits, source.description, prepare, class_weights=weights, notes=source.notes, doubts=doubts)
     result.augments = augments(settings.augment, result, device)
     return result
 
@@ -243,15 +256,27 @@ def matched(source: Source, expected: Description) -> Source:
         )
     if given.classes == expected.classes:
         return source
-    unknown = [name for name in given.classes if name not in expected.classes]
+    renamed = {name: name if name in expected.classes else respelled(name, expected.classes) for name in given.classes}
+    unknown = [name for name, own in renamed.items() if own is None]
     if unknown:
         raise UserError(
             f"data: the class {unknown[0]!r} is not one of the run's classes, {first_names(expected.classes)}"
             + nearest(unknown[0], expected.classes)
         )
-    numbers = torch.tensor([expected.classes.index(name) for name in given.classes])
+    numbers = torch.tensor([expected.classes.index(own) for own in renamed.values() if own is not None])
     y_train, y_test = [torch.where(y < 0, y, numbers[y]) for y in (source.y_train, source.y_test)]
-    return replace(source, y_train=y_train, y_test=y_test, classes=list(expected.classes))
+    pairs = ", ".join(f"{name!r} is {own!r}" for name, own in renamed.items() if name != own)
+    notes = (*source.notes, f"classes are spelled differently than in training: {pairs}") if pairs else source.notes
+    return replace(source, y_train=y_train, y_test=y_test, classes=list(expected.classes), notes=notes)
+
+
+def respelled(name: str, classes: Sequence[str]) -> str | None:
+    """Return the only class that is the same number as a name, such as '1' for '1.0' or '01'; None if there is none."""
+    try:
+        same = [other for other in classes if float(other) == float(name)]
+    except ValueError:
+        return None
+    return same[0] if len(same) == 1 else None
 
 
 def first_names(names: Sequence[str], most: int = 20) -> str:
@@ -300,6 +325,30 @@ def one_fold(labels: Tensor, settings: Splitting, generator: torch.Generator) ->
     shuffled = torch.randperm(len(labels), generator=generator)
     inside = number[shuffled] == fold
     return shuffled[~inside], shuffled[inside]
+
+
+def lossy(source: Source, train: Tensor, prepare: Preparation) -> list[str]:
+    """Return a sentence if a feature loses most of its values because the preparation does not centre it.
+
+    Args:
+        source: the data set.
+        train: the rows of the training split.
+        prepare: the fitted preparation.
+    """
+    inner = prepare.inner if isinstance(prepare, Imputed) else prepare
+    x = source.x_train
+    if not isinstance(inner, Affine) or x.ndim != 2 or x.dtype != torch.float64:
+        return []
+    raw = x[train[:LOOKED_AT]]
+    found = lost(raw, prepare(raw.to(inner.shift.device)).cpu())
+    if found is None:
+        return []
+    number, before, after = found
+    name = feature_names(source.form, x.shape[1])[number]
+    return [
+        f"{name} has {before:,} different values in the file and {after:,} in float32, as the model gets them; "
+        "data.preprocess=standardize centres them first"
+    ]
 
 
 def fitted(fit: Callable[[Tensor], Any], source: Source, train: Tensor, device: torch.device) -> Preparation:

@@ -41,9 +41,10 @@ class Findings:
 
 
 def examples(subject: Subject) -> CheckResult:
-    """Check labels, balance, duplicates between splits, constant features and the inputs' scale."""
+    """Check labels, balance, columns, duplicates between splits, constant features and the inputs' scale."""
     findings = Findings()
     look_at_labels(subject, findings)
+    look_at_columns(subject, findings)
     look_for_duplicates(subject, findings)
     look_at_inputs(subject, findings)
     expected = "balanced, scaled, no duplicates"
@@ -73,6 +74,18 @@ def look_at_labels(subject: Subject, findings: Findings) -> None:
     if uneven > UNEVEN:
         rarest = subject.classes[int(torch.where(counts > 0, counts, counts.max()).argmin())]
         findings.note("warn", f"Classes are imbalanced, and {rarest} is rare: try data.balance=class_weights.")
+
+
+def look_at_columns(subject: Subject, findings: Findings) -> None:
+    """Name the columns of a table that are left out, and what may be a mistake in the data."""
+    left_out = [use for use in subject.columns if not use.features]
+    if left_out:
+        listed = ", ".join(f"{use.name} ({use.holds})" for use in left_out[:5]) + (", ..." if len(left_out) > 5 else "")
+        findings.shown.append(f"{len(left_out)} of {len(subject.columns)} columns left out: {listed}")
+    if subject.columns:
+        findings.numbers["columns"] = [vars(use) for use in subject.columns]
+    for question in subject.questions:
+        findings.note("warn", f"{question[0].upper()}{question[1:]}.")
 
 
 def look_for_duplicates(subject: Subject, findings: Findings) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from experiments.data.augment import Augmentation
 from experiments.data.batches import Split
+from experiments.data.forms import ColumnUse
 from experiments.models.blocks import use_noise
 from experiments.penalties import Penalty
 from experiments.training.criterion import Criterion, chance
@@ -58,6 +59,8 @@ class Subject:
         augments: the augmentations of training inputs.
         seed: the seed of the checks' own draws.
         folder: the folder for figures; None for no figures.
+        columns: what became of each column of a table.
+        questions: sentences about what may be a mistake in the data.
     """
 
     model: nn.Module
@@ -71,6 +74,8 @@ class Subject:
     augments: Sequence[Augmentation] = ()
     seed: int = 0
     folder: Path | None = None
+    columns: Sequence[ColumnUse] = ()
+    questions: Sequence[str] = ()
 
     @property
     def device(self) -> torch.device:

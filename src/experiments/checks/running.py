@@ -68,6 +68,8 @@ def subject_of(
         augments=program.augments,
         seed=int(config["seed"]),
         folder=folder.path,
+        columns=data.description.columns,
+        questions=data.questions,
     )
 
 

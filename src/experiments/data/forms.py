@@ -30,20 +30,47 @@ class ImageForm:
     kind: Literal["pictures"] = "pictures"
 
 
+ColumnKind = Literal["numbers", "truths", "texts", "amounts", "dates"]
+
+
 @dataclass(frozen=True)
 class Column:
-    """A column of a table.
+    """A column of a table that gives features.
 
     Args:
         name: its name in the header.
         kind: 'numbers' for one feature of numbers, 'truths' for one feature that is 1 for true and 0 for false, 'texts'
-            for one feature per text.
+            for one feature per text, 'amounts' for numbers with a currency, a unit or a percent sign, 'dates' for the
+            number of days since 1970.
         texts: the texts, in the order of their features.
+        affix: the currency, unit or percent sign of amounts.
+        day_first: whether the day is before the month in dates.
     """
 
     name: str
-    kind: Literal["numbers", "truths", "texts"] = "numbers"
+    kind: ColumnKind = "numbers"
     texts: tuple[str, ...] = ()
+    affix: str = ""
+    day_first: bool = False
+
+
+@dataclass(frozen=True)
+class ColumnUse:
+    """What a column of a table holds, and what becomes of it.
+
+    Args:
+        name: its name in the header.
+        holds: such as 'numbers', 'texts', 'dates', 'identifiers'.
+        features: the number of its features; 0 if it is left out.
+        note: the reason, and the setting that changes it; empty if there is nothing to say.
+        doubtful: whether it is used, but looks as if it should not be.
+    """
+
+    name: str
+    holds: str
+    features: int
+    note: str = ""
+    doubtful: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,6 +83,10 @@ class TableForm:
         drop: columns that are left out if the table has them.
         missing: how missing cells are treated, see `tables.csv`.
         separator: the character between two cells.
+        decimal: the decimal mark of numbers.
+        encoding: of the file; auto to detect it.
+        missing_marks: further texts of a missing cell.
+        unknown: what to do about a text that the run does not know.
         kind: the name of this form, in `data.json`.
     """
 
@@ -64,6 +95,10 @@ class TableForm:
     drop: tuple[str, ...] = ()
     missing: Literal["error", "mean", "drop"] = "error"
     separator: str = ","
+    decimal: Literal[".", ","] = "."
+    encoding: str = "auto"
+    missing_marks: tuple[str, ...] = ()
+    unknown: Literal["error", "ignore"] = "error"
     kind: Literal["table"] = "table"
 
 
@@ -79,11 +114,17 @@ class Description:
         classes: the names of the classes, in the order of their numbers.
         shape: the shape of a raw example, before preprocessing.
         form: how a file becomes such an example.
+        numbers: the type of raw numbers that are not bytes; float64 if float32 would round them too much.
+        layout: the order of the axes of pictures in arrays; None if it is not known.
+        columns: what became of each column of a table.
     """
 
     classes: Annotated[tuple[str, ...], MinLen(1)]
     shape: Annotated[tuple[Annotated[int, Ge(1)], ...], MinLen(1)]
     form: Form = None
+    numbers: Literal["float32", "float64"] = "float32"
+    layout: Literal["nchw", "nhwc"] | None = None
+    columns: tuple[ColumnUse, ...] = ()
 
 
 def of_bytes(x: Tensor) -> Form:

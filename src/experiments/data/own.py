@@ -1,7 +1,7 @@
 """Examples from the user's own files, in the form of the data that a run was trained on."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 
@@ -12,9 +12,9 @@ from torch import Tensor
 from . import packed, tables
 from .forms import WHITE, Description, ImageForm, TableForm, sides
 from .pictures import EXTENSIONS, files
-from .sources import channels_first, read_arrays
+from .sources import MAGIC, channels_first, read_arrays
 
-KINDS = "a picture, a folder of pictures, a .csv file or an .npz file"
+KINDS = "a picture, a folder of pictures, a .csv file, an .npz file or an .npy file"
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,12 @@ class NamedExamples:
     Args:
         x: (examples, *shape).
         names: the names of the files, or the numbers of the rows: from 1 in a table, from 0 in an array.
+        notes: sentences for the user about what was found in the file.
     """
 
     x: Tensor
     names: Sequence[str]
+    notes: Sequence[str] = ()
 
 
 def read(path: str, description: Description) -> NamedExamples:
@@ -47,13 +49,28 @@ def read(path: str, description: Description) -> NamedExamples:
         return pictures([str(expanded)], description, below=str(expanded.parent))
     if kind in (".csv", ".tsv", ".txt"):
         return table(str(expanded), description)
-    if kind == ".npz":
-        try:
-            x = read_arrays(str(expanded), ["x"])["x"]
-        except ValueError as error:
-            raise ValueError(str(error).removeprefix("path=")) from None
-        return arrays(x, description, repr(path))
+    if kind in (".npz", ".npy"):
+        x, notes = array_of(str(expanded))
+        return replace(arrays(x, description, repr(path)), notes=notes)
     raise ValueError(f"{path!r} ends in {kind!r}; give {KINDS}; pictures end in {', '.join(EXTENSIONS)}")
+
+
+def array_of(path: str) -> tuple[np.ndarray, list[str]]:
+    """Return the only array of a .npy file, or the array x of an .npz file, and sentences about other arrays.
+
+    Raises:
+        ValueError: the file cannot be read, or has no array x.
+    """
+    with Path(path).open("rb") as file:
+        single = file.read(len(MAGIC)) == MAGIC  # whatever the file is called
+    try:
+        if single:
+            return np.load(path, allow_pickle=False), []
+        arrays, notes = read_arrays(path, ["x"])
+    except ValueError as error:
+        reason = str(error).removeprefix("path=")
+        raise ValueError(f"{path!r} cannot be read as an .npy file: {reason}" if single else reason) from None
+    return arrays["x"], notes
 
 
 def names_below(folder: Path, path: str) -> list[str]:
@@ -97,8 +114,9 @@ def table(path: str, description: Description) -> NamedExamples:
         ValueError: the table has other columns, or cells that the run cannot take.
     """
     form = description.form
-    x = tables.rows(path, form) if isinstance(form, TableForm) else tables.plain_rows(path)
-    return NamedExamples(arranged(x, description, repr(path)), [str(number + 1) for number in range(len(x))])
+    x, notes = tables.rows(path, form) if isinstance(form, TableForm) else tables.plain_rows(path)
+    examples = arranged(of_type(x, description), description, repr(path))
+    return NamedExamples(examples, [str(number + 1) for number in range(len(x))], notes)
 
 
 def arrays(x: np.ndarray, description: Description, file: str) -> NamedExamples:
@@ -114,11 +132,17 @@ def arrays(x: np.ndarray, description: Description, file: str) -> NamedExamples:
     """
     if x.dtype.kind not in "iubf":
         raise ValueError(f"{file} has an array x of type {x.dtype}; expected numbers")
-    if x.dtype != np.uint8:
-        with np.errstate(over="ignore"):  # values that overflow float32 are refused below, as not finite
-            x = x.astype(np.float32)
-    examples = arranged(torch.from_numpy(np.ascontiguousarray(x)), description, file)
+    if x.dtype not in (np.uint8, np.float32):
+        x = x.astype(np.float64)
+    examples = arranged(of_type(torch.from_numpy(np.ascontiguousarray(x)), description), description, file)
     return NamedExamples(examples, [str(number) for number in range(len(examples))])
+
+
+def of_type(x: Tensor, description: Description) -> Tensor:
+    """Return inputs in the type of the numbers that the run was trained on; bytes stay bytes."""
+    if x.dtype == torch.uint8:
+        return x
+    return x.double() if description.numbers == "float64" else x.float()
 
 
 def arranged(x: Tensor, description: Description, file: str) -> Tensor:
@@ -136,13 +160,14 @@ def arranged(x: Tensor, description: Description, file: str) -> Tensor:
     shape, form = description.shape, description.form
     if not x.ndim or not len(x):
         raise ValueError(f"{file} contains no example")
-    examples = next((candidate for candidate in (x, channels_first(x)) if tuple(candidate.shape[1:]) == shape), None)
+    candidates = (channels_first(x), x) if description.layout == "nhwc" else (x, channels_first(x))
+    examples = next((candidate for candidate in candidates if tuple(candidate.shape[1:]) == shape), None)
     if examples is None and tuple(x.shape[1:]) == (prod(shape),):
         examples = x.view(-1, *shape)
     if examples is None:
         given = f"examples of shape {sides(x.shape[1:])}" if x.ndim > 1 else "single numbers"
         raise ValueError(f"{file} contains {given}; the run was trained on {sides(shape)}")
-    allowed = examples.isfinite()
+    allowed = examples.float().isfinite() if examples.dtype == torch.float64 else examples.isfinite()
     if isinstance(form, TableForm) and form.missing == "mean":
         allowed |= examples.isnan()
     wrong = (~allowed.flatten(1).all(1)).nonzero()

@@ -21,7 +21,10 @@ WIDEST = 8192
 
 @dataclass
 class Affine:
-    """`(x - shift) * scale` in float32; both broadcast against one example."""
+    """`(x - shift) * scale`; both broadcast against one example.
+
+    The result is in float32; it is computed in float64 if the inputs or the fitted numbers are of that type.
+    """
 
     shift: Tensor
     scale: Tensor
@@ -31,6 +34,8 @@ class Affine:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Prepare inputs of shape (batch, *input_shape) and any number type; returns float32."""
+        if torch.float64 in (x.dtype, self.shift.dtype):
+            return ((x.double() - self.shift) * self.scale).float()
         return (x.float() if x.dtype != torch.float32 else x.clone()).sub_(self.shift).mul_(self.scale)
 
     def to(self, device: torch.device) -> "Affine":
@@ -44,10 +49,10 @@ class Affine:
 
 @dataclass
 class Whitening:
-    """`(x - shift) matrix` for flattened inputs in float32, then reshaped.
+    """`(x - shift) matrix` for flattened inputs, then reshaped; the product is in float32.
 
     Args:
-        shift: (features,), the mean training example.
+        shift: (features,), the mean training example; it is subtracted in float64 if it or the inputs are of that type.
         matrix: (features, coordinates).
         shape: the shape of one prepared example.
     """
@@ -63,7 +68,9 @@ class Whitening:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Prepare inputs of shape (batch, *input_shape) and any number type; returns float32."""
-        return ((x.flatten(1).float() - self.shift) @ self.matrix).view(x.shape[0], *self.shape)
+        exact = torch.float64 in (x.dtype, self.shift.dtype)
+        centred = (x.flatten(1).double() - self.shift).float() if exact else x.flatten(1).float() - self.shift
+        return (centred @ self.matrix).view(x.shape[0], *self.shape)
 
     def to(self, device: torch.device) -> "Whitening":
         """Return the same preparation on a device."""
@@ -180,35 +187,35 @@ def column_means(x: Tensor) -> Tensor:
     for part in _parts(x):
         total += part.double().nansum(0)
         count += part.isnan().logical_not().sum(0)
-    return (total / count.clamp(min=1)).float()
+    return _of_type(total / count.clamp(min=1), x)
 
 
-def none(_x: Tensor) -> Affine:
+def none(x: Tensor) -> Affine:
     """Leave the inputs unchanged: a picture's bytes stay 0 to 255."""
-    return _affine(torch.zeros(()), torch.ones(()))
+    return _affine(torch.zeros(()), torch.ones(()), x)
 
 
 def scale(x: Tensor) -> Affine:
     """Map the smallest training value to 0 and the largest to 1, over all pixels or for each feature of a table."""
     dims = _statistic_dims(x)
     low, high = x.amin(dims, keepdim=True)[0].double(), x.amax(dims, keepdim=True)[0].double()
-    return _affine(low, _reciprocal(high - low, high.abs().maximum(low.abs())))
+    return _affine(low, _reciprocal(high - low, high.abs().maximum(low.abs())), x)
 
 
 def pixel_mean(x: Tensor) -> Affine:
     """Subtract the mean training picture, pixel by pixel (AlexNet, Krizhevsky et al. 2012), without scaling."""
-    return _affine(_mean(x, (0,)), torch.ones(()))
+    return _affine(_mean(x, (0,)), torch.ones(()), x)
 
 
 def channel_mean(x: Tensor) -> Affine:
     """Subtract the mean of each channel or feature (VGG, Simonyan and Zisserman 2015), without scaling."""
-    return _affine(_mean(x, _channel_dims(x)), torch.ones(()))
+    return _affine(_mean(x, _channel_dims(x)), torch.ones(()), x)
 
 
 def standardize(x: Tensor) -> Affine:
     """Give each channel or feature mean 0 and variance 1; a constant one is only centred."""
     mean, variance = _byte_moments(x) if x.dtype == torch.uint8 and x.ndim == 4 else _moments(x, _channel_dims(x))
-    return _affine(mean, _reciprocal(variance.sqrt(), mean.abs()))
+    return _affine(mean, _reciprocal(variance.sqrt(), mean.abs()), x)
 
 
 def pca_whiten(x: Tensor, eps: Annotated[float, Ge(0)] = 0.1) -> Whitening:
@@ -224,7 +231,7 @@ def pca_whiten(x: Tensor, eps: Annotated[float, Ge(0)] = 0.1) -> Whitening:
         ValueError: there are too many features.
     """
     mean, axes, factors = _principal_axes(x, eps, "pca_whiten")
-    return Whitening(mean.float(), (axes * factors).float(), (len(mean),))
+    return Whitening(_of_type(mean, x), (axes * factors).float(), (len(mean),))
 
 
 def zca(x: Tensor, eps: Annotated[float, Ge(0)] = 0.1) -> Whitening:
@@ -243,7 +250,7 @@ def zca(x: Tensor, eps: Annotated[float, Ge(0)] = 0.1) -> Whitening:
         ValueError: there are too many features.
     """
     mean, axes, factors = _principal_axes(x, eps, "zca")
-    return Whitening(mean.float(), ((axes * factors) @ axes.T).float(), tuple(x.shape[1:]))
+    return Whitening(_of_type(mean, x), ((axes * factors) @ axes.T).float(), tuple(x.shape[1:]))
 
 
 PREPROCESSES: dict[str, Callable[[Tensor], Affine | Whitening]] = {
@@ -252,8 +259,13 @@ PREPROCESSES: dict[str, Callable[[Tensor], Affine | Whitening]] = {
 """Name -> function that fits on training inputs, (examples, features) or (examples, channels, height, width)."""
 
 
-def _affine(shift: Tensor, factor: Tensor) -> Affine:
-    return Affine(shift.float(), factor.float())
+def _affine(shift: Tensor, factor: Tensor, x: Tensor) -> Affine:
+    return Affine(_of_type(shift, x), _of_type(factor, x))
+
+
+def _of_type(numbers: Tensor, x: Tensor) -> Tensor:
+    """Return fitted numbers in float64 if the inputs are, otherwise in float32."""
+    return numbers.double() if x.dtype == torch.float64 else numbers.float()
 
 
 def _channel_dims(x: Tensor) -> tuple[int, ...]:

@@ -1,9 +1,11 @@
 """Sources of data. Each function returns a `Source`; so does a user's own function."""
 
 import gzip
+import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -13,10 +15,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .forms import Description, Form, ImageForm, of_bytes
+from .forms import ColumnUse, Description, Form, ImageForm, TableForm, of_bytes, sides
 from .split import stratified
 
 DIGITS_TEST_SHARE = 0.2
+ROUNDED = 1e-4
+"""Inputs stay in float64 if float32 would move a value by more than this share of its feature's standard deviation."""
+ROWS = 2**14
+"""Rows that are looked at at a time."""
+FEWEST_OF_A_QUANTITY = 20
+"""With fewer different numbers, labels are classes."""
+RARE = 10
+"""Labels that are many different numbers, with fewer examples than this for each, look like a quantity."""
+Layout = Literal["nchw", "nhwc"]
 
 
 @dataclass
@@ -30,6 +41,12 @@ class Source:
         impute: whether nan is a missing value, which is replaced by the training split's mean.
         mapped: whether x is a memory-mapped file, which may be larger than memory.
         form: how one of the user's own files becomes such an example; None if only arrays can.
+        layout: the order of the axes of pictures in the file; None if it is not known.
+        columns: what became of each column of a table.
+        notes: sentences for the user about what was found in the file.
+        doubts: sentences about what may be a mistake.
+
+    Inputs in float64, or in integers that float32 cannot represent, become float32 unless it would round them too much.
     """
 
     x_train: Tensor
@@ -40,8 +57,14 @@ class Source:
     impute: bool = False
     mapped: bool = False
     form: Form = None
+    layout: Layout | None = None
+    columns: tuple[ColumnUse, ...] = ()
+    notes: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if not self.mapped:
+            self.x_train, self.x_test = of_one_type(self.x_train, self.x_test)
         for part in ("train", "test"):
             x, y = getattr(self, f"x_{part}"), getattr(self, f"y_{part}")
             if len(x) == 0 or x[0].numel() == 0:
@@ -49,7 +72,8 @@ class Source:
             if len(x) != len(y):
                 raise ValueError(f"x_{part} has {len(x)} examples but y_{part} has {len(y)}; the numbers must agree")
             if x.is_floating_point():
-                finite = x.isfinite() | x.isnan() if self.impute else x.isfinite()
+                single = x.float() if x.dtype == torch.float64 else x
+                finite = single.isfinite() | single.isnan() if self.impute else single.isfinite()
                 if not finite.all():
                     row = int((~finite.flatten(1).all(1)).nonzero()[0])
                     raise ValueError(f"x_{part} has a value that is not finite in float32, first in example {row}")
@@ -60,7 +84,76 @@ class Source:
     @property
     def description(self) -> Description:
         """The description that a run keeps of the data that it was trained on."""
-        return Description(tuple(str(name) for name in self.classes), tuple(self.x_train.shape[1:]), self.form)
+        return Description(
+            tuple(str(name) for name in self.classes),
+            tuple(self.x_train.shape[1:]),
+            self.form,
+            "float64" if self.x_train.dtype == torch.float64 else "float32",
+            self.layout,
+            tuple(self.columns),
+        )
+
+
+def of_one_type(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
+    """Return inputs in float32 if that rounds those to train on by a negligible amount, otherwise in float64.
+
+    Args:
+        train, test: (examples, ...); inputs in bytes or in float32 stay as they are.
+    """
+    wide = [x.dtype in (torch.float64, torch.int64, torch.int32, torch.uint32, torch.uint64) for x in (train, test)]
+    if wide[0] and train.numel() and rounds(train):
+        return train.double(), test.double()
+    return train.float() if wide[0] else train, test.float() if wide[1] else test
+
+
+def rounds(x: Tensor) -> bool:
+    """Whether float32 moves a value by more than a negligible share of the spread of its feature.
+
+    Values that are not finite in float32 do not count: they are refused.
+
+    Args:
+        x: (examples, ...), at least one.
+    """
+    count = torch.zeros(x.shape[1:], dtype=torch.float64)
+    total, squares, worst = torch.zeros_like(count), torch.zeros_like(count), torch.zeros_like(count)
+    origin: Tensor | None = None
+    for part in x.split(ROWS):
+        exact = part.double()
+        rounded = exact.float()
+        known = rounded.isfinite()
+        error = torch.where(known, (exact - rounded).abs(), 0.0)
+        worst = worst.maximum(error.amax(0))
+        if origin is None:
+            origin = torch.where(known[0], exact[0], 0.0)  # near the mean, so that squares do not cancel
+        moved = torch.where(known, exact - origin, 0.0)
+        count, total, squares = count + known.sum(0), total + moved.sum(0), squares + moved.square().sum(0)
+    mean = total / count.clamp(min=1)
+    spread = (squares / count.clamp(min=1) - mean.square()).clamp(min=0).sqrt()
+    return bool((worst > ROUNDED * spread).logical_and(spread > 0).any())
+
+
+def lost(x: Tensor, prepared: Tensor) -> tuple[int, int, int] | None:
+    """Return the feature that loses most of its values in the preparation: its number, the values before and after.
+
+    Args:
+        x: raw inputs of a table in float64, (examples, features).
+        prepared: the same in float32, as the model gets them.
+
+    Returns:
+        None if every feature keeps more than half of its different values.
+    """
+    for number, (before, after) in enumerate(zip(x.unbind(1), prepared.unbind(1), strict=True)):
+        counts = len(before.unique()), len(after.unique())
+        if 2 * counts[1] <= counts[0]:
+            return number, *counts
+    return None
+
+
+def feature_names(form: Form, count: int) -> list[str]:
+    """Return the names of the columns that features are from, or their numbers if they are not from a table."""
+    if not isinstance(form, TableForm):
+        return [f"feature {number}" for number in range(count)]
+    return [f"column {c.name!r}" for c in form.columns for _ in range(len(c.texts) if c.kind == "texts" else 1)]
 
 
 def digits() -> Source:
@@ -113,76 +206,212 @@ def torchvision_set(
     return Source(x_train, y_train, x_test, y_test, [str(name) for name in train.classes], form=of_bytes(x_train))
 
 
-def npz(path: str) -> Source:
+def npz(path: str, keys: dict[str, str] | None = None, layout: Layout | None = None) -> Source:
     """A file of arrays in the layout of Keras: x_train, y_train, x_test, y_test.
 
     Args:
-        path: the .npz file. x may be (examples, features), (examples, height, width) or
-            (examples, height, width, channels); y has an integer class per example.
+        path: the .npz file. x may be (examples, features), (examples, height, width), (examples, height, width,
+            channels) or (examples, channels, height, width); y has a class per example: a number, a text, or a row
+            with a single 1.
+        keys: the names of the arrays in the file, if they are others: {x_train: train_images, ...}.
+        layout: nhwc if the channels are the last axis of x, nchw if they are the second; None for what the shape shows.
 
     Raises:
         ValueError: the file is absent or unreadable, or an array is missing or unsuitable.
     """
-    names = ("x_train", "y_train", "x_test", "y_test")
-    arrays = read_arrays(path, names)
-    x_train, y_train, x_test, y_test = (arrays[name] for name in names)
+    keys = keys or {}
+    for key in keys:
+        if key not in NAMES:
+            raise ValueError(f"keys={keys} has {key!r}, which no data set has; choose from {', '.join(NAMES)}")
+    called = {name: keys.get(name, name) for name in NAMES}
+    arrays, notes = read_arrays(path, list(called.values()))
+    x_train, y_train, x_test, y_test = (arrays[called[name]] for name in NAMES)
     for name, array in (("x_train", x_train), ("x_test", x_test)):
         if array.size == 0:
-            raise ValueError(f"{name} is empty: its shape is {array.shape}")
-    labels = [class_labels(y, name) for y, name in ((y_train, "y_train"), (y_test, "y_test"))]
-    values = np.unique(labels[0])
-    unknown = np.setdiff1d(labels[1], values)
+            raise ValueError(f"{called[name]} is empty: its shape is {array.shape}")
+    labels = [class_texts(y, called[name]) for y, name in ((y_train, "y_train"), (y_test, "y_test"))]
+    names, (train, test) = numbered(*labels)
+    unknown = np.setdiff1d(test, train)
     if len(unknown):
-        raise ValueError(f"y_test contains the class {unknown[0]}, which is not in y_train")
-    inputs = channels_first(as_inputs(x_train, "x_train"))
+        hint = different_labels(y_train, y_test)
+        raise ValueError(
+            f"{called['y_test']} contains the class {names[unknown[0]]}, which is not in {called['y_train']}{hint}"
+        )
+    inputs, order = oriented(as_inputs(x_train, called["x_train"]), called["x_train"], layout)
+    tested, _ = oriented(as_inputs(x_test, called["x_test"]), called["x_test"], layout or order)
+    if order == "nchw" and layout is None:
+        notes.append(f"{called['x_train']} is read as {sides(inputs.shape[1:])}: channels, height, width")
+    doubt = quantity(names, len(train), called["y_train"])
     return Source(
         inputs,
-        torch.from_numpy(np.searchsorted(values, labels[0])),
-        channels_first(as_inputs(x_test, "x_test")),
-        torch.from_numpy(np.searchsorted(values, labels[1])),
-        [str(value) for value in values],
+        torch.from_numpy(train),
+        tested,
+        torch.from_numpy(test),
+        names,
         form=of_bytes(inputs),
+        layout=order,
+        notes=tuple(notes),
+        doubts=() if doubt is None else (doubt,),
     )
 
 
-def read_arrays(path: str, names: Sequence[str]) -> dict[str, np.ndarray]:
+NAMES = ("x_train", "y_train", "x_test", "y_test")
+WORDS = {
+    "x": ("x", "images", "image", "data", "features", "inputs"),
+    "y": ("y", "labels", "label", "targets", "target"),
+}
+"""What people call inputs and labels."""
+MAGIC = b"\x93NUMPY"
+"""The first bytes of a .npy file."""
+
+
+def read_arrays(path: str, names: Sequence[str]) -> tuple[dict[str, np.ndarray], list[str]]:
     """Read the named arrays of an .npz file; pickled objects are refused.
+
+    Returns:
+        The arrays by name, and a sentence about further arrays if there are any.
 
     Raises:
         ValueError: the file is absent, cannot be read, or lacks an array.
     """
+    listed = ", ".join(names)
     try:
-        with Path(path).open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            available = list(getattr(file, "files", ()))
-            missing = [name for name in names if name not in available]
-            arrays = {name: file[name] for name in names if name in available}
+        with Path(path).open("rb") as opened:
+            if opened.read(len(MAGIC)) == MAGIC:
+                raise ValueError(f"it is a single array, as in an .npy file; save {listed} together with numpy.savez")
+            opened.seek(0)
+            with np.load(opened, allow_pickle=False) as file:
+                available = list(getattr(file, "files", ()))
+                missing = [name for name in names if name not in available]
+                arrays = {name: file[name] for name in names if name in available}
     except FileNotFoundError:
-        raise ValueError(f"path={path!r} does not exist; give an .npz file with {', '.join(names)}") from None
+        raise ValueError(f"path={path!r} does not exist; give an .npz file with {listed}") from None
     except (OSError, EOFError, ValueError, TypeError, AttributeError, BadZipFile, zlib.error) as error:
-        raise ValueError(f"path={path!r} cannot be read as an .npz file: {error}") from None
+        hint = "; save texts with dtype=str instead of object" if "Object arrays" in str(error) else ""
+        raise ValueError(f"path={path!r} cannot be read as an .npz file: {error}{hint}") from None
     if missing:
         contents = ", ".join(available) or "nothing"
-        raise ValueError(f"path={path!r} has no {' and no '.join(missing)}; it contains {contents}")
-    return arrays
+        raise ValueError(
+            f"path={path!r} has no {' and no '.join(missing)}; it contains {contents}{guessed_keys(missing, available)}"
+        )
+    further = [name for name in available if name not in names]
+    if not further:
+        return arrays, []
+    count = f"{len(further)} further array{'s' * (len(further) > 1)}"
+    are = "are" if len(further) > 1 else "is"
+    return arrays, [f"{Path(path).name} has {count} that {are} not used: {', '.join(further)}"]
 
 
-def class_labels(y: np.ndarray, name: str) -> np.ndarray:
-    """Return class numbers of shape (examples,) from integers of shape (examples,) or (examples, 1).
+def guessed_keys(missing: Sequence[str], available: Sequence[str]) -> str:
+    """Return the setting that gives the missing arrays, as the end of a sentence; empty if it cannot be guessed."""
+    found = {}
+    for name in missing:
+        kind, _, part = name.partition("_")
+        words = {f"{a}{b}{c}" for w in WORDS.get(kind, ()) for b in ("_", "-", "") for a, c in ((part, w), (w, part))}
+        match = [other for other in available if other.lower() in words]
+        if not part or len(match) != 1:
+            return "" if not part else "; name them with data.keys={x_train:<name>,...}"
+        found[name] = match[0]
+    return f"; try 'data.keys={{{','.join(f'{name}:{other}' for name, other in found.items())}}}'"
+
+
+def class_texts(y: np.ndarray, name: str) -> np.ndarray:
+    """Return the class of each example as a text.
+
+    Args:
+        y: (examples,) or (examples, 1): integers, whole numbers in a float type, or texts; or (examples, classes): rows
+            with a single 1.
+        name: of the array.
 
     Raises:
-        ValueError: the array has another shape or type, or a number is too large.
+        ValueError: the array has another shape or type, or a number is too large or not whole.
     """
+    expected = "expected one class per example: a whole number, a text, or a row with a single 1"
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
-    if y.ndim != 1 or y.dtype.kind not in "iub":
-        raise ValueError(f"{name} has the shape {y.shape} and type {y.dtype}; expected one integer per example")
-    if y.dtype.kind == "u" and y.size and y.max() > np.iinfo(np.int64).max:
+    if y.ndim == 2 and y.dtype.kind in "iubf" and y.size and ((y == 0) | (y == 1)).all() and (y.sum(1) == 1).all():
+        y = y.argmax(1)
+    if y.ndim != 1 or y.dtype.kind not in "iubfUS":
+        raise ValueError(f"{name} has the shape {y.shape} and type {y.dtype}; {expected}")
+    if y.dtype.kind == "f":
+        odd = ~np.isfinite(y) | (y != np.floor(y))
+        if odd.any():
+            raise ValueError(
+                f"{name} contains {y[odd][0]:g} in example {int(np.argmax(odd))}, which is not a class: {expected}; "
+                "it looks like a quantity, and regression is not supported yet"
+            )
+    if y.dtype.kind in "uf" and y.size and y.max() > np.iinfo(np.int64).max:
         raise ValueError(f"{name} contains {y.max()}, which is too large for a class number")
-    return y.astype(np.int64)
+    if y.dtype.kind == "S":
+        try:
+            y = np.char.decode(y, "utf-8")
+        except UnicodeDecodeError:
+            raise ValueError(f"{name} contains texts that are not in UTF-8; save them with dtype=str") from None
+    return (y if y.dtype.kind == "U" else y.astype(np.int64)).astype(str)
+
+
+def numbered(*labels: np.ndarray) -> tuple[list[str], list[np.ndarray]]:
+    """Return the names of the classes, sorted as numbers or else as texts, and each part's class numbers.
+
+    The classes are those of the first part; a class that only later parts have is numbered after them.
+    """
+    known = in_order([str(text) for text in np.unique(labels[0])])
+    later = in_order([str(text) for text in np.unique(np.concatenate(labels)) if str(text) not in set(known)])
+    names = [*known, *later]
+    sorted_names, order = np.unique(np.array(names), return_inverse=True)
+    number = np.empty(len(names), np.int64)
+    number[order] = np.arange(len(names))
+    return names, [number[np.searchsorted(sorted_names, part)] for part in labels]
+
+
+def in_order(texts: Sequence[str]) -> list[str]:
+    """Return texts in the order of their numbers if all of them are numbers, otherwise in that of texts."""
+    try:
+        return sorted(texts, key=lambda text: (Decimal(text), text))
+    except InvalidOperation:
+        return sorted(texts)
+
+
+def spelling(text: str) -> object:
+    """Return what different spellings of one class share: the number, unless it has leading zeros."""
+    if re.match(r"[-+]?0\d", text):
+        return text
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        return text
+    return number if number.is_finite() else text
+
+
+def quantity(names: Sequence[str], examples: int, key: str) -> str | None:
+    """Return a sentence if classes look like a quantity: many different numbers, most of them rare.
+
+    Args:
+        names: of the classes.
+        examples: their number.
+        key: the name of the labels.
+    """
+    if len(names) < FEWEST_OF_A_QUANTITY or examples >= RARE * len(names):
+        return None
+    try:
+        values = [float(name) for name in names]
+    except ValueError:
+        return None
+    return (
+        f"{key} has {len(names)} different numbers, from {min(values):g} to {max(values):g}, with "
+        f"{examples / len(names):.1f} examples each: it looks like a quantity, but each number becomes a class; "
+        "a quantity needs regression, which is not supported yet, so divide it into a few ranges first"
+    )
+
+
+def different_labels(y_train: np.ndarray, y_test: np.ndarray) -> str:
+    """Return the end of a sentence if one part has texts and the other numbers."""
+    kinds = ["texts" if y.dtype.kind in "US" else "numbers" for y in (y_train, y_test)]
+    return f"; the training labels are {kinds[0]}, the test labels are {kinds[1]}" if kinds[0] != kinds[1] else ""
 
 
 def as_inputs(x: np.ndarray, name: str) -> Tensor:
-    """Return inputs as a uint8 or float32 tensor of 2 to 4 dimensions.
+    """Return inputs as a tensor of 2 to 4 dimensions: uint8, float32 or, for wider numbers, float64.
 
     Raises:
         ValueError: the array has another number of dimensions, or does not hold numbers.
@@ -190,12 +419,54 @@ def as_inputs(x: np.ndarray, name: str) -> Tensor:
     if not 2 <= x.ndim <= 4 or x.dtype.kind not in "iubf":
         raise ValueError(
             f"{name} has the shape {x.shape} and type {x.dtype}; expected numbers of shape (examples, features), "
-            "(examples, height, width) or (examples, height, width, channels)"
+            "(examples, height, width), (examples, height, width, channels) or (examples, channels, height, width)"
         )
     if x.dtype != np.uint8:
-        with np.errstate(over="ignore"):  # values that overflow float32 are refused later, as not finite
-            x = x.astype(np.float32)
+        x = x.astype(np.float64 if x.dtype.itemsize > 2 and x.dtype != np.float32 else np.float32)
     return torch.from_numpy(np.ascontiguousarray(x))
+
+
+def oriented(x: Tensor, name: str, layout: Layout | None) -> tuple[Tensor, Layout | None]:
+    """Return inputs with the channels as the second axis, and the layout of pictures with channels.
+
+    Args:
+        x: (examples, ...).
+        name: of the array.
+        layout: of the array; None for what the shape shows.
+
+    Raises:
+        ValueError: both layouts are possible.
+    """
+    if x.ndim != 4:
+        return channels_first(x), None
+    layout = layout or layout_of(x.shape[1:])
+    if layout is None:
+        first, last = sides((x.shape[2], x.shape[3])), sides((x.shape[1], x.shape[2]))
+        raise ValueError(
+            f"{name} has the shape {tuple(x.shape)}, which can be pictures of {first} with {x.shape[1]} channels or of "
+            f"{last} with {x.shape[3]} channels; add data.layout=nchw for the first, data.layout=nhwc for the second"
+        )
+    return (x.contiguous() if layout == "nchw" else channels_first(x)), layout
+
+
+def layout_of(shape: Sequence[int]) -> Layout | None:
+    """Return the layout that the shape of an example shows; None if it can be either.
+
+    1 or 3 sides are channels rather than a height or a width; then 2 or 4 are; then the axis that differs from two
+    equal ones is.
+
+    Args:
+        shape: of three axes.
+    """
+    first, second, third = shape
+    for channels in ((1, 3), (2, 4)):
+        if (first in channels) != (third in channels):
+            return "nchw" if first in channels else "nhwc"
+        if first in channels:
+            return None
+    if first == second != third:
+        return "nhwc"
+    return "nchw" if second == third != first else None
 
 
 def channels_first(x: Tensor) -> Tensor:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -12,96 +13,158 @@ import numpy as np
 import torch
 from annotated_types import Gt, Lt
 
-from .forms import Column, TableForm
-from .sources import Source
+from .columns import TRUTHS, Kind, amount, as_numbers, days, recognised
+from .forms import Column, ColumnUse, TableForm
+from .sources import Source, in_order, quantity, rounds, spelling
 from .split import stratified
+from .textfiles import (
+    AUTO,
+    Reading,
+    TextLayout,
+    in_parts,
+    known_encoding,
+    layout_of,
+    one_character,
+    parsed,
+    stripped,
+    undecodable,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
-MOST_TEXTS = 256
-"""A text column with more different texts is refused: it holds names, or is a mistake."""
-MISSING_TEXTS = ["", "NA", "N/A", "NaN", "nan", "NULL", "null"]
-"""The texts of a missing cell."""
-LARGEST_EXACT = 2**53
-"""float64 represents every integer up to this one."""
 SHOWN = 20
-TRUTHS = {"true": 1.0, "false": 0.0}
+MOST_SPELLINGS = 3
+"""The number of classes with several spellings that are named."""
+DECIMALS: Mapping[str, Literal[".", ","]] = {"point": ".", "comma": ",", ".": ".", ",": ","}
+Name = str | int | float | bool | None
+"""The name of a column as a command line gives it: a header may look like a number or a word of YAML."""
 
 
 def csv(
     path: str,
-    target: str,
+    target: Name,
     test_path: str | None = None,
     test_fraction: Annotated[float, Gt(0), Lt(1)] = 0.2,
     missing: Literal["error", "mean", "drop"] = "error",
-    drop: list[str] | None = None,
-    separator: str = ",",
+    drop: list[Name] | None = None,
+    separator: str = AUTO,
+    decimal: Literal["point", "comma", ".", ","] = "point",
+    encoding: str = AUTO,
+    missing_marks: list[Name] | None = None,
+    kinds: dict[str, Kind] | None = None,
+    unknown: Literal["error", "ignore"] = "error",
     form: TableForm | None = None,
 ) -> Source:
     r"""A table with a header: one column is the class, the others are features.
 
-    A column of numbers, or of true and false, is one feature; any other column has one feature per text, which is 1
-    or 0. A cell is missing if it is empty, NA, N/A, nan or null.
+    A column of numbers, or of true and false, is one feature; so is one of money, percentages or another amount. A
+    column of texts has one feature per text, which is 1 or 0. Dates, identifiers, row numbers and columns with one
+    value are left out. A cell is missing if it is empty, NA, N/A, nan or null.
 
     Args:
-        path: the file, in UTF-8.
+        path: the file.
         target: the name of the class's column.
         test_path: a second table with the same columns, to test on.
         test_fraction: without a second table, the share of the rows to test on, the same rows for every seed.
         missing: what to do about missing cells: `error` refuses the table, `mean` fills in the mean of the training
             split (for a text column: the frequencies of the texts), `drop` leaves the row out.
         drop: columns to leave out.
-        separator: the character between two cells; a tab may be written as \t.
+        separator: the character between two cells, or a word: comma, semicolon, tab, pipe, space; auto to find it.
+        decimal: point or comma.
+        encoding: of the file; auto finds UTF-8 and UTF-16.
+        missing_marks: further texts or numbers of a missing cell, such as ["?",-999].
+        kinds: column -> numbers, texts, amounts or dates, instead of what its cells look like.
+        unknown: what to do, in prediction, about a text that the training did not know: `error` refuses the row, with
+            `ignore` all features of the column are 0.
         form: the columns of the table that a run was trained on; None to infer the columns from this table.
 
     Raises:
         ValueError: the file cannot be read as such a table.
     """
     paths = {f"{key}={name!r}": name for key, name in (("path", path), ("test_path", test_path)) if name is not None}
-    known = form.columns if isinstance(form, TableForm) else None
-    tables = read_tables(paths, {target, *textual(known or ())}, one_character(separator))
-    check_columns(tables, path, test_path, target, drop or [])
-    kept = [[name for name in table.columns if name not in (drop or [])] for table in tables]
+    known = form if isinstance(form, TableForm) else None
+    marks = tuple(mark for mark in map(mark_text, missing_marks or ()))
+    reading = Reading(one_character(separator), known_encoding(encoding), DECIMALS[decimal], marks)
+    tables, layouts = read_tables(paths, target, [] if known is None else textual(known.columns), reading)
+    names = list(map(str, tables[0].columns))
+    target, dropped = spelled(target, names), [spelled(name, names) for name in drop or ()]
+    chosen = {spelled_key(name, names): kind for name, kind in (kinds or {}).items()}
+    check_columns(tables, path, test_path, target, dropped, chosen)
+    left_out = {*dropped, *(() if known is None else known.drop)} - {target}
     tables = [
-        without_missing(table[names], file, target, missing)
-        for table, names, file in zip(tables, kept, paths, strict=True)
+        without_missing(table[[name for name in table.columns if name not in left_out]], file, target, missing)
+        for table, file in zip(tables, paths, strict=True)
     ]
 
-    import pandas as pd
-
-    whole = pd.concat(tables, keys=list(paths))  # a row's label is its file and its number there
-    numbers, classes = class_numbers(whole.pop(target), target, least=2 if known is None else 1)
-    if known is not None:
-        check_known(whole, known, f"path={path!r}", "; leave it out with 'data.drop'")
-    columns = columns_of(whole) if known is None else known
-    x = torch.from_numpy(features(whole, columns))
+    whole = labelled(tables, list(paths))  # a row's label is its file and its number there
+    del tables
+    texts = whole.pop(target)
+    numbers, classes, notes = class_numbers(texts, target, least=2 if known is None else 1)
+    doubt = quantity(classes, len(numbers), f"target {target!r}")
+    doubts = [*alike(classes, target), *([] if doubt is None else [doubt])]
+    uses: list[ColumnUse] = []
+    if known is None:
+        changes = int((np.diff(numbers.numpy()) != 0).sum())
+        columns, uses = recognised(whole, chosen, reading.decimal, blocks=changes == len(classes) - 1)
+    else:
+        check_known(whole, known.columns, f"path={path!r}", "; leave it out with 'data.drop'")
+        columns = list(known.columns)
+        unknown = known.unknown if unknown == "error" else unknown
+    used = {column.name for column in columns}
+    own_form = TableForm(
+        target=target,
+        columns=tuple(columns),
+        drop=(*dropped, *(str(name) for name in whole.columns if name not in used)),
+        missing=missing,
+        separator=layouts[0].separator,
+        decimal=reading.decimal,
+        encoding=reading.encoding,
+        missing_marks=marks,
+        unknown=unknown,
+    )
+    sizes = file_sizes(whole)
+    x = torch.from_numpy(features(whole, replace(own_form, unknown=unknown if known is not None else "error")))
     if test_path is None:
         test, train = stratified(numbers, round(test_fraction * len(numbers)), torch.Generator().manual_seed(0))
         refused = f"test_fraction={test_fraction}"
     else:
-        train, test = torch.arange(len(numbers)).split([len(table) for table in tables])
+        train, test = torch.arange(len(numbers)).split(sizes)
         refused = f"test_path={test_path!r}"
     if known is None:
         check_parts(numbers[train], numbers[test], classes, refused)
-    own_form = TableForm(target, tuple(columns), tuple(drop or ()), missing, one_character(separator))
-    return Source(x[train], numbers[train], x[test], numbers[test], classes, impute=missing == "mean", form=own_form)
+    notes = [*(note for layout in layouts for note in layout.notes), *notes]
+    return Source(
+        x[train],
+        numbers[train],
+        x[test],
+        numbers[test],
+        classes,
+        impute=missing == "mean",
+        form=own_form,
+        columns=tuple(uses),
+        notes=tuple(dict.fromkeys(notes)),
+        doubts=tuple(doubts),
+    )
 
 
-def rows(path: str, form: TableForm) -> torch.Tensor:
-    """Read the features of a table, which may lack the class's column: (rows, features), nan for missing cells.
+def rows(path: str, form: TableForm) -> tuple[torch.Tensor, list[str]]:
+    """Read the features of a table, which may lack the class's column.
 
     Args:
-        path: the file, in UTF-8.
+        path: the file.
         form: the form of the table that a run was trained on.
+
+    Returns:
+        (rows, features), nan for missing cells, in float64 if float32 would round them too much; and sentences about
+        what was found in the file.
 
     Raises:
         ValueError: the table cannot be read, has other columns, or has cells that the run does not know.
     """
-    import pandas as pd
-
     file = repr(path)
-    (table,) = read_tables({file: path}, textual(form.columns), form.separator)
+    reading = Reading(AUTO, form.encoding, form.decimal, form.missing_marks, form.separator)
+    (table,), layouts = read_tables({file: path}, None, textual(form.columns), reading)
     table = table[[name for name in table.columns if name not in {form.target, *form.drop}]]
     check_known(table, form.columns, file, "; remove it")
     table.index = table.index + 1
@@ -112,27 +175,73 @@ def rows(path: str, form: TableForm) -> torch.Tensor:
             f"{file} has no {table.columns[column]!r} in row {table.index[row]}; "
             "the run was trained without missing cells"
         )
-    return torch.from_numpy(features(pd.concat([table], keys=[file]), form.columns))
+    return torch.from_numpy(features(labelled([table], [file]), form)), list(layouts[0].notes)
 
 
-def plain_rows(path: str) -> torch.Tensor:
-    """Read a table that consists of numbers: (rows, columns).
+def plain_rows(path: str) -> tuple[torch.Tensor, list[str]]:
+    """Read a table that consists of numbers: (rows, columns), and sentences about what was found in the file.
 
     Raises:
         ValueError: the table cannot be read, or a cell is not a number.
     """
+    file = repr(path)
+    table, layout = read_table(path, file, Reading(), set())
+    table.index = table.index + 1
+    columns = tuple(Column(str(name)) for name in table.columns)
+    return torch.from_numpy(features(labelled([table], [file]), TableForm("", columns))), list(layout.notes)
+
+
+def labelled(tables: Sequence[pd.DataFrame], files: Sequence[str]) -> pd.DataFrame:
+    """Return tables as one, whose rows are labelled with their file and their number there."""
     import pandas as pd
 
-    file = repr(path)
-    table = read_table(path, file, ",")
-    table.index = table.index + 1
-    columns = [Column(str(name)) for name in table.columns]
-    return torch.from_numpy(features(pd.concat([table.astype(object)], keys=[file]), columns))
+    if len(tables) > 1:
+        return pd.concat(tables, keys=files)
+    (table,) = tables
+    return table.set_axis(pd.MultiIndex.from_product([list(files), table.index]), axis=0)
 
 
-def textual(columns: Iterable[Column]) -> set[str]:
+def file_sizes(table: pd.DataFrame) -> list[int]:
+    """Return the number of rows of each file in a table; see `labelled`."""
+    return np.bincount(table.index.codes[0]).tolist()  # type: ignore[attr-defined]
+
+
+def mark_text(mark: Name) -> str:
+    """Return a mark of missing cells as it is written in a file."""
+    return f"{mark:g}" if isinstance(mark, float) else "" if mark is None else str(mark)
+
+
+def spelled(name: Name, names: Sequence[str]) -> str:
+    """Return a column's name as the header spells it, for one that the command line read as a number or a YAML word."""
+    if isinstance(name, str) or str(name) in names:
+        return str(name)
+    words = {True: ("true", "yes", "on", "y"), False: ("false", "no", "off", "n"), None: ("null", "none", "~")}
+    if isinstance(name, bool) or name is None:
+        matches = [own for own in names if own.lower() in words[name]]
+    else:
+        matches = [own for own in names if number_of(own) == name]
+    return matches[0] if matches else "null" if name is None else str(name)
+
+
+def spelled_key(name: str, names: Sequence[str]) -> str:
+    """Return the name of a key of a mapping as the header spells it."""
+    if name in names:
+        return name
+    plain: Name = {"true": True, "false": False, "null": None}.get(name, number_of(name) if number_of(name) else name)
+    return spelled(plain, names)
+
+
+def number_of(text: str) -> float | None:
+    """Return the number that a text is; None if it is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def textual(columns: Iterable[Column]) -> list[str]:
     """Return the names of the columns whose cells are read as texts."""
-    return {column.name for column in columns if column.kind != "numbers"}
+    return [column.name for column in columns if column.kind != "numbers"]
 
 
 def check_known(table: pd.DataFrame, columns: Sequence[Column], file: str, remedy: str) -> None:
@@ -151,46 +260,44 @@ def check_known(table: pd.DataFrame, columns: Sequence[Column], file: str, remed
             raise ValueError(f"{file} {verb} the column{'s' * (len(names) > 1)} {shown}, {reason}")
 
 
-def one_character(separator: str) -> str:
-    r"""Return the separator, with \t replaced by a tab.
-
-    Raises:
-        ValueError: the separator is not one character, or has another meaning in a csv file.
-    """
-    character = separator.replace("\\t", "\t")
-    if len(character) != 1 or character in '"\r\n':
-        raise ValueError(f"separator={separator!r} must be one character, such as ',' or ';', or \\t for a tab")
-    return character
-
-
-def read_tables(paths: dict[str, str], known: set[str], separator: str) -> list[pd.DataFrame]:
+def read_tables(
+    paths: dict[str, str], target: Name, texts: Iterable[str], reading: Reading
+) -> tuple[list[pd.DataFrame], list[TextLayout]]:
     """Read files; a column of texts in one file is a column of texts in all of them.
 
     Args:
         paths: name of a file in an error -> its path.
-        known: columns that are read as texts in any case.
-        separator: one character.
+        target: the column of the class, which is read as texts.
+        texts: further columns that are read as texts in any case.
+        reading: the settings.
 
     Raises:
         ValueError: a file is absent, is not a table, or has no row.
     """
     from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
-    tables = [read_table(path, file, separator) for file, path in paths.items()]
-    texts = set(known)
-    for table in tables:
+    read = [read_table(path, file, reading, set(texts), target) for file, path in paths.items()]
+    textlike: set[str] = set()
+    for table, _ in read:
         kinds = table.dtypes.items()
-        texts |= {str(name) for name, kind in kinds if is_bool_dtype(kind) or not is_numeric_dtype(kind)}
-    return [with_texts(table, texts, path, separator) for table, path in zip(tables, paths.values(), strict=True)]
+        textlike |= {str(name) for name, kind in kinds if is_bool_dtype(kind) or not is_numeric_dtype(kind)}
+    return [
+        with_texts(table, textlike, path, layout, reading)
+        for (table, layout), path in zip(read, paths.values(), strict=True)
+    ], [layout for _, layout in read]
 
 
-def read_table(path: str, file: str, separator: str) -> pd.DataFrame:
+def read_table(
+    path: str, file: str, reading: Reading, texts: set[str], target: Name = None
+) -> tuple[pd.DataFrame, TextLayout]:
     """Read a file, with a column as numbers if all of its cells are numbers, which is much faster than texts.
 
     Args:
         path: the file.
         file: the name of the file in an error.
-        separator: one character.
+        reading: the settings.
+        texts: the names of columns that are read as texts in any case.
+        target: another such column.
 
     Raises:
         ValueError: the file is absent, is not a table, or has no row.
@@ -201,52 +308,65 @@ def read_table(path: str, file: str, separator: str) -> pd.DataFrame:
     if not Path(path).is_file():
         raise ValueError(f"{file} is not a file; give a csv file with a header")
     try:
-        header = parsed(path, separator, header=None, nrows=1, dtype=str, na_filter=False)
+        layout = layout_of(path, file, reading)
+        header = parsed(path, layout, reading, header=None, nrows=1, dtype=str, na_filter=False)
         names = [str(name).strip() for name in header.iloc[0]]
         repeated = [name for number, name in enumerate(names) if name in names[:number]]
         if repeated:
             raise ValueError(f"{file} has two columns called {repeated[0]!r}; column names must be unique")
+        wanted = {*texts, spelled(target, names)}
+        numbers = {number for number, name in enumerate(names) if name in wanted or number in layout.codes}
         with warnings.catch_warnings():
             warnings.simplefilter("error", ParserWarning)  # a first row that is longer than the header
-            table = parsed(path, separator, header=0, names=range(len(names)))
+            table = in_parts(path, layout, reading, len(names), numbers)
     except UnicodeDecodeError:
-        raise ValueError(f"{file} is not text in UTF-8; save the csv file in that encoding") from None
+        raise undecodable(file, reading.encoding, reading.encoding == AUTO) from None
     except ParserWarning:
-        raise ValueError(f"{file} cannot be read as a csv file: the first row is longer than the header") from None
+        raise ValueError(
+            f"{file} cannot be read as a csv file: the first row is longer than the header; "
+            "data.separator sets the character between its cells"
+        ) from None
     except (pd.errors.EmptyDataError, pd.errors.ParserError, OverflowError, OSError) as error:
-        raise ValueError(f"{file} cannot be read as a csv file: {' '.join(str(error).split())}") from None
+        raise ValueError(
+            f"{file} cannot be read as a csv file: {' '.join(str(error).split())}; "
+            "data.separator and data.encoding set how it is read"
+        ) from None
     if len(table) == 0:
         raise ValueError(f"{file} has a header but no row")
     table.columns = pd.Index(names)
-    return table
+    return table, layout
 
 
-def with_texts(table: pd.DataFrame, texts: set[str], path: str, separator: str) -> pd.DataFrame:
-    """Return a table with some of its columns read as texts, nan for missing cells."""
+def with_texts(table: pd.DataFrame, texts: set[str], path: str, layout: TextLayout, reading: Reading) -> pd.DataFrame:
+    """Return a table with some of its columns as texts, nan for missing cells; columns of numbers are read again."""
     import pandas as pd
+    from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
-    numbers = [number for number, name in enumerate(table.columns) if name in texts]
-    if not numbers:
+    again = [
+        number
+        for number, (name, kind) in enumerate(table.dtypes.items())
+        if name in texts and is_numeric_dtype(kind) and not is_bool_dtype(kind)
+    ]
+    if not texts & set(table.columns):
         return table
-    read = parsed(path, separator, header=0, names=range(table.shape[1]), usecols=numbers, dtype=str, na_filter=False)
     columns: dict[str, pd.Series] = dict(table.items())  # type: ignore[arg-type]
-    for number in numbers:
-        column = read[number].str.strip()
-        columns[table.columns[number]] = column.where(~(column.isin(MISSING_TEXTS) | column.isna()))
+    if again:
+        settings: dict[str, Any] = {"header": 0, "names": range(table.shape[1]), "dtype": str, "na_filter": False}
+        read = parsed(path, layout, reading, usecols=again, **settings)
+        columns |= {table.columns[number]: read[number] for number in again}
+    for name in texts & set(table.columns):
+        columns[name] = stripped(columns[name], reading.missing)
     return pd.DataFrame(columns)
 
 
-def parsed(path: str, separator: str, **settings: Any) -> pd.DataFrame:
-    """Read a csv file with pandas; the settings that every reading shares are filled in."""
-    import pandas as pd
-
-    settings = {"keep_default_na": False, "na_values": MISSING_TEXTS, **settings}
-    return pd.read_csv(
-        path, sep=separator, encoding="utf-8-sig", skipinitialspace=True, index_col=False, low_memory=False, **settings
-    )
-
-
-def check_columns(tables: list[pd.DataFrame], path: str, test_path: str | None, target: str, drop: list[str]) -> None:
+def check_columns(
+    tables: list[pd.DataFrame],
+    path: str,
+    test_path: str | None,
+    target: str,
+    drop: list[str],
+    kinds: Mapping[str, Kind],
+) -> None:
     """Refuse names that are not in the table, and a second table that lacks columns.
 
     Raises:
@@ -255,9 +375,10 @@ def check_columns(tables: list[pd.DataFrame], path: str, test_path: str | None, 
     names = list(tables[0].columns)
     if len(names) == 1 and names != [target]:
         raise ValueError(
-            f"path={path!r} has only one column, {names[0]!r}; give the character between its cells as data.separator"
+            f"path={path!r} has only one column, {names[0]!r}; give the character between its cells, such as "
+            "data.separator=semicolon"
         )
-    for key, name in [("target", target), *(("drop", name) for name in drop)]:
+    for key, name in [("target", target), *(("drop", name) for name in drop), *(("kinds", name) for name in kinds)]:
         if name not in names:
             close = get_close_matches(name, names, n=1, cutoff=0.5)
             meant = f"; did you mean {close[0]!r}?" if close else ""
@@ -313,113 +434,122 @@ def without_missing(table: pd.DataFrame, file: str, target: str, missing: str) -
     return table
 
 
-def class_numbers(column: pd.Series, target: str, least: int) -> tuple[torch.Tensor, list[str]]:
-    """Return each row's class number, and the names of the classes: sorted as numbers, or else as texts.
+def class_numbers(column: pd.Series, target: str, least: int) -> tuple[torch.Tensor, list[str], list[str]]:
+    """Return each row's class number, the names of the classes, and sentences about them.
+
+    The names are the texts in the file, sorted as numbers if all of them are numbers. Spellings of one number, such as
+    1 and 1.0, are one class with the most frequent spelling as its name; 01 and 1 are two classes.
 
     Raises:
         ValueError: there are fewer than `least` classes, or a class has fewer than `least` examples.
     """
-    import pandas as pd
-
-    numbers = pd.to_numeric(column, errors="coerce").to_numpy()
-    exact = numbers.dtype.kind in "iu" or bool((np.abs(numbers) < LARGEST_EXACT).all())
-    if exact:
-        values, codes = np.unique(numbers, return_inverse=True)
-        names = [str(int(value)) if value == int(value) else str(value) for value in values]
-    else:
-        values, codes = np.unique(column.to_numpy(dtype=str), return_inverse=True)
-        names = [str(value) for value in values]
+    found, codes, counts = np.unique(column.to_numpy(dtype=str), return_inverse=True, return_counts=True)
+    texts = [str(text) for text in found]
+    merged: dict[object, list[int]] = {}
+    for number, text in enumerate(texts):
+        merged.setdefault(spelling(text), []).append(number)
+    most = {group[int(np.argmax(counts[group]))]: group for group in merged.values()}
+    names = in_order([texts[number] for number in most])
+    position = {name: index for index, name in enumerate(names)}
+    number_of_text = np.empty(len(texts), np.int64)
+    for number, group in most.items():
+        number_of_text[group] = position[texts[number]]
+    labels = number_of_text[codes]
     if len(names) < least:
         raise ValueError(f"target={target!r} has only one class, {names[0]!r}; at least two are needed")
-    counts = np.bincount(codes)
-    if counts.min() < least:
-        single = names[int(counts.argmin())]
-        hint = "; it looks like a quantity, but this program predicts classes" if len(names) > len(codes) / 2 else ""
+    sizes = np.bincount(labels)
+    if sizes.min() < least:
+        single = names[int(sizes.argmin())]
+        hint = ""
+        if len(names) > len(labels) / 2:
+            hint = "; it looks like a quantity, but this program predicts classes, and regression is not supported yet"
         raise ValueError(f"target={target!r} has only one example of class {single!r}; every class needs two{hint}")
-    return torch.from_numpy(codes.astype(np.int64)), names
+    notes = [
+        f"target {target!r}: {', '.join(repr(texts[number]) for number in group)} are one class, {texts[name]!r}, "
+        "because they are the same number"
+        for name, group in most.items()
+        if len(group) > 1
+    ][:MOST_SPELLINGS]
+    return torch.from_numpy(labels), names, notes
 
 
-def columns_of(table: pd.DataFrame) -> list[Column]:
-    """Return the columns of a table of features.
+def alike(names: Sequence[str], target: str) -> list[str]:
+    """Return sentences about classes that differ only in case."""
+    lower: dict[str, list[str]] = {}
+    for name in names:
+        lower.setdefault(name.casefold(), []).append(name)
+    return [
+        f"target {target!r}: {' and '.join(map(repr, group))} are different classes, although only their case differs"
+        for group in lower.values()
+        if len(group) > 1
+    ][:MOST_SPELLINGS]
 
-    Raises:
-        ValueError: a column has neither numbers nor a limited number of texts.
-    """
-    return [Column(str(name)) if is_numeric(table[name]) else text_column(table[name]) for name in table.columns]
 
-
-def features(table: pd.DataFrame, columns: Iterable[Column]) -> np.ndarray:
-    """Return the features of columns in float32, nan for missing cells.
+def features(table: pd.DataFrame, form: TableForm) -> np.ndarray:
+    """Return the features of columns, nan for missing cells: in float32, or in float64 if that would round too much.
 
     Raises:
         ValueError: a cell is not of its column's kind.
     """
-    encoders = {"numbers": numeric, "truths": truths, "texts": one_hot}
-    return np.concatenate([encoders[column.kind](table[column.name], column) for column in columns], axis=1)
+    kinds = [table[column.name] for column in form.columns]
+    widths = [len(column.texts) if column.kind == "texts" else 1 for column in form.columns]
+    x = np.empty((len(table), sum(widths)), np.float32)
+    wide: dict[int, np.ndarray] = {}
+    start = 0
+    for cells, column, width in zip(kinds, form.columns, widths, strict=True):
+        values = encoded(cells, column, form)
+        if values.dtype == np.float64:
+            if rounds(torch.from_numpy(values)):
+                wide[start] = values[:, 0]
+            values = values.astype(np.float32)
+        x[:, start : start + width] = values
+        start += width
+    if not wide:
+        return x
+    exact = x.astype(np.float64)
+    start = 0
+    for cells, column, width in zip(kinds, form.columns, widths, strict=True):
+        if column.kind in ("numbers", "amounts", "dates"):
+            exact[:, start] = wide[start] if start in wide else encoded(cells, column, form)[:, 0]
+        start += width
+    return exact
 
 
-def is_numeric(column: pd.Series) -> bool:
-    """Whether a column has numbers.
-
-    Raises:
-        ValueError: most of its cells are numbers but some are not, or they are numbers with commas.
-    """
-    import pandas as pd
-    from pandas.api.types import is_numeric_dtype
-
-    if is_numeric_dtype(column):
-        return True
-    present = column.dropna()
-    odd = present[pd.to_numeric(present, errors="coerce").isna()]
-    commas = odd[odd.str.contains(",")]
-    if 0 < len(odd) < len(present) / 2:
-        file, row = odd.index[0]
-        raise ValueError(
-            f"{file} has numbers in column {column.name!r}, but {odd.iloc[0]!r} in row {row}; "
-            "correct it, or leave the column out with 'data.drop'"
-        )
-    if len(commas) and pd.to_numeric(odd.str.replace(",", ""), errors="coerce").notna().mean() > 0.5:
-        file, row = commas.index[0]
-        raise ValueError(
-            f"{file} has {commas.iloc[0]!r} in row {row} of column {column.name!r}: numbers with commas; "
-            "use a decimal point and no thousands separator, or leave the column out with 'data.drop'"
-        )
-    return len(odd) == 0
-
-
-def text_column(column: pd.Series) -> Column:
-    """Return the description of a column of texts.
+def encoded(cells: pd.Series, column: Column, form: TableForm) -> np.ndarray:
+    """Return the features of a column, (rows, features): numbers in float64, 0 and 1 in float32.
 
     Raises:
-        ValueError: there are too many different texts.
+        ValueError: a cell is not of the column's kind.
     """
-    texts = sorted(column.dropna().unique())
-    if len(texts) > MOST_TEXTS:
-        raise ValueError(
-            f"{column.index[0][0]} has {len(texts)} different texts in column {column.name!r}, too many for one-hot "
-            f"features; leave it out with 'data.drop=[{column.name}]'"
-        )
-    name = str(column.name)
-    return (
-        Column(name, "truths")
-        if {text.lower() for text in texts} <= TRUTHS.keys()
-        else Column(name, "texts", tuple(texts))
-    )
+    match column.kind:
+        case "truths":
+            return truths(cells)
+        case "texts":
+            return one_hot(cells, column, form.unknown)
+        case "amounts":
+            known = {text: amount(text, form.decimal) for text in map(str, cells.dropna().unique())}
+            if column.affix:
+                known |= {text: np.nan for text in known if column.affix not in text}
+            return numeric(cells, cells.map(known), f"which is not a number with {column.affix or 'separators'}")
+        case "dates":
+            return numeric(cells, days(cells, first=column.day_first), "which is not a date")
+    return numeric(cells, as_numbers(cells, form.decimal), "which is not a number")
 
 
-def numeric(column: pd.Series, _known: Column) -> np.ndarray:
-    """Return a column of numbers, of shape (rows, 1).
+def numeric(column: pd.Series, numbers: pd.Series, reason: str) -> np.ndarray:
+    """Return a column of numbers in float64, of shape (rows, 1).
+
+    Args:
+        column: the cells.
+        numbers: the same as numbers, nan for those that are none.
+        reason: why such a cell is refused.
 
     Raises:
         ValueError: a cell is not a number, or not finite in float32.
     """
-    import pandas as pd
-
-    parsed = pd.to_numeric(column, errors="coerce")
-    refuse_cells(column, parsed.isna() & column.notna(), "which is not a number")
-    with np.errstate(over="ignore"):
-        values = parsed.to_numpy(dtype=np.float64).astype(np.float32)
-    infinite = np.flatnonzero(np.isinf(values))
+    refuse_cells(column, numbers.isna() & column.notna(), reason)
+    values = numbers.to_numpy(dtype=np.float64, copy=True)
+    infinite = np.flatnonzero(np.abs(values) > np.finfo(np.float32).max)
     if len(infinite):
         first = infinite[0]
         file, row = column.index[first]
@@ -430,7 +560,7 @@ def numeric(column: pd.Series, _known: Column) -> np.ndarray:
     return values[:, None]
 
 
-def truths(column: pd.Series, _known: Column) -> np.ndarray:
+def truths(column: pd.Series) -> np.ndarray:
     """Return a feature that is 1 for true and 0 for false, of shape (rows, 1).
 
     Raises:
@@ -441,19 +571,24 @@ def truths(column: pd.Series, _known: Column) -> np.ndarray:
     return values.to_numpy(dtype=np.float32)[:, None]
 
 
-def one_hot(column: pd.Series, known: Column) -> np.ndarray:
+def one_hot(column: pd.Series, known: Column, unknown: str) -> np.ndarray:
     """Return a feature for each text of a column, of shape (rows, texts).
 
     Raises:
-        ValueError: a cell has another text.
+        ValueError: a cell has another text, and `unknown` is 'error'.
     """
     import pandas as pd
 
-    allowed = ", ".join(known.texts[:SHOWN]) + (", ..." if len(known.texts) > SHOWN else "")
-    refuse_cells(column, ~column.isin(known.texts) & column.notna(), f"which is not one of {allowed}")
-    codes = pd.Categorical(column, categories=known.texts).codes
+    other = ~column.isin(known.texts) & column.notna()
+    if unknown == "error":
+        allowed = ", ".join(known.texts[:SHOWN]) + (", ..." if len(known.texts) > SHOWN else "")
+        refuse_cells(
+            column, other, f"which is not one of {allowed}; data.unknown=ignore sets all features of the column to 0"
+        )
+    codes = pd.Categorical(column.where(~other), categories=known.texts).codes
     values = np.eye(len(known.texts), dtype=np.float32)[codes]
     values[codes < 0] = np.nan
+    values[other.to_numpy()] = 0.0
     return values
 
 

@@ -86,6 +86,8 @@ def evaluate(
             screen.print("")
         run = restored(folder, trust=trust, device=device, other=other, strict=strict)
         evaluation, scores, probabilities = evaluated(run, split)
+        for note in [*run.data.notes, *run.data.doubts] if other else []:
+            screen.print(note)
         name = split_folder_name(split, other)
         out = unlinked(folder / FOLDER, name) / name
         write(out, run, evaluation, scores, probabilities)

@@ -5,11 +5,12 @@ The folder may come from a stranger, so it is read as data, and only known code 
 
 from __future__ import annotations
 
+import logging
 import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from experiments.common.signatures import TARGET
 from experiments.common.text import one_line, shown_path
 from experiments.data import own, preprocess
 from experiments.data.batches import Preparation, Split
-from experiments.data.forms import Description, sides
+from experiments.data.forms import Description, TableForm, sides
 from experiments.data.preprocess import Double
 from experiments.folders.reading import CONFIGURATION
 from experiments.folders.run import RunFolder
@@ -167,15 +168,24 @@ class Restored:
             UserError: the run was trained on other kinds of examples, or a file cannot be read.
         """
         examples = self._examples(x)
+        for note in examples.notes:
+            logging.getLogger("experiments").info("%s", note)
         return Predictions(examples.names, self.classes, self._scores(examples.x).double().softmax(1).numpy())
 
     def _scores(self, x: Tensor) -> Tensor:
         return torch.cat([scores.cpu() for scores, _ in self.batches(self.split(x))])
 
+    def _description_for_files(self) -> Description:
+        """Return the description with another setting for texts that the training did not know, if it is given."""
+        form = self.description.form
+        if not isinstance(form, TableForm) or "unknown" not in self.other:
+            return self.description
+        return replace(self.description, form=replace(form, unknown=self.other["unknown"]))
+
     def _examples(self, x: InputExamples) -> own.NamedExamples:
         try:
             if isinstance(x, str | Path):
-                return own.read(str(x), self.description)
+                return own.read(str(x), self._description_for_files())
             array = x.cpu().numpy() if isinstance(x, Tensor) else np.asarray(x)
             single = array.shape == self.description.shape
             return own.arrays(array[None] if single else array, self.description, "the array")

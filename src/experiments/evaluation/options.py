@@ -23,6 +23,8 @@ MEANINGS = {
     "trust": arguments.TRUST,
 }
 OF_THE_DATA = re.compile(r"data(\.\w+)?=")
+UNKNOWN = ("error", "ignore")
+"""What to do about a text in a table that the training did not know."""
 TEXTS = {"split", "input", "ensemble", "device", "trust"}
 
 
@@ -64,7 +66,12 @@ def parsed(words: Sequence[str]) -> tuple[list[Path], EvaluateOptions, dict[str,
         [word for word in words if word not in settings], EvaluateOptions, "evaluate", MEANINGS, TEXTS
     )
     options = EvaluateOptions(**given)
-    if settings and options.input is not None:
-        raise UserError(f"{settings[0]} and input={options.input} are both given; input uses files and no data set")
     parts = [setting.partition("=") for setting in settings]
-    return folders, options, {name.removeprefix("data."): arguments.read(value) for name, _, value in parts}
+    other = {name.removeprefix("data."): arguments.read(value) for name, _, value in parts}
+    if options.input is not None:
+        wrong = [setting for setting, (name, _, _) in zip(settings, parts, strict=True) if name != "data.unknown"]
+        if wrong:
+            raise UserError(f"{wrong[0]} and input={options.input} are both given; input uses files and no data set")
+        if other.get("unknown", "error") not in UNKNOWN:
+            raise UserError(f"data.unknown={other['unknown']!r} should be {' or '.join(map(repr, UNKNOWN))}")
+    return folders, options, other

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from experiments.cli.arguments import unlinked
 from experiments.cli.overrides import clipped
 from experiments.common.errors import UserError
 from experiments.common.files import write_whole
-from experiments.common.screen import Screen
+from experiments.common.screen import Screen, printing_log
 from experiments.common.text import shown_path
 
 from ._members import members, refuse_other_classes, souped
@@ -22,7 +23,13 @@ from .loading import Restored, restored
 
 
 def predict(
-    folders: Sequence[Path], path: str, trust: Sequence[str] = (), device: str = "auto", *, strict: bool = False
+    folders: Sequence[Path],
+    path: str,
+    trust: Sequence[str] = (),
+    device: str = "auto",
+    other: Mapping[str, Any] | None = None,
+    *,
+    strict: bool = False,
 ) -> None:
     """Predict with each run, print the predictions, and write them into the run's `evaluation/`.
 
@@ -30,6 +37,7 @@ def predict(
         folders: of runs.
         path: of the files, see `Restored.predict`.
         trust, device, strict: see `loading.restored`.
+        other: `unknown` for texts that the training did not know, see `tables.csv`.
 
     Raises:
         UserError: a run cannot be restored, or it was trained on other kinds of examples.
@@ -37,8 +45,9 @@ def predict(
     """
     screen = Screen()
     for number, folder in enumerate(folders):
-        run = restored(folder, trust=trust, device=device, strict=strict)
-        predictions = predictions_for(path, run)
+        run = restored(folder, trust=trust, device=device, other=other, strict=strict)
+        with printing_log(screen):
+            predictions = predictions_for(path, run)
         if number:
             screen.print("")
         screen.print(shown_path(folder))
@@ -54,6 +63,7 @@ def predict_together(
     kind: Kind,
     trust: Sequence[str] = (),
     device: str = "auto",
+    other: Mapping[str, Any] | None = None,
     *,
     strict: bool = False,
 ) -> None:
@@ -62,14 +72,14 @@ def predict_together(
     Args:
         out: the folder above `evaluation/`.
         kind: mean for the mean of the probabilities, soup for the mean of the weights.
-        folders, path, trust, device, strict: see `predict`.
+        folders, path, trust, device, other, strict: see `predict`.
 
     Raises:
         UserError: there are fewer than two members, or their classes differ; see also `predict`.
         OSError: the folder cannot be written.
     """
     screen = Screen()
-    own = members(folders, screen, trust, device, strict=strict)
+    own = members(folders, screen, trust, device, other, strict=strict)
     first = own[0].run
     for member in own[1:]:
         refuse_other_classes(first, member.run)

@@ -75,8 +75,10 @@ class WholeModel(nn.Module):
 
 
 def input_type(run: Restored) -> torch.dtype:
-    """Return the type of raw examples: uint8 for pictures, otherwise float32."""
-    return torch.uint8 if isinstance(run.description.form, ImageForm) else torch.float32
+    """Return the type of raw examples: uint8 for pictures, otherwise float32, or float64 if the run needs it."""
+    if isinstance(run.description.form, ImageForm):
+        return torch.uint8
+    return torch.float64 if run.description.numbers == "float64" else torch.float32
 
 
 def type_name(run: Restored) -> str:
@@ -92,7 +94,7 @@ def trials(run: Restored) -> list[Tensor]:
     if isinstance(form, ImageForm):
         return [torch.randint(min(form.white, 255) + 1, (n, *shape), generator=draw, dtype=torch.uint8) for n in sizes]
     noise = [torch.randn(n, *shape, generator=draw) for n in sizes]
-    examples = [unprepared(run.prepare, each) for each in noise]
+    examples = [unprepared(run.prepare, each).to(input_type(run)) for each in noise]
     if isinstance(run.prepare, Imputed):
         return [torch.where(torch.rand(x.shape, generator=draw) < GAPS, torch.nan, x) for x in examples]
     return examples

@@ -15,7 +15,7 @@ from rich.table import Table
 from experiments import assembly
 from experiments.common.screen import Screen, plain, table
 from experiments.common.text import duration, shown_path
-from experiments.data.forms import sides
+from experiments.data.forms import ColumnUse, sides
 from experiments.models.layers import Layer
 from experiments.training.device import describe
 from experiments.training.member import Member
@@ -38,9 +38,31 @@ def introduce(
         screen.print(layer_table(layers))
     sizes = ", ".join(f"{len(data.splits[s]):,} {s}" for s in ("train", "val", "test") if s in data.splits)
     name = choices.get("data", "own")
+    if data.description.columns:
+        screen.print("")
+        screen.print(column_table(data.description.columns))
     screen.print(f"\ndata     {name}: {sizes}; {sides(data.input_shape)}, {len(data.classes)} classes")
+    for note in data.notes:
+        screen.print(f"         {note}")
+    for doubt in data.doubts:
+        screen.print(f"warning: {doubt}")
     why = " (chosen from the model's size)" if settings.threads == "auto" and device.type == "cpu" else ""
     screen.print(f"device   {describe(device)}, {threads} thread{'s' * (threads > 1)}{why}\n")
+
+
+MOST_COLUMNS = 40
+"""The columns that are shown; `data.json` has all of them."""
+
+
+def column_table(columns: Sequence[ColumnUse]) -> Table:
+    """Return a table with what each column of a table holds and what became of it, first those with a note."""
+    shown = table("column", "holds", "features", "note", right=("features",), wrapped=("column", "note"))
+    listed = sorted(columns, key=lambda use: not use.note)[:MOST_COLUMNS] if len(columns) > MOST_COLUMNS else columns
+    for use in listed:
+        shown.add_row(use.name, use.holds, str(use.features) if use.features else "-", use.note)
+    if len(columns) > len(listed):
+        shown.add_row(f"and {len(columns) - len(listed)} more", "", "", "all of them are in data.json")
+    return shown
 
 
 def initial_weights(origin: Mapping[str, Any]) -> str:
@@ -87,6 +109,8 @@ def conclude(screen: Screen, member: Member, summary: Mapping[str, Any], verdict
         f"{duration(summary['seconds'])}, {summary['examples_per_second']:,.0f} examples/s"
     )
     print_verdicts(screen, verdicts)
+    if "problem" in summary:
+        screen.print(f"warning: {summary['problem']}")
     screen.print(f"run      {path}")
     if summary["status"] == "interrupted":
         cache = [o for o in summary["overrides"] if o.lstrip("+").startswith("data.cache=")]  # see `cli.resuming`

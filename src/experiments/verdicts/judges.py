@@ -63,6 +63,19 @@ def as_text(given: Sequence[Verdict]) -> str:
     )
 
 
+def questionable_data(story: Story) -> Verdict | None:
+    """Something in the data looks like a mistake, whatever the network has learnt."""
+    if not story.questions or not story.history:
+        return None
+    return Verdict(
+        "questionable data",
+        "Something in the data may be a mistake, so look at it before the network.",
+        "; ".join(story.questions),
+        "epoch 0",
+        ["python -m experiments.check with the same overrides and only=examples lists the columns"],
+    )
+
+
 def symmetry(story: Story) -> Verdict | None:
     """All units of a hidden layer have the same weights."""
     hidden = list(story.ends("twins").items())[:-1]
@@ -441,6 +454,7 @@ def listed(values: dict[str, float], form: str) -> str:
 
 
 JUDGES: tuple[Judge, ...] = (
+    questionable_data,
     symmetry,
     initial_loss,
     rate_too_high,

@@ -28,6 +28,7 @@ class Story:
         whole_batch: whether the optimizer takes the whole training split by design.
         weighted: whether the loss weights compensate for imbalanced classes.
         diverged_at: the step at which the loss was not finite.
+        questions: sentences about what may be a mistake in the data.
     """
 
     history: Sequence[Row]
@@ -43,6 +44,7 @@ class Story:
     whole_batch: bool = False
     weighted: bool = False
     diverged_at: int | None = None
+    questions: Sequence[str] = ()
 
     @cached_property
     def examples(self) -> int:

@@ -54,7 +54,10 @@ class Batches:
         x = self.x.index_select(0, self.rows[whole].gather(1, index).flatten()).view(*index.shape, *self.x.shape[1:])
         if x.device != self.device:
             x, y = x.to(self.device, non_blocking=True), y.to(self.device, non_blocking=True)
-        x = (x.float() if x.dtype != torch.float32 else x).sub_(self.shift[whole]).mul_(self.scale[whole])
+        if torch.float64 in (x.dtype, self.shift.dtype):
+            x = ((x.double() - self.shift[whole]) * self.scale[whole]).float()
+        else:
+            x = (x.float() if x.dtype != torch.float32 else x).sub_(self.shift[whole]).mul_(self.scale[whole])
         return (x.double() if self.doubled else x), y
 
 

@@ -1,0 +1,329 @@
+"""How a text file is divided into cells: its encoding, the lines before the header, the separator."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SAMPLE = 2**16
+"""The bytes from which the layout of a file is found."""
+SAMPLE_ROWS = 200
+CHUNK = 2**25
+"""The bytes of a large file that are read at a time."""
+SLOW = 3.0
+"""Seconds between two lines about the progress of reading."""
+AUTO = "auto"
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars", " ": "spaces"}
+"""The separators that are found by themselves, with their names."""
+WORDS = {"comma": ",", "semicolon": ";", "tab": "\t", "\\t": "\t", "pipe": "|", "space": " "}
+"""Names of separators that a command line can hardly hold."""
+MISSING_TEXTS = ["", "NA", "N/A", "NaN", "nan", "NULL", "null"]
+"""The texts of a missing cell."""
+
+
+@dataclass(frozen=True)
+class TextLayout:
+    """How a text file is divided into cells.
+
+    Args:
+        encoding: a name that Python knows.
+        skip: the number of lines before the header.
+        separator: the character between two cells.
+        notes: sentences about what was found.
+        codes: the positions of columns whose numbers have leading zeros, such as 007 and 012.
+    """
+
+    encoding: str
+    skip: int
+    separator: str
+    notes: tuple[str, ...] = ()
+    codes: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The settings with which tables are read.
+
+    Args:
+        separator: one character, or auto.
+        encoding: a name that Python knows, or auto.
+        decimal: the decimal mark.
+        marks: further texts of a missing cell.
+        likely: the separator to try first if it is found automatically.
+    """
+
+    separator: str = AUTO
+    encoding: str = AUTO
+    decimal: Literal[".", ","] = "."
+    marks: tuple[str, ...] = ()
+    likely: str = ","
+
+    @property
+    def missing(self) -> list[str]:
+        """The texts of a missing cell."""
+        return [*MISSING_TEXTS, *self.marks]
+
+
+def one_character(separator: str) -> str:
+    r"""Return the separator: auto, or one character, which may be written as a word or as \t.
+
+    Raises:
+        ValueError: the separator is not one character, or has another meaning in a csv file.
+    """
+    character = WORDS.get(separator, separator)
+    if character != AUTO and (len(character) != 1 or character in '"\r\n'):
+        raise ValueError(
+            f"separator={separator!r} must be one character, such as ',' or ';', one of the words "
+            f"{', '.join(word for word in WORDS if word.isalpha())}, or auto"
+        )
+    return character
+
+
+def known_encoding(encoding: str) -> str:
+    """Return the name of an encoding.
+
+    Raises:
+        ValueError: Python does not know it.
+    """
+    try:
+        return encoding if encoding == AUTO else codecs.lookup(encoding).name
+    except LookupError:
+        raise ValueError(
+            f"encoding={encoding!r} is not known; choose from auto, utf-8, latin-1, cp1252, utf-16 or another that "
+            "Python knows"
+        ) from None
+
+
+def layout_of(path: str, file: str, reading: Reading) -> TextLayout:
+    """Return the layout of a file, from its first bytes.
+
+    Args:
+        path: the file.
+        file: its name in an error.
+        reading: the settings; what is `auto` is found.
+
+    Raises:
+        ValueError: the file is not text in the given encoding.
+        OSError: it cannot be read.
+    """
+    with Path(path).open("rb") as opened:
+        raw = opened.read(SAMPLE)
+    encoding = found_encoding(raw) if reading.encoding == AUTO else reading.encoding
+    if reading.encoding in ("utf-8", "utf8"):
+        encoding = "utf-8-sig"
+    whole = len(raw) < SAMPLE
+    try:
+        text = codecs.getincrementaldecoder(encoding)().decode(raw, final=whole)
+    except UnicodeDecodeError:
+        raise undecodable(file, encoding, reading.encoding == AUTO) from None
+    lines = text.splitlines()
+    if not whole:
+        lines = lines[:-1]
+    name, notes = Path(path).name, []
+    if encoding not in ("utf-8-sig", "utf-8") and reading.encoding == AUTO:
+        notes.append(f"{name} is text in {encoding} (found; data.encoding sets it)")
+    skip, announced = leading_lines(lines)
+    separator = reading.separator
+    if separator == AUTO:
+        separator = announced or found_separator(lines[skip:], reading.likely)
+        if separator != ",":
+            called = SEPARATORS.get(separator, repr(separator))
+            notes.append(f"{name} is separated by {called} (found; data.separator sets it)")
+    if skip and lines[skip - 1].startswith("#") and is_header(lines, skip, separator):
+        skip -= 1
+    if skip:
+        plural = f"first {skip} lines" if skip > 1 else "first line"
+        are = "are" if skip > 1 else "is"
+        notes.append(f"{name}: the {plural} before the header {are} left out: {lines[0][:60]!r}")
+    return TextLayout(encoding, skip, separator, tuple(notes), zero_padded(lines[skip + 1 :], separator))
+
+
+def undecodable(file: str, encoding: str, automatic: bool) -> ValueError:
+    """Return the error for a file that is not text in an encoding."""
+    if automatic:
+        return ValueError(
+            f"{file} is not text in UTF-8; give its encoding, such as data.encoding=latin-1, or save it in UTF-8"
+        )
+    return ValueError(f"{file} is not text in encoding={encoding!r}; try auto, utf-8, latin-1, cp1252 or utf-16")
+
+
+def found_encoding(raw: bytes) -> str:
+    """Return the encoding that the first bytes of a file show: UTF-16 or UTF-8."""
+    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    pairs = max(1, len(raw) // 2)
+    if raw[1::2].count(0) > 0.8 * pairs:
+        return "utf-16-le"
+    if raw[::2].count(0) > 0.8 * pairs:
+        return "utf-16-be"
+    return "utf-8-sig"
+
+
+def leading_lines(lines: Sequence[str]) -> tuple[int, str | None]:
+    """Return the number of lines before the header, and the separator that a line such as `sep=;` announces."""
+    skip, announced = 0, None
+    for line in lines:
+        bare = line.strip().strip('"')
+        if bare.lower().startswith("sep=") and len(bare) <= 5:
+            announced = bare[4:] or "\t"
+        elif line.strip() and not line.startswith("#"):
+            break
+        skip += 1
+    return (skip, announced) if skip < len(lines) else (0, None)
+
+
+def is_header(lines: Sequence[str], skip: int, separator: str) -> bool:
+    """Whether the comment before the first line is the header: it has as many cells, of which the others have more
+    than one."""
+    cells = [len(row) for row in csv.reader(lines[skip - 1 : skip + 1], delimiter=separator)]
+    return len(cells) == 2 and cells[0] == cells[1] > 1
+
+
+def found_separator(lines: Sequence[str], likely: str) -> str:
+    """Return the separator that divides all lines into the same number of cells, or most of them.
+
+    Args:
+        lines: from the header on.
+        likely: the separator to prefer.
+    """
+    best, share = likely, 0.0
+    for separator in dict.fromkeys([likely, *SEPARATORS]):
+        if separator == " " and share:
+            continue  # texts have spaces too
+        try:
+            rows = csv.reader(lines[:SAMPLE_ROWS], delimiter=separator, skipinitialspace=True)
+            counts = [len(row) for row in rows if row]
+        except csv.Error:
+            continue
+        if counts and counts[0] > 1 and (same := counts.count(counts[0]) / len(counts)) > share:
+            best, share = separator, same
+    return best
+
+
+def zero_padded(lines: Sequence[str], separator: str) -> tuple[int, ...]:
+    """Return the positions of columns whose cells are digits of one length, some with leading zeros."""
+    try:
+        rows = [row for row in csv.reader(lines[:SAMPLE_ROWS], delimiter=separator, skipinitialspace=True) if row]
+    except csv.Error:
+        return ()
+    columns: list[set[str]] = [set() for _ in range(max(map(len, rows), default=0))]
+    for row in rows:
+        for column, cell in zip(columns, row, strict=False):
+            column.add(cell.strip())
+    return tuple(number for number, column in enumerate(columns) if is_padded(column))
+
+
+def is_padded(texts: set[str]) -> bool:
+    """Whether texts are digits of one length above 1, some of them with leading zeros; missing cells do not count."""
+    present = texts - set(MISSING_TEXTS)
+    return (
+        all(text.isdecimal() for text in present)
+        and len({len(text) for text in present}) == 1
+        and len(next(iter(present))) > 1
+        and any(text.startswith("0") for text in present)
+    )
+
+
+def parsed(path: str, layout: TextLayout, reading: Reading, **settings: Any) -> Any:
+    """Read a csv file with pandas; the settings that every reading shares are filled in."""
+    import pandas as pd
+
+    settings = {"keep_default_na": False, "na_values": reading.missing, **settings}
+    return pd.read_csv(
+        path,
+        sep=layout.separator,
+        encoding=layout.encoding,
+        skiprows=layout.skip,
+        decimal=reading.decimal,
+        skipinitialspace=True,
+        index_col=False,
+        low_memory=False,
+        **settings,
+    )
+
+
+def in_parts(path: str, layout: TextLayout, reading: Reading, columns: int, texts: set[int]) -> pd.DataFrame:
+    """Read all rows of a file; a large file is read in parts, and the progress is shown.
+
+    Args:
+        path: the file.
+        layout, reading: how it is read.
+        columns: their number.
+        texts: the positions of the columns that are read as texts in any case.
+    """
+    import pandas as pd
+
+    settings: dict[str, Any] = {"header": 0, "names": range(columns), "dtype": dict.fromkeys(texts, str)}
+    size = Path(path).stat().st_size
+    if size <= 2 * CHUNK:
+        return parsed(path, layout, reading, **settings)
+    rows = max(1000, CHUNK // line_length(path))
+    with parsed(path, layout, reading, chunksize=rows, **settings) as reader:
+        parts = list(reported(reader, Path(path).name, size))
+    joined: dict[int, Any] = {}
+    mixed: list[int] = []
+    for number in range(columns):
+        pieces = [part.pop(number) for part in parts]  # type: ignore[arg-type]  # pandas takes any label
+        kinds = {piece.dtype.kind for piece in pieces}
+        if len(kinds) > 1 and not kinds <= set("iuf"):
+            mixed.append(number)
+            joined[number] = None
+        else:
+            joined[number] = pd.concat(pieces, ignore_index=True)
+    if mixed:  # numbers in one part and texts in another
+        again = parsed(path, layout, reading, header=0, names=range(columns), usecols=mixed, dtype=str)
+        joined |= {number: again[number] for number in mixed}
+    return pd.DataFrame(joined)
+
+
+def reported(reader: Any, name: str, size: int) -> Iterator[pd.DataFrame]:
+    """Yield the parts of a large file, and show the progress if it takes long."""
+    logger = logging.getLogger("experiments")
+    began = last = time.monotonic()
+    for part in reader:
+        yield part
+        now, done = time.monotonic(), position(reader)
+        if now - last > SLOW:
+            last = now
+            logger.info("reading  %s: %.0f %% of %.0f MB, %.0f s", name, 100 * done / size, size / 1e6, now - began)
+
+
+def position(reader: Any) -> int:
+    """Return how many bytes of a file pandas has read."""
+    handle = reader.handles.handle if reader.handles is not None else None
+    raw: Any = getattr(handle, "buffer", handle)
+    try:
+        return int(raw.tell())
+    except (OSError, AttributeError, ValueError):
+        return 0
+
+
+def line_length(path: str) -> int:
+    """Return the mean length of the first lines of a file, in bytes."""
+    with Path(path).open("rb") as file:
+        raw = file.read(SAMPLE)
+    return max(1, len(raw) // max(1, raw.count(b"\n")))
+
+
+def stripped(column: pd.Series, missing: Sequence[str]) -> pd.Series:
+    """Return a column of texts without spaces around them, nan for missing cells.
+
+    pandas reads a column of truth values with gaps as objects; they become texts again.
+    """
+    if column.dtype == object:
+        column = column.map(lambda cell: str(cell) if isinstance(cell, bool | np.bool_) else cell)
+    elif column.dtype == bool:
+        column = column.map({True: "True", False: "False"})
+    column = column.str.strip()
+    return column.where(~(column.isin(missing) | column.isna()))
