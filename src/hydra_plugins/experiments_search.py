@@ -1,10 +1,10 @@
 """The sweeper `hydra/sweeper=optuna`: read when Hydra starts; the search itself is imported when it is used."""
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
+from hydra.errors import CompactHydraException
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
@@ -27,8 +27,18 @@ class SearchSweeper(Sweeper):
         }
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Create the launcher."""
+        """Create the launcher.
+
+        Raises:
+            CompactHydraException: the task is that of another program, which sees this plugin too.
+        """
         from hydra.core.plugins import Plugins
+
+        if getattr(task_function, "verb", None) != "train":
+            raise CompactHydraException(
+                "hydra/sweeper=optuna of the package torch-experiments searches only the runs of 'experiments train'; "
+                "for this program, install hydra-optuna-sweeper or choose hydra/sweeper=basic"
+            )
 
         self.config = config
         self.hydra_context = hydra_context
@@ -40,7 +50,6 @@ class SearchSweeper(Sweeper):
         """Search."""
         from experiments.common.errors import UserError
         from experiments.common.installing import install_command
-        from experiments.folders.sweep import Sweep
 
         try:
             from experiments.search.loop import Settings, search
@@ -48,7 +57,7 @@ class SearchSweeper(Sweeper):
             raise UserError(
                 f"hydra/sweeper=optuna needs {error.name}; install the extra with: {install_command('search')}"
             ) from None
-        from experiments.sweeps.jobs import begin, conclude
+        from experiments.sweeps.jobs import begun, conclude, has_runs
 
         assert self.config is not None
         assert self.hydra_context is not None
@@ -56,14 +65,14 @@ class SearchSweeper(Sweeper):
             raise UserError(
                 "sweep.zip lists the values of every run, but hydra/sweeper=optuna chooses them; leave out one of them"
             )
-        begin(self.config)
-        folder, over = Path(self.config.hydra.sweep.dir), False
-        with Sweep(folder).held():
+        over = False
+        with begun(self.config) as folder:
             try:
                 search(Settings(**self.settings), arguments, self.config, self.hydra_context, self.launcher)
                 over = True
             finally:
-                conclude(folder, over=over)
+                if has_runs(folder):
+                    conclude(folder, over=over)
 
 
 @dataclass
@@ -100,8 +109,32 @@ class SearchConfig:
     """dotted path of a function (cfg, trial) that adds parameters with trial.suggest_..."""
 
 
-store = ConfigStore.instance()
-store.store(group="hydra/sweeper", name="optuna", node=SearchConfig, provider="experiments")
-for name, options in SAMPLER_OPTIONS.items():
-    node = {"name": name, **options}
-    store.store(group="hydra/sweeper/sampler", name=name, node=node, provider="experiments")
+PROVIDER = "experiments"
+NODES = {
+    ("hydra/sweeper", "optuna"): SearchConfig,
+    **{("hydra/sweeper/sampler", name): {"name": name, **options} for name, options in SAMPLER_OPTIONS.items()},
+}
+"""The choices of this plugin, by group and name."""
+
+
+def register(*, replace: bool) -> None:
+    """Offer the choices of this plugin.
+
+    Args:
+        replace: whether to replace those of another plugin with the same name, such as hydra-optuna-sweeper.
+    """
+    store = ConfigStore.instance()
+    for (group, name), node in NODES.items():
+        if replace or provider(store, group, name) in (None, PROVIDER):
+            store.store(group=group, name=name, node=node, provider=PROVIDER)
+
+
+def provider(store: ConfigStore, group: str, name: str) -> str | None:
+    """Return the provider of a choice; None if there is no such choice."""
+    found: Any = store.repo
+    for step in [*group.split("/"), f"{name}.yaml"]:
+        found = found.get(step, {})
+    return getattr(found, "provider", None) or ("unknown" if found else None)
+
+
+register(replace=False)

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
@@ -57,8 +59,13 @@ store.store(group="hydra/launcher", name="stacked", node=StackedConfig, provider
 store.store(group="hydra/sweeper", name="grid", node=GridConfig, provider="experiments")
 
 
+def trains_runs(task_function: TaskFunction) -> bool:
+    """Whether a task is that of `experiments train`; other programs of the environment see these plugins too."""
+    return getattr(task_function, "verb", None) == "train"
+
+
 class StackedLauncher(Launcher):
-    """See `experiments.sweeps.launch`."""
+    """See `experiments.sweeps.launch`; for the task of another program, Hydra's basic launcher."""
 
     def __init__(self, **settings: Any) -> None:
         self.settings = settings
@@ -68,9 +75,16 @@ class StackedLauncher(Launcher):
         """See `Launcher.setup`."""
         self.task_function = task_function
         self.config, self.loader = config, hydra_context.config_loader
+        self.basic: Launcher | None = None
+        if not trains_runs(task_function):
+            self.basic = BasicLauncher()
+            self.basic.setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """See `Launcher.launch`."""
+        if self.basic is not None:
+            jobs: Sequence[JobReturn] = self.basic.launch(job_overrides, initial_job_idx)
+            return jobs
         from experiments.sweeps.launch import Launch
 
         settings = OmegaConf.to_container(OmegaConf.create(self.settings), resolve=True)
@@ -81,7 +95,7 @@ class StackedLauncher(Launcher):
 
 
 class GridSweeper(Sweeper):
-    """See `experiments.sweeps.jobs`."""
+    """See `experiments.sweeps.jobs`; for the task of another program, Hydra's basic sweeper."""
 
     def __init__(self, params: dict[str, Any] | None = None) -> None:
         self.params = params or {}
@@ -91,12 +105,19 @@ class GridSweeper(Sweeper):
         from hydra.core.plugins import Plugins
 
         self.config, self.hydra_context = config, hydra_context
+        self.basic: Sweeper | None = None
+        if not trains_runs(task_function):
+            self.basic = BasicSweeper(max_batch_size=None, params=OmegaConf.create(self.params))
+            self.basic.setup(hydra_context=hydra_context, task_function=task_function, config=config)
+            return
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
 
     def sweep(self, arguments: list[str]) -> Any:
         """See `Sweeper.sweep`."""
+        if self.basic is not None:
+            return self.basic.sweep(arguments)
         from experiments.sweeps.jobs import sweep
 
         assert self.hydra_context is not None

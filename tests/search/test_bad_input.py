@@ -29,4 +29,4 @@ def test_bad_input_is_one_sentence(commands: Commands, overrides: list[str], rea
     assert outcome.code == 2
     assert reason in outcome.err
     assert outcome.err.count("\n") == 1
-    assert not jobs(commands.folder / "outputs/s")
+    assert not (commands.folder / "outputs/s").exists()

@@ -341,6 +341,29 @@ def test_checks_before_a_sweep_are_each_runs_own(commands: Commands) -> None:
     assert [row["status"] for row in results(only_sweep(commands.folder))] == ["finished", "failed"]
 
 
+def test_a_refused_sweep_leaves_nothing_and_latest_passes_over_other_commands(commands: Commands) -> None:
+    command = ("-m", *SMALL, "training.epochs=1", "seed=1,2")
+    assert commands.train(*command).code == 0
+    mine = only_sweep(commands.folder)
+    assert commands.train(*command, "optimizer.lr=0.1").code == 0
+    before = sorted(commands.folder.glob("outputs/*/*"))
+    assert len(before) == 2
+    refused = ("optimizer.lrr=1,2", "hydra.launcher.max_stack=0", "hydra.sweep.subdir=same")
+    for word in refused:
+        assert commands.train(*command, word).code == 2
+        assert sorted(commands.folder.glob("outputs/*/*")) == before
+    outcome = commands.train(*command, "resume=latest")
+    assert outcome.code == 0, outcome.err
+    shown = mine.relative_to(commands.folder)
+    assert f"resume=latest resumes {shown} (1 newer sweep of other commands)\n" in outcome.out
+    assert "2 of these ended before" in outcome.out
+    assert sorted(commands.folder.glob("outputs/*/*")) == before
+    outcome = commands.train(*command, "model.dropout=0.5", "resume=latest")
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert "resume=latest found no sweep of this command in outputs/train; the newest is " in outcome.err
+    assert "resume cannot change" in outcome.err
+
+
 def test_what_is_no_sweep(commands: Commands) -> None:
     assert commands.train(*SMALL).code == 0
     (folder,) = run_folders(commands.folder)

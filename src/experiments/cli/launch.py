@@ -10,6 +10,7 @@ from typing import Any
 import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -24,6 +25,8 @@ from .composing import known_keys, own_folder
 from .entry import FULL_ERROR, cannot_write, print_error
 from .overrides import clipped
 
+VERB = "verb"
+"""The attribute of a task with the name of its verb; the plugins are for the runs of `train`."""
 FROM_TASK = "from_task"
 """The mark of an error that the task raised; an error of composing has none."""
 
@@ -53,8 +56,10 @@ def launch(task: Callable[[DictConfig], Any], config_name: str) -> None:
     traceback instead.
     """
     OmegaConf.register_new_resolver("clipped", clipped, replace=True)
+    prefer_own_plugins()
     before = os.environ.get(FULL_ERROR)
     reported = task if before else with_errors_reported(task, config_name)
+    setattr(reported, VERB, config_name)
     os.environ[FULL_ERROR] = "1"  # Hydra raises its errors, instead of printing them and exiting with code 1
     try:
         hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=config_name)(reported)()
@@ -67,6 +72,14 @@ def launch(task: Callable[[DictConfig], Any], config_name: str) -> None:
     finally:
         if before is None:
             del os.environ[FULL_ERROR]
+
+
+def prefer_own_plugins() -> None:
+    """Let `hydra/sweeper=optuna` mean the sweeper of this package, even if Hydra's own Optuna plugin is installed."""
+    Plugins.instance()  # imports all plugins, the last of which has a name
+    from hydra_plugins.experiments_search import register
+
+    register(replace=True)
 
 
 def with_errors_reported(task: Callable[[DictConfig], Any], config_name: str) -> Callable[[DictConfig], Any]:

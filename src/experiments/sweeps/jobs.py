@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
-from experiments.cli.folders import resumed
-from experiments.cli.overrides import SHORT, spelled_out
+from experiments.cli.overrides import SHORT, quoted, spelled_out
 from experiments.common.confined import refuse_links
 from experiments.common.errors import UserError
 from experiments.common.text import counted
@@ -25,6 +25,8 @@ from experiments.folders.sweep import Sweep, counts_as_text, exit_code
 from ._composer import plain_value
 
 ZIP = "sweep.zip"
+BEFORE_RUNS = ("sweep.yaml", "sweep.csv", ".lock", "multirun.yaml", "study.journal")
+"""The files of a sweep or a search that may exist before its first run."""
 
 
 def sweep(launcher: Any, loader: Any, config: DictConfig, arguments: Sequence[str]) -> Any:
@@ -41,11 +43,9 @@ def sweep(launcher: Any, loader: Any, config: DictConfig, arguments: Sequence[st
     """
     overrides = OverridesParser.create(config_loader=loader).parse_overrides(spelled_out(arguments))
     jobs = combinations(overrides)
-    begin(config)
-    folder = Path(config.hydra.sweep.dir)
-    if (config.observers.get("tensorboard") or {}).get("enabled"):
-        hparams_config(folder, domains(overrides))
-    with Sweep(folder).held():
+    with begun(config) as folder:
+        if (config.observers.get("tensorboard") or {}).get("enabled"):
+            hparams_config(folder, domains(overrides))
         returned = launcher.launch(jobs, initial_job_idx=0)
         code = conclude(folder)
     if code:
@@ -141,16 +141,75 @@ def conclude(folder: Path, *, over: bool = False) -> int:
     return code
 
 
+@contextmanager
+def begun(config: DictConfig) -> Iterator[Path]:
+    """Write down the command of a new sweep, or check that of a resumed one, and lock its folder inside the block.
+
+    A new sweep that fails before its first run leaves nothing that could be taken for a sweep.
+
+    Args:
+        config: the sweep's own, with its folder; the folder is yielded.
+
+    Raises:
+        UserError: the sweep cannot be resumed, or another process is running it.
+    """
+    begin(config)
+    folder = Path(config.hydra.sweep.dir)
+    try:
+        with Sweep(folder).held():
+            yield folder
+    except Exception:
+        if config.get("resume") is None and not has_runs(folder):
+            remove_command(folder)
+        raise
+
+
+def has_runs(folder: Path) -> bool:
+    """Whether a sweep's folder contains a run."""
+    return any(folder.glob("**/.hydra"))
+
+
+def remove_command(folder: Path) -> None:
+    """Remove what a sweep writes before its first run, and then its folder, unless it contains something else."""
+    for path in [*(folder / name for name in BEFORE_RUNS), *folder.glob("events.out.tfevents.*")]:
+        path.unlink(missing_ok=True)
+    with suppress(OSError):
+        folder.rmdir()
+
+
+def latest(folder: Path, typed: Sequence[str], configuration: Mapping[str, Any]) -> Path:
+    """Return the newest sweep of a command, and print which one it is.
+
+    Args:
+        folder: with sweeps.
+        typed: the overrides of the command.
+        configuration: of the command.
+
+    Raises:
+        UserError: there is no sweep of this command.
+    """
+    others: list[tuple[Path, UserError]] = []
+    for path in sorted(folder.glob("*/sweep.yaml"), key=lambda path: path.stat().st_mtime, reverse=True):
+        try:
+            Sweep(path.parent).check(typed, configuration)
+        except UserError as error:
+            others.append((path.parent, error))
+            continue
+        newer = f" ({counted(len(others), 'newer sweep')} of other commands)" if others else ""
+        print(f"resume=latest resumes {path.parent}{newer}")
+        return path.parent
+    if not others:
+        raise UserError(f"resume=latest found no sweep in {folder}; give the folder of the sweep")
+    newest, problem = others[0]
+    raise UserError(f"resume=latest found no sweep of this command in {folder}; the newest is {newest.name}: {problem}")
+
+
 def begin(config: DictConfig) -> None:
     """Write down the command of a new sweep, or compare the command of a resumed one with it.
 
     Args:
         config: the sweep's own, with its folder.
     """
-    if config.get("resume") is not None:
-        config.hydra.sweep.dir = str(resumed(config))
-        refuse_links(Path(config.hydra.sweep.dir), f"resume={config.hydra.sweep.dir!r}")
-    table = Sweep(Path(config.hydra.sweep.dir))
     typed = [line for line in config.hydra.overrides.task if not line.startswith(("resume=", "retry_failed="))]
     typed += [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
     if not isinstance(config.get("retry_failed"), bool):
@@ -159,8 +218,15 @@ def begin(config: DictConfig) -> None:
     for key in ("resume", "retry_failed"):
         configuration.pop(key, None)
     if config.get("resume") is not None:
-        table.check(typed, configuration)
+        below = Path(config.hydra.sweep.dir).parent
+        folder = Path(config.resume) if config.resume != "latest" else latest(below, typed, configuration)
+        config.hydra.sweep.dir = str(folder)
+        destination = [line for line in config.hydra.overrides.hydra if not line.startswith("hydra.sweep.dir=")]
+        config.hydra.overrides.hydra = [*destination, f"hydra.sweep.dir={quoted(folder)}"]
+        refuse_links(folder, f"resume={str(folder)!r}")
+        Sweep(folder).check(typed, configuration)
         return
+    table = Sweep(Path(config.hydra.sweep.dir))
     command = shlex.join(["python", "-m", "experiments.train", *sys.argv[1:]])
     table.folder.mkdir(parents=True, exist_ok=True)
     table.write_asked(command, typed, configuration)
