@@ -1,11 +1,13 @@
 """Which code a configuration from somebody else may name: an allow-list by kind, checked on the object itself."""
 
 import inspect
+import os
 import re
 import socket
 import subprocess
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -176,6 +178,18 @@ def test_the_scan_would_find_a_door() -> None:
     assert reaches_out(torch.hub.load_state_dict_from_url)
 
 
+def in_a_socket(reach: Callable[[socket.socket], Any]) -> None:
+    """Call a function with a socket for datagrams."""
+    with socket.socket(type=socket.SOCK_DGRAM) as opened:
+        reach(opened)
+
+
+def in_a_thread(reach: Callable[[], Any]) -> Any:
+    """Call a function in a new thread."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(reach).result()
+
+
 @pytest.mark.parametrize(
     "reach",
     [
@@ -183,8 +197,23 @@ def test_the_scan_would_find_a_door() -> None:
         lambda: subprocess.run(["true"], check=False),
         lambda: socket.create_connection(("127.0.0.1", 9), 1),
         lambda: torchvision.models.resnet18(weights="DEFAULT"),
+        lambda: in_a_socket(lambda opened: opened.sendto(b"x", ("127.0.0.1", 9))),
+        lambda: in_a_socket(lambda opened: opened.bind(("127.0.0.1", 0))),
+        os.fork,
+        lambda: in_a_thread(lambda: subprocess.run(["true"], check=False)),
+        lambda: in_a_thread(lambda: in_a_thread(lambda: os.system("true"))),
     ],
-    ids=["a file address", "a program", "a socket", "trained weights"],
+    ids=[
+        "a file address",
+        "a program",
+        "a socket",
+        "trained weights",
+        "a datagram",
+        "a server",
+        "a copy of the process",
+        "a thread",
+        "a thread of a thread",
+    ],
 )
 def test_nothing_is_fetched_or_started_while_a_configuration_is_built(
     reach: Callable[[], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -195,6 +224,13 @@ def test_nothing_is_fetched_or_started_while_a_configuration_is_built(
 
 
 def test_outside_of_that_nothing_is_refused() -> None:
-    with isolated("a stranger"):
-        pass
-    assert subprocess.run(["true"], check=False).returncode == 0
+    def start() -> int:
+        return subprocess.run(["true"], check=False).returncode
+
+    with ThreadPoolExecutor(1) as earlier, ThreadPoolExecutor(1) as later:
+        earlier.submit(int).result()
+        with isolated("a stranger"):
+            later.submit(int).result()
+            assert earlier.submit(start).result() == 0  # a thread of the user's own program
+        assert later.submit(start).result() == 0
+    assert start() == 0
