@@ -1,6 +1,7 @@
 """Each verdict is given to a real training that has the fault, and to none that does not."""
 
 import shlex
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
@@ -114,9 +115,21 @@ def test_every_verdict_is_shown_by_one_training_and_not_by_another(verdict: str)
     assert {verdict in given for given in TABLE.values()} == {True, False}
 
 
+def test_a_question_about_the_data_comes_first_and_needs_no_network() -> None:
+    story = Story(history=[{"epoch": 1, "step": 9, "lr": 0.1, "train/loss": 0.1, "train/accuracy": 1.0}], layers=[],
+                  status="finished", chance=0.7, class_counts=[50, 50], batch_size=10, parameters=10, rate=0.1,
+                  questions=["column 'n': it counts the rows"])  # fmt: skip
+    first, *others = verdicts(story)
+    assert (first.name, first.evidence) == ("questionable data", "column 'n': it counts the rows")
+    assert "healthy" not in {verdict.name for verdict in others}
+    assert "questionable data" not in {verdict.name for verdict in verdicts(replace(story, questions=[]))}
+
+
 def test_what_explains_another_verdict_is_a_verdict() -> None:
     assert {name for cause, others in EXPLAINS.items() for name in (cause, *others)} <= NAMES
-    assert len(NAMES) == len(JUDGES) + 2  # one judge gives either of two, and a run without any is healthy
+    assert (
+        len({*NAMES, "questionable data"}) == len(JUDGES) + 2
+    )  # one judge gives either of two, and a run without any is healthy
 
 
 @pytest.mark.parametrize("threshold", THRESHOLDS)
