@@ -125,16 +125,17 @@ def matches(name: str, pattern: str) -> bool:
 
 
 def begin_momentum(optimizer: torch.optim.Optimizer) -> None:
-    """Set the momentum of SGD to zero, before the first update.
+    """Set the momentum of SGD to zero for the parameters that have none yet.
 
     torch's fused SGD sets the momentum to the first gradient. If that update is skipped because a scaled loss
-    overflowed, the momentum would be uninitialized memory.
+    overflowed, the momentum would be uninitialized memory. It also fails if only some parameters have a momentum, as
+    after others have thawed.
     """
     if not isinstance(optimizer, torch.optim.SGD):
         return
     for group in optimizer.param_groups:
         for parameter in group["params"] if group["momentum"] else ():
-            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+            optimizer.state[parameter].setdefault("momentum_buffer", torch.zeros_like(parameter))
 
 
 def needs_closure(optimizer: torch.optim.Optimizer) -> bool:

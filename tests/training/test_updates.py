@@ -1,6 +1,7 @@
 """How an update is computed: parts of a batch, clipping, precision, averages, groups, closures, compiled models."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,21 @@ def go(program: Single, steps: int = 4, size: int = 24, rate: float = 0.05) -> d
         start = number * size % 48
         program.step(torch.arange(start, start + size)[None] % 48, [rate])
     return program.model.state_dict()
+
+
+@pytest.mark.parametrize("settings", [{"momentum": 0.9}, {"momentum": 0.9, "nesterov": True}, {"momentum": 0.0}])
+def test_a_layer_that_thaws_begins_its_momentum_in_torchs_fused_sgd_too(settings: dict[str, Any]) -> None:
+    weights: list[dict[str, Tensor]] = []
+    for fused in (True, False):
+        program = program_of(optimizer=partial(torch.optim.SGD, lr=0.1, fused=fused, **settings))
+        program.thaws = dict.fromkeys(list(program.named)[:2], 1)
+        for epoch in range(3):
+            program.begin_epoch(epoch)
+            weights.append({name: value.clone() for name, value in go(program, 2).items()})
+    for epoch, (one, other) in enumerate(zip(weights[:3], weights[3:], strict=True)):
+        assert_close(one, other)
+        frozen = next(iter(one))
+        assert torch.equal(one[frozen], weights[0][frozen]) == (epoch == 0)
 
 
 def assert_close(one: dict[str, Tensor], other: dict[str, Tensor], atol: float = 1e-6) -> None:

@@ -117,6 +117,8 @@ class Single:
         """See `Program.begin_epoch`: the epoch alone decides what is frozen, so there is nothing to save."""
         for name, epochs in self.thaws.items():
             self.named[name].requires_grad_(epoch >= epochs)
+        if self.thaws and epoch:
+            begin_momentum(self.optimizer)
         if self.thaws or epoch == 0:
             self.weights = penalized_weights(self.model)
             self.inspector.forget()
