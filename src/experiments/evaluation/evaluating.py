@@ -147,7 +147,9 @@ def evaluated(run: Restored, split: str) -> tuple[Evaluation, Tensor, Tensor]:
     data = run.data
     if split not in data.splits:
         raise no_split(split, run)
-    examples, criterion = data.splits[split], assembly.criterion(run.config, data)
+    examples = data.splits[split]
+    with run.building():
+        criterion = assembly.criterion(run.config, data)
     total = torch.zeros((), dtype=torch.float64, device=run.device)
     parts = []
     for scores, y in run.batches(examples):

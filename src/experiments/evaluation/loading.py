@@ -9,7 +9,7 @@ import logging
 import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -76,6 +76,7 @@ class Restored:
         other: settings of another data set, which replace the run's.
         sources: data sets that several runs share; None for the run's own copy.
         note: a sentence if these are not the weights of the best epoch, because its checkpoint cannot be used.
+        trusted: whether the user trusts code of the folder, which may then reach the network and start programs.
     """
 
     folder: RunFolder
@@ -89,6 +90,7 @@ class Restored:
     other: Mapping[str, Any] = field(default_factory=dict)
     sources: assembly.Sources | None = None
     note: str | None = None
+    trusted: bool = False
 
     def __repr__(self) -> str:
         name, count = type(self.model).__name__, sum(p.numel() for p in self.model.parameters())
@@ -117,10 +119,15 @@ class Restored:
         known = assembly.Known(self.description, self.prepare)
         config = {**self.config, "data": other_section(self.config["data"], self.other)}
         streams = Streams(int(self.config["seed"]), self.device)
-        data = assembly.data(config, streams, self.device, self.sources, known)
+        with self.building():
+            data = assembly.data(config, streams, self.device, self.sources, known)
         if self.settings.precision == "fp64":
             data.double()
         return data
+
+    def building(self) -> AbstractContextManager[None]:
+        """Return the block in which parts of its configuration are built; another data set is the user's own."""
+        return nullcontext() if self.trusted or self.other else isolated(repr(str(self.folder.path)))
 
     def split(self, x: Tensor) -> Split:
         """Return raw examples, (examples, *description.shape), as a split; the unknown classes are all 0."""
@@ -268,7 +275,9 @@ def restored(
         epoch = int(state["position"]["epoch"])
     except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise cannot(run, f"{path.name} cannot be used ({one_line(error)})") from error
-    return Restored(run, config, description, model, prepare, epoch, chosen, threads, other or {}, sources, note)
+    return Restored(
+        run, config, description, model, prepare, epoch, chosen, threads, other or {}, sources, note, bool(trust)
+    )
 
 
 def other_section(section: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
