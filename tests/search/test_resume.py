@@ -1,5 +1,7 @@
 """A search goes on where it was."""
 
+import pytest
+
 from tests.helpers import Commands
 from tests.search.searches import AGAIN, LR, jobs, searched, study_in
 
@@ -34,3 +36,40 @@ def test_a_study_goes_on_in_a_folder_that_was_moved(commands: Commands) -> None:
     (commands.folder / "outputs/s").rename(commands.folder / "moved")
     assert searched(commands, LR, AGAIN, "hydra.sweep.dir=moved", n_trials=2).code == 0
     assert len(study_in(commands.folder / "moved").trials) == 2
+
+
+def test_the_torn_end_of_a_journal_is_put_aside(commands: Commands) -> None:
+    assert searched(commands, LR, n_trials=2).code == 0
+    journal = commands.folder / "outputs/s" / "study.journal"
+    whole = journal.read_bytes()
+    journal.write_bytes(whole + b'{"op_code":4,"worker_id":"a')
+    outcome = searched(commands, LR, "resume=outputs/s", n_trials=3)
+    assert outcome.code == 0, outcome.err
+    assert "study.journal ended within a line: its whole lines are kept, and the torn end is now" in outcome.out
+    assert (journal.parent / "study.journal.damaged").read_bytes() == b'{"op_code":4,"worker_id":"a'
+    assert journal.read_bytes().startswith(whole)
+    assert len(study_in(journal.parent).trials) == 3
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", b"\0" * 500, None])
+def test_a_lost_journal_is_not_a_new_search(commands: Commands, content: bytes | None) -> None:
+    assert searched(commands, LR, n_trials=1).code == 0
+    folder = commands.folder / "outputs/s"
+    (folder / "study.journal").unlink()
+    if content is not None:
+        (folder / "study.journal").write_bytes(content)
+    outcome = searched(commands, LR, "resume=outputs/s", n_trials=2)
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert "study.journal has no trial of the search, but 'outputs/s' has 1 of its runs" in outcome.err
+    assert "restore the file from a copy, or start a new search in a new folder" in outcome.err
+    assert sorted(jobs(folder)) == [0]
+
+
+def test_a_journal_damaged_in_its_middle_is_refused_with_a_remedy(commands: Commands) -> None:
+    assert searched(commands, LR, n_trials=1).code == 0
+    journal = commands.folder / "outputs/s" / "study.journal"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join([lines[0], lines[1][:5] + b"\n", *lines[2:]]))
+    outcome = searched(commands, LR, "resume=outputs/s", n_trials=2)
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert "restore the file from a copy, or start a new search in a new folder" in outcome.err

@@ -4,7 +4,8 @@ import json
 import os
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,8 +16,51 @@ LARGEST = 20_000_000
 """Bytes of a file that is read whole; the metrics of 100,000 epochs take half of it."""
 
 
-def write_whole(path: Path, content: bytes) -> None:
+_flushing: ContextVar[bool] = ContextVar("flushing", default=True)
+
+
+@contextmanager
+def flushing(now: bool) -> Iterator[None]:
+    """Flush the files that are written inside the block one by one, or leave that to the caller."""
+    before = _flushing.set(now)
+    try:
+        yield
+    finally:
+        _flushing.reset(before)
+
+
+def flush(file: BinaryIO) -> None:
+    """Write an open file to the disk, so that it survives a loss of power, unless the caller does; see `flushing`."""
+    file.flush()
+    if _flushing.get():
+        os.fsync(file.fileno())
+
+
+def flush_folder(folder: Path) -> None:
+    """Write the names of a folder's files to the disk, if the system can and the files are flushed."""
+    if not _flushing.get():
+        return
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def flush_all() -> None:
+    """Write everything to the disk: faster than many files one by one."""
+    if hasattr(os, "sync"):
+        os.sync()
+
+
+def write_whole(path: Path, content: bytes, *, flushed: bool = False) -> None:
     """Write a file completely or not at all: first a temporary file in the same folder, which then gets its name.
+
+    Args:
+        path: of the file.
+        content: of the file.
+        flushed: whether it is on the disk before it gets its name, so that it is whole after a loss of power too.
 
     Raises:
         OSError: it cannot be written; an earlier file of this name is unchanged.
@@ -30,6 +74,8 @@ def write_whole(path: Path, content: bytes) -> None:
             file = new_file(temporary)
         with file:
             file.write(content)
+            if flushed:
+                flush(file)
         temporary.replace(path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
@@ -38,9 +84,9 @@ def write_whole(path: Path, content: bytes) -> None:
         raise
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
+def write_json(path: Path, content: Mapping[str, Any], *, flushed: bool = False) -> None:
     """Write a JSON file whole or not at all; numbers that JSON does not have (nan, inf) become null."""
-    write_whole(path, json.dumps(_finite(content), indent=2, allow_nan=False).encode() + b"\n")
+    write_whole(path, json.dumps(_finite(content), indent=2, allow_nan=False).encode() + b"\n", flushed=flushed)
 
 
 def _finite(value: Any) -> Any:
@@ -60,12 +106,13 @@ def put_aside(path: Path) -> Path:
     Raises:
         OSError: it cannot be renamed.
     """
-    for number in count(1):
-        aside = path.with_name(f"{path.name}.damaged{number if number > 1 else ''}")
-        if not os.path.lexists(aside):
-            path.rename(aside)
-            return aside
-    raise AssertionError
+    return path.rename(free_name(path))
+
+
+def free_name(path: Path) -> Path:
+    """Return a path that no file has yet, for a damaged file or a part of it."""
+    names = (path.with_name(f"{path.name}.damaged{number if number > 1 else ''}") for number in count(1))
+    return next(name for name in names if not os.path.lexists(name))
 
 
 def regular_file(path: Path, largest: int = LARGEST) -> Path:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 
 from experiments.common.confined import new_file
-from experiments.common.files import put_aside, regular_text, write_json, write_whole
+from experiments.common.files import flush, flush_folder, put_aside, regular_text, write_json, write_whole
 from experiments.data.forms import Description
 
 from .archive import check_archive
@@ -132,11 +132,11 @@ class RunFolder:
 
     def write_metrics(self, rows: Sequence[Row]) -> None:
         """Write `metrics.csv`: one row per epoch, with all digits of the numbers."""
-        write_whole(self.path / METRICS, metrics_text(rows).encode())
+        write_whole(self.path / METRICS, metrics_text(rows).encode(), flushed=True)
 
     def write_layers(self, rows: Iterable[str]) -> None:
         """Write `layers.csv` from the text of its rows."""
-        write_whole(self.path / LAYERS, "".join([LAYER_HEADER, *rows]).encode())
+        write_whole(self.path / LAYERS, "".join([LAYER_HEADER, *rows]).encode(), flushed=True)
 
     def read_layers(self) -> list[LayerRow]:
         """Read `layers.csv`; no rows if it is missing.
@@ -226,7 +226,8 @@ class RunFolder:
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Write `summary.json`."""
-        write_json(self.path / "summary.json", summary)
+        write_json(self.path / "summary.json", summary, flushed=True)
+        flush_folder(self.path)
 
     def write_next(self, state: Mapping[str, Any]) -> None:
         """Write the next checkpoint next to `last.pt`; until `take_next` it does not count, and may be incomplete."""
@@ -235,22 +236,28 @@ class RunFolder:
         try:
             with new_file(self.next) as file:
                 file.write(content)
+                flush(file)
         except OSError as error:
             error.filename = str(self.next)  # a full disk has no name
             raise
 
     def write_best(self, state: Mapping[str, Any]) -> None:
         """Write `best.pt` for an earlier epoch."""
-        write_whole(self.best, packed(state))
+        write_whole(self.best, packed(state), flushed=True)
 
     def take_next(self, *names: Path) -> None:
-        """Replace `last.pt` with the next checkpoint, and link it under these names too."""
+        """Replace `last.pt` with the next checkpoint, and give it these names too."""
         self.next.replace(self.last)
         for name in names:
             self.name_last(name)
+        flush_folder(self.last.parent)
 
     def name_last(self, name: Path) -> None:
-        """Link a name, such as `best.pt`, to the current `last.pt`."""
+        """Give a name to the current `last.pt` too: `best.pt` is a copy, so that the loss of one file leaves the other;
+        the names of epochs are links."""
+        if name == self.best:
+            write_whole(name, self.last.read_bytes(), flushed=True)
+            return
         if name.exists() and name.samefile(self.last):
             return  # a rename between two links of one file would do nothing
         link = name.with_name(f".{name.name}.{os.getpid()}.tmp")

@@ -8,21 +8,21 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from experiments.common.confined import appended
 from experiments.common.errors import UserError
 from experiments.common.files import regular_text, write_whole
 from experiments.common.foreign import read_yaml
 from experiments.common.keys import flattened, meaning
 from experiments.common.text import spreadsheet
 
+from .lock import is_locked, locked
 from .summary import NAME, readable_summary
 
 FILE, TABLE = "sweep.yaml", "sweep.csv"
@@ -114,7 +114,7 @@ class Sweep:
             **more,
             "configuration": dict(configuration),
         }
-        write_whole(self.folder / FILE, yaml.safe_dump(content, sort_keys=False, width=110).encode())
+        write_whole(self.folder / FILE, yaml.safe_dump(content, sort_keys=False, width=110).encode(), flushed=True)
 
     def expect(self, jobs: Mapping[int, Sequence[str]], folders: Mapping[int, Path]) -> dict[int, Path]:
         """Compare jobs with the earlier ones of the same numbers, and return the folders of those.
@@ -157,41 +157,20 @@ class Sweep:
         }
         self.note(runs={**(self.asked().get("runs") or {}), **runs})
 
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Lock the sweep against other processes inside the block.
-
-        Raises:
-            UserError: another process has locked it.
-        """
-        with appended(self.folder / ".lock") as file:
-            try:
-                lock(file.fileno())
-            except OSError:
-                raise UserError(
-                    f"another process is running the sweep {str(self.folder)!r}; wait until it ends"
-                ) from None
-            yield
+    def held(self) -> AbstractContextManager[None]:
+        """Lock the sweep against other processes inside a block; see `lock.locked`."""
+        return locked(self.folder, "sweep")
 
     def is_held(self) -> bool:
         """Whether a process is running the sweep."""
-        path = self.folder / ".lock"
-        try:
-            if not path.is_file():
-                return False
-            with path.open() as file:
-                lock(file.fileno())
-        except PermissionError:
-            return False
-        except OSError:
-            return True
-        return False
+        return is_locked(self.folder)
 
     def note(self, **more: Any) -> None:
         """Add entries to `sweep.yaml`."""
         asked = self.asked()
         if any(asked.get(name) != value for name, value in more.items()):
-            write_whole(self.folder / FILE, yaml.safe_dump({**asked, **more}, sort_keys=False, width=110).encode())
+            text = yaml.safe_dump({**asked, **more}, sort_keys=False, width=110)
+            write_whole(self.folder / FILE, text.encode(), flushed=True)
 
     def check(self, overrides: Sequence[str], configuration: Mapping[str, Any]) -> None:
         """Refuse to resume a sweep with another command.
@@ -300,19 +279,6 @@ def job_number(hydra: Path) -> int | None:
         noted = None
     found = noted or re.match(r"(\d{1,9})", hydra.parent.name)
     return int(found[1]) if found else None
-
-
-def lock(file: int) -> None:
-    """Lock an open file until it is closed, if the system supports it.
-
-    Raises:
-        OSError: another process has it.
-    """
-    try:
-        from fcntl import LOCK_EX, LOCK_NB, flock
-    except ImportError:  # not on Windows
-        return
-    flock(file, LOCK_EX | LOCK_NB)
 
 
 def keyed(overrides: Sequence[str]) -> dict[str, str]:

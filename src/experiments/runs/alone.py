@@ -5,7 +5,8 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -13,9 +14,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.assembly.run import thread_count
+from experiments.common.errors import UserError
 from experiments.folders.hydra import write_composed
+from experiments.folders.lock import is_locked, locked
 from experiments.folders.run import RunFolder
-from experiments.folders.sweep import Entry
+from experiments.folders.sweep import FILE, Entry
 from experiments.training import processes
 from experiments.training.engine import fit
 from experiments.training.member import Member
@@ -47,11 +50,27 @@ def run(cfg: DictConfig, early: SignalStop | None = None) -> float | None:
         if not (job.folder.path / ".hydra" / "overrides.yaml").exists():
             own: Any = OmegaConf.to_container(HydraConfig.get(), resolve=False)
             write_composed(job.config, own, job.folder.path)
+    elif job.resuming:
+        check_sweep_is_over(job.folder.path)
     with nullcontext() if stop is early else stop.listening():
         summary = train(job.config, job.folder, choices=job.choices, overrides=job.overrides, stop=stop)
     if stop.signal is not None and summary["status"] == "interrupted":
         sys.exit(EXIT_CODES[signal.Signals(stop.signal)])
     return summary["metrics"].get(job.config["objective"])
+
+
+def check_sweep_is_over(folder: Path) -> None:
+    """Refuse to resume a single run while a process is running its sweep.
+
+    Raises:
+        UserError: a process is.
+    """
+    for above in folder.absolute().parents[:2]:
+        if (above / FILE).exists() and is_locked(above):
+            raise UserError(
+                f"resume={str(folder)!r} belongs to the sweep {str(above)!r}, which another process is running; "
+                "wait until it ends"
+            )
 
 
 def train(
@@ -72,7 +91,9 @@ def train(
         UserError: something in the configuration or the folder cannot be used. A new run gets a summary with the
             error; a resumed run keeps its files.
     """
-    with Run(Job(config, folder, choices or {}, overrides)) as run:
+    lock: AbstractContextManager[None]
+    lock = locked(folder.path, "run") if processes.rank() == 0 else nullcontext()
+    with lock, Run(Job(config, folder, choices or {}, overrides)) as run:
         train_separately(run.prepare(), stop or Stop())
     assert run.summary is not None
     return run.summary

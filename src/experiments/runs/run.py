@@ -24,6 +24,7 @@ from experiments.common.screen import Screen, printing_log
 from experiments.common.text import counted
 from experiments.folders.hydra import as_yaml
 from experiments.folders.identity import identity
+from experiments.folders.lock import is_locked
 from experiments.folders.run import Row, RunFolder
 from experiments.training import processes
 from experiments.training.device import describe, kernels, torch_threads
@@ -134,8 +135,10 @@ class Run:
         with printing_log(self.screen):
             general, settings = assembly.general(job.config), assembly.training(job.config)
             check_threads(settings.threads)
+            if self.quiet and is_locked(folder.path):
+                raise UserError(f"another process is running the run {str(folder.path)!r}; wait until it ends")
             if job.resuming:
-                check_unchanged(folder.path, job.config)
+                check_unchanged(folder.path, job.config, job.overrides)
                 folder.clear_unfinished()
             device = chosen_device(settings.device)
         foreign = job.resuming and not job.config.get("trust")
@@ -346,5 +349,5 @@ def note_resume(folder: RunFolder, config: assembly.Config, overrides: Sequence[
     """Save what a resume changed, such as more epochs, so that the folder describes the run as it continues."""
     kept = [o for o in overrides if not o.startswith(("resume=", "trust="))]
     own = {**config, "resume": None}
-    for name, content in (("config.yaml", own), ("overrides.yaml", kept)):
+    for name, content in (("overrides.yaml", kept), ("config.yaml", own)):
         write_whole(folder.path / ".hydra" / name, as_yaml(content).encode())

@@ -1,6 +1,8 @@
 """The storage of a study: a journal file in the sweep's folder, or a database."""
 
 import atexit
+import json
+import os
 import re
 import time
 from pathlib import Path
@@ -8,12 +10,16 @@ from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+from optuna.storages.journal._file import get_lock_file
 
 from experiments.common.errors import UserError
+from experiments.common.files import check_status, free_name, write_whole
 
 JOURNAL = "study.journal"
 SQLITE = "sqlite:///"
+LARGEST_JOURNAL, TAIL = 2_000_000_000, 100_000
+"""Bytes of a journal, and of its end that is checked when it is opened."""
 ATTEMPTS, PAUSE = 10, 0.3
 """The number of attempts, and the seconds between them, to open a storage that another process is creating."""
 
@@ -71,9 +77,16 @@ def _opened(at: str) -> BaseStorage:
         except Exception as error:  # whatever the storage's own library raises
             busy = re.search("already exists|locked|UNIQUE constraint", str(error))  # another process is creating it
             if not busy or attempt == ATTEMPTS - 1:
-                raise UserError(f"hydra.sweeper.storage={at!r} cannot be opened: {first_line(error)}") from None
+                raise UserError(
+                    f"hydra.sweeper.storage={at!r} cannot be opened: {first_line(error)}{hint(at)}"
+                ) from None
             time.sleep(PAUSE)
     raise AssertionError
+
+
+def hint(at: str) -> str:
+    """Return what helps if a storage cannot be opened, as the end of a sentence."""
+    return "" if "://" in at else "; restore the file from a copy, or start a new search in a new folder"
 
 
 def only_study(at: str) -> str | None:
@@ -82,12 +95,73 @@ def only_study(at: str) -> str | None:
     return names[0] if len(names) == 1 else None
 
 
+def trials(at: str, name: str) -> int:
+    """Return the number of trials of a study; 0 if there is no such study."""
+    storage = opened(at)
+    ids = [study._study_id for study in storage.get_all_studies() if study.study_name == name]
+    return sum(storage.get_n_trials(study) for study in ids)
+
+
 def new_storage(at: str) -> BaseStorage:
     """Open a database or a journal file."""
     if "://" in at:
         return RDBStorage(at)
-    Path(at).parent.mkdir(parents=True, exist_ok=True)
+    path = Path(at)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if os.path.lexists(path):
+        check_status(path, path.lstat(), LARGEST_JOURNAL)
+        if torn(path):
+            with get_lock_file(JournalFileSymlinkLock(at)):  # a process that writes it has the lock
+                repair(path)
     return JournalStorage(JournalFileBackend(at))
+
+
+def torn(path: Path) -> bool:
+    """Whether a journal does not end with a whole line, as after a full disk or a loss of power.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - TAIL))
+        return size > 0 and readable_size(file.read()) < min(size, TAIL)
+
+
+def repair(path: Path) -> None:
+    """Keep the whole lines of a journal, write its torn end into a file next to it, and print both names.
+
+    Raises:
+        OSError: a file cannot be read or written.
+    """
+    content = path.read_bytes()
+    kept = readable_size(content)
+    if kept == len(content):
+        return  # another process was writing
+    aside = free_name(path)
+    write_whole(aside, content[kept:], flushed=True)
+    write_whole(path, content[:kept], flushed=True)
+    print(
+        f"{path.name} ended within a line: its whole lines are kept, and the torn end is now {aside.name}", flush=True
+    )
+
+
+def readable_size(content: bytes) -> int:
+    """Return the bytes of a journal, or of its end, up to its last line that is whole JSON, with all lines before it.
+
+    Args:
+        content: of the file; if it begins within a line, that line is not checked.
+    """
+    lines = content.split(b"\n")
+    size = len(content) - len(lines[-1])
+    for line in reversed(lines[1:-1] if len(lines) > 2 else lines[:-1]):
+        try:
+            if isinstance(json.loads(line), dict):
+                break
+        except ValueError:
+            pass
+        size -= len(line) + 1
+    return size
 
 
 def first_line(error: Exception) -> str:

@@ -7,7 +7,6 @@ import socket
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import optuna
@@ -16,6 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from experiments.common.errors import UserError
 from experiments.common.keys import meaning
+from experiments.folders.lock import started_at
 
 from ._storage import first_line, opened
 from .space import Space
@@ -122,23 +122,6 @@ def alive(trial: FrozenTrial) -> bool:
 def owner() -> tuple[str, int, str | None]:
     """Return the host, number and start of this process, which no other process shares."""
     return socket.gethostname(), os.getpid(), started_at(os.getpid())
-
-
-def started_at(process: int) -> str | None:
-    """Return the start time of a process, as the system shows it; None if there is no such process."""
-    status = Path(f"/proc/{process}/stat")
-    if not Path("/proc/self/stat").exists():
-        try:
-            os.kill(process, 0)
-        except ProcessLookupError:
-            return None
-        except OSError:
-            return "running"
-        return "running"
-    try:
-        return status.read_text().rpartition(")")[2].split()[19]
-    except OSError:
-        return None
 
 
 def counted(study: optuna.Study) -> list[FrozenTrial]:

@@ -196,11 +196,25 @@ class Search:
         self.at = _storage.location(settings.storage, self.folder)
         existing = _storage.only_study(self.at) if settings.storage is None else None  # the folder may have been moved
         name = settings.study_name or existing or "/".join(self.folder.absolute().parts[-2:])
+        self.check_journal(name)
         study = opened_study(self.at, name, direction, pruner, space, self.objective)
         OmegaConf.save(self.config, self.folder / "multirun.yaml")
         self.sampler = sampler(settings.sampler, seed, len(study.get_trials(deepcopy=False)), space)
         study.sampler = self.sampler
         return study
+
+    def check_journal(self, name: str) -> None:
+        """Refuse to begin a search anew in the folder of one whose study has been lost.
+
+        Raises:
+            UserError: the folder has runs that ended, but the storage has no trial.
+        """
+        ended = [path for path in self.folder.glob("*/summary.json") if re.match(r"\d", path.parent.name)]
+        if ended and not _storage.trials(self.at, name):
+            raise UserError(
+                f"{self.at} has no trial of the search, but {str(self.folder)!r} has {len(ended)} of its runs; "
+                "restore the file from a copy, or start a new search in a new folder, without resume="
+            )
 
     def domains(self) -> dict[str, Domain]:
         """Return the ranges and choices for TensorBoard's HParams tab."""

@@ -10,12 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from experiments.common.files import flush_all, flushing
 from experiments.folders.run import Row
 
 from .member import Member
 from .position import Position
 from .program import Program
 from .stop import Stop
+
+FLUSH_SECONDS = 1.0
+"""The least time between two flushes of the files other than `last.pt`."""
 
 
 def fit(
@@ -211,6 +215,9 @@ def save(program: Program, members: Sequence[Member], position: Position) -> Non
     """Write the checkpoints of the active members; a diverged member keeps its last good one.
 
     All are written before the first one replaces an old one, so that a killed stack can be resumed: see `run.settle`.
+    `last.pt` is always on the disk before it gets its name; the other files are flushed every `FLUSH_SECONDS` and at
+    the end, as an epoch may take less time than that.
+
     If the program saves less often than once per epoch, best epochs are kept in memory until then. Epochs whose
     checkpoints are to be kept are always written.
     """
@@ -222,18 +229,26 @@ def save(program: Program, members: Sequence[Member], position: Position) -> Non
         for k in improved:
             members[k].unwritten = state_of(program, k, members[k], position)
         return
-    for member in active.values():
-        for observer in member.observers:
-            observer.before_checkpoint()
-    for k, member in active.items():
-        if member.unwritten is not None and k not in improved:
-            member.folder.write_best(member.unwritten)
-        member.unwritten = None
-    for k, member in good.items():
-        member.folder.write_next(state_of(program, k, member, position))
-    for member in good.values():
-        member.folder.take_next(*checkpoint_paths(member, position))
+    due, several = ending or time.monotonic() - position.flushed_at >= FLUSH_SECONDS, len(active) > 1
+    with flushing(due and not several):
+        for member in active.values():
+            for observer in member.observers:
+                observer.before_checkpoint()
+        for k, member in active.items():
+            if member.unwritten is not None and k not in improved:
+                member.folder.write_best(member.unwritten)
+            member.unwritten = None
+    with flushing(not several):
+        for k, member in good.items():
+            member.folder.write_next(state_of(program, k, member, position))
+    if several:
+        flush_all()
+    with flushing(due and not several):
+        for member in good.values():
+            member.folder.take_next(*checkpoint_paths(member, position))
     position.saved_at = time.monotonic()
+    if due:
+        position.flushed_at = position.saved_at
 
 
 def checkpoint_paths(member: Member, position: Position) -> list[Path]:

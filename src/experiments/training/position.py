@@ -56,6 +56,7 @@ class Position:
         trained_examples: how many examples each member has been trained on.
         examples_per_second: of each member, in the last epoch.
         saved_at: when checkpoints were last written, in seconds of `time.monotonic`.
+        flushed_at: when all files were last flushed to the disk, in the same seconds.
         active: the numbers of the members that are still trained, A of K; the tensors below have a row for each.
         orders: (A, examples), the order of each member's examples in this epoch.
         losses: (updates per epoch, A), the mean loss of each batch so far.
@@ -71,6 +72,7 @@ class Position:
     trained_examples: int = 0
     examples_per_second: float = 0.0
     saved_at: float = -math.inf
+    flushed_at: float = -math.inf
     active: list[int] = field(default_factory=list)
     orders: Tensor = field(default_factory=lambda: torch.empty(0))
     losses: Tensor = field(default_factory=lambda: torch.empty(0))
