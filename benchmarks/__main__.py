@@ -11,11 +11,37 @@ from rich.console import Console
 
 from experiments.common.text import duration
 
-from . import comparison, default_run, epoch, gains, memory, observers, packing, photographs, stacks, startup
+from . import (
+    comparison,
+    crashes,
+    default_run,
+    durability,
+    epoch,
+    gains,
+    memory,
+    observers,
+    packing,
+    photographs,
+    stacks,
+    startup,
+)
 from .measure import Settings, SkipError
 from .report import console, machine
 
-MODULES = (epoch, observers, startup, memory, default_run, stacks, packing, gains, photographs, comparison)
+MODULES = (
+    epoch,
+    observers,
+    durability,
+    startup,
+    memory,
+    default_run,
+    stacks,
+    packing,
+    gains,
+    photographs,
+    comparison,
+    crashes,
+)
 BENCHMARKS: dict[str, ModuleType] = {module.__name__.rpartition(".")[2]: module for module in MODULES}
 MNIST = Path("MNIST", "raw", "train-images-idx3-ubyte")
 
