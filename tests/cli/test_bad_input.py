@@ -119,7 +119,7 @@ CASES = [
     ("data=npz data.path=half.npz", "data.path='half.npz' has no y_train and no x_test and no y_test", "x_train"),
     ("data=npz data.path=text.npz", "data.path='text.npz' cannot be read", ""),
     ("hydra.run.dir=/proc/nowhere/run", "cannot write /proc/nowhere", ""),
-    ("resume=nowhere", "resume='nowhere' is not a run folder", "it has no readable .hydra/overrides.yaml"),
+    ("resume=nowhere", "resume='nowhere' is not a run folder", "it has no .hydra/overrides.yaml"),
     ("optimizer.lr=[", "optimizer.lr=[", ""),
 ]  # fmt: skip
 

@@ -317,6 +317,38 @@ def test_what_a_resume_may_not_change(commands: Commands, interrupted: Path, cha
     assert yaml.safe_load((interrupted / ".hydra" / "overrides.yaml").read_text()) == overrides
 
 
+def half(content: bytes) -> bytes:
+    """Return the first half."""
+    return content[: len(content) // 2]
+
+
+DAMAGED = {
+    "a cut configuration": ("config.yaml", half, "config.yaml is incomplete, without model, loss, penalty; restore"),
+    "an empty configuration": ("config.yaml", lambda _: b"", "config.yaml is incomplete, without data, "),
+    "a garbled configuration": ("config.yaml", lambda _: bytes(range(256)), "config.yaml cannot be read"),
+    "garbled overrides": ("overrides.yaml", lambda _: bytes(range(256)), "overrides.yaml is damaged; write the run's"),
+    "empty overrides": ("overrides.yaml", lambda _: b"", "overrides.yaml is damaged; write the run's overrides"),
+    "lost epochs": (
+        "overrides.yaml",
+        lambda content: content.replace(b"- training.epochs=6\n", b"").replace(b"- training.epochs=2\n", b""),
+        "overrides.yaml is incomplete, as config.yaml has training.epochs=2; repeat this override",
+    ),
+}
+
+
+@pytest.mark.parametrize(("name", "change", "said"), DAMAGED.values(), ids=list(DAMAGED))
+def test_damaged_records_of_the_command_are_refused_in_one_sentence(
+    commands: Commands, interrupted: Path, name: str, change: Callable[[bytes], bytes], said: str
+) -> None:
+    path = interrupted / ".hydra" / name
+    path.write_bytes(change(path.read_bytes()))
+    before = summary(interrupted)
+    outcome = commands.train(f"resume={interrupted}")
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1), outcome.err
+    assert said in outcome.err
+    assert summary(interrupted) == before
+
+
 @pytest.mark.parametrize("where", ["nowhere", ""])
 def test_a_folder_that_is_no_run_is_refused(commands: Commands, where: str) -> None:
     outcome = commands.train(f"resume={commands.folder / where}")

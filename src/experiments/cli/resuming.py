@@ -81,10 +81,15 @@ def saved_overrides(folder: Path) -> list[str]:
     path = folder / ".hydra" / "overrides.yaml"
     try:
         overrides = read_yaml(path)
-    except (OSError, ValueError):
+    except (OSError, ValueError) as error:
+        if isinstance(error, FileNotFoundError | NotADirectoryError):
+            raise UserError(f"resume={str(folder)!r} is not a run folder: it has no .hydra/overrides.yaml") from None
         overrides = None
     if not isinstance(overrides, list) or not all(isinstance(o, str) for o in overrides):
-        raise UserError(f"resume={str(folder)!r} is not a run folder: it has no readable {path.relative_to(folder)}")
+        raise UserError(
+            f"resume={str(folder)!r} cannot be resumed: .hydra/overrides.yaml is damaged; "
+            "write the run's overrides into it, each in a line such as '- optimizer=adam', or restore it from a copy"
+        )
     for override in overrides:
         if not is_of_the_run(override):
             raise UserError(f"resume={str(folder)!r} contains the override {override!r}, which no run of ours writes")

@@ -1,6 +1,6 @@
 """Resuming a run: the same command line in the same folder, with no change to what is learnt."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +8,28 @@ from experiments.assembly.trust import advice, untrusted
 from experiments.common.errors import UserError
 from experiments.common.foreign import read_yaml
 from experiments.common.keys import flattened, meaning
+from experiments.common.signatures import TARGET
 from experiments.common.text import one_line
 
 
-def check_unchanged(folder: Path, config: Mapping[str, Any]) -> None:
+def is_given(key: str, given: Collection[str]) -> bool:
+    """Whether overrides set a key: itself, a section that contains it, or a recipe."""
+    return "experiment" in given or any(key == other or key.startswith(f"{other}.") for other in given)
+
+
+def missing_sections(saved: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
+    """Return the sections that a saved configuration lacks, or whose `_target_` it lacks, as a cut file does."""
+    sections = {name: value for name, value in config.items() if isinstance(value, Mapping) and TARGET in value}
+    return [name for name in sections if not isinstance(saved.get(name), Mapping) or TARGET not in saved[name]]
+
+
+def check_unchanged(folder: Path, config: Mapping[str, Any], overrides: Sequence[str] = ()) -> None:
     """Refuse to resume a run with a configuration that changes what is learnt.
+
+    Args:
+        folder: of the run.
+        config: its configuration as it is composed now.
+        overrides: from which it is composed.
 
     Raises:
         UserError: some keys may not change, or the configuration names code that is not trusted.
@@ -24,9 +41,11 @@ def check_unchanged(folder: Path, config: Mapping[str, Any]) -> None:
         raise UserError(
             f"resume={str(folder)!r} is not a run folder: {path.relative_to(folder)} cannot be read ({one_line(error)})"
         ) from None
-    if not isinstance(content, dict):
+    lacking = missing_sections(content if isinstance(content, dict) else {}, config)
+    if lacking:
         raise UserError(
-            f"resume={str(folder)!r} is not a run folder: {path.relative_to(folder)} is not a configuration"
+            f"resume={str(folder)!r} cannot be resumed: {path.relative_to(folder)} is incomplete, without "
+            f"{', '.join(lacking)}; restore the file from a copy, or start a new run"
         )
     saved = flattened(content)
     now = flattened(config)
@@ -39,6 +58,14 @@ def check_unchanged(folder: Path, config: Mapping[str, Any]) -> None:
     ]
     if differing:
         raise UserError(f"resume cannot change {', '.join(differing)}; start a new run, or keep the old values")
+    given = {line.partition("=")[0].lstrip("+~") for line in overrides}
+    for key, value in saved.items():
+        changed = key.startswith("training.") and key in now and now[key] != value and not isinstance(value, Mapping)
+        if changed and not is_given(key, given):
+            raise UserError(
+                f"resume={str(folder)!r}: .hydra/overrides.yaml is incomplete, as config.yaml has {key}={value}; "
+                "repeat this override on the command line"
+            )
     for key, value in untrusted(config, config.get("trust") or ()):
         raise UserError(
             f"{key}={value!r} in resume={str(folder)!r} names code from outside this package; "
