@@ -79,7 +79,7 @@ class Predictions:
         writer = csv.writer(text, lineterminator="\n")
         targets = [] if self.targets is None else [self.targets]
         header = ["example", *(["target"] if targets else []), "prediction"]
-        writer.writerow([*header, *(f"p({name})" for name in self.classes)])  # no formula begins with p
+        writer.writerow([*header, *(spreadsheet(f"p({name})") for name in self.classes)])
         for name, *target, label, row in zip(self.names, *targets, self.labels, self.probabilities, strict=True):
             writer.writerow([*map(spreadsheet, (name, *target, label)), *(f"{value:.10g}" for value in row)])
         return text.getvalue()
