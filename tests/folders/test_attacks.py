@@ -250,6 +250,11 @@ OVERRIDES: dict[str, Attack] = {
         "optimizer=UP",
         "optimizer=[UP]",
         "+optimizer=UP",
+        "+optimizer=[adam,../RUN]",
+        "+optimizer=extend_list(../RUN)",
+        "optimizer=choice(../RUN,adam)",
+        "optimizer=a/../UP",
+        "+../UP=adam",
         "optimizer='UP'",
         "optimizer@hydra.callbacks.x=adam",
         "+optimizer@hydra.callbacks.x=adam",
@@ -417,7 +422,7 @@ STRANGE = "\x1b[2J\x1b]0;owned\x07<script>alert(1)</script>"
 
 def renamed(classes: list[str]) -> list[str]:
     """Return names of classes that a terminal, a browser or a spreadsheet would obey."""
-    return [*classes[:-2], "=HYPERLINK(1)", STRANGE]
+    return [*classes[:-3], "$\\frac{$", "=HYPERLINK(1)", STRANGE]
 
 
 def test_names_of_classes_are_shown_as_texts(commands: Commands, copied: Path, outside: Path) -> None:

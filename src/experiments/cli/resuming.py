@@ -16,6 +16,8 @@ RESUME = re.compile(r"\+{0,2}resume=")
 RECIPE = re.compile(r"experiment=")
 VALUED = {"--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--package", "-p"}
 """Hydra's flags that take the next word as their value."""
+UPWARD = re.compile(r"(?<![\w.])\.\.(?![\w.])")
+"""The part of a path that leads to the folder above."""
 CACHE, DOWNLOAD = "data.cache", "data.download"
 """The settings with which a data set writes files."""
 CLOSED = {"hydra", "resume", "trial", "trust"}
@@ -117,7 +119,7 @@ def is_of_the_run(override: str) -> bool:
         section in CLOSED
         or (package is not None and (package.split(".")[0] in CLOSED or not known(package)))
         or any("${" in text for text in texts)
-        or ("." not in key and any(".." in re.split(r"[/\\]", text) for text in texts))
+        or ("." not in key and any(UPWARD.search(text) for text in texts))
     )
 
 

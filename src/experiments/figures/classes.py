@@ -13,6 +13,7 @@ from torch import Tensor
 from experiments.data.batches import Split
 
 from .canvas import new_figure
+from .palette import literal
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -50,7 +51,7 @@ def confusion_figure(counts: np.ndarray, classes: Sequence[str], about: str) -> 
         classes: the names of the classes.
         about: the split and the epoch of the weights, for the title.
     """
-    classes = [str(name)[:LONGEST_NAME] for name in classes]
+    classes = [literal(str(name)[:LONGEST_NAME]) for name in classes]
     size = min(4 + 0.35 * len(classes), 12)
     longest = max(map(len, classes)) if len(classes) <= MOST_NAMED else 3
     margin = 0.7 + 0.08 * longest  # inches
@@ -98,7 +99,7 @@ def worst_figure(split: Split, scores: Tensor, classes: Sequence[str], about: st
     for number, (image, index) in enumerate(zip(images, worst.tolist(), strict=True)):
         top, left = number // COLUMNS * tall + tall - height - 1, number % COLUMNS * wide + 1
         page[top : top + height, left : left + width] = unit_range(image).permute(1, 2, 0)
-        true, predicted = (str(classes[int(n)])[:12] for n in (y[index], scores[index].argmax()))
+        true, predicted = (literal(str(classes[int(n)])[:12]) for n in (y[index], scores[index].argmax()))
         text = f"{true} as {predicted}\n{math.exp(log_probability[index]):.1%} for {true}"
         axes.text(left + width / 2, top - 1, text, ha="center", va="bottom", fontsize=8)
     axes.imshow(page.squeeze(2).numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest", aspect="auto")

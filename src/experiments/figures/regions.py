@@ -16,6 +16,7 @@ from experiments.data.batches import Split
 
 from ._colors import COLORS
 from .canvas import new_figure
+from .palette import literal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -181,5 +182,5 @@ def draw_dots(axes: Axes, points: NDArray[np.float64], y: NDArray[np.int64], cla
         marker = MARKERS[number // len(COLORS) % len(MARKERS)]
         axes.scatter(
             own[:, 0], own[:, 1], s=16, color=colours[number], marker=marker, edgecolors="white", linewidths=0.4,
-            label=str(name)[:LONGEST_NAME] if named else None,
+            label=literal(str(name)[:LONGEST_NAME]) if named else None,
         )  # fmt: skip
