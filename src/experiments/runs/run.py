@@ -141,7 +141,8 @@ class Run:
                 check_unchanged(folder.path, job.config, job.overrides)
                 folder.clear_unfinished()
             device = chosen_device(settings.device)
-        foreign = job.resuming and not job.config.get("trust")
+        fetching = bool(job.config["data"].get("download"))  # typed: `cli.resuming` leaves out a saved one
+        foreign = job.resuming and not job.config.get("trust") and not fetching
         guard = isolated(f"resume={str(folder.path)!r}") if foreign else nullcontext()
         with surroundings(self.screen, general, settings, device), guard:
             has_checkpoint = job.resuming and (folder.last.exists() or folder.best.exists())
