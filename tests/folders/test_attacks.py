@@ -20,7 +20,7 @@ import yaml
 from experiments.common.conf import conf_folder
 from experiments.common.errors import UserError
 from experiments.evaluation.loading import load
-from tests.helpers import SMALL, Commands, Outcome, run, run_folders
+from tests.helpers import SMALL, Commands, Outcome, composed, run, run_folders
 
 Attack = Callable[[Path, Path], None]
 """Changes a run folder; the second folder is outside of it, and holds what an attack must not change."""
@@ -413,6 +413,17 @@ def test_a_folder_for_decoded_pictures_is_used_when_it_is_typed_again(commands: 
     outcome = commands.train(f"resume={copied}")
     assert "repeat it: data.cache=/elsewhere" in outcome.err
     assert "is outside the run's folder" not in commands.train(f"resume={copied}", "+data.cache=/elsewhere").err
+
+
+def test_a_saved_download_does_not_create_a_folder(commands: Commands, copied: Path, outside: Path) -> None:
+    lines = ("data=fashion_mnist", "data.download=true", f"data.root={outside}/HIT")
+    path = copied / ".hydra" / "config.yaml"
+    saved = [line for line in yaml.safe_load((path.parent / "overrides.yaml").read_text()) if "data." not in line]
+    (path.parent / "overrides.yaml").write_text(yaml.safe_dump([*saved, *lines]))
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "data": composed(*lines)["data"]}))
+    for _, outcome in held(commands, copied, outside, ("resume",)):
+        assert outcome.code == 2
+        assert "download" in outcome.err
 
 
 # texts
