@@ -109,7 +109,9 @@ def as_numbers(column: pd.Series, decimal: str) -> pd.Series:
     import pandas as pd
     from pandas.api.types import is_numeric_dtype
 
-    if decimal == "," and not is_numeric_dtype(column):
+    if is_numeric_dtype(column):
+        return column
+    if decimal == ",":
         points = column.str.contains(".", regex=False, na=False)  # of thousands, perhaps
         column = column.str.replace(",", ".", regex=False).mask(points)
     return pd.to_numeric(column, errors="coerce")
@@ -250,17 +252,19 @@ def has_other_kind(column: pd.Series, decimal: str) -> bool:
 
 def of_numbers(column: pd.Series, name: str, blocks: bool) -> tuple[Column | None, ColumnUse]:
     """Return what becomes of a column of numbers."""
-    present = column.dropna()
-    values = present.to_numpy()
+    values = column.to_numpy()
     low, high = values.min(), values.max()
+    if low != low:  # nan
+        values = values[~np.isnan(values)]
+        low, high = values.min(), values.max()
     remedy = used_as(name, "numbers")
     if low == high:
         return None, ColumnUse(name, "one value", 0, f"left out: every cell is {low:g}; {remedy}")
-    whole = values.dtype.kind in "iu" or bool((values == np.floor(values)).all())
+    whole = values.dtype.kind in "iu" or all((part == np.floor(part)).all() for part in (values[:1000], values))
     complete = whole and len(values) == len(column)
     if complete and all(is_count(part) for part in by_file(column, values)):
         if IDENTIFIER_NAME.fullmatch(name) or blocks:
-            why = "and the rows are sorted by class" if blocks else "by its name too"
+            why = "and the rows are sorted by class" if blocks else "as its name says"
             return None, ColumnUse(name, "row numbers", 0, f"left out: it counts the rows, {why}; {remedy}")
         note = f"it counts the rows; leave it out with 'data.drop=[{quoted(name)}]' if it means nothing"
         return Column(name), ColumnUse(name, "numbers", 1, note, doubtful=True)

@@ -15,7 +15,7 @@ from annotated_types import Gt, Lt
 
 from .columns import TRUTHS, Kind, amount, as_numbers, days, recognised
 from .forms import Column, ColumnUse, TableForm
-from .sources import Source, in_order, quantity, rounds, spelling
+from .sources import ROUNDED, Source, in_order, quantity, rounds, spelling
 from .split import stratified
 from .textfiles import (
     AUTO,
@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SHOWN = 20
+SAMPLED = 10_000
+"""Numbers of a column from which its spread is estimated."""
+EPSILON = 2.0**-24
+"""The largest relative error of a number that is rounded to float32."""
 MOST_SPELLINGS = 3
 """The number of classes with several spellings that are named."""
 DECIMALS: Mapping[str, Literal[".", ","]] = {"point": ".", "comma": ",", ".": ".", ",": ","}
@@ -93,7 +97,9 @@ def csv(
     check_columns(tables, path, test_path, target, dropped, chosen)
     left_out = {*dropped, *(() if known is None else known.drop)} - {target}
     tables = [
-        without_missing(table[[name for name in table.columns if name not in left_out]], file, target, missing)
+        without_missing(
+            table.drop(columns=[*left_out & {*table.columns}]) if left_out else table, file, target, missing
+        )
         for table, file in zip(tables, paths, strict=True)
     ]
 
@@ -339,7 +345,6 @@ def read_table(
 
 def with_texts(table: pd.DataFrame, texts: set[str], path: str, layout: TextLayout, reading: Reading) -> pd.DataFrame:
     """Return a table with some of its columns as texts, nan for missing cells; columns of numbers are read again."""
-    import pandas as pd
     from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
     again = [
@@ -349,14 +354,18 @@ def with_texts(table: pd.DataFrame, texts: set[str], path: str, layout: TextLayo
     ]
     if not texts & set(table.columns):
         return table
-    columns: dict[str, pd.Series] = dict(table.items())  # type: ignore[arg-type]
+    columns: dict[str, pd.Series] = {}
     if again:
         settings: dict[str, Any] = {"header": 0, "names": range(table.shape[1]), "dtype": str, "na_filter": False}
         read = parsed(path, layout, reading, usecols=again, **settings)
-        columns |= {table.columns[number]: read[number] for number in again}
-    for name in texts & set(table.columns):
-        columns[name] = stripped(columns[name], reading.missing)
-    return pd.DataFrame(columns)
+        columns = {str(table.columns[number]): read[number] for number in again}
+    return table.assign(
+        **{
+            name: stripped(columns[name] if name in columns else table[name], reading.missing)
+            for name in map(str, table.columns)
+            if name in texts
+        }
+    )
 
 
 def check_columns(
@@ -411,7 +420,10 @@ def without_missing(table: pd.DataFrame, file: str, target: str, missing: str) -
     """
     table.index = table.index + 1
     gaps = table.isna()
-    empty = [name for name in table.columns if name != target and gaps[name].all()]
+    cells = gaps.to_numpy()
+    if not cells.any():
+        return table
+    empty = [name for name, gap in zip(table.columns, cells.all(axis=0), strict=True) if gap and name != target]
     if empty:
         raise ValueError(f"{file} has no value in column {empty[0]!r}; leave it out with 'data.drop'")
     if missing == "drop":
@@ -425,11 +437,11 @@ def without_missing(table: pd.DataFrame, file: str, target: str, missing: str) -
             f"target={target!r} is missing in row {without_class[0]} of {file} ({len(without_class)} in total); "
             "fill it in, or leave such rows out with data.missing=drop"
         )
-    if missing == "error" and gaps.to_numpy().any():
-        row, column = np.argwhere(gaps.to_numpy())[0]
+    if missing == "error":
+        row, column = np.argwhere(cells)[0]
         raise ValueError(
             f"missing='error': row {table.index[row]} of {file} has no {table.columns[column]!r} "
-            f"({int(gaps.to_numpy().sum())} missing cells in total); use mean or drop"
+            f"({int(cells.sum())} missing cells in total); use mean or drop"
         )
     return table
 
@@ -443,8 +455,10 @@ def class_numbers(column: pd.Series, target: str, least: int) -> tuple[torch.Ten
     Raises:
         ValueError: there are fewer than `least` classes, or a class has fewer than `least` examples.
     """
-    found, codes, counts = np.unique(column.to_numpy(dtype=str), return_inverse=True, return_counts=True)
-    texts = [str(text) for text in found]
+    import pandas as pd
+
+    codes, found = pd.factorize(column, sort=True)
+    texts, counts = [str(text) for text in found], np.bincount(codes)
     merged: dict[object, list[int]] = {}
     for number, text in enumerate(texts):
         merged.setdefault(spelling(text), []).append(number)
@@ -493,17 +507,16 @@ def features(table: pd.DataFrame, form: TableForm) -> np.ndarray:
     """
     kinds = [table[column.name] for column in form.columns]
     widths = [len(column.texts) if column.kind == "texts" else 1 for column in form.columns]
-    x = np.empty((len(table), sum(widths)), np.float32)
+    turned = np.empty((sum(widths), len(table)), np.float32)  # a column at a time is written to memory in one piece
     wide: dict[int, np.ndarray] = {}
     start = 0
     for cells, column, width in zip(kinds, form.columns, widths, strict=True):
         values = encoded(cells, column, form)
-        if values.dtype == np.float64:
-            if rounds(torch.from_numpy(values)):
-                wide[start] = values[:, 0]
-            values = values.astype(np.float32)
-        x[:, start : start + width] = values
+        if values.dtype == np.float64 and may_round(values) and rounds(torch.from_numpy(values.copy())):
+            wide[start] = values[:, 0]
+        turned[start : start + width] = values.T
         start += width
+    x = torch.from_numpy(turned).t().contiguous().numpy()
     if not wide:
         return x
     exact = x.astype(np.float64)
@@ -513,6 +526,13 @@ def features(table: pd.DataFrame, form: TableForm) -> np.ndarray:
             exact[:, start] = wide[start] if start in wide else encoded(cells, column, form)[:, 0]
         start += width
     return exact
+
+
+def may_round(values: np.ndarray) -> bool:
+    """Whether float32 could round numbers by more than a negligible share of their spread; quick, for most columns."""
+    some = values[:: max(1, len(values) // SAMPLED)]
+    size = max(abs(values.min()), abs(values.max()))
+    return not size * EPSILON < ROUNDED * some.std() / 2  # nan too
 
 
 def encoded(cells: pd.Series, column: Column, form: TableForm) -> np.ndarray:
@@ -547,9 +567,14 @@ def numeric(column: pd.Series, numbers: pd.Series, reason: str) -> np.ndarray:
     Raises:
         ValueError: a cell is not a number, or not finite in float32.
     """
-    refuse_cells(column, numbers.isna() & column.notna(), reason)
-    values = numbers.to_numpy(dtype=np.float64, copy=True)
-    infinite = np.flatnonzero(np.abs(values) > np.finfo(np.float32).max)
+    if numbers is not column:
+        refuse_cells(column, numbers.isna() & column.notna(), reason)
+    values = numbers.to_numpy(dtype=np.float64)
+    largest = np.finfo(np.float32).max
+    if not (values.min() >= -largest and values.max() <= largest):  # nan too
+        infinite = np.flatnonzero(np.abs(values) > largest)
+    else:
+        infinite = np.empty(0, np.int64)
     if len(infinite):
         first = infinite[0]
         file, row = column.index[first]

@@ -271,20 +271,14 @@ def in_parts(path: str, layout: TextLayout, reading: Reading, columns: int, text
     rows = max(1000, CHUNK // line_length(path))
     with parsed(path, layout, reading, chunksize=rows, **settings) as reader:
         parts = list(reported(reader, Path(path).name, size))
-    joined: dict[int, Any] = {}
-    mixed: list[int] = []
-    for number in range(columns):
-        pieces = [part.pop(number) for part in parts]  # type: ignore[arg-type]  # pandas takes any label
-        kinds = {piece.dtype.kind for piece in pieces}
-        if len(kinds) > 1 and not kinds <= set("iuf"):
-            mixed.append(number)
-            joined[number] = None
-        else:
-            joined[number] = pd.concat(pieces, ignore_index=True)
+    kinds = [{part.dtypes[number].kind for part in parts} for number in range(columns)]
+    mixed = [number for number, found in enumerate(kinds) if len(found) > 1 and not found <= set("iuf")]
+    table = pd.concat([part.drop(columns=mixed) for part in parts] if mixed else parts, ignore_index=True)
+    del parts
     if mixed:  # numbers in one part and texts in another
         again = parsed(path, layout, reading, header=0, names=range(columns), usecols=mixed, dtype=str)
-        joined |= {number: again[number] for number in mixed}
-    return pd.DataFrame(joined)
+        table = pd.concat([table, again], axis=1)[list(range(columns))]
+    return table
 
 
 def reported(reader: Any, name: str, size: int) -> Iterator[pd.DataFrame]:
@@ -321,9 +315,10 @@ def stripped(column: pd.Series, missing: Sequence[str]) -> pd.Series:
 
     pandas reads a column of truth values with gaps as objects; they become texts again.
     """
-    if column.dtype == object:
-        column = column.map(lambda cell: str(cell) if isinstance(cell, bool | np.bool_) else cell)
-    elif column.dtype == bool:
-        column = column.map({True: "True", False: "False"})
-    column = column.str.strip()
-    return column.where(~(column.isin(missing) | column.isna()))
+    import pandas as pd
+
+    codes, cells = pd.factorize(column)
+    texts = [str(cell).strip() for cell in cells]
+    gaps = set(missing)
+    clean = np.array([*(np.nan if text in gaps else text for text in texts), np.nan], dtype=object)
+    return pd.Series(clean[codes], index=column.index, name=column.name, dtype=object)
