@@ -5,13 +5,14 @@ import resource
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from experiments.folders.run import Row, RunFolder
 from tests.helpers import SMALL, Commands, run, run_folders, summary
 
 CASES = [
@@ -171,6 +172,40 @@ def test_a_sweep_goes_on_after_a_job_that_cannot_run(commands: Commands) -> None
     assert "Traceback" not in outcome.err
     statuses = [summary(folder)["status"] for folder in run_folders(commands.folder)]
     assert statuses == ["finished", "failed", "finished"]
+
+
+LR = "optimizer.lr=choice(0.1,0.01)"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "the run's folder outputs/train/"),
+        (("-m", "seed=1,2"), "the sweep's folder outputs/train/"),
+        (("-m", "seed=1,2", "hydra.launcher.max_stack=1"), "the sweep's folder outputs/train/"),
+        (("-m", "hydra/sweeper=optuna", "hydra.sweeper.sampler=grid", LR), "the sweep's folder outputs/train/"),
+    ],
+    ids=["a run", "a stack", "a sweep without stacks", "a search"],
+)
+def test_a_folder_that_is_removed_meanwhile(
+    commands: Commands, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], said: str
+) -> None:
+    pytest.importorskip("optuna")
+    real, written = RunFolder.write_metrics, []
+
+    def write_metrics(self: RunFolder, rows: Sequence[Row]) -> None:
+        written.append(len(rows))
+        if len(written) == 1:
+            shutil.rmtree(commands.folder / "outputs")
+        real(self, rows)
+
+    monkeypatch.setattr(RunFolder, "write_metrics", write_metrics)
+    outcome = commands.train(*words[:1], *SMALL, *words[1:])
+    assert outcome.code == 2, outcome.out
+    assert outcome.err.startswith(f"Error: {said}")
+    assert "was removed during the " in outcome.err
+    assert outcome.err.count("\n") == 1, outcome.err
+    assert not list(commands.folder.glob("outputs/**/summary.json"))
 
 
 def test_an_output_folder_that_cannot_be_written(commands: Commands) -> None:

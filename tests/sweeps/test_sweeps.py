@@ -21,6 +21,7 @@ from omegaconf import OmegaConf, open_dict
 from experiments.cli.overrides import clipped
 from experiments.common.errors import UserError
 from experiments.folders.hydra import as_yaml, task_part
+from experiments.folders.run import RunFolder
 from experiments.folders.sweep import Sweep
 from experiments.sweeps._composer import Composer
 from experiments.sweeps._plan import described, plan
@@ -320,19 +321,23 @@ def test_two_processes_do_not_make_one_sweep(commands: Commands) -> None:
     assert "another process is running the sweep" in outcome.err
 
 
-def test_a_member_that_cannot_write_does_not_keep_the_others_from_their_end(commands: Commands) -> None:
-    prelude = (
-        "import pathlib\nreal = pathlib.Path.write_bytes\n"
-        "def write_bytes(self, data):\n"
-        "    if '/1_' in str(self) and self.name == '.metrics.csv.%d.tmp' % __import__('os').getpid():\n"
-        "        raise OSError(28, 'No space left on device', str(self))\n"
-        "    return real(self, data)\n"
-        "pathlib.Path.write_bytes = write_bytes"
-    )
-    outcome = run(commands.folder, "-m", *SMALL, "seed=1,2,3", prelude=prelude)
+def test_a_member_that_cannot_write_does_not_keep_the_others_from_their_end(
+    commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = RunFolder.write_metrics
+
+    def write_metrics(self: RunFolder, rows: Any) -> None:
+        if self.path.name.startswith("1_"):
+            raise OSError(28, "No space left on device", str(self.path / "metrics.csv"))
+        real(self, rows)
+
+    monkeypatch.setattr(RunFolder, "write_metrics", write_metrics)
+    outcome = commands.train("-m", *SMALL, "seed=1,2,3")
     assert outcome.code == 1, outcome.err
     assert "training 3 runs one after another to find which one fails" in outcome.out
-    assert [row["status"] for row in results(only_sweep(commands.folder))] == ["finished", "failed", "finished"]
+    rows = results(only_sweep(commands.folder))
+    assert [row["status"] for row in rows] == ["finished", "failed", "finished"]
+    assert "metrics.csv: No space left on device; free some space on the disk" in rows[1]["error"]
 
 
 def test_checks_before_a_sweep_are_each_runs_own(commands: Commands) -> None:

@@ -91,6 +91,10 @@ class Sweep:
             if number is not None and number not in self.entries:
                 self.add(number, folder, own_overrides(readable_overrides(path), typed))
 
+    def was_begun(self) -> bool:
+        """Whether the folder has the record of a command; not if somebody has removed it during the sweep."""
+        return (self.folder / FILE).exists()
+
     def typed(self) -> list[str]:
         """Return the overrides of the sweep's command."""
         return [o for o in self.asked().get("overrides", []) if isinstance(o, str)]
@@ -242,6 +246,11 @@ class Sweep:
     def counts(self) -> Counter[str]:
         """Return the number of runs with each status."""
         return Counter(row["status"] for row in self.rows())
+
+
+def removed(folder: Path) -> str:
+    """Return the sentence about a sweep's folder that somebody has removed."""
+    return f"the sweep's folder {folder} was removed during the sweep; start the sweep again"
 
 
 def exit_code(counts: Mapping[str, int]) -> int:

@@ -35,7 +35,7 @@ from experiments.verdicts.judges import Verdict, as_dict, as_text, verdicts
 from ._messages import conclude, initial_weights, introduce
 from .job import Job
 from .resuming import check_unchanged
-from .summary import disk_problem, story, write_failure
+from .summary import disk_problem, story, was_removed, write_failure
 
 Result = TypeVar("Result")
 
@@ -99,7 +99,7 @@ class Run:
         try:
             return work()
         except Exception as error:
-            self.fail(error)
+            self.fail(UserError(disk_problem(error, self.job.folder)) if isinstance(error, OSError) else error)
             return None
 
     def restart(self) -> Run:
@@ -117,7 +117,7 @@ class Run:
         self.screen.log(f"Error: {error}")
         if not isinstance(error, UserError | OSError):
             self.screen.log("".join(traceback.format_exception(error)))
-        if self.summary is None and (self.fresh or self.quiet):
+        if self.summary is None and (self.fresh or self.quiet) and not was_removed(self.job.folder):
             write_failure(self.job.folder, self.job.config, self.job.overrides, error)
         with suppress(OSError):  # writing the rest may fail in the same way
             self.close()
@@ -253,6 +253,8 @@ class StartedRun:
     def conclude(self, outcome: Mapping[str, Any], judgement: Sequence[Verdict], members: int) -> None:
         """Write the summary and print it."""
         job, member = self.run.job, self.parts.member
+        if was_removed(job.folder):
+            raise UserError(disk_problem(OSError(), job.folder))
         summary = {
             "status": member.status,
             **outcome,

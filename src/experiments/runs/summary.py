@@ -125,10 +125,15 @@ def write_failure(folder: RunFolder, config: assembly.Config, overrides: Sequenc
         print_error("the summary could not be written either")
 
 
+def was_removed(folder: RunFolder) -> bool:
+    """Whether the folder of a run that is training has been removed; a later write may have created it again."""
+    return not any((folder.path / name).exists() for name in (".hydra", "train.log"))
+
+
 def disk_problem(error: OSError, folder: RunFolder) -> str:
     """Return a sentence about what could not be written and how to continue."""
     path = shown_path(folder.path)
-    if not any((folder.path / name).exists() for name in (".hydra", "train.log")):
+    if was_removed(folder):
         return f"the run's folder {path} was removed during the run; start the run again"
     name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
     problem = f"cannot write {name or f'a file in {path}'}: {error.strerror or error}{remedy(error)}"

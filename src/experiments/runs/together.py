@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from experiments import assembly
+from experiments.common.errors import UserError
 from experiments.common.text import counted, one_line
 from experiments.folders.run import RunFolder, settle
 from experiments.training import device
@@ -22,6 +23,7 @@ from experiments.training.stop import Stop
 from .alone import OnEpoch, OnFinish, finish, ignore, position_of, threads_of, train_separately
 from .job import Job
 from .run import PreparedRun, Run, StartedRun
+from .summary import disk_problem, was_removed
 
 Log = Callable[[str], None]
 
@@ -121,14 +123,21 @@ def train_group(
         try:
             train_stack(program, started, position, threads, stop, on_finish, on_epoch)
         except Exception as error:
-            again = [one.run.restart() for one in started if one.run.summary is None]
+            unended = [one.run for one in started if one.run.summary is None]
+            for run in unended:
+                if was_removed(run.job.folder):
+                    run.fail(UserError(disk_problem(OSError(), run.job.folder)))
+                    on_finish(run)
+            again = [run.restart() for run in unended if not was_removed(run.job.folder)]
+            if not again:
+                return
             log(f"training {counted(len(again), 'run')} one after another to find which one fails: {one_line(error)}")
             left = [(run, partial(prepare_and_train, run, stop, on_epoch)) for run in again]
         else:
             return
     for run, train in left:
         run.attempt(train)
-        run.close()
+        run.attempt(run.close)
         on_finish(run)
 
 

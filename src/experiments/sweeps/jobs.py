@@ -20,7 +20,7 @@ from experiments.common.errors import UserError
 from experiments.common.text import counted
 from experiments.folders.hparams import hparams_config
 from experiments.folders.hydra import task_part
-from experiments.folders.sweep import Sweep, counts_as_text, exit_code
+from experiments.folders.sweep import Sweep, counts_as_text, exit_code, removed
 
 from ._composer import plain_value
 
@@ -158,7 +158,9 @@ def begun(config: DictConfig) -> Iterator[Path]:
     try:
         with Sweep(folder).held():
             yield folder
-    except Exception:
+    except Exception as error:
+        if not Sweep(folder).was_begun():
+            raise UserError(removed(folder)) from error
         if config.get("resume") is None and not has_runs(folder):
             remove_command(folder)
         raise

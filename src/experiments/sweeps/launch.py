@@ -18,7 +18,7 @@ from experiments.common.errors import UserError
 from experiments.common.signatures import checked
 from experiments.common.text import counted, visible
 from experiments.folders.hydra import OF_THE_SWEEP, write_composed
-from experiments.folders.sweep import Entry, Sweep, own_overrides
+from experiments.folders.sweep import Entry, Sweep, own_overrides, removed
 
 from ._composer import Composed, Composer
 from ._plan import Planned, described, plan
@@ -114,8 +114,18 @@ class Launch:
         self.sweep.write_table()
         if not stop.requested:
             self.train([[jobs[i] for i in planned.jobs if jobs[i].number in todo] for planned in stacks], stop)
+        self.check_folder()
         self.sweep.write_table()
         return [self.returned(job) for job in jobs]
+
+    def check_folder(self) -> None:
+        """Check that the sweep's folder still exists.
+
+        Raises:
+            UserError: somebody has removed it.
+        """
+        if not self.sweep.was_begun():
+            raise UserError(removed(self.sweep.folder))
 
     def composed(self, job_overrides: Sequence[Sequence[str]], first: int) -> list[SweepJob]:
         """Compose every job, and write the configurations of new ones to their folders."""
@@ -198,20 +208,25 @@ class Launch:
         for number, jobs in enumerate(stacks, 1):
             label = f"stack {number}/{len(stacks)}" if len(stacks) > 1 else ""
             train_together(jobs, stop, self.on_finish, print, Progress(label))
-            if stop.requested:
+            if stop.requested or not self.sweep.was_begun():
                 break
 
     def on_finish(self, run: Run) -> None:
         """Print how a run ended, and write it to the table."""
         failed = {"status": "failed", "error": run.error}
         print(summary_line(run.name, run.summary or failed), flush=True)
-        self.sweep.write_table()
+        self.write_table()
+
+    def write_table(self) -> None:
+        """Write the table, unless somebody has removed the sweep's folder."""
+        if self.sweep.was_begun():
+            self.sweep.write_table()
 
     def on_jobs_finished(self, jobs: Sequence[Job]) -> None:
         """Print how runs in workers ended, and write it to the table."""
         for job in jobs:
             print(summary_line(job.folder.path.name, Entry(0, job.folder.path).summary), flush=True)
-        self.sweep.write_table()
+        self.write_table()
 
     def returned(self, job: SweepJob) -> JobReturn:
         """Return the result of a job for Hydra's sweepers."""
