@@ -7,10 +7,10 @@ ARGS   ?=
 PORT   ?= 6006
 
 .DEFAULT_GOAL := help
-.PHONY: help train test dashboard bench lint format clean
+.PHONY: help train test test-all dashboard bench lint format clean
 
 help:  ## list these commands
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 # Made anew only when the dependencies change.
 $(STAMP): pyproject.toml constraints.txt
@@ -24,6 +24,9 @@ train: $(STAMP)  ## train the default run; ARGS="optimizer=sgd init=xavier" chan
 	@$(BIN)/python -m experiments.train $(ARGS)
 
 test: $(STAMP)  ## run the tests
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not exhaustive" $(ARGS)
+
+test-all: $(STAMP)  ## run the tests, with every case of the large tables
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 dashboard: $(STAMP)  ## show outputs/ in TensorBoard on http://localhost:6006 (PORT=... changes it)

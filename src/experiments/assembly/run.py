@@ -217,6 +217,8 @@ def restored(folder: RunFolder, parts: Parts, screen: Screen) -> dict[str, Any] 
         if path == folder.last:  # the process may have been killed before the checkpoint had all of its names
             for path in checkpoint_paths(member, position):
                 folder.name_last(path)
+        else:
+            folder.name_best()
         if position.epoch > position.plan.epochs:
             epochs = position.plan.epochs
             raise UserError(f"training.epochs={epochs} is less than the {position.epoch} epochs that the run has had")

@@ -269,6 +269,10 @@ class RunFolder:
             return
         link.replace(name)
 
+    def name_best(self) -> None:
+        """Replace a `last.pt` that cannot be used with a copy of `best.pt`."""
+        write_whole(self.last, self.best.read_bytes(), flushed=True)
+
     def of_epoch(self, epoch: int) -> Path:
         """Return the path of the kept checkpoint of an epoch."""
         return self.last.with_name(f"epoch_{epoch:03d}.pt")
