@@ -107,7 +107,7 @@ class GridSweeper(Sweeper):
         self.config, self.hydra_context = config, hydra_context
         self.basic: Sweeper | None = None
         if not trains_runs(task_function):
-            self.basic = BasicSweeper(max_batch_size=None, params=OmegaConf.create(self.params))
+            self.basic = BasicSweeper(max_batch_size=None, params=dict(self.params))
             self.basic.setup(hydra_context=hydra_context, task_function=task_function, config=config)
             return
         self.launcher = Plugins.instance().instantiate_launcher(

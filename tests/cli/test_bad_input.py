@@ -252,10 +252,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_disk_that_fills(small_disk: Path, tensorboard: bool) -> None:
     # Either the event file fills it, or a file outside the run does during the run.
     filler = "" if tensorboard else """
-import pathlib
-from experiments.training.engine import Position
-real, count = pathlib.Path.write_bytes, 0
-def write_bytes(self, data):
+from experiments.folders.run import RunFolder
+real, count = RunFolder.write_next, 0
+def write_next(self, state):
     global count
     count += 1
     if count == 20:
@@ -265,8 +264,8 @@ def write_bytes(self, data):
                     file.write(b"x" * 4096); file.flush()
             except OSError:
                 pass
-    return real(self, data)
-pathlib.Path.write_bytes = write_bytes
+    return real(self, state)
+RunFolder.write_next = write_next
 """  # fmt: skip
     histograms = "observers.histograms.every=1" if tensorboard else "observers.tensorboard.enabled=false"
     outcome = run(small_disk, *LONG, histograms, prelude=filler or "import sys")

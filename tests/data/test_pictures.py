@@ -267,6 +267,13 @@ def test_an_interruption_leaves_nothing(
     assert not list((tmp_path / "cache").iterdir())
 
 
+def test_a_cache_that_cannot_be_written_is_named_with_the_remedy(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "full").write_text("a file where the folder should be")
+    with pytest.raises(ValueError, match=r"^cache='.*full/kept': the packed pictures cannot be written to ") as error:
+        image_folder(str(folder), 8, str(tmp_path / "full" / "kept"))
+    assert "choose another folder with data.cache=<folder>" in str(error.value)
+
+
 def test_what_a_killed_process_left_behind_is_removed_after_a_day(
     folder: Path, tmp_path: Path, load: Callable[..., Source]
 ) -> None:
@@ -625,12 +632,6 @@ def test_folders_beside_train_and_test_are_named(
 def test_a_cache_among_the_pictures_is_refused(folder: Path) -> None:
     with pytest.raises(ValueError, match=r"^cache='.*photos/kept' is inside the folder of the pictures; give a folder"):
         image_folder(str(folder), 8, str(folder / "kept"))
-
-
-def test_a_cache_that_cannot_be_written_is_an_os_error(folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(OSError, match="file"):
-        image_folder(str(folder), 8, str(tmp_path / "file"))
 
 
 def test_the_usual_cache_is_the_users(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

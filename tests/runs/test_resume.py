@@ -20,18 +20,19 @@ from tests.helpers import Commands, assert_equal_weights, metrics, run, run_fold
 from tests.interrupted import CHOICES, IN_REPLACE, assert_same_run
 
 HALF_WRITTEN = """
-import os, pathlib, signal
-real, count = pathlib.Path.write_bytes, 0
-def write_bytes(self, data):
+import os, signal
+from experiments.folders.run import RunFolder, packed
+real, count = RunFolder.write_next, 0
+def write_next(self, state):
     global count
-    if self.name == "next.pt":
-        count += 1
-        if count == 4:
-            with open(self, "wb") as file:
-                file.write(data[: len(data) // 2])
-            os.kill(os.getpid(), signal.SIGKILL)
-    return real(self, data)
-pathlib.Path.write_bytes = write_bytes
+    count += 1
+    if count == 4:
+        data = packed(state)
+        with open(self.next, "wb") as file:
+            file.write(data[: len(data) // 2])
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(self, state)
+RunFolder.write_next = write_next
 """
 
 AT_STEP = """
