@@ -24,6 +24,7 @@ from . import (
     photographs,
     stacks,
     startup,
+    tables,
 )
 from .measure import Settings, SkipError
 from .report import console, machine
@@ -39,6 +40,7 @@ MODULES = (
     packing,
     gains,
     photographs,
+    tables,
     comparison,
     crashes,
 )

@@ -155,12 +155,23 @@ CASES: dict[str, Table] = {
     "thousands as amounts": Table(
         table(p=lambda i: f'"{1000 + 31 * i:,}"'), {"kinds": {"p": "amounts"}}, columns={"p": ("amounts", 1)}
     ),
+    "an odd amount": Table(
+        table(p=lambda i: "free" if i == 5 else f"${i * i}"),
+        refused=r"money \(\$\) in column 'p', but 'free' in row 6; .*data.missing_marks=\[free\]",
+    ),
+    "two units": Table(
+        table(p=lambda i: f"{i} g" if i == 7 else f"{i} kg"),
+        refused=r"amounts \(kg\) in column 'p', but '7 g' in row 8",
+    ),
+    "dates with gaps of another kind": Table(
+        table(d=lambda i: "soon" if i == 5 else DATES["dates"](i), x=noise), columns={"d": ("dates", 0)}
+    ),
     "one amount that is none": Table(
         table(p=lambda i: "cheap" if i == 5 else f"${i}"), {"kinds": {"p": "amounts"}}, refused="do not|does not fit"
     ),
     **{
         name: Table(
-            table(x=noise, **{column: cell}),
+            table(x=noise, **dict[str, Any]({column: cell})),
             columns={column: ("identifiers", 0), "x": ("numbers", 1)},
             said=[r"left out"],
         )

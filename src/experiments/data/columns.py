@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
@@ -23,7 +24,7 @@ UNIQUE = 0.5
 FEWEST_IDENTIFIERS = 20
 """With fewer different texts, a column may be a small set of categories."""
 TRUTHS = {"true": 1.0, "false": 0.0}
-SENTINELS = (-9, -99, -999, -9999, -99999)
+SENTINELS = (-99, -999, -9999, -99999)
 """Numbers that often stand for a missing cell."""
 QUESTIONABLE = ("?", ".", "-", "--", "*", "unknown", "missing", "none", "null", "#n/a", "n.a.", "n/a", "na")
 """Texts, in lower case, that often stand for a missing cell."""
@@ -149,6 +150,31 @@ def amount(text: str, decimal: str) -> float:
 def are_dates(texts: Iterable[str]) -> bool:
     """Whether all texts are dates or times of day."""
     return all(is_date(text) for text in texts)
+
+
+def mostly_dates(texts: Sequence[str]) -> bool:
+    """Whether more than half of the texts are dates."""
+    return sum(map(is_date, texts)) > len(texts) / 2
+
+
+def refuse_odd_amounts(column: pd.Series, texts: Sequence[str], name: str, decimal: str) -> None:
+    """Refuse a column of amounts in which some cells are none, or have another unit.
+
+    Raises:
+        ValueError: names the first such cell.
+    """
+    affixes = {text: affix_of([text], decimal) for text in texts[:SAMPLED]}
+    counts = Counter(affix for affix in affixes.values() if affix)
+    if not counts or sum(counts.values()) <= len(affixes) / 2:
+        return
+    most = counts.most_common(1)[0][0]
+    odd = column[column.notna() & column.isin([text for text, affix in affixes.items() if affix != most])]
+    file, row = odd.index[0]
+    raise ValueError(
+        f"{file} has {affix_name(most)} in column {name!r}, but {odd.iloc[0]!r} in row {row}; correct it, add "
+        f"'data.missing_marks=[{quoted(odd.iloc[0])}]' if it stands for a missing cell, or leave the column out with "
+        f"'data.drop=[{quoted(name)}]'"
+    )
 
 
 def is_date(text: str) -> bool:
@@ -278,7 +304,7 @@ def of_numbers(column: pd.Series, name: str, blocks: bool) -> tuple[Column | Non
     if whole and low >= 19000101 and high <= 21001231 and compact_dates(values):
         return None, left_out_dates(name, f"{int(low)}")
     for mark in SENTINELS:
-        if low == mark and bool((values[values != mark] >= 0).all()) and abs(mark) > 9:
+        if low == mark and bool((values[values != mark] >= 0).all()):
             count = int((values == mark).sum())
             cells = f"{count} cell{'s are' if count > 1 else ' is'} {mark}"
             note = f"{cells}; 'data.missing_marks=[{mark}]' reads this as missing"
@@ -335,7 +361,8 @@ def of_texts(
             if len({amount(text, decimal) for text in texts}) == 1:
                 return None, ColumnUse(name, "one value", 0, f"left out: every cell is {texts[0]!r}; {remedy}")
             return Column(name, "amounts", affix=affix), ColumnUse(name, affix_name(affix), 1, "read as numbers")
-        if len(texts) > 1 and are_dates(texts[:SAMPLED]):
+        refuse_odd_amounts(column, texts, name, decimal)
+        if len(texts) > 1 and mostly_dates(texts[:SAMPLED]):
             return None, left_out_dates(name, texts[0])
         if len(texts) == 1:
             return None, ColumnUse(name, "one value", 0, f"left out: every cell is {texts[0]!r}; {remedy}")

@@ -21,8 +21,8 @@ from .split import stratified
 DIGITS_TEST_SHARE = 0.2
 ROUNDED = 1e-4
 """Inputs stay in float64 if float32 would move a value by more than this share of its feature's standard deviation."""
-ROWS = 2**14
-"""Rows that are looked at at a time."""
+VALUES = 2**20
+"""Values that are looked at at a time."""
 FEWEST_OF_A_QUANTITY = 20
 """With fewer different numbers, labels are classes."""
 RARE = 10
@@ -117,7 +117,7 @@ def rounds(x: Tensor) -> bool:
     count = torch.zeros(x.shape[1:], dtype=torch.float64)
     total, squares, worst = torch.zeros_like(count), torch.zeros_like(count), torch.zeros_like(count)
     origin: Tensor | None = None
-    for part in x.split(ROWS):
+    for part in x.split(max(1, VALUES // max(1, x[0].numel()))):
         exact = part.double()
         rounded = exact.float()
         known = rounded.isfinite()
@@ -143,7 +143,7 @@ def lost(x: Tensor, prepared: Tensor) -> tuple[int, int, int] | None:
         None if every feature keeps more than half of its different values.
     """
     for number, (before, after) in enumerate(zip(x.unbind(1), prepared.unbind(1), strict=True)):
-        counts = len(before.unique()), len(after.unique())
+        counts = len(before[~before.isnan()].unique()), len(after[~before.isnan()].unique())
         if 2 * counts[1] <= counts[0]:
             return number, *counts
     return None

@@ -111,7 +111,7 @@ def csv(
     doubts = [*alike(classes, target), *([] if doubt is None else [doubt])]
     uses: list[ColumnUse] = []
     if known is None:
-        changes = int((np.diff(numbers.numpy()) != 0).sum())
+        changes = int((np.diff(numbers.numpy()[: file_sizes(whole)[0]]) != 0).sum())
         columns, uses = recognised(whole, chosen, reading.decimal, blocks=changes == len(classes) - 1)
     else:
         check_known(whole, known.columns, f"path={path!r}", "; leave it out with 'data.drop'")
@@ -423,7 +423,11 @@ def without_missing(table: pd.DataFrame, file: str, target: str, missing: str) -
     cells = gaps.to_numpy()
     if not cells.any():
         return table
-    empty = [name for name, gap in zip(table.columns, cells.all(axis=0), strict=True) if gap and name != target]
+    empty = [
+        name
+        for name, gap in zip(table.columns, np.atleast_1d(cells.all(axis=0)), strict=True)
+        if gap and name != target
+    ]
     if empty:
         raise ValueError(f"{file} has no value in column {empty[0]!r}; leave it out with 'data.drop'")
     if missing == "drop":
