@@ -115,3 +115,12 @@ def test_what_checkpoints_hold_is_taken(tmp_path: Path) -> None:
     assert state["format"] == FORMAT
     for one, other in zip(state["program"][:5], held[:5], strict=True):
         assert torch.equal(one, other)
+
+
+def test_a_tensor_that_repeats_one_value_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "best.pt"
+    state = dict.fromkeys(CHECKPOINT_KEYS, 0) | {"format": FORMAT}
+    torch.save({**state, "program": {"model": {"weight": torch.zeros(1).expand(40_000, 40_000)}}}, path)
+    assert path.stat().st_size < 10_000
+    with pytest.raises(ValueError, match=r"a tensor of shape \(40000, 40000\) with 6,400,000,000 bytes"):
+        RunFolder(tmp_path).load(path)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from experiments.common.errors import nearest
-from experiments.folders.archive import check_archive
+from experiments.folders.archive import check_archive, check_tensors
 from experiments.folders.run import CHECKPOINT_KEYS, RunFolder
 from experiments.optimizers import matches
 
@@ -135,6 +135,7 @@ def read(file: Path, *, trusted: bool = False) -> dict[str, Tensor]:
         if not trusted:
             check_archive(file)
         content: Any = torch.load(file, map_location="cpu", weights_only=True)
+        check_tensors(content)
     except OSError as error:
         raise ValueError(f"path={str(file)!r} cannot be read: {error.strerror or error}") from None
     except Exception as error:  # a broken file can fail in any way inside the reader

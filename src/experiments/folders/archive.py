@@ -3,8 +3,15 @@
 import pickletools
 import re
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from zipfile import ZIP_STORED, BadZipFile, ZipFile
+
+from torch import Tensor
+
+SMALL = 2**16
+"""Bytes of a tensor that may repeat a value."""
 
 NAMED = re.compile(
     r"collections (OrderedDict|Counter)|(builtins|__builtin__) (set|complex)|_codecs encode"
@@ -41,6 +48,29 @@ def check_archive(path: Path) -> None:
                     check_pickle(archive.read(entry))
     except (BadZipFile, NotImplementedError, EOFError, RuntimeError):
         raise ValueError("it is not a readable zip file") from None
+
+
+def check_tensors(content: Any) -> None:
+    """Refuse tensors that have more values than the file: a stride of 0 repeats one value any number of times.
+
+    Args:
+        content: of a checkpoint, as torch reads it.
+
+    Raises:
+        ValueError: with the shape of such a tensor.
+    """
+    waiting = [content]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, Mapping):
+            waiting += value.values()
+        elif isinstance(value, list | tuple):
+            waiting += value
+        elif isinstance(value, Tensor):
+            size, stored = value.numel() * value.element_size(), value.untyped_storage().nbytes()
+            if size > max(stored, SMALL):
+                shape = tuple(value.shape)
+                raise ValueError(f"it has a tensor of shape {shape} with {size:,} bytes, of which it has {stored:,}")
 
 
 def check_pickle(content: bytes) -> None:

@@ -17,7 +17,7 @@ from experiments.common.confined import new_file
 from experiments.common.files import flush, flush_folder, put_aside, regular_text, write_json, write_whole
 from experiments.data.forms import Description
 
-from .archive import check_archive
+from .archive import check_archive, check_tensors
 
 FORMAT = 2
 """The format of checkpoints; a checkpoint of another format is refused."""
@@ -301,6 +301,7 @@ class RunFolder:
         try:
             check_archive(path)
             state = torch.load(path, map_location="cpu", weights_only=True)
+            check_tensors(state)
         except Exception as error:  # a broken file can fail in any way inside the reader
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise ValueError(f"{path} is broken ({reason[:120]})") from None

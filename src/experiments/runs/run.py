@@ -32,6 +32,7 @@ from experiments.training.position import Position
 from experiments.training.streams import global_generator, global_state
 from experiments.verdicts.judges import Verdict, as_dict, as_text, verdicts
 
+from ._memory import exceeds_memory, memory_problem
 from ._messages import conclude, initial_weights, introduce
 from .job import Job
 from .resuming import check_unchanged
@@ -86,6 +87,9 @@ class Run:
                 return
         except OSError as late:
             error = late
+        if exceeds_memory(error):
+            self.fail(problem := UserError(memory_problem(error, self.job.config, self.job.folder)))
+            raise problem from error
         self.fail(error)
         if isinstance(error, OSError):
             raise UserError(disk_problem(error, self.job.folder)) from error
@@ -99,7 +103,10 @@ class Run:
         try:
             return work()
         except Exception as error:
-            self.fail(UserError(disk_problem(error, self.job.folder)) if isinstance(error, OSError) else error)
+            if exceeds_memory(error):
+                self.fail(UserError(memory_problem(error, self.job.config, self.job.folder)))
+            else:
+                self.fail(UserError(disk_problem(error, self.job.folder)) if isinstance(error, OSError) else error)
             return None
 
     def restart(self) -> Run:

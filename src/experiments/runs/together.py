@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +22,7 @@ from experiments.training.stack import Stack, reason_apart, rule_for, signature
 from experiments.training.stack.rules import RULES
 from experiments.training.stop import Stop
 
+from ._memory import exceeds_memory
 from .alone import OnEpoch, OnFinish, finish, ignore, position_of, threads_of, train_separately
 from .job import Job
 from .run import PreparedRun, Run, StartedRun
@@ -128,7 +131,16 @@ def train_group(
                 if was_removed(run.job.folder):
                     run.fail(UserError(disk_problem(OSError(), run.job.folder)))
                     on_finish(run)
-            again = [run.restart() for run in unended if not was_removed(run.job.folder)]
+            unended = [run for run in unended if not was_removed(run.job.folder)]
+            if len(unended) > 1 and exceeds(error):
+                reason = one_line(error.with_traceback(None))  # the traceback has the tensors of the step
+                del program, started, left
+                log(f"{counted(len(unended), 'run')} do not fit into one stack; training them as two ({reason})")
+                middle = (len(unended) + 1) // 2
+                for half in (unended[:middle], unended[middle:]):
+                    train_again(half, stop, on_finish, log, on_epoch)
+                return
+            again = [run.restart() for run in unended]
             if not again:
                 return
             log(f"training {counted(len(again), 'run')} one after another to find which one fails: {one_line(error)}")
@@ -139,6 +151,29 @@ def train_group(
         run.attempt(train)
         run.attempt(run.close)
         on_finish(run)
+
+
+def exceeds(error: BaseException) -> bool:
+    """Whether an error means that a stack was too large: for the memory, or for the number of open files."""
+    return exceeds_memory(error) or (isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE))
+
+
+def train_again(runs: Sequence[Run], stop: Stop, on_finish: OnFinish, log: Log, on_epoch: OnEpoch) -> None:
+    """Train runs of a stack that was too large from their last checkpoints, as a stack of their own."""
+    for run in runs:
+        with suppress(OSError):
+            run.close()
+    if stop.requested:
+        return
+    sources, prepared = assembly.Sources(), []
+    for run in [run.restart() for run in runs]:
+        ready = run.attempt(partial(run.prepare, sources))
+        if ready is None:
+            on_finish(run)
+        else:
+            prepared.append(ready)
+    for group in stacks(prepared, log):
+        train_group(group, stop, on_finish, log, on_epoch)
 
 
 def start_group(
