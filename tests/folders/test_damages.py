@@ -178,7 +178,7 @@ def damaged_sweep(commands: Commands, whole: Path, file: str, damage: str, *comm
         outcome = typed(commands, verb, Path("outputs/s"), *command)
         one_sentence(outcome)
         if outcome.code == 0 and verb == "resume":
-            for run in runs:
+            for run in runs[file == "RUN/checkpoints/last.pt" :]:  # a finished run is not trained again
                 assert_equal_weights(weights(run), weights(whole / run.name))
         shutil.rmtree(copy)
 
