@@ -21,6 +21,8 @@ MOST_TEXTS = 256
 """A text column with more different texts is refused: it holds names, or is a mistake."""
 UNIQUE = 0.5
 """A text column with more different texts than this share of its cells holds names or other identifiers."""
+DATES = 0.9
+"""The share of dates among the texts of a column of dates."""
 FEWEST_IDENTIFIERS = 20
 """With fewer different texts, a column may be a small set of categories."""
 TRUTHS = {"true": 1.0, "false": 0.0}
@@ -153,8 +155,8 @@ def are_dates(texts: Iterable[str]) -> bool:
 
 
 def mostly_dates(texts: Sequence[str]) -> bool:
-    """Whether more than half of the texts are dates."""
-    return sum(map(is_date, texts)) > len(texts) / 2
+    """Whether nearly all texts are dates; the others may be typing errors."""
+    return sum(map(is_date, texts)) >= DATES * len(texts)
 
 
 def refuse_odd_amounts(column: pd.Series, texts: Sequence[str], name: str, decimal: str) -> None:
