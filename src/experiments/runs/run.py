@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
@@ -19,7 +18,6 @@ from experiments.cli.entry import cannot_write
 from experiments.common.errors import UserError
 from experiments.common.files import write_whole
 from experiments.common.isolation import isolated
-from experiments.common.keys import flattened
 from experiments.common.screen import Screen, printing_log
 from experiments.common.text import counted
 from experiments.folders.hydra import as_yaml
@@ -34,6 +32,7 @@ from experiments.verdicts.judges import Verdict, as_dict, as_text, verdicts
 
 from ._memory import exceeds_memory, memory_problem
 from ._messages import conclude, initial_weights, introduce
+from ._tensorboard import hyperparameters, opened_writer, quiet_writer_thread
 from .job import Job
 from .resuming import check_unchanged
 from .summary import disk_problem, story, was_removed, write_failure
@@ -308,50 +307,6 @@ def offered(
         "hyperparameters": hyperparameters(config, choices),
         "splits": parts.data.splits,
         "classes": parts.data.classes,
-    }
-
-
-def opened_writer(config: assembly.Config, folder: RunFolder, position: Position) -> Any:
-    """Open the run's TensorBoard file; None if it is turned off. Events that a killed run wrote after its checkpoint
-    are removed."""
-    if not assembly.enabled(config, "tensorboard"):
-        return None
-    from torch.utils.tensorboard import SummaryWriter
-
-    purge = position.epoch + 1 if position.step else None
-    return SummaryWriter(str(folder.path), purge_step=purge, max_queue=1000)  # 10 would make the loop wait
-
-
-@contextmanager
-def quiet_writer_thread() -> Iterator[None]:
-    """Keep the event writer's thread from printing a traceback if the disk is full.
-
-    Its next write raises the error again in the main thread, where it becomes a message of one sentence.
-    """
-    before = threading.excepthook
-
-    def hook(args: threading.ExceptHookArgs) -> None:
-        if not isinstance(args.exc_value, OSError):
-            before(args)
-
-    threading.excepthook = hook
-    try:
-        yield
-    finally:
-        threading.excepthook = before
-
-
-def hyperparameters(config: assembly.Config, choices: Mapping[str, str]) -> dict[str, str | float | bool]:
-    """Return the choices and numbers of a run, flat, for TensorBoard."""
-    left_out = ("observers", "resume", "retry_failed", "sweep", "trial", "trust", "name", "check", "recipe")
-    flat = flattened({k: v for k, v in config.items() if k not in left_out and k not in choices})
-    for group, choice in choices.items():
-        flat[group] = choice
-        flat |= {k: v for k, v in flattened(config.get(group) or {}, f"{group}.").items() if "_target_" not in k}
-    return {
-        k: v if isinstance(v, str | float | bool | int) else str(v)
-        for k, v in flat.items()
-        if v is not None and not isinstance(v, Mapping)
     }
 
 

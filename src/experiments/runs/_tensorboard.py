@@ -1,0 +1,57 @@
+"""A run's TensorBoard file, and the hyperparameters in it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from experiments import assembly
+from experiments.common.keys import flattened
+from experiments.folders.run import RunFolder
+from experiments.training.position import Position
+
+
+def opened_writer(config: assembly.Config, folder: RunFolder, position: Position) -> Any:
+    """Open the run's TensorBoard file; None if it is turned off. Events that a killed run wrote after its checkpoint
+    are removed."""
+    if not assembly.enabled(config, "tensorboard"):
+        return None
+    from torch.utils.tensorboard import SummaryWriter
+
+    purge = position.epoch + 1 if position.step else None
+    return SummaryWriter(str(folder.path), purge_step=purge, max_queue=1000)  # 10 would make the loop wait
+
+
+@contextmanager
+def quiet_writer_thread() -> Iterator[None]:
+    """Keep the event writer's thread from printing a traceback if the disk is full.
+
+    Its next write raises the error again in the main thread, where it becomes a message of one sentence.
+    """
+    before = threading.excepthook
+
+    def hook(args: threading.ExceptHookArgs) -> None:
+        if not isinstance(args.exc_value, OSError):
+            before(args)
+
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        threading.excepthook = before
+
+
+def hyperparameters(config: assembly.Config, choices: Mapping[str, str]) -> dict[str, str | float | bool]:
+    """Return the choices and numbers of a run, flat, for TensorBoard."""
+    left_out = ("observers", "resume", "retry_failed", "sweep", "trial", "trust", "name", "check", "recipe")
+    flat = flattened({k: v for k, v in config.items() if k not in left_out and k not in choices})
+    for group, choice in choices.items():
+        flat[group] = choice
+        flat |= {k: v for k, v in flattened(config.get(group) or {}, f"{group}.").items() if "_target_" not in k}
+    return {
+        k: v if isinstance(v, str | float | bool | int) else str(v)
+        for k, v in flat.items()
+        if v is not None and not isinstance(v, Mapping)
+    }
