@@ -1,7 +1,9 @@
 """Data sources: the .npz layouts and refusals, the digits, and MNIST against its raw bytes."""
 
+import io
 import pickle
 import struct
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
+from experiments.data import sources
 from experiments.data.sources import Source, digits, npz, torchvision_set
 from tests.helpers import SHARED_DATA, needs_mnist
 
@@ -252,3 +255,19 @@ def test_mnist_is_what_its_files_hold() -> None:
 def test_an_absent_torchvision_set_is_refused_with_the_remedy(tmp_path: Path, kind: str) -> None:
     with pytest.raises(ValueError, match=rf"does not contain {kind}, and download=false; .* data\.download=true"):
         torchvision_set(kind, str(tmp_path))  # type: ignore[arg-type]
+
+
+def test_sizes_are_checked_before_memory_is_used(tmp_path: Path) -> None:
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f8", "fortran_order": False, "shape": (2**40,)})
+    with zipfile.ZipFile(tmp_path / "huge.npz", "w") as archive:
+        archive.writestr("x_train.npy", header.getvalue())
+    with pytest.raises(ValueError, match=r"x_train\.npy declares 8,796,093,022,208 bytes, but has \d+"):
+        sources.read_arrays(str(tmp_path / "huge.npz"), ["x_train"])
+    np.savez_compressed(tmp_path / "inflated.npz", x_train=np.zeros(10**6), other=np.zeros(10**6))
+    with (tmp_path / "inflated.npz").open("rb") as file:
+        with pytest.raises(
+            ValueError, match=r"its arrays need 8,000,\d+ bytes, but only 1,000 bytes of memory are free"
+        ):
+            sources.check_sizes(file, ["x_train"], 1_000)
+        sources.check_sizes(file, ["x_train"], 9_000_000)

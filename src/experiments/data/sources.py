@@ -1,6 +1,7 @@
 """Sources of data. Each function returns a `Source`; so does a user's own function."""
 
 import gzip
+import math
 import re
 import zlib
 from collections.abc import Sequence
@@ -8,8 +9,8 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
-from zipfile import BadZipFile
+from typing import BinaryIO, Literal
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 import torch
@@ -280,6 +281,8 @@ def read_arrays(path: str, names: Sequence[str]) -> tuple[dict[str, np.ndarray],
             if opened.read(len(MAGIC)) == MAGIC:
                 raise ValueError(f"it is a single array, as in an .npy file; save {listed} together with numpy.savez")
             opened.seek(0)
+            check_sizes(opened, names)
+            opened.seek(0)
             with np.load(opened, allow_pickle=False) as file:
                 available = list(getattr(file, "files", ()))
                 missing = [name for name in names if name not in available]
@@ -300,6 +303,47 @@ def read_arrays(path: str, names: Sequence[str]) -> tuple[dict[str, np.ndarray],
     count = f"{len(further)} further array{'s' * (len(further) > 1)}"
     are = "are" if len(further) > 1 else "is"
     return arrays, [f"{Path(path).name} has {count} that {are} not used: {', '.join(further)}"]
+
+
+def check_sizes(opened: BinaryIO, names: Sequence[str], available: int | None = None) -> None:
+    """Refuse an .npz file whose arrays need more memory than is free, before they are read.
+
+    Args:
+        opened: the file.
+        names: of the arrays that are going to be read.
+        available: bytes; None for the free memory of the machine.
+
+    Raises:
+        ValueError: the arrays are too large, or one of them declares more values than the file has.
+        BadZipFile: it is not an .npz file.
+    """
+    needed = 0
+    with ZipFile(opened) as archive:
+        for entry in archive.infolist():
+            if entry.filename.removesuffix(".npy") not in names:
+                continue
+            with archive.open(entry) as array:
+                if array.read(len(MAGIC)) != MAGIC:
+                    continue
+                major = array.read(2)[0]
+                reader = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
+                shape, _, dtype = reader(array)
+            size = math.prod(shape) * dtype.itemsize
+            if size > entry.file_size and not dtype.hasobject:
+                raise ValueError(f"{entry.filename} declares {size:,} bytes, but has {entry.file_size:,}")
+            needed += entry.file_size
+    free = free_memory() if available is None else available
+    if free is not None and needed > free:
+        raise ValueError(f"its arrays need {needed:,} bytes, but only {free:,} bytes of memory are free")
+
+
+def free_memory() -> int | None:
+    """Return the free memory of the machine in bytes; None if the system does not show it."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration, ValueError, IndexError):
+        return None
 
 
 def guessed_keys(missing: Sequence[str], available: Sequence[str]) -> str:
