@@ -7,7 +7,7 @@ ARGS   ?=
 PORT   ?= 6006
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-all dashboard bench lint format clean
+.PHONY: help train check test test-all dashboard bench lint format clean
 
 help:  ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -23,10 +23,13 @@ $(STAMP): pyproject.toml constraints.txt
 train: $(STAMP)  ## train the default run; ARGS="optimizer=sgd init=xavier" changes it
 	@$(BIN)/python -m experiments.train $(ARGS)
 
+check: lint  ## check style and types, and run the fast tests
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q -m "not slow and not exhaustive" $(ARGS)
+
 test: $(STAMP)  ## run the tests
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not exhaustive" $(ARGS)
 
-test-all: $(STAMP)  ## run the tests, with every case of the large tables
+test-all: $(STAMP)  ## run the tests, with every case of the large tables and the longest kills
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 dashboard: $(STAMP)  ## show outputs/ in TensorBoard on http://localhost:6006 (PORT=... changes it)

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Collection, Iterable
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
@@ -25,6 +26,12 @@ SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 
 needs_mnist = pytest.mark.skipif(not (SHARED_DATA / "MNIST").is_dir(), reason="MNIST is not on this machine")
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
+
+
+def sampled(cases: Iterable[Any], keep: Collection[Any]) -> list[Any]:
+    """Return the cases of a table: `make test` runs those to keep, `make test-all` runs all."""
+    return [pytest.param(case, marks=() if case in keep else pytest.mark.exhaustive) for case in cases]
+
 
 SMALL = (
     "training.epochs=2",

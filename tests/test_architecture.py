@@ -125,6 +125,7 @@ def between_packages(found: Mapping[str, set[str]]) -> dict[str, set[str]]:
     return joined
 
 
+@pytest.mark.slow
 def test_imports_point_strictly_downward() -> None:
     assert upward(ours()) == []
 
@@ -158,6 +159,7 @@ def planted(folder: Path, module: str, line: str) -> dict[str, set[str]]:
     return arrows(folder / "experiments")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "line"),
     [
@@ -172,6 +174,7 @@ def test_an_import_that_points_upward_or_sideways_is_found(tmp_path: Path, modul
     assert len(upward(planted(tmp_path, module, line))) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "line"),
     [
@@ -183,6 +186,7 @@ def test_a_circle_of_files_is_found(tmp_path: Path, module: str, line: str) -> N
     assert circle(planted(tmp_path, module, line))
 
 
+@pytest.mark.slow
 def test_a_circle_of_packages_is_found(tmp_path: Path) -> None:
     found = planted(tmp_path, "training/engine", "from .stack import Stack")
     assert circle(between_packages(found))

@@ -75,6 +75,7 @@ ORDERS = (
 )
 
 
+@pytest.mark.slow
 def test_train_is_the_function_in_any_order_of_imports_and_the_verb_stays_a_module(tmp_path: Path) -> None:
     code = f"""
         import sys, experiments.library  # what the others need is imported once
@@ -113,6 +114,7 @@ LINES = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", LINES, ids=" ".join)
 def test_a_run_is_that_of_the_command_line(commands: Commands, words: tuple[str, ...]) -> None:
     words = (*SMALL, "training.epochs=1", *words)
@@ -136,6 +138,7 @@ def test_a_run_is_that_of_the_command_line(commands: Commands, words: tuple[str,
     assert files[0] == files[1]
 
 
+@pytest.mark.slow
 def test_hydras_own_part_is_that_of_the_command_line(commands: Commands) -> None:
     parts = []
     for folder in (commands.trained(*SMALL), train(compose(*SMALL)).folder):
@@ -147,6 +150,7 @@ def test_hydras_own_part_is_that_of_the_command_line(commands: Commands) -> None
     assert parts[0] == parts[1]
 
 
+@pytest.mark.slow
 def test_own_choices_and_own_code(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
     (commands.folder / "own" / "model").mkdir(parents=True)
     (commands.folder / "own" / "model" / "line.yaml").write_text("_target_: own_lines.Line\nscale: 2.0\n")
@@ -243,6 +247,7 @@ def test_the_full_error_is_shown_where_it_is_wanted(monkeypatch: pytest.MonkeyPa
 # ------------------------------------------------------------------------------------------------ what is returned
 
 
+@pytest.mark.slow
 def test_what_is_returned_is_what_the_folder_holds(commands: Commands) -> None:
     run = train(compose(*SMALL, "training.epochs=3"))
     assert run.folder.parent == commands.folder / "outputs" / "train"
@@ -288,6 +293,7 @@ def test_a_run_that_diverges_is_returned() -> None:
     assert run.verdicts[0]["name"] == "learning rate too high"
 
 
+@pytest.mark.slow
 def test_other_verbs_work_on_the_folder(commands: Commands) -> None:
     folder = train(compose(*SMALL)).folder
     assert commands.type("evaluate", f"run={folder}").code == 0
@@ -332,6 +338,7 @@ for name in ("SIGINT", "SIGTERM", "twice"):
 """
 
 
+@pytest.mark.slow
 def test_an_interrupted_cell_leaves_a_run_that_goes_on_to_the_bit(commands: Commands) -> None:
     words = (*CHOICES, "observers.pictures.enabled=false")
     done = python(commands.folder, INTERRUPTED.format(words=words))
@@ -347,6 +354,7 @@ def test_an_interrupted_cell_leaves_a_run_that_goes_on_to_the_bit(commands: Comm
         assert_same_run(folder, commands.trained(*words))
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_for_longer_from_another_folder(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
     first = train(compose(*CHOICES, "training.epochs=2"))
     (commands.folder / "elsewhere").mkdir()
@@ -387,6 +395,7 @@ def surroundings() -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [(), ("training.deterministic=true", "training.threads=2"), ("optimizer=adm",)])
 @pytest.mark.usefixtures("commands")
 def test_the_process_is_left_as_it_was(words: tuple[str, ...]) -> None:
@@ -411,6 +420,7 @@ def test_the_process_is_left_as_it_was(words: tuple[str, ...]) -> None:
         assert after[name] == value, name
 
 
+@pytest.mark.slow
 def test_a_run_in_another_thread(commands: Commands) -> None:
     runs: list[Any] = []
     thread = threading.Thread(target=lambda: runs.append(train(compose(*SMALL))))
@@ -419,6 +429,7 @@ def test_a_run_in_another_thread(commands: Commands) -> None:
     assert_equal_weights(weights(runs[0].folder), weights(commands.trained(*SMALL)))
 
 
+@pytest.mark.slow
 def test_composing_after_hydra_was_begun_by_someone_else_and_again(tmp_path: Path) -> None:
     code = """
         import hydra, logging
@@ -448,6 +459,7 @@ print("alive", run.status, len(load(run.folder).classes))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 def test_a_real_notebook_shows_plain_lines_and_survives_an_interrupt(tmp_path: Path) -> None:
     pytest.importorskip("ipykernel", reason="Jupyter's kernel is not installed")

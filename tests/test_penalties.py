@@ -28,6 +28,7 @@ def test_terms_and_their_gradients() -> None:
             torch.testing.assert_close(gradient, slope(t.detach()))
 
 
+@pytest.mark.slow
 def test_l2_is_weight_decay_for_sgd_and_not_for_adam(commands: Commands) -> None:
     for optimizer, same in (("momentum", True), ("adam", False)):
         choices = (*SMALL, f"optimizer={optimizer}", "optimizer.lr=0.01", "training.epochs=3")
@@ -41,6 +42,7 @@ def test_l2_is_weight_decay_for_sgd_and_not_for_adam(commands: Commands) -> None
         assert effect > 1e-3
 
 
+@pytest.mark.slow
 def test_the_penalty_is_written_apart_from_the_loss(commands: Commands) -> None:
     start = weights(commands.trained(*ONE_STEP, "training.epochs=0"))
     penalized = commands.trained(*ONE_STEP, "penalty=l2", "penalty.strength=0.5")
@@ -57,6 +59,7 @@ def test_the_penalty_is_written_apart_from_the_loss(commands: Commands) -> None:
         torch.testing.assert_close(difference, wanted, atol=1e-6, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_norms_and_biases_are_left_alone(commands: Commands) -> None:
     choices = (*ONE_STEP, "model.batch_norm=true", "optimizer.lr=0.5", "init.bias=0.3")
     penalized, plain = (
@@ -84,6 +87,7 @@ def test_max_norm_binds_each_unit_and_no_shorter_one() -> None:
     assert all(torch.equal(a, b) for a, b in zip(given, short, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["mlp", "cnn"])
 def test_max_norm_holds_to_the_end_of_training(commands: Commands, model: str) -> None:
     choices = ("data.limit=96", f"model={model}", "training.epochs=2", "optimizer.lr=0.1")

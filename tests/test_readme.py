@@ -111,6 +111,7 @@ def test_the_configuration_has_every_setting(section: str, kind: type) -> None:
 QUICK = ("training.epochs=1", "data.limit=200")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [command for command in TRAIN if "resume=" not in command])
 def test_the_commands_run(commands: Commands, command: str) -> None:
     words = shlex.split(command)
@@ -128,6 +129,7 @@ def test_the_commands_run(commands: Commands, command: str) -> None:
     assert {summary(folder)["status"] for folder in run_folders(commands.folder)} == {"finished"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", CHECK)
 def test_the_checks_run_and_print_what_is_shown(commands: Commands, command: str) -> None:
     outcome = commands.type("check", *shlex.split(command))
@@ -139,6 +141,7 @@ def test_the_checks_run_and_print_what_is_shown(commands: Commands, command: str
         assert len(rows) == 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", SURFACE)
 def test_the_surfaces_run_and_print_what_is_shown(commands: Commands, command: str) -> None:
     outcome = commands.type("surface", *shlex.split(command))
@@ -149,6 +152,7 @@ def test_the_surfaces_run_and_print_what_is_shown(commands: Commands, command: s
         assert printed[: len(shown.splitlines())] == shown.splitlines()
 
 
+@pytest.mark.slow
 def test_the_shown_verdict_is_the_real_one(commands: Commands) -> None:
     (command,) = [
         command for command in TRAIN if "init=small_normal model.activation" in command and "name=" not in command
@@ -159,6 +163,7 @@ def test_the_shown_verdict_is_the_real_one(commands: Commands) -> None:
     assert all(line in outcome.out for line in shown.splitlines())
 
 
+@pytest.mark.slow
 def test_the_resume_command_runs(commands: Commands) -> None:
     (command,) = [command for command in TRAIN if "resume=" in command and "-m" not in command]
     folder = commands.trained("training.epochs=1", "data.limit=64")
@@ -167,6 +172,7 @@ def test_the_resume_command_runs(commands: Commands) -> None:
     assert summary(folder)["epochs"] == 2
 
 
+@pytest.mark.slow
 def test_the_comparisons_and_evaluations_run(commands: Commands) -> None:
     sweep = ("observers.pictures.enabled=false", "training.epochs=2", "data.limit=200", "init=he,xavier", "seed=1,2,3")
     assert commands.train("-m", *sweep).code == 0
@@ -185,6 +191,7 @@ def test_the_comparisons_and_evaluations_run(commands: Commands) -> None:
     assert (folder / "evaluation" / "ensemble_test" / "predictions.csv").exists()
 
 
+@pytest.mark.slow
 def test_the_export_prints_what_is_shown(commands: Commands) -> None:
     folder = commands.trained("training.epochs=1", "observers.pictures.enabled=false")
     (command,) = EXPORT
@@ -195,6 +202,7 @@ def test_the_export_prints_what_is_shown(commands: Commands) -> None:
     assert re.sub(numbers, "", shown) in re.sub(numbers, "", outcome.out)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", ["README.md", "docs/library.md"])
 def test_the_python_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = (REPOSITORY / page).read_text()
@@ -211,6 +219,7 @@ def test_the_python_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert {summary(folder)["status"] for folder in run_folders(tmp_path)} == {"finished"}
 
 
+@pytest.mark.slow
 def test_what_was_trained_is_used_on_files_of_ones_own(commands: Commands) -> None:
     for name in ("own.csv", "own/newer.csv"):
         Path(name).parent.mkdir(exist_ok=True)

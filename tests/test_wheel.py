@@ -17,6 +17,8 @@ import pytest
 from experiments import __version__
 from tests.helpers import CONF, REPOSITORY
 
+pytestmark = pytest.mark.slow
+
 NAME = "torch-experiments"
 EXTRAS = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 
@@ -106,6 +108,7 @@ def test_nobody_is_told_to_install_another_project() -> None:
         assert extra in EXTRAS
 
 
+@pytest.mark.slow
 def test_the_wheel_trains_from_any_folder(wheel: Path, tmp_path: Path) -> None:
     site, work = tmp_path / "site", tmp_path / "work"
     work.mkdir()

@@ -49,6 +49,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # what is copied
 
 
+@pytest.mark.slow
 def test_a_run_begins_with_the_sources_best_weights_but_for_what_is_replaced(commands: Commands, source: Path) -> None:
     begun = commands.trained(*TARGET, *NEW, f"init_from={source}", "training.epochs=0")
     scratch = commands.trained(*TARGET, *NEW[:1], "training.epochs=0")
@@ -66,6 +67,7 @@ def test_a_run_begins_with_the_sources_best_weights_but_for_what_is_replaced(com
     assert f"weights {source / 'checkpoints' / 'best.pt'}, except head.weight, head.bias (set by init)" in said
 
 
+@pytest.mark.slow
 def test_averaged_weights_are_what_is_taken(commands: Commands) -> None:
     averaged = commands.trained(*SMALL, "training.ema=0.9")
     state = torch.load(averaged / "checkpoints" / "best.pt", weights_only=True)["program"]
@@ -118,6 +120,7 @@ def frozen_names(state: dict[str, Tensor], layer: str) -> set[str]:
     return {name for name in state if name.startswith(layer)}
 
 
+@pytest.mark.slow
 def test_a_frozen_layer_stays_to_the_bit_with_its_running_averages(commands: Commands, source: Path) -> None:
     common = (*TARGET, *NEW, f"init_from={source}", "optimizer=adamw", "optimizer.weight_decay=0.5", "penalty=max_norm")
     before = weights(commands.trained(*common, "training.epochs=0"))
@@ -128,6 +131,7 @@ def test_a_frozen_layer_stays_to_the_bit_with_its_running_averages(commands: Com
         assert torch.equal(value, before[name]) == name.startswith("features.hidden1."), name
 
 
+@pytest.mark.slow
 def test_an_average_keeps_the_running_averages_of_what_is_frozen(commands: Commands, source: Path) -> None:
     common = (*TARGET, *NEW, f"init_from={source}", "freeze=[features.hidden1]", "training.swa=1")
     swa = weights(commands.trained(*common))
@@ -158,6 +162,7 @@ def test_which_norms_are_frozen() -> None:
 GRADUAL = ("freeze={features:3,features.hidden2:1}", "training.epochs=4", "optimizer.weight_decay=0.1")
 
 
+@pytest.mark.slow
 def test_layers_thaw_at_the_ends_of_their_epochs(commands: Commands, source: Path) -> None:
     common = (*TARGET, *NEW, f"init_from={source}", GRADUAL[0])
     states = [weights(commands.trained(*common, f"training.epochs={epochs}")) for epochs in range(5)]
@@ -182,6 +187,7 @@ LAYERS = {
 }
 
 
+@pytest.mark.slow
 def test_what_has_not_thawed_has_no_updates_to_measure(commands: Commands, source: Path) -> None:
     folder = commands.trained(*TARGET, *NEW, f"init_from={source}", *GRADUAL, "observers.layers.every_steps=1")
     rows = [line.split(",") for line in (folder / "layers.csv").read_text().splitlines()[1:]]
@@ -192,6 +198,7 @@ def test_what_has_not_thawed_has_no_updates_to_measure(commands: Commands, sourc
     assert {layer: first[name] for layer, name in LAYERS.items()} == {"hidden1": 4, "hidden2": 2, "head": 1}
 
 
+@pytest.mark.slow
 def test_frozen_for_all_epochs_is_frozen_and_for_none_is_not(commands: Commands) -> None:
     plain, none = (weights(commands.trained(*SMALL, *more)) for more in ((), ("freeze={features:0}",)))
     assert_equal_weights(plain, none)
@@ -201,6 +208,7 @@ def test_frozen_for_all_epochs_is_frozen_and_for_none_is_not(commands: Commands)
     assert_equal_weights(always, listed)
 
 
+@pytest.mark.slow
 def test_watching_a_thaw_changes_nothing(commands: Commands) -> None:
     small = ("data.limit=96", "model.hidden=[12,8]", "model.batch_norm=true", "model.dropout=0.2", *GRADUAL)
     every = ("observers.layers.every_steps=1", "observers.pictures.every=1")
@@ -211,6 +219,7 @@ def test_watching_a_thaw_changes_nothing(commands: Commands) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_run_killed_before_a_thaw_goes_on_to_the_bit_without_its_source(commands: Commands, source: Path) -> None:
     shutil.copytree(source, "gone")
     choices = (*TARGET, *NEW, *GRADUAL, "init_from=gone", "training.batch_size=20")
@@ -238,6 +247,7 @@ def test_a_run_killed_before_a_thaw_goes_on_to_the_bit_without_its_source(comman
 # many at once
 
 
+@pytest.mark.slow
 def test_runs_of_trained_weights_and_frozen_layers_share_a_stack(tmp_path: Path, source: Path) -> None:
     common = [
         *DOUBLE,
@@ -262,6 +272,7 @@ def test_runs_of_trained_weights_and_frozen_layers_share_a_stack(tmp_path: Path,
         )
 
 
+@pytest.mark.slow
 def test_a_sweep_over_where_to_begin(commands: Commands, source: Path) -> None:
     done = commands.train(
         "-m", *TARGET, *NEW, f"init_from=null,{source}", "freeze=null,{features:1}", "training.epochs=1"
@@ -299,6 +310,7 @@ def test_where_to_begin_as_it_is_typed(typed: str, meant: str, tmp_path: Path, m
     assert spelled_out(["-m", typed]) == ["-m", meant]
 
 
+@pytest.mark.slow
 def test_check_begins_with_trained_weights_too(commands: Commands, source: Path) -> None:
     said = commands.type("check", *TARGET, "data.keep_classes=[0,1,2]", f"init_from={source}", "only=initial_loss")
     fresh = commands.type("check", *TARGET, "data.keep_classes=[0,1,2]", "only=initial_loss")
@@ -312,6 +324,7 @@ class Evil:
         return Path.touch, (Path("ran"),)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_used_is_said_in_one_sentence(commands: Commands, source: Path) -> None:
     torch.save({"w": torch.zeros(1), "e": Evil()}, "evil.pt")
     torch.save([1], "list.pt")

@@ -69,6 +69,7 @@ def checks(folder: Path) -> dict[str, Any]:
     return {**content, "checks": {entry.pop("check"): entry for entry in content["checks"]}}
 
 
+@pytest.mark.slow
 def test_the_default_run_passes_every_check(commands: Commands) -> None:
     outcome = commands.type("check")
     assert outcome.code == 0, outcome.err
@@ -96,6 +97,7 @@ def test_a_failed_check_ends_with_code_1_and_says_which(commands: Commands) -> N
     assert checks(folder)["verdict"] == "fail"
 
 
+@pytest.mark.slow
 def test_in_a_sweep_every_run_is_checked(commands: Commands) -> None:
     outcome = commands.type("check", "-m", "init=zeros,he", QUICK)
     assert outcome.code == 1
@@ -106,6 +108,7 @@ def test_in_a_sweep_every_run_is_checked(commands: Commands) -> None:
     assert commands.type("check", "-m", "init=xavier,he", QUICK).code == 0
 
 
+@pytest.mark.slow
 def test_training_can_begin_with_the_checks(commands: Commands) -> None:
     outcome = commands.train("check=true", *SMALL, "model.hidden=[30]")
     assert outcome.code == 0, outcome.err
@@ -117,6 +120,7 @@ def test_training_can_begin_with_the_checks(commands: Commands) -> None:
     assert summary(plain)["metrics"] == summary(folder)["metrics"], "the checks change nothing, to the last bit"
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_its_checks_is_not_trained(commands: Commands) -> None:
     outcome = commands.train("check=true", "init=zeros", *SMALL)
     assert outcome.code == 1
@@ -126,6 +130,7 @@ def test_a_run_that_fails_its_checks_is_not_trained(commands: Commands) -> None:
     assert not (folder / "metrics.csv").exists()
 
 
+@pytest.mark.slow
 def test_a_users_own_model_is_checked(own: Commands) -> None:
     assert own.type("check", "--config-dir", "conf", "model=own").code == 0
     twisted = own.type("check", "--config-dir", "conf", "model=own", "model.kind=twisted", "only=gradient")

@@ -185,6 +185,7 @@ def test_an_error_in_one_layers_backward_is_found_and_the_layer_named(
         assert wrong
 
 
+@pytest.mark.slow
 def test_a_gradient_that_is_right_gives_no_alarm_in_any_draw() -> None:
     kinks = 0
     for seed in range(12):
@@ -270,6 +271,7 @@ def test_the_initial_loss_is_that_of_equal_scores(loss: losses.Loss, expected: f
     assert result.numbers["loss"] == pytest.approx(expected, rel=0.01)
 
 
+@pytest.mark.slow
 def test_an_initial_loss_that_is_too_large_is_mended_by_the_scale_it_names() -> None:
     subject = subject_of(mlp(), partial(initializers.normal, std=1.0))
     result = result_of("initial_loss", subject)
@@ -332,6 +334,7 @@ class HeadFirst(nn.Module):
         return self.head(torch.relu(self.body(x.flatten(1))))
 
 
+@pytest.mark.slow
 def test_the_last_layer_is_the_one_that_runs_last() -> None:
     result = result_of("symmetry", subject_of(HeadFirst(), partial(initializers.constant, value=0.1)))
     assert set(result.numbers["equal_units"]) == {"body"}
@@ -429,6 +432,7 @@ def test_examples_that_leak_are_found(way: Callable[[Tensor, bool], Tensor], ver
 # Training a little.
 
 
+@pytest.mark.slow
 def test_a_model_that_does_not_see_its_inputs_is_found() -> None:
     class Blind(nn.Module):
         def __init__(self) -> None:
@@ -442,6 +446,7 @@ def test_a_model_that_does_not_see_its_inputs_is_found() -> None:
     assert result_of("overfit", subject).verdict == result_of("baseline", subject).verdict == "fail"
 
 
+@pytest.mark.slow
 def test_equal_inputs_of_different_classes_are_named() -> None:
     x = torch.zeros(40, 1, 8, 8)
     subject = subject_of(mlp(), splits={"train": Split(x, torch.arange(40) % 10, lambda b: b, CPU)})
@@ -455,6 +460,7 @@ def test_a_rate_that_learns_nothing_is_found(rate: float, verdict: str) -> None:
     assert result_of("baseline", subject_of(mlp(), rate=rate)).verdict == verdict
 
 
+@pytest.mark.slow
 def test_the_range_test_suggests_rates_that_learn(tmp_path: Path) -> None:
     subject = subject_of(mlp(), folder=tmp_path)
     numbers = result_of("lr_range", subject).numbers
@@ -572,7 +578,10 @@ class Rounded(nn.Module):
             lambda: subject_of(mlp(), splits=changed("val", y=DIGITS["val"].y + 1)),
             "labels of the val split run from 1 to 10",
         ),
-        (lambda: subject_of(mlp(), splits=changed("train", x=FEW.x[:1], y=FEW.y[:1])), "there is only one training example; the checks need at least two"),
+        (
+            lambda: subject_of(mlp(), splits=changed("train", x=FEW.x[:1], y=FEW.y[:1])),
+            "there is only one training example; the checks need at least two",
+        ),
         (
             lambda: subject_of(mlp(), splits=changed("val", x=with_gap())),
             "example 17 of the val split .* nan or infinite",

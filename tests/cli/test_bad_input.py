@@ -150,6 +150,7 @@ def test_a_device_that_is_absent(commands: Commands, name: str) -> None:
     assert f"training.device='{name}' is not on this machine; allowed: auto, cpu" in outcome.err
 
 
+@pytest.mark.slow
 def test_a_real_process_says_the_same(tmp_path: Path) -> None:
     outcome = run(tmp_path, "optimizer.lr=-1")
     assert (outcome.code, outcome.out) == (2, "")
@@ -164,6 +165,7 @@ def test_the_traceback_is_shown_when_asked_for(commands: Commands, monkeypatch: 
         commands.train("optimizer.lr=-1")
 
 
+@pytest.mark.slow
 def test_a_sweep_goes_on_after_a_job_that_cannot_run(commands: Commands) -> None:
     outcome = commands.train("-m", *SMALL, "optimizer.lr=0.1,-1,0.01")
     assert outcome.code == 1
@@ -216,6 +218,7 @@ def test_an_output_folder_that_cannot_be_written(commands: Commands) -> None:
     assert "outputs" in outcome.err
 
 
+@pytest.mark.slow
 def test_two_commands_of_the_same_second_get_two_folders(commands: Commands) -> None:
     same = "hydra.run.dir=outputs/same"
     for _ in range(3):
@@ -248,7 +251,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
-@pytest.mark.parametrize("tensorboard", [True, False])
+@pytest.mark.slow
+@pytest.mark.parametrize("tensorboard", [True, pytest.param(False, marks=pytest.mark.exhaustive)])
 def test_a_disk_that_fills(small_disk: Path, tensorboard: bool) -> None:
     # Either the event file fills it, or a file outside the run does during the run.
     filler = "" if tensorboard else """
@@ -279,6 +283,7 @@ RunFolder.write_next = write_next
     assert "resume=" in sentence[0]
 
 
+@pytest.mark.slow
 def test_a_file_that_may_not_grow(tmp_path: Path) -> None:
     """The same without root: no file may be larger than 400 KiB, so the event file is cut off."""
 

@@ -174,6 +174,7 @@ def test_help_of_another_verb(tmp_path: Path) -> None:
     assert "  runs=[]  folders" in shown
 
 
+@pytest.mark.slow
 def test_an_installed_package_answers_at_once_from_any_folder(tmp_path: Path) -> None:
     shutil.copytree(REPOSITORY / "src" / "experiments", tmp_path / "site" / "experiments")
     shutil.copytree(CONF, tmp_path / "site" / "experiments" / "conf")

@@ -11,6 +11,8 @@ import pytest
 from experiments.cli.verbs import VERBS
 from tests.helpers import SMALL, run_folders, summary
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = str(Path(sys.executable).with_name("experiments"))
 needs_bash = pytest.mark.skipif(shutil.which("bash") is None, reason="no bash on this machine")
 

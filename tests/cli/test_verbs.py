@@ -10,6 +10,8 @@ from experiments import __version__
 from experiments.cli.verbs import PACKAGE, VERBS, described, path_of
 from tests.helpers import SMALL, Commands, assert_equal_weights, run_folders, summary, weights
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = str(Path(sys.executable).with_name("experiments"))
 
 

@@ -184,6 +184,7 @@ def test_nothing_is_written_outside_the_output(commands: Commands) -> None:
     assert {path.parent.name for path in (commands.folder / "runs" / "comparison").rglob("*.svg")} == {"figures"}
 
 
+@pytest.mark.slow
 def test_a_key_as_long_as_a_book_is_no_name_of_a_file(commands: Commands) -> None:
     for number in range(3):
         run = plant(commands.folder / str(number), 0.1 * number)

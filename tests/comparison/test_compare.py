@@ -311,6 +311,7 @@ def test_conditions_are_split_at_keys_alone() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_what_fits_nothing_is_said_in_a_sentence(commands: Commands, undrawn: None) -> None:
     del undrawn
     crossed(commands.folder)
@@ -627,6 +628,7 @@ def summaries(sweep: Path, key: str, metric: str) -> dict[str, list[float]]:
     return found
 
 
+@pytest.mark.slow
 def test_a_crossed_sweep(commands: Commands, sweeps: dict[str, Path]) -> None:
     folder = sweeps["crossed"]
     said = compared(commands, folder, "target=0.05").out
@@ -649,6 +651,7 @@ def test_a_crossed_sweep(commands: Commands, sweeps: dict[str, Path]) -> None:
     assert {row["metric"] for row in rows_of(folder, "curves")} >= {"train/loss", "val/loss", "val/accuracy"}
 
 
+@pytest.mark.slow
 @plain
 def test_a_crossed_sweep_by_one_of_its_factors(commands: Commands, sweeps: dict[str, Path]) -> None:
     folder = sweeps["crossed"]
@@ -675,6 +678,7 @@ def test_a_sweep_of_which_every_run_failed(commands: Commands, sweeps: dict[str,
     assert rows_of(sweeps["hopeless"])[0]["statuses"] == "2 failed"
 
 
+@pytest.mark.slow
 def test_runs_without_validation_and_observers(commands: Commands, sweeps: dict[str, Path]) -> None:
     folder = sweeps["blind"]
     said = refused(commands, str(folder))
@@ -687,6 +691,7 @@ def test_runs_without_validation_and_observers(commands: Commands, sweeps: dict[
     assert not any(name.startswith(("layers", "histograms")) for name in names)
 
 
+@pytest.mark.slow
 def test_runs_of_no_epoch(commands: Commands, sweeps: dict[str, Path]) -> None:
     said = refused(commands, str(sweeps["still"]))
     assert "no run has val/accuracy, the objective of all runs; choose with metric=<name>: test/loss, test/acc" in said
@@ -731,6 +736,7 @@ def test_a_comparison_reads_and_leaves_the_runs_as_they_are(
     assert state() == before
 
 
+@pytest.mark.slow
 def test_the_page_of_a_real_sweep_opens(sweeps: dict[str, Path], commands: Commands, browser: Browser) -> None:
     page = sweeps["crossed"] / "comparison" / "report.html"
     if not page.exists():  # the test of its files has made it
@@ -768,6 +774,7 @@ def appears(path: Path, process: subprocess.Popen[str]) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_watching_ends_with_the_sweep(tmp_path: Path) -> None:
     training = start(tmp_path, "-m", *SMALL, "training.epochs=200", "optimizer=sgd,adam", "seed=1,2", "name=w")
     started = [training]
@@ -794,6 +801,7 @@ def test_watching_ends_with_the_sweep(tmp_path: Path) -> None:
     assert {row["statuses"] for row in rows_of(sweep)} == {"2 finished"}
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_watching(tmp_path: Path) -> None:
     plant_all(tmp_path, [0.5, 0.6])
     plant(tmp_path / "running", None, status=None, seed=3)
@@ -807,6 +815,7 @@ def test_ctrl_c_ends_watching(tmp_path: Path) -> None:
     assert (process.returncode, err) == (130, "")
 
 
+@pytest.mark.slow
 def test_watching_a_sweep_that_was_killed_ends(tmp_path: Path) -> None:
     training = start(tmp_path, "-m", *SMALL, "training.epochs=2000", "optimizer=sgd,adam", "seed=1,2", "name=w")
     try:
@@ -825,6 +834,7 @@ def test_watching_a_sweep_that_was_killed_ends(tmp_path: Path) -> None:
     assert "runs are in progress" not in out
 
 
+@pytest.mark.slow
 def test_watching_waits_for_the_first_run(tmp_path: Path) -> None:
     (tmp_path / "outputs").mkdir()
     process = watching(tmp_path / "outputs", "every=1")
@@ -839,6 +849,7 @@ def test_watching_waits_for_the_first_run(tmp_path: Path) -> None:
     assert "not yet: no runs in" in out
 
 
+@pytest.mark.slow
 def test_figures_of_a_report_before_are_not_left(commands: Commands) -> None:
     for number, rate in enumerate((0.001, 0.01, 0.1)):
         plant(commands.folder / f"{number}", 0.5 - 0.1 * number, optimizer__lr=rate, seed=1)

@@ -260,6 +260,7 @@ def effect_alarms(examples: int, seeds: int) -> list[bool]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("examples", "seeds"), [(0, 3), (360, 2), (30, 2), (30, 3)])
 def test_effects_have_5_percent_false_alarms(examples: int, seeds: int) -> None:
     assert_at_most_5_percent(effect_alarms(examples, seeds))
@@ -275,11 +276,13 @@ def only_alarms(examples: int, main: float) -> list[bool]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("examples", "main"), [(0, 0.0), (0, 1.5), (30, 0.0)])
 def test_only_where_has_5_percent_false_alarms(examples: int, main: float) -> None:
     assert_at_most_5_percent(only_alarms(examples, main))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("alarms", "arguments"), [(effect_alarms, (0, 3)), (only_alarms, (0, 0.0))])
 def test_without_the_correction_there_are_more(
     monkeypatch: pytest.MonkeyPatch, alarms: Callable[..., list[bool]], arguments: tuple[float, ...]

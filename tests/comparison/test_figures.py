@@ -99,6 +99,7 @@ def figures_of(report: Report) -> list[DrawnFigure]:
     return list(report.figures(curves([line.group for line in report.drawn]), report.styles()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHAPES)
 def test_every_axis_says_what_it_is(name: str, tmp_path: Path) -> None:
     with palette.drawing():
@@ -116,6 +117,7 @@ def test_every_axis_says_what_it_is(name: str, tmp_path: Path) -> None:
             assert not any("mathdefault" in text.get_text() for text in texts if found.name != "curves_seconds")
 
 
+@pytest.mark.slow
 def test_nothing_is_drawn_beyond_the_edge(tmp_path: Path) -> None:
     with palette.drawing():
         for found in figures_of(report_of(tmp_path, SHAPES["absent layers"])):
@@ -127,6 +129,7 @@ def test_nothing_is_drawn_beyond_the_edge(tmp_path: Path) -> None:
             assert box.y1 <= size[1] + 0.02, found.name
 
 
+@pytest.mark.slow
 def test_groups_that_are_drawn_differ_and_keep_their_colour(tmp_path: Path) -> None:
     report = report_of(tmp_path, SHAPES["a search"])
     styles = report.styles()

@@ -189,6 +189,7 @@ def test_too_few_runs_have_no_difference() -> None:
     assert difference({}, {}) is None
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(
     st.dictionaries(st.integers(0, 6), FINITE, max_size=6),
@@ -219,6 +220,7 @@ def test_corrected_p_values_keep_their_order_and_are_not_smaller(p_values: list[
     assert ordered == sorted(ordered)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [1, 2, 7, 40])
 def test_the_correction_is_holms(n: int) -> None:
     multitest = pytest.importorskip("statsmodels.stats.multitest")
@@ -319,6 +321,7 @@ def test_places_do_not_depend_on_the_order(values: list[list[int]], shuffler: ra
 # --- how often they err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [3, 8])
 @pytest.mark.parametrize("kind", ["normal", "accuracies"])
 def test_intervals_hold_the_truth_as_often_as_they_say(n: int, kind: str) -> None:

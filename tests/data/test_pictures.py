@@ -293,6 +293,7 @@ def test_what_a_killed_process_left_behind_is_removed_after_a_day(
     assert foreign.exists()
 
 
+@pytest.mark.slow
 def test_two_processes_may_pack_at_once(folder: Path, tmp_path: Path) -> None:
     code = (
         "import sys, time; from experiments.data.pictures import image_folder\n"
@@ -342,6 +343,7 @@ def test_another_process_may_remove_what_is_damaged_first(
     assert calls == [kept(tmp_path)]
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_data(folder: Path, tmp_path: Path) -> None:
     code = """
 import resource, sys

@@ -70,6 +70,7 @@ def test_a_class_of_one_is_refused(made: Callable[..., Source]) -> None:
     assert "imbalance" in inspect.signature(made).parameters
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["moons", "circles", "blobs", "spiral"])
 def test_a_network_learns_them_where_a_line_cannot(commands: Commands, name: str) -> None:
     choices = (f"data={name}", "training.epochs=25", "optimizer.lr=0.01", "observers.tensorboard.enabled=false")

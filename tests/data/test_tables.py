@@ -209,6 +209,7 @@ def test_files_that_are_no_tables(tmp_path: Path) -> None:
         csv(table, "answer", test_path=written(tmp_path, HEADER, *["1,1,red,True,perhaps"] * 2, name="test.csv"))
 
 
+@pytest.mark.slow
 def test_the_sentence_reaches_the_user(commands: Commands) -> None:
     path = written(commands.folder, HEADER, *ROWS)
     outcome = commands.train("data=csv", f"data.path={path}", "data.target=answr")
@@ -217,6 +218,7 @@ def test_the_sentence_reaches_the_user(commands: Commands) -> None:
     assert commands.train("data=csv", f"data.path={path}").err == "Error: data.target is missing; set data.target=...\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["breast_cancer", "wine"])
 def test_real_tables_reach_what_scikit_learn_reaches(commands: Commands, name: str) -> None:
     from sklearn import datasets

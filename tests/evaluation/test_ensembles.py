@@ -182,6 +182,7 @@ def test_a_model_that_is_not_its_weights_is_not_called_as_one() -> None:
         scores_together(models("own"), examples(4, 1), size=10)
 
 
+@pytest.mark.slow
 def test_unusable_trials_of_a_search_are_left_out_and_named(commands: Commands) -> None:
     outcome = searched(commands, "optimizer=sgd", "optimizer.lr=choice(0.1,0.2,1e30)", sampler="grid", n_trials=3)
     assert outcome.code in (0, 1), outcome.err
@@ -222,6 +223,7 @@ def test_one_run_that_kept_nothing(commands: Commands, sweep: Path) -> None:
     assert outcome.err.strip().endswith("is one run with 1 kept checkpoint")
 
 
+@pytest.mark.slow
 def test_other_classes(commands: Commands, sweep: Path) -> None:
     other = commands.trained("data=moons", *[word for word in SMALL if "limit" not in word])
     outcome = commands.type("evaluate", *map(str, [*copied(commands, sweep, 0), other]), "ensemble=mean")

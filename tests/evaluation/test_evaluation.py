@@ -62,6 +62,7 @@ def test_the_calibration_error_is_the_weighted_gap() -> None:
     assert calibration_error(reliability(sharper, y)) > 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", [(), ("model.batch_norm=true",), ("training.ema=0.9",), ("loss=mse",), ("seed=3",)])
 def test_the_scores_are_those_of_the_run(commands: Commands, more: tuple[str, ...]) -> None:
     folder = commands.trained(*SMALL, *more)
@@ -87,6 +88,7 @@ def test_the_scores_are_those_of_the_run(commands: Commands, more: tuple[str, ..
     assert f"{found['accuracy']:.2%}" in outcome.out
 
 
+@pytest.mark.slow
 def test_the_best_of_a_sweep_are_chosen(commands: Commands) -> None:
     assert commands.train("-m", *SMALL, "optimizer=sgd,adam", "seed=1,2").code == 0
     (sweep,) = (commands.folder / "outputs" / "train").iterdir()
@@ -96,6 +98,7 @@ def test_the_best_of_a_sweep_are_chosen(commands: Commands) -> None:
     assert {path.parent.name for path in sweep.glob("*/evaluation")} == set(best)
 
 
+@pytest.mark.slow
 def test_an_ensemble_is_the_mean_of_its_members(commands: Commands) -> None:
     assert commands.train("-m", *SMALL, "seed=1,2,3").code == 0
     (sweep,) = (commands.folder / "outputs" / "train").iterdir()

@@ -43,6 +43,7 @@ def as_pictures(x: torch.Tensor, white: int, folder: Path) -> None:
         Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)).save(folder / f"{number:05d}.png")
 
 
+@pytest.mark.slow
 def test_the_test_split_from_files_is_the_test_split(commands: Commands, copied: Path) -> None:
     x = raw(copied).x_test
     as_pictures(x, 16, commands.folder / "own")
@@ -63,6 +64,7 @@ def test_the_test_split_from_files_is_the_test_split(commands: Commands, copied:
         assert row.split()[1:] == [word for name, p in best[:2].items() for word in (str(name)[2:-1], f"{p:.1%}")]
 
 
+@pytest.mark.slow
 @needs_mnist
 def test_the_test_split_of_mnist_from_pictures_is_the_test_split(commands: Commands) -> None:
     folder = commands.trained(*SMALL, "data=mnist", f"data.root={SHARED_DATA}", "training.epochs=1")
@@ -73,6 +75,7 @@ def test_the_test_split_of_mnist_from_pictures_is_the_test_split(commands: Comma
     assert np.array_equal(predictions.probabilities, model.probabilities(x).numpy())
 
 
+@pytest.mark.slow
 def test_a_picture_of_a_folder_alone_is_what_it_was_among_others(commands: Commands) -> None:
     draw = np.random.default_rng(0)
     for name, light in (("dark", 60), ("light", 190)):
@@ -130,6 +133,7 @@ def fruit(commands: Commands) -> Path:
     return commands.trained(*QUIET, *TABLE)
 
 
+@pytest.mark.slow
 def test_rows_of_a_table_are_predicted_without_the_table(commands: Commands, fruit: Path) -> None:
     assert commands.type("evaluate", f"run={fruit}", "device=cpu").code == 0
     expected = numbers(fruit / "evaluation" / "test")
@@ -150,6 +154,7 @@ def test_rows_of_a_table_are_predicted_without_the_table(commands: Commands, fru
     pd.testing.assert_frame_equal(found, wanted, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_other_data_are_prepared_as_the_runs(commands: Commands, fruit: Path) -> None:
     other = rows(80, seed=2)
     other = other[other["kind"] != "a"][::-1]  # a text that is absent, and the classes in another order
@@ -171,6 +176,7 @@ def test_other_data_are_prepared_as_the_runs(commands: Commands, fruit: Path) ->
         shutil.rmtree(fruit / "evaluation")
 
 
+@pytest.mark.slow
 def test_classes_are_known_by_their_names(commands: Commands) -> None:
     draw = np.random.default_rng(0)
     x, y = draw.normal(size=(120, 3)), np.repeat([3, 5, 9], 40)
@@ -191,6 +197,7 @@ def test_classes_are_known_by_their_names(commands: Commands) -> None:
     assert "the class '4' is not one of the run's classes, 3, 5, 9" in outcome.err
 
 
+@pytest.mark.slow
 def test_an_ensemble_predicts_by_the_mean(commands: Commands, copied: Path) -> None:
     second = commands.trained(*SMALL, "seed=1")
     x = raw(copied).x_test[:7]

@@ -71,6 +71,7 @@ PARITY = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", PARITY.values(), ids=PARITY.keys())
 def test_the_scores_are_the_runs_own_to_the_bit(commands: Commands, more: tuple[str, ...]) -> None:
     small = [word for word in SMALL if not (word.startswith("model.hidden") and "model=cnn" in more)]
@@ -85,6 +86,7 @@ def test_the_scores_are_the_runs_own_to_the_bit(commands: Commands, more: tuple[
         assert found.accuracy == summary(folder)["metrics"][f"{split}/accuracy"]
 
 
+@pytest.mark.slow
 def test_a_table_with_gaps_is_restored_without_it(commands: Commands, fruit: Path) -> None:
     folder = commands.trained(*SMALL, "data=csv", f"data.path={fruit}", "data.target=species", "data.missing=mean")
     own, x = own_scores(folder), raw(load(folder)).x_test
@@ -99,6 +101,7 @@ def test_one_example_alone_is_classified_as_among_others(commands: Commands) -> 
     torch.testing.assert_close(run.scores(x[:1]), run.scores(x)[:1], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_another_checkpoint_is_restored_by_its_name(commands: Commands) -> None:
     folder = commands.trained(*SMALL, "training.epochs=3")
     last = torch.load(folder / "checkpoints" / "last.pt", weights_only=True)
@@ -115,6 +118,7 @@ def test_another_checkpoint_is_restored_by_its_name(commands: Commands) -> None:
             load(folder, checkpoint=name)
 
 
+@pytest.mark.slow
 def test_a_run_from_before_there_was_a_description_is_restored(commands: Commands) -> None:
     folder = commands.trained(*SMALL, "data.preprocess=zca")
     own = own_scores(folder)
@@ -123,6 +127,7 @@ def test_a_run_from_before_there_was_a_description_is_restored(commands: Command
     assert torch.equal(run.scores(raw(run).x_test), own)
 
 
+@pytest.mark.slow
 def test_a_preparation_of_the_users_own_is_fitted_anew(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
     (commands.folder / "own_preparation.py").write_text(
         "class Halved:\n"

@@ -64,6 +64,7 @@ def used(folder: Path, name: str, batches: Sequence[Any]) -> list[np.ndarray]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", RUNS)
 def test_both_programs_give_the_runs_own_probabilities(commands: Commands, kind: str) -> None:
     write_colours(commands.folder / "own.csv")
@@ -115,6 +116,7 @@ def plane_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
+@pytest.mark.slow
 def test_a_real_process_says_these_lines_and_nothing_else(plane_run: Path) -> None:
     command = [sys.executable, "-W", "error", "-m", "experiments.export", "run=run"]
     done = subprocess.run(command, cwd=plane_run.parent, capture_output=True, text=True)
@@ -186,6 +188,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", REFUSED)
 def test_what_cannot_be_exported_is_refused_in_a_sentence(commands: Commands, kind: str) -> None:
     message, written = REFUSED[kind]
@@ -230,6 +233,7 @@ def test_wrong_options_are_refused(commands: Commands, plane_run: Path, words: t
     assert outcome.err.startswith(f"Error: {message}"), outcome.err
 
 
+@pytest.mark.slow
 def test_the_best_of_a_sweep_is_exported(commands: Commands) -> None:
     small = ("data=moons", "data.examples=60", "model.hidden=[4]", *SMALL[:1], *OTHERS)
     assert commands.train("-m", *small, "seed=1,2").code == 0

@@ -240,7 +240,7 @@ def test_metric_axis_and_scale_change_what_is_drawn(tab: Tab) -> None:
     assert drawn(tab) == [len(NAMES), len(NAMES)]
     tab.locator("#axis").select_option("step")
     assert drawn(tab) == [0, 0]
-    assert "There is no data for this metric and axis." == tab.locator("#nothing").inner_text()
+    assert tab.locator("#nothing").inner_text() == "There is no data for this metric and axis."
 
 
 def hexed(color: str) -> str:

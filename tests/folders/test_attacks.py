@@ -22,6 +22,8 @@ from experiments.common.errors import UserError
 from experiments.evaluation.loading import load
 from tests.helpers import SMALL, Commands, Outcome, composed, run, run_folders
 
+pytestmark = pytest.mark.slow
+
 Attack = Callable[[Path, Path], None]
 """Changes a run folder; the second folder is outside of it, and holds what an attack must not change."""
 

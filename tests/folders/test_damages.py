@@ -21,6 +21,8 @@ from experiments.comparison.report import Report
 from tests.helpers import Commands, Outcome, assert_equal_weights, run, weights
 from tests.search.searches import LR, TINY
 
+pytestmark = pytest.mark.slow
+
 QUIET = (*TINY, "training.epochs=2")
 SWEEP = ("-m", *QUIET, "seed=1,2", "hydra.sweep.dir=outputs/s")
 SEARCH = ("-m", "hydra/sweeper=optuna", *QUIET, LR, "hydra.sweeper.n_trials=2", "hydra.sweep.dir=outputs/s")

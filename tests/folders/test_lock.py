@@ -14,6 +14,8 @@ from experiments.folders.lock import NAME, is_locked, locked
 from experiments.folders.sweep import Sweep
 from tests.helpers import Commands
 
+pytestmark = pytest.mark.slow
+
 HOLDING = """
 import sys
 from pathlib import Path

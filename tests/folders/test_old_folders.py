@@ -10,6 +10,8 @@ import pytest
 from experiments.training.observer import Observer
 from tests.helpers import REPOSITORY, Commands, metrics, summary, table
 
+pytestmark = pytest.mark.slow
+
 FIXTURES = REPOSITORY / "tests" / "fixtures" / "before_packages"
 RUN = (
     "data.limit=96",

@@ -76,6 +76,7 @@ TINY: Mapping[str, tuple[Sequence[str], Mapping[str, Any]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TINY)
 def test_a_lesson_on_mnist_measures_what_its_band_names_and_draws(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

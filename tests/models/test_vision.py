@@ -65,6 +65,7 @@ def cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Tensor]
     return state
 
 
+@pytest.mark.slow
 def test_torchvisions_weights_are_taken_from_its_cache(commands: Commands, cached: dict[str, Tensor]) -> None:
     name = f"init_from={type(WEIGHTS).__name__}.{WEIGHTS.name}"
     folder = commands.trained(*TINY, name, "init_from.replace=[fc]", "training.epochs=0")
@@ -87,6 +88,7 @@ def test_weights_that_are_not_there_are_not_fetched(
     assert re.search(rf"is not on this machine, and nothing is downloaded; save https://\S+ as {place}$", outcome.err)
 
 
+@pytest.mark.slow
 def test_it_trains_reproducibly_and_resumes_to_the_bit(commands: Commands) -> None:
     """With Dropout; the classifier alone is trained at first."""
     choices = (*TINY, "model.name=mobilenet_v3_small", "freeze={features:1}")
@@ -97,6 +99,7 @@ def test_it_trains_reproducibly_and_resumes_to_the_bit(commands: Commands) -> No
     assert metrics(whole) == metrics(half)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("init", ["own", "he", "lsuv"])
 def test_initial_weights(init: str) -> None:
     config = composed("model=torchvision", f"model.name={SMALLEST}", f"init={init}")
@@ -115,6 +118,7 @@ def test_initial_weights(init: str) -> None:
         assert out.var(correction=0).item() == pytest.approx(1, abs=0.051)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_built_is_said_in_one_sentence(commands: Commands) -> None:
     for words, said in (
         (("model.name=resnet81",), "model.name='resnet81' is not a classification model of torchvision; choose from"),
@@ -133,6 +137,7 @@ def test_what_cannot_be_built_is_said_in_one_sentence(commands: Commands) -> Non
         built(SMALLEST, channels=4)
 
 
+@pytest.mark.slow
 def test_a_run_of_it_can_be_evaluated(commands: Commands) -> None:
     folder = commands.trained(*TINY, "training.epochs=1")
     outcome = commands.type("evaluate", str(folder))

@@ -201,6 +201,7 @@ def test_equal_units_are_counted_whatever_their_size() -> None:
     assert measures.twins(torch.zeros(4, 3)) == 1
 
 
+@pytest.mark.slow
 def test_a_resumed_run_has_the_rows_of_one_that_was_never_stopped(commands: Commands) -> None:
     plain = commands.trained("training.epochs=4", "data.limit=128", "observers.layers.every_steps=3")
     parted = commands.trained("training.epochs=2", "data.limit=128", "observers.layers.every_steps=3")
@@ -213,6 +214,7 @@ def test_a_resumed_run_has_the_rows_of_one_that_was_never_stopped(commands: Comm
     assert resumed == [row for row in whole if (row.step, row.quantity) != (9, "update_cosine")]
 
 
+@pytest.mark.slow
 def test_observers_change_no_bit(commands: Commands) -> None:
     on = ["observers.layers.every_steps=1", "observers.pictures.enabled=true", "observers.tensorboard.enabled=true"]
     watched = commands.trained(*SMALL, *on, "model.batch_norm=true", "model.dropout=0.3")
@@ -228,6 +230,7 @@ def test_observers_change_no_bit(commands: Commands) -> None:
 # Pictures.
 
 
+@pytest.mark.slow
 def test_a_run_leaves_pictures(commands: Commands) -> None:
     folder = commands.trained("training.epochs=2", "data.limit=200")
     assert {path.stem for path in (folder / "pictures").iterdir()} == {"filters", "layers", "confusion", "worst"}
@@ -239,6 +242,7 @@ def test_a_run_leaves_pictures(commands: Commands) -> None:
         assert len(np.unique(inner)) > 20, f"{path.name} is blank"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [

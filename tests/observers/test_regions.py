@@ -40,6 +40,7 @@ def images(folder: Path) -> dict[str, list[tuple[int, bytes]]]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preprocess", ["standardize", "zca"])
 def test_softmax_regression_has_straight_boundaries_where_its_weights_say(commands: Commands, preprocess: str) -> None:
     choices = ("data=blobs", "data.examples=150", "model.hidden=[]", "training.epochs=3", "optimizer.lr=0.03")
@@ -72,6 +73,7 @@ def test_softmax_regression_has_straight_boundaries_where_its_weights_say(comman
     assert np.quantile(ranked[:, -1] - ranked[:, -2], 0.9) < 1e-3 * np.ptp(expected)
 
 
+@pytest.mark.slow
 def test_what_is_drawn_is_the_data(commands: Commands) -> None:
     run = load(commands.trained(*TINY))
     splits = run.data.splits
@@ -91,6 +93,7 @@ def test_what_is_drawn_is_the_data(commands: Commands) -> None:
     assert found.x[0] < splits["train"].x[:, 0].min() < splits["train"].x[:, 0].max() < found.x[-1]
 
 
+@pytest.mark.slow
 def test_a_run_shows_its_regions_and_evaluate_draws_them(commands: Commands) -> None:
     folder = commands.trained(*TINY, "observers.regions.every=2")
     shown = images(folder)
@@ -104,6 +107,7 @@ def test_a_run_shows_its_regions_and_evaluate_draws_them(commands: Commands) -> 
         assert len(image.getcolors(2**20) or []) > 100
 
 
+@pytest.mark.slow
 def test_pixels_are_the_grids_points_and_the_examples(commands: Commands, tmp_path: Path) -> None:
     folder = commands.trained(*TINY, "data.preprocess=none")
     run = load(folder)
@@ -124,6 +128,7 @@ def test_pixels_are_the_grids_points_and_the_examples(commands: Commands, tmp_pa
     assert agree.mean() > 0.8, "where no example lies"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("choices", [("data=digits",), ("data=moons", "observers.regions.every=0")])
 def test_nothing_is_done_where_there_is_no_plane_or_nobody_asks(commands: Commands, choices: Sequence[str]) -> None:
     folder = commands.trained("training.epochs=1", "data.limit=96", *OTHERS, *choices)
@@ -134,6 +139,7 @@ def test_nothing_is_done_where_there_is_no_plane_or_nobody_asks(commands: Comman
 WATCHED = ("model.batch_norm=true", "model.dropout=0.3")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sweep", [(), ("-m", "seed=1,2")], ids=["alone", "stack"])
 def test_watching_changes_no_bit(commands: Commands, sweep: Sequence[str]) -> None:
     for chosen in ("true", "false"):
@@ -161,6 +167,7 @@ class Restless(torch.nn.Sequential):
         return super().forward(torch.nn.functional.dropout(input, 0.2, training=True))
 
 
+@pytest.mark.slow
 def test_nothing_is_drawn_even_for_a_model_that_does(commands: Commands) -> None:
     own = commands.folder / "own" / "model"
     own.mkdir(parents=True)

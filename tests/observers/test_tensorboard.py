@@ -74,6 +74,7 @@ def show(tmp_path: Path) -> Iterator[Callable[[], Dashboard]]:
         server.process.wait()
 
 
+@pytest.mark.slow
 def test_the_real_server_shows_a_run(commands: Commands, show: Callable[[], Dashboard]) -> None:
     folder = commands.trained("training.epochs=3", "model.batch_norm=false")
     dashboard = show()
@@ -115,6 +116,7 @@ def test_the_real_server_shows_a_run(commands: Commands, show: Callable[[], Dash
     assert {info["name"] for info in experiment["hparamInfos"]} >= {"optimizer", "optimizer.lr", "init", "seed"}
 
 
+@pytest.mark.slow
 def test_a_sweep_is_one_trial_a_run(commands: Commands, show: Callable[[], Dashboard]) -> None:
     assert commands.train("-m", "training.epochs=1", "data.limit=64", "optimizer=sgd,adam").code == 0
     dashboard = show()
@@ -131,6 +133,7 @@ def test_a_sweep_is_one_trial_a_run(commands: Commands, show: Callable[[], Dashb
     assert {group["hparams"]["optimizer"] for group in groups} == {"sgd", "adam"}
 
 
+@pytest.mark.slow
 def test_epochs_written_after_the_checkpoint_are_not_shown_twice(commands: Commands) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

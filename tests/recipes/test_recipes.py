@@ -15,10 +15,42 @@ from experiments import UserError, compose, train
 from experiments.common.conf import conf_folder
 from experiments.recipes._running import RecipeTask, run_recipe
 from experiments.recipes.recipe import recipes
-from tests.helpers import REPOSITORY, Commands, run_folders, summary
+from tests.helpers import REPOSITORY, Commands, run_folders, sampled, summary
 
 KNOWN = recipes([conf_folder()])
 FAST = {name: recipe for name, recipe in KNOWN.items() if recipe.tier == "fast"}
+DEAR = {
+    "annealing",
+    "batch_norm_initializers",
+    "batch_norm_rate",
+    "batch_norm_scales",
+    "batch_sizes",
+    "high_bias",
+    "high_variance",
+    "learning_rates",
+    "optimizer_speed",
+    "update_ratio",
+}
+"""Recipes that take more than three seconds: `make test-all` runs them."""
+PLANTED = {
+    "activation_spread",
+    "batch_norm_noise",
+    "batch_norm_single",
+    "feature_scaling",
+    "gradient_check",
+    "he_signal_30_layers",
+    "initial_loss",
+    "jacobian_singular_values",
+    "linear_boundaries",
+    "nesterov",
+    "quadratic",
+    "random_over_grid",
+    "sgd_zigzag",
+    "small_weights_vanish",
+    "softmax_hardmax",
+    "xavier_fails_with_relu",
+}
+"""The planted wrong results that `make test` runs too: those of about a second."""
 
 
 def measured(
@@ -32,13 +64,15 @@ def measured(
     return dict(result.values), result.holds
 
 
-@pytest.mark.parametrize("name", FAST)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sampled(FAST, set(FAST) - DEAR))
 def test_the_claim_holds(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     values, holds = measured(name, tmp_path, monkeypatch, sabotage=False)
     assert holds, values
 
 
-@pytest.mark.parametrize("name", FAST)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sampled(FAST, PLANTED))
 def test_a_planted_wrong_result_is_rejected(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert FAST[name].sabotage, "a fast recipe has a sabotage"
     values, holds = measured(name, tmp_path, monkeypatch, sabotage=True)
@@ -109,6 +143,7 @@ def test_an_own_recipe_runs_and_is_shown(commands: Commands, own: Callable[..., 
     assert "<svg" in page
 
 
+@pytest.mark.slow
 def test_a_claim_that_does_not_hold_is_shown_as_such(commands: Commands, own: Callable[..., Path]) -> None:
     done = commands.type("reproduce", "own", f"config_dir={own(band='{rows: [3, null], runs: [1, 1]}')}")
     assert done.code == 1
@@ -128,6 +163,7 @@ def test_a_failed_recipe_keeps_its_last_result_in_the_gallery(commands: Commands
     assert json.loads((commands.folder / "outputs" / "gallery" / "own.json").read_text())["holds"] is True
 
 
+@pytest.mark.slow
 def test_a_sabotage_that_is_not_rejected_is_named(commands: Commands, own: Callable[..., Path]) -> None:
     folder = own(more="  sabotage: [recipe.settings.plus=1]\n")
     done = commands.type("reproduce", "own", f"config_dir={folder}", "sabotage=true")
@@ -185,6 +221,7 @@ def test_bad_words_are_answered_in_a_sentence(commands: Commands, words: list[st
     assert not (commands.folder / "outputs").exists()
 
 
+@pytest.mark.slow
 def test_a_recipe_is_a_configuration_like_any_other(commands: Commands) -> None:
     done = commands.train("experiment=zero_weights", "training.epochs=1", "seed=0", "data.limit=96")
     assert done.code == 0, done.err

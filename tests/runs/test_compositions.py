@@ -181,6 +181,7 @@ def program_of(folder: Path) -> dict[str, Any]:
 SOBER = settings(deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 
 
+@pytest.mark.slow
 @settings(SOBER, max_examples=250)
 @given(compositions())
 def test_everything_composes_or_says_why_not(config: dict[str, Any]) -> None:
@@ -196,6 +197,7 @@ def test_everything_composes_or_says_why_not(config: dict[str, Any]) -> None:
         assert all(value.isfinite().all() for value in program_of(folder)["model"].values())
 
 
+@pytest.mark.slow
 @settings(SOBER, max_examples=40)
 @given(compositions(epochs=2))
 def test_every_composition_resumes_to_the_bit(config: dict[str, Any]) -> None:

@@ -80,6 +80,7 @@ def assert_close(shared: Path, lone: Path) -> None:
         torch.testing.assert_close(one[name], other[name], rtol=1e-4, atol=1e-5, msg=lambda text: f"{name}: {text}")  # noqa: B023
 
 
+@pytest.mark.slow
 def test_the_result_is_that_of_one_process(commands: Commands, tmp_path: Path) -> None:
     outcome = ended(torchrun(tmp_path, 3, *CHOICES, *CNN))
     assert outcome.code == 0, outcome.err
@@ -93,6 +94,7 @@ def test_the_result_is_that_of_one_process(commands: Commands, tmp_path: Path) -
     assert summary(shared)["metrics"] == pytest.approx(summary(lone)["metrics"], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_an_error_is_said_once_and_all_end_with_its_code(tmp_path: Path) -> None:
     outcome = ended(torchrun(tmp_path, 2, "training.epochs=2", "training.batch_size=none"))
     assert outcome.err.count("Error: ") == 1 + outcome.err.count("ChildFailedError: ")
@@ -101,6 +103,8 @@ def test_an_error_is_said_once_and_all_end_with_its_code(tmp_path: Path) -> None
     assert "Traceback" not in outcome.err.partition("torch/distributed/elastic")[0]
 
 
+@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_sigterm_ends_all_and_the_run_goes_on(commands: Commands, tmp_path: Path) -> None:
     choices = (*CHOICES, *MLP, "training.epochs=2000")
     process = torchrun(tmp_path, 2, *choices)

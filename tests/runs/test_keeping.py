@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from experiments.folders.run import RunFolder
-from tests.helpers import SMALL, Commands, assert_equal_weights, run, run_folders, weights
+from tests.helpers import SMALL, Commands, assert_equal_weights, run, run_folders, sampled, weights
 from tests.interrupted import CHOICES, IN_REPLACE, KILL_AT
 
 KEEP = (*CHOICES, "training.keep_checkpoints=every:2")
@@ -38,6 +38,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return run_folders(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("average", [(), ("training.ema=0.9",)])
 def test_what_is_kept_is_a_run_of_so_many_epochs(commands: Commands, average: tuple[str, ...]) -> None:
     constant = (*SMALL, *average, "model.dropout=0.2")
@@ -48,6 +49,7 @@ def test_what_is_kept_is_a_run_of_so_many_epochs(commands: Commands, average: tu
         assert_equal_weights(weights(folder, f"epoch_{epochs:03d}"), weights(shorter))
 
 
+@pytest.mark.slow
 def test_it_is_another_name_and_changes_nothing(commands: Commands, whole: Path) -> None:
     assert kept(whole) == ["epoch_002", "epoch_004", "epoch_006"]
     checkpoints = whole / "checkpoints"
@@ -61,9 +63,10 @@ KILLS = {
 }
 
 
-@pytest.mark.parametrize("prelude", KILLS.values(), ids=list(KILLS))
-def test_a_killed_run_keeps_the_same(commands: Commands, whole: Path, prelude: str) -> None:
-    assert run(commands.folder, *KEEP, prelude=prelude).code == -signal.SIGKILL
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", sampled(KILLS, ["before the kept one is named"]))
+def test_a_killed_run_keeps_the_same(commands: Commands, whole: Path, moment: str) -> None:
+    assert run(commands.folder, *KEEP, prelude=KILLS[moment]).code == -signal.SIGKILL
     (folder,) = run_folders(commands.folder)
     assert "epoch_006" not in kept(folder)
     assert commands.train(f"resume={folder}").code == 0
@@ -71,6 +74,7 @@ def test_a_killed_run_keeps_the_same(commands: Commands, whole: Path, prelude: s
     assert not list(folder.rglob("*.tmp"))
 
 
+@pytest.mark.slow
 def test_more_epochs_and_another_choice_remove_nothing(commands: Commands, whole: Path) -> None:
     folder = Path(shutil.copytree(whole, commands.folder / "copied"))
     outcome = commands.train(f"resume={folder}", "training.epochs=10", "training.keep_checkpoints=every:5")
@@ -88,6 +92,7 @@ def test_without_hard_links(commands: Commands, monkeypatch: pytest.MonkeyPatch)
     assert_equal_weights(weights(folder, "epoch_002"), weights(folder))
 
 
+@pytest.mark.slow
 def test_a_stack_keeps_each_epoch_for_itself(commands: Commands, swept: list[Path]) -> None:
     for number, folder in enumerate(swept, 1):
         assert kept(folder) == ["epoch_002", "epoch_004"]
@@ -99,7 +104,10 @@ def test_a_stack_keeps_each_epoch_for_itself(commands: Commands, swept: list[Pat
             torch.testing.assert_close(tensor, weights(alone, "epoch_002")[name], rtol=1e-8, atol=1e-9)
 
 
-@pytest.mark.parametrize(("name", "at"), [("checkpoints/last.pt", 3), ("epoch_004.pt", 1)])
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "at"), [pytest.param("checkpoints/last.pt", 3, marks=pytest.mark.exhaustive), ("epoch_004.pt", 1)]
+)
 def test_a_killed_stack_keeps_the_same(tmp_path: Path, swept: list[Path], name: str, at: int) -> None:
     prelude = KILL_AT.format(name=name, at=at, seconds=1e9)
     assert run(tmp_path, *SWEPT, prelude=prelude).code == -signal.SIGKILL
@@ -115,6 +123,7 @@ def assert_same_kept(one: Path, other: Path) -> None:
         assert_equal_weights(weights(one, name), weights(other, name))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("value", "said"),
     [

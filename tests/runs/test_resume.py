@@ -16,7 +16,7 @@ import torch
 import yaml
 
 from experiments.folders.run import RunFolder
-from tests.helpers import Commands, assert_equal_weights, metrics, run, run_folders, start, summary, weights
+from tests.helpers import Commands, assert_equal_weights, metrics, run, run_folders, sampled, start, summary, weights
 from tests.interrupted import CHOICES, IN_REPLACE, assert_same_run
 
 HALF_WRITTEN = """
@@ -58,11 +58,14 @@ KILLS = {
     "before metrics.csv takes its place": IN_REPLACE.format(name="metrics.csv", at=4),
     "before the summary": IN_REPLACE.format(name="summary.json", at=1),
 }
+USUAL = {"before the first checkpoint", "within a later epoch", "before the summary"}
+"""The moments that `make test` takes; `make test-all` takes all."""
 
 
-@pytest.mark.parametrize("prelude", KILLS.values(), ids=list(KILLS))
-def test_a_killed_run_goes_on_to_the_bit(commands: Commands, prelude: str) -> None:
-    killed = run(commands.folder, *CHOICES, prelude=prelude)
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", sampled(KILLS, USUAL))
+def test_a_killed_run_goes_on_to_the_bit(commands: Commands, moment: str) -> None:
+    killed = run(commands.folder, *CHOICES, prelude=KILLS[moment])
     assert killed.code == -signal.SIGKILL, killed.err
     (folder,) = run_folders(commands.folder)
     resumed = commands.train(f"resume={folder}")
@@ -72,6 +75,7 @@ def test_a_killed_run_goes_on_to_the_bit(commands: Commands, prelude: str) -> No
     assert_same_run(folder, commands.trained(*CHOICES))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
 def test_a_signal_saves_the_half_done_epoch_and_says_how_to_go_on(commands: Commands, name: str, code: int) -> None:
     stopped = run(commands.folder, *CHOICES, prelude=AT_STEP.format(at=12, signal=name))
@@ -121,6 +125,7 @@ def test_a_signal_during_the_first_imports_leaves_what_can_be_resumed(
     assert [summary(folder)["status"] for folder in run_folders(commands.folder)] == ["finished"] * len(folders)
 
 
+@pytest.mark.slow
 def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
     process = start(tmp_path, "training.epochs=100000", "observers.tensorboard.enabled=false", prelude="import time")
     deadline = time.monotonic() + 120
@@ -134,7 +139,10 @@ def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
     process.communicate()
 
 
-@pytest.mark.parametrize("name", ["two words", "it's", "a=1,b=[2]", "back\\slash", "ends\\'so"])
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", sampled(["two words", "it's", "a=1,b=[2]", "back\\slash", "ends\\'so"], ["it's", "a=1,b=[2]"])
+)
 def test_a_folder_of_any_name_is_gone_on_with(commands: Commands, name: str) -> None:
     folder = commands.trained(*CHOICES, "training.epochs=1")
     renamed = folder.rename(folder.parent / name)
@@ -144,6 +152,7 @@ def test_a_folder_of_any_name_is_gone_on_with(commands: Commands, name: str) -> 
     assert run_folders(commands.folder) == [renamed]
 
 
+@pytest.mark.slow
 def test_a_job_of_a_sweep_is_gone_on_with(commands: Commands) -> None:
     assert commands.train("-m", *CHOICES, "training.epochs=1", "name=two words", "seed=1,2").code == 0
     job = run_folders(commands.folder)[1]
@@ -158,6 +167,7 @@ def interrupted(commands: Commands) -> Path:
     return commands.trained(*CHOICES, "training.epochs=2")
 
 
+@pytest.mark.slow
 def test_more_epochs_are_the_same_as_asking_for_them_at_first(commands: Commands) -> None:
     choices = [choice for choice in CHOICES if "epochs" not in choice and "scheduler" not in choice]
     folder = commands.trained(*choices, "training.epochs=2")
@@ -176,6 +186,7 @@ def test_fewer_epochs_than_there_were_are_refused(commands: Commands, interrupte
     assert "training.epochs=1 is less than the 2 epochs" in outcome.err
 
 
+@pytest.mark.slow
 def test_data_that_changed_is_refused(commands: Commands) -> None:
     x, y = torch.rand(60, 5).numpy(), (torch.arange(60) % 3).numpy()
     arrays: dict[str, Any] = {"y_train": y, "x_test": x, "y_test": y}
@@ -187,6 +198,7 @@ def test_data_that_changed_is_refused(commands: Commands) -> None:
     assert "the data set has changed" in outcome.err
 
 
+@pytest.mark.slow
 def test_a_broken_checkpoint_falls_back_to_the_other(commands: Commands) -> None:
     folder = commands.trained(*CHOICES)
     expected = metrics(folder)
@@ -286,6 +298,7 @@ def test_a_checkpoint_with_code_in_it_is_not_run(commands: Commands, interrupted
     assert not (commands.folder / "attacked").exists()
 
 
+@pytest.mark.slow
 def test_another_models_checkpoint_is_refused_by_the_parameters_name(commands: Commands, interrupted: Path) -> None:
     other = commands.trained(*CHOICES, "model.hidden=[17]", "training.epochs=2")
     for name in ("last.pt", "best.pt"):
@@ -390,6 +403,7 @@ def test_a_strangers_run_folder_cannot_name_code(commands: Commands, interrupted
     assert not (commands.folder / "attacked").exists()
 
 
+@pytest.mark.slow
 def test_a_users_own_code_is_resumed_when_trusted(commands: Commands) -> None:
     choices = (*CHOICES[:3], "scheduler._target_=tests.interrupted.growing", "optimizer.lr=1e-9")
     folder = commands.trained(*choices)

@@ -37,6 +37,7 @@ def npz(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
 def test_every_choice_composes_and_trains(
     commands: Commands, tmp_path: Path, npz: Path, group: str, choice: str
@@ -75,6 +76,7 @@ def test_every_choice_composes_and_trains(
     assert all(w.isfinite().all() for w in weights(folder).values())
 
 
+@pytest.mark.slow
 def test_run_folder_holds_what_the_contract_says(commands: Commands) -> None:
     folder = commands.trained("training.epochs=3", "optimizer=momentum", "optimizer.lr=0.02")
     names = {path.name for path in folder.iterdir()}
@@ -110,6 +112,7 @@ def test_run_folder_holds_what_the_contract_says(commands: Commands) -> None:
     assert "val accuracy" in (folder / "train.log").read_text()
 
 
+@pytest.mark.slow
 def test_test_split_is_scored_with_the_best_epochs_weights(commands: Commands) -> None:
     from experiments import assembly
     from experiments.training.streams import Streams
@@ -131,6 +134,7 @@ def test_test_split_is_scored_with_the_best_epochs_weights(commands: Commands) -
     assert found["metrics"]["test/accuracy"] == pytest.approx(accuracy, abs=1e-12)
 
 
+@pytest.mark.slow
 def test_same_command_gives_the_same_bits(commands: Commands) -> None:
     choices = ("model.dropout=0.3", "model.batch_norm=true", "training.epochs=2", "data.limit=200")
     first, second = commands.trained(*choices), commands.trained(*choices)
@@ -147,6 +151,7 @@ def test_training_leaves_the_programs_own_generator_alone(commands: Commands) ->
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("other", ["optimizer=sgd", "scheduler=cosine", "model.dropout=0.5", "optimizer.lr=0.5"])
 def test_runs_of_one_seed_share_split_draw_and_order(commands: Commands, other: str) -> None:
     plain, changed = commands.trained(*SMALL, "training.epochs=0"), commands.trained(*SMALL, "training.epochs=0", other)
@@ -159,6 +164,7 @@ def test_runs_of_one_seed_share_split_draw_and_order(commands: Commands, other: 
         assert torch.equal(states[0][stream], states[1][stream]), stream
 
 
+@pytest.mark.slow
 def test_observers_change_nothing(commands: Commands) -> None:
     choices = ("training.epochs=3", "data.limit=150", "model.batch_norm=true", "model.dropout=0.2")
     watched = commands.trained(*choices, "observers.histograms.every=1")
@@ -179,6 +185,7 @@ class Restless(torch.nn.Sequential):
         return super().forward(torch.nn.functional.dropout(input, 0.2, training=True))
 
 
+@pytest.mark.slow
 def test_observers_draw_nothing_even_for_a_model_that_does(commands: Commands) -> None:
     own = commands.folder / "own" / "model"
     own.mkdir(parents=True)
@@ -189,6 +196,7 @@ def test_observers_draw_nothing_even_for_a_model_that_does(commands: Commands) -
     assert_equal_weights(weights(watched), weights(commands.trained(*choices, *off)))
 
 
+@pytest.mark.slow
 def test_divergence_is_a_status_and_says_at_which_step(commands: Commands) -> None:
     outcome = commands.train("optimizer=sgd", "optimizer.lr=1e6", "init=unit_normal", "training.epochs=5")
     assert outcome.code == 0
@@ -201,6 +209,7 @@ def test_divergence_is_a_status_and_says_at_which_step(commands: Commands) -> No
     assert all(w.isfinite().all() for w in weights(folder).values()), "the last checkpoint is the last good one"
 
 
+@pytest.mark.slow
 def test_divergence_keeps_the_epochs_before_it(commands: Commands) -> None:
     # The rate grows until the loss overflows: some epochs are fine.
     grow = ["scheduler._target_=tests.interrupted.growing", "optimizer=sgd", "optimizer.lr=1e-3"]
@@ -213,6 +222,7 @@ def test_divergence_keeps_the_epochs_before_it(commands: Commands) -> None:
     assert "test/accuracy" in found["metrics"]
 
 
+@pytest.mark.slow
 def test_early_stopping_ends_with_patience(commands: Commands) -> None:
     folder = commands.trained(
         "training.epochs=60", "training.early_stopping.patience=2", "optimizer.lr=0.01", "data.limit=200"
@@ -232,6 +242,7 @@ def test_batch_larger_than_the_split_is_said_and_clipped(commands: Commands) -> 
     assert summary(folder)["steps"] == 2
 
 
+@pytest.mark.slow
 def test_a_last_batch_of_one_is_left_out_for_batch_norm_only(commands: Commands) -> None:
     size = ("data.limit=97", "training.batch_size=32", "training.epochs=1")
     assert summary(commands.trained(*size))["steps"] == 4
@@ -253,6 +264,7 @@ def test_zero_epochs_prepare_and_evaluate(commands: Commands) -> None:
     assert 0 < found["metrics"]["test/accuracy"] < 0.5
 
 
+@pytest.mark.slow
 def test_clip_norm_bounds_the_update(commands: Commands) -> None:
     choices = (*SMALL, "optimizer=sgd", "optimizer.lr=1", "training.epochs=1", "training.batch_size=96")
     start = weights(commands.trained(*choices, "training.epochs=0"))
@@ -261,6 +273,7 @@ def test_clip_norm_bounds_the_update(commands: Commands) -> None:
     assert moved == pytest.approx(0.01, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_schedule_is_followed_to_the_last_step(commands: Commands) -> None:
     folder = commands.trained(*SMALL, "scheduler=linear", "training.epochs=4", "optimizer.lr=0.1")
     # 3 updates per epoch, 12 in all; a row shows the rate of its epoch's last update.
@@ -268,6 +281,7 @@ def test_schedule_is_followed_to_the_last_step(commands: Commands) -> None:
     assert [float(row["lr"]) for row in metrics(folder)] == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_does_not_end_the_run(tmp_path: Path) -> None:
     process = start(tmp_path, *SMALL)
     assert process.stdout is not None
@@ -281,6 +295,7 @@ def test_a_reader_that_goes_away_does_not_end_the_run(tmp_path: Path) -> None:
     assert summary(folder)["status"] == "finished"
 
 
+@pytest.mark.slow
 def test_a_sweep_leaves_a_folder_for_each_job(commands: Commands) -> None:
     outcome = commands.train("-m", *SMALL, "optimizer=sgd,adam", "seed=range(2)")
     assert outcome.code == 0
@@ -290,6 +305,7 @@ def test_a_sweep_leaves_a_folder_for_each_job(commands: Commands) -> None:
     assert [f.name.partition("_")[0] for f in folders] == ["0", "1", "2", "3"]
 
 
+@pytest.mark.slow
 def test_two_sweeps_of_the_same_second_get_two_folders(commands: Commands) -> None:
     for _ in range(2):
         assert commands.train("-m", *SMALL, "seed=1,2", "hydra.sweep.dir=outputs/same").code == 0
@@ -309,6 +325,7 @@ def test_groups_keep_the_proportions_of_their_rates() -> None:
     assert [group["lr"] for group in groups.param_groups] == [0.5, pytest.approx(0.05)]
 
 
+@pytest.mark.slow
 def test_a_user_adds_choices_from_a_folder_of_their_own(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
     own = commands.folder / "own"
     (own / "optimizer").mkdir(parents=True)
@@ -340,6 +357,7 @@ def test_a_user_adds_choices_from_a_folder_of_their_own(commands: Commands, monk
     assert (refused.code, refused.err) == (2, "Error: model.width='wide' should be a valid integer\n")
 
 
+@pytest.mark.slow
 def test_any_torch_class_by_target(commands: Commands) -> None:
     folder = commands.trained(
         *SMALL,
@@ -353,6 +371,7 @@ def test_any_torch_class_by_target(commands: Commands) -> None:
     assert summary(folder)["status"] == "finished"
 
 
+@pytest.mark.slow
 @needs_mnist
 def test_mnist_reaches_96_percent_in_three_epochs(commands: Commands) -> None:
     folder = commands.trained("data=mnist", f"data.root={SHARED_DATA}", "training.epochs=3", "training.batch_size=128")

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.helpers import Commands
-from tests.search.searches import LR, SEARCH, TINY, jobs, sweeper
+from tests.search.searches import LR, SEARCH, TINY, sweeper
 
 BAD = [
     (["seed=0"], "nothing to search"),
@@ -23,6 +23,7 @@ BAD = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("overrides", "reason"), BAD)
 def test_bad_input_is_one_sentence(commands: Commands, overrides: list[str], reason: str) -> None:
     outcome = commands.train(*SEARCH, *TINY, *overrides)

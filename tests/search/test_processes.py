@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import optuna
+import pytest
 from optuna.trial import TrialState
 
 from tests.helpers import Commands, run, start
@@ -25,6 +26,7 @@ def wait_for(path: Path, pattern: str, count: int) -> None:
     raise AssertionError(f"{pattern} did not come")
 
 
+@pytest.mark.slow
 def test_trials_that_a_killed_search_left_are_tried_again(commands: Commands) -> None:
     arguments = [*SEARCH, *TINY, LR, "hydra/launcher=basic", *sweeper(n_trials=2)]
     folder = commands.folder / "outputs/s"
@@ -44,6 +46,7 @@ def test_trials_that_a_killed_search_left_are_tried_again(commands: Commands) ->
     assert max(jobs(folder)) == 2
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_asking_and_keeps_what_is_done(commands: Commands) -> None:
     arguments = [*SEARCH, *TINY, LR, "hydra/launcher=basic", *sweeper(n_trials=3)]
     folder = commands.folder / "outputs/s"
@@ -61,6 +64,7 @@ def test_ctrl_c_ends_the_asking_and_keeps_what_is_done(commands: Commands) -> No
     assert len(after) == 5
 
 
+@pytest.mark.slow
 def test_two_processes_work_on_one_study(commands: Commands) -> None:
     storage = "sqlite:///study.db"
     shared = ["-m", "hydra/sweeper=optuna", *TINY, "model.hidden=[4],[5],[6],[7]"]
@@ -76,6 +80,7 @@ def test_two_processes_work_on_one_study(commands: Commands) -> None:
     assert len({trial.params["model.hidden"] for trial in complete}) == len(complete) == 4
 
 
+@pytest.mark.slow
 def test_bad_input_is_one_sentence_in_a_process_of_its_own(tmp_path: Path) -> None:
     outcome = run(tmp_path, *SEARCH, "optimizer.lr=tag(log,interval(0,1))")
     assert outcome.code == 2

@@ -22,6 +22,7 @@ from tests.helpers import Commands
 from tests.search.searches import found_in, jobs, searched, study_in, sweeper
 
 
+@pytest.mark.slow
 def test_what_falls_behind_is_pruned(commands: Commands) -> None:
     # With this seed the good rate comes first, and the others are measured against it.
     pruner = "{name:successive_halving,reduction_factor:2}"
@@ -59,6 +60,7 @@ def history(*values: float) -> list[dict[str, float]]:
     return [{"epoch": epoch, "val/accuracy": value} for epoch, value in enumerate(values, start=1)]
 
 
+@pytest.mark.slow
 def test_a_run_in_another_process_is_pruned_through_the_storage_alone(tmp_path: Path) -> None:
     trial = a_trial(tmp_path)
     code = (

@@ -6,6 +6,7 @@ from tests.helpers import Commands
 from tests.search.searches import AGAIN, LR, jobs, searched, study_in
 
 
+@pytest.mark.slow
 def test_a_search_goes_on_to_its_total_in_new_folders(commands: Commands) -> None:
     assert searched(commands, LR, n_trials=2).code == 0
     folder = commands.folder / "outputs/s"
@@ -21,6 +22,7 @@ def test_a_search_goes_on_to_its_total_in_new_folders(commands: Commands) -> Non
     assert len(study_in(folder).trials) == 5
 
 
+@pytest.mark.slow
 def test_a_study_of_something_else_is_not_gone_on_with(commands: Commands) -> None:
     assert searched(commands, LR, n_trials=1).code == 0
     outcome = searched(commands, "optimizer.lr=interval(0,1)", "training.batch_size=8", AGAIN, n_trials=2)
@@ -31,6 +33,7 @@ def test_a_study_of_something_else_is_not_gone_on_with(commands: Commands) -> No
     assert len(study_in(commands.folder / "outputs/s").trials) == 1
 
 
+@pytest.mark.slow
 def test_a_study_goes_on_in_a_folder_that_was_moved(commands: Commands) -> None:
     assert searched(commands, LR, n_trials=1).code == 0
     (commands.folder / "outputs/s").rename(commands.folder / "moved")

@@ -14,6 +14,7 @@ from tests.helpers import Commands
 from tests.search.searches import HIDDEN, LR, SEARCH, TINY, found_in, jobs, searched, study_in, sweeper, value_of
 
 
+@pytest.mark.slow
 def test_a_search_trains_its_trials_and_says_what_it_found(commands: Commands) -> None:
     outcome = searched(commands, LR, HIDDEN, n_trials=5, n_jobs=4)
     assert outcome.code == 0, outcome.err
@@ -39,6 +40,7 @@ def test_a_search_trains_its_trials_and_says_what_it_found(commands: Commands) -
     assert "matters  " in outcome.out
 
 
+@pytest.mark.slow
 def test_a_finite_space_is_tried_once_and_then_is_exhausted(commands: Commands) -> None:
     outcome = searched(commands, HIDDEN, "optimizer.lr=0.01,0.1", n_trials=9, n_jobs=3, sampler="grid")
     assert outcome.code == 0
@@ -56,6 +58,7 @@ def test_a_search_closes_its_database(commands: Commands) -> None:
     assert str(storage) not in [os.path.realpath(path) for path in Path("/proc/self/fd").iterdir()]
 
 
+@pytest.mark.slow
 def test_the_objective_is_the_mean_over_seeds(commands: Commands) -> None:
     outcome = searched(commands, LR, "seed=5", n_trials=2, seeds_per_trial=3)
     assert outcome.code == 0
@@ -68,6 +71,7 @@ def test_the_objective_is_the_mean_over_seeds(commands: Commands) -> None:
         assert trial.user_attrs["seeds"] == [value_of(path) for path in own]
 
 
+@pytest.mark.slow
 def test_a_trial_without_result_does_not_end_the_search(commands: Commands) -> None:
     # A batch of one example is refused by BatchNorm; a rate of 1e30 diverges.
     outcome = searched(
@@ -81,6 +85,7 @@ def test_a_trial_without_result_does_not_end_the_search(commands: Commands) -> N
     assert found["best"]["params"] == {"training.batch_size": 32, "optimizer.lr": 0.01}
 
 
+@pytest.mark.slow
 def test_a_search_without_any_result_ends_with_a_sentence(commands: Commands) -> None:
     outcome = searched(commands, "training.batch_size=1,2", "model.hidden=[-1]", n_trials=2, sampler="grid")
     assert outcome.code == 2
@@ -88,12 +93,14 @@ def test_a_search_without_any_result_ends_with_a_sentence(commands: Commands) ->
     assert found_in(commands.folder / "outputs/s")["best"] is None
 
 
+@pytest.mark.slow
 def test_too_many_failures_end_the_search_where_asked(commands: Commands) -> None:
     outcome = searched(commands, "optimizer.lr=1e30,1e31", "optimizer=sgd", n_trials=2, max_failure_rate=0.5)
     assert outcome.code == 2
     assert "max_failure_rate=0.5" in outcome.err
 
 
+@pytest.mark.slow
 def test_rounds_narrow_the_ranges(commands: Commands) -> None:
     outcome = commands.train("-m", "search=coarse_to_fine", SEARCH[2], *TINY, LR, *sweeper(n_trials=9, rounds=2))
     assert outcome.code == 0, outcome.err
@@ -109,6 +116,7 @@ def test_rounds_narrow_the_ranges(commands: Commands) -> None:
     assert "round 2: optimizer.lr from" in outcome.out
 
 
+@pytest.mark.slow
 def test_a_custom_search_space_may_depend_on_what_was_drawn(commands: Commands) -> None:
     (commands.folder / "own_space.py").write_text(
         "def more(cfg, trial):\n"
@@ -145,6 +153,7 @@ def test_the_search_is_one_experiment_in_tensorboards_hparams(tmp_path: Path) ->
     assert "val/accuracy" in [metric.name.tag for metric in experiment.metric_infos]
 
 
+@pytest.mark.slow
 def test_a_file_of_ones_own_holds_the_search(commands: Commands) -> None:
     own = commands.folder / "own/search/mine.yaml"
     own.parent.mkdir(parents=True)

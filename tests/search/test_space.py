@@ -64,6 +64,7 @@ def test_a_choice_is_typed_as_it_was_given(override: str, values: list[Any]) -> 
         assert_typed("x", value, dimension.override(stored))
 
 
+@pytest.mark.slow
 @given(st.text(min_size=1).filter(lambda text: text.isprintable() and "$" not in text))
 def test_a_text_is_quoted(text: str) -> None:
     assert_typed("x", text, f"x={typed(text)}")

@@ -104,6 +104,7 @@ def by_the_book() -> dict[str, NDArray[np.float64]]:
     return paths
 
 
+@pytest.mark.slow
 def test_the_lesson_of_the_book(commands: Commands) -> None:
     paths, measures, folder = shown(commands, *LESSON)
     for name, expected in by_the_book().items():
@@ -121,6 +122,7 @@ def test_the_lesson_of_the_book(commands: Commands) -> None:
         assert (pixels == tuple(bytes.fromhex(color[1:]))).all(1).sum() > 200, "every path is drawn"
 
 
+@pytest.mark.slow
 def test_the_quadratic_of_the_course(commands: Commands) -> None:
     paths, measures, folder = shown(commands, "surface=quadratic", "optimizer=sgd")
     expected = [0.0]
@@ -197,6 +199,7 @@ def test_measures(points: Sequence[Any], expected: dict[str, Any]) -> None:
         assert found[key] == (pytest.approx(value, abs=1e-7) if value is not None else None), key
 
 
+@pytest.mark.slow
 def test_a_diverged_path_is_a_result(commands: Commands) -> None:
     paths, measures, folder = shown(commands, "optimizer=sgd", "optimizer.lr=1.5", "surface.steps=100")
     # y doubles each time: 4 * 4^n passes a million times 6.45 at n = 11
@@ -207,6 +210,7 @@ def test_a_diverged_path_is_a_result(commands: Commands) -> None:
     assert (measures["momentum"]["updates"], measures["momentum"]["end"]) == (1, {"x": -7, "y": 2})
 
 
+@pytest.mark.slow
 def test_schedules_multiply_the_rate(commands: Commands) -> None:
     paths, _, _ = shown(commands, "optimizer=sgd", "optimizer.lr=0.5", "scheduler=cosine", "scheduler.warmup=0.2")
     curve = schedules.warmed_up(lambda progress, _losses: schedules.cosine(progress), 0.2)
@@ -217,6 +221,7 @@ def test_schedules_multiply_the_rate(commands: Commands) -> None:
     assert paths["sgd"][[1, 4, 5, 6], 4].tolist() == [1, 1, 0.1, 0.1]
 
 
+@pytest.mark.slow
 def test_every_optimizer_and_every_schedule(commands: Commands) -> None:
     paths, measures, _ = shown(commands, "-m", "optimizer=glob(*,exclude=muon)", "surface.steps=5")
     assert set(paths) == {path.stem for path in (CONF / "optimizer").glob("*.yaml")} - {"muon"}
@@ -227,11 +232,13 @@ def test_every_optimizer_and_every_schedule(commands: Commands) -> None:
     assert set(paths) == {f"momentum scheduler={path.stem}" for path in (CONF / "scheduler").glob("*.yaml")}
 
 
+@pytest.mark.slow
 def test_weight_decay_draws_every_coordinate_to_zero(commands: Commands) -> None:
     paths, _, _ = shown(commands, "optimizer=sgd", "optimizer.lr=0.1", "optimizer.weight_decay=1", "surface.steps=1")
     np.testing.assert_allclose(paths["sgd"][1, 1:3], (-7 + 0.1 * 7.7, 2 - 0.1 * 6), rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_sweep_over_surfaces_has_a_picture_of_each(commands: Commands) -> None:
     assert commands.type("surface", "-m", "surface=ravine,quadratic", "optimizer=sgd,adam", "surface.steps=4").code == 0
     (folder,) = commands.folder.glob("outputs/surface/*")
@@ -241,6 +248,7 @@ def test_a_sweep_over_surfaces_has_a_picture_of_each(commands: Commands) -> None
     assert len(list(folder.glob("*optimizer=*/path.csv"))) == 4, "each job has its own"
 
 
+@pytest.mark.slow
 def test_one_that_cannot_be_followed_does_not_take_the_others_along(commands: Commands) -> None:
     outcome = commands.type("surface", "-m", "optimizer=sgd,muon", "surface.steps=4")
     assert outcome.code == 2
@@ -263,6 +271,7 @@ def own(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> Commands:
     return commands
 
 
+@pytest.mark.slow
 def test_a_users_own_function(own: Commands) -> None:
     words = ("--config-dir", "own", "surface=himmelblau", "optimizer=adam", "optimizer.lr=0.5", "+surface.c=11")
     paths, measures, folder = shown(own, *words, "surface.steps=150")

@@ -90,6 +90,7 @@ def test_lists_that_make_no_sense(override: str, said: str) -> None:
 # which stacks
 
 
+@pytest.mark.slow
 def test_the_plan_says_which_runs_are_together_and_why_not(commands: Commands) -> None:
     jobs = [
         composed(),
@@ -117,6 +118,7 @@ def test_the_plan_says_which_runs_are_together_and_why_not(commands: Commands) -
     del commands
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "overrides",
     [
@@ -156,6 +158,7 @@ def test_jobs_are_composed_as_hydra_composes_them(overrides: list[str], tmp_path
 # the files of a sweep
 
 
+@pytest.mark.slow
 def test_a_sweep_leaves_a_table_and_what_was_asked_for(commands: Commands) -> None:
     outcome = commands.train("-m", *SMALL, "optimizer=sgd,adam", "seed=1,2")
     assert outcome.code == 0, outcome.err
@@ -176,6 +179,7 @@ def test_a_sweep_leaves_a_table_and_what_was_asked_for(commands: Commands) -> No
     assert "4 runs: 4 finished" in outcome.out
 
 
+@pytest.mark.slow
 def test_runs_that_fail_or_diverge_do_not_end_a_sweep(commands: Commands) -> None:
     outcome = commands.train("-m", *SMALL, "optimizer=sgd", "optimizer.lr=0.1,1e30,-1")
     assert outcome.code == 1
@@ -185,6 +189,7 @@ def test_runs_that_fail_or_diverge_do_not_end_a_sweep(commands: Commands) -> Non
     assert "optimizer.lr=-1" in rows[2]["error"]
 
 
+@pytest.mark.slow
 def test_pictures_are_left_out_unless_they_are_named(commands: Commands) -> None:
     small = [override for override in SMALL if "pictures" not in override]
     assert commands.train("-m", *small, "seed=1", "name=without").code == 0
@@ -194,6 +199,7 @@ def test_pictures_are_left_out_unless_they_are_named(commands: Commands) -> None
     assert (named / "pictures").exists()
 
 
+@pytest.mark.slow
 def test_a_zipped_sweep(commands: Commands) -> None:
     zipped = "sweep.zip=[[optimizer,optimizer.lr],[sgd,0.1],[adam,0.001]]"
     assert commands.train("-m", *SMALL, zipped, "seed=1,2").code == 0
@@ -204,7 +210,8 @@ def test_a_zipped_sweep(commands: Commands) -> None:
     ]
 
 
-@pytest.mark.parametrize("launcher", ["basic", "joblib"])
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["basic", pytest.param("joblib", marks=pytest.mark.exhaustive)])
 def test_other_launchers_leave_the_same(tmp_path: Path, launcher: str) -> None:
     if launcher == "joblib":
         pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
@@ -225,6 +232,7 @@ def test_other_launchers_leave_the_same(tmp_path: Path, launcher: str) -> None:
 # resuming
 
 
+@pytest.mark.slow
 def test_a_resumed_sweep_makes_only_what_is_left(commands: Commands) -> None:
     command = ("-m", *SMALL, "model.batch_norm=true", "optimizer=sgd,adam", "seed=1,2")
     assert commands.train(*command).code == 0
@@ -243,6 +251,7 @@ def test_a_resumed_sweep_makes_only_what_is_left(commands: Commands) -> None:
         assert (folders[k] / "summary.json").stat().st_mtime_ns == stamps[folders[k]]
 
 
+@pytest.mark.slow
 def test_failed_runs_are_tried_again_where_that_is_asked_for(commands: Commands) -> None:
     command = ("-m", *SMALL, "data=npz", "data.path=own.npz", "seed=1,2")
     assert commands.train(*command).code == 1
@@ -258,6 +267,7 @@ def test_failed_runs_are_tried_again_where_that_is_asked_for(commands: Commands)
     assert [row["status"] for row in results(sweep)] == ["finished", "finished"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
@@ -279,6 +289,7 @@ def test_a_changed_sweep_is_refused_with_what_differs(commands: Commands, change
     assert commands.train(*command, f"resume={sweep}", "observers.histograms.every=2").code == 0
 
 
+@pytest.mark.slow
 def test_a_resumed_sweep_numbers_its_runs_as_before(commands: Commands) -> None:
     assert commands.train("-m", *SMALL, "optimizer=sgd,adam", "seed=1,2", "training.threads=1,2").code == 0
     sweep = only_sweep(commands.folder)
@@ -296,6 +307,7 @@ def test_a_resumed_sweep_numbers_its_runs_as_before(commands: Commands) -> None:
     assert len(run_folders(commands.folder)) == 8
 
 
+@pytest.mark.slow
 def test_folders_named_by_the_user(commands: Commands) -> None:
     named = ("seed=1,2", "optimizer=sgd,adam", "hydra.sweep.subdir=${seed}/of_${optimizer.lr}")
     assert commands.train("-m", *SMALL, *named, "name=named").code == 0
@@ -311,6 +323,7 @@ def test_folders_named_by_the_user(commands: Commands) -> None:
     assert "2 runs: 2 finished" in outcome.out
 
 
+@pytest.mark.slow
 def test_two_processes_do_not_make_one_sweep(commands: Commands) -> None:
     command = ("-m", *SMALL, "seed=1,2")
     assert commands.train(*command).code == 0
@@ -321,6 +334,7 @@ def test_two_processes_do_not_make_one_sweep(commands: Commands) -> None:
     assert "another process is running the sweep" in outcome.err
 
 
+@pytest.mark.slow
 def test_a_member_that_cannot_write_does_not_keep_the_others_from_their_end(
     commands: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -340,6 +354,7 @@ def test_a_member_that_cannot_write_does_not_keep_the_others_from_their_end(
     assert "metrics.csv: No space left on device; free some space on the disk" in rows[1]["error"]
 
 
+@pytest.mark.slow
 def test_checks_before_a_sweep_are_each_runs_own(commands: Commands) -> None:
     outcome = commands.train("-m", *SMALL, "check=true", "optimizer.lr=0.001,100")
     assert outcome.code == 1
@@ -369,6 +384,7 @@ def test_a_refused_sweep_leaves_nothing_and_latest_passes_over_other_commands(co
     assert "resume cannot change" in outcome.err
 
 
+@pytest.mark.slow
 def test_what_is_no_sweep(commands: Commands) -> None:
     assert commands.train(*SMALL).code == 0
     (folder,) = run_folders(commands.folder)
@@ -407,15 +423,16 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...
     return tables
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "name", "at", "seconds"),
     [
         (BATCH_NORM, "checkpoints/last.pt", 1, 3),
-        (BATCH_NORM, "checkpoints/last.pt", 15, 0),
-        (CNN, "metrics.csv", 9, 0.1),
+        pytest.param(BATCH_NORM, "checkpoints/last.pt", 15, 0, marks=pytest.mark.exhaustive),
+        pytest.param(CNN, "metrics.csv", 9, 0.1, marks=pytest.mark.exhaustive),
         (CNN, "summary.json", 2, 3),
-        (BATCH_NORM, "overrides.yaml", 4, 0),
-        (BATCH_NORM, "sweep.csv", 3, 3),
+        pytest.param(BATCH_NORM, "overrides.yaml", 4, 0, marks=pytest.mark.exhaustive),
+        pytest.param(BATCH_NORM, "sweep.csv", 3, 3, marks=pytest.mark.exhaustive),
     ],
 )
 def test_a_killed_sweep_ends_as_if_nothing_had_happened(
@@ -436,6 +453,7 @@ def test_a_killed_sweep_ends_as_if_nothing_had_happened(
     assert not list(tmp_path.glob("outputs/**/*.tmp"))
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_a_sweep_that_goes_on(tmp_path: Path) -> None:
     command = ("-m", *SMALL, "training.epochs=60", "model.hidden=[9],[8]", "seed=1,2")
     process = start(tmp_path, *command)
@@ -463,6 +481,8 @@ needs_ray = pytest.mark.skipif(
 )
 
 
+@pytest.mark.slow
+@pytest.mark.exhaustive
 @needs_ray
 def test_a_killed_worker_is_begun_again_from_the_checkpoints(tmp_path: Path) -> None:
     command = ("-m", *SMALL, "training.epochs=80", "model.hidden=[9],[8]", "seed=1,2")
@@ -490,6 +510,7 @@ def test_a_killed_worker_is_begun_again_from_the_checkpoints(tmp_path: Path) -> 
     assert [row["test/loss"] for row in results(only_sweep(inline))] == [row["test/loss"] for row in rows]
 
 
+@pytest.mark.slow
 @needs_ray
 def test_an_address_that_nobody_answers(commands: Commands) -> None:
     for address, said in (("127.0.0.1:9", "no answer after"), ("nonsense", "is not an address")):
@@ -500,6 +521,7 @@ def test_an_address_that_nobody_answers(commands: Commands) -> None:
         assert said in outcome.err
 
 
+@pytest.mark.slow
 def test_the_summary_says_how_many_were_trained_together(commands: Commands) -> None:
     assert commands.train("-m", *SMALL, "seed=range(5)", "hydra.launcher.max_stack=3").code == 0
     found = [json.loads((f / "summary.json").read_text()).get("trained_together") for f in run_folders(commands.folder)]

@@ -100,6 +100,7 @@ def test_parts_of_a_batch_add_up_to_it(micro: int, augments: Any) -> None:
     assert_close(whole.model.state_dict(), parts.model.state_dict())
 
 
+@pytest.mark.slow
 def test_accumulated_runs_equal_runs_of_a_larger_batch(commands: Commands) -> None:
     choices = (*SMALL, "optimizer=momentum", "data.balance=class_weights", "data.augment=mixup")
     large = commands.trained(*choices, "training.batch_size=32")
@@ -188,6 +189,7 @@ def test_channels_last_changes_no_number_beyond_rounding() -> None:
     assert convolution.weight.is_contiguous(memory_format=torch.channels_last)  # type: ignore[operator]
 
 
+@pytest.mark.slow
 def test_a_compiled_model_learns_the_same() -> None:
     program = program_of(compiled="default", micro_batch=12)
     assert_close(go(program_of()), go(program), 1e-5)
@@ -254,6 +256,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("choices", CASES.values(), ids=list(CASES))
 def test_it_resumes_to_the_bit(commands: Commands, choices: tuple[str, ...]) -> None:
     small = ("data.limit=96", "model.hidden=[12,8]", "observers.tensorboard.enabled=false", "training.batch_size=20")
@@ -265,6 +268,7 @@ def test_it_resumes_to_the_bit(commands: Commands, choices: tuple[str, ...]) -> 
     assert metrics(whole) == metrics(parts)
 
 
+@pytest.mark.slow
 def test_interrupted_within_an_epoch_it_goes_on_to_the_bit() -> None:
     """State is saved and loaded after every update."""
     settings: Any = {"ema": 0.9, "precision": "fp16", "micro_batch": 10}
@@ -313,6 +317,7 @@ def test_biases_and_norms_do_not_decay_unless_told(commands: Commands) -> None:
     del commands
 
 
+@pytest.mark.slow
 def test_a_scale_of_0_freezes_and_another_multiplies(commands: Commands) -> None:
     choices = (*SMALL, "optimizer=sgd", "training.epochs=1", "training.batch_size=96")
     start = weights(commands.trained(*choices, "training.epochs=0"))
@@ -396,6 +401,7 @@ def test_lbfgs_sees_the_same_noise_at_every_evaluation() -> None:
 # data
 
 
+@pytest.mark.slow
 def test_folds_are_a_sweep_whose_validation_splits_cover_the_training_data(commands: Commands) -> None:
     outcome = commands.train("-m", *SMALL[1:], "training.epochs=1", "data.folds=3", "data.fold=range(3)")
     assert outcome.code == 0, outcome.err

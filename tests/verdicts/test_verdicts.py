@@ -105,6 +105,7 @@ def names(command_line: str) -> set[str]:
     return {verdict["name"] for verdict in summary_of(command_line)["verdicts"]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command_line", TABLE)
 def test_a_training_gets_the_verdicts_that_are_true_of_it(command_line: str) -> None:
     assert names(command_line) == TABLE[command_line]

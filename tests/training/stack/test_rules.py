@@ -100,6 +100,7 @@ def by_rules(programs: list[Single], problem: Problem, lrs: list[list[float]]) -
             part.give_back(program)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("problem", PROBLEMS, ids=lambda f: f.__name__)
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_a_rule_does_what_torch_does(name: str, problem: Problem) -> None:
@@ -122,6 +123,7 @@ def test_a_rule_does_what_torch_does(name: str, problem: Problem) -> None:
                 assert torch.allclose(value.double(), given[key].double(), rtol=1e-7, atol=1e-10), key
 
 
+@pytest.mark.slow
 def test_different_rules_share_a_matrix() -> None:
     names = list(OPTIMIZERS)
     apart, together = ([two_groups(3, *OPTIMIZERS[name]) for name in names] for _ in range(2))

@@ -39,6 +39,7 @@ OPTIMIZERS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "model",
     [
@@ -61,6 +62,7 @@ def test_members_agree_with_the_same_runs_on_their_own(tmp_path: Path, model: tu
         assert_same_run(one, other)
 
 
+@pytest.mark.slow
 def test_whatever_may_differ_does(tmp_path: Path) -> None:
     differing = [
         ("model.dropout=0.3", "seed=4"),
@@ -83,6 +85,7 @@ def test_whatever_may_differ_does(tmp_path: Path) -> None:
     assert "stopped" in {summary(folder)["status"] for folder in stacked}, "one should have left before the others"
 
 
+@pytest.mark.slow
 def test_accumulated_batches_and_a_loss_of_another_kind(tmp_path: Path) -> None:
     common = [*DOUBLE, "training.batch_size=16", "training.accumulate=3", "loss=hinge", "model.batch_norm=true"]
     runs = [[*common, f"loss.margin={margin}", f"seed={margin}"] for margin in (1, 2)]
@@ -91,6 +94,7 @@ def test_accumulated_batches_and_a_loss_of_another_kind(tmp_path: Path) -> None:
         assert_same_run(one, other)
 
 
+@pytest.mark.slow
 def test_a_diverging_member_leaves_and_the_others_do_not_notice(tmp_path: Path) -> None:
     common = [*DOUBLE, "optimizer=sgd"]
     runs = [[*common, "seed=1"], [*common, "optimizer.lr=1e200"], [*common, "seed=2"]]
@@ -102,6 +106,7 @@ def test_a_diverging_member_leaves_and_the_others_do_not_notice(tmp_path: Path) 
     assert summary(alone[1])["diverged_at_step"] == summary(stacked[1])["diverged_at_step"]
 
 
+@pytest.mark.slow
 def test_a_pruned_member_leaves(tmp_path: Path) -> None:
     jobs = [job(tmp_path / str(k), [*DOUBLE, f"seed={k}"]) for k in range(3)]
     seen: list[int] = []
@@ -120,6 +125,7 @@ def test_a_pruned_member_leaves(tmp_path: Path) -> None:
         assert_same_run(alone[k], jobs[k].folder.path)
 
 
+@pytest.mark.slow
 def test_in_float32_the_accuracy_is_that_of_runs_on_their_own(tmp_path: Path) -> None:
     runs = [["training.epochs=8", "model.hidden=[24]", *QUIET, f"seed={k}"] for k in range(6)]
     stacked, _ = together(tmp_path / "stack", runs)
@@ -129,6 +135,7 @@ def test_in_float32_the_accuracy_is_that_of_runs_on_their_own(tmp_path: Path) ->
     assert torch.tensor(pairs[0]).mean().item() == pytest.approx(torch.tensor(pairs[1]).mean().item(), abs=spread)
 
 
+@pytest.mark.slow
 def test_a_member_goes_on_alone_and_a_lone_run_in_a_stack(tmp_path: Path) -> None:
     base = [*DOUBLE, "model.batch_norm=true", "model.dropout=0.2"]
     kinds = ("adam", "momentum", "nadam")
@@ -212,6 +219,7 @@ class Attends(Draws):
         return self.linear(self.attention(x, x, x, need_weights=False)[0].flatten(1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "shared"),
     [("Draws", False), ("Branches", False), ("Plain", True), ("Spare", False), ("Attends", False)],
@@ -231,6 +239,7 @@ def test_models_of_ones_own(tmp_path: Path, name: str, shared: bool) -> None:
         assert_same_run(alone.path, each.folder.path)
 
 
+@pytest.mark.slow
 def test_a_job_that_cannot_run_does_not_keep_the_others_from_theirs(tmp_path: Path) -> None:
     own = ("seed=1", "model.hidden=[0]", "observers.layers.every=-1", "seed=2")
     jobs = [job(tmp_path / str(k), [*DOUBLE, override]) for k, override in enumerate(own)]
@@ -243,6 +252,7 @@ def test_a_job_that_cannot_run_does_not_keep_the_others_from_theirs(tmp_path: Pa
     assert len(finished) == 4
 
 
+@pytest.mark.slow
 def test_stacks_are_as_large_as_memory_allows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("experiments.training.device.free_memory", lambda _device: 2**20)
     few = largest_stack(job(tmp_path, [*DOUBLE]))
