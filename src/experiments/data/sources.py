@@ -72,7 +72,7 @@ class Source:
                 raise ValueError(f"x_{part} is empty: its shape is {tuple(x.shape)}")
             if len(x) != len(y):
                 raise ValueError(f"x_{part} has {len(x)} examples but y_{part} has {len(y)}; the numbers must agree")
-            if x.is_floating_point():
+            if x.is_floating_point() and (x.dtype == torch.float64 or not x.sum(dtype=torch.float64).isfinite()):
                 single = x.float() if x.dtype == torch.float64 else x
                 finite = single.isfinite() | single.isnan() if self.impute else single.isfinite()
                 if not finite.all():
