@@ -49,7 +49,7 @@ TABLE: dict[str, set[str]] = {
     "optimizer=sgd optimizer.lr=1e-6 init=small_normal model.activation=tanh": {"learning rate too low"},
     "optimizer=sgd optimizer.lr=0.1 optimizer.weight_decay=3": {"stuck", "dead units", "updates too large"},
     "optimizer.lr_scale={features:1e-4,head:1}": {"updates too small", "still improving"},
-    "optimizer=adagrad optimizer.lr=0.3": {"dead units"},
+    "optimizer=adagrad optimizer.lr=0.2": {"dead units"},
     # The initial weights.
     "init=zeros": {"symmetry"},
     "init=constant init.value=0.05": {"symmetry"},
@@ -65,7 +65,7 @@ TABLE: dict[str, set[str]] = {
     },
     "init.bias=-3 optimizer=sgd optimizer.lr=0.01": {"stuck", "vanishing gradients", "dead units"},
     "data=moons data.imbalance=3 init=small_normal optimizer=sgd optimizer.lr=0.01 training.epochs=10": {"one class"},
-    "optimizer.lr=0.1": {"dead units"},
+    "optimizer=rmsprop optimizer.lr=0.03": {"dead units"},
     # The network and its data.
     "data.limit=60 training.epochs=60": {"overfitting"},
     "data.limit=60 training.epochs=100 training.batch_size=60": {"overfitting", "large batch"},
@@ -143,7 +143,7 @@ def test_a_verdict_says_what_where_and_what_to_try() -> None:
     assert verdict["evidence"] == "the loss is not finite at step 4; lr=1000"
     assert verdict["where"] == "step 4"
     assert verdict["advice"][0].startswith("optimizer.lr=100;")
-    (dead,) = summary_of("optimizer.lr=0.1")["verdicts"]
+    (dead,) = summary_of("optimizer=adagrad optimizer.lr=0.2")["verdicts"]
     assert "features.hidden1.activation" in dead["where"]
 
 
