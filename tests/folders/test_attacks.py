@@ -157,10 +157,10 @@ def tagged(name: str) -> Attack:
 
 
 def linked(name: str, *, folder: bool = False, there: str | None = None) -> Attack:
-    """Replace a file or folder by a link to one outside, with the same content."""
+    """Replace a file or folder by a link to one outside, with the same content; PID is the number of this process."""
 
     def attack(run: Path, outside: Path) -> None:
-        path, target = run / name, outside / (there or Path(name).name)
+        path, target = run / name.replace("PID", str(os.getpid())), outside / (there or Path(name).name)
         if path.exists():
             shutil.move(path, target)
         elif folder:
@@ -296,7 +296,7 @@ LINKS: dict[str, Attack] = {
         for name in (
             ".hydra/config.yaml", ".hydra/overrides.yaml", "checkpoints/last.pt", "checkpoints/best.pt",
             "checkpoints/next.pt", "train.log", "metrics.csv", "layers.csv", "summary.json", "data.json", ".lock",
-            f".metrics.csv.{os.getpid()}.tmp", f".summary.json.{os.getpid()}.tmp",
+            ".metrics.csv.PID.tmp", ".summary.json.PID.tmp",
         )
     },
     "a link to nothing": lambda run, outside: (run / "HIT").symlink_to(outside / "HIT"),
@@ -309,7 +309,7 @@ WRITTEN: dict[str, tuple[str, Attack]] = {
     "evaluation/test": ("evaluate", linked("evaluation/test", folder=True)),
     "evaluation/test/predictions.csv": ("evaluate", linked("evaluation/test/predictions.csv")),
     "evaluation/test/.evaluation.json.tmp": (
-        "evaluate", linked(f"evaluation/test/.evaluation.json.{os.getpid()}.tmp"),
+        "evaluate", linked("evaluation/test/.evaluation.json.PID.tmp"),
     ),
     "export": ("export", linked("export", folder=True)),
     "a second name at metrics.csv": ("resume", linked_hard("metrics.csv")),
