@@ -19,6 +19,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from experiments.cli.overrides import clipped
+from tests.forked import start
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 CONF = REPOSITORY / "conf"
@@ -110,8 +111,8 @@ def run_folders(below: Path) -> list[Path]:
     return sorted(path.parent for path in below.glob("outputs/**/.hydra"))
 
 
-def start(folder: Path, *overrides: str, prelude: str = "", **kwargs: Any) -> subprocess.Popen[str]:
-    """Start `python -m experiments.train` as a process of its own.
+def start_fresh(folder: Path, *overrides: str, prelude: str = "", **kwargs: Any) -> subprocess.Popen[str]:
+    """Start `python -m experiments.train` as a process of its own, in an interpreter that has imported nothing.
 
     Args:
         folder: where it runs.
@@ -130,9 +131,9 @@ def start(folder: Path, *overrides: str, prelude: str = "", **kwargs: Any) -> su
     )
 
 
-def run(folder: Path, *overrides: str, prelude: str = "", **kwargs: Any) -> Outcome:
-    """Run `python -m experiments.train` as a process of its own, to its end."""
-    process = start(folder, *overrides, prelude=prelude, **kwargs)
+def run_fresh(folder: Path, *overrides: str, prelude: str = "", **kwargs: Any) -> Outcome:
+    """Run `python -m experiments.train` as `start_fresh` does, to its end."""
+    process = start_fresh(folder, *overrides, prelude=prelude, **kwargs)
     out, err = process.communicate(timeout=240)
     return Outcome(process.returncode, out, err)
 
@@ -141,6 +142,17 @@ def table(path: Path) -> list[dict[str, str]]:
     """Return the rows of a CSV file, every value as it is written."""
     with path.open() as file:
         return list(csv.DictReader(file))
+
+
+def run(folder: Path, *overrides: str, prelude: str = "") -> Outcome:
+    """Run `python -m experiments.train` as a process of its own, to its end; it is forked after all imports.
+
+    Args:
+        folder: where it runs.
+        prelude: Python to run before the command, in the same process.
+    """
+    process = start(folder, *overrides, prelude=prelude)
+    return Outcome(process.wait(), *process.printed())
 
 
 def metrics(folder: Path, *, seconds: bool = False) -> list[dict[str, str]]:

@@ -18,17 +18,7 @@ from experiments.data.batches import Split
 from experiments.data.sources import Source
 from experiments.training.freezing import frozen_norms, to_training_mode
 from experiments.training.streams import Streams
-from tests.helpers import (
-    SMALL,
-    Commands,
-    assert_equal_weights,
-    composed,
-    metrics,
-    run,
-    run_folders,
-    summary,
-    weights,
-)
+from tests.helpers import SMALL, Commands, assert_equal_weights, composed, metrics, run, run_folders, summary, weights
 from tests.stacks import DOUBLE, apart, assert_same_run, together
 
 SOURCE = (*SMALL, "model.batch_norm=true", "model.hidden=[12,8]", "data.keep_classes=[0,1,2]", "name=source")

@@ -1,9 +1,7 @@
 """What a user can get wrong: one sentence, exit code 2, no traceback, nothing lost."""
 
 import os
-import resource
 import shutil
-import signal
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,7 +11,7 @@ import pytest
 import torch
 
 from experiments.folders.run import Row, RunFolder
-from tests.helpers import SMALL, Commands, run, run_folders, summary
+from tests.helpers import SMALL, Commands, run, run_folders, run_fresh, summary
 
 CASES = [
     # unknown choice, group, key
@@ -152,7 +150,7 @@ def test_a_device_that_is_absent(commands: Commands, name: str) -> None:
 
 @pytest.mark.slow
 def test_a_real_process_says_the_same(tmp_path: Path) -> None:
-    outcome = run(tmp_path, "optimizer.lr=-1")
+    outcome = run_fresh(tmp_path, "optimizer.lr=-1")
     assert (outcome.code, outcome.out) == (2, "")
     assert outcome.err == "Error: optimizer.lr=-1 should be greater than 0\n"
 
@@ -272,7 +270,7 @@ def write_next(self, state):
 RunFolder.write_next = write_next
 """  # fmt: skip
     histograms = "observers.histograms.every=1" if tensorboard else "observers.tensorboard.enabled=false"
-    outcome = run(small_disk, *LONG, histograms, prelude=filler or "import sys")
+    outcome = run(small_disk, *LONG, histograms, prelude=filler)
     assert outcome.code == 2, outcome.err
     sentence = [line for line in outcome.err.splitlines() if line.startswith("Error: cannot write")]
     assert len(sentence) == 1
@@ -287,11 +285,12 @@ RunFolder.write_next = write_next
 def test_a_file_that_may_not_grow(tmp_path: Path) -> None:
     """The same without root: no file may be larger than 400 KiB, so the event file is cut off."""
 
-    def limited() -> None:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (400 * 1024, 400 * 1024))
-
-    outcome = run(tmp_path, *LONG[:3], preexec_fn=limited)
+    limit = (
+        "import resource, signal\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (400 * 1024, 400 * 1024))"
+    )
+    outcome = run(tmp_path, *LONG[:3], prelude=limit)
     assert outcome.code == 2, outcome.err
     assert "Error: cannot write" in outcome.err
     assert "Traceback" not in outcome.err

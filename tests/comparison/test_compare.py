@@ -7,7 +7,6 @@ import math
 import os
 import re
 import signal
-import subprocess
 import sys
 import time
 from contextlib import suppress
@@ -24,6 +23,7 @@ from experiments.comparison.grouping import Grouping, grouped
 from experiments.folders.reading import Reader
 from tests.browser import opened
 from tests.comparison.planted import compared, plant, plant_all, refused, rows_of
+from tests.forked import Forked
 from tests.helpers import SMALL, Commands, run_folders, start
 
 if TYPE_CHECKING:
@@ -752,20 +752,18 @@ def test_the_page_of_a_real_sweep_opens(sweeps: dict[str, Path], commands: Comma
 # watching
 
 
-def watching(folder: Path, *options: str) -> subprocess.Popen[str]:
+WITHOUT_FIGURES = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    "from experiments.comparison.report import Report\nReport.figures = lambda *_: iter(())"
+)
+
+
+def watching(folder: Path, *options: str) -> Forked:
     """Start a comparison that refreshes, without figures; even in the background it hears Ctrl-C."""
-    code = (
-        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "import sys; sys.argv[0] = 'compare'\nfrom experiments.comparison.report import Report\n"
-        "Report.figures = lambda *_: iter(())\nfrom experiments.compare import main\nmain()"
-    )
-    return subprocess.Popen(
-        [sys.executable, "-c", code, str(folder), "watch=true", *options],
-        text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
+    return start(folder, str(folder), "watch=true", *options, verb="compare", prelude=WITHOUT_FIGURES)
 
 
-def appears(path: Path, process: subprocess.Popen[str]) -> None:
+def appears(path: Path, process: Forked) -> None:
     """Wait for a file."""
     deadline = time.monotonic() + 90
     while not path.exists():
@@ -807,9 +805,9 @@ def test_ctrl_c_ends_watching(tmp_path: Path) -> None:
     plant(tmp_path / "running", None, status=None, seed=3)
     process = watching(tmp_path, "every=60")
     appears(tmp_path / "comparison" / "report.html", process)
-    assert process.stdout is not None
-    while "Ctrl-C stops it" not in process.stdout.readline():
+    while "Ctrl-C stops it" not in process.printed()[0]:
         assert process.poll() is None
+        time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
     assert (process.returncode, err) == (130, "")

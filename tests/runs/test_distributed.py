@@ -14,7 +14,7 @@ import torch
 
 from experiments.common.errors import UserError
 from experiments.runs.torchrun import own_command_line
-from tests.helpers import Commands, Outcome, metrics, run_folders, summary, weights
+from tests.helpers import Commands, Outcome, metrics, run_folders, start, summary, weights
 
 CHOICES = (
     "training.epochs=2",
@@ -39,11 +39,17 @@ CNN = (
 """The last batch holds two examples, for three processes' BatchNorm."""
 
 
-def torchrun(folder: Path, processes: int, *overrides: str) -> subprocess.Popen[str]:
-    """Start `torchrun -m experiments.train`."""
+def free_port() -> int:
+    """Return a port that nobody uses."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        port: int = free.getsockname()[1]
+    return port
+
+
+def torchrun(folder: Path, processes: int, *overrides: str) -> subprocess.Popen[str]:
+    """Start `torchrun -m experiments.train`."""
+    port = free_port()
     return subprocess.Popen(
         [
             *(sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}", f"--master-port={port}"),
@@ -61,6 +67,20 @@ def ended(process: subprocess.Popen[str]) -> Outcome:
     """Wait for its end."""
     out, err = process.communicate(timeout=120)
     return Outcome(process.returncode, out, err)
+
+
+def ranks(folder: Path, processes: int, *overrides: str) -> list[Outcome]:
+    """Run the processes that torchrun would start, with the environment that it gives them."""
+    shared = {
+        "WORLD_SIZE": str(processes),
+        "LOCAL_WORLD_SIZE": str(processes),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(free_port()),
+        "TMPDIR": str(folder),
+    }
+    own = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(processes)]
+    started = [start(folder, *overrides, env={**shared, **each}) for each in own]
+    return [Outcome(process.wait(120), *process.printed()) for process in started]
 
 
 def only_run(folder: Path) -> Path:
@@ -82,11 +102,10 @@ def assert_close(shared: Path, lone: Path) -> None:
 
 @pytest.mark.slow
 def test_the_result_is_that_of_one_process(commands: Commands, tmp_path: Path) -> None:
-    outcome = ended(torchrun(tmp_path, 3, *CHOICES, *CNN))
-    assert outcome.code == 0, outcome.err
-    assert outcome.err == ""
+    outcomes = ranks(tmp_path, 3, *CHOICES, *CNN)
+    assert [(outcome.code, outcome.err) for outcome in outcomes] == [(0, "")] * 3
     shared = only_run(tmp_path)
-    assert outcome.out.count("finished after") == 1
+    assert [outcome.out.count("finished after") for outcome in outcomes] == [1, 0, 0]
     assert summary(shared)["processes"] == 3
     assert (shared / "layers.csv").exists()
     lone = commands.trained(*CHOICES, *CNN)
@@ -121,8 +140,8 @@ def test_sigterm_ends_all_and_the_run_goes_on(commands: Commands, tmp_path: Path
     assert f"resume={shared.relative_to(tmp_path)}" in stopped.out
 
     epochs = f"training.epochs={found['epochs'] + 2}"
-    outcome = ended(torchrun(tmp_path, 2, f"resume={shared.relative_to(tmp_path)}", epochs))
-    assert outcome.code == 0, outcome.err
+    outcomes = ranks(tmp_path, 2, f"resume={shared.relative_to(tmp_path)}", epochs)
+    assert [(outcome.code, outcome.err) for outcome in outcomes] == [(0, "")] * 2
     assert only_run(tmp_path) == shared
     assert summary(shared)["status"] == "finished"
     assert_close(shared, commands.trained(*choices, epochs))

@@ -16,7 +16,18 @@ import torch
 import yaml
 
 from experiments.folders.run import RunFolder
-from tests.helpers import Commands, assert_equal_weights, metrics, run, run_folders, sampled, start, summary, weights
+from tests.helpers import (
+    Commands,
+    assert_equal_weights,
+    metrics,
+    run,
+    run_folders,
+    run_fresh,
+    sampled,
+    start,
+    summary,
+    weights,
+)
 from tests.interrupted import CHOICES, IN_REPLACE, assert_same_run
 
 HALF_WRITTEN = """
@@ -109,7 +120,7 @@ sys.meta_path.insert(0, Signalled())
 def test_a_signal_during_the_first_imports_leaves_what_can_be_resumed(
     commands: Commands, sweep: tuple[str, ...]
 ) -> None:
-    stopped = run(commands.folder, *sweep[:1], *CHOICES, *sweep[1:], prelude=EARLY)
+    stopped = run_fresh(commands.folder, *sweep[:1], *CHOICES, *sweep[1:], prelude=EARLY)
     assert stopped.code == (130 if sweep else 143), stopped.err
     assert "Traceback" not in stopped.err
     folders = run_folders(commands.folder)
@@ -127,7 +138,7 @@ def test_a_signal_during_the_first_imports_leaves_what_can_be_resumed(
 
 @pytest.mark.slow
 def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
-    process = start(tmp_path, "training.epochs=100000", "observers.tensorboard.enabled=false", prelude="import time")
+    process = start(tmp_path, "training.epochs=100000", "observers.tensorboard.enabled=false")
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("outputs/**/metrics.csv")):
         assert time.monotonic() < deadline

@@ -15,7 +15,7 @@ from tests.helpers import (
     metrics,
     needs_mnist,
     run_folders,
-    start,
+    start_fresh,
     summary,
     weights,
 )
@@ -283,7 +283,7 @@ def test_schedule_is_followed_to_the_last_step(commands: Commands) -> None:
 
 @pytest.mark.slow
 def test_a_reader_that_goes_away_does_not_end_the_run(tmp_path: Path) -> None:
-    process = start(tmp_path, *SMALL)
+    process = start_fresh(tmp_path, *SMALL)
     assert process.stdout is not None
     process.stdout.readline()
     process.stdout.close()

@@ -9,7 +9,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from tests.helpers import Commands, run, start
+from tests.helpers import Commands, run_fresh, start
 from tests.search.searches import AGAIN, LR, SEARCH, TINY, found_in, jobs, study_in, sweeper
 
 WAIT = "import time\nfrom experiments.runs import alone, together\nold = alone.fit\n"
@@ -82,7 +82,7 @@ def test_two_processes_work_on_one_study(commands: Commands) -> None:
 
 @pytest.mark.slow
 def test_bad_input_is_one_sentence_in_a_process_of_its_own(tmp_path: Path) -> None:
-    outcome = run(tmp_path, *SEARCH, "optimizer.lr=tag(log,interval(0,1))")
+    outcome = run_fresh(tmp_path, *SEARCH, "optimizer.lr=tag(log,interval(0,1))")
     assert outcome.code == 2
     assert outcome.err.splitlines() == [
         "Error: optimizer.lr=tag(log,interval(0,1)) has a logarithmic scale, which needs a low end above 0"

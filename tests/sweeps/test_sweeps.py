@@ -26,7 +26,20 @@ from experiments.folders.sweep import Sweep
 from experiments.sweeps._composer import Composer
 from experiments.sweeps._plan import described, plan
 from experiments.sweeps.jobs import combinations
-from tests.helpers import CONF, SMALL, Commands, composed, metrics, run, run_folders, start, summary, table
+from tests.helpers import (
+    CONF,
+    SMALL,
+    Commands,
+    composed,
+    metrics,
+    run,
+    run_folders,
+    run_fresh,
+    start,
+    start_fresh,
+    summary,
+    table,
+)
 from tests.interrupted import KILL_AT
 
 
@@ -218,13 +231,13 @@ def test_other_launchers_leave_the_same(tmp_path: Path, launcher: str) -> None:
     command = ["-m", *SMALL, "optimizer=sgd,adam", "model.hidden=[9]", f"hydra/launcher={launcher}"]
     if launcher == "joblib":
         command.append("hydra.launcher.n_jobs=2")
-    outcome = run(tmp_path, *command, prelude="import warnings")
+    outcome = run_fresh(tmp_path, *command, prelude="import warnings")
     assert outcome.code == 0, outcome.err
     sweep = only_sweep(tmp_path)
     before = results(sweep)
     assert [row["status"] for row in before] == ["finished", "finished"]
     (sweep / before[1]["folder"] / "summary.json").unlink()
-    outcome = run(tmp_path, *command, "resume=latest", prelude="import warnings")
+    outcome = run_fresh(tmp_path, *command, "resume=latest", prelude="import warnings")
     assert outcome.code == 0, outcome.err
     assert results(sweep) == before
 
@@ -486,7 +499,7 @@ needs_ray = pytest.mark.skipif(
 @needs_ray
 def test_a_killed_worker_is_begun_again_from_the_checkpoints(tmp_path: Path) -> None:
     command = ("-m", *SMALL, "training.epochs=80", "model.hidden=[9],[8]", "seed=1,2")
-    process = start(tmp_path, *command, "hydra.launcher.executor=ray", prelude="import warnings")
+    process = start_fresh(tmp_path, *command, "hydra.launcher.executor=ray", prelude="import warnings")
     killed = None
     deadline = time.monotonic() + 150
     while killed is None and time.monotonic() < deadline:
