@@ -13,6 +13,7 @@ CHOICES = (
     "scheduler=cosine",
     "optimizer=adamw",
     "observers.tensorboard.enabled=false",
+    "observers.pictures.enabled=false",
 )
 
 

@@ -1,7 +1,6 @@
 """Exported programs give the run's own probabilities for raw examples, without this package."""
 
 import json
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from experiments.assembly.targets import divided
 from experiments.common.installing import install_command
 from experiments.evaluation.loading import Restored, load
 from experiments.train import main
-from tests.helpers import Commands, summary
+from tests.helpers import Commands, start, summary
 
 OTHERS = [
     f"observers.{name}.enabled=false"
@@ -118,12 +117,12 @@ def plane_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 def test_a_real_process_says_these_lines_and_nothing_else(plane_run: Path) -> None:
-    command = [sys.executable, "-W", "error", "-m", "experiments.export", "run=run"]
-    done = subprocess.run(command, cwd=plane_run.parent, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
-    shown = [line.split() for line in done.stdout.splitlines()]
+    process = start(plane_run.parent, "run=run", verb="export")
+    out, err = process.communicate()
+    assert (process.returncode, err) == (0, "")
+    shown = [line.split() for line in out.splitlines()]
     assert [line[0] for line in shown] == ["run,", "in", "out", "model.pt2", "model.onnx", "written"]
-    assert done.stdout.splitlines()[1:3] == [
+    assert out.splitlines()[1:3] == [
         "in          raw examples, float32, batch x 2",
         "out         probabilities, float32, batch x 2 classes",
     ]
@@ -223,7 +222,7 @@ def test_a_folder_that_leads_elsewhere_is_refused(commands: Commands, plane_run:
     ("words", "message"),
     [
         (("format=onxx",), "format='onxx' should be 'torch' or 'onnx'"),
-        (("split=test",), "unknown option 'split' of export; choose from format, best, trust"),
+        (("split=test",), "unknown option 'split' of export; choose from format, best, strict, trust"),
         (("best=0",), "best=0 should be greater than or equal to 1"),
     ],
 )

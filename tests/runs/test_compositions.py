@@ -181,10 +181,8 @@ def program_of(folder: Path) -> dict[str, Any]:
 SOBER = settings(deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 
 
-@pytest.mark.slow
-@settings(SOBER, max_examples=250)
-@given(compositions())
-def test_everything_composes_or_says_why_not(config: dict[str, Any]) -> None:
+def assert_composes_or_says_why_not(config: dict[str, Any]) -> None:
+    """Train a composition."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         try:
@@ -198,9 +196,21 @@ def test_everything_composes_or_says_why_not(config: dict[str, Any]) -> None:
 
 
 @pytest.mark.slow
-@settings(SOBER, max_examples=40)
-@given(compositions(epochs=2))
-def test_every_composition_resumes_to_the_bit(config: dict[str, Any]) -> None:
+@settings(SOBER, max_examples=80)
+@given(compositions())
+def test_everything_composes_or_says_why_not(config: dict[str, Any]) -> None:
+    assert_composes_or_says_why_not(config)
+
+
+@pytest.mark.exhaustive
+@settings(SOBER, max_examples=1000)
+@given(compositions())
+def test_many_more_compose_or_say_why_not(config: dict[str, Any]) -> None:
+    assert_composes_or_says_why_not(config)
+
+
+def assert_resumes_to_the_bit(config: dict[str, Any]) -> None:
+    """Train a composition at once and in two parts."""
     with tempfile.TemporaryDirectory() as temporary:
         whole, parts = Path(temporary, "whole"), Path(temporary, "parts")
         for folder in (whole, parts):
@@ -222,6 +232,20 @@ def test_every_composition_resumes_to_the_bit(config: dict[str, Any]) -> None:
             assert (key in one) == (key in other)
             for name, value in one.get(key, {}).items():
                 assert torch.equal(value, other[key][name]), (key, name)
+
+
+@pytest.mark.slow
+@settings(SOBER, max_examples=15)
+@given(compositions(epochs=2))
+def test_every_composition_resumes_to_the_bit(config: dict[str, Any]) -> None:
+    assert_resumes_to_the_bit(config)
+
+
+@pytest.mark.exhaustive
+@settings(SOBER, max_examples=150)
+@given(compositions(epochs=2))
+def test_many_more_compositions_resume_to_the_bit(config: dict[str, Any]) -> None:
+    assert_resumes_to_the_bit(config)
 
 
 @pytest.mark.parametrize("group", GROUPS)

@@ -34,7 +34,6 @@ from tests.helpers import (
     metrics,
     run,
     run_folders,
-    run_fresh,
     start,
     start_fresh,
     summary,
@@ -229,15 +228,15 @@ def test_other_launchers_leave_the_same(tmp_path: Path, launcher: str) -> None:
     if launcher == "joblib":
         pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     command = ["-m", *SMALL, "optimizer=sgd,adam", "model.hidden=[9]", f"hydra/launcher={launcher}"]
-    if launcher == "joblib":
-        command.append("hydra.launcher.n_jobs=2")
-    outcome = run_fresh(tmp_path, *command, prelude="import warnings")
+    two, one = ([f"hydra.launcher.n_jobs={count}"] if launcher == "joblib" else [] for count in (2, 1))
+    calm = "import warnings; warnings.simplefilter('default')"
+    outcome = run(tmp_path, *command, *two, prelude=calm)
     assert outcome.code == 0, outcome.err
     sweep = only_sweep(tmp_path)
     before = results(sweep)
     assert [row["status"] for row in before] == ["finished", "finished"]
     (sweep / before[1]["folder"] / "summary.json").unlink()
-    outcome = run_fresh(tmp_path, *command, "resume=latest", prelude="import warnings")
+    outcome = run(tmp_path, *command, *one, "resume=latest", prelude=calm)
     assert outcome.code == 0, outcome.err
     assert results(sweep) == before
 
