@@ -30,14 +30,15 @@ TABLE: dict[str, set[str]] = {
     "loss=hinge": {"healthy"},
     "init=xavier model.activation=tanh": {"healthy"},
     "init=xavier model.activation=tanh model.hidden=[50,50,50,50,50]": {"healthy"},
-    "data=blobs": {"healthy"},
+    "data=blobs training.epochs=12": {"healthy"},
     "data=spiral training.epochs=100": {"healthy"},
     "init=zeros model.hidden=[] optimizer=sgd optimizer.lr=1": {"healthy"},
     "optimizer=lbfgs training.epochs=3": {"healthy"},
     # The learning rate.
     "optimizer=sgd optimizer.lr=1000": {"learning rate too high"},
     "optimizer=sgd optimizer.lr=3": {"learning rate too high"},
-    "optimizer=sgd optimizer.lr=1": {"learning rate too high"},
+    "optimizer=sgd optimizer.lr=2": {"learning rate too high"},
+    "optimizer=momentum optimizer.lr=0.2": {"learning rate too high"},
     "optimizer.lr=0.5": {"learning rate too high"},
     "optimizer=sgd optimizer.lr=1e-5": {"learning rate too low"},
     "optimizer=sgd optimizer.lr=1e-4": {"learning rate too low"},
@@ -54,18 +55,17 @@ TABLE: dict[str, set[str]] = {
     "init=zeros": {"symmetry"},
     "init=constant init.value=0.05": {"symmetry"},
     "init=unit_normal": {"initial loss off", "overfitting", "still improving"},
-    "init=unit_normal init.std=0.3 model.activation=tanh": {"healthy"},
+    "init=unit_normal init.std=0.2 model.activation=tanh": {"healthy"},
     "init=unit_normal model.activation=tanh": {"initial loss off", "saturation", "overfitting", "still improving"},
-    "init=unit_normal model.hidden=[50,50,50,50,50,50]": {
-        "initial loss off", "exploding gradients", "overfitting", "still improving",
+    "init=unit_normal model.hidden=[50,50,50,50,50,50] training.epochs=5": {
+        "initial loss off", "exploding gradients", "still improving",
     },
-    "init=small_normal model.activation=tanh model.hidden=[50,50,50,50,50]": {"vanishing gradients"},
+    "init=small_normal model.activation=tanh model.hidden=[50,50,50,50,50] training.epochs=6": {"vanishing gradients"},
     "init=small_normal model.hidden=[50,50,50,50,50,50,50,50] optimizer=sgd optimizer.lr=0.1": {
         "stuck", "vanishing gradients", "dead units",
     },
     "init.bias=-3 optimizer=sgd optimizer.lr=0.01": {"stuck", "vanishing gradients", "dead units"},
-    "data=moons data.imbalance=3 init=small_normal optimizer=sgd optimizer.lr=0.01 training.epochs=10": {"one class"},
-    "optimizer=rmsprop optimizer.lr=0.03": {"dead units"},
+    "data=moons data.imbalance=3 init=small_normal optimizer=sgd optimizer.lr=0.05 training.epochs=5": {"one class"},
     # The network and its data.
     "data.limit=60 training.epochs=60": {"overfitting"},
     "data.limit=60 training.epochs=100 training.batch_size=60": {"overfitting", "large batch"},
@@ -77,14 +77,13 @@ TABLE: dict[str, set[str]] = {
     "data=blobs data.imbalance=20": {"class imbalance"},
     "data=blobs data.imbalance=20 data.balance=class_weights": {"healthy"},
     "data=moons data.imbalance=20 data.balance=class_weights": {"healthy"},
-    "training.accumulate=50 training.epochs=8": {"large batch"},
-    "data.preprocess=none training.epochs=6": {"initial loss off"},
+    "training.accumulate=50 training.epochs=3": {"large batch"},
+    "data.preprocess=none training.epochs=3": {"initial loss off"},
     "data.label_noise=0.5 training.epochs=15": {"healthy"},
     "data.limit=20 training.epochs=10": {"large batch"},
     "optimizer=lbfgs training.epochs=10": {"best epoch long past"},
-    "optimizer.lr=0.03": {"dead units", "best epoch long past"},
 }  # fmt: skip
-"""Command lines, and all that is true of them."""
+"""Command lines, and all that is true of them, with the seeds 0 to 4 too: none is on an edge."""
 
 NAMES = {
     "symmetry", "initial loss off", "learning rate too high", "learning rate too low", "stuck", "vanishing gradients",
