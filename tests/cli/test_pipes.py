@@ -136,4 +136,8 @@ def test_a_closed_output(sweep: Path) -> None:
 def test_an_output_on_a_full_disk_is_one_sentence(tmp_path: Path) -> None:
     for command in ("experiments", "experiments train --help", "python -u -m experiments.compare --help"):
         done = bash(tmp_path, f"{command} > /dev/full")
-        assert (done.returncode, done.stderr) == (2, "Error: cannot write <stdout>: No space left on device\n")
+        assert (done.returncode, done.stderr) == (
+            2,
+            "Error: cannot write <stdout>: No space left on device; free some space on the disk, "
+            "or write to another one\n",
+        )

@@ -83,7 +83,7 @@ def test_what_is_drawn_is_the_data(commands: Commands) -> None:
     axes = figure.axes[0]
     drawn = {str(dots.get_label()): np.asarray(dots.get_offsets()) for dots in axes.collections}
     y = splits["train"].y.numpy()
-    for number, name in enumerate(["no", "$y$"]):
+    for number, name in enumerate(["no", r"\$y\$"]):  # the dollars are shown, and start no formula
         np.testing.assert_allclose(drawn[name], splits["train"].raw().numpy()[y == number], rtol=1e-6)
     wrong = answers.argmax(1) != splits["test"].y
     assert 0 < wrong.sum() < 120
