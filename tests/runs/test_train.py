@@ -53,9 +53,7 @@ def test_every_choice_composes_and_trains(
     if choice == "npz":
         more = [f"data.path={npz}"]
     small = [] if group == "model" else ["model.hidden=[12]"]
-    quick = (
-        [] if group in ("data", "model") else ["observers.pictures.enabled=false"]
-    )
+    quick = [] if group in ("data", "model") else ["observers.pictures.enabled=false"]
     if choice == "csv":
         (tmp_path / "own.csv").write_text("a,b,kind\n" + "".join(f"{i},{i % 7},{i % 2}\n" for i in range(60)))
         more = [f"data.path={tmp_path / 'own.csv'}", "data.target=kind"]
