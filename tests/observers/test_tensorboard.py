@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from experiments.observers.histograms import BINS, histograms
+from experiments.runs._tensorboard import wait_for_next_second
 from tests.helpers import Commands, metrics, start
 
 LAYERS = ("features.hidden1.activation", "features.hidden2.activation", "head")
@@ -146,6 +147,17 @@ def test_epochs_written_after_the_checkpoint_are_not_shown_twice(commands: Comma
     shown.Reload()
     assert [event.step for event in shown.Scalars("train/loss")] == [1, 2, 3, 4]
     assert [event.step for event in shown.Histograms("weights/head.weight")] == [0, 1, 2, 3, 4]
+
+
+def test_a_new_event_file_has_a_later_name_than_those_that_are_there(tmp_path: Path) -> None:
+    created = int(time.time())
+    (tmp_path / f"events.out.tfevents.{created:010d}.host.1.0").touch()
+    wait_for_next_second(tmp_path)
+    assert int(time.time()) > created
+    (tmp_path / f"events.out.tfevents.{created + 1000:010d}.host.1.0").touch()
+    started = time.monotonic()
+    wait_for_next_second(tmp_path)  # a clock that was wrong does not stop the run
+    assert time.monotonic() - started < 5
 
 
 KILL_AFTER_EVENTS = """

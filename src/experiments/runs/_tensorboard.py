@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from experiments import assembly
@@ -21,7 +23,21 @@ def opened_writer(config: assembly.Config, folder: RunFolder, position: Position
     from torch.utils.tensorboard import SummaryWriter
 
     purge = position.epoch + 1 if position.step else None
+    wait_for_next_second(folder.path)
     return SummaryWriter(str(folder.path), purge_step=purge, max_queue=1000)  # 10 would make the loop wait
+
+
+def wait_for_next_second(folder: Path) -> None:
+    """Wait, for a second at most, until a new event file has a later name than the files that are there.
+
+    TensorBoard reads event files in the order of their names, which begin with the second of their creation. Of two
+    files of one second the newer one might be read first, and the steps that it takes back would be shown twice.
+    """
+    seconds = [path.name.split(".")[3] for path in folder.glob("events.out.tfevents.*")]
+    newest = max((int(second) for second in seconds if second.isdecimal()), default=0)
+    deadline = time.monotonic() + 1
+    while int(time.time()) <= newest and time.monotonic() < deadline:
+        time.sleep(0.02)
 
 
 @contextmanager
