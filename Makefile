@@ -27,10 +27,10 @@ check: lint  ## check style and types, and run the fast tests
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q -m "not slow and not exhaustive" $(ARGS)
 
 test: $(STAMP)  ## run the tests
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not exhaustive" $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 test-all: $(STAMP)  ## run the tests, with every case of the large tables and the longest kills
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "" $(ARGS)
 
 dashboard: $(STAMP)  ## show outputs/ in TensorBoard on http://localhost:6006 (PORT=... changes it)
 	@$(BIN)/python -m tensorboard.main --logdir outputs --host localhost --port $(PORT) $(ARGS)

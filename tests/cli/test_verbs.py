@@ -124,6 +124,7 @@ def test_workers_of_a_sweep_find_the_task(tmp_path: Path) -> None:
     assert [summary(folder)["status"] for folder in run_folders(tmp_path)] == ["finished"] * 2
 
 
+@pytest.mark.exhaustive
 def test_torchrun_starts_it(tmp_path: Path) -> None:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
     done = real(tmp_path, *torchrun, "-m", "experiments", "train", *SMALL)

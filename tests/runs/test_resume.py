@@ -75,7 +75,7 @@ USUAL = {"before the first checkpoint", "within a later epoch", "before the summ
 
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", sampled(KILLS, USUAL))
-def test_a_killed_run_goes_on_to_the_bit(commands: Commands, moment: str) -> None:
+def test_a_killed_run_goes_on_to_the_bit(commands: Commands, undisturbed: Path, moment: str) -> None:
     killed = run(commands.folder, *CHOICES, prelude=KILLS[moment])
     assert killed.code == -signal.SIGKILL, killed.err
     (folder,) = run_folders(commands.folder)
@@ -83,12 +83,14 @@ def test_a_killed_run_goes_on_to_the_bit(commands: Commands, moment: str) -> Non
     assert resumed.code == 0, resumed.err
     assert run_folders(commands.folder) == [folder]
     assert not list(folder.rglob("*.tmp"))
-    assert_same_run(folder, commands.trained(*CHOICES))
+    assert_same_run(folder, undisturbed)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
-def test_a_signal_saves_the_half_done_epoch_and_says_how_to_go_on(commands: Commands, name: str, code: int) -> None:
+def test_a_signal_saves_the_half_done_epoch_and_says_how_to_go_on(
+    commands: Commands, undisturbed: Path, name: str, code: int
+) -> None:
     stopped = run(commands.folder, *CHOICES, prelude=AT_STEP.format(at=12, signal=name))
     assert stopped.code == code, stopped.err
     (folder,) = run_folders(commands.folder)
@@ -102,7 +104,7 @@ def test_a_signal_saves_the_half_done_epoch_and_says_how_to_go_on(commands: Comm
     outcome = commands.train(f"resume={shown}")
     assert outcome.code == 0, outcome.err
     assert "Continuing after epoch 2, step 12" in outcome.out
-    assert_same_run(folder, commands.trained(*CHOICES))
+    assert_same_run(folder, undisturbed)
 
 
 EARLY = """
@@ -170,12 +172,6 @@ def test_a_job_of_a_sweep_is_gone_on_with(commands: Commands) -> None:
     outcome = commands.train(f"resume={job}", "training.epochs=3")
     assert outcome.code == 0, outcome.err
     assert (summary(job)["seed"], summary(job)["epochs"]) == (2, 3)
-
-
-@pytest.fixture
-def interrupted(commands: Commands) -> Path:
-    """A run of two epochs that can be continued."""
-    return commands.trained(*CHOICES, "training.epochs=2")
 
 
 @pytest.mark.slow
