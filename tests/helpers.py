@@ -34,12 +34,14 @@ def sampled(cases: Iterable[Any], keep: Collection[Any]) -> list[Any]:
     return [pytest.param(case, marks=() if case in keep else pytest.mark.exhaustive) for case in cases]
 
 
+NO_PICTURES = "observers.pictures.enabled=false"
+"""No pictures, which take longer than a small run."""
 SMALL = (
     "training.epochs=2",
     "data.limit=96",
     "model.hidden=[12]",
     "observers.tensorboard.enabled=false",
-    "observers.pictures.enabled=false",
+    NO_PICTURES,
 )
 """A run of a fraction of a second."""
 

@@ -18,7 +18,7 @@ from experiments.assembly._datasets import Splitting
 from experiments.cli._help import settings
 from experiments.comparison.options import MEANINGS
 from experiments.training.member import EarlyStopping
-from tests.helpers import CONF, REPOSITORY, SHARED_DATA, Commands, run_folders, summary
+from tests.helpers import CONF, NO_PICTURES, REPOSITORY, SHARED_DATA, Commands, run_folders, summary
 
 README = (REPOSITORY / "README.md").read_text()
 SHELL = "\n".join(re.findall(r"```sh\n(.*?)```", README, re.DOTALL))
@@ -124,8 +124,8 @@ def test_the_commands_run(commands: Commands, command: str) -> None:
         words = [re.sub(r"outputs/\S*<date>_<time>", str(begun), word) for word in words]
         words = [re.sub(r"seed=range.*", "seed=1,2", word) for word in words]
     if not any(word.startswith("observers.pictures") for word in words):
-        words.append("observers.pictures.enabled=false")
-    words = [re.sub(r"(n_trials=).*", r"\g<1>12", word) for word in words if not word.startswith("training.epochs=")]
+        words.append(NO_PICTURES)
+    words = [re.sub(r"(n_trials=).*", r"\g<1>6", word) for word in words if not word.startswith("training.epochs=")]
     outcome = commands.train(*words, *QUICK)
     assert outcome.code == 0, outcome.err
     assert {summary(folder)["status"] for folder in run_folders(commands.folder)} == {"finished"}

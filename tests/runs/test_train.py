@@ -8,6 +8,7 @@ from PIL import Image
 
 from tests.helpers import (
     CONF,
+    NO_PICTURES,
     SHARED_DATA,
     SMALL,
     Commands,
@@ -53,7 +54,7 @@ def test_every_choice_composes_and_trains(
     if choice == "npz":
         more = [f"data.path={npz}"]
     small = [] if group == "model" else ["model.hidden=[12]"]
-    quick = [] if group in ("data", "model") else ["observers.pictures.enabled=false"]
+    quick = [] if group in ("data", "model") else [NO_PICTURES]
     if choice == "csv":
         (tmp_path / "own.csv").write_text("a,b,kind\n" + "".join(f"{i},{i % 7},{i % 2}\n" for i in range(60)))
         more = [f"data.path={tmp_path / 'own.csv'}", "data.target=kind"]
@@ -119,7 +120,7 @@ def test_test_split_is_scored_with_the_best_epochs_weights(commands: Commands) -
     from experiments import assembly
     from experiments.training.streams import Streams
 
-    folder = commands.trained("training.epochs=6", "optimizer.lr=0.05", "seed=2")
+    folder = commands.trained("training.epochs=6", "optimizer.lr=0.05", "seed=2", NO_PICTURES)
     found = summary(folder)
     assert found["best_epoch"] < 6, "choose other numbers: this test needs a best epoch before the last"
     device = torch.device("cpu")
@@ -138,7 +139,7 @@ def test_test_split_is_scored_with_the_best_epochs_weights(commands: Commands) -
 
 @pytest.mark.slow
 def test_same_command_gives_the_same_bits(commands: Commands) -> None:
-    choices = ("model.dropout=0.3", "model.batch_norm=true", "training.epochs=2", "data.limit=200")
+    choices = ("model.dropout=0.3", "model.batch_norm=true", "training.epochs=2", "data.limit=200", NO_PICTURES)
     first, second = commands.trained(*choices), commands.trained(*choices)
     assert_equal_weights(weights(first), weights(second))
     assert metrics(first) == metrics(second)
@@ -246,7 +247,7 @@ def test_batch_larger_than_the_split_is_said_and_clipped(commands: Commands) -> 
 
 @pytest.mark.slow
 def test_a_last_batch_of_one_is_left_out_for_batch_norm_only(commands: Commands) -> None:
-    size = ("data.limit=97", "training.batch_size=32", "training.epochs=1")
+    size = ("data.limit=97", "training.batch_size=32", "training.epochs=1", NO_PICTURES)
     assert summary(commands.trained(*size))["steps"] == 4
     assert summary(commands.trained(*size, "model.batch_norm=true"))["steps"] == 3
 
@@ -376,5 +377,7 @@ def test_any_torch_class_by_target(commands: Commands) -> None:
 @pytest.mark.slow
 @needs_mnist
 def test_mnist_reaches_96_percent_in_three_epochs(commands: Commands) -> None:
-    folder = commands.trained("data=mnist", f"data.root={SHARED_DATA}", "training.epochs=3", "training.batch_size=128")
+    folder = commands.trained(
+        "data=mnist", f"data.root={SHARED_DATA}", "training.epochs=3", "training.batch_size=128", NO_PICTURES
+    )
     assert summary(folder)["metrics"]["test/accuracy"] >= 0.96

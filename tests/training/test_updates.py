@@ -18,7 +18,7 @@ from experiments.training.averaging import Average
 from experiments.training.criterion import Criterion
 from experiments.training.single import Single, Updating, part_sizes
 from experiments.training.streams import Streams
-from tests.helpers import SMALL, Commands, assert_equal_weights, metrics, run_folders, summary, weights
+from tests.helpers import NO_PICTURES, SMALL, Commands, assert_equal_weights, metrics, run_folders, summary, weights
 
 CPU = torch.device("cpu")
 
@@ -259,7 +259,8 @@ CASES = {
 @pytest.mark.slow
 @pytest.mark.parametrize("choices", CASES.values(), ids=list(CASES))
 def test_it_resumes_to_the_bit(commands: Commands, choices: tuple[str, ...]) -> None:
-    small = ("data.limit=96", "model.hidden=[12,8]", "observers.tensorboard.enabled=false", "training.batch_size=20")
+    quiet = ("observers.tensorboard.enabled=false", NO_PICTURES)
+    small = ("data.limit=96", "model.hidden=[12,8]", "training.batch_size=20", *quiet)
     whole = commands.trained(*small, *choices, "training.epochs=4")
     parts = commands.trained(*small, *choices, "training.epochs=2")
     outcome = commands.train(f"resume={parts}", "training.epochs=4")
