@@ -6,7 +6,6 @@ from importlib import import_module
 from .cli.entry import entry_point
 from .cli.verbs import VERBS, overview, path_of
 from .common.errors import UserError, nearest
-from .common.version import __version__
 
 
 @entry_point
@@ -15,8 +14,6 @@ def main() -> int:
     verb, *rest = sys.argv[1:] or ["--help"]
     if verb in ("-h", "--help"):
         print(overview())
-    elif verb == "--version":
-        print(f"experiments {__version__}")
     elif verb in ("-sc", "--shell-completion"):
         from .cli.completion import completion
 

@@ -23,18 +23,22 @@ Options:
 """
 
 
-def command_line(arguments: Sequence[str]) -> int:
+def help_text() -> str:
+    """Return the text of `--help`."""
+    from .comparison.options import described
+
+    return HELP + described()
+
+
+def command_line(words: Sequence[str]) -> int:
     """Compare the runs that the command line names, and return the exit code.
 
     Raises:
         UserError: an option or a folder cannot be used.
     """
-    from .comparison.options import described, parsed
+    from .comparison.options import parsed
 
-    if not arguments or {"-h", "--help"} & set(arguments):
-        print(HELP + described())
-        return 0 if arguments else 2
-    folders, options = parsed(arguments)
+    folders, options = parsed(words)
     from .comparison.running import compare  # statistics and figures: only for a valid command line
 
     return compare(folders, options)
@@ -43,7 +47,7 @@ def command_line(arguments: Sequence[str]) -> int:
 @entry_point
 def main() -> int:
     """Run the command line."""
-    return run_command_line(command_line)
+    return run_command_line(command_line, help_text)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,13 @@ Options:
 """
 
 
+def help_text() -> str:
+    """Return the text of `--help`."""
+    from .evaluation.options import described
+
+    return HELP + described()
+
+
 def command_line(words: Sequence[str]) -> int:
     """Evaluate the runs that the command line names, and return the exit code.
 
@@ -35,33 +42,30 @@ def command_line(words: Sequence[str]) -> int:
         OSError: a folder cannot be written.
     """
     from .cli.arguments import above
-    from .evaluation.options import described, parsed
+    from .evaluation.options import parsed
 
-    if not words or {"-h", "--help"} & set(words):
-        print(HELP + described())
-        return 0 if words else 2
     folders, options, other = parsed(words)
     from .evaluation.ensembles import combine  # torch: only for a valid command line
     from .evaluation.evaluating import chosen, evaluate
     from .evaluation.predicting import predict, predict_together
 
     runs = chosen(folders, options.best)
-    trust, device, strict = options.trusted, options.device, options.strict
+    restoring = options.restoring(options.device, other)
     if options.input is not None and options.ensemble is None:
-        predict(runs, options.input, trust, device, other, strict=strict)
+        predict(runs, options.input, restoring)
     elif options.input is not None and options.ensemble is not None:
-        predict_together(runs, options.input, above(folders), options.ensemble, trust, device, other, strict=strict)
+        predict_together(runs, options.input, above(folders), options.ensemble, restoring)
     elif options.ensemble is None:
-        evaluate(runs, options.split, trust, device, other, strict=strict)
+        evaluate(runs, options.split, restoring)
     else:
-        combine(runs, options.split, above(folders), options.ensemble, trust, device, other, strict=strict)
+        combine(runs, options.split, above(folders), options.ensemble, restoring)
     return 0
 
 
 @entry_point
 def main() -> int:
     """Run the command line."""
-    return run_command_line(command_line)
+    return run_command_line(command_line, help_text)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,14 @@ Options:
 """
 
 
+def help_text() -> str:
+    """Return the text of `--help`."""
+    from .common.installing import install_command
+    from .exporting.options import described
+
+    return HELP.replace("@INSTALL@", install_command("onnx")) + described()
+
+
 def command_line(words: Sequence[str]) -> int:
     """Export the runs that the command line names, and return the exit code.
 
@@ -32,24 +40,20 @@ def command_line(words: Sequence[str]) -> int:
         UserError: an option or a folder cannot be used, or a run cannot be exported.
         OSError: a folder cannot be written.
     """
-    from .common.installing import install_command
-    from .exporting.options import described, parsed
+    from .exporting.options import parsed
 
-    if not words or {"-h", "--help"} & set(words):
-        print(HELP.replace("@INSTALL@", install_command("onnx")) + described())
-        return 0 if words else 2
     folders, options = parsed(words)
     from .evaluation.evaluating import chosen  # torch: only for a valid command line
     from .exporting.running import export
 
-    export(chosen(folders, options.best), options.format, options.trusted, strict=options.strict)
+    export(chosen(folders, options.best), options.format, options.restoring())
     return 0
 
 
 @entry_point
 def main() -> int:
     """Run the command line."""
-    return run_command_line(command_line)
+    return run_command_line(command_line, help_text)
 
 
 if __name__ == "__main__":

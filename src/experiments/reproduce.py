@@ -24,23 +24,25 @@ Options:
 """
 
 
+def help_text() -> str:
+    """Return the text of `--help`."""
+    from .cli.arguments import described
+    from .common.conf import conf_folder
+    from .recipes.options import MEANINGS
+    from .recipes.recipe import recipes
+
+    lines = [f"  {name:<28} {recipe.tier:<6} {recipe.claim}" for name, recipe in recipes([conf_folder()]).items()]
+    return "\n".join([HELP + described(MEANINGS), "", "Recipes:", *lines])
+
+
 def command_line(words: Sequence[str]) -> int:
     """Run the recipes that the command line names, and return the exit code.
 
     Raises:
         UserError: an option or a recipe cannot be used.
     """
-    from .cli.arguments import described
-    from .recipes.options import MEANINGS, parsed
+    from .recipes.options import parsed
 
-    if {"-h", "--help"} & set(words):
-        from .common.conf import conf_folder
-        from .recipes.recipe import recipes
-
-        print(HELP + described(MEANINGS) + "\n\nRecipes:")
-        for name, recipe in recipes([conf_folder()]).items():
-            print(f"  {name:<28} {recipe.tier:<6} {recipe.claim}")
-        return 0
     options = parsed(words)
     from .recipes.reproducing import reproduce  # torch: only for a valid command line
 
@@ -50,7 +52,7 @@ def command_line(words: Sequence[str]) -> int:
 @entry_point
 def main() -> int:
     """Run the command line."""
-    return run_command_line(command_line)
+    return run_command_line(command_line, help_text, needs_words=False)
 
 
 if __name__ == "__main__":

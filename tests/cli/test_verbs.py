@@ -57,8 +57,10 @@ def test_the_list_and_the_verbs_that_take_folders_import_nothing_heavy(tmp_path:
         assert not heavy & set(done.stderr.split()), words
 
 
-def test_the_version(commands: Commands) -> None:
-    assert commands.type("__main__", "--version").out == f"experiments {__version__}\n"
+@pytest.mark.parametrize("verb", ["__main__", *VERBS])
+def test_every_command_prints_the_version_of_this_package(commands: Commands, verb: str) -> None:
+    outcome = commands.type(verb, "--version")
+    assert (outcome.code, outcome.out, outcome.err) == (0, f"torch-experiments {__version__}\n", "")
 
 
 @pytest.mark.parametrize(

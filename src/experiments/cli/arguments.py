@@ -15,8 +15,6 @@ from experiments.common.signatures import checked
 
 FOLDER = "run"
 """`run=<folder>` is the same as `<folder>`."""
-TRUST = "modules that a run's configuration may take code from, besides torch and this package: trust=my_package"
-"""The meaning of the option `trust`, for every verb that has it."""
 
 
 def described(meanings: Mapping[str, str]) -> str:

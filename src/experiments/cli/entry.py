@@ -10,11 +10,13 @@ from typing import Any, TextIO
 
 from experiments.common.errors import UserError
 from experiments.common.text import visible
+from experiments.common.version import DISTRIBUTION, __version__
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 """The environment variable that shows the traceback of an error."""
 INTERRUPTED = 130
 """The exit code after Ctrl-C, as in a shell: 128 and the number of the signal."""
+VERSION = "--version"
 
 
 class OutputError(OSError):
@@ -23,6 +25,8 @@ class OutputError(OSError):
 
 def entry_point(main: Callable[[], int | None]) -> Callable[[], None]:
     """Decorate the `main` of a command, which then exits with the code that `main` returns; 0 and None only return.
+
+    With `--version`, every command only prints the version of this package.
 
     A `UserError` is printed as one sentence and ends with its code; with `HYDRA_FULL_ERROR=1` its traceback is shown.
     Ctrl-C ends with code 130. If the reader of the output has gone, as after `| head` or when the terminal is closed,
@@ -33,7 +37,7 @@ def entry_point(main: Callable[[], int | None]) -> Callable[[], None]:
     def command() -> None:
         prepare_output()
         try:
-            code = main()
+            code = version_printed() if VERSION in sys.argv[1:] else main()
             sys.stdout.flush()
         except UserError as error:
             if os.environ.get(FULL_ERROR):
@@ -51,19 +55,33 @@ def entry_point(main: Callable[[], int | None]) -> Callable[[], None]:
     return command
 
 
-def run_command_line(command_line: Callable[[Sequence[str]], int]) -> int:
-    """Run a verb that reads its own command line, and return its exit code.
+def run_command_line(
+    command_line: Callable[[Sequence[str]], int], help_text: Callable[[], str], *, needs_words: bool = True
+) -> int:
+    """Run a verb that reads its own command line, or print its help; return the exit code.
 
     Args:
         command_line: is given the arguments, and returns the code.
+        help_text: returns the text that `--help` prints.
+        needs_words: whether the verb does nothing without arguments; then the help is printed, and the code is 2.
 
     Raises:
         UserError: of the verb, or of a file that cannot be written.
     """
+    words = sys.argv[1:]
+    if {"-h", "--help"} & set(words) or (needs_words and not words):
+        print(help_text())
+        return 0 if words else 2
     try:
-        return command_line(sys.argv[1:])
+        return command_line(words)
     except OSError as error:
         raise UserError(cannot_write(error)) from None
+
+
+def version_printed() -> int:
+    """Print the version, and return the exit code."""
+    print(f"{DISTRIBUTION} {__version__}")
+    return 0
 
 
 def print_error(sentence: str) -> None:

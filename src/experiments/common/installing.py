@@ -8,8 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-DISTRIBUTION = "torch-experiments"
-"""The name on the package index; `experiments` is that of another project."""
+from .version import DISTRIBUTION
 
 
 def install_command(extra: str) -> str:

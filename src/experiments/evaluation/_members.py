@@ -24,6 +24,7 @@ from experiments.training.single import scores_of
 from experiments.training.stack import architecture, scores_together
 
 from .loading import BestWeightsError, Restored, no_split, restored
+from .settings import RestoreSettings
 
 SOUP = "uniform soup"
 PREPARING = ("preprocess", "augment", "balance")
@@ -43,27 +44,18 @@ class EnsembleMember:
     run: Restored
 
 
-def members(
-    folders: Sequence[Path],
-    screen: Screen,
-    trust: Sequence[str],
-    device: str,
-    other: Mapping[str, Any] | None = None,
-    *,
-    strict: bool = False,
-) -> list[EnsembleMember]:
+def members(folders: Sequence[Path], screen: Screen, restoring: RestoreSettings) -> list[EnsembleMember]:
     """Return the kept checkpoints of one run, or several runs with the weights of their best epochs.
 
     Args:
         folders: of runs.
         screen: for the list of runs that are left out, and of those whose best weights cannot be used.
-        trust, device, other, strict: see `loading.restored`.
+        restoring: how they are restored.
 
     Raises:
         UserError: fewer than two can be used.
     """
-    sources = assembly.Sources()
-    restore = partial(restored, trust=trust, device=device, other=other, sources=sources, strict=strict)
+    restore = partial(restored, restoring=restoring, sources=assembly.Sources())
     return checkpoints(folders[0], restore) if len(folders) == 1 else runs(folders, screen, restore)
 
 
@@ -113,17 +105,15 @@ def runs(folders: Sequence[Path], screen: Screen, restore: Callable[..., Restore
     return usable
 
 
-def other_weights(
-    folder: Path, trust: Sequence[str], device: str, other: Mapping[str, Any] | None = None
-) -> list[EnsembleMember]:
+def other_weights(folder: Path, restoring: RestoreSettings) -> list[EnsembleMember]:
     """Return the other weights of a run: the best, the last, and their average if the run has one."""
     members = []
-    restore = partial(restored, trust=trust, device=device, other=other)
+    restore = partial(restored, folder, restoring)
     with suppress(UserError):
-        best = restore(folder, checkpoint="best.pt")
+        best = restore(checkpoint="best.pt")
         members.append(EnsembleMember(f"best epoch ({best.epoch})", best))
     with suppress(UserError):
-        last = restore(folder, checkpoint="last.pt")
+        last = restore(checkpoint="last.pt")
         trained = last.folder.load(last.folder.last)["program"].get("trained")
         if trained is not None:
             members.append(EnsembleMember(f"{'SWA' if last.settings.ema is None else 'EMA'} ({last.epoch})", last))

@@ -20,6 +20,7 @@ from experiments.data.batches import Split
 from ._members import SOUP, EnsembleMember, examples, members, other_weights, scores, souped
 from ._predictions import Predictions
 from .evaluating import FOLDER, Evaluation, evaluation_of, split_folder_name, split_title
+from .settings import RestoreSettings
 
 Kind = Literal["mean", "soup"]
 TOGETHER: Mapping[Kind, str] = {"mean": "ensemble", "soup": "soup"}
@@ -80,17 +81,7 @@ class Ensemble:
         return self.soup is not None and self.soup.evaluation.high < lowest
 
 
-def combine(
-    folders: Sequence[Path],
-    split: str,
-    out: Path,
-    kind: Kind,
-    trust: Sequence[str] = (),
-    device: str = "auto",
-    other: Mapping[str, Any] | None = None,
-    *,
-    strict: bool = False,
-) -> None:
+def combine(folders: Sequence[Path], split: str, out: Path, kind: Kind, restoring: RestoreSettings) -> None:
     """Evaluate runs, or the kept checkpoints of one run, alone and together; print and write the results.
 
     The probabilities of the ensemble are the means of the members' probabilities (Hansen and Salamon 1990;
@@ -102,7 +93,7 @@ def combine(
         split: train, val or test.
         out: the folder above `evaluation/ensemble_<split>`, or `soup_<split>`.
         kind: the predictions to write: mean for those of the ensemble, soup for those of the mean of the weights.
-        trust, device, other, strict: see `loading.restored`.
+        restoring: how the runs are restored.
 
     Raises:
         UserError: the runs cannot be evaluated, their classes or examples differ, or for a soup their architectures.
@@ -110,16 +101,16 @@ def combine(
     """
     screen = Screen()
     screen.widen()
-    own = members(folders, screen, trust, device, other, strict=strict)
+    own = members(folders, screen, restoring)
     splits = examples(own, split)
     first = own[0].run
     soup, reason = soup_or_reason(own, first.data.splits["train"], kind)
-    others = other_weights(folders[0], trust, device, other) if len(folders) == 1 else []
+    others = other_weights(folders[0], restoring) if len(folders) == 1 else []
     ensemble = ensemble_of(own, splits, [*([soup] if soup else []), *others], split)
-    name = f"{TOGETHER[kind]}_{split_folder_name(split, other)}"
+    name = f"{TOGETHER[kind]}_{split_folder_name(split, restoring.other)}"
     target = unlinked(out / FOLDER, name) / name
     write(target, own, ensemble, splits[0].y.cpu(), kind)
-    show(screen, ensemble, split_title(split, other), "weights" if len(folders) == 1 else "run", reason)
+    show(screen, ensemble, split_title(split, restoring.other), "weights" if len(folders) == 1 else "run", reason)
     screen.print(f"\nwritten  {shown_path(target)}")
 
 

@@ -27,6 +27,7 @@ from ._figures import reliability_figure
 from ._predictions import Predictions
 from ._scores import TOP, Bin, ClassScore, calibration_error, class_scores, reliability, top, wilson
 from .loading import Restored, no_split, restored
+from .settings import RestoreSettings
 
 FOLDER = "evaluation"
 NAMES = {"train": "training split", "val": "validation split", "test": "test split"}
@@ -60,21 +61,13 @@ class Evaluation:
     bins: Sequence[Bin]
 
 
-def evaluate(
-    folders: Sequence[Path],
-    split: str,
-    trust: Sequence[str] = (),
-    device: str = "auto",
-    other: Mapping[str, Any] | None = None,
-    *,
-    strict: bool = False,
-) -> None:
+def evaluate(folders: Sequence[Path], split: str, restoring: RestoreSettings) -> None:
     """Evaluate runs, print their metrics, and write them into `evaluation/<split>` of each run.
 
     Args:
         folders: of runs.
         split: train, val or test.
-        trust, device, other, strict: see `loading.restored`.
+        restoring: how the runs are restored.
 
     Raises:
         UserError: a folder is not a run, or cannot be evaluated in this way; the runs before it are written.
@@ -84,30 +77,30 @@ def evaluate(
     for number, folder in enumerate(folders):
         if number:
             screen.print("")
-        run = restored(folder, trust=trust, device=device, other=other, strict=strict)
+        run = restored(folder, restoring)
         evaluation, scores, probabilities = evaluated(run, split)
-        for note in [*run.data.notes, *run.data.doubts] if other else []:
+        for note in [*run.data.notes, *run.data.doubts] if restoring.other else []:
             screen.print(note)
-        name = split_folder_name(split, other)
+        name = split_folder_name(split, restoring.other)
         out = unlinked(folder / FOLDER, name) / name
         write(out, run, evaluation, scores, probabilities)
         show(screen, run, evaluation, out)
 
 
-def split_folder_name(split: str, other: Mapping[str, Any] | None) -> str:
+def split_folder_name(split: str, other: Mapping[str, Any]) -> str:
     """Return the name of the folder for a split; it includes the settings of another data set."""
     return clipped(",".join([split, *settings_of(other)]))
 
 
-def split_title(split: str, other: Mapping[str, Any] | None) -> str:
+def split_title(split: str, other: Mapping[str, Any]) -> str:
     """Return the name of a split for the printed output."""
     settings = settings_of(other)
     return " ".join([NAMES[split], *(["of", *settings] if settings else [])])
 
 
-def settings_of(other: Mapping[str, Any] | None) -> list[str]:
+def settings_of(other: Mapping[str, Any]) -> list[str]:
     """Return the settings of another data set as they are typed."""
-    return [f"{'data' if key == 'data' else f'data.{key}'}={value}" for key, value in (other or {}).items()]
+    return [f"{'data' if key == 'data' else f'data.{key}'}={value}" for key, value in other.items()]
 
 
 def chosen(folders: Sequence[Path], best: int | None) -> list[Path]:

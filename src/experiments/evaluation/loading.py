@@ -42,6 +42,7 @@ from experiments.training.single import scores_of
 from experiments.training.streams import Streams, global_generator
 
 from ._predictions import Predictions
+from .settings import RestoreSettings
 
 InputExamples = Tensor | ArrayLike | str | Path
 """The examples that a run can predict for."""
@@ -220,11 +221,16 @@ def load(
 
     If the checkpoint of the best epoch cannot be used and the last one is used instead, a warning says so.
 
-    Args, Raises: see `restored`.
+    Args:
+        folder: of the run.
+        trust, device, other, strict: see `RestoreSettings`.
+        checkpoint, sources: see `restored`.
+
+    Raises:
+        UserError: see `restored`.
     """
-    run = restored(
-        folder, trust=trust, device=device, checkpoint=checkpoint, other=other, sources=sources, strict=strict
-    )
+    restoring = RestoreSettings(trust, device, other or {}, strict)
+    run = restored(folder, restoring, checkpoint=checkpoint, sources=sources)
     if run.note is not None:
         warnings.warn(run.note, stacklevel=2)
     return run
@@ -232,51 +238,46 @@ def load(
 
 def restored(
     folder: str | Path,
+    restoring: RestoreSettings,
     *,
-    trust: Sequence[str] = (),
-    device: str = "auto",
     checkpoint: str | None = None,
-    other: Mapping[str, Any] | None = None,
     sources: assembly.Sources | None = None,
-    strict: bool = False,
 ) -> Restored:
     """Restore a trained run from its folder, without a warning: the caller shows `Restored.note`.
 
     Args:
         folder: of the run.
-        trust: prefixes of code that its configuration may name, in addition to torch, torchvision and this package.
-        device: auto, cpu, cuda or cuda:<number>.
+        restoring: what is trusted, the device, and the other settings.
         checkpoint: a file in its `checkpoints/`; None for that of the best epoch, or of the last if there is no best.
-        other: settings of another data set, see `Restored.data`.
         sources: see `Restored`.
-        strict: whether only the weights of the best epoch will do.
 
     Raises:
         UserError: the folder is not a run, has no readable checkpoint, or its model cannot be built.
-        BestWeightsError: `strict`, and the checkpoint of the best epoch cannot be used.
+        BestWeightsError: `restoring.strict`, and the checkpoint of the best epoch cannot be used.
     """
     run = RunFolder(Path(folder))
-    config = configuration(run.path, trust)
+    config = configuration(run.path, restoring.trust)
     training = config.get("training")
     config["data"] = without_writing(config.get("data"))  # a stranger must not choose where files are written
     if isinstance(training, dict):
-        training |= {"device": device, "compile": False}
-    general, settings, chosen = assembly.general(config), assembly.training(config), chosen_device(device)
+        training |= {"device": restoring.device, "compile": False}
+    general, settings, device = assembly.general(config), assembly.training(config), chosen_device(restoring.device)
     state, path, problem = read_checkpoint(run, checkpoint)
     note = None if checkpoint is not None else other_weights_note(run, state, path, problem, general.objective)
-    if note is not None and strict:
+    if note is not None and restoring.strict:
         raise BestWeightsError(f"{note}; without strict=true these weights are used")
     try:
-        unfetched = nullcontext() if trust else isolated(repr(str(run.path)))
-        with global_generator(general.seed, chosen), unfetched:
-            description, prepare = expectations(run, config, state["program"]["preparation"], chosen)
-            model = restored_model(config, settings, state["program"]["model"], description, prepare, chosen)
+        unfetched = nullcontext() if restoring.trust else isolated(repr(str(run.path)))
+        with global_generator(general.seed, device), unfetched:
+            description, prepare = expectations(run, config, state["program"]["preparation"], device)
+            model = restored_model(config, settings, state["program"]["model"], description, prepare, device)
         threads = max(1, min(int(state["program"].get("threads", 1)), cores()))
         epoch = int(state["position"]["epoch"])
     except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise cannot(run, f"{path.name} cannot be used ({one_line(error)})") from error
+    trusted = bool(restoring.trust)
     return Restored(
-        run, config, description, model, prepare, epoch, chosen, threads, other or {}, sources, note, bool(trust)
+        run, config, description, model, prepare, epoch, device, threads, restoring.other, sources, note, trusted
     )
 
 

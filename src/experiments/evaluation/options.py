@@ -6,21 +6,21 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-from annotated_types import Ge
+from typing import Any, Literal
 
 from experiments.cli import arguments
 from experiments.common.errors import UserError
 
+from .settings import MEANINGS_OF_RUNS, RunOptions
+
 MEANINGS = {
     "split": "the split: test, val or train",
     "input": "a picture, a folder of pictures, a csv or an npz file to predict for, instead of a split",
-    "best": "only the best N runs of a sweep or of several runs, by their objective",
+    "best": MEANINGS_OF_RUNS["best"],
     "ensemble": "runs, or the kept checkpoints of one run, also together: mean of probabilities, soup of weights",
     "device": "auto (CUDA if there is a GPU), cpu, cuda or cuda:1",
-    "strict": "true ends with code 1 if the weights of the best epoch cannot be read; false warns and uses the last",
-    "trust": arguments.TRUST,
+    "strict": MEANINGS_OF_RUNS["strict"],
+    "trust": MEANINGS_OF_RUNS["trust"],
 }
 OF_THE_DATA = re.compile(r"data(\.\w+)?=")
 UNKNOWN = ("error", "ignore")
@@ -29,21 +29,13 @@ TEXTS = {"split", "input", "ensemble", "device", "trust"}
 
 
 @dataclass(frozen=True)
-class EvaluateOptions:
+class EvaluateOptions(RunOptions):
     """The options; see `MEANINGS`."""
 
     split: Literal["train", "val", "test"] = "test"
     input: str | None = None
-    best: Annotated[int, Ge(1)] | None = None
     ensemble: Literal["mean", "soup"] | None = None
     device: str = "auto"
-    strict: bool = False
-    trust: str | None = None
-
-    @property
-    def trusted(self) -> list[str]:
-        """The modules in `trust`."""
-        return arguments.listed(self.trust)
 
 
 def described() -> str:

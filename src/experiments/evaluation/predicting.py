@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -20,24 +19,17 @@ from ._predictions import Predictions
 from .ensembles import TOGETHER, Kind
 from .evaluating import FOLDER
 from .loading import Restored, restored
+from .settings import RestoreSettings
 
 
-def predict(
-    folders: Sequence[Path],
-    path: str,
-    trust: Sequence[str] = (),
-    device: str = "auto",
-    other: Mapping[str, Any] | None = None,
-    *,
-    strict: bool = False,
-) -> None:
+def predict(folders: Sequence[Path], path: str, restoring: RestoreSettings) -> None:
     """Predict with each run, print the predictions, and write them into the run's `evaluation/`.
 
     Args:
         folders: of runs.
         path: of the files, see `Restored.predict`.
-        trust, device, strict: see `loading.restored`.
-        other: `unknown` for texts that the training did not know, see `tables.csv`.
+        restoring: how the runs are restored; of `other` only `unknown` is used, for texts that the training did not
+            know, see `tables.csv`.
 
     Raises:
         UserError: a run cannot be restored, or it was trained on other kinds of examples.
@@ -45,7 +37,7 @@ def predict(
     """
     screen = Screen()
     for number, folder in enumerate(folders):
-        run = restored(folder, trust=trust, device=device, other=other, strict=strict)
+        run = restored(folder, restoring)
         with printing_log(screen):
             predictions = predictions_for(path, run)
         if number:
@@ -56,30 +48,20 @@ def predict(
         write(predictions, folder, f"input_{input_folder_name(path)}", screen)
 
 
-def predict_together(
-    folders: Sequence[Path],
-    path: str,
-    out: Path,
-    kind: Kind,
-    trust: Sequence[str] = (),
-    device: str = "auto",
-    other: Mapping[str, Any] | None = None,
-    *,
-    strict: bool = False,
-) -> None:
+def predict_together(folders: Sequence[Path], path: str, out: Path, kind: Kind, restoring: RestoreSettings) -> None:
     """Predict with several runs together, or with the kept checkpoints of one run.
 
     Args:
         out: the folder above `evaluation/`.
         kind: mean for the mean of the probabilities, soup for the mean of the weights.
-        folders, path, trust, device, other, strict: see `predict`.
+        folders, path, restoring: see `predict`.
 
     Raises:
         UserError: there are fewer than two members, or their classes differ; see also `predict`.
         OSError: the folder cannot be written.
     """
     screen = Screen()
-    own = members(folders, screen, trust, device, other, strict=strict)
+    own = members(folders, screen, restoring)
     first = own[0].run
     for member in own[1:]:
         refuse_other_classes(first, member.run)

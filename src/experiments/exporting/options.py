@@ -5,36 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
-
-from annotated_types import Ge
+from typing import Literal
 
 from experiments.cli import arguments
+from experiments.evaluation.settings import MEANINGS_OF_RUNS, RunOptions
 
 Format = Literal["torch", "onnx"]
 
 MEANINGS = {
     "format": "torch or onnx; without it both, ONNX only if its packages are installed",
-    "best": "only the best N runs of a sweep or of several runs, by their objective",
-    "strict": "true ends with code 1 if the weights of the best epoch cannot be read; false warns and uses the last",
-    "trust": arguments.TRUST,
+    **MEANINGS_OF_RUNS,
 }
 TEXTS = {"format", "trust"}
 
 
 @dataclass(frozen=True)
-class ExportOptions:
+class ExportOptions(RunOptions):
     """The options; see `MEANINGS`."""
 
     format: Format | None = None
-    best: Annotated[int, Ge(1)] | None = None
-    strict: bool = False
-    trust: str | None = None
-
-    @property
-    def trusted(self) -> list[str]:
-        """The modules in `trust`."""
-        return arguments.listed(self.trust)
 
 
 def described() -> str:

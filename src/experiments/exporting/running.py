@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from experiments.common.text import shown_path
 from experiments.common.version import __version__
 from experiments.data.forms import sides
 from experiments.evaluation.loading import Restored, restored
+from experiments.evaluation.settings import RestoreSettings
 from experiments.training.single import PRECISIONS
 
 from ._programs import INPUT, OUTPUT, WRITERS, WholeModel, exported, missing_packages, onnx_versions, trials, type_name
@@ -30,15 +31,13 @@ TOLERANCE = 1e-2
 """The largest difference in probabilities; rounding cannot explain more, so a program with more is wrong."""
 
 
-def export(
-    folders: Sequence[Path], only: Format | None = None, trust: Sequence[str] = (), *, strict: bool = False
-) -> None:
+def export(folders: Sequence[Path], only: Format | None, restoring: RestoreSettings) -> None:
     """Write programs of runs into `export/` of each run; each program is compared with its run before it is written.
 
     Args:
         folders: of runs.
         only: one format; None for both, ONNX only if its packages are installed.
-        trust, strict: see `loading.restored`.
+        restoring: how the runs are restored; always on the CPU.
 
     Raises:
         UserError: a folder is not a run, or the run cannot be exported; the runs before it are written.
@@ -51,7 +50,7 @@ def export(
     for number, folder in enumerate(folders):
         if number:
             screen.print("")
-        run = restored(folder, trust=trust, device="cpu", strict=strict)
+        run = restored(folder, replace(restoring, device="cpu"))
         export_run(run, formats, unlinked(folder / FOLDER), screen)
         if only is None and missing:
             needed = f"{' and '.join(missing)}; install the extra with: {install_command('onnx')}"

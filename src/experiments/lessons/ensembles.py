@@ -15,6 +15,7 @@ from torch import Tensor
 from experiments.comparison.statistics import estimate
 from experiments.evaluation.ensembles import combine
 from experiments.evaluation.loading import load
+from experiments.evaluation.settings import RestoreSettings
 from experiments.figures.canvas import canvas
 from experiments.figures.palette import INK, styles
 from experiments.folders.reading import Record
@@ -55,7 +56,7 @@ def together(runs: Sequence[Record], members: Annotated[int, Ge(2)] = 5) -> Meas
 def ensemble(runs: Sequence[Record]) -> Mapping[str, Any]:
     """Return the evaluation of runs that `evaluate ensemble=mean` writes."""
     out = runs[0].folder
-    combine([run.folder for run in runs], SPLIT, out, "mean")
+    combine([run.folder for run in runs], SPLIT, out, "mean", RestoreSettings())
     written: Mapping[str, Any] = json.loads((out / "evaluation" / f"ensemble_{SPLIT}" / "evaluation.json").read_text())
     return written
 
