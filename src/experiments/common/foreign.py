@@ -8,6 +8,8 @@ import csv
 import io
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,10 @@ LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 NESTING = re.compile(r"[\[{]|[-?]\s|\n {100}")
 SEXAGESIMAL = re.compile(r"(:[0-5]?\d){20}")
 """YAML reads 1:30:00 as a number to the base 60; the time for a long one grows with the square of its length."""
+
+
+class LimitError(ValueError):
+    """A file exceeds one of the limits."""
 
 
 def read_yaml(path: Path) -> Any:
@@ -43,7 +49,7 @@ def parsed_yaml(content: str, name: str) -> Any:
     Raises:
         ValueError: it is not YAML, or nested too deeply.
     """
-    try:
+    with parsing(name, "YAML"):
         if (
             len(content) > MOST_NODES
             or len(NESTING.findall(content)) > DEEPEST
@@ -52,17 +58,35 @@ def parsed_yaml(content: str, name: str) -> Any:
         ):
             check_events(content, name)
         return yaml.load(content, Loader=LOADER)
-    except Exception as error:  # a tag such as !!timestamp lets the parser fail in many ways
-        if isinstance(error, ValueError) and str(error).startswith(name):
-            raise
-        raise ValueError(f"{name} is not readable YAML: {reason(error)}") from None
+
+
+@contextmanager
+def parsing(name: str, kind: str) -> Iterator[None]:
+    """Let the errors of a parser name the file.
+
+    Args:
+        name: of the file.
+        kind: of the file, YAML or JSON.
+
+    Raises:
+        LimitError: the file exceeds a limit.
+        ValueError: the parser fails.
+    """
+    try:
+        yield
+    except LimitError:
+        raise
+    except RecursionError:
+        raise LimitError(f"{name} is nested too deeply") from None
+    except Exception as error:  # a tag such as !!timestamp lets the parser of YAML fail in many ways
+        raise ValueError(f"{name} is not readable {kind}: {reason(error)}") from None
 
 
 def check_events(content: str, name: str) -> None:
     """Refuse a YAML text that would take much more memory or time than it has characters.
 
     Raises:
-        ValueError: it is nested too deeply, or has too many nodes or aliases.
+        LimitError: it is nested too deeply, or has too many nodes or aliases.
         yaml.YAMLError: it is not YAML.
     """
     aliases = 0
@@ -73,13 +97,13 @@ def check_events(content: str, name: str) -> None:
         if isinstance(event, yaml.AliasEvent):
             aliases += 1
             if event.anchor in (anchor for anchor, _ in parents):
-                raise ValueError(f"{name} has a value that contains itself")
+                raise LimitError(f"{name} has a value that contains itself")
             nodes += sizes.get(str(event.anchor), 1)
         elif isinstance(event, yaml.ScalarEvent):
             nodes += 1
             sizes[str(event.anchor)] = 1
             if SEXAGESIMAL.search(event.value):
-                raise ValueError(f"{name} has a number with more than 20 colons")
+                raise LimitError(f"{name} has a number with more than 20 colons")
         elif isinstance(event, yaml.CollectionStartEvent):
             parents.append((event.anchor, nodes))
             nodes += 1
@@ -87,11 +111,11 @@ def check_events(content: str, name: str) -> None:
             anchor, before = parents.pop()
             sizes[str(anchor)] = nodes - before
         if len(parents) > DEEPEST:
-            raise ValueError(f"{name} is nested too deeply")
+            raise LimitError(f"{name} is nested too deeply")
         if aliases > MOST_ALIASES:
-            raise ValueError(f"{name} has more than {MOST_ALIASES} aliases")
+            raise LimitError(f"{name} has more than {MOST_ALIASES} aliases")
         if nodes > MOST_NODES:
-            raise ValueError(f"{name} has more than {MOST_NODES:,} values")
+            raise LimitError(f"{name} has more than {MOST_NODES:,} values")
 
 
 def read_json(path: Path) -> Any:
@@ -108,22 +132,15 @@ def parsed_json(content: str, name: str) -> Any:
     """Return the content of a JSON text.
 
     Args:
-        content: the text.
-        name: of the file, for messages.
+        content, name: see `parsed_yaml`.
 
     Raises:
         ValueError: it is not JSON, or nested too deeply.
     """
-    try:
+    with parsing(name, "JSON"):
         if content.count("[") + content.count("{") + content.count(",") > MOST_NODES:
-            raise ValueError(f"{name} has more than {MOST_NODES:,} values")
+            raise LimitError(f"{name} has more than {MOST_NODES:,} values")
         return json.loads(content)
-    except RecursionError:
-        raise ValueError(f"{name} is nested too deeply") from None
-    except ValueError as error:
-        if str(error).startswith(name):
-            raise
-        raise ValueError(f"{name} is not readable JSON: {reason(error)}") from None
 
 
 def read_csv(path: Path, largest: int = LARGEST) -> list[list[str]]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import errno
 import math
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 
 from experiments import assembly
@@ -48,23 +49,26 @@ def train_together(jobs: Sequence[Job], stop: Stop, on_finish: OnFinish, log: Lo
         on_epoch: called with the members of a stack and their position after each epoch.
     """
     settle([job.folder for job in jobs])
-    sources = assembly.Sources()
-    prepared = []
-    for job in jobs:
-        if stop.requested:
-            break
-        run = Run(job, quiet=True)
-        ready = run.attempt(partial(run.prepare, sources))
-        if ready is None:
-            on_finish(run)
-        else:
-            prepared.append(ready)
+    started = takewhile(lambda _: not stop.requested, jobs)
+    prepared = prepared_runs((Run(job, quiet=True) for job in started), on_finish)
     for group in stacks(prepared, log):
         if stop.requested:
             for each in group:
                 each.run.close()
         else:
             train_group(group, stop, on_finish, log, on_epoch)
+
+
+def prepared_runs(runs: Iterable[Run], on_finish: OnFinish) -> list[PreparedRun]:
+    """Prepare runs, which share their data sets, and return those that did not fail."""
+    sources, prepared = assembly.Sources(), []
+    for run in runs:
+        ready = run.attempt(partial(run.prepare, sources))
+        if ready is None:
+            on_finish(run)
+        else:
+            prepared.append(ready)
+    return prepared
 
 
 def largest_stack(job: Job) -> int | None:
@@ -165,13 +169,7 @@ def train_again(runs: Sequence[Run], stop: Stop, on_finish: OnFinish, log: Log, 
             run.close()
     if stop.requested:
         return
-    sources, prepared = assembly.Sources(), []
-    for run in [run.restart() for run in runs]:
-        ready = run.attempt(partial(run.prepare, sources))
-        if ready is None:
-            on_finish(run)
-        else:
-            prepared.append(ready)
+    prepared = prepared_runs([run.restart() for run in runs], on_finish)
     for group in stacks(prepared, log):
         train_group(group, stop, on_finish, log, on_epoch)
 
