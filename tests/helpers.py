@@ -54,6 +54,12 @@ class Outcome:
     out: str
     err: str
 
+    def refusal(self) -> str:
+        """Return the error of a command that was refused: one sentence, with code 2."""
+        assert self.code == 2, self.out
+        assert self.err.count("\n") == 1, self.err
+        return self.err
+
 
 class Commands:
     """Types `python -m experiments.<verb> ...` in a folder of its own, without the cost of another process."""
@@ -101,6 +107,19 @@ def _composed(overrides: tuple[str, ...]) -> dict[str, Any]:
 def composed(*overrides: str) -> dict[str, Any]:
     """Return the configuration that a command line gives."""
     return deepcopy(_composed(overrides))
+
+
+def own_model(folder: Path, target: str) -> tuple[str, ...]:
+    """Write a model of a user's own as a choice, and return the words that choose it.
+
+    Args:
+        folder: where the command runs.
+        target: the dotted path of the model.
+    """
+    path = folder / "own" / "model" / "mine.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text(f"_target_: {target}\n")
+    return ("--config-dir", "own", "model=mine")
 
 
 def generator(seed: int = 0) -> torch.Generator:

@@ -16,7 +16,7 @@ from experiments.assembly.targets import divided
 from experiments.common.installing import install_command
 from experiments.evaluation.loading import Restored, load
 from experiments.train import main
-from tests.helpers import Commands, start, summary
+from tests.helpers import Commands, own_model, start, summary
 
 OTHERS = [
     f"observers.{name}.enabled=false"
@@ -191,10 +191,8 @@ REFUSED = {
 @pytest.mark.parametrize("kind", REFUSED)
 def test_what_cannot_be_exported_is_refused_in_a_sentence(commands: Commands, kind: str) -> None:
     message, written = REFUSED[kind]
-    own = commands.folder / "own" / "model"
-    own.mkdir(parents=True)
-    (own / "mine.yaml").write_text(f"_target_: tests.exporting.test_export.{kind}\n")
-    folder = commands.trained("--config-dir", "own", "model=mine", "data=moons", "data.limit=64", SMALL[0], *OTHERS)
+    mine = own_model(commands.folder, f"tests.exporting.test_export.{kind}")
+    folder = commands.trained(*mine, "data=moons", "data.limit=64", SMALL[0], *OTHERS)
     outcome = commands.type("export", f"run={folder}")
     assert outcome.code == 2
     assert "names code from outside this package; if you trust it, add trust=tests" in outcome.err

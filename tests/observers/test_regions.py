@@ -15,7 +15,8 @@ from experiments.evaluation.loading import Restored, load
 from experiments.figures import regions
 from experiments.figures._colors import COLORS
 from experiments.figures.regions import Plane, coordinates, plane, regions_figure, shaded
-from tests.helpers import Commands, assert_equal_weights, run_folders, weights
+from tests.helpers import Commands, assert_equal_weights, own_model, run_folders, weights
+from tests.restless import RESTLESS
 
 OTHERS = [f"observers.{name}.enabled=false" for name in ("pictures", "layers", "histograms", "progress")]
 TINY = ("data=moons", "data.examples=120", "training.epochs=3", "optimizer.lr=0.01", "model.hidden=[8]", *OTHERS)
@@ -157,22 +158,9 @@ def test_watching_changes_no_bit(commands: Commands, sweep: Sequence[str]) -> No
         assert first != second, "each member has its own"
 
 
-class Restless(torch.nn.Sequential):
-    """A model that draws in evaluation mode too."""
-
-    def __init__(self, classes: int) -> None:
-        super().__init__(torch.nn.Linear(2, 9), torch.nn.ReLU(), torch.nn.Linear(9, classes))
-
-    def forward(self, input: torch.Tensor) -> torch.Tensor:
-        return super().forward(torch.nn.functional.dropout(input, 0.2, training=True))
-
-
 @pytest.mark.slow
 def test_nothing_is_drawn_even_for_a_model_that_does(commands: Commands) -> None:
-    own = commands.folder / "own" / "model"
-    own.mkdir(parents=True)
-    (own / "mine.yaml").write_text("_target_: tests.observers.test_regions.Restless\n")
-    choices = ("--config-dir", "own", "model=mine", "data=moons", "data.limit=96", "training.epochs=2")
+    choices = (*own_model(commands.folder, RESTLESS), "data=moons", "data.limit=96", "training.epochs=2")
     watched = commands.trained(*choices, *OTHERS)
     alone = commands.trained(*choices, *OTHERS, "observers.regions.enabled=false")
     assert_equal_weights(weights(watched), weights(alone))

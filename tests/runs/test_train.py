@@ -15,11 +15,13 @@ from tests.helpers import (
     assert_equal_weights,
     metrics,
     needs_mnist,
+    own_model,
     run_folders,
     start_fresh,
     summary,
     weights,
 )
+from tests.restless import RESTLESS
 
 GROUPS = ("data", "model", "init", "loss", "penalty", "optimizer", "scheduler")
 CHOICES = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
@@ -178,22 +180,9 @@ def test_observers_change_nothing(commands: Commands) -> None:
     assert not list(alone.glob("events*"))
 
 
-class Restless(torch.nn.Sequential):
-    """A model that draws in evaluation mode too."""
-
-    def __init__(self, classes: int) -> None:
-        super().__init__(torch.nn.Flatten(), torch.nn.Linear(64, 9), torch.nn.ReLU(), torch.nn.Linear(9, classes))
-
-    def forward(self, input: torch.Tensor) -> torch.Tensor:
-        return super().forward(torch.nn.functional.dropout(input, 0.2, training=True))
-
-
 @pytest.mark.slow
 def test_observers_draw_nothing_even_for_a_model_that_does(commands: Commands) -> None:
-    own = commands.folder / "own" / "model"
-    own.mkdir(parents=True)
-    (own / "mine.yaml").write_text("_target_: tests.runs.test_train.Restless\n")
-    choices = ("--config-dir", "own", "model=mine", "training.epochs=2", "data.limit=96", "data.val_fraction=0")
+    choices = (*own_model(commands.folder, RESTLESS), "training.epochs=2", "data.limit=96", "data.val_fraction=0")
     watched = commands.trained(*choices)
     off = [f"observers.{name}.enabled=false" for name in ("tensorboard", "histograms")]
     assert_equal_weights(weights(watched), weights(commands.trained(*choices, *off)))

@@ -9,6 +9,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from tests.forked import Forked
 from tests.helpers import Commands, run_fresh, start
 from tests.search.searches import AGAIN, LR, SEARCH, TINY, found_in, jobs, study_in, sweeper
 
@@ -26,17 +27,23 @@ def wait_for(path: Path, pattern: str, count: int) -> None:
     raise AssertionError(f"{pattern} did not come")
 
 
+def slow_search(commands: Commands, trials: int, awaited: str) -> tuple[list[str], Forked]:
+    """Start a search with slow runs in a process, wait until it has written a file, and return its words and itself."""
+    words = [*SEARCH, *TINY, LR, "hydra/launcher=basic", *sweeper(n_trials=trials)]
+    process = start(commands.folder, *words, prelude=SLOW)
+    wait_for(commands.folder / "outputs/s", awaited, 1)
+    return words, process
+
+
 @pytest.mark.slow
 def test_trials_that_a_killed_search_left_are_tried_again(commands: Commands) -> None:
-    arguments = [*SEARCH, *TINY, LR, "hydra/launcher=basic", *sweeper(n_trials=2)]
+    words, process = slow_search(commands, 2, "*/summary.json")
     folder = commands.folder / "outputs/s"
-    process = start(commands.folder, *arguments, prelude=SLOW)
-    wait_for(folder, "*/summary.json", 1)
     process.kill()
     process.communicate()
     before = study_in(folder).trials
     assert [trial.state for trial in before] == [TrialState.RUNNING] * 2
-    outcome = commands.train(*arguments, AGAIN)
+    outcome = commands.train(*words, AGAIN)
     assert outcome.code == 0, outcome.err
     assert outcome.out.count("was left unfinished") == 1
     after = study_in(folder).trials
@@ -48,17 +55,15 @@ def test_trials_that_a_killed_search_left_are_tried_again(commands: Commands) ->
 
 @pytest.mark.slow
 def test_ctrl_c_ends_the_asking_and_keeps_what_is_done(commands: Commands) -> None:
-    arguments = [*SEARCH, *TINY, LR, "hydra/launcher=basic", *sweeper(n_trials=3)]
+    words, process = slow_search(commands, 3, "1_*/train.log")
     folder = commands.folder / "outputs/s"
-    process = start(commands.folder, *arguments, prelude=SLOW)
-    wait_for(folder, "1_*/train.log", 1)
     os.kill(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     states = [trial.state for trial in study_in(folder).trials]
     assert states == [TrialState.COMPLETE, TrialState.FAIL, TrialState.FAIL, TrialState.WAITING, TrialState.WAITING]
     assert found_in(folder)["states"] == {"complete": 1, "interrupted": 2, "waiting": 2}
-    assert commands.train(*arguments, AGAIN).code == 0
+    assert commands.train(*words, AGAIN).code == 0
     after = study_in(folder).trials
     assert [trial.state for trial in after[3:]] == [TrialState.COMPLETE] * 2
     assert len(after) == 5

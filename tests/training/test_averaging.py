@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from copy import deepcopy
+from functools import partial
 
 import pytest
 import torch
@@ -29,28 +30,27 @@ def moved(model: nn.Module, draw: torch.Generator) -> None:
                 tensor.add_(1)
 
 
-def test_the_plain_average_is_torchs() -> None:
+EXPONENTIAL = partial(AveragedModel, multi_avg_fn=get_ema_multi_avg_fn(0.15))
+"""With a decay below that of the warm-up from the second update on."""
+
+
+@pytest.mark.parametrize(
+    ("decay", "average_of", "updates"),
+    [(None, AveragedModel, 5), (0.15, EXPONENTIAL, 6)],
+    ids=["plain", "exponential, after its warm-up"],
+)
+def test_an_average_equals_torchs(
+    decay: float | None, average_of: Callable[[nn.Module], AveragedModel], updates: int
+) -> None:
     model, draw = net(), torch.Generator().manual_seed(1)
-    ours, theirs = Average(model, None), AveragedModel(model)
-    for _ in range(5):
+    ours, theirs = Average(model, decay), average_of(model)
+    for _ in range(updates):
         moved(model, draw)
         ours.update()
         theirs.update_parameters(model)
     for one, other in zip(ours.module.parameters(), theirs.module.parameters(), strict=True):
         torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-5)
-    assert ours.count == 5
-
-
-def test_the_exponential_average_is_torchs_after_its_warm_up() -> None:
-    """With a decay below the warm-up's, from the second update on."""
-    model, draw = net(), torch.Generator().manual_seed(1)
-    ours, theirs = Average(model, 0.15), AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.15))
-    for _ in range(6):
-        moved(model, draw)
-        ours.update()
-        theirs.update_parameters(model)
-    for one, other in zip(ours.module.parameters(), theirs.module.parameters(), strict=True):
-        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-5)
+    assert ours.count == updates
 
 
 def test_the_warm_up_written_out() -> None:
