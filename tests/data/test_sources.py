@@ -12,7 +12,7 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from experiments.data import sources
+from experiments.data import memory, sources
 from experiments.data.sources import Source, digits, npz, torchvision_set
 from tests.helpers import SHARED_DATA, needs_mnist
 
@@ -265,9 +265,8 @@ def test_sizes_are_checked_before_memory_is_used(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"x_train\.npy declares 8,796,093,022,208 bytes, but has \d+"):
         sources.read_arrays(str(tmp_path / "huge.npz"), ["x_train"])
     np.savez_compressed(tmp_path / "inflated.npz", x_train=np.zeros(10**6), other=np.zeros(10**6))
-    with (tmp_path / "inflated.npz").open("rb") as file:
-        with pytest.raises(
-            ValueError, match=r"its arrays need 8,000,\d+ bytes, but only 1,000 bytes of memory are free"
-        ):
-            sources.check_sizes(file, ["x_train"], 1_000)
-        sources.check_sizes(file, ["x_train"], 9_000_000)
+    refused = "inflated.npz' needs about 8.0 MB of memory, but limits.memory=1.0 kB"
+    with memory.limited(1_000), pytest.raises(ValueError, match=refused):
+        sources.read_arrays(str(tmp_path / "inflated.npz"), ["x_train"])
+    with memory.limited(9_000_000):
+        sources.read_arrays(str(tmp_path / "inflated.npz"), ["x_train"])

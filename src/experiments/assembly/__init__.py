@@ -1,8 +1,9 @@
 """From a configuration to the objects of a run."""
 
 from ._datasets import Data, Known, Sources, data, data_choice, split_of, splitting
-from ._training import General, Training, early_stopping, general, keep_every, sections, training
-from .parts import criterion, enabled, freezing, layers, model, network, observers, optimizer, schedule, updating
+from ._needs import check_batches, check_model, outline
+from ._training import General, Training, early_stopping, general, keep_every, memory_limit, sections, training
+from .parts import apart, criterion, enabled, freezing, layers, model, network, observers, optimizer, schedule, updating
 from .targets import Config
 
 __all__ = [
@@ -24,10 +25,12 @@ __all__ = [
     "model",
     "network",
     "observers",
+    "memory_limit",
     "optimizer",
     "schedule",
     "sections",
     "split_of",
+    "outline",
     "splitting",
     "training",
     "updating",

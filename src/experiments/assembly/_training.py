@@ -10,6 +10,7 @@ from annotated_types import Ge, Gt, Lt
 from experiments.common.errors import UserError, nearest
 from experiments.common.metrics import MetricName
 from experiments.common.signatures import checked, shown
+from experiments.data import memory
 from experiments.training.member import EarlyStopping
 
 from .targets import Config
@@ -31,8 +32,16 @@ class General:
     trial: dict[str, Any] | None = None
     init_from: dict[str, Any] | None = None
     freeze: Any = None
+    limits: dict[str, Any] | None = None
     recipe: dict[str, Any] | None = None
     trust: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The settings of `limits`; `conf/train.yaml` describes them."""
+
+    memory: Annotated[float, Gt(0)] | str | None = None
 
 
 @dataclass(frozen=True)
@@ -80,6 +89,21 @@ def general(config: Config) -> General:
         name = settings.name
         raise UserError(f"experiment={name} trains no run; start it with python -m experiments.reproduce {name}")
     return settings
+
+
+def memory_limit(settings: General) -> int | None:
+    """Return the bytes of `limits.memory`; None for the memory that is free.
+
+    Raises:
+        UserError: it is not a size.
+    """
+    chosen = Limits(**checked(Limits, settings.limits or {}, "limits")).memory
+    if not isinstance(chosen, str):
+        return None if chosen is None else int(chosen)
+    try:
+        return memory.read(chosen)
+    except ValueError as error:
+        raise UserError(f"limits.memory={chosen!r} {error}, or null") from None
 
 
 def training(config: Config) -> Training:

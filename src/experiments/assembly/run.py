@@ -13,6 +13,7 @@ from experiments.common.screen import Screen
 from experiments.common.signatures import shown
 from experiments.common.text import one_line
 from experiments.folders.run import LAYERS, METRICS, Row, RunFolder
+from experiments.data import memory
 from experiments.models.layers import Layer
 from experiments.training import device, processes, shared
 from experiments.training.averaging import batch_norms
@@ -63,9 +64,27 @@ def assembled(
         UserError: a part of the configuration cannot be used.
     """
     streams = Streams(general.seed, torch_device)
+    with memory.limited(assembly.memory_limit(general)):
+        return built(config, general, settings, torch_device, folder, screen, sources, pruned)
+
+
+def built(
+    config: assembly.Config,
+    general: assembly.General,
+    settings: assembly.Training,
+    torch_device: torch.device,
+    folder: RunFolder,
+    screen: Screen,
+    sources: assembly.Sources | None,
+    pruned: Callable[[Sequence[Row]], bool] | None,
+) -> Parts:
+    """Build all objects within the memory that they may take; see `assembled`."""
     data = assembly.data(config, streams, torch_device, sources)
     check_classes(config, data)
     model, layers, origin = assembly.model(config, data, streams, torch_device)
+    free = device.free_memory(torch_device)
+    held = data.held if memory.is_set() else 0  # what is free does not contain it
+    assembly.check_model(config, settings, data.input_shape, len(data.classes), held, free)
     if settings.precision == "fp64":
         model.double()
         data.double()
@@ -98,6 +117,7 @@ def assembled(
     )
     plan = planned(settings, program, validate, screen)
     return Parts(data, layers, program, plan, member)
+    assembly.check_batches(config, settings, program, plan.batch_size, layers, held, free)
 
 
 def check_classes(config: assembly.Config, data: assembly.Data) -> None:

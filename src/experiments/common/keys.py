@@ -51,6 +51,7 @@ MEANINGS: dict[str, Meaning] = {
     "sweep": replace(RECORD, sweep=False, study=False),
     "observers": RECORD,
     "only": RECORD,
+    "limits": ENVIRONMENT,
     "objective": LEARNING,
     "freeze": STRUCTURE,
     "init_from": LEARNING,

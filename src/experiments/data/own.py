@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import packed, tables
+from . import memory, packed, tables
 from .forms import WHITE, Description, ImageForm, TableForm, sides
 from .pictures import EXTENSIONS, files
-from .sources import MAGIC, channels_first, read_arrays
+from .sources import MAGIC, channels_first, declared, read_arrays
 
 KINDS = "a picture, a folder of pictures, a .csv file, an .npz file or an .npy file"
 
@@ -65,12 +65,30 @@ def array_of(path: str) -> tuple[np.ndarray, list[str]]:
         single = file.read(len(MAGIC)) == MAGIC  # whatever the file is called
     try:
         if single:
+            check_size(path)
             return np.load(path, allow_pickle=False), []
         arrays, notes = read_arrays(path, ["x"])
+    except memory.MemoryLimitError as error:
+        raise ValueError(str(error).removeprefix("path=")) from None
     except ValueError as error:
         reason = str(error).removeprefix("path=")
         raise ValueError(f"{path!r} cannot be read as an .npy file: {reason}" if single else reason) from None
     return arrays["x"], notes
+
+
+def check_size(path: str) -> None:
+    """Refuse a .npy file that declares more values than it has.
+
+    Raises:
+        ValueError: it does.
+        MemoryLimitError: its values need more memory than they may take.
+    """
+    with Path(path).open("rb") as file:
+        size = declared(file)
+    held = Path(path).stat().st_size
+    if size > held:
+        raise ValueError(f"it declares {size:,} bytes, but has {held:,}")
+    memory.require(size, f"path={path!r}")
 
 
 def names_below(folder: Path, path: str) -> list[str]:

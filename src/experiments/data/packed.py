@@ -6,6 +6,7 @@ in `train_y.npy` and `test_y.npy`, and `facts.json`, see `Facts`.
 
 import errno
 import json
+import math
 import os
 import re
 import shutil
@@ -43,6 +44,9 @@ two cores, JPEGs of 1, 5, 20 and 80 kB take 0.19, 0.38, 0.71 and 2.5 ms each on 
 
 ROWS = 1024
 """Pictures that are copied at a time."""
+
+LARGEST = 2**28
+"""Pixels of a scaled picture; a long and narrow one could have any number."""
 
 ABANDONED = 86_400
 """Seconds after which the unfinished folder of a killed process is removed."""
@@ -219,6 +223,8 @@ def decoded(path: str, size: int | None, channels: int | None = None) -> tuple[n
         if size is None:
             return _channels_first(np.asarray(plain)), mode
         scaled = tuple(int(size * side / min(plain.size)) for side in plain.size)  # rounded down, as in torchvision
+        if math.prod(scaled) > LARGEST:
+            raise ValueError(f"its size of {plain.size[0]} x {plain.size[1]} pixels becomes {scaled[0]} x {scaled[1]}")
         if scaled != plain.size:
             plain = plain.resize(scaled, Image.Resampling.BILINEAR)
         left, top = (round((side - size) / 2) for side in scaled)

@@ -11,8 +11,11 @@ import numpy as np
 import torch
 from annotated_types import Ge, Gt, Le, Lt
 
+from . import memory
 from .sources import Source
 
+DRAWN = 150
+"""Bytes that each example needs while it is drawn."""
 ExampleCount = Annotated[int, Ge(4)]
 Noise = Annotated[float, Ge(0)]
 Imbalance = Annotated[float, Ge(1)]
@@ -126,7 +129,12 @@ def class_sizes(examples: int, classes: int, imbalance: float) -> list[int]:
 
 
 def source(sizes: list[int], draw: int, drawn: Callable[[int], PlanePoints]) -> Source:
-    """Draw the training and the test examples from two different seeds."""
+    """Draw the training and the test examples from two different seeds.
+
+    Raises:
+        ValueError: they need more memory than they may take.
+    """
+    memory.require(DRAWN * sum(sizes), f"examples={sum(sizes)}", memory.at_most(DRAWN, "examples"))
     parts = []
     for seed in (2 * draw, 2 * draw + 1):
         points, labels = drawn(seed)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from importlib.util import find_spec
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import IO, Any, BinaryIO, Literal
 from zipfile import BadZipFile, ZipFile
 
 import numpy as np
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from .forms import ColumnUse, Description, Form, ImageForm, TableForm, of_bytes, sides
 from .split import stratified
+from . import memory
 
 DIGITS_TEST_SHARE = 0.2
 ROUNDED = 1e-4
@@ -305,13 +306,13 @@ def read_arrays(path: str, names: Sequence[str]) -> tuple[dict[str, np.ndarray],
     return arrays, [f"{Path(path).name} has {count} that {are} not used: {', '.join(further)}"]
 
 
-def check_sizes(opened: BinaryIO, names: Sequence[str], available: int | None = None) -> None:
-    """Refuse an .npz file whose arrays need more memory than is free, before they are read.
+def check_sizes(opened: BinaryIO, names: Sequence[str], subject: str) -> None:
+    """Refuse an .npz file whose arrays need more memory than they may take, before they are read.
 
     Args:
         opened: the file.
         names: of the arrays that are going to be read.
-        available: bytes; None for the free memory of the machine.
+        subject: the name of the file in a message.
 
     Raises:
         ValueError: the arrays are too large, or one of them declares more values than the file has.
@@ -323,27 +324,21 @@ def check_sizes(opened: BinaryIO, names: Sequence[str], available: int | None = 
             if entry.filename.removesuffix(".npy") not in names:
                 continue
             with archive.open(entry) as array:
-                if array.read(len(MAGIC)) != MAGIC:
-                    continue
-                major = array.read(2)[0]
-                reader = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
-                shape, _, dtype = reader(array)
-            size = math.prod(shape) * dtype.itemsize
-            if size > entry.file_size and not dtype.hasobject:
+                size = declared(array)
+            if size > entry.file_size:
                 raise ValueError(f"{entry.filename} declares {size:,} bytes, but has {entry.file_size:,}")
             needed += entry.file_size
-    free = free_memory() if available is None else available
-    if free is not None and needed > free:
-        raise ValueError(f"its arrays need {needed:,} bytes, but only {free:,} bytes of memory are free")
+    memory.require(needed, subject)
 
 
-def free_memory() -> int | None:
-    """Return the free memory of the machine in bytes; None if the system does not show it."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration, ValueError, IndexError):
-        return None
+def declared(array: IO[bytes]) -> int:
+    """Return the bytes of the values that the head of an array declares; 0 if it is another file, or holds objects."""
+    if array.read(len(MAGIC)) != MAGIC:
+        return 0
+    major = array.read(2)[:1]
+    reader = np.lib.format.read_array_header_1_0 if major == b"\x01" else np.lib.format.read_array_header_2_0
+    shape, _, dtype = reader(array)
+    return 0 if dtype.hasobject else math.prod(shape) * dtype.itemsize
 
 
 def guessed_keys(missing: Sequence[str], available: Sequence[str]) -> str:
@@ -368,6 +363,8 @@ def class_texts(y: np.ndarray, name: str) -> np.ndarray:
         name: of the array.
 
     Raises:
+    except memory.MemoryLimitError:
+        raise
         ValueError: the array has another shape or type, or a number is too large or not whole.
     """
     expected = "expected one class per example: a whole number, a text, or a row with a single 1"

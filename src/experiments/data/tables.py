@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 from annotated_types import Gt, Lt
 
+from . import memory
 from .columns import TRUTHS, Kind, amount, as_numbers, days, recognised
 from .forms import Column, ColumnUse, TableForm
 from .sources import ROUNDED, Source, in_order, quantity, rounds, spelling
@@ -314,10 +316,11 @@ def read_table(
     if not Path(path).is_file():
         raise ValueError(f"{file} is not a file; give a csv file with a header")
     try:
+        memory.require(Path(path).stat().st_size, file)
         layout = layout_of(path, file, reading)
         header = parsed(path, layout, reading, header=None, nrows=1, dtype=str, na_filter=False)
         names = [str(name).strip() for name in header.iloc[0]]
-        repeated = [name for number, name in enumerate(names) if name in names[:number]]
+        repeated = [name for name, count in Counter(names).items() if count > 1]
         if repeated:
             raise ValueError(f"{file} has two columns called {repeated[0]!r}; column names must be unique")
         wanted = {*texts, spelled(target, names)}

@@ -3,9 +3,10 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import torch
+
+from experiments.data import memory
 
 MULTIPLY_ADDS_PER_THREAD = 20_000_000
 
@@ -32,14 +33,15 @@ def describe(device: torch.device) -> str:
 
 
 def free_memory(device: torch.device) -> int:
-    """Return the free bytes of a CUDA device, or of the machine."""
+    """Return the free bytes of a CUDA device, with those that torch keeps for later, or of the machine.
+
+    If the system does not show them, they count as 2^40.
+    """
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    try:
-        available = next(line for line in Path("/proc/meminfo").read_text().splitlines() if "MemAvailable" in line)
-        return int(available.split()[1]) * 1024
-    except (OSError, StopIteration, ValueError):
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + kept
+    free = memory.free_memory()
+    return 2**40 if free is None else free
 
 
 def cores() -> int:
