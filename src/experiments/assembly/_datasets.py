@@ -58,24 +58,22 @@ class Data:
         class_weights: (classes,), on the device; None if all examples have the same weight.
         notes: sentences for the user about the data.
         doubts: sentences about what may be a mistake in the data.
+        mapped: whether the inputs are memory-mapped files.
     """
 
     splits: dict[str, Split]
     description: Description
     prepare: Preparation
-        faults: those of the doubts about inputs from which nothing can be learnt.
-        mapped: whether the inputs are memory-mapped files.
     augments: Sequence[Augmentation] = ()
     class_weights: Tensor | None = None
     notes: Sequence[str] = ()
     doubts: Sequence[str] = ()
+    mapped: bool = False
 
     def double(self) -> None:
         """Convert inputs and class weights to float64."""
         for split in self.splits.values():
             split.prepare = Double(split.prepare)
-    faults: Sequence[str] = ()
-    mapped: bool = False
         if self.class_weights is not None:
             self.class_weights = self.class_weights.double()
 
@@ -96,15 +94,15 @@ class Data:
         return tuple(self.example.shape[1:])
 
     @property
-    def example(self) -> Tensor:
-        """The first training example, prepared, as a batch."""
-        return self.splits["train"].first(1)[0]
-
-    @property
     def held(self) -> int:
         """The bytes of its inputs in memory; several splits may share them."""
         stored = [split.x.untyped_storage() for split in self.splits.values()]
         return 0 if self.mapped else sum({one.data_ptr(): one.nbytes() for one in stored}.values())
+
+    @property
+    def example(self) -> Tensor:
+        """The first training example, prepared, as a batch."""
+        return self.splits["train"].first(1)[0]
 
 
 class Sources:
@@ -220,14 +218,8 @@ def data(
         if len(y)
     }
     weights = class_weights(labels, len(source.classes)).to(device) if settings.balance == "class_weights" else None
-    notes = list(source.notes)
-    if source.y_val is not None:
-        own = f"the {len(splits['val']):,} validation examples are the data set's own"
-        notes.append(f"{own}; data.val_fraction={settings.val_fraction} is not used")
-    faults = unsuitable(splits["train"])
-    doubts = [*source.doubts, *lossy(source, kept[train], prepare), *faults]
-    result = Data(splits, source.description, prepare, class_weights=weights, notes=notes, doubts=doubts)
-    result.faults = faults
+    doubts = [*source.doubts, *lossy(source, kept[train], prepare)]
+    result = Data(splits, source.description, prepare, class_weights=weights, notes=source.notes, doubts=doubts)
     result.mapped = source.mapped
     result.augments = augments(settings.augment, result, device)
     return result

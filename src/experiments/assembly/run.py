@@ -12,8 +12,8 @@ from experiments.common.errors import UserError
 from experiments.common.screen import Screen
 from experiments.common.signatures import shown
 from experiments.common.text import one_line
-from experiments.folders.run import LAYERS, METRICS, Row, RunFolder
 from experiments.data import memory
+from experiments.folders.run import LAYERS, METRICS, Row, RunFolder
 from experiments.models.layers import Layer
 from experiments.training import device, processes, shared
 from experiments.training.averaging import batch_norms
@@ -63,7 +63,6 @@ def assembled(
     Raises:
         UserError: a part of the configuration cannot be used.
     """
-    streams = Streams(general.seed, torch_device)
     with memory.limited(assembly.memory_limit(general)):
         return built(config, general, settings, torch_device, folder, screen, sources, pruned)
 
@@ -79,12 +78,13 @@ def built(
     pruned: Callable[[Sequence[Row]], bool] | None,
 ) -> Parts:
     """Build all objects within the memory that they may take; see `assembled`."""
+    streams = Streams(general.seed, torch_device)
     data = assembly.data(config, streams, torch_device, sources)
     check_classes(config, data)
-    model, layers, origin = assembly.model(config, data, streams, torch_device)
     free = device.free_memory(torch_device)
     held = data.held if memory.is_set() else 0  # what is free does not contain it
     assembly.check_model(config, settings, data.input_shape, len(data.classes), held, free)
+    model, layers, origin = assembly.model(config, data, streams, torch_device)
     if settings.precision == "fp64":
         model.double()
         data.double()
@@ -116,8 +116,8 @@ def built(
         origin=origin,
     )
     plan = planned(settings, program, validate, screen)
-    return Parts(data, layers, program, plan, member)
     assembly.check_batches(config, settings, program, plan.batch_size, layers, held, free)
+    return Parts(data, layers, program, plan, member)
 
 
 def check_classes(config: assembly.Config, data: assembly.Data) -> None:

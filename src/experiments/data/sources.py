@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, Any, BinaryIO, Literal
+from typing import IO, BinaryIO, Literal
 from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from . import memory
 from .forms import ColumnUse, Description, Form, ImageForm, TableForm, of_bytes, sides
 from .split import stratified
-from . import memory
 
 DIGITS_TEST_SHARE = 0.2
 ROUNDED = 1e-4
@@ -282,7 +282,7 @@ def read_arrays(path: str, names: Sequence[str]) -> tuple[dict[str, np.ndarray],
             if opened.read(len(MAGIC)) == MAGIC:
                 raise ValueError(f"it is a single array, as in an .npy file; save {listed} together with numpy.savez")
             opened.seek(0)
-            check_sizes(opened, names)
+            check_sizes(opened, names, f"path={path!r}")
             opened.seek(0)
             with np.load(opened, allow_pickle=False) as file:
                 available = list(getattr(file, "files", ()))
@@ -290,6 +290,8 @@ def read_arrays(path: str, names: Sequence[str]) -> tuple[dict[str, np.ndarray],
                 arrays = {name: file[name] for name in names if name in available}
     except FileNotFoundError:
         raise ValueError(f"path={path!r} does not exist; give an .npz file with {listed}") from None
+    except memory.MemoryLimitError:
+        raise
     except (OSError, EOFError, ValueError, TypeError, AttributeError, BadZipFile, zlib.error) as error:
         hint = "; save texts with dtype=str instead of object" if "Object arrays" in str(error) else ""
         raise ValueError(f"path={path!r} cannot be read as an .npz file: {error}{hint}") from None
@@ -363,8 +365,6 @@ def class_texts(y: np.ndarray, name: str) -> np.ndarray:
         name: of the array.
 
     Raises:
-    except memory.MemoryLimitError:
-        raise
         ValueError: the array has another shape or type, or a number is too large or not whole.
     """
     expected = "expected one class per example: a whole number, a text, or a row with a single 1"
