@@ -30,13 +30,13 @@ from experiments.common.foreign import parsed_json, read_yaml
 from experiments.common.isolation import isolated
 from experiments.common.signatures import TARGET
 from experiments.common.text import one_line, shown_path
-from experiments.data import own, preprocess
+from experiments.data import memory, own, preprocess
 from experiments.data.batches import Preparation, Split
 from experiments.data.forms import Description, TableForm, sides
 from experiments.data.preprocess import Double
 from experiments.folders.reading import CONFIGURATION
 from experiments.folders.run import RunFolder
-from experiments.training.device import cores, kernels, torch_threads
+from experiments.training.device import cores, free_memory, kernels, torch_threads
 from experiments.training.member import best_row
 from experiments.training.single import scores_of
 from experiments.training.streams import Streams, global_generator
@@ -59,6 +59,8 @@ OWN_TO_THE_RUN = {
 }
 LARGEST_EXAMPLE = 2**28
 """Values in an example; a stranger's run may have any shape."""
+PREPARED = 12
+"""Bytes of a value of an example while it is prepared."""
 
 
 @dataclass(repr=False)
@@ -78,6 +80,7 @@ class Restored:
         sources: data sets that several runs share; None for the run's own copy.
         note: a sentence if these are not the weights of the best epoch, because its checkpoint cannot be used.
         trusted: whether the user trusts code of the folder, which may then reach the network and start programs.
+        values: the largest number of values that a layer computes for an example.
     """
 
     folder: RunFolder
@@ -92,6 +95,7 @@ class Restored:
     sources: assembly.Sources | None = None
     note: str | None = None
     trusted: bool = False
+    values: int = 0
 
     def __repr__(self) -> str:
         name, count = type(self.model).__name__, sum(p.numel() for p in self.model.parameters())
@@ -143,9 +147,24 @@ class Restored:
         The batches are those of the evaluation during training, so the scores are equal to the bit.
         """
         precision, channels_last = self.settings.precision, self.settings.channels_last
+        self._check_batch(len(split))
         with self.surroundings(), torch.no_grad():
             for x, y in split.in_order(self.settings.eval_batch_size):
                 yield scores_of(self.model, x, precision, channels_last=channels_last), y
+
+    def _check_batch(self, examples: int) -> None:
+        """Refuse batches that need more memory than is free.
+
+        Raises:
+            UserError: with what would fit.
+        """
+        size, each = self.settings.eval_batch_size, 4 * (math.prod(self.description.shape) + self.values)
+        subject = f"{shown_path(self.folder.path)}: training.eval_batch_size={size}"
+        fits, free = memory.at_most(each, "examples"), free_memory(self.device)
+        try:
+            memory.require(each * min(size, examples), subject, fits, free=free)
+        except memory.MemoryLimitError as error:
+            raise UserError(str(error)) from None
 
     @contextmanager
     def surroundings(self) -> Iterator[None]:
@@ -270,14 +289,26 @@ def restored(
         unfetched = nullcontext() if restoring.trust else isolated(repr(str(run.path)))
         with global_generator(general.seed, device), unfetched:
             description, prepare = expectations(run, config, state["program"]["preparation"], device)
-            model = restored_model(config, settings, state["program"]["model"], description, prepare, device)
+            model, values = restored_model(config, settings, state["program"]["model"], description, prepare, device)
         threads = max(1, min(int(state["program"].get("threads", 1)), cores()))
         epoch = int(state["position"]["epoch"])
     except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise cannot(run, f"{path.name} cannot be used ({one_line(error)})") from error
     trusted = bool(restoring.trust)
     return Restored(
-        run, config, description, model, prepare, epoch, device, threads, restoring.other, sources, note, trusted
+        run,
+        config,
+        description,
+        model,
+        prepare,
+        epoch,
+        device,
+        threads,
+        restoring.other,
+        sources,
+        note,
+        trusted,
+        values,
     )
 
 
@@ -406,6 +437,7 @@ def read_description(run: RunFolder) -> Description | None:
         description = TypeAdapter(Description).validate_json(regular_text(run.description), strict=True)
         if math.prod(description.shape) > LARGEST_EXAMPLE:
             raise ValueError(f"an example would have {math.prod(description.shape):,} values")
+        memory.require(PREPARED * math.prod(description.shape), "an example")
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
@@ -422,8 +454,11 @@ def restored_model(
     description: Description,
     prepare: Preparation,
     device: torch.device,
-) -> nn.Module:
+) -> tuple[nn.Module, int]:
     """Build a run's model with the weights of a checkpoint, for evaluation.
+
+    Returns:
+        The model, and the largest number of values that one of its layers computes for an example.
 
     Raises:
         UserError: the model cannot be built.
@@ -432,7 +467,7 @@ def restored_model(
     classes = len(description.classes)
     example = prepare(torch.zeros(1, *description.shape, device=device))
     with suppress(NotImplementedError), torch.device("meta"):  # a stranger's configuration may have any size
-        same_tensors(assembly.network(config, example.shape[1:], classes), weights)
+        same_tensors(assembly.outline(config, example.shape[1:], classes, weights), weights)
     model = assembly.network(config, example.shape[1:], classes).to(device)
     if settings.precision == "fp64":
         model, example = model.double(), example.double()
@@ -440,8 +475,8 @@ def restored_model(
         model.to(memory_format=torch.channels_last)
     model.load_state_dict(weights)
     model.requires_grad_(False).eval()
-    assembly.layers(model, example, classes)
-    return model
+    layers = assembly.layers(model, example, classes)
+    return model, max((math.prod(layer.output_shape) for layer in layers), default=0)
 
 
 def same_tensors(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
