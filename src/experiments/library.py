@@ -193,7 +193,9 @@ def train(config: Configuration) -> Trained:
         raise UserError(f"train({config!r}) needs a configuration; give it the result of compose(...)")
     run, stop = job_of(config), SignalStop()
     with stop.listening():
-        summary = alone.train(run.config, run.folder, choices=run.choices, overrides=run.overrides, stop=stop)
+        summary = alone.train(
+            run.config, run.folder, choices=run.choices, overrides=run.overrides, own=run.own, stop=stop
+        )
     if summary["status"] == "interrupted":
         words = f"resume={shown_path(run.folder.path)}"
         print(f"here     train(compose({words!r}))")
@@ -213,7 +215,7 @@ def job_of(config: Configuration) -> job.Job:
         folder = Path(task["resume"]).absolute() if task["resume"] is not None else fresh_folder(task, config.whole)
     except (OSError, OmegaConfBaseException) as error:
         raise UserError(explained(error, "train", config.overrides)) from None
-    return job.Job(task, RunFolder(folder), config.choices, config.overrides)
+    return job.Job(task, RunFolder(folder), config.choices, config.overrides, own=task["resume"] is None)
 
 
 def fresh_folder(task: Mapping[str, Any], composed: DictConfig) -> Path:

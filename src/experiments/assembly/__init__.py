@@ -3,7 +3,7 @@
 from ._datasets import Data, Known, Sources, data, data_choice, split_of, splitting
 from ._needs import check_batches, check_model, outline
 from ._training import General, Training, early_stopping, general, keep_every, memory_limit, sections, training
-from .parts import criterion, enabled, freezing, layers, model, network, observers, optimizer, schedule, updating
+from .parts import apart, criterion, enabled, freezing, layers, model, network, observers, optimizer, schedule, updating
 from .targets import Config
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Known",
     "Sources",
     "Training",
+    "apart",
     "check_batches",
     "check_model",
     "criterion",

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import torch
@@ -11,13 +11,14 @@ from annotated_types import Ge, Le, Lt, MinLen
 from torch import Tensor
 
 from experiments.common.conf import conf_folder
-from experiments.common.errors import UserError, nearest
-from experiments.common.signatures import TARGET, checked, parameters_of, shown
-from experiments.data.augment import AUGMENTS, Augmentation
+from experiments.common.errors import OwnCodeError, UserError, location, nearest, raised
+from experiments.common.signatures import TARGET, checked, dotted, parameters_of, shown
+from experiments.common.text import one_line
+from experiments.data.augment import AUGMENTS, TRANSFORMS, Augmentation, Transformed, is_transform
 from experiments.data.batches import Preparation, Split, resident
 from experiments.data.forms import Description, Form, sides
 from experiments.data.preprocess import PREPROCESSES, Affine, Ahead, Double, Imputed, column_means
-from experiments.data.sources import Source, feature_names, lost
+from experiments.data.sources import Source, check_labels, feature_names, lost
 from experiments.data.split import folds, stratified, with_label_noise
 from experiments.training.streams import Streams
 
@@ -25,6 +26,10 @@ from .targets import Config, call, divided, located, target
 
 AHEAD_ROWS = 4096
 """Examples that an expensive preparation is applied to at a time."""
+LOOKED_AT_VALUES = 2**18
+"""Values of training examples whose size is looked at."""
+TINY = 0.01
+"""Inputs with a smaller standard deviation are too small to learn from: a hundredth of what `preprocess` gives."""
 LOOKED_AT = 20_000
 """Training examples in which values that are lost are looked for."""
 FITTED_BYTES = 2**28
@@ -58,6 +63,7 @@ class Data:
         class_weights: (classes,), on the device; None if all examples have the same weight.
         notes: sentences for the user about the data.
         doubts: sentences about what may be a mistake in the data.
+        faults: those of the doubts about inputs from which nothing can be learnt.
         mapped: whether the inputs are memory-mapped files.
     """
 
@@ -68,6 +74,7 @@ class Data:
     class_weights: Tensor | None = None
     notes: Sequence[str] = ()
     doubts: Sequence[str] = ()
+    faults: Sequence[str] = ()
     mapped: bool = False
 
     def double(self) -> None:
@@ -161,6 +168,10 @@ def loaded(section: Config, form: Form = None) -> Source:
     source = call(section, "data", {"form": form})
     if not isinstance(source, Source):
         raise UserError(f"data._target_={section[TARGET]!r} returned a {type(source).__name__}, expected a Source")
+    try:
+        check_labels(source)
+    except ValueError as error:
+        raise UserError(f"data: {error}") from None
     return source
 
 
@@ -200,7 +211,7 @@ def data(
         source = matched(source, known.description)
     kept, tested = [(labels >= 0).nonzero().flatten() for labels in (source.y_train, source.y_test)]
     y = source.y_train[kept]
-    train, val = divided_rows(y, settings, streams.split)
+    train, val = divided_rows(y, settings, streams.split, validated=source.y_val is not None)
     labels = y[train]
     if settings.label_noise:
         if len(source.classes) < 2:
@@ -209,7 +220,7 @@ def data(
     prepare = fitted(fit, source, kept[train], device) if known is None else known.prepare
     parts = {
         "train": (source.x_train, labels, kept[train]),
-        "val": (source.x_train, y[val], kept[val]),
+        "val": (source.x_train, y[val], kept[val]) if source.x_val is None else own_validation(source, settings),
         "test": (source.x_test, source.y_test[tested], None if settings.keep_classes is None else tested),
     }
     splits = {
@@ -218,8 +229,14 @@ def data(
         if len(y)
     }
     weights = class_weights(labels, len(source.classes)).to(device) if settings.balance == "class_weights" else None
-    doubts = [*source.doubts, *lossy(source, kept[train], prepare)]
-    result = Data(splits, source.description, prepare, class_weights=weights, notes=source.notes, doubts=doubts)
+    notes = list(source.notes)
+    if source.y_val is not None:
+        own = f"the {len(splits['val']):,} validation examples are the data set's own"
+        notes.append(f"{own}; data.val_fraction={settings.val_fraction} is not used")
+    faults = unsuitable(splits["train"])
+    doubts = [*source.doubts, *lossy(source, kept[train], prepare), *faults]
+    result = Data(splits, source.description, prepare, class_weights=weights, notes=notes, doubts=doubts)
+    result.faults = faults
     result.mapped = source.mapped
     result.augments = augments(settings.augment, result, device)
     return result
@@ -245,11 +262,12 @@ def of_classes(source: Source, wanted: Sequence[str | float]) -> Source:
             raise UserError(f"data.keep_classes names {name!r} twice; name each class once")
     number = torch.full((len(known),), -1)
     number[[known.index(name) for name in names]] = torch.arange(len(names))
-    y_train, y_test = number[source.y_train], number[source.y_test]
-    for part, labels in (("training", y_train), ("test", y_test)):
-        if not (labels >= 0).any():
-            raise UserError(f"data.keep_classes={shown(list(wanted))} leaves no {part} example")
-    return replace(source, y_train=y_train, y_test=y_test, classes=names)
+    selected = source.labels_changed(lambda y: number[y], classes=names)
+    for part in source.parts:
+        if not (getattr(selected, f"y_{part}") >= 0).any():
+            kind = {"train": "training", "val": "validation"}.get(part, part)
+            raise UserError(f"data.keep_classes={shown(list(wanted))} leaves no {kind} example")
+    return selected
 
 
 def matched(source: Source, expected: Description) -> Source:
@@ -273,10 +291,11 @@ def matched(source: Source, expected: Description) -> Source:
             + nearest(unknown[0], expected.classes)
         )
     numbers = torch.tensor([expected.classes.index(own) for own in renamed.values() if own is not None])
-    y_train, y_test = [torch.where(y < 0, y, numbers[y]) for y in (source.y_train, source.y_test)]
     pairs = ", ".join(f"{name!r} is {own!r}" for name, own in renamed.items() if name != own)
     notes = (*source.notes, f"classes are spelled differently than in training: {pairs}") if pairs else source.notes
-    return replace(source, y_train=y_train, y_test=y_test, classes=list(expected.classes), notes=notes)
+    return source.labels_changed(
+        lambda y: torch.where(y < 0, y, numbers[y]), classes=list(expected.classes), notes=notes
+    )
 
 
 def respelled(name: str, classes: Sequence[str]) -> str | None:
@@ -293,13 +312,37 @@ def first_names(names: Sequence[str], most: int = 20) -> str:
     return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
-def divided_rows(labels: Tensor, settings: Splitting, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def own_validation(source: Source, settings: Splitting) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return the inputs, the labels and the rows of a data set's own validation part."""
+    assert source.x_val is not None
+    assert source.y_val is not None
+    kept = (source.y_val >= 0).nonzero().flatten()
+    return source.x_val, source.y_val[kept], None if settings.keep_classes is None else kept
+
+
+def divided_rows(
+    labels: Tensor, settings: Splitting, generator: torch.Generator, *, validated: bool = False
+) -> tuple[Tensor, Tensor]:
     """Return the rows of the training split and of the validation split.
+
+    Args:
+        labels: of the training part.
+        settings: of the section.
+        generator: draws the splits.
+        validated: whether the data set has its own validation part; the training part is then not divided.
 
     Raises:
         UserError: a setting does not fit the number of examples, or no training example is left.
     """
-    if settings.folds is not None:
+    if validated and settings.folds is not None:
+        raise UserError(
+            f"data.folds={settings.folds} divides the training examples, but the data set has its own validation part; "
+            "leave out data.folds, or that part"
+        )
+    if validated:
+        _, train = stratified(labels, 0, generator)
+        val = train[:0]
+    elif settings.folds is not None:
         train, val = one_fold(labels, settings, generator)
     elif settings.fold is not None:
         raise UserError(f"data.fold={settings.fold} needs the number of folds; add data.folds=5")
@@ -358,6 +401,28 @@ def lossy(source: Source, train: Tensor, prepare: Preparation) -> list[str]:
         f"{name} has {before:,} different values in the file and {after:,} in float32, as the model gets them; "
         "data.preprocess=standardize centres them first"
     ]
+
+
+def unsuitable(split: Split) -> list[str]:
+    """Return a sentence if nothing can be learnt from the inputs of a split, as the model gets them.
+
+    Args:
+        split: of the training examples.
+    """
+    if len(split) < 2:
+        return []
+    x = split.first(max(2, LOOKED_AT_VALUES // max(1, split.x[0].numel())))[0].flatten(1).double()
+    if (x == x[0]).all():
+        if all((part.flatten(1).double() == x[0]).all() for part, _ in split.in_order(AHEAD_ROWS)):
+            raw = split.raw(torch.arange(1, device=split.x.device))
+            what = "0 in every training example" if not raw.any() else "the same in every training example"
+            return [f"all inputs are {what}, so nothing can be learnt from them; look at how the files were written"]
+    elif (spread := float((x - x.mean(0)).square().mean().sqrt())) < TINY:
+        return [
+            f"the inputs have a standard deviation of {spread:.1g}, as the model gets them, which is too small to "
+            "learn from; data.preprocess=standardize gives 1"
+        ]
+    return []
 
 
 def fitted(fit: Callable[[Tensor], Any], source: Source, train: Tensor, device: torch.device) -> Preparation:
@@ -451,14 +516,47 @@ def augments(choice: Any, data: Data, device: torch.device) -> list[Augmentation
         if not isinstance(entry, Mapping):
             named(entry, {"none": None, **AUGMENTS}, key)
             entry = {TARGET: f"{AUGMENTS[entry].__module__}.{AUGMENTS[entry].__name__}"}
-        augment = call(entry, key, {"classes": len(data.classes)})
+        augment = built_augment(entry, key, len(data.classes))
         target_class = torch.zeros(1, dtype=torch.int64, device=device)
         try:
-            augment(data.example, target_class, torch.Generator(device))
-        except (ValueError, TypeError, RuntimeError) as error:
-            raise UserError(f"{key}={shown(choice)} {error}") from error
+            result = augment(data.example, target_class, torch.Generator(device))
+        except Exception as error:
+            if isinstance(error, ValueError | TypeError | RuntimeError):
+                raise UserError(f"{key}={shown(choice)} {one_line(error)}") from error
+            if location(error) is None:
+                raise
+            raise OwnCodeError(f"{key}={shown(choice)} {raised(error)}") from error
+        if not augmented(result, data.example):
+            raise UserError(
+                f"{key}={shown(choice)} returns something else than inputs and targets for each example; it is called "
+                "with inputs, targets and a generator, and returns both tensors"
+            )
         built.append(augment)
     return built
+
+
+def augmented(result: Any, x: Tensor) -> bool:
+    """Whether the result of an augmentation is inputs of the same shape, and targets."""
+    if not isinstance(result, tuple | list) or len(result) != 2 or not all(isinstance(t, Tensor) for t in result):
+        return False
+    return result[0].shape == x.shape and len(result[1]) == len(x)
+
+
+def built_augment(entry: Config, key: str, classes: int) -> Augmentation:
+    """Build an augmentation: one of ours or of the user, or a transform of torchvision.
+
+    Raises:
+        UserError: it cannot be built, or is a transform that cannot follow the preparation.
+    """
+    path = str(entry.get(TARGET))
+    if not path.startswith("torchvision."):
+        return call(entry, key, {"classes": classes})
+    if not is_transform(located(entry, key)):
+        raise UserError(
+            f"{dotted(key, TARGET)}={path!r} cannot be used, as inputs are prepared before they are augmented; of "
+            f"torchvision.transforms.v2, choose from {', '.join(TRANSFORMS)}"
+        )
+    return Transformed(call(entry, key))
 
 
 def named(choice: Any, table: Mapping[str, Any], key: str) -> Any:

@@ -5,7 +5,7 @@ import math
 import os
 import shutil
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Annotated, Any, Literal
@@ -15,13 +15,14 @@ from annotated_types import Ge, Lt
 from torch import Tensor, nn
 
 from experiments import initializers, optimizers, schedules
-from experiments.common.errors import UserError
-from experiments.common.signatures import TARGET, checked, parameters_of, shown, value_of
+from experiments.common.errors import OwnCodeError, UserError, is_own, location, raised
+from experiments.common.signatures import TARGET, checked, parameters_of, shown, title, value_of
 from experiments.common.text import one_line
 from experiments.models.blocks import use_noise
 from experiments.models.layers import Layer, describe
 from experiments.penalties import Penalty
 from experiments.training.criterion import Criterion
+from experiments.training.observer import Observer
 from experiments.training.program import PROBE_SIZE
 from experiments.training.single import Updating
 from experiments.training.streams import Streams
@@ -162,9 +163,13 @@ def layers(built: nn.Module, example: Tensor, classes: int) -> list[Layer]:
     wanted = (1, classes)
     try:
         model_layers, scores = describe(built, example)
-    except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
+    except Exception as error:
         shape = tuple(example.shape[1:])
-        raise UserError(f"model cannot take an example of shape {shape}: {one_line(error)}") from error
+        known = isinstance(error, RuntimeError | ValueError | TypeError | IndexError | AssertionError)
+        if not known and location(error) is None:
+            raise
+        reason = one_line(error) if known else f"it {raised(error)}"
+        raise UserError(f"model cannot take an example of shape {shape}: {reason}") from error
     if not isinstance(scores, Tensor) or tuple(scores.shape) != wanted:
         got = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
         raise UserError(f"model returns {got} for one example, expected scores of shape {wanted}")
@@ -293,12 +298,30 @@ def schedule(config: Config, *, validate: bool) -> schedules.Schedule:
     share = Warmup(**checked(Warmup, common, "scheduler")).warmup
     curve = target(own, "scheduler", supplied=("progress", "_progress", "val_losses"))
     if "val_losses" not in inspect.signature(curve).parameters:
+        check_curve(curve, f"scheduler._target_={config['scheduler'][TARGET]!r}")
         return schedules.warmed_up(lambda progress, _losses: curve(progress), share)
     if not validate:
         raise UserError(
             "scheduler=plateau needs the validation loss, but data.val_fraction=0 leaves no validation split"
         )
     return schedules.warmed_up(curve, share)
+
+
+def check_curve(curve: Callable[..., Any], setting: str) -> None:
+    """Refuse a schedule that does not return a number at the start of training.
+
+    Raises:
+        UserError: it does not, or it fails.
+    """
+    try:
+        factor = curve(0.0)
+        finite = math.isfinite(float(factor))
+    except Exception as error:
+        if location(error) is None and not isinstance(error, TypeError | ValueError):
+            raise
+        raise UserError(f"{setting} {raised(error)} at the start of training; expected a number") from error
+    if not finite:
+        raise UserError(f"{setting} returns {factor} at the start of training; expected a finite number")
 
 
 def observers(config: Config, given: Mapping[str, Any]) -> list[Any]:
@@ -321,8 +344,36 @@ def observers(config: Config, given: Mapping[str, Any]) -> list[Any]:
         supplied = [p for p in parameters if p in given]
         build = target(own, f"observers.{name}", supplied=tuple(supplied))
         if on and all(given[p] is not None or parameters[p].default is not inspect.Parameter.empty for p in supplied):
-            built.append(build(**{p: given[p] for p in supplied if given[p] is not None}))
+            available = {p: given[p] for p in supplied if given[p] is not None}
+            built.append(built_observer(partial(build, **available), cls, f"observers.{name}"))
     return built
+
+
+def built_observer(build: Callable[[], Any], cls: Callable[..., Any], key: str) -> Observer:
+    """Return an observer.
+
+    Raises:
+        UserError: it is of another kind.
+        OwnCodeError: it is the user's own, and cannot be built.
+    """
+    try:
+        built = build()
+    except Exception as error:
+        if isinstance(error, UserError | OSError) or (isinstance(cls, type) and is_own(cls)):
+            raise
+        raise OwnCodeError(f"{key}: {title(cls)} {raised(error)}") from error
+    if not isinstance(built, Observer):
+        raise UserError(
+            f"{key}._target_: {title(cls)} builds a {type(built).__name__}, expected an experiments.observers.base."
+            "Observer; derive the class from it"
+        )
+    return built
+
+
+def apart(config: Config) -> str | None:
+    """Return the observer that wants its run to be trained on its own; None if there is none."""
+    classes = {name: located(entry, f"observers.{name}") for name, entry in config["observers"].items() if entry}
+    return next((name for name, cls in classes.items() if getattr(cls, "alone", False) and enabled(config, name)), None)
 
 
 def enabled(config: Config, observer: str) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 from hydra.utils import get_object, instantiate
 
-from experiments.common.errors import UserError
+from experiments.common.errors import OwnCodeError, UserError, location, raised
 from experiments.common.signatures import TARGET, checked, dotted, parameters_of
 from experiments.common.text import one_line
 
@@ -85,14 +85,19 @@ def call(section: Config, key: str, available: Mapping[str, Any] | None = None) 
         available: parameter name -> a value that is passed if the function has this parameter.
 
     Raises:
-        UserError: the function cannot be imported, a setting does not fit it, or it raises a ValueError or TypeError.
+        UserError: the function cannot be imported, a setting does not fit it, it raises a ValueError or TypeError, or
+            it is the user's own and raises another error.
     """
     parameters = parameters_of(located(section, key)) or {}
     wanted = {name: value for name, value in (available or {}).items() if name in parameters}
     function = target(section, key, supplied=tuple(wanted))
     try:
         return function(**wanted)
-    except (ValueError, TypeError) as error:
+    except Exception as error:
+        if not isinstance(error, ValueError | TypeError):
+            if isinstance(error, UserError | OSError | MemoryError) or location(error) is None:
+                raise
+            raise OwnCodeError(f"{key}: {section[TARGET]} {raised(error)}") from error
         message = one_line(error)
         name = message.partition("=")[0].partition(" ")[0]
         raise UserError(dotted(key, message) if name in section else f"{key}: {message}") from error

@@ -85,6 +85,25 @@ named as a model.
 """
 
 
+TRANSFORMS = frozenset(
+    f"torchvision.transforms.{module}{name}"
+    for module in ("", "v2.")
+    for name in (
+        "ElasticTransform",
+        "GaussianBlur",
+        "RandomAffine",
+        "RandomCrop",
+        "RandomErasing",
+        "RandomHorizontalFlip",
+        "RandomPerspective",
+        "RandomResizedCrop",
+        "RandomRotation",
+        "RandomVerticalFlip",
+    )
+)
+"""torchvision's classes that an augmentation may be; their modules are private. See `data.augment.TRANSFORMS`."""
+
+
 def untrusted(config: Mapping[str, Any], trust: Sequence[str]) -> Iterator[tuple[str, Any]]:
     """Yield the key and value of each `_target_` that is neither on the allow-list nor in a trusted module.
 
@@ -134,7 +153,7 @@ def allowed(path: str, section: str) -> bool:
         path: dotted, as it is written.
         section: see `section_of`.
     """
-    if path in ours(section):
+    if path in ours(section) or (section == "data.augment" and path in TRANSFORMS):
         return True
     kinds = [kind for kind in KINDS.get(section, ()) if path.startswith(kind.written)]
     if not kinds or not is_public(path):

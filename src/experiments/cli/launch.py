@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from experiments.common.conf import conf_folder
-from experiments.common.errors import UserError, nearest
+from experiments.common.errors import UserError, location, nearest, raised
 
 from ._help import help_text
 from .completion import completion
@@ -99,6 +99,12 @@ def with_errors_reported(task: Callable[[DictConfig], Any], config_name: str) ->
             setattr(error, FROM_TASK, "printed")
             raise
         except Exception as error:
+            if location(error) is not None:  # of code of the user, whose log has the traceback
+                print_error(f"code from outside this package {raised(error)}; train.log has the traceback")
+                if HydraConfig.get().mode != RunMode.MULTIRUN:
+                    sys.exit(UserError.code)
+                setattr(error, FROM_TASK, "printed")
+                raise
             setattr(error, FROM_TASK, "a defect")
             raise
 

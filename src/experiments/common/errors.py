@@ -1,7 +1,12 @@
-"""The error that a user can cause."""
+"""The errors that a user can cause."""
 
+import os
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
+
+PACKAGE = str(Path(__file__).resolve().parents[1])
+LIBRARY = str(Path(os.__file__).parent)
 
 
 class UserError(Exception):
@@ -15,6 +20,33 @@ class UserError(Exception):
     def _render_traceback_(self) -> list[str]:
         """Let IPython show only the sentence, as the command line does."""
         return [f"Error: {self}"]
+
+
+class OwnCodeError(UserError):
+    """An error that code of the user has raised, which is its cause; the log of the run has the traceback."""
+
+
+def raised(error: BaseException) -> str:
+    """Return which error code of the user has raised, and where: `raised KeyError: 'x' (own.py, line 12)`."""
+    message, where = " ".join(str(error).split()), location(error)
+    shown = f"{message[:600]} ..." if len(message) > 600 else message
+    return f"raised {type(error).__name__}{f': {shown}' if shown else ''}{f' ({where})' if where else ''}"
+
+
+def location(error: BaseException) -> str | None:
+    """Return the last line of the user's own code that led to an error: 'own.py, line 12'; None if none did."""
+    where, traceback = None, error.__traceback__
+    while traceback is not None:
+        file = traceback.tb_frame.f_code.co_filename
+        if not file.startswith((PACKAGE, LIBRARY, "<")) and "site-packages" not in file:
+            where = f"{Path(file).name}, line {traceback.tb_lineno}"
+        traceback = traceback.tb_next
+    return where
+
+
+def is_own(thing: type) -> bool:
+    """Whether a class is of this package, and not of the user."""
+    return thing.__module__.partition(".")[0] == "experiments"
 
 
 def nearest(word: str, allowed: Iterable[str]) -> str:

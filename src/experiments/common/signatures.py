@@ -89,6 +89,8 @@ def value_of(value: Any, hint: Any, key: str) -> Any:
     try:
         return adapter.validate_json(json.dumps(value), strict=True)
     except ValidationError as error:
+        with suppress(ValidationError):  # a type without a form in JSON, such as numbers.Number
+            return adapter.validate_python(value, strict=True)
         raise UserError(sentence(error, value, key)) from None
 
 

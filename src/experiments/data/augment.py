@@ -89,6 +89,54 @@ class Mixup:
         return _mixed(x, partner, share), _mixed(probabilities, partner, share)
 
 
+@dataclass(frozen=True)
+class Transformed:
+    """A transform of torchvision, applied to each example with a draw of its own.
+
+    Args:
+        transform: of one picture, (channels, height, width).
+    """
+
+    transform: Callable[[Tensor], Tensor]
+
+    def __call__(self, x: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Transform pictures of shape (batch, channels, height, width).
+
+        Raises:
+            ValueError: the examples are not pictures, or get another size.
+        """
+        _picture_size(x)
+        seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
+        with torch.random.fork_rng(devices=[]):  # torchvision draws from torch's global generator
+            torch.random.default_generator.manual_seed(seed)
+            examples = [self.transform(example) for example in x]
+        if examples and examples[0].shape != x.shape[1:]:
+            raise ValueError(
+                f"changes pictures of shape {tuple(x.shape[1:])} to {tuple(examples[0].shape)}; the size has to stay"
+            )
+        return torch.stack(examples), targets
+
+
+TRANSFORMS = (
+    "ElasticTransform",
+    "GaussianBlur",
+    "RandomAffine",
+    "RandomCrop",
+    "RandomErasing",
+    "RandomHorizontalFlip",
+    "RandomPerspective",
+    "RandomResizedCrop",
+    "RandomRotation",
+    "RandomVerticalFlip",
+)
+"""The transforms of torchvision that can follow the preparation: others expect pixels from 0 to 1, and clip them."""
+
+
+def is_transform(found: object) -> bool:
+    """Whether a class is a transform of torchvision that can follow the preparation."""
+    return isinstance(found, type) and found.__name__ in TRANSFORMS
+
+
 AUGMENTS: dict[str, type] = {"crop_flip": CropFlip, "cutout": Cutout, "mixup": Mixup}
 """Name -> augmentation, which is built from its settings, and from the number of classes if it takes `classes`."""
 

@@ -1,15 +1,17 @@
 """Sources of data. Each function returns a `Source`; so does a user's own function."""
 
+from __future__ import annotations
+
 import gzip
 import math
 import re
 import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, BinaryIO, Literal
+from typing import IO, Any, BinaryIO, Literal
 from zipfile import BadZipFile, ZipFile
 
 import numpy as np
@@ -47,6 +49,7 @@ class Source:
         columns: what became of each column of a table.
         notes: sentences for the user about what was found in the file.
         doubts: sentences about what may be a mistake.
+        x_val, y_val: the data set's own validation part, as above; None to take one from the training part.
 
     Inputs in float64, or in integers that float32 cannot represent, become float32 unless it would round them too much.
     """
@@ -63,11 +66,26 @@ class Source:
     columns: tuple[ColumnUse, ...] = ()
     notes: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
+    x_val: Tensor | None = None
+    y_val: Tensor | None = None
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The names of its parts."""
+        return ("train", "test") if self.x_val is None else ("train", "val", "test")
 
     def __post_init__(self) -> None:
+        if (self.x_val is None) != (self.y_val is None):
+            raise ValueError("a validation part needs both x_val and y_val")
+        for part in self.parts:
+            check_kinds(getattr(self, f"x_{part}"), getattr(self, f"y_{part}"), part)
+            setattr(self, f"y_{part}", getattr(self, f"y_{part}").long())
+        if not isinstance(self.classes, list | tuple) or not self.classes:
+            raise ValueError(f"classes is {self.classes!r:.100}; expected a list of the names of the classes")
         if not self.mapped:
-            self.x_train, self.x_test = of_one_type(self.x_train, self.x_test)
-        for part in ("train", "test"):
+            self.x_train, self.x_test, *rest = of_one_type(*[getattr(self, f"x_{part}") for part in self.ordered])
+            self.x_val = rest[0] if rest else None
+        for part in self.parts:
             x, y = getattr(self, f"x_{part}"), getattr(self, f"y_{part}")
             if len(x) == 0 or x[0].numel() == 0:
                 raise ValueError(f"x_{part} is empty: its shape is {tuple(x.shape)}")
@@ -79,9 +97,25 @@ class Source:
                 if not finite.all():
                     row = int((~finite.flatten(1).all(1)).nonzero()[0])
                     raise ValueError(f"x_{part} has a value that is not finite in float32, first in example {row}")
-        if self.x_train.shape[1:] != self.x_test.shape[1:]:
-            shapes = f"{tuple(self.x_train.shape[1:])} and {tuple(self.x_test.shape[1:])}"
-            raise ValueError(f"the training and test examples have different shapes: {shapes}")
+            if x.shape[1:] != self.x_train.shape[1:]:
+                shapes = f"{tuple(self.x_train.shape[1:])} and {tuple(x.shape[1:])}"
+                name = {"val": "validation"}.get(part, part)
+                raise ValueError(f"the training and {name} examples have different shapes: {shapes}")
+
+    def labels_changed(self, change: Callable[[Tensor], Tensor], **other: Any) -> Source:
+        """Return the same data with other labels.
+
+        Args:
+            change: returns the new class numbers; those of examples that are left out are -1.
+            other: further fields that change.
+        """
+        labels = {f"y_{part}": change(getattr(self, f"y_{part}")) for part in self.parts}
+        return replace(self, **labels, **other)
+
+    @property
+    def ordered(self) -> tuple[str, ...]:
+        """The names of its parts, the validation part last."""
+        return ("train", "test", "val")[: len(self.parts)]
 
     @property
     def description(self) -> Description:
@@ -96,16 +130,61 @@ class Source:
         )
 
 
-def of_one_type(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
+def check_kinds(x: Any, y: Any, part: str) -> None:
+    """Refuse what is no inputs or labels, such as a Dataset.
+
+    Args:
+        x, y: of a part of a source.
+        part: its name.
+
+    Raises:
+        ValueError: with what was expected, and how to convert.
+    """
+    for name, value in ((f"x_{part}", x), (f"y_{part}", y)):
+        if isinstance(value, Tensor):
+            continue
+        kind, remedy = type(value).__name__, f"torch.as_tensor({name})"
+        if not isinstance(value, np.ndarray | list | tuple):
+            remedy = f"such as torch.stack([{name[0]} for {'x, _' if name[0] == 'x' else '_, y'} in dataset])"
+        raise ValueError(f"{name} is a {kind}; expected a tensor: {remedy}")
+    if x.ndim < 2 or x.is_complex():
+        raise ValueError(
+            f"x_{part} has the shape {tuple(x.shape)} and type {str(x.dtype).removeprefix('torch.')}; expected numbers "
+            "of shape (examples, features) or (examples, channels, height, width)"
+        )
+    if y.ndim != 1 or y.is_floating_point() or y.is_complex():
+        raise ValueError(
+            f"y_{part} has the shape {tuple(y.shape)} and type {str(y.dtype).removeprefix('torch.')}; expected a class "
+            "number for each example, in int64; regression is not supported yet"
+        )
+
+
+def check_labels(source: Source) -> None:
+    """Refuse labels that are not numbers of classes.
+
+    Raises:
+        ValueError: with the first part in which a label is negative or has no class.
+    """
+    for part in source.parts:
+        y = getattr(source, f"y_{part}")
+        low, high = int(y.min()), int(y.max())
+        if low < 0 or high >= len(source.classes):
+            raise ValueError(
+                f"y_{part} has class numbers from {low} to {high}, but there are {len(source.classes)} classes; "
+                f"expected numbers from 0 to {len(source.classes) - 1}"
+            )
+
+
+def of_one_type(*parts: Tensor) -> tuple[Tensor, ...]:
     """Return inputs in float32 if that rounds those to train on by a negligible amount, otherwise in float64.
 
     Args:
-        train, test: (examples, ...); inputs in bytes or in float32 stay as they are.
+        parts: (examples, ...) each, first those to train on; inputs in bytes or in float32 stay as they are.
     """
-    wide = [x.dtype in (torch.float64, torch.int64, torch.int32, torch.uint32, torch.uint64) for x in (train, test)]
-    if wide[0] and train.numel() and rounds(train):
-        return train.double(), test.double()
-    return train.float() if wide[0] else train, test.float() if wide[1] else test
+    wide = [x.dtype in (torch.float64, torch.int64, torch.int32, torch.uint32, torch.uint64) for x in parts]
+    if wide[0] and parts[0].numel() and rounds(parts[0]):
+        return tuple(x.double() for x in parts)
+    return tuple(x.float() if far else x for x, far in zip(parts, wide, strict=True))
 
 
 def rounds(x: Tensor) -> bool:

@@ -98,9 +98,13 @@ def layer_row(line: str) -> LayerRow | None:
 
 
 def metrics_text(rows: Sequence[Row]) -> str:
-    """Return the content of `metrics.csv`."""
+    """Return the content of `metrics.csv`: our own columns, then those that observers of the user have added."""
     text = io.StringIO()
-    columns = [name for name in COLUMNS if name not in OPTIONAL or any(name in row for row in rows)]
+    added = dict.fromkeys(name for row in rows for name in row if name not in COLUMNS)
+    columns = [
+        *(name for name in COLUMNS if name not in OPTIONAL or any(name in row for row in rows)),
+        *added,
+    ]
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)

@@ -53,7 +53,7 @@ def run(cfg: DictConfig, early: SignalStop | None = None) -> float | None:
     elif job.resuming:
         check_sweep_is_over(job.folder.path)
     with nullcontext() if stop is early else stop.listening():
-        summary = train(job.config, job.folder, choices=job.choices, overrides=job.overrides, stop=stop)
+        summary = train(job.config, job.folder, choices=job.choices, overrides=job.overrides, own=job.own, stop=stop)
     if stop.signal is not None and summary["status"] == "interrupted":
         sys.exit(EXIT_CODES[signal.Signals(stop.signal)])
     return summary["metrics"].get(job.config["objective"])
@@ -79,12 +79,13 @@ def train(
     *,
     choices: Mapping[str, str] | None = None,
     overrides: Sequence[str] = (),
+    own: bool = False,
     stop: Stop | None = None,
 ) -> dict[str, Any]:
     """Train one run, or continue it, and return its summary.
 
     Args:
-        config, folder, choices, overrides: see `Job`.
+        config, folder, choices, overrides, own: see `Job`.
         stop: checked after every step.
 
     Raises:
@@ -93,7 +94,7 @@ def train(
     """
     lock: AbstractContextManager[None]
     lock = locked(folder.path, "run") if processes.rank() == 0 else nullcontext()
-    with lock, Run(Job(config, folder, choices or {}, overrides)) as run:
+    with lock, Run(Job(config, folder, choices or {}, overrides, own)) as run:
         train_separately(run.prepare(), stop or Stop())
     assert run.summary is not None
     return run.summary
@@ -147,7 +148,11 @@ def train_separately(
 
 
 def finish(program: Program, runs: Mapping[int, StartedRun], position: Position) -> None:
-    """Give the verdicts on runs that have ended, and write and print their summaries."""
+    """Give the verdicts on runs that have ended, and write and print their summaries; a failed run has its error."""
+    for run in runs.values():
+        if run.parts.member.error is not None:
+            run.run.fail(run.parts.member.error)
+    runs = {k: run for k, run in runs.items() if run.parts.member.error is None}
     judgements = {k: run.judge(position) for k, run in runs.items()}
     results = outcomes(program, {k: run.parts.member for k, run in runs.items()}, position)
     for k, run in runs.items():

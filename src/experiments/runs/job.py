@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.folders.run import RunFolder
@@ -23,12 +24,15 @@ class Job:
         folder: where the run writes.
         choices: the file chosen in each config group.
         overrides: as typed.
+        own: whether the running command has composed the configuration, and not the overrides in the folder of a run,
+            which may be from somebody else: the command may name any code.
     """
 
     config: dict[str, Any]
     folder: RunFolder
     choices: Mapping[str, str] = field(default_factory=dict)
     overrides: Sequence[str] = ()
+    own: bool = False
 
     @property
     def resuming(self) -> bool:
@@ -41,4 +45,5 @@ def composed(cfg: DictConfig) -> Job:
     hydra = HydraConfig.get()
     choices = {group: choice for group, choice in hydra.runtime.choices.items() if not group.startswith("hydra/")}
     config = processes.own_config(cast(Any, OmegaConf.to_container(cfg, resolve=True)))
-    return Job(config, RunFolder(Path(hydra.runtime.output_dir)), choices, list(hydra.overrides.task))
+    own = hydra.mode == RunMode.MULTIRUN or config.get("resume") is None
+    return Job(config, RunFolder(Path(hydra.runtime.output_dir)), choices, list(hydra.overrides.task), own)

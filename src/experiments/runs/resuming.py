@@ -23,13 +23,16 @@ def missing_sections(saved: Mapping[str, Any], config: Mapping[str, Any]) -> lis
     return [name for name in sections if not isinstance(saved.get(name), Mapping) or TARGET not in saved[name]]
 
 
-def check_unchanged(folder: Path, config: Mapping[str, Any], overrides: Sequence[str] = ()) -> None:
+def check_unchanged(
+    folder: Path, config: Mapping[str, Any], overrides: Sequence[str] = (), *, own: bool = False
+) -> None:
     """Refuse to resume a run with a configuration that changes what is learnt.
 
     Args:
         folder: of the run.
         config: its configuration as it is composed now.
         overrides: from which it is composed.
+        own: whether the running command has composed it, which may name any code.
 
     Raises:
         UserError: some keys may not change, or the configuration names code that is not trusted.
@@ -66,7 +69,7 @@ def check_unchanged(folder: Path, config: Mapping[str, Any], overrides: Sequence
                 f"resume={str(folder)!r}: .hydra/overrides.yaml is incomplete, as config.yaml has {key}={value}; "
                 "repeat this override on the command line"
             )
-    for key, value in untrusted(config, config.get("trust") or ()):
+    for key, value in () if own else untrusted(config, config.get("trust") or ()):
         raise UserError(
             f"{key}={value!r} in resume={str(folder)!r} names code from outside this package; "
             + advice(str(value), "'trust=[{}]'")

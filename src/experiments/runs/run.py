@@ -15,7 +15,7 @@ from experiments import assembly
 from experiments.assembly.run import Parts, assembled, chosen_device, restored
 from experiments.checks.running import check_parts, chosen
 from experiments.cli.entry import cannot_write
-from experiments.common.errors import UserError
+from experiments.common.errors import OwnCodeError, UserError, location, raised
 from experiments.common.files import write_whole
 from experiments.common.isolation import isolated
 from experiments.common.screen import Screen, printing_log
@@ -38,6 +38,15 @@ from .resuming import check_unchanged
 from .summary import disk_problem, story, was_removed, write_failure
 
 Result = TypeVar("Result")
+
+
+def of_own_code(error: Exception) -> OwnCodeError | None:
+    """Return the sentence about an error that code of the user has raised; None for any other error."""
+    if isinstance(error, UserError) or location(error) is None:
+        return None
+    problem = OwnCodeError(f"code from outside this package {raised(error)}")
+    problem.__cause__ = error
+    return problem
 
 
 def reporter(general: assembly.General) -> Callable[[Sequence[Row]], bool] | None:
@@ -104,8 +113,10 @@ class Run:
         except Exception as error:
             if exceeds_memory(error):
                 self.fail(UserError(memory_problem(error, self.job.config, self.job.folder)))
+            elif isinstance(error, OSError):
+                self.fail(UserError(disk_problem(error, self.job.folder)))
             else:
-                self.fail(UserError(disk_problem(error, self.job.folder)) if isinstance(error, OSError) else error)
+                self.fail(of_own_code(error) or error)
             return None
 
     def restart(self) -> Run:
@@ -121,7 +132,7 @@ class Run:
         """Write the error to the run's log and, if it has no other summary, to its summary."""
         self.error = error
         self.screen.log(f"Error: {error}")
-        if not isinstance(error, UserError | OSError):
+        if isinstance(error, OwnCodeError) or not isinstance(error, UserError | OSError):
             self.screen.log("".join(traceback.format_exception(error)))
         if self.summary is None and (self.fresh or self.quiet) and not was_removed(self.job.folder):
             write_failure(self.job.folder, self.job.config, self.job.overrides, error)
@@ -144,11 +155,11 @@ class Run:
             if self.quiet and is_locked(folder.path):
                 raise UserError(f"another process is running the run {str(folder.path)!r}; wait until it ends")
             if job.resuming:
-                check_unchanged(folder.path, job.config, job.overrides)
+                check_unchanged(folder.path, job.config, job.overrides, own=job.own)
                 folder.clear_unfinished()
             device = chosen_device(settings.device)
         fetching = bool(job.config["data"].get("download"))  # typed: `cli.resuming` leaves out a saved one
-        foreign = job.resuming and not job.config.get("trust") and not fetching
+        foreign = job.resuming and not (job.own or job.config.get("trust") or fetching)
         guard = isolated(f"resume={str(folder.path)!r}") if foreign else nullcontext()
         with surroundings(self.screen, general, settings, device), guard:
             has_checkpoint = job.resuming and (folder.last.exists() or folder.best.exists())

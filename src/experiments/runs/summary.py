@@ -94,6 +94,7 @@ def story(config: assembly.Config, data: assembly.Data, program: Single, member:
         weighted=program.criterion.class_weights is not None,
         diverged_at=member.diverged_at,
         questions=data.questions,
+        faults=data.faults,
     )
 
 

@@ -13,7 +13,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from experiments import assembly
-from experiments.common.errors import UserError
+from experiments.common.errors import OwnCodeError, UserError
 from experiments.common.text import counted, one_line
 from experiments.folders.run import RunFolder, settle
 from experiments.training import device
@@ -93,7 +93,8 @@ def stacks(runs: Sequence[PreparedRun], log: Log) -> list[list[PreparedRun]]:
     """Divide runs into groups that can share a program; in each, runs with the same rule are next to each other."""
     groups: list[tuple[dict[str, object], list[PreparedRun]]] = []
     for one in runs:
-        reason = reason_apart(one.parts.program)
+        observer = assembly.apart(one.run.job.config)
+        reason = f"observers.{observer} watches one run at a time" if observer else reason_apart(one.parts.program)
         own = {**signature(one.parts.program), "progress": one.progress, "reason": reason and id(one)}
         if reason and len(runs) > 1:
             log(f"{one.run.name} on its own: {reason}")
@@ -122,7 +123,12 @@ def train_group(
 ) -> None:
     """Train runs that can share a stack, or one after another if their models cannot be called as one."""
     position, threads = position_of(group), threads_of(group)
-    started = start_group(group, position, threads, on_finish)
+    try:
+        started = start_group(group, position, threads, on_finish)
+    except OwnCodeError as error:
+        log(f"training {counted(len(group), 'run')} one after another: {error}")
+        train_in_turn([one.run for one in group], stop, on_finish, on_epoch)
+        return
     program = built_stack(started, log)
     left: list[tuple[Run, Callable[[], None]]]
     left = [(one.run, partial(train_separately, one.prepared, stop, on_epoch, one)) for one in started]
@@ -130,7 +136,7 @@ def train_group(
         try:
             train_stack(program, started, position, threads, stop, on_finish, on_epoch)
         except Exception as error:
-            unended = [one.run for one in started if one.run.summary is None]
+            unended = [one.run for one in started if one.run.summary is None and one.run.error is None]
             for run in unended:
                 if was_removed(run.job.folder):
                     run.fail(UserError(disk_problem(OSError(), run.job.folder)))
@@ -144,13 +150,11 @@ def train_group(
                 for half in (unended[:middle], unended[middle:]):
                     train_again(half, stop, on_finish, log, on_epoch)
                 return
-            again = [run.restart() for run in unended]
-            if not again:
+            if not unended:
                 return
-            log(f"training {counted(len(again), 'run')} one after another to find which one fails: {one_line(error)}")
-            left = [(run, partial(prepare_and_train, run, stop, on_epoch)) for run in again]
-        else:
-            return
+            log(f"training {counted(len(unended), 'run')} one after another to find which one fails: {one_line(error)}")
+            train_in_turn(unended, stop, on_finish, on_epoch)
+        return
     for run, train in left:
         run.attempt(train)
         run.attempt(run.close)
@@ -174,14 +178,42 @@ def train_again(runs: Sequence[Run], stop: Stop, on_finish: OnFinish, log: Log, 
         train_group(group, stop, on_finish, log, on_epoch)
 
 
+def train_in_turn(runs: Sequence[Run], stop: Stop, on_finish: OnFinish, on_epoch: OnEpoch) -> None:
+    """Train runs from their last checkpoints, each with its own program and observers."""
+    for run in [run.restart() for run in runs]:
+        run.attempt(partial(prepare_and_train, run, stop, on_epoch))
+        run.attempt(run.close)
+        on_finish(run)
+
+
 def start_group(
     group: Sequence[PreparedRun], position: Position, threads: int, on_finish: OnFinish
 ) -> list[StartedRun]:
-    """Start runs, and return those that did not fail."""
-    started = []
+    """Start runs, and return those that did not fail.
+
+    Raises:
+        OwnCodeError: an observer of the user cannot be built for several runs at once.
+    """
+    started: list[StartedRun] = []
+    refused: list[OwnCodeError] = []
+
+    def start(prepared: PreparedRun) -> StartedRun | None:
+        try:
+            return prepared.start(position, threads)
+        except OwnCodeError as error:
+            if len(group) == 1:
+                raise
+            refused.append(error)
+            return None
+
     for prepared in group:
         with prepared.surroundings(threads):
-            run = prepared.run.attempt(partial(prepared.start, position, threads))
+            run = prepared.run.attempt(partial(start, prepared))
+            if refused:
+                for observer in [o for one in started for o in one.parts.member.observers]:
+                    with suppress(Exception):  # it has not been started
+                        observer.close()
+                raise refused[0]
             if run is None:
                 on_finish(prepared.run)
             else:

@@ -189,7 +189,7 @@ class Launch:
         resume = str(asked.entry.folder) if resumable else None
         overrides = [o for o in asked.composed.overrides if not OF_THE_SWEEP.match(o)]
         folder = RunFolder(asked.entry.folder)
-        return Job({**asked.config, "resume": resume}, folder, asked.composed.choices, overrides)
+        return Job({**asked.config, "resume": resume}, folder, asked.composed.choices, overrides, own=True)
 
     def train(self, stacks: Sequence[Sequence[SweepJob]], stop: SignalStop) -> None:
         """Train the jobs, stack by stack."""

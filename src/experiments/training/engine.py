@@ -4,6 +4,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from torch import Tensor
 from experiments.common.files import flush_all, flushing
 from experiments.folders.run import Row
 
+from ._watching import close, end_of_epoch, heeded, note_failure
 from .member import Member
+from .observer import Observer
 from .position import Position
 from .program import Program
 from .stop import Stop
@@ -33,7 +36,8 @@ def fit(
 
     Each epoch's metrics go to the members' histories, observers and checkpoints. A stop request takes effect after the
     current step, and the checkpoint then holds the partial epoch. A member that has ended leaves, and the others
-    continue.
+    continue; so does a member of several whose observer fails, after the epoch. Such an observer fails at the start, or
+    in a run on its own, with an error.
 
     Args:
         program: computes the steps of all members.
@@ -44,13 +48,19 @@ def fit(
 
     Raises:
         OSError: a file cannot be written; complete files are unchanged.
+        UserError: an observer of the user failed.
     """
     stop = stop or Stop()
     position.active = list(range(len(members)))
-    for number, member in enumerate(members):
-        for observer in member.observers:
-            observer.start(member, number, program, position)
+    started: dict[int, list[Observer]] = {k: [] for k in position.active}
     try:
+        for k, member in enumerate(members):
+            for observer in member.observers:
+                started[k].append(observer)
+                try:
+                    observer.start(member, k, program, position)
+                except Exception as error:
+                    note_failure(members, k, observer, "start", error)
         if position.step == 0:
             save(program, members, position)
         set_statuses(members, position, interrupted=False)
@@ -63,9 +73,12 @@ def fit(
             if whole or stop.requested:
                 save(program, members, position)
             remove_ended(program, members, position, on_epoch)
-    finally:
-        for k in position.active:  # after an error
-            close(members[k])
+    except BaseException:
+        for k in position.active:
+            observers, started[k] = started[k], []
+            with suppress(Exception):  # of the same cause
+                close(members, k, observers)
+        raise
 
 
 def remove_ended(
@@ -77,18 +90,12 @@ def remove_ended(
     """Remove the members that have ended."""
     ended = [k for k in position.active if members[k].status is not None]
     for k in ended:
-        close(members[k])
+        close(members, k, members[k].observers)
     if on_epoch is not None:
         on_epoch(ended)
     position.active = [k for k in position.active if k not in ended]
     if ended and position.active:
         program.keep(position.active)
-
-
-def close(member: Member) -> None:
-    """Close a member's observers."""
-    for observer in member.observers:
-        observer.close()
 
 
 def train_epoch(program: Program, members: Sequence[Member], position: Position, stop: Stop) -> bool:
@@ -104,15 +111,19 @@ def train_epoch(program: Program, members: Sequence[Member], position: Position,
         begin_epoch(program, members, position)
     training = [members[k] for k in position.active]
     val_losses = [member.val_losses() for member in training]
-    watching = [o for member in training for o in member.observers if o.watches_updates]
+    watching = [(k, o) for k in position.active for o in members[k].observers if o.watches_updates]
     batches = position.orders.split(plan.batch_size, dim=1)
     examples_before = position.trained_examples
     started = time.perf_counter()
     while position.batch < plan.steps_per_epoch and not stop.requested:
         index = batches[position.batch]
         rates = [m.learning_rate(position.progress, v) for m, v in zip(training, val_losses, strict=True)]
-        for observer in watching:
-            observer.before_update(position.step)
+        for k, observer in watching:
+            try:
+                observer.before_update(position.step)
+            except Exception as error:
+                note_failure(members, k, observer, "before_update", error)
+                watching = [(n, o) for n, o in watching if o in heeded(members[n])]
         measured = program.step(index, rates)
         position.losses[position.batch] = measured.loss
         position.correct += measured.correct
@@ -120,8 +131,12 @@ def train_epoch(program: Program, members: Sequence[Member], position: Position,
             position.penalty += measured.penalty * index.shape[1]
         position.batch += 1
         position.trained_examples += index.shape[1]
-        for observer in watching:
-            observer.after_update(position.step)
+        for k, observer in watching:
+            try:
+                observer.after_update(position.step)
+            except Exception as error:
+                note_failure(members, k, observer, "after_update", error)
+                watching = [(n, o) for n, o in watching if o in heeded(members[n])]
     if program.device.type == "cuda":
         torch.cuda.synchronize(program.device)
     spent = time.perf_counter() - started
@@ -174,9 +189,7 @@ def end_epoch(program: Program, members: Sequence[Member], position: Position) -
         metrics |= zip(("val/loss", "val/accuracy"), measured, strict=False)
         metrics["seconds"] = position.seconds
         member.history.append(metrics)
-        for observer in member.observers:
-            if observer.when(position.epoch):
-                observer.epoch_end(metrics)
+        end_of_epoch(members, k, metrics, position.epoch)
 
 
 def first_bad_step(losses: Tensor, first_step: int) -> int:
@@ -187,14 +200,16 @@ def first_bad_step(losses: Tensor, first_step: int) -> int:
 
 def set_statuses(members: Sequence[Member], position: Position, *, interrupted: bool) -> None:
     """Set the status of every member that has ended; nothing else does."""
-    training = [member for member in members if member.status is None and member.diverged_at is None]
+    training = [m for m in members if m.status is None and m.diverged_at is None and m.error is None]
     searched = [member for member in training if member.pruned and position.batch == 0]
     for member in searched:
         report_to_search(member)  # all report before one is judged: the seeds of a trial end together
     for member in members:
         if member.status is not None:
             continue
-        if member.diverged_at is not None:
+        if member.error is not None:
+            member.status = "failed"
+        elif member.diverged_at is not None:
             member.status = "diverged"
         elif position.epoch >= position.plan.epochs:
             member.status = "finished"
@@ -212,7 +227,7 @@ def report_to_search(member: Member) -> bool:
 
 
 def save(program: Program, members: Sequence[Member], position: Position) -> None:
-    """Write the checkpoints of the active members; a diverged member keeps its last good one.
+    """Write the checkpoints of the active members; a diverged or failed member keeps its last good one.
 
     All are written before the first one replaces an old one, so that a killed stack can be resumed: see `run.settle`.
     `last.pt` is always on the disk before it gets its name; the other files are flushed every `FLUSH_SECONDS` and at
@@ -222,7 +237,7 @@ def save(program: Program, members: Sequence[Member], position: Position) -> Non
     checkpoints are to be kept are always written.
     """
     active = {k: members[k] for k in position.active}
-    good = {k: member for k, member in active.items() if member.status != "diverged"}
+    good = {k: member for k, member in active.items() if member.status not in ("diverged", "failed")}
     improved = {k for k, member in good.items() if member.folder.best in checkpoint_paths(member, position)}
     ending = any(member.status is not None for member in active.values())
     if not ending and not position.kept and time.monotonic() - position.saved_at < program.checkpoint_seconds:
@@ -231,9 +246,12 @@ def save(program: Program, members: Sequence[Member], position: Position) -> Non
         return
     due, several = ending or time.monotonic() - position.flushed_at >= FLUSH_SECONDS, len(active) > 1
     with flushing(due and not several):
-        for member in active.values():
-            for observer in member.observers:
-                observer.before_checkpoint()
+        for k, member in active.items():
+            for observer in heeded(member):
+                try:
+                    observer.before_checkpoint()
+                except Exception as error:
+                    note_failure(members, k, observer, "before_checkpoint", error)
         for k, member in active.items():
             if member.unwritten is not None and k not in improved:
                 member.folder.write_best(member.unwritten)

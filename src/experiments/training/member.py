@@ -14,7 +14,7 @@ from experiments.schedules import Schedule
 from .observer import Observer
 from .streams import Streams
 
-Status = Literal["finished", "stopped", "pruned", "diverged", "interrupted"]
+Status = Literal["finished", "stopped", "pruned", "diverged", "interrupted", "failed"]
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,8 @@ class Member:
         status: None while it trains.
         diverged_at: the step whose loss was not finite.
         unwritten: the checkpoint of its best epoch, if it is not on the disk yet.
+        error: that one of its observers has raised; the other members continue.
+        refused: what its observers have added to a row and cannot be kept.
     """
 
     folder: RunFolder
@@ -83,6 +85,8 @@ class Member:
     status: Status | None = None
     diverged_at: int | None = None
     unwritten: dict[str, Any] | None = None
+    error: Exception | None = None
+    refused: set[str] = field(default_factory=set)
 
     def learning_rate(self, progress: float, val_losses: Sequence[float]) -> float:
         """Return the scheduled rate."""

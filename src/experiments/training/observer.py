@@ -53,6 +53,8 @@ class Observer:
 
     when: When = staticmethod(every(1))
     watches_updates = False
+    alone = False
+    """Whether its run cannot be trained together with others: it uses something that exists once in a process."""
     charts: ClassVar[Charts] = {}
     """The charts of its scalars in TensorBoard's custom-scalars tab."""
 
@@ -67,7 +69,7 @@ class Observer:
         """Called after update `step`; the parameters' `grad` is still the one that it used."""
 
     def epoch_end(self, row: dict[str, float]) -> None:
-        """Called with the metrics of the epoch that just ended."""
+        """Called with the metrics of the epoch that just ended; numbers that it adds are columns of `metrics.csv`."""
 
     def before_checkpoint(self) -> None:
         """Called before the checkpoint is written, after each epoch or, in a stack, every few seconds.

@@ -39,6 +39,8 @@ Judge = Callable[[Story], Verdict | None]
 
 def verdicts(story: Story) -> list[Verdict]:
     """Return the verdicts on a run, causes before their consequences."""
+    if story.faults:
+        return [unsuitable_inputs(story)]
     given: list[Verdict] = []
     for judge in JUDGES:
         verdict = judge(story)
@@ -60,6 +62,17 @@ def as_text(given: Sequence[Verdict]) -> str:
         f"**{verdict.name}** ({verdict.where}). {verdict.finding} In numbers: {verdict.evidence}.\n\n"
         + "\n".join(f"- try {advice}" for advice in verdict.advice)
         for verdict in given
+    )
+
+
+def unsuitable_inputs(story: Story) -> Verdict:
+    """Nothing can be learnt from the inputs, so no number is a finding about the network."""
+    return Verdict(
+        "questionable data",
+        "Nothing can be learnt from these inputs, so the other numbers say nothing about the network.",
+        "; ".join(story.questions),
+        "epoch 0",
+        ["python -m experiments.check with the same overrides and only=examples looks at the inputs"],
     )
 
 

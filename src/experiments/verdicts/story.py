@@ -29,6 +29,7 @@ class Story:
         weighted: whether the loss weights compensate for imbalanced classes.
         diverged_at: the step at which the loss was not finite.
         questions: sentences about what may be a mistake in the data.
+        faults: sentences about inputs from which nothing can be learnt.
     """
 
     history: Sequence[Row]
@@ -45,6 +46,7 @@ class Story:
     weighted: bool = False
     diverged_at: int | None = None
     questions: Sequence[str] = ()
+    faults: Sequence[str] = ()
 
     @cached_property
     def examples(self) -> int:
