@@ -316,7 +316,8 @@ def first_weight(config: dict[str, Any], data: assembly.Data) -> Tensor:
         ({"gain": "big"}, r"init\.gain='big' should be a valid number"),
         (
             {"bias": "torhc"},
-            r"init\.bias='torhc' should be a valid number or 'torch', 'normal' or 'own'; did you mean 'torch'\?",
+            r"init\.bias='torhc' should be a valid number or 'torch', 'normal' or 'own'; did you mean 'init\."
+            r"bias=torch'\?",
         ),
         ({"std": 1}, r"unknown setting 'init\.std' of he; choose from gain"),
     ],

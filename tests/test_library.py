@@ -441,7 +441,7 @@ def test_composing_after_hydra_was_begun_by_someone_else_and_again(tmp_path: Pat
             try:
                 compose("optimzer=sgd")
             except UserError as error:
-                assert "did you mean 'optimizer'" in str(error)
+                assert "did you mean 'optimizer=sgd'" in str(error)
         assert hydra.compose(overrides=["+a=1"]).a == 1
         """
     done = python(tmp_path, code, "-W", "error")

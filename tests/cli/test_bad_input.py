@@ -15,10 +15,10 @@ from tests.helpers import SMALL, Commands, run, run_folders, run_fresh, summary
 
 CASES = [
     # unknown choice, group, key
-    ("optimizer=adm", "unknown optimizer 'adm'; choose from adadelta, ", "did you mean 'adam'?"),
-    ("optimzer=adam", "unknown key 'optimzer'; ", "did you mean 'optimizer'?"),
-    ("optimizer.lrr=1", "unknown key 'optimizer.lrr'; choose from ", "did you mean 'optimizer.lr'?"),
-    ("training.epoch=3", "unknown key 'training.epoch'; choose from ", "did you mean 'training.epochs'?"),
+    ("optimizer=adm", "unknown optimizer 'adm'; choose from adadelta, ", "did you mean 'optimizer=adam'?"),
+    ("optimzer=adam", "unknown key 'optimzer'; ", "did you mean 'optimizer=adam'?"),
+    ("optimizer.lrr=1", "unknown key 'optimizer.lrr'; choose from ", "did you mean 'optimizer.lr=1'?"),
+    ("training.epoch=3", "unknown key 'training.epoch'; choose from ", "did you mean 'training.epochs=3'?"),
     ("optimizer=sgd optimizer.betas=[0,0]", "unknown key 'optimizer.betas'", "; choose from decay_exempt, lr_scale, "),
     ("+optimizer.momentum=0.9", "unknown setting 'optimizer.momentum' of Adam", "; choose from lr, betas"),
     ("+extra=1", "unknown setting 'extra' of ", "; choose from name, seed"),
@@ -55,14 +55,14 @@ CASES = [
     ("data.limit=9", "data.limit=9 is less than the 10 classes", "at least one example of each class"),
     ("objective=val/loss data.val_fraction=0", "objective=val/loss is never measured", "data.val_fraction=0 leaves no"),
     # no such name
-    ("model.activation=rellu", "model.activation='rellu' is not an activation", "did you mean 'ReLU'?"),
-    ("data.preprocess=standardise", "unknown data.preprocess 'standardise'; choose from ", "mean 'standardize'?"),
-    ("objective=val/acc", "objective='val/acc' should be", "did you mean 'val/accuracy'?"),
+    ("model.activation=rellu", "model.activation='rellu' is not an activation", "mean 'model.activation=relu'?"),
+    ("data.preprocess=standardise", "unknown data.preprocess 'standardise'", "mean 'data.preprocess=standardize'?"),
+    ("objective=val/acc", "objective='val/acc' should be", "did you mean 'objective=val/accuracy'?"),
     ("init.bias=none", "init.bias='none' should be a valid number or 'torch', 'normal' or 'own'", ""),
     (
         "training.early_stopping.metric=val/los",
         "training.early_stopping.metric='val/los' should be 'val/accuracy', 'val/loss'",
-        "did you mean 'val/loss'?",
+        "did you mean 'training.early_stopping.metric=val/loss'?",
     ),
     ("optimizer._target_=torch.optim.Adamm", "optimizer._target_='torch.optim.Adamm' cannot be imported", ""),
     ("observers.tensorboard.enabled=3", "observers.tensorboard.enabled=3 should be true or false", ""),
@@ -94,7 +94,7 @@ CASES = [
     ("data.folds=2000 data.fold=0", "data.folds=2000 is more than the 1438 training examples", ""),
     ("data.label_noise=1.5", "data.label_noise=1.5 should be less than or equal to 1", ""),
     ("data.balance=yes", "data.balance='yes' should be 'none' or 'class_weights'", ""),
-    ("data.augment=crop_flp", "unknown data.augment 'crop_flp'; choose from none, ", "did you mean 'crop_flip'?"),
+    ("data.augment=crop_flp", "unknown data.augment 'crop_flp'; choose from none, ", "mean 'data.augment=crop_flip'?"),
     ("data=moons data.augment=crop_flip", "data.augment='crop_flip' needs pictures", "(2,)"),
     ("data=moons model=cnn", "a CNN needs pictures", "use model=mlp"),
     ("data=moons data.examples=4 data.imbalance=9", "data.examples=4 leaves a class", "at least 2"),

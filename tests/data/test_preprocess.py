@@ -319,6 +319,6 @@ def test_every_split_is_prepared_with_the_same_numbers(tmp_path: Path) -> None:
 def test_an_unknown_name_is_refused_with_the_nearest(tmp_path: Path) -> None:
     path = write(tmp_path / "a.npz", np.zeros((10, 2)), np.zeros((2, 2)))
     with pytest.raises(
-        UserError, match=r"unknown data\.preprocess 'standardise'; choose from none, .*did you mean 'standardize'"
+        UserError, match=r"unknown data\.preprocess 'standardise'; choose from none, .* 'data.preprocess=standardize'"
     ):
         arrays(path, preprocess="standardise")

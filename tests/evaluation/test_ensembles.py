@@ -203,7 +203,7 @@ def test_unusable_trials_of_a_search_are_left_out_and_named(commands: Commands) 
     [
         ((0, 2), ("ensemble=soup",), "have different architectures; a mean of weights needs the same"),
         ((0, 1), ("ensemble=mean", "split=val"), "with different seeds only split=test is the same"),
-        ((0,), ("ensemble=maen",), "did you mean 'mean'?"),
+        ((0,), ("ensemble=maen",), "did you mean 'ensemble=mean'?"),
     ],
 )
 def test_what_cannot_be_put_together_is_said(

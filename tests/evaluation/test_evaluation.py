@@ -241,7 +241,7 @@ def test_the_cache_of_a_strangers_configuration_is_not_written(
         ((), ""),
         (("run=nowhere",), "'nowhere' does not exist"),
         (("run={empty}",), "is not a run folder, and contains none"),
-        (("run={run}", "split=tset"), "did you mean 'test'?"),
+        (("run={run}", "split=tset"), "did you mean 'split=test'?"),
         (("run={run}", "splt=test"), "did you mean 'split'?"),
         (("run={run}", "best=0"), "best=0 should"),
         (("run={none}", "split=val"), "it has train, test"),

@@ -280,7 +280,7 @@ def test_rows_that_cannot_be_predicted_for_are_said(commands: Commands, fruit: P
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("data=mnits",), "did you mean 'mnist'?"),
+        (("data=mnits",), "did you mean 'data=mnist'?"),
         (("data=moons",), "its examples have the shape 2; the run was trained on 1 x 8 x 8"),
         (("data.path=x",), "unknown setting 'data.path' of digits"),
         (("data.preprocess=zca",), "data.preprocess is fixed by the run; only the other keys of data can change"),

@@ -122,7 +122,7 @@ def test_initial_weights(init: str) -> None:
 def test_what_cannot_be_built_is_said_in_one_sentence(commands: Commands) -> None:
     for words, said in (
         (("model.name=resnet81",), "model.name='resnet81' is not a classification model of torchvision; choose from"),
-        (("model.name=resnet81",), "did you mean 'resnet18'?"),
+        (("model.name=resnet81",), "did you mean 'model.name=resnet18'?"),
         (("model.name=alexnet",), "model cannot take an example of shape (1, 8, 8)"),
         (("model.name=vit_b_32",), "Wrong image height! Expected 224 but got 8!"),
         (("+model.dropot=1",), "cannot be built with {'dropot': 1}"),

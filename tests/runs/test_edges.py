@@ -123,7 +123,7 @@ def test_an_empty_training_part_says_so(tmp_path: Path) -> None:
 
 
 def test_an_unknown_kind_is_refused() -> None:
-    with pytest.raises(UserError, match=r"data\.kind='MNST' should be .*did you mean 'MNIST'"):
+    with pytest.raises(UserError, match=r"data\.kind='MNST' should be .*did you mean 'data.kind=MNIST'"):
         call({"_target_": "experiments.data.sources.torchvision_set", "kind": "MNST", "root": "x"}, "data")
 
 

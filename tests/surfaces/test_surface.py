@@ -281,7 +281,7 @@ def test_a_users_own_function(own: Commands) -> None:
 
 
 BAD = [
-    ("surface=ravin", "unknown surface 'ravin'; choose from .*; did you mean 'ravine'?"),
+    ("surface=ravin", "unknown surface 'ravin'; choose from .*; did you mean 'surface=ravine'?"),
     ("surface.start=[1,2,3]", "surface.start=[1, 2, 3] should have at most 2 items"),
     ("surface.start=[1]", "surface.start=[1.0] should have one item for each coordinate: x, y"),
     ("surface.start=3", "surface.start=3 should be a valid array"),

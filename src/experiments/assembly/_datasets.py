@@ -567,5 +567,7 @@ def named(choice: Any, table: Mapping[str, Any], key: str) -> Any:
     """
     choice = "none" if choice is None else choice
     if not isinstance(choice, str) or choice not in table:
-        raise UserError(f"unknown {key} {shown(choice)}; choose from {', '.join(table)}" + nearest(str(choice), table))
+        raise UserError(
+            f"unknown {key} {shown(choice)}; choose from {', '.join(table)}" + nearest(str(choice), table, key)
+        )
     return table[choice]

@@ -160,6 +160,6 @@ def early_stopping(settings: Training, *, validate: bool) -> EarlyStopping | Non
         reason = "" if validate else " (data.val_fraction=0 leaves no validation split)"
         raise UserError(
             f"{key}.metric={rule.metric!r} is not measured{reason}; choose from {', '.join(measured)}"
-            + nearest(rule.metric, measured)
+            + nearest(rule.metric, measured, f"{key}.metric")
         )
     return rule

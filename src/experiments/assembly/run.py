@@ -9,6 +9,7 @@ import torch
 
 from experiments import assembly
 from experiments.common.errors import UserError
+from experiments.common.meant import pasted
 from experiments.common.screen import Screen
 from experiments.common.signatures import shown
 from experiments.common.text import one_line
@@ -158,7 +159,8 @@ def chosen_device(name: str) -> torch.device:
     try:
         return device.choose(processes.own_device(name))
     except ValueError as error:
-        raise UserError(f"training.{error}") from None
+        meant = ["training.device=auto"] if name.casefold().startswith(("gpu", "cuda")) else []
+        raise UserError(f"training.{error}{pasted(meant)}") from None
 
 
 def planned(settings: assembly.Training, program: Single, validate: bool, screen: Screen) -> Plan:

@@ -100,4 +100,5 @@ def call(section: Config, key: str, available: Mapping[str, Any] | None = None) 
             raise OwnCodeError(f"{key}: {section[TARGET]} {raised(error)}") from error
         message = one_line(error)
         name = message.partition("=")[0].partition(" ")[0]
+        message = message.replace(f"did you mean '{name}=", f"did you mean '{dotted(key, name)}=")
         raise UserError(dotted(key, message) if name in section else f"{key}: {message}") from error

@@ -1,5 +1,7 @@
 """Composing a configuration as Hydra does, without running Hydra's command."""
 
+import math
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -24,6 +26,8 @@ from experiments.common.conf import conf_folder
 from experiments.common.errors import UserError
 from experiments.common.keys import flattened
 
+from .overrides import clipped
+
 
 def own_folder(given: str | None) -> list[Path]:
     """Return the folder of `--config-dir`, if one is given.
@@ -34,6 +38,30 @@ def own_folder(given: str | None) -> list[Path]:
     if given and not Path(given).is_dir():
         raise UserError(f"--config-dir={given} is not a folder; give a folder with <group>/<choice>.yaml in it")
     return [Path(given)] if given else []
+
+
+def register_resolvers() -> None:
+    """Give configurations `clipped`, and an `oc.env` with which a number in the environment is a number."""
+    OmegaConf.register_new_resolver("clipped", clipped, replace=True)
+    OmegaConf.register_new_resolver("oc.env", from_environment, replace=True)
+
+
+def from_environment(name: str, default: Any = Ellipsis) -> Any:
+    """Return a variable of the environment: as a number if it is one, otherwise as text.
+
+    Raises:
+        KeyError: there is no such variable, and no default.
+    """
+    text = os.environ.get(name)
+    if text is None:
+        if default is Ellipsis:
+            raise KeyError(f"the environment variable {name!r} is not set")
+        return default
+    for read in (int, float):
+        with suppress(ValueError):
+            value = read(text)
+            return value if math.isfinite(value) else text
+    return text
 
 
 def known_keys(config_name: str, typed: Sequence[str]) -> list[str]:
@@ -73,6 +101,7 @@ def composed_whole(config_name: str, overrides: Sequence[str], own: Sequence[Pat
         HydraException: an override does not fit.
     """
     setbase("1.3")
+    register_resolvers()
     search_path = create_config_search_path(str(conf_folder()))
     for folder in own:
         search_path.prepend("command-line", f"file://{folder.absolute()}", SearchPathQuery(provider="schema"))

@@ -5,6 +5,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
 import hydra
@@ -13,17 +14,19 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from experiments.common.conf import conf_folder
 from experiments.common.errors import UserError, location, nearest, raised
+from experiments.common.text import standing_in
 
 from ._help import help_text
 from .completion import completion
-from .composing import known_keys, own_folder
+from .composing import known_keys, own_folder, register_resolvers
 from .entry import FULL_ERROR, cannot_write, print_error
-from .overrides import clipped
+from .overrides import flags_first, split_arguments, unknown_flag
+from .suggestions import suggestion, unclosed
 
 VERB = "verb"
 """The attribute of a task with the name of its verb; the plugins are for the runs of `train`."""
@@ -55,14 +58,17 @@ def launch(task: Callable[[DictConfig], Any], config_name: str) -> None:
     A user's error is printed as one sentence and ends the program with its code; `HYDRA_FULL_ERROR=1` shows the
     traceback instead.
     """
-    OmegaConf.register_new_resolver("clipped", clipped, replace=True)
+    register_resolvers()
     prefer_own_plugins()
+    refuse_unknown_flags(config_name, sys.argv[1:])
+    sys.argv[1:] = flags_first(sys.argv[1:])
     before = os.environ.get(FULL_ERROR)
     reported = task if before else with_errors_reported(task, config_name)
     setattr(reported, VERB, config_name)
     os.environ[FULL_ERROR] = "1"  # Hydra raises its errors, instead of printing them and exiting with code 1
     try:
-        hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=config_name)(reported)()
+        with standing_in(Path.cwd()):
+            hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=config_name)(reported)()
     except Exception as error:
         if before or getattr(error, FROM_TASK, None) == "a defect":
             raise
@@ -72,6 +78,19 @@ def launch(task: Callable[[DictConfig], Any], config_name: str) -> None:
     finally:
         if before is None:
             del os.environ[FULL_ERROR]
+
+
+def refuse_unknown_flags(verb: str, typed: Sequence[str]) -> None:
+    """Refuse a setting that is typed with dashes, as for other programs.
+
+    Raises:
+        UserError: with the setting that was probably meant.
+    """
+    unknown = [word for word in split_arguments(typed)[0] if unknown_flag(word)]
+    if unknown:
+        raise UserError(
+            f"{unknown[0]} is not a flag; settings are typed without dashes, as key=value" + suggestion(verb, typed)
+        )
 
 
 def prefer_own_plugins() -> None:
@@ -120,21 +139,23 @@ def explained(error: Exception, config_name: str, typed: Sequence[str]) -> str:
         typed: the arguments.
     """
     if isinstance(error, UserError):
-        return str(error)
+        return str(error) + meant_by(error, config_name, typed)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, choice = error.missing_cfg_file.rpartition("/")
-        return f"unknown {group} {choice!r}; choose from {', '.join(error.options)}" + nearest(choice, error.options)
+        meant = suggestion(config_name, typed) or nearest(choice, error.options, group)
+        return f"unknown {group} {choice!r}; choose from {', '.join(error.options)}{meant}"
     if isinstance(error, OSError) and not isinstance(error, HydraException):
         return cannot_write(error)
     if isinstance(error, OverrideParseException):
-        return f"{error.override} cannot be read: {' '.join(error.message.split()).partition(' See https')[0]}"
+        return f"{error.override} cannot be read: {unreadable(error.override)}{suggestion(config_name, typed)}"
     message = str(error) or str(error.__cause__ or type(error).__name__)
     if isinstance(error, ValueError) and "integer string conversion" in message:
         key, _, value = max(typed, key=len, default="").partition("=")
         return f"{key} has a number of {len(value)} digits; an integer has at most 19 digits, up to 2^63 - 1"
     several = re.match(r"(Ambiguous value for argument|Sweep parameters) '(?P<words>[^']+)'", message)
     if several:
-        return f"{several['words']} has several values; add -m to sweep over them, or write [a,b] for a list"
+        meant = suggestion(config_name, typed)
+        return f"{several['words']} has several values; add -m to sweep over them, or write [a,b] for a list{meant}"
     unknown = re.match(r"Could not override '(?P<key>[^']+)'", message)
     if unknown:
         key = unknown["key"]
@@ -144,7 +165,32 @@ def explained(error: Exception, config_name: str, typed: Sequence[str]) -> str:
             return f"{key} cannot be set like this: {reason}"
         siblings = [k.rpartition(".")[2] for k in known if k.rpartition(".")[0] == key.rpartition(".")[0]]
         choices = f"; choose from {', '.join(siblings)}" if siblings and "." in key else ""
-        return f"unknown key {key!r}{choices}" + nearest(key, known)
+        return f"unknown key {key!r}{choices}" + (
+            suggestion(config_name, typed) or nearest(key, known if "." not in key else ())
+        )
+    unresolved = re.match(r"\w+ raised while resolving interpolation: (?P<reason>.*)\s+full_key: (?P<key>\S+)", message)
+    if unresolved:
+        return f"{unresolved['key']} cannot be resolved: {unresolved['reason'].strip(chr(34))}"
     if isinstance(error, ConfigCompositionException) and error.__cause__ is not None:
         message = f"{message}: {error.__cause__}"
-    return " ".join(message.split())
+    return " ".join(message.split()) + suggestion(config_name, typed)
+
+
+def unreadable(word: str) -> str:
+    """Return why Hydra cannot read an override."""
+    _, equals, value = word.partition("=")
+    if not equals:
+        return "it has no '='; settings are typed as key=value"
+    if unclosed(value):
+        return "a bracket is not closed"
+    if value.endswith(","):
+        return "a value is missing after the last comma"
+    return 'write lists as [a,b], and texts with special characters in double quotes, as key="value"'
+
+
+def meant_by(error: UserError, verb: str, typed: Sequence[str]) -> str:
+    """Return the question whether something else was meant, if an error about a typed word does not ask it already."""
+    sentence = str(error)
+    key = sentence.partition("=")[0]
+    named = any(word.partition("=")[0] == key or (word[:1] == "~" and key.startswith(word[1:])) for word in typed)
+    return suggestion(verb, typed) if named and "did you mean" not in sentence else ""

@@ -7,6 +7,17 @@ from pathlib import Path
 LONGEST_FOLDER_NAME = 120
 SHORT = {"init_from": "init_from.path"}
 """Words of the command line, and the keys that they are short for."""
+MULTIRUN = {"-m", "--multirun"}
+VALUED = {
+    *("--cfg", "-c", "--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--package", "-p"),
+    "--experimental-rerun",
+}
+"""Hydra's flags that take the next word as their value."""
+PLAIN = {"--help", "-h", "--hydra-help", "--version", "--resolve", "--run", "-r", "--shell-completion", "-sc"}
+"""Its other flags, without `--info`, which may have a value."""
+INFORMING = {"--info", "-i"}
+INFORMATION = {"all", "config", "defaults", "defaults-tree", "plugins", "searchpath"}
+FLAGS = MULTIRUN | VALUED | PLAIN | INFORMING
 
 
 def spelled_out(arguments: Sequence[str]) -> list[str]:
@@ -20,6 +31,32 @@ def spelled_out(arguments: Sequence[str]) -> list[str]:
         for argument in arguments
         for key, equals, value in [argument.partition("=")]
     ]
+
+
+def split_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Split a command line into Hydra's flags, with the values that follow them, and the overrides."""
+    flags: list[str] = []
+    overrides: list[str] = []
+    before = ""
+    for argument in arguments:
+        is_value = before in VALUED or (before in INFORMING and argument in INFORMATION)
+        (flags if is_value or argument.startswith("-") else overrides).append(argument)
+        before = "" if is_value else argument
+    return flags, overrides
+
+
+def flags_first(arguments: Sequence[str]) -> list[str]:
+    """Return a command line with its flags before its overrides: Hydra does not take them after or between these."""
+    flags, overrides = split_arguments(arguments)
+    return [*flags, *overrides]
+
+
+def unknown_flag(argument: str) -> bool:
+    """Whether an argument looks like a flag that Hydra does not have; it takes the beginnings of long ones too."""
+    name = argument.partition("=")[0]
+    if not argument.startswith("-") or name in FLAGS:
+        return False
+    return not (name.startswith("--") and any(flag.startswith(name) for flag in FLAGS) and len(name) > 2)
 
 
 def quoted_paths(value: str) -> str:

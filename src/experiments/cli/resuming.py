@@ -10,12 +10,10 @@ from experiments.common.errors import UserError
 from experiments.common.foreign import read_yaml
 from experiments.common.keys import known
 
-from .overrides import quoted, spelled_out
+from .overrides import quoted, spelled_out, split_arguments
 
 RESUME = re.compile(r"\+{0,2}resume=")
 RECIPE = re.compile(r"experiment=")
-VALUED = {"--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--package", "-p"}
-"""Hydra's flags that take the next word as their value."""
 UPWARD = re.compile(r"(?<![\w.])\.\.(?![\w.])")
 """The part of a path that leads to the folder above."""
 CACHE, DOWNLOAD = "data.cache", "data.download"
@@ -61,17 +59,6 @@ def folder_to_resume(arguments: Sequence[str]) -> Path | None:
     _, overrides = split_arguments(arguments)
     folders = [RESUME.sub("", override).strip("'\"") for override in overrides if RESUME.match(override)]
     return Path(folders[-1]) if folders and folders[-1] != "null" else None
-
-
-def split_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Split a command line into Hydra's flags, with the values that follow them, and the overrides."""
-    flags: list[str] = []
-    overrides: list[str] = []
-    waiting = False
-    for argument in arguments:
-        (flags if waiting or argument.startswith("-") else overrides).append(argument)
-        waiting = argument in VALUED
-    return flags, overrides
 
 
 def saved_overrides(folder: Path) -> list[str]:

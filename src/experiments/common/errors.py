@@ -2,8 +2,9 @@
 
 import os
 from collections.abc import Iterable
-from difflib import get_close_matches
 from pathlib import Path
+
+from .meant import name_meant, pasted
 
 PACKAGE = str(Path(__file__).resolve().parents[1])
 LIBRARY = str(Path(os.__file__).parent)
@@ -49,7 +50,13 @@ def is_own(thing: type) -> bool:
     return thing.__module__.partition(".")[0] == "experiments"
 
 
-def nearest(word: str, allowed: Iterable[str]) -> str:
-    """Return `; did you mean 'x'?` for the allowed word closest to `word`, or an empty string."""
-    matches = get_close_matches(word, list(allowed), n=1, cutoff=0.5)
-    return f"; did you mean {matches[0]!r}?" if matches else ""
+def nearest(word: str, allowed: Iterable[str], key: str = "") -> str:
+    """Return `; did you mean 'x'?` for the allowed word that `word` probably means, or an empty string.
+
+    Args:
+        word: as typed.
+        allowed: the words that may be typed.
+        key: of the setting whose value it is, if the answer can be typed like this: `'key=x'`.
+    """
+    meant = name_meant(word, allowed)
+    return pasted([] if meant is None else [f"{key}={meant}" if key else meant])

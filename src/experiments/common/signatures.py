@@ -18,6 +18,7 @@ from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError
 
 from .errors import UserError, nearest
+from .meant import pasted, value_meant
 
 TARGET = "_target_"
 LARGEST_INTEGER = 2**63 - 1
@@ -91,7 +92,7 @@ def value_of(value: Any, hint: Any, key: str) -> Any:
     except ValidationError as error:
         with suppress(ValidationError):  # a type without a form in JSON, such as numbers.Number
             return adapter.validate_python(value, strict=True)
-        raise UserError(sentence(error, value, key)) from None
+        raise UserError(sentence(error, value, key, adapter)) from None
 
 
 def check_sizes(value: Any, key: str) -> None:
@@ -117,8 +118,8 @@ def adapter_of(hint: Any) -> TypeAdapter[Any] | None:
         return None
 
 
-def sentence(error: ValidationError, value: Any, key: str) -> str:
-    """Return one sentence about what is wrong with a value and what is allowed."""
+def sentence(error: ValidationError, value: Any, key: str, adapter: TypeAdapter[Any]) -> str:
+    """Return one sentence about what is wrong with a value, what is allowed, and what was probably meant."""
     problems = [p for p in error.errors() if p["type"] not in OF_PYTHON]
     if not problems:
         return f"{key}={shown(value)} should be a section with _target_, which builds the object"
@@ -129,8 +130,18 @@ def sentence(error: ValidationError, value: Any, key: str) -> str:
     expected = [
         word for p in problems if p["type"] == "literal_error" for word in re.findall("'(.*?)'", p["ctx"]["expected"])
     ]
-    meant = nearest(value, expected) if isinstance(value, str) else ""
+    meant = nearest(value, expected, key) if isinstance(value, str) and not index else ""
+    meant = meant or pasted(value_meant(key, value, lambda other: fits(adapter, other)))
     return f"{key}{index}={shown(problems[0]['input'])} should {wishes}{meant}"
+
+
+def fits(adapter: TypeAdapter[Any], value: Any) -> bool:
+    """Whether a type has a value."""
+    try:
+        adapter.validate_json(json.dumps(value), strict=True)
+    except (ValidationError, ValueError):
+        return False
+    return True
 
 
 OF_PYTHON = ("is_instance_of", "needs_python_object")

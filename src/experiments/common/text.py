@@ -1,6 +1,7 @@
 """Texts and numbers as people read them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +54,24 @@ def markdown(text: str) -> str:
     return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def shown_path(path: Path) -> str:
-    """Return a path as a user types it in the current folder."""
+STANDING: list[Path] = []
+"""The folders in which users have typed the commands that run; a command may change the folder of the process."""
+
+
+@contextmanager
+def standing_in(folder: Path) -> Iterator[None]:
+    """Let `shown_path` show paths inside the block as a user types them in a folder."""
+    STANDING.append(folder)
     try:
-        return str(path.relative_to(Path.cwd()))
+        yield
+    finally:
+        STANDING.pop()
+
+
+def shown_path(path: Path) -> str:
+    """Return a path as a user types it in the folder where the command was typed."""
+    try:
+        return str(path.relative_to(STANDING[-1] if STANDING else Path.cwd()))
     except ValueError:
         return str(path)
 

@@ -33,6 +33,9 @@ def _activations() -> dict[str, type[nn.Module]]:
 ACTIVATIONS = _activations()
 """Every activation of torch.nn that keeps the shape and needs no argument, by its name in lower case."""
 
+OTHER_NAMES = {"swish": "silu", "linear": "identity", "none": "identity"}
+"""Other names of activations, without case and underscores."""
+
 
 def activation(name: str) -> nn.Module:
     """Build an activation from its name in torch.nn, in any spelling: relu, leaky_relu, LeakyReLU, ...
@@ -44,8 +47,8 @@ def activation(name: str) -> nn.Module:
         cls = ACTIVATIONS[_normalized(name)]
     except KeyError:
         names = ", ".join(sorted(module.__name__ for module in ACTIVATIONS.values()))
-        close = get_close_matches(_normalized(name), list(ACTIVATIONS), n=1, cutoff=0.5)
-        meant = f"; did you mean {ACTIVATIONS[close[0]].__name__!r}?" if close else ""
+        close = get_close_matches(_normalized(name), [*ACTIVATIONS, *OTHER_NAMES], n=1, cutoff=0.5)
+        meant = f"; did you mean 'activation={OTHER_NAMES.get(close[0], close[0])}'?" if close else ""
         message = f"activation={name!r} is not an activation of torch.nn; choose from {names}{meant}"
         raise ValueError(message) from None
     if cls in (nn.Softmax, nn.LogSoftmax, nn.Softmin):

@@ -34,7 +34,7 @@ def torchvision_model(input_shape: tuple[int, ...], classes: int, *, name: str, 
     names = models.list_models(module=models)
     if name not in names:
         close = get_close_matches(str(name), names, n=1, cutoff=0.5)
-        meant = f"; did you mean {close[0]!r}?" if close else ""
+        meant = f"; did you mean 'name={close[0]}'?" if close else ""
         families = sorted({own.partition("_")[0].rstrip("0123456789") for own in names})
         raise ValueError(
             f"name={name!r} is not a classification model of torchvision; choose from the families "

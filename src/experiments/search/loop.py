@@ -74,7 +74,7 @@ class Settings:
         if self.direction is not None and self.direction not in DIRECTIONS:
             raise UserError(
                 f"hydra.sweeper.direction={self.direction!r} should be minimize, maximize or null"
-                + nearest(str(self.direction), DIRECTIONS)
+                + nearest(str(self.direction), DIRECTIONS, "hydra.sweeper.direction")
             )
         if self.rounds > self.n_trials:
             raise UserError(f"hydra.sweeper.rounds={self.rounds} should be at most n_trials={self.n_trials}")

@@ -59,7 +59,7 @@ def named(given: Any, names: Sequence[str], key: str, module: Any) -> tuple[str,
         if prefix != module.__name__ or not isinstance(getattr(module, name, None), type):
             raise UserError(f"{key}._target_={target!r} should be a class in {module.__name__}")
     elif name not in names:
-        raise UserError(f"{key}={name!r} is unknown; choose from {', '.join(names)}" + nearest(str(name), names))
+        raise UserError(f"{key}={name!r} is unknown; choose from {', '.join(names)}" + nearest(str(name), names, key))
     return str(name), options
 
 

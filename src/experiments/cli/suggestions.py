@@ -1,0 +1,377 @@
+"""What a command line that is refused was probably meant to be: other words, each checked by composing them.
+
+Nothing here knows single settings: keys and choices are those of the composed configuration and of the folders of
+choices, and the names of other libraries are those of `common.meant`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.utils import get_args_parser
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from experiments.common.conf import conf_folder
+from experiments.common.errors import UserError
+from experiments.common.keys import flattened
+from experiments.common.meant import DECIMAL_COMMA, RANGE, SYNONYMS, as_range, name_meant, pasted, spelled
+
+from ._help import ConfigGroup, groups, loaded
+from .composing import composed_whole, isolated_hydra
+from .overrides import MULTIRUN, split_arguments, unknown_flag
+
+NOTHING = ("none", "null", "off", "no", "false", "")
+"""Words for leaving something out, which a group of choices has under another name or by default."""
+CLOSING = {"[": "]", "{": "}", "(": ")"}
+
+
+def suggestion(verb: str, typed: Sequence[str]) -> str:
+    """Return the question whether another command line was meant, to follow the sentence about an error; or nothing.
+
+    Args:
+        verb: whose configuration has its name.
+        typed: the arguments.
+    """
+    try:
+        return pasted(Meaning(verb, typed).changed())
+    except (HydraException, OmegaConfBaseException, UserError, OSError, ValueError, SystemExit):
+        return ""
+
+
+class Meaning:
+    """What a command line was probably meant to be.
+
+    Args:
+        verb: whose configuration has its name.
+        typed: the arguments.
+    """
+
+    def __init__(self, verb: str, typed: Sequence[str]) -> None:
+        given, _ = get_args_parser().parse_known_args([word for word in typed if not unknown_flag(word)])
+        self.typed = list(typed)
+        self.config = given.config_name or verb
+        self.own = [Path(given.config_dir)] if given.config_dir else []
+        self.folders = [conf_folder(), *self.own]
+        self.groups: dict[str, ConfigGroup] = {group.name: group for group in groups(self.folders, self.config)}
+
+    def changed(self) -> list[str]:
+        """Return the words to type instead: the only one that changes, or all of them; none if nothing is likely."""
+        flags, words = split_arguments(self.undashed(self.typed))
+        known_flags = [flag for flag in flags if not unknown_flag(flag)]
+        words = self.joined(words)
+        replaced = [self.repaired(word) for word in words]
+        multirun = bool(MULTIRUN & set(known_flags)) or any("-m" in new for new in replaced)
+        all_words = [word for new in replaced for word in new if word != "-m"]
+        all_words = self.once(all_words)
+        if not multirun and any(self.is_sweep(word) for word in all_words):
+            multirun = True
+        whole = [*known_flags, *all_words]
+        if multirun and not MULTIRUN & set(known_flags):
+            whole = ["-m", *whole]
+        if whole == self.typed or sorted(whole) == sorted(self.typed) or not self.composes(all_words):
+            return []
+        new = [word for word in whole if word not in self.typed]
+        old = [word for word in self.typed if word not in whole]
+        alone = len(new) == len(old) == 1 and len(whole) == len(self.typed) and max(map(len, replaced)) == 1
+        return new if alone else whole
+
+    @cached_property
+    def flat(self) -> dict[str, Any]:
+        """The configuration with the typed choices, by dotted keys; without them if they do not fit together."""
+        chosen = [choice for word in self.typed for choice in self.choice(word) if self.is_choice(choice)]
+        for overrides in (chosen, []):
+            with isolated_hydra(), suppress(HydraException, OmegaConfBaseException):
+                whole = OmegaConf.to_container(composed_whole(self.config, overrides, self.own))
+                assert isinstance(whole, Mapping)
+                return flattened({key: value for key, value in whole.items() if key != "hydra"})
+        return {}
+
+    def is_choice(self, word: str) -> bool:
+        """Whether a word is one choice of a group."""
+        name, _, value = word.partition("=")
+        return name in self.groups and value in self.groups[name].choices
+
+    def undashed(self, words: Sequence[str]) -> list[str]:
+        """Return words with flags that nobody knows as settings: `--batch-size` as `batch_size`."""
+        return [
+            name.lstrip("-").replace("-", "_") + equals + value if unknown_flag(word) else word
+            for word in words
+            for name, equals, value in [word.partition("=")]
+        ]
+
+    def joined(self, words: Sequence[str]) -> list[str]:
+        """Return words without quotes that a shell has kept, and joined where spaces have cut one into several."""
+        found: list[str] = []
+        for word in words:
+            if len(word) > 1 and word[0] == word[-1] and word[0] in "'\"":
+                word = word[1:-1]
+            last = found[-1] if found else ""
+            bare = "=" not in word.lstrip("=")
+            cut = last.endswith(("=", ",")) or (word[:1] in "=," and bool(last)) or bool(unclosed(last))
+            named = "=" not in last and last.isidentifier() and bare and bool(self.full_keys(last)) and word[:1] != "~"
+            if bare and (cut or named):
+                found[-1] = last + ("=" if named and not cut else "") + word
+            else:
+                found.append(word)
+        return found
+
+    def repaired(self, word: str) -> list[str]:
+        """Return the words that one word was probably meant to be: itself, if it seems to be in order."""
+        key, equals, value = word.partition("=")
+        if word.startswith("~"):
+            group = self.groups.get(key.lstrip("~"))
+            return [f"{group.name}={choice}" for choice in group.default] if group and group.default else [word]
+        if word.startswith("+") or key.startswith("hydra"):
+            return [word]
+        if not equals:
+            return self.bare(word)
+        if key in self.groups:
+            return self.choice(word)
+        if key in self.flat:
+            return self.setting(key, value)
+        full = self.full_keys(key)
+        if len(full) == 1 and full[0] in self.groups:
+            return self.choice(f"{full[0]}={value}")
+        if len(full) == 1:
+            text = isinstance(self.flat[full[0]], str)
+            return self.setting(full[0], SYNONYMS.get(value.casefold(), value) if text else value)
+        if full:
+            return [word]
+        elsewhere = self.elsewhere(key, value) or self.elsewhere(key.replace("_", ".", 1), value)
+        if elsewhere:
+            group_name, choice, name = elsewhere
+            return [f"{group_name}={choice}", f"{group_name}.{name}={readable(value)}"]
+        near = self.near(key)
+        if near is None:
+            return [word]
+        return self.choice(f"{near}={value}") if near in self.groups else self.setting(near, value)
+
+    def bare(self, word: str) -> list[str]:
+        """Return the words that a word without `=` was probably meant to be: a choice, or the value of a setting."""
+        name = word.rstrip(",")
+        holders = [group for group in self.groups if name_meant_exactly(name, self.groups[group].choices)]
+        holders = [group for group in holders if not self.groups[group].added] or holders
+        if len(holders) == 1:
+            return self.choice(f"{holders[0]}={name}")
+        for group in self.groups.values():
+            named = self.by_name(group, name)
+            if named:
+                return named
+        keys = self.full_keys("activation")
+        known = activation_named(name)
+        return [f"{keys[0]}={known}"] if known is not None and len(keys) == 1 else [word]
+
+    def choice(self, word: str) -> list[str]:
+        """Return the words that the choice of a group was probably meant to be; another word is returned unchanged."""
+        name, equals, value = word.partition("=")
+        group = self.groups.get(name)
+        if group is None or not equals:
+            return [word]
+        texts = [text.strip() for text in value.strip().rstrip(",").split(",")]
+        if any(mark in value for mark in "([{$"):
+            return [word]
+        found: list[str] = []
+        for text in texts:
+            if text in group.choices:
+                found.append(text)
+                continue
+            if text.casefold() in NOTHING and group.default:
+                found += group.default
+                continue
+            with suppress(ValueError):
+                float(text)
+                below = next(self.first_numbers(name, group.default), None)
+                return [f"{below}={value}"] if below else [word]
+            named = self.by_name(group, text) if len(texts) == 1 else []
+            if named and not name_meant_exactly(text, group.choices):
+                return named
+            meant = name_meant(text, group.choices)
+            if meant is None:
+                return [word]
+            found.append(meant)
+        return [f"{name}={','.join(found)}"]
+
+    def by_name(self, group: ConfigGroup, word: str) -> list[str]:
+        """Return the words for a choice of a group whose setting `name` may have this value, such as a known model."""
+        if not re.fullmatch(r"[a-zA-Z]\w+", word):
+            return []
+        for choice in group.choices:
+            settings = self.of_choice(group.name, choice)
+            present = settings.get("name")
+            if isinstance(present, str) and word.casefold() in allowed_names(str(settings.get("_target_")), present):
+                return [f"{group.name}={choice}", f"{group.name}.name={word.casefold()}"]
+        return []
+
+    def setting(self, key: str, value: str) -> list[str]:
+        """Return the words that a setting's value was probably meant to be."""
+        now = self.flat.get(key)
+        text = value.strip()
+        if isinstance(now, Mapping):
+            below = self.first_number(key) or next((k for k in self.flat if k.startswith(f"{key}.")), None)
+            return [f"{below}={value}"] if below and text[:1] not in "{$" and text != "null" else [f"{key}={value}"]
+        if text.startswith("(") and text.endswith(")"):
+            text = f"[{text[1:-1]}]"
+        text += unclosed(text)
+        if text[:1] not in "[{'\"$" and "(" not in text:
+            text = text.rstrip(",")
+            interval = RANGE.fullmatch(text)
+            if interval and isinstance(now, int) and not isinstance(now, bool):
+                return ["-m", f"{key}={as_range(interval)}"]
+            if DECIMAL_COMMA.fullmatch(text) and isinstance(now, float | None) and text.lstrip("+-").startswith("0,"):
+                text = text.replace(",", ".")
+            if "," in text and isinstance(now, list):
+                text = f"[{text}]"
+        return [f"{key}={readable(text)}"]
+
+    def full_keys(self, word: str) -> list[str]:
+        """Return the keys of the configuration that a word is short for: a group, or the only key with this name."""
+        name = word.replace("-", "_")
+        if name in self.groups:
+            return [name]
+        for one in (name, name.casefold(), SYNONYMS.get(name.casefold(), name)):
+            if one in self.groups:
+                return [one]
+            found = [key for key in self.flat if key == one or key.endswith(f".{one}")]
+            visible = [key for key in found if not key.startswith("observers.")] or found
+            if visible:
+                return visible
+        return []
+
+    def near(self, key: str) -> str | None:
+        """Return the group or key that a key with a typing error means: one of its section, if it names a section."""
+        parent, dot, name = key.rpartition(".")
+        if parent in self.flat:
+            siblings = [one.rpartition(".")[2] for one in self.flat if one.rpartition(".")[0] == parent]
+            meant = name_meant(name, siblings, inside=False)
+            return meant and f"{parent}{dot}{meant}"
+        return name_meant(key, [*self.groups, *self.flat], inside=False)
+
+    def elsewhere(self, key: str, value: str) -> tuple[str, str, str] | None:
+        """Return the group, the choice and the setting that a key is of, if another choice has it."""
+        parent, _, name = key.rpartition(".")
+        found: list[tuple[int, str, str]] = []
+        for group in self.groups.values():
+            if group.added or (parent and parent != group.name):
+                continue
+            present = self.flat.get(f"{group.name}._target_")
+            for choice in group.choices:
+                settings = self.of_choice(group.name, choice)
+                if name in settings and not name.startswith("_"):
+                    named = choice == name or Path(value).suffix == f".{choice}"
+                    order = 0 if named else 1 if settings.get("_target_") == present else 2
+                    order = order if choice not in group.default else min(order, 1)
+                    found.append((order, group.name, choice))
+        homes = {group for _, group, _ in found}
+        if len(homes) != 1:
+            return None
+        _, group_name, choice = min(found, key=lambda one: one[0])
+        return group_name, choice, name
+
+    def of_choice(self, group: str, choice: str) -> dict[str, Any]:
+        """Return the settings in the file of a choice."""
+        paths = (folder / group / f"{choice}.yaml" for folder in self.folders)
+        return next((loaded(path) for path in paths if path.is_file()), {})
+
+    def first_number(self, section: str) -> str | None:
+        """Return the first setting of a section that is a number, or may be one."""
+        below = [key for key in self.flat if key.startswith(f"{section}.") and key.count(".") == section.count(".") + 1]
+        return next((key for key in below if may_be_number(self.flat[key])), None)
+
+    def first_numbers(self, group: str, choices: Sequence[str]) -> Iterator[str]:
+        """Yield the settings of some choices that are numbers, or may be."""
+        for choice in choices:
+            for name, value in self.of_choice(group, choice).items():
+                if may_be_number(value):
+                    yield f"{group}.{name}"
+
+    def once(self, words: Sequence[str]) -> list[str]:
+        """Return words of which each key has the last one: a repaired word may choose what another one chose."""
+        last = {word.partition("=")[0]: word for word in words}
+        return list(dict.fromkeys(last[word.partition("=")[0]] for word in words))
+
+    def is_sweep(self, word: str) -> bool:
+        """Whether a word has several values, which need `-m`."""
+        override = parsed(word)
+        return override is not None and override.is_sweep_override()
+
+    def composes(self, words: Sequence[str]) -> bool:
+        """Whether a command line fits the configuration; of several values the first one is tried."""
+        with isolated_hydra():
+            try:
+                composed_whole(self.config, [first_of(word) for word in words], self.own)
+            except (HydraException, OmegaConfBaseException, ValueError):
+                return False
+        return True
+
+
+def may_be_number(value: Any) -> bool:
+    """Whether a setting with this value is a number, or may be one."""
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+
+
+def name_meant_exactly(word: str, names: Iterable[str]) -> bool:
+    """Whether a word is one of some names, in any spelling."""
+    return spelled(word) in map(spelled, names)
+
+
+def allowed_names(target: str, present: str) -> Iterator[str]:
+    """Yield the names that a setting `name` may have besides the present one: models that torchvision can build."""
+    yield present
+    if target.startswith("experiments.models.vision."):
+        from torchvision import models
+
+        yield from models.list_models(module=models)
+
+
+def activation_named(word: str) -> str | None:
+    """Return the name of an activation that a word is, also as other libraries call it; None if it is none."""
+    from experiments.models.blocks import ACTIVATIONS, OTHER_NAMES
+
+    name = spelled(word)
+    return OTHER_NAMES.get(name, name if name in ACTIVATIONS else None)
+
+
+def parsed(word: str) -> Override | None:
+    """Return a word as Hydra reads it; None if it cannot."""
+    try:
+        return OverridesParser.create().parse_override(word)
+    except (HydraException, ValueError):
+        return None
+
+
+def first_of(word: str) -> str:
+    """Return a word with the first of its values."""
+    override = parsed(word)
+    if override is None or not override.is_sweep_override():
+        return word
+    if not override.is_discrete_sweep():
+        return f"{override.get_key_element()}={getattr(override.value(), 'start', 0)}"
+    return f"{override.get_key_element()}={next(iter(override.sweep_string_iterator()))}"
+
+
+def readable(value: str) -> str:
+    """Return a value that Hydra can read: in double quotes, if it cannot otherwise."""
+    if parsed(f"key={value}") is not None:
+        return value
+    quoted = '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return quoted if parsed(f"key={quoted}") is not None else value
+
+
+def unclosed(text: str) -> str:
+    """Return the brackets that close those of a text that are open; empty if a bracket does not match."""
+    waiting: list[str] = []
+    for character in text:
+        if character in CLOSING:
+            waiting.append(CLOSING[character])
+        elif character in CLOSING.values() and (not waiting or waiting.pop() != character):
+            return ""
+    return "".join(reversed(waiting))

@@ -1,0 +1,190 @@
+"""Command lines as people type them: each works, or its answer names the words that were meant, which then work."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from experiments.cli.overrides import flags_first, split_arguments, unknown_flag
+from experiments.common.meant import name_meant, pasted
+from tests.helpers import NO_PICTURES, Commands, metrics, run_folders, sampled, summary
+
+TINY = ("training.epochs=1", "data.limit=64", "observers.tensorboard.enabled=false", NO_PICTURES)
+MEANT = {
+    # a setting without its section
+    "lr=0.01": "optimizer.lr=0.01",
+    "learning_rate=0.01": "optimizer.lr=0.01",
+    "epochs=3": "training.epochs=3",
+    "batch_size=64": "training.batch_size=64",
+    "dropout=0.5": "model.dropout=0.5",
+    "patience=5": "training.early_stopping.patience=5",
+    "device=gpu": "training.device=auto",
+    "weight_decay=0.1": "optimizer.weight_decay=0.1",
+    "data_path=own.csv": "data=csv data.path=own.csv",
+    # a setting that another choice has
+    "momentum=0.9": "optimizer=momentum optimizer.momentum=0.9",
+    "optimizer=sgd optimizer.momentum=0.9": "optimizer=momentum optimizer.momentum=0.9",
+    # as other programs take it
+    "--epochs 3": "training.epochs=3",
+    "--lr=0.1": "optimizer.lr=0.1",
+    "-lr 0.1": "optimizer.lr=0.1",
+    "--batch-size 64": "training.batch_size=64",
+    "optimizer sgd": "optimizer=sgd",
+    "optimizer = sgd": "optimizer=sgd",
+    "optimizer= sgd": "optimizer=sgd",
+    # as other libraries call it
+    "optimizer=SGD": "optimizer=sgd",
+    "optimizer=AdamW": "optimizer=adamw",
+    "model=MLP": "model=mlp",
+    "model=resnet18": "model=torchvision model.name=resnet18",
+    "data=MNIST": "data=mnist",
+    "loss=crossentropy": "loss=cross_entropy",
+    "loss=CrossEntropyLoss": "loss=cross_entropy",
+    "init=xavier_normal": "init=xavier",
+    "init=kaiming_uniform": "init=he_uniform",
+    "init=glorot_uniform": "init=xavier_uniform",
+    "scheduler=CosineAnnealingLR": "scheduler=cosine",
+    "scheduler=CosineAnnealingWarmRestarts": "scheduler=cosine_restarts",
+    "scheduler=ReduceLROnPlateau": "scheduler=plateau",
+    "scheduler=OneCycleLR": "scheduler=one_cycle",
+    "model.activation=swish": "model.activation=silu",
+    "training.precision=half": "training.precision=fp16",
+    # a value without its setting
+    "swish": "model.activation=silu",
+    "adam": "optimizer=adam",
+    # nothing
+    "~scheduler": "scheduler=constant",
+    "scheduler=none": "scheduler=constant",
+    # lists, commas, quotes and brackets
+    "model.hidden=100": "model.hidden=[100]",
+    "model.hidden=100,50": "model.hidden=[100,50]",
+    "hidden=100,50": "model.hidden=[100,50]",
+    "model.hidden=[100,100": "model.hidden=[100,100]",
+    "model.hidden=(100,100)": "model.hidden=[100,100]",
+    "model.hidden=[100, 100]": "model.hidden=[100,100]",
+    "optimizer=adam,": "optimizer=adam",
+    "\"'optimizer=adam'\"": "optimizer=adam",
+    "'data.separator=;'": "data=csv 'data.separator=\";\"'",
+    "data=csv 'data.separator=;'": "data=csv 'data.separator=\";\"'",
+    "optimizer.lr=0,01": "optimizer.lr=0.01",
+    "lr=0,01": "optimizer.lr=0.01",
+    # several values
+    "optimizer.lr=1e-3,1e-2": "-m optimizer.lr=1e-3,1e-2",
+    "--multirun optimizer.lr=0.1, 0.01": "--multirun optimizer.lr=0.1,0.01",
+    "seed=1-5": "-m 'seed=range(1,6)'",
+    "-m seed=1..5": "-m 'seed=range(1,6)'",
+    # numbers
+    "model.dropout=50": "model.dropout=0.5",
+    "data.val_fraction=20%": "data.val_fraction=0.2",
+    "data.val_fraction=1/5": "data.val_fraction=0.2",
+    "training.epochs=ten": "training.epochs=10",
+    "training.epochs=1.5": "training.epochs=2",
+    "training.batch_size=64.0": "training.batch_size=64",
+    "model.batch_norm=yes": "model.batch_norm=true",
+    # a section
+    "training.early_stopping=5": "training.early_stopping.patience=5",
+    "early_stopping=5": "training.early_stopping.patience=5",
+    "training=5": "training.epochs=5",
+    "optimizer=0.1": "optimizer.lr=0.1",
+}
+"""What is typed, and the words that were probably meant."""
+OFTEN = {
+    *("lr=0.01", "momentum=0.9", "optimizer=SGD", "swish", "model=resnet18", "--epochs 3", "optimizer = sgd"),
+    *("optimizer sgd", "model.hidden=100", "model.hidden=[100,100", "lr=0,01", "training.early_stopping=5"),
+    *("'data.separator=;'", "~scheduler", "optimizer=sgd optimizer.momentum=0.9", "model.dropout=50", "-m seed=1..5"),
+}  # fmt: skip
+"""Those that `make test` takes; `make test-all` takes all."""
+UNTRAINED = ("data=", "model=torchvision", "training.precision=")
+"""Words with which a run needs a file, much memory or another device: these are only composed."""
+
+
+def asked(outcome_text: str) -> list[str]:
+    """Return the words after the question of the only sentence, as a shell reads them."""
+    (sentence,) = {line for line in outcome_text.splitlines() if "did you mean " in line}
+    return shlex.split(re.sub(r"^.*did you mean (.*)\?$", r"\1", sentence))
+
+
+@pytest.mark.parametrize("typed", sampled(MEANT, OFTEN))
+def test_the_words_that_were_meant_are_named_and_work(commands: Commands, typed: str) -> None:
+    words = shlex.split(typed)
+    outcome = commands.train(*words)
+    assert outcome.code == (1 if "-m" in words else 2), outcome.out  # of a sweep each run ends with its own sentence
+    assert "Traceback" not in outcome.err
+    answer = asked(outcome.out + outcome.err)
+    whole = shlex.split(MEANT[typed])
+    assert answer in (whole, [word for word in whole if word not in words])
+    if any(word.startswith(UNTRAINED) for word in whole):
+        assert commands.train(*whole, "--cfg", "job").code == 0
+        return
+    before = set(run_folders(commands.folder))
+    flags, overrides = split_arguments(whole)
+    pasted_back = commands.train(*flags, *TINY, *overrides)
+    assert pasted_back.code == 0, pasted_back.err
+    ended = [summary(folder)["status"] for folder in set(run_folders(commands.folder)) - before]
+    assert set(ended) == {"finished"}
+
+
+@pytest.mark.parametrize("typed", ["optimizer=sgd -m seed=1,2", "seed=1,2 optimizer=sgd --multirun"])
+def test_flags_may_be_anywhere(commands: Commands, typed: str) -> None:
+    outcome = commands.train(*shlex.split(typed), *TINY)
+    assert outcome.code == 0, outcome.err
+    assert "2 runs: 2 finished" in outcome.out
+
+
+def test_flags_keep_their_values() -> None:
+    assert flags_first(["a=1", "--cfg", "job", "b=2", "-m", "--config-dir", "own", "c=3", "--info", "d=4"]) == [
+        *("--cfg", "job", "-m", "--config-dir", "own", "--info"),
+        *("a=1", "b=2", "c=3", "d=4"),
+    ]
+    assert [unknown_flag(word) for word in ("--epochs", "-lr", "--multi", "--config-dir=own", "-m", "a=-1")] == [
+        *(True, True),
+        *(False,) * 4,
+    ]
+
+
+@pytest.mark.parametrize("launcher", [[], pytest.param(["-m", "hydra/launcher=basic"], marks=pytest.mark.slow)])
+def test_printed_paths_are_true_from_where_the_user_stands(commands: Commands, launcher: list[str]) -> None:
+    outcome = commands.train(*launcher, *TINY, "hydra.job.chdir=true")
+    assert outcome.code == 0, outcome.err
+    shown = re.findall(r"(?:^run +|--logdir )(\S+)$", outcome.out, re.MULTILINE)
+    assert len(shown) == 2
+    for path in shown:
+        assert not Path(path).is_absolute()
+        assert (commands.folder / path / "summary.json").exists()
+
+
+def test_a_number_of_the_environment_is_a_number(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LR", "2e-2")
+    monkeypatch.setenv("SEEDS", "7")
+    monkeypatch.setenv("OWN_NAME", "mine")
+    folder = commands.trained(*TINY, "optimizer.lr=${oc.env:LR}", "seed=${oc.env:SEEDS}", "name=${oc.env:OWN_NAME}")
+    assert summary(folder)["seed"] == 7
+    assert [row["lr"] for row in metrics(folder)] == ["0.02"]
+    assert folder.parent.name == "mine"
+    outcome = commands.train("optimizer.lr=${oc.env:NOT_SET}")
+    assert (outcome.code, outcome.err) == (
+        2,
+        "Error: optimizer.lr cannot be resolved: the environment variable 'NOT_SET' is not set\n",
+    )
+
+
+def test_what_nobody_can_mean_is_not_asked(commands: Commands) -> None:
+    for words in (["xyzzy"], ["model.layers=3"], ["--frobnicate"], ["data.fold=many"]):
+        outcome = commands.train(*words)
+        assert outcome.code == 2
+        assert "did you mean" not in outcome.err, outcome.err
+
+
+def test_a_question_can_be_pasted() -> None:
+    assert pasted([]) == ""
+    assert pasted(["a=b"]) == "; did you mean 'a=b'?"
+    for words in (["a='b c'"], ["-m", "a=1,2"], ['a="b;c"'], ["x=it's", "b=$HOME"]):
+        assert asked(pasted(words)) == words
+
+
+def test_names_are_found_in_longer_words() -> None:
+    choices = ["constant", "cosine", "cosine_restarts", "multistep", "step", "he", "xavier"]
+    assert [name_meant(word, choices) for word in ("MultiStepLR", "zzz", "he_normal", "Cosine")] == [
+        *("multistep", None, "he", "cosine"),
+    ]
