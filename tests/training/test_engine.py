@@ -1,7 +1,8 @@
 """The loop is written once for K >= 1 members, and observers are called as promised."""
 
+import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from experiments.data.batches import Split
 from experiments.folders.run import RunFolder
 from experiments.training.engine import fit
 from experiments.training.member import EarlyStopping, Member, best_row
 from experiments.training.observer import Observer, every
 from experiments.training.position import Plan, Position
 from experiments.training.program import Capture, Look, Measurements, Program
+from experiments.training.separate import OwnPrograms
 from experiments.training.single import Single
 from experiments.training.stop import Stop
 from experiments.training.streams import Streams
@@ -24,15 +25,14 @@ from tests.programs import single
 CPU = torch.device("cpu")
 
 
-class SideBySide:
+class SideBySide(OwnPrograms):
     """A program for K members that computes one after another: the interface, without shared work."""
 
     device = index_device = CPU
     checkpoint_seconds = 0.0
 
     def __init__(self, *programs: Single) -> None:
-        self.programs = programs
-        self.members = len(programs)
+        super().__init__(programs)
         self.active = list(range(len(programs)))
 
     def keep(self, members: Sequence[int]) -> None:
@@ -57,32 +57,11 @@ class SideBySide:
     def look(self, member: int, key: Any, measure: Look, *, brief: bool = False) -> tuple[Sequence[Any], Tensor]:
         return self.programs[member].look(0, key, measure, brief=brief)
 
-    def load_model(self, member: int, state: Mapping[str, Any]) -> None:
-        self.programs[member].load_model(0, state)
-
     def generator(self, member: int) -> dict[str, Any]:
         return self.programs[member].generator(0)
 
     def capture(self, member: int, *, brief: bool = False) -> Capture:
         return self.programs[member].capture(0, brief=brief)
-
-    def gradients(self, member: int) -> dict[str, Tensor]:
-        return self.programs[member].gradients(0)
-
-    def scores(self, member: int, split: str | Split) -> Tensor:
-        return self.programs[member].scores(0, split)
-
-    def module(self, member: int) -> nn.Module:
-        return self.programs[member].model
-
-    def probe(self, member: int) -> tuple[Tensor, Tensor]:
-        return self.programs[member].probe(0)
-
-    def state_dict(self, member: int) -> dict[str, Any]:
-        return self.programs[member].state_dict(0)
-
-    def load_state_dict(self, member: int, state: Mapping[str, Any]) -> None:
-        self.programs[member].load_state_dict(0, state)
 
 
 def member(folder: Path, seed: int, rate: float = 0.1, **more: Any) -> Member:
@@ -255,6 +234,24 @@ def test_an_interruption_ends_after_the_step_in_hand(tmp_path: Path) -> None:
     assert 4 <= position.step <= 6
 
 
+@pytest.mark.parametrize("looks", range(14))
+def test_an_interrupted_run_resumes_to_the_same_bits_wherever_the_request_came(tmp_path: Path, looks: int) -> None:
+    whole, program = member(tmp_path / "whole", 1), single(1)
+    fit(program, [whole], Position(plan(3)))
+    first = member(tmp_path / "first", 1)
+    fit(single(1), [first], Position(plan(3)), After(looks))
+    state = first.folder.load(first.folder.last)
+    resumed, continued, position = member(tmp_path / "resumed", 1), single(1), Position(plan(3))
+    continued.load_state_dict(0, state["program"])
+    resumed.streams.load_state_dict(state["streams"])
+    resumed.history += json.loads(state["history"])
+    position.load([state["position"]], continued)
+    fit(continued, [resumed], position)
+    assert without_clock(resumed.history) == without_clock(whole.history)
+    for name, value in program.model.state_dict().items():
+        assert torch.equal(continued.model.state_dict()[name], value), name
+
+
 @pytest.mark.parametrize(
     ("losses", "patience", "min_delta", "stops"),
     [
@@ -272,6 +269,25 @@ def test_early_stopping(losses: list[float], patience: int, min_delta: float, st
     assert falling.applies([{"val/loss": loss} for loss in losses]) is stops
     rising = EarlyStopping(patience, "val/accuracy", min_delta)
     assert rising.applies([{"val/accuracy": -loss} for loss in losses]) is stops
+
+
+def test_of_equal_accuracies_the_lower_validation_loss_is_better() -> None:
+    measured = [(0, 0.9), (1, 0.4), (1, 0.2), (1, 0.3), (1, 0.2), (0, 0.1)]
+    rows = [{"epoch": e, "val/accuracy": a, "val/loss": loss} for e, (a, loss) in enumerate(measured)]
+    assert best_row(rows, "val/accuracy") is rows[2]
+    trained = [{"epoch": e, "train/accuracy": 1.0, "train/loss": -e, "val/loss": 2 - e % 2} for e in range(4)]
+    assert best_row(trained, "train/accuracy") is trained[1]
+    without = [{k: v for k, v in row.items() if k != "val/loss"} for row in trained]
+    assert best_row(without, "train/accuracy") is without[3], "without a validation split, by its own split's loss"
+
+
+@pytest.mark.parametrize(("min_delta", "stops"), [(0.0, False), (0.01, True)])
+def test_early_stopping_waits_while_the_loss_of_equal_accuracies_falls(
+    min_delta: float, stops: bool
+) -> None:
+    rows = [{"val/accuracy": 1.0, "val/loss": 0.5 - e / 10} for e in range(4)]
+    assert EarlyStopping(2, "val/accuracy", min_delta).applies(rows) is stops
+    assert EarlyStopping(2, "val/accuracy").applies([*rows, *[{"val/accuracy": 1.0, "val/loss": 0.3}] * 2]) is True
 
 
 def test_best_is_the_first_of_equals() -> None:

@@ -115,7 +115,7 @@ def train_epoch(program: Program, members: Sequence[Member], position: Position,
     batches = position.orders.split(plan.batch_size, dim=1)
     examples_before = position.trained_examples
     started = time.perf_counter()
-    while position.batch < plan.steps_per_epoch and not stop.requested:
+    while position.batch < plan.steps_per_epoch:
         index = batches[position.batch]
         rates = [m.learning_rate(position.progress, v) for m, v in zip(training, val_losses, strict=True)]
         for k, observer in watching:
@@ -137,6 +137,8 @@ def train_epoch(program: Program, members: Sequence[Member], position: Position,
             except Exception as error:
                 note_failure(members, k, observer, "after_update", error)
                 watching = [(n, o) for n, o in watching if o in heeded(members[n])]
+        if stop.requested:  # not before the first update: a checkpoint has the order of a partial epoch only
+            break
     if program.device.type == "cuda":
         torch.cuda.synchronize(program.device)
     spent = time.perf_counter() - started
