@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .cli.entry import entry_point, run_command_line
+from .comparison.options import described, parsed
 
 HELP = """\
 python -m experiments.compare <folders...> [option=value ...]
@@ -23,21 +24,12 @@ Options:
 """
 
 
-def help_text() -> str:
-    """Return the text of `--help`."""
-    from .comparison.options import described
-
-    return HELP + described()
-
-
 def command_line(words: Sequence[str]) -> int:
     """Compare the runs that the command line names, and return the exit code.
 
     Raises:
         UserError: an option or a folder cannot be used.
     """
-    from .comparison.options import parsed
-
     folders, options = parsed(words)
     from .comparison.running import compare  # statistics and figures: only for a valid command line
 
@@ -45,9 +37,9 @@ def command_line(words: Sequence[str]) -> int:
 
 
 @entry_point
-def main() -> int:
+def main() -> int | None:
     """Run the command line."""
-    return run_command_line(command_line, help_text)
+    return run_command_line(command_line, lambda: HELP + described())
 
 
 if __name__ == "__main__":

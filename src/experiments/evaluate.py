@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .cli.arguments import above
 from .cli.entry import entry_point, run_command_line
+from .evaluation.options import described, parsed
 
 HELP = """\
 python -m experiments.evaluate run=<folder> [more folders] [option=value ...]
@@ -27,23 +29,13 @@ Options:
 """
 
 
-def help_text() -> str:
-    """Return the text of `--help`."""
-    from .evaluation.options import described
-
-    return HELP + described()
-
-
-def command_line(words: Sequence[str]) -> int:
-    """Evaluate the runs that the command line names, and return the exit code.
+def command_line(words: Sequence[str]) -> None:
+    """Evaluate the runs that the command line names.
 
     Raises:
         UserError: an option or a folder cannot be used.
         OSError: a folder cannot be written.
     """
-    from .cli.arguments import above
-    from .evaluation.options import parsed
-
     folders, options, other = parsed(words)
     from .evaluation.ensembles import combine  # torch: only for a valid command line
     from .evaluation.evaluating import chosen, evaluate
@@ -59,13 +51,12 @@ def command_line(words: Sequence[str]) -> int:
         evaluate(runs, options.split, restoring)
     else:
         combine(runs, options.split, above(folders), options.ensemble, restoring)
-    return 0
 
 
 @entry_point
-def main() -> int:
+def main() -> int | None:
     """Run the command line."""
-    return run_command_line(command_line, help_text)
+    return run_command_line(command_line, lambda: HELP + described())
 
 
 if __name__ == "__main__":

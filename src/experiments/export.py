@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .cli.entry import entry_point, run_command_line
+from .common.installing import install_command
+from .exporting.options import described, parsed
 
 HELP = """\
 python -m experiments.export run=<folder> [more folders] [option=value ...]
@@ -25,35 +27,24 @@ Options:
 """
 
 
-def help_text() -> str:
-    """Return the text of `--help`."""
-    from .common.installing import install_command
-    from .exporting.options import described
-
-    return HELP.replace("@INSTALL@", install_command("onnx")) + described()
-
-
-def command_line(words: Sequence[str]) -> int:
-    """Export the runs that the command line names, and return the exit code.
+def command_line(words: Sequence[str]) -> None:
+    """Export the runs that the command line names.
 
     Raises:
         UserError: an option or a folder cannot be used, or a run cannot be exported.
         OSError: a folder cannot be written.
     """
-    from .exporting.options import parsed
-
     folders, options = parsed(words)
     from .evaluation.evaluating import chosen  # torch: only for a valid command line
     from .exporting.running import export
 
     export(chosen(folders, options.best), options.format, options.restoring())
-    return 0
 
 
 @entry_point
-def main() -> int:
+def main() -> int | None:
     """Run the command line."""
-    return run_command_line(command_line, help_text)
+    return run_command_line(command_line, lambda: HELP.replace("@INSTALL@", install_command("onnx")) + described())
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ def command_line(words: Sequence[str]) -> int:
 
 
 @entry_point
-def main() -> int:
+def main() -> int | None:
     """Run the command line."""
     return run_command_line(command_line, help_text, needs_words=False)
 

@@ -56,12 +56,12 @@ def entry_point(main: Callable[[], int | None]) -> Callable[[], None]:
 
 
 def run_command_line(
-    command_line: Callable[[Sequence[str]], int], help_text: Callable[[], str], *, needs_words: bool = True
-) -> int:
-    """Run a verb that reads its own command line, or print its help; return the exit code.
+    command_line: Callable[[Sequence[str]], int | None], help_text: Callable[[], str], *, needs_words: bool = True
+) -> int | None:
+    """Run a verb that reads its own command line, or print its help; return the exit code, as `main` does.
 
     Args:
-        command_line: is given the arguments, and returns the code.
+        command_line: is given the arguments, and returns the code; None for 0.
         help_text: returns the text that `--help` prints.
         needs_words: whether the verb does nothing without arguments; then the help is printed, and the code is 2.
 

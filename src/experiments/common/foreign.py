@@ -122,8 +122,7 @@ def read_json(path: Path) -> Any:
     """Return the content of a JSON file.
 
     Raises:
-        OSError: it cannot be read.
-        ValueError: it is not JSON, too large, nested too deeply, or not a regular file.
+        OSError, ValueError: see `read_yaml`.
     """
     return parsed_json(regular_text(path), path.name)
 

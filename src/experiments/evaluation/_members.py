@@ -15,6 +15,7 @@ from torch import Tensor
 
 from experiments import assembly
 from experiments.common.errors import UserError
+from experiments.common.groups import add_to_group
 from experiments.common.screen import Screen
 from experiments.common.text import shown_path
 from experiments.data.batches import Split
@@ -197,15 +198,9 @@ def scores(members: Sequence[EnsembleMember], splits: Sequence[Split]) -> list[T
     """Return each member's scores, (examples, classes), on the CPU; members with one architecture form one stack."""
     groups: list[tuple[object, list[int]]] = []
     for index, member in enumerate(members):
-        own = common_to_stack(member.run)
-        for known, group in groups:
-            if known == own:
-                group.append(index)
-                break
-        else:
-            groups.append((own, [index]))
+        add_to_group(groups, common_to_stack(member.run), index)
     by_member: dict[int, Tensor] = {}
-    for _own, group in groups:
+    for _, group in groups:
         own_scores = scores_of_group([members[n].run for n in group], [splits[n] for n in group])
         by_member |= zip(group, own_scores, strict=True)
     return [by_member[index] for index in range(len(members))]

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from experiments import assembly
 from experiments.common.errors import OwnCodeError, UserError
+from experiments.common.groups import add_to_group
 from experiments.common.text import counted, one_line
 from experiments.folders.run import RunFolder, settle
 from experiments.training import device
@@ -98,12 +99,7 @@ def stacks(runs: Sequence[PreparedRun], log: Log) -> list[list[PreparedRun]]:
         own = {**signature(one.parts.program), "progress": one.progress, "reason": reason and id(one)}
         if reason and len(runs) > 1:
             log(f"{one.run.name} on its own: {reason}")
-        for known, group in groups:
-            if own == known:
-                group.append(one)
-                break
-        else:
-            groups.append((own, [one]))
+        add_to_group(groups, own, one)
     if len(groups) > 1:
         first = groups[0][0]
         differing = {key for own, _ in groups[1:] for key in own if own[key] != first[key]} - {"reason"}

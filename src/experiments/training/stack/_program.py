@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from experiments.data.batches import Split
 from experiments.models.layers import describe
 from experiments.training.program import Capture, Look, Measurements
+from experiments.training.separate import OwnPrograms
 from experiments.training.single import Single, part_sizes
 from experiments.training.streams import undrawn
 
@@ -29,7 +29,7 @@ TOLERANCE = 1e-3
 """The relative difference by rounding that is allowed between a model's scores in a stack and its own."""
 
 
-class Stack:
+class Stack(OwnPrograms):
     """K runs at once, each of which agrees with the same run trained separately, up to rounding.
 
     Args:
@@ -44,8 +44,8 @@ class Stack:
     checkpoint_seconds = 3.0  # writing those of all members takes as long as a short epoch
 
     def __init__(self, programs: Sequence[Single], generators: Sequence[dict[str, Any]]) -> None:
-        self.members = len(programs)
-        self.programs, self.generators = list(programs), list(generators)
+        super().__init__(programs)
+        self.generators = list(generators)
         first = self.programs[0]
         self.device, self.index_device = first.device, first.index_device
         self.eval_batch_size, self.micro_batch = first.eval_batch_size, first.updating.micro_batch
@@ -217,37 +217,21 @@ class Stack:
         """See `Program.look`."""
         return self.inspector.look(self.active.index(member), key, measure, brief=brief)
 
-    def gradients(self, member: int) -> dict[str, Tensor]:
-        """See `Program.gradients`."""
-        return self.programs[member].gradients(0)
-
-    def scores(self, member: int, split: str | Split) -> Tensor:
-        """See `Program.scores`."""
-        return self.programs[member].scores(0, split)
-
-    def module(self, member: int) -> nn.Module:
-        """See `Program.module`."""
-        return self.programs[member].model
-
-    def probe(self, member: int) -> tuple[Tensor, Tensor]:
-        """See `Program.probe`."""
-        return self.programs[member].probe(0)
-
     def state_dict(self, member: int) -> dict[str, Any]:
         """See `Program.state_dict`: it is that of the same run trained separately."""
         self._give_back(member)
-        return owned(self.programs[member].state_dict(0)) | {"stacked": True}
+        return owned(super().state_dict(member)) | {"stacked": True}
 
     def load_state_dict(self, member: int, state: Mapping[str, Any]) -> None:
         """See `Program.load_state_dict`."""
-        self.programs[member].load_state_dict(0, state)
+        super().load_state_dict(member, state)
         self._forget()
         for part in self.parts:
             part.gather()
 
     def load_model(self, member: int, state: Mapping[str, Any]) -> None:
         """See `Program.load_model`."""
-        self.programs[member].load_model(0, state)
+        super().load_model(member, state)
         self._forget()
 
     def generator(self, member: int) -> dict[str, Any]:

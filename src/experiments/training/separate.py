@@ -1,0 +1,50 @@
+"""The part of a program of several members that each member's own program does."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from experiments.data.batches import Split
+
+from .single import Single
+
+
+class OwnPrograms:
+    """The methods of `Program` that are about one member, done by the program of that member.
+
+    Args:
+        programs: of the members, in their order.
+    """
+
+    def __init__(self, programs: Sequence[Single]) -> None:
+        self.programs = list(programs)
+        self.members = len(self.programs)
+
+    def gradients(self, member: int) -> dict[str, Tensor]:
+        """See `Program.gradients`."""
+        return self.programs[member].gradients(0)
+
+    def scores(self, member: int, split: str | Split) -> Tensor:
+        """See `Program.scores`."""
+        return self.programs[member].scores(0, split)
+
+    def module(self, member: int) -> nn.Module:
+        """See `Program.module`."""
+        return self.programs[member].model
+
+    def probe(self, member: int) -> tuple[Tensor, Tensor]:
+        """See `Program.probe`."""
+        return self.programs[member].probe(0)
+
+    def state_dict(self, member: int) -> dict[str, Any]:
+        """See `Program.state_dict`."""
+        return self.programs[member].state_dict(0)
+
+    def load_state_dict(self, member: int, state: Mapping[str, Any]) -> None:
+        """See `Program.load_state_dict`."""
+        self.programs[member].load_state_dict(0, state)
+
+    def load_model(self, member: int, state: Mapping[str, Any]) -> None:
+        """See `Program.load_model`."""
+        self.programs[member].load_model(0, state)
