@@ -96,6 +96,17 @@ HEALTHY: dict[str, Callable[[], Subject]] = {
 }
 
 
+class LinearThen(nn.Module):
+    """A linear layer, and a function of its scores and of whether the model is trained."""
+
+    def __init__(self, way: Callable[[Tensor, bool], Tensor]) -> None:
+        super().__init__()
+        self.linear, self.way = nn.Linear(64, 10), way
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.way(self.linear(x.flatten(1)), self.training)
+
+
 class Functional(nn.Module):
     """A user's model: no module for its activations, one layer used twice."""
 
@@ -245,15 +256,8 @@ def test_the_penalty_is_checked_apart() -> None:
 
 
 def test_a_model_that_does_not_run_in_double_precision_is_skipped() -> None:
-    class Single(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.linear, self.table = nn.Linear(64, 10), torch.ones(10, 10)
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.linear(x.flatten(1)) @ self.table
-
-    result = result_of("gradient", subject_of(Single()))
+    table = torch.ones(10, 10)  # in float32
+    result = result_of("gradient", subject_of(LinearThen(lambda scores, _: scores @ table)))
     assert (result.verdict, "float64" in result.advice) == ("skip", True)
 
 
@@ -402,17 +406,6 @@ def test_the_signal_through_ten_layers(activation: str, init: initializers.Initi
     assert result.verdict == verdict, result
 
 
-class Mixes(nn.Module):
-    """Lets examples leak into one another in some way."""
-
-    def __init__(self, way: Callable[[Tensor, bool], Tensor]) -> None:
-        super().__init__()
-        self.linear, self.way = nn.Linear(64, 10), way
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.way(self.linear(x.flatten(1)), self.training)
-
-
 @pytest.mark.parametrize(
     ("way", "verdict"),
     [
@@ -426,7 +419,7 @@ class Mixes(nn.Module):
     ],
 )
 def test_examples_that_leak_are_found(way: Callable[[Tensor, bool], Tensor], verdict: str) -> None:
-    assert result_of("leak", subject_of(Mixes(way))).verdict == verdict
+    assert result_of("leak", subject_of(LinearThen(way))).verdict == verdict
 
 
 # Training a little.

@@ -47,6 +47,11 @@ def results(sweep: Path) -> list[dict[str, str]]:
     return table(sweep / "sweep.csv")
 
 
+def statuses(sweep: Path) -> list[str]:
+    """Return the status of each run in sweep.csv."""
+    return [row["status"] for row in results(sweep)]
+
+
 def only_sweep(folder: Path) -> Path:
     """Return the folder of the one sweep there is."""
     (path,) = folder.glob("outputs/*/*/sweep.yaml")
@@ -196,9 +201,9 @@ def test_runs_that_fail_or_diverge_do_not_end_a_sweep(commands: Commands) -> Non
     outcome = commands.train("-m", *SMALL, "optimizer=sgd", "optimizer.lr=0.1,1e30,-1")
     assert outcome.code == 1
     assert "3 runs: 1 finished, 1 diverged, 1 failed" in outcome.out
-    rows = results(only_sweep(commands.folder))
-    assert [row["status"] for row in rows] == ["finished", "diverged", "failed"]
-    assert "optimizer.lr=-1" in rows[2]["error"]
+    sweep = only_sweep(commands.folder)
+    assert statuses(sweep) == ["finished", "diverged", "failed"]
+    assert "optimizer.lr=-1" in results(sweep)[2]["error"]
 
 
 @pytest.mark.slow
@@ -234,7 +239,7 @@ def test_other_launchers_leave_the_same(tmp_path: Path, launcher: str) -> None:
     assert outcome.code == 0, outcome.err
     sweep = only_sweep(tmp_path)
     before = results(sweep)
-    assert [row["status"] for row in before] == ["finished", "finished"]
+    assert statuses(sweep) == ["finished", "finished"]
     (sweep / before[1]["folder"] / "summary.json").unlink()
     outcome = run(tmp_path, *command, *one, "resume=latest", prelude=calm)
     assert outcome.code == 0, outcome.err
@@ -276,27 +281,26 @@ def test_failed_runs_are_tried_again_where_that_is_asked_for(commands: Commands)
     assert commands.train(*command, f"resume={sweep}").code == 1
     outcome = commands.train(*command, f"resume={sweep}", "retry_failed=true")
     assert outcome.code == 0, outcome.out + outcome.err
-    assert [row["status"] for row in results(sweep)] == ["finished", "finished"]
+    assert statuses(sweep) == ["finished", "finished"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        (("training.epochs=3",), "training.epochs"),
-        (("seed=1,2,3",), "seed"),
-        (("optimizer=sgd",), "optimizer"),
-        (("model.activation=tanh",), "model.activation"),
+        ("training.epochs=3", "training.epochs"),
+        ("seed=1,2,3", "seed"),
+        ("optimizer=sgd", "optimizer"),
+        ("model.activation=tanh", "model.activation"),
     ],
 )
-def test_a_changed_sweep_is_refused_with_what_differs(commands: Commands, changed: tuple[str, ...], said: str) -> None:
+def test_a_changed_sweep_is_refused_with_what_differs(commands: Commands, changed: str, said: str) -> None:
     command = ("-m", *SMALL, "seed=1,2")
     assert commands.train(*command).code == 0
     sweep = only_sweep(commands.folder)
     before = (sweep / "sweep.csv").read_text()
-    outcome = commands.train(*command, *changed, f"resume={sweep}")
-    assert outcome.code == 2
-    assert f"resume cannot change {said} (" in outcome.err
+    error = commands.train(*command, changed, f"resume={sweep}").refusal()
+    assert f"resume cannot change {said} (" in error
     assert (sweep / "sweep.csv").read_text() == before
     assert commands.train(*command, f"resume={sweep}", "observers.histograms.every=2").code == 0
 
@@ -324,7 +328,7 @@ def test_folders_named_by_the_user(commands: Commands) -> None:
     named = ("seed=1,2", "optimizer=sgd,adam", "hydra.sweep.subdir=${seed}/of_${optimizer.lr}")
     assert commands.train("-m", *SMALL, *named, "name=named").code == 0
     sweep = only_sweep(commands.folder)
-    assert [row["status"] for row in results(sweep)] == ["finished"] * 4
+    assert statuses(sweep) == ["finished"] * 4
     assert {str(folder.relative_to(sweep)) for folder in run_folders(commands.folder)} == {
         "1/of_0.01", "1/of_0.001", "2/of_0.01", "2/of_0.001",
     }  # fmt: skip
@@ -361,16 +365,16 @@ def test_a_member_that_cannot_write_does_not_keep_the_others_from_their_end(
     outcome = commands.train("-m", *SMALL, "seed=1,2,3")
     assert outcome.code == 1, outcome.err
     assert "training 3 runs one after another to find which one fails" in outcome.out
-    rows = results(only_sweep(commands.folder))
-    assert [row["status"] for row in rows] == ["finished", "failed", "finished"]
-    assert "metrics.csv: No space left on device; free some space on the disk" in rows[1]["error"]
+    sweep = only_sweep(commands.folder)
+    assert statuses(sweep) == ["finished", "failed", "finished"]
+    assert "metrics.csv: No space left on device; free some space on the disk" in results(sweep)[1]["error"]
 
 
 @pytest.mark.slow
 def test_checks_before_a_sweep_are_each_runs_own(commands: Commands) -> None:
     outcome = commands.train("-m", *SMALL, "check=true", "optimizer.lr=0.001,100")
     assert outcome.code == 1
-    assert [row["status"] for row in results(only_sweep(commands.folder))] == ["finished", "failed"]
+    assert statuses(only_sweep(commands.folder)) == ["finished", "failed"]
 
 
 def test_a_refused_sweep_leaves_nothing_and_latest_passes_over_other_commands(commands: Commands) -> None:
@@ -513,13 +517,14 @@ def test_a_killed_worker_is_begun_again_from_the_checkpoints(tmp_path: Path) -> 
     assert killed is not None
     assert process.returncode == 0, out + err
     assert "a worker was killed: restarting 2 runs from the last checkpoint" in out
-    rows = results(only_sweep(tmp_path))
-    assert [row["status"] for row in rows] == ["finished"] * 4
+    assert statuses(only_sweep(tmp_path)) == ["finished"] * 4
     assert all(len(metrics(folder)) == 80 for folder in run_folders(tmp_path))
     inline = tmp_path / "inline"
     inline.mkdir()
     assert run(inline, *command).code == 0
-    assert [row["test/loss"] for row in results(only_sweep(inline))] == [row["test/loss"] for row in rows]
+    assert [row["test/loss"] for row in results(only_sweep(inline))] == [
+        row["test/loss"] for row in results(only_sweep(tmp_path))
+    ]
 
 
 @pytest.mark.slow
