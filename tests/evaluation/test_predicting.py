@@ -293,17 +293,12 @@ def test_rows_that_cannot_be_predicted_for_are_said(commands: Commands, fruit: P
 def test_other_data_that_do_not_fit_are_said(
     commands: Commands, copied: Path, words: tuple[str, ...], said: str
 ) -> None:
-    outcome = commands.type("evaluate", f"run={copied}", *words)
-    assert outcome.code == 2
-    assert said in outcome.err
-    assert outcome.err.count("\n") == 1
+    assert said in commands.type("evaluate", f"run={copied}", *words).refusal()
 
 
 def assert_refused(commands: Commands, folder: Path, word: str, said: str) -> None:
     """Expect one sentence, and nothing written."""
-    outcome = commands.type("evaluate", f"run={folder}", word)
-    assert outcome.code == 2
-    assert said in outcome.err
-    assert outcome.err.startswith("Error: input=")
-    assert outcome.err.count("\n") == 1
+    error = commands.type("evaluate", f"run={folder}", word).refusal()
+    assert said in error
+    assert error.startswith("Error: input=")
     assert not (folder / "evaluation").exists()
