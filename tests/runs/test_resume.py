@@ -338,13 +338,13 @@ def test_what_a_resume_may_not_change(commands: Commands, interrupted: Path, cha
     assert yaml.safe_load((interrupted / ".hydra" / "overrides.yaml").read_text()) == overrides
 
 
-def half(content: bytes) -> bytes:
-    """Return the first half."""
-    return content[: len(content) // 2]
+def cut(content: bytes) -> bytes:
+    """Return what is before the section `model`."""
+    return content[: content.index(b"\nmodel:") + 1]
 
 
 DAMAGED = {
-    "a cut configuration": ("config.yaml", half, "config.yaml is incomplete, without model, loss, penalty; restore"),
+    "a cut configuration": ("config.yaml", cut, "config.yaml is incomplete, without model, loss, penalty; restore"),
     "an empty configuration": ("config.yaml", lambda _: b"", "config.yaml is incomplete, without data, "),
     "a garbled configuration": ("config.yaml", lambda _: bytes(range(256)), "config.yaml cannot be read"),
     "garbled overrides": ("overrides.yaml", lambda _: bytes(range(256)), "overrides.yaml is damaged; write the run's"),

@@ -282,9 +282,7 @@ def test_of_equal_accuracies_the_lower_validation_loss_is_better() -> None:
 
 
 @pytest.mark.parametrize(("min_delta", "stops"), [(0.0, False), (0.01, True)])
-def test_early_stopping_waits_while_the_loss_of_equal_accuracies_falls(
-    min_delta: float, stops: bool
-) -> None:
+def test_early_stopping_waits_while_the_loss_of_equal_accuracies_falls(min_delta: float, stops: bool) -> None:
     rows = [{"val/accuracy": 1.0, "val/loss": 0.5 - e / 10} for e in range(4)]
     assert EarlyStopping(2, "val/accuracy", min_delta).applies(rows) is stops
     assert EarlyStopping(2, "val/accuracy").applies([*rows, *[{"val/accuracy": 1.0, "val/loss": 0.3}] * 2]) is True

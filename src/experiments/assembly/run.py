@@ -20,7 +20,7 @@ from experiments.training import device, processes, shared
 from experiments.training.averaging import batch_norms
 from experiments.training.engine import checkpoint_paths
 from experiments.training.member import Member, best_row
-from experiments.training.position import Plan, Position
+from experiments.training.position import Plan, Position, epoch_of
 from experiments.training.single import Single
 from experiments.training.streams import Streams, set_global_state
 
@@ -267,13 +267,16 @@ def lost_best(folder: RunFolder, member: Member, position: Position) -> str | No
     best = best_row(member.history, member.objective)
     if best is None or (int(best["epoch"]) == position.epoch and position.batch == 0):
         return None
+    epoch = int(best["epoch"])
     try:
-        folder.load(folder.best)
+        saved = epoch_of(folder.load(folder.best))
     except (FileNotFoundError, ValueError) as error:
         problem = f"{folder.best} is missing" if isinstance(error, FileNotFoundError) else str(error)
-        epoch = int(best["epoch"])
-        return f"{problem}; the weights of epoch {epoch}, the best one, are lost unless a later epoch is better"
-    return None
+    else:
+        if saved == epoch:
+            return None
+        problem = f"{folder.best} has the weights of epoch {saved}"
+    return f"{problem}; the weights of epoch {epoch}, the best one, are lost unless a later epoch is better"
 
 
 def apply_state(state: Mapping[str, Any], program: Single, member: Member, position: Position) -> None:

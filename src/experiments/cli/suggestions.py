@@ -31,6 +31,8 @@ from .overrides import MULTIRUN, split_arguments, unknown_flag
 
 NOTHING = ("none", "null", "off", "no", "false", "")
 """Words for leaving something out, which a group of choices has under another name or by default."""
+OF_THE_RESUME = re.compile(r"resume=|hydra\.(run\.dir|output_subdir|mode)=")
+"""The words of a resumed run that nobody has typed like this; see `resuming`."""
 CLOSING = {"[": "]", "{": "}", "(": ")"}
 
 
@@ -41,8 +43,10 @@ def suggestion(verb: str, typed: Sequence[str]) -> str:
         verb: whose configuration has its name.
         typed: the arguments.
     """
+    own = [word for word in typed if not OF_THE_RESUME.match(word)]
     try:
-        return pasted(Meaning(verb, typed).changed())
+        words = Meaning(verb, own).changed()
+        return pasted(words if len(own) == len(typed) or len(words) == 1 else [])
     except (HydraException, OmegaConfBaseException, UserError, OSError, ValueError, SystemExit):
         return ""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,6 +11,20 @@ MetricName = Literal["val/accuracy", "val/loss", "train/accuracy", "train/loss"]
 
 AXES = {"epoch": "epochs", "step": "steps (updates)", "seconds": "time (s)"}
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
+
+
+def merit(score: float, measured: Mapping[str, float], split: str = "val") -> tuple[float, float]:
+    """Return the sort key whose largest value is the best, for everything that is chosen: epochs, runs, trials, groups.
+
+    Of equals, as accuracies on a small validation split often are, the one with the lower validation loss is the better
+    one; without a validation split, the one with the lower loss of the metric's own split.
+
+    Args:
+        score: the metric, with the sign that makes the larger one the better one.
+        measured: values by the names of metrics.
+        split: of the metric.
+    """
+    return score, -measured.get("val/loss", measured.get(f"{split}/loss", 0.0))
 
 
 @dataclass(frozen=True)
@@ -35,6 +50,14 @@ class Metric:
     def score(self, value: float) -> float:
         """Return a value with the sign that makes the larger one the better one."""
         return value if self.larger_is_better else -value
+
+    def merit(self, measured: Mapping[str, float]) -> tuple[float, float]:
+        """Return the sort key of an epoch or a run, see `merit`.
+
+        Args:
+            measured: values by the names of metrics; the metric itself is one of them.
+        """
+        return merit(self.score(measured[self.name]), measured, self.name.partition("/")[0])
 
     @property
     def label(self) -> str:

@@ -173,8 +173,7 @@ def answered(grouping: Grouping, question: Question) -> Answer:
         else [None] * len(grouping.groups)
     )
     rows = [row_of(group, place, question) for group, place in zip(grouping.groups, standing, strict=True)]
-    sign = -1 if metric.larger_is_better else 1
-    rows.sort(key=lambda row: (row.estimate is None, sign * row.estimate.mean if row.estimate else 0.0))
+    rows.sort(key=lambda row: (row.estimate is not None, merit_of(row, metric)), reverse=True)
     rows = sharing_places(rows)
     unpaired: list[Group] = []
     if question.baseline:
@@ -192,6 +191,19 @@ def answered(grouping: Grouping, question: Question) -> Answer:
         only_where(runs, names, resolution) if runs and len(names) > 1 else [],
         unpaired,
     )
+
+
+def merit_of(row: GroupRow, metric: Metric) -> tuple[float, float]:
+    """Return the sort key of a group: the mean of the metric, see `Metric.merit`."""
+    if row.estimate is None:
+        return 0.0, 0.0
+    losses = [
+        record.metrics["val/loss"]
+        for block, record in row.group.records.items()
+        if block in row.group.values and "val/loss" in record.metrics
+    ]
+    loss = {"val/loss": sum(losses) / len(losses)} if losses else {}
+    return metric.merit({**loss, metric.name: row.estimate.mean})
 
 
 def sharing_places(rows: Sequence[GroupRow]) -> list[GroupRow]:

@@ -127,7 +127,7 @@ def chosen(folders: Sequence[Path], best: int | None) -> list[Path]:
         raise UserError(f"best={best} needs one objective; these runs have {', '.join(sorted(objectives))}")
     metric = Metric(next(iter(objectives)))
     measured = [run for run in records if metric.name in run.metrics]
-    measured.sort(key=lambda run: run.metrics[metric.name], reverse=metric.larger_is_better)
+    measured.sort(key=lambda run: metric.merit(run.metrics), reverse=True)
     return [run.folder for run in measured[:best]]
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from annotated_types import Ge
 from numpy.typing import NDArray
 
+from experiments.common.metrics import merit
 from experiments.figures.canvas import canvas, logarithmic
 from experiments.figures.palette import INK, styles
 from experiments.folders.reading import Record
@@ -105,7 +106,7 @@ def narrowed(runs: Sequence[Record], first: Annotated[int, Ge(1)], looked_at: An
     """
     ordered = sorted(runs, key=lambda run: int(level(run, "trial.number")))
     coarse, fine = ordered[:first], ordered[first:]
-    top = sorted(coarse, key=value, reverse=True)[:looked_at]
+    top = sorted(coarse, key=lambda run: merit(value(run), run.metrics), reverse=True)[:looked_at]
     rates = [float(level(run, RATE)) for run in top]
     ends = [float(level(run, RATE)) for run in fine]
     values = {

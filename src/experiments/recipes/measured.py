@@ -67,7 +67,12 @@ def last(run: Record, metric: str) -> float:
 
 def at_best_rate(runs: Sequence[Record]) -> list[Record]:
     """Return the runs with the best learning rate, by the mean over the seeds of their best validation accuracy."""
-    return max(by(runs, "optimizer.lr").values(), key=lambda group: fmean(best(run, "val/accuracy") for run in group))
+
+    def merit(group: Sequence[Record]) -> tuple[float, float]:
+        names = ("val/accuracy", "val/loss")
+        return Metric(names[0]).merit({name: fmean(best(run, name) for run in group) for name in names})
+
+    return max(by(runs, "optimizer.lr").values(), key=merit)
 
 
 def epochs_to(run: Record, metric: str, target: float) -> float:

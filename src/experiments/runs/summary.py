@@ -17,7 +17,7 @@ from experiments.folders.identity import identity
 from experiments.folders.run import RunFolder
 from experiments.training.criterion import chance
 from experiments.training.member import Member, best_row
-from experiments.training.position import Position
+from experiments.training.position import Position, epoch_of
 from experiments.training.program import Program
 from experiments.training.single import Single
 from experiments.verdicts.story import Story
@@ -35,7 +35,10 @@ def outcomes(program: Program, members: Mapping[int, Member], position: Position
         if member.status in ("finished", "stopped", "pruned") or (member.status == "diverged" and best):
             if (best is not None and best is not member.history[-1]) or member.status == "diverged":
                 try:
-                    program.load_model(k, member.folder.load(member.folder.best)["program"])
+                    state = member.folder.load(member.folder.best)
+                    if best is not None and epoch_of(state) != int(best["epoch"]):
+                        raise ValueError(f"it has those of epoch {epoch_of(state)}, not of epoch {int(best['epoch'])}")
+                    program.load_model(k, state["program"])
                 except (FileNotFoundError, ValueError) as error:
                     reason = (
                         "is missing" if isinstance(error, FileNotFoundError) else f"cannot be used: {one_line(error)}"

@@ -15,11 +15,14 @@ from optuna.trial import FrozenTrial, TrialState
 
 from experiments.common.errors import UserError
 from experiments.common.keys import meaning
+from experiments.common.metrics import merit
 from experiments.folders.lock import started_at
 
 from ._storage import first_line, opened
 from .space import Space
 
+LOSS = "val/loss"
+"""The attribute of a trial with the mean validation loss of its runs."""
 JUST_BEGUN = timedelta(seconds=60)
 
 
@@ -134,6 +137,12 @@ def counted(study: optuna.Study) -> list[FrozenTrial]:
 
 
 def better_first(study: optuna.Study, trials: list[FrozenTrial]) -> list[FrozenTrial]:
-    """Return the complete trials, the best first."""
+    """Return the complete trials, the best first, see `metrics.merit`."""
+    sign = 1.0 if study.direction == StudyDirection.MAXIMIZE else -1.0
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE and trial.value is not None]
-    return sorted(complete, key=lambda trial: trial.value or 0.0, reverse=study.direction == StudyDirection.MAXIMIZE)
+    return sorted(complete, key=lambda trial: merit(sign * (trial.value or 0.0), measured(trial)), reverse=True)
+
+
+def measured(trial: FrozenTrial) -> dict[str, float]:
+    """Return the mean validation loss of a trial's runs, if it is known, under its name."""
+    return {LOSS: trial.user_attrs[LOSS]} if isinstance(trial.user_attrs.get(LOSS), int | float) else {}

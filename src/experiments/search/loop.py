@@ -28,7 +28,7 @@ from experiments.folders.hparams import Domain, hparams_config
 from experiments.folders.summary import readable_summary
 
 from . import _rounds, _storage, reporting
-from ._study import counted, leave, left_running, opened_study, owner
+from ._study import LOSS, counted, leave, left_running, opened_study, owner
 from .sampling import ExhaustedError, SamplePoint, Unrepeated, exhausted, sampler, tried
 from .space import Dimension, Space, space_of, typed
 
@@ -337,6 +337,9 @@ class Search:
         if len(results) > 1:
             storage.set_trial_user_attr(trial_id, "seeds", values)
         value = sum(values) / len(values) if values else None
+        losses = [result.loss for result in results if result.loss is not None]
+        if losses and len(losses) == len(results):
+            storage.set_trial_user_attr(trial_id, LOSS, sum(losses) / len(losses))
         if status == "interrupted":
             leave(study, number)
         elif status in NO_RESULT:
@@ -371,12 +374,14 @@ class RunResult:
         status: as in its summary.
         value: its objective.
         folder: its path.
+        loss: the validation loss of its best epoch, which decides between trials with the same value.
         error: the exception that ended it, if there was one.
     """
 
     status: str
     value: float | None
     folder: str
+    loss: float | None = None
     error: BaseException | None = None
 
     @property
@@ -399,10 +404,10 @@ def result_of(ret: JobReturn, stopped: bool) -> RunResult:
     except Exception as error:
         if getattr(error, FROM_TASK, None) == "a defect":
             traceback.print_exception(error)
-        return RunResult("failed", None, str(folder or ""), error)
+        return RunResult("failed", None, str(folder or ""), error=error)
     finite = isinstance(value, int | float) and math.isfinite(value)
     status = str(summary.get("status", "interrupted" if stopped else "finished"))
-    return RunResult(status, float(value) if finite else None, str(folder or ""))
+    return RunResult(status, float(value) if finite else None, str(folder or ""), loss_of(summary))
 
 
 def read(folder: Path | None, objective: str) -> RunResult | None:
@@ -411,7 +416,13 @@ def read(folder: Path | None, objective: str) -> RunResult | None:
     if not summary:
         return None
     value = summary.get("metrics", {}).get(objective)
-    return RunResult(str(summary.get("status")), value, str(folder))
+    return RunResult(str(summary.get("status")), value, str(folder), loss_of(summary))
+
+
+def loss_of(summary: Mapping[str, Any]) -> float | None:
+    """Return the validation loss of a run's best epoch; None if it was not measured."""
+    loss = (summary.get("metrics") or {}).get(LOSS)
+    return float(loss) if isinstance(loss, int | float) and math.isfinite(loss) else None
 
 
 def status_of(results: Sequence[RunResult]) -> str:

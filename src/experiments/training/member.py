@@ -21,6 +21,7 @@ Status = Literal["finished", "stopped", "pruned", "diverged", "interrupted", "fa
 class EarlyStopping:
     """Stop when `metric` has not improved by more than `min_delta` for `patience` epochs.
 
+    Without a `min_delta`, an epoch with the same value and a lower validation loss is an improvement too.
     (Prechelt 1998; Goodfellow et al. 2016, algorithm 7.1.)
     """
 
@@ -30,21 +31,21 @@ class EarlyStopping:
 
     def applies(self, history: Sequence[Row]) -> bool:
         """Whether to stop after these epochs; they are replayed, so there is nothing to save."""
-        best, waited = -math.inf, 0
+        best, waited = (-math.inf, -math.inf), 0
         for row in history:
-            score = Metric(self.metric).score(row[self.metric])
-            if score > best + self.min_delta:
-                best, waited = score, 0
+            merit = Metric(self.metric).merit(row)
+            if merit[0] > best[0] + self.min_delta or (self.min_delta == 0 and merit > best):
+                best, waited = merit, 0
             else:
                 waited += 1
         return waited >= self.patience
 
 
 def best_row(history: Sequence[Row], objective: str) -> Row | None:
-    """Return the first epoch with the best objective; if it was not measured, the last epoch."""
+    """Return the epoch with the best objective, see `Metric.merit`; if it was not measured, the last epoch."""
     measured = [row for row in history if objective in row]
     if measured:
-        return max(measured, key=lambda row: Metric(objective).score(row[objective]))
+        return max(measured, key=Metric(objective).merit)
     return history[-1] if history else None
 
 

@@ -1,7 +1,7 @@
 """The plan of a training, and the position of the loop in it."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -125,3 +125,15 @@ class Position:
             self.losses[: self.batch] = torch.stack([s["losses"] for s in states], 1).to(program.device)
             self.correct = torch.stack([s["correct"] for s in states]).to(program.device)
             self.penalty = torch.stack([s["penalty"] for s in states]).to(program.device)
+
+
+def epoch_of(state: Mapping[str, Any]) -> int:
+    """Return after which epoch a checkpoint was written.
+
+    Raises:
+        ValueError: it does not say so.
+    """
+    try:
+        return int(state["position"]["epoch"])
+    except (KeyError, TypeError) as error:
+        raise ValueError("it has no readable position") from error
