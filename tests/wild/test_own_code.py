@@ -13,7 +13,7 @@ from torchvision.transforms import v2
 from experiments import assembly
 from experiments.assembly import trust
 from experiments.common.errors import UserError
-from experiments.data.augment import TRANSFORMS
+from experiments.data.transforms import TRANSFORMS
 from experiments.folders.reading import history
 from experiments.training.streams import Streams
 from tests.helpers import SMALL, Commands, assert_equal_weights, composed, metrics, run_folders, summary, weights
@@ -274,7 +274,7 @@ def test_a_type_that_json_does_not_know_takes_its_values() -> None:
 def test_the_transforms_that_are_allowed_exist_and_need_no_trust() -> None:
     assert all(hasattr(v2, name) for name in TRANSFORMS)
     paths = {f"torchvision.transforms.{module}{name}" for module in ("", "v2.") for name in TRANSFORMS}
-    assert paths == trust.TRANSFORMS
+    assert paths == trust.AUGMENTING
 
 
 # ------------------------------------------------------------------------------------------ models, schedules

@@ -14,12 +14,13 @@ from experiments.common.conf import conf_folder
 from experiments.common.errors import OwnCodeError, UserError, location, nearest, raised
 from experiments.common.signatures import TARGET, checked, dotted, parameters_of, shown
 from experiments.common.text import one_line
-from experiments.data.augment import AUGMENTS, TRANSFORMS, Augmentation, Transformed, is_transform
+from experiments.data.augment import AUGMENTS, Augmentation, Transformed, is_transform
 from experiments.data.batches import Preparation, Split, resident
 from experiments.data.forms import Description, Form, sides
 from experiments.data.preprocess import PREPROCESSES, Affine, Ahead, Double, Imputed, column_means
 from experiments.data.sources import Source, check_labels, feature_names, lost
 from experiments.data.split import folds, stratified, with_label_noise
+from experiments.data.transforms import TRANSFORMS
 from experiments.training.streams import Streams
 
 from .targets import Config, call, divided, located, target

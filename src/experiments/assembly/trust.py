@@ -7,6 +7,8 @@ from enum import EnumMeta
 from types import FunctionType
 from typing import Any
 
+from experiments.data.transforms import TRANSFORMS
+
 OURS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "data": {
         "data.sources": ("digits", "npz", "torchvision_set"),
@@ -85,23 +87,8 @@ named as a model.
 """
 
 
-TRANSFORMS = frozenset(
-    f"torchvision.transforms.{module}{name}"
-    for module in ("", "v2.")
-    for name in (
-        "ElasticTransform",
-        "GaussianBlur",
-        "RandomAffine",
-        "RandomCrop",
-        "RandomErasing",
-        "RandomHorizontalFlip",
-        "RandomPerspective",
-        "RandomResizedCrop",
-        "RandomRotation",
-        "RandomVerticalFlip",
-    )
-)
-"""torchvision's classes that an augmentation may be; their modules are private. See `data.augment.TRANSFORMS`."""
+AUGMENTING = frozenset(f"torchvision.transforms.{module}{name}" for module in ("", "v2.") for name in TRANSFORMS)
+"""torchvision's classes that an augmentation may be; their modules are private."""
 
 
 def untrusted(config: Mapping[str, Any], trust: Sequence[str]) -> Iterator[tuple[str, Any]]:
@@ -153,7 +140,7 @@ def allowed(path: str, section: str) -> bool:
         path: dotted, as it is written.
         section: see `section_of`.
     """
-    if path in ours(section) or (section == "data.augment" and path in TRANSFORMS):
+    if path in ours(section) or (section == "data.augment" and path in AUGMENTING):
         return True
     kinds = [kind for kind in KINDS.get(section, ()) if path.startswith(kind.written)]
     if not kinds or not is_public(path):

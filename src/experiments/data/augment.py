@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from annotated_types import Ge, Gt
 from torch import Tensor
 
+from .transforms import TRANSFORMS
+
 Augmentation = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
 
 
@@ -115,21 +117,6 @@ class Transformed:
                 f"changes pictures of shape {tuple(x.shape[1:])} to {tuple(examples[0].shape)}; the size has to stay"
             )
         return torch.stack(examples), targets
-
-
-TRANSFORMS = (
-    "ElasticTransform",
-    "GaussianBlur",
-    "RandomAffine",
-    "RandomCrop",
-    "RandomErasing",
-    "RandomHorizontalFlip",
-    "RandomPerspective",
-    "RandomResizedCrop",
-    "RandomRotation",
-    "RandomVerticalFlip",
-)
-"""The transforms of torchvision that can follow the preparation: others expect pixels from 0 to 1, and clip them."""
 
 
 def is_transform(found: object) -> bool:

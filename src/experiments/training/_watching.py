@@ -13,6 +13,8 @@ from .member import Member
 from .observer import Observer
 
 LOG = logging.getLogger("experiments")
+Watching = list[tuple[int, Observer]]
+"""Observers that are called around updates, each with the number of its member."""
 
 
 def note_failure(members: Sequence[Member], k: int, observer: Observer, hook: str, error: Exception) -> None:
@@ -48,6 +50,24 @@ def title(observer: Observer) -> str:
 def heeded(member: Member) -> list[Observer]:
     """Return the observers of a member that are called: after an error of a user's one, only ours."""
     return member.observers if member.error is None else [o for o in member.observers if is_own(type(o))]
+
+
+def called(members: Sequence[Member], watching: Watching, hook: str, step: int) -> Watching:
+    """Call a hook of observers, and return those that are called again.
+
+    Args:
+        members: of the program.
+        watching: the observers, each with the number of its member.
+        hook: the method, `before_update` or `after_update`.
+        step: its argument.
+    """
+    for k, observer in watching:
+        try:
+            getattr(observer, hook)(step)
+        except Exception as error:
+            note_failure(members, k, observer, hook, error)
+            watching = [(n, o) for n, o in watching if o in heeded(members[n])]
+    return watching
 
 
 def end_of_epoch(members: Sequence[Member], k: int, row: Row, epoch: int) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 from experiments.common.files import flush_all, flushing
 from experiments.folders.run import Row
 
-from ._watching import close, end_of_epoch, heeded, note_failure
+from ._watching import called, close, end_of_epoch, heeded, note_failure
 from .member import Member
 from .observer import Observer
 from .position import Position
@@ -118,12 +118,7 @@ def train_epoch(program: Program, members: Sequence[Member], position: Position,
     while position.batch < plan.steps_per_epoch:
         index = batches[position.batch]
         rates = [m.learning_rate(position.progress, v) for m, v in zip(training, val_losses, strict=True)]
-        for k, observer in watching:
-            try:
-                observer.before_update(position.step)
-            except Exception as error:
-                note_failure(members, k, observer, "before_update", error)
-                watching = [(n, o) for n, o in watching if o in heeded(members[n])]
+        watching = called(members, watching, "before_update", position.step)
         measured = program.step(index, rates)
         position.losses[position.batch] = measured.loss
         position.correct += measured.correct
@@ -131,12 +126,7 @@ def train_epoch(program: Program, members: Sequence[Member], position: Position,
             position.penalty += measured.penalty * index.shape[1]
         position.batch += 1
         position.trained_examples += index.shape[1]
-        for k, observer in watching:
-            try:
-                observer.after_update(position.step)
-            except Exception as error:
-                note_failure(members, k, observer, "after_update", error)
-                watching = [(n, o) for n, o in watching if o in heeded(members[n])]
+        watching = called(members, watching, "after_update", position.step)
         if stop.requested:  # not before the first update: a checkpoint has the order of a partial epoch only
             break
     if program.device.type == "cuda":
