@@ -153,7 +153,7 @@ def refusing() -> Iterator[None]:
     try:
         yield
     except memory.MemoryLimitError as error:
-        raise UserError(str(error)) from None
+        raise UserError(str(error)) from error
 
 
 def own_sizes(section: Config, input_shape: Sequence[int], classes: int) -> Mapping[str, Size] | None:

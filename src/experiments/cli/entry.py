@@ -4,13 +4,17 @@ import errno
 import io
 import os
 import sys
-from collections.abc import Callable, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import wraps
+from types import TracebackType
 from typing import Any, TextIO
 
 from experiments.common.errors import UserError
-from experiments.common.text import visible
+from experiments.common.text import visible, visible_lines
 from experiments.common.version import DISTRIBUTION, __version__
+from experiments.data.memory import asked_for, exceeds_memory
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 """The environment variable that shows the traceback of an error."""
@@ -30,14 +34,17 @@ def entry_point(main: Callable[[], int | None]) -> Callable[[], None]:
 
     A `UserError` is printed as one sentence and ends with its code; with `HYDRA_FULL_ERROR=1` its traceback is shown.
     Ctrl-C ends with code 130. If the reader of the output has gone, as after `| head` or when the terminal is closed,
-    the command continues and ends as it would have ended with a reader.
+    the command continues and ends as it would have ended with a reader. A command that runs out of memory ends with one
+    sentence too; the traceback of any other error shows control characters, which may be a stranger's.
     """
 
     @wraps(main)
     def command() -> None:
         prepare_output()
+        sys.excepthook = print_traceback
         try:
-            code = version_printed() if VERSION in sys.argv[1:] else main()
+            with memory_reported():
+                code = version_printed() if VERSION in sys.argv[1:] else main()
             sys.stdout.flush()
         except UserError as error:
             if os.environ.get(FULL_ERROR):
@@ -82,6 +89,29 @@ def version_printed() -> int:
     """Print the version, and return the exit code."""
     print(f"{DISTRIBUTION} {__version__}")
     return 0
+
+
+def print_traceback(kind: type[BaseException], error: BaseException, where: TracebackType | None) -> None:
+    """Print the traceback of a defect, without characters that a terminal takes as commands."""
+    print(visible_lines("".join(traceback.format_exception(kind, error, where))), file=sys.stderr, end="", flush=True)
+
+
+@contextmanager
+def memory_reported() -> Iterator[None]:
+    """Turn the lack of memory inside the block into a sentence.
+
+    Raises:
+        UserError: memory was refused.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, UserError) or not exceeds_memory(error):
+            raise
+        raise UserError(
+            f"the command needs more memory than is free{asked_for(error)}; use a smaller model, fewer examples or "
+            "smaller batches (training.batch_size, training.eval_batch_size), or free some memory"
+        ) from error
 
 
 def print_error(sentence: str) -> None:

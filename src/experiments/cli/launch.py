@@ -24,7 +24,7 @@ from experiments.common.text import standing_in
 from ._help import help_text
 from .completion import completion
 from .composing import known_keys, own_folder, register_resolvers
-from .entry import FULL_ERROR, cannot_write, print_error
+from .entry import FULL_ERROR, cannot_write, memory_reported, print_error
 from .overrides import flags_first, split_arguments, unknown_flag
 from .suggestions import suggestion, unclosed
 
@@ -110,7 +110,8 @@ def with_errors_reported(task: Callable[[DictConfig], Any], config_name: str) ->
     @wraps(task)
     def reported(cfg: DictConfig) -> Any:
         try:
-            return task(cfg)
+            with memory_reported():
+                return task(cfg)
         except (UserError, OmegaConfBaseException) as error:
             print_error(explained(error, config_name, sys.argv[1:]))
             if HydraConfig.get().mode != RunMode.MULTIRUN:

@@ -1,5 +1,6 @@
 """The memory that a run may take: what is free, or a limit; what needs more is refused before it is built."""
 
+import errno
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -7,10 +8,19 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeGuard
 
 UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB", "EB")
 CGROUP = Path("/sys/fs/cgroup")
 """Where Linux shows the limits of a container."""
+
+
+REFUSED = re.compile(
+    r"can't allocate memory|out of memory|not enough memory|unable to allocate|std::bad_alloc|Cannot allocate memory"
+    r"|Storage size calculation overflowed",
+    re.IGNORECASE,
+)
+"""What torch and numpy say if memory is refused."""
 
 
 class MemoryLimitError(ValueError):
@@ -129,6 +139,31 @@ def read(text: str) -> int:
         raise ValueError("should be a size such as 8GB or 500MB")
     number, prefix, binary = match.groups()
     return int(float(number) * (1024 if binary else 1000) ** (" kmgtpe".index(prefix.lower()) if prefix else 0))
+
+
+def exceeds_memory(error: BaseException) -> bool:
+    """Whether an error means that memory, of the machine or of a GPU, was refused."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    if isinstance(error, RuntimeError):
+        return REFUSED.search(str(error)) is not None
+    return isinstance(error, MemoryError)
+
+
+def exceeds_handles(error: BaseException | None) -> TypeGuard[OSError]:
+    """Whether an error means that too many files are open."""
+    return isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
+
+
+def exhausts(error: BaseException) -> bool:
+    """Whether an error means that memory or file handles are exhausted."""
+    return exceeds_memory(error) or exceeds_handles(error)
+
+
+def asked_for(error: BaseException) -> str:
+    """Return how much memory was asked for, as words in brackets; empty if the error does not show it."""
+    asked = re.search(r"tried to allocate ([\d.]+ ?\w+)|unable to allocate ([\d.]+ \w+)", str(error), re.IGNORECASE)
+    return f" ({asked[1] or asked[2]} more were asked for)" if asked else ""
 
 
 def free_memory() -> int | None:

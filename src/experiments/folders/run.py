@@ -15,7 +15,9 @@ import torch
 
 from experiments.common.confined import new_file
 from experiments.common.files import flush, flush_folder, put_aside, regular_text, write_json, write_whole
+from experiments.data import memory
 from experiments.data.forms import Description
+from experiments.data.memory import exhausts
 
 from .archive import check_archive, check_tensors
 
@@ -297,16 +299,20 @@ class RunFolder:
         """Read a checkpoint's tensors and numbers, never code, to the CPU.
 
         Raises:
-            ValueError: the file is broken, or is not a checkpoint of a run.
+            ValueError: the file is broken, too large for the free memory, or not a checkpoint of a run.
             FileNotFoundError: it does not exist.
+            Exception: memory or file handles are exhausted, so that a good file cannot be read either.
         """
         if not path.exists():
             raise FileNotFoundError(path)
+        memory.require(path.stat().st_size, str(path))
         try:
             check_archive(path)
             state = torch.load(path, map_location="cpu", weights_only=True)
             check_tensors(state)
         except Exception as error:  # a broken file can fail in any way inside the reader
+            if exhausts(error):
+                raise
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise ValueError(f"{path} is broken ({reason[:120]})") from None
         if not isinstance(state, dict) or not state.keys() >= CHECKPOINT_KEYS:

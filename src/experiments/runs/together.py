@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import errno
 import math
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
+from typing import TypeVar
 
 from experiments import assembly
 from experiments.common.errors import OwnCodeError, UserError
 from experiments.common.groups import add_to_group
 from experiments.common.text import counted, one_line
+from experiments.data.memory import MemoryLimitError, exceeds_handles, exhausts
 from experiments.folders.run import RunFolder, settle
 from experiments.training import device
 from experiments.training.engine import fit
@@ -24,13 +25,14 @@ from experiments.training.stack import Stack, reason_apart, rule_for, signature
 from experiments.training.stack.rules import RULES
 from experiments.training.stop import Stop
 
-from ._memory import exceeds_memory
 from .alone import OnEpoch, OnFinish, finish, ignore, position_of, threads_of, train_separately
 from .job import Job
 from .run import PreparedRun, Run, StartedRun
 from .summary import disk_problem, was_removed
 
 Log = Callable[[str], None]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 WEIGHT_COPIES, ACTIVATION_COPIES = 10, 4
 """Copies of a member's weights that are in memory at once (models, gradients, averages, checkpoints, observers), and
@@ -50,8 +52,27 @@ def train_together(jobs: Sequence[Job], stop: Stop, on_finish: OnFinish, log: Lo
         on_epoch: called with the members of a stack and their position after each epoch.
     """
     settle([job.folder for job in jobs])
-    started = takewhile(lambda _: not stop.requested, jobs)
-    prepared = prepared_runs((Run(job, quiet=True) for job in started), on_finish)
+    train_runs([partial(Run, job, quiet=True) for job in jobs], stop, on_finish, log, on_epoch)
+
+
+def train_runs(
+    openers: Sequence[Callable[[], Run]], stop: Stop, on_finish: OnFinish, log: Log, on_epoch: OnEpoch
+) -> None:
+    """Train runs, as many at once as can be open at a time.
+
+    Args:
+        openers: each opens a run.
+        stop, on_finish, log, on_epoch: see `train_together`.
+    """
+    try:
+        prepared = prepared_runs(openers, stop, on_finish)
+    except TooManyRunsError as error:
+        if len(error.left) < 2:
+            raise error.reason from None
+        log(too_large(error.left, error.reason))
+        for half in halves(error.left):
+            train_runs(half, stop, on_finish, log, on_epoch)
+        return
     for group in stacks(prepared, log):
         if stop.requested:
             for each in group:
@@ -60,16 +81,65 @@ def train_together(jobs: Sequence[Job], stop: Stop, on_finish: OnFinish, log: Lo
             train_group(group, stop, on_finish, log, on_epoch)
 
 
-def prepared_runs(runs: Iterable[Run], on_finish: OnFinish) -> list[PreparedRun]:
-    """Prepare runs, which share their data sets, and return those that did not fail."""
-    sources, prepared = assembly.Sources(), []
-    for run in runs:
-        ready = run.attempt(partial(run.prepare, sources))
-        if ready is None:
-            on_finish(run)
-        else:
-            prepared.append(ready)
+class TooManyRunsError(Exception):
+    """Runs cannot all be open at a time: memory or file handles are exhausted.
+
+    Args:
+        reason: the error.
+        left: open the runs that have not failed for another reason.
+    """
+
+    def __init__(self, reason: Exception, left: Sequence[Callable[[], Run]]) -> None:
+        super().__init__(str(reason))
+        self.reason, self.left = reason, left
+
+
+def prepared_runs(openers: Sequence[Callable[[], Run]], stop: Stop, on_finish: OnFinish) -> list[PreparedRun]:
+    """Prepare runs, which share their data sets, and return those that did not fail.
+
+    Raises:
+        TooManyRunsError: they cannot all be open at a time; all are closed.
+    """
+    sources, left = assembly.Sources(), list(openers)
+    prepared: list[PreparedRun] = []
+    with ExitStack() as opened:
+        for opener in takewhile(lambda _: not stop.requested, openers):
+            try:
+                run = opener()
+            except UserError as error:
+                if exceeds_handles(error.__cause__):
+                    raise TooManyRunsError(error, left) from None
+                raise
+            opened.callback(run.close)
+            reasons: list[Exception] = []
+            prepare = partial(run.prepare, sources)
+            ready = run.attempt(partial(noting, prepare, reasons) if prepared else prepare)
+            if reasons:
+                raise TooManyRunsError(reasons[0], left)
+            if ready is None:
+                left.remove(opener)
+                on_finish(run)
+            else:
+                prepared.append(ready)
+        opened.pop_all()
     return prepared
+
+
+def noting(work: Callable[[], Result], reasons: list[Exception]) -> Result | None:
+    """Call a function and return its result; None, with the reason in the list, if memory or files are exhausted."""
+    try:
+        return work()
+    except Exception as error:
+        if not exhausts(error) and not isinstance(error.__cause__, MemoryLimitError):
+            raise
+        reasons.append(error.with_traceback(None))
+        return None
+
+
+def halves(items: Sequence[Item]) -> tuple[Sequence[Item], Sequence[Item]]:
+    """Divide a sequence."""
+    middle = (len(items) + 1) // 2
+    return items[:middle], items[middle:]
 
 
 def largest_stack(job: Job) -> int | None:
@@ -125,6 +195,9 @@ def train_group(
         log(f"training {counted(len(group), 'run')} one after another: {error}")
         train_in_turn([one.run for one in group], stop, on_finish, on_epoch)
         return
+    except OSError as error:
+        divide([one.run for one in group if one.run.error is None], error, stop, on_finish, log, on_epoch)
+        return
     program = built_stack(started, log)
     left: list[tuple[Run, Callable[[], None]]]
     left = [(one.run, partial(train_separately, one.prepared, stop, on_epoch, one)) for one in started]
@@ -138,13 +211,9 @@ def train_group(
                     run.fail(UserError(disk_problem(OSError(), run.job.folder)))
                     on_finish(run)
             unended = [run for run in unended if not was_removed(run.job.folder)]
-            if len(unended) > 1 and exceeds(error):
-                reason = one_line(error.with_traceback(None))  # the traceback has the tensors of the step
+            if len(unended) > 1 and exhausts(error):
                 del program, started, left
-                log(f"{counted(len(unended), 'run')} do not fit into one stack; training them as two ({reason})")
-                middle = (len(unended) + 1) // 2
-                for half in (unended[:middle], unended[middle:]):
-                    train_again(half, stop, on_finish, log, on_epoch)
+                divide(unended, error, stop, on_finish, log, on_epoch)
                 return
             if not unended:
                 return
@@ -157,21 +226,19 @@ def train_group(
         on_finish(run)
 
 
-def exceeds(error: BaseException) -> bool:
-    """Whether an error means that a stack was too large: for the memory, or for the number of open files."""
-    return exceeds_memory(error) or (isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE))
+def too_large(runs: Sequence[object], error: Exception) -> str:
+    """Return the message that runs are divided."""
+    return f"{counted(len(runs), 'run')} do not fit into one stack; training them as two ({one_line(error)})"
 
 
-def train_again(runs: Sequence[Run], stop: Stop, on_finish: OnFinish, log: Log, on_epoch: OnEpoch) -> None:
-    """Train runs of a stack that was too large from their last checkpoints, as a stack of their own."""
+def divide(runs: Sequence[Run], error: Exception, stop: Stop, on_finish: OnFinish, log: Log, on_epoch: OnEpoch) -> None:
+    """Train runs of a stack that was too large for the memory or the open files as two, from their last checkpoints."""
+    log(too_large(runs, error.with_traceback(None)))  # the traceback has the tensors of the step
     for run in runs:
         with suppress(OSError):
             run.close()
-    if stop.requested:
-        return
-    prepared = prepared_runs([run.restart() for run in runs], on_finish)
-    for group in stacks(prepared, log):
-        train_group(group, stop, on_finish, log, on_epoch)
+    for half in halves(runs):
+        train_runs([run.restart for run in half], stop, on_finish, log, on_epoch)
 
 
 def train_in_turn(runs: Sequence[Run], stop: Stop, on_finish: OnFinish, on_epoch: OnEpoch) -> None:
@@ -189,9 +256,10 @@ def start_group(
 
     Raises:
         OwnCodeError: an observer of the user cannot be built for several runs at once.
+        OSError: the files of several runs cannot all be open at a time.
     """
     started: list[StartedRun] = []
-    refused: list[OwnCodeError] = []
+    refused: list[OwnCodeError | OSError] = []
 
     def start(prepared: PreparedRun) -> StartedRun | None:
         try:
@@ -200,7 +268,11 @@ def start_group(
             if len(group) == 1:
                 raise
             refused.append(error)
-            return None
+        except OSError as error:
+            if len(group) == 1 or not exceeds_handles(error):
+                raise
+            refused.append(error)
+        return None
 
     for prepared in group:
         with prepared.surroundings(threads):

@@ -6,7 +6,6 @@ import importlib
 import math
 import re
 import sys
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from optuna.samplers import QMCSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
+from experiments.cli.entry import print_traceback
 from experiments.cli.launch import FROM_TASK
 from experiments.common.errors import UserError, nearest
 from experiments.common.metrics import Metric
@@ -403,7 +403,7 @@ def result_of(ret: JobReturn, stopped: bool) -> RunResult:
         value = ret.return_value
     except Exception as error:
         if getattr(error, FROM_TASK, None) == "a defect":
-            traceback.print_exception(error)
+            print_traceback(type(error), error, error.__traceback__)
         return RunResult("failed", None, str(folder or ""), error=error)
     finite = isinstance(value, int | float) and math.isfinite(value)
     status = str(summary.get("status", "interrupted" if stopped else "finished"))
