@@ -20,6 +20,7 @@ from experiments.common.files import write_whole
 from experiments.common.isolation import isolated
 from experiments.common.screen import Screen, printing_log
 from experiments.common.text import counted
+from experiments.data.memory import exceeds_memory
 from experiments.folders.hydra import as_yaml
 from experiments.folders.identity import identity
 from experiments.folders.lock import is_locked
@@ -30,7 +31,7 @@ from experiments.training.position import Position
 from experiments.training.streams import global_generator, global_state
 from experiments.verdicts.judges import Verdict, as_dict, as_text, verdicts
 
-from ._memory import exceeds_memory, memory_problem
+from ._memory import memory_problem
 from ._messages import conclude, initial_weights, introduce
 from ._tensorboard import hyperparameters, opened_writer, quiet_writer_thread
 from .job import Job
