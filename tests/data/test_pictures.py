@@ -81,8 +81,9 @@ def same(one: Source, other: Source) -> bool:
     return all(torch.equal(getattr(one, name), getattr(other, name)) for name in names)
 
 
-def test_extensions_are_torchvisions() -> None:
-    assert EXTENSIONS == IMG_EXTENSIONS
+def test_extensions_are_torchvisions_and_further_ones_that_pil_reads() -> None:
+    assert EXTENSIONS[: len(IMG_EXTENSIONS)] == IMG_EXTENSIONS
+    assert set(EXTENSIONS) <= Image.registered_extensions().keys()
 
 
 @needs_cifar
@@ -108,7 +109,7 @@ def test_real_photographs_are_torchvisions(tmp_path: Path, load: Callable[..., S
 @pytest.mark.parametrize("shape", [(33, 50), (51, 34), (8, 8), (5, 90), (64, 65)])
 def test_pixels_are_torchvisions(tmp_path: Path, shape: tuple[int, int], size: int) -> None:
     path = save(noise(*shape), tmp_path / "a.png")
-    pixels, mode = packed.decoded(str(path), size)
+    pixels, mode, _ = packed.decoded(str(path), size)
     assert mode == "RGB"
     assert np.array_equal(pixels, through_torchvision(path, size).numpy())
 
@@ -398,7 +399,7 @@ MODES: dict[str, tuple[Image.Image, str, str | None, Callable[[Image.Image], Ima
 def test_every_colour_mode_becomes_bytes_in_one_or_three_channels(tmp_path: Path, kind: str) -> None:
     picture, extension, mode, plain = MODES[kind]
     path = save(picture, tmp_path / f"a.{extension}")
-    pixels, found = packed.decoded(str(path), 10)
+    pixels, found, _ = packed.decoded(str(path), 10)
     assert found == mode
     assert pixels.dtype == np.uint8
     with Image.open(path) as opened:
@@ -412,13 +413,15 @@ def test_mixed_colour_modes_become_rgb_and_that_is_said_at_every_start(
     for kind in ("grey", "palette", "transparency", "16 bit"):
         save(MODES[kind][0], folder / "cat" / f"{kind}.png")
     assert load(folder).x_train.shape[1] == 3
-    (said,) = caplog.messages
-    assert said == (
+    said = [
         f"The pictures in {str(folder)!r} are converted to RGB; their colour modes are "
-        "20 RGB, 1 I;16, 1 L, 1 P, 1 RGBA."
-    )
+        "20 RGB, 1 I;16, 1 L, 1 P, 1 RGBA.",
+        f"The 16-bit grey pictures in {str(folder)!r} are scaled from 97 to 63,796 to bytes; "
+        "data.grey_range=[0,65535] sets other values of black and white.",
+    ]
+    assert caplog.messages == said
     load(folder)
-    assert caplog.messages == [said, said]
+    assert caplog.messages == [*said, *said]
 
 
 @pytest.mark.parametrize("also_wide", [False, True])
@@ -434,7 +437,8 @@ def test_grey_pictures_keep_one_channel(
     expected = {np.asarray(noise(9, 9, number, "L")).tobytes() for number in range(also_wide, 20)}
     assert {x.numpy().tobytes() for x in torch.cat([source.x_train, source.x_test])} >= expected
     converted = [message.rpartition("converted to ")[2] for message in caplog.messages]
-    assert converted == ["grey; their colour modes are 19 L, 1 I;16."] * also_wide
+    assert converted[:1] == ["grey; their colour modes are 19 L, 1 I;16."] * also_wide
+    assert ["scaled from 1,828 to 62,669 to bytes" in message for message in converted[1:]] == [True] * also_wide
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -444,7 +448,7 @@ def test_the_exif_orientation_is_honoured(tmp_path: Path, orientation: int) -> N
     picture = Image.new("RGB", (16, 16), COLOURS["red"])
     picture.paste(COLOURS["blue"], (0, 0, 8, 8))
     path = save(picture, tmp_path / "a.jpg", exif=exif, quality=95, subsampling=0)
-    pixels, _ = packed.decoded(str(path), 16)
+    pixels, _, _ = packed.decoded(str(path), 16)
     corner = {1: (0, 0), 2: (0, 1), 3: (1, 1), 4: (1, 0), 5: (0, 0), 6: (0, 1), 7: (1, 1), 8: (1, 0)}[orientation]
     blue = pixels[2].reshape(2, 8, 2, 8).mean((1, 3)) > 128
     assert np.argwhere(blue & (pixels[0].reshape(2, 8, 2, 8).mean((1, 3)) < 128)).tolist() == [list(corner)]
@@ -455,7 +459,7 @@ def test_of_an_animation_the_first_picture_is_taken(tmp_path: Path, extension: s
     first, second = (Image.new("RGB", (8, 8), COLOURS[name]) for name in ("red", "blue"))
     options = {"lossless": True} if extension == "webp" else {}
     path = save(first, tmp_path / f"a.{extension}", save_all=True, append_images=[second], **options)
-    pixels, _ = packed.decoded(str(path), 8)
+    pixels, _, _ = packed.decoded(str(path), 8)
     assert pixels[:, 0, 0].tolist() == list(COLOURS["red"])
 
 
@@ -624,10 +628,10 @@ def test_folders_beside_train_and_test_are_named(
     tmp_path: Path, load: Callable[..., Source], caplog: pytest.LogCaptureFixture
 ) -> None:
     root = picture_folder(
-        tmp_path / "photos", *(f"{part}/{name}" for part in ("train", "val", "test") for name in PAIRS)
+        tmp_path / "photos", *(f"{part}/{name}" for part in ("train", "more", "test") for name in PAIRS)
     )
     assert load(root).classes == ["a", "b"]
-    message = f"The following folders in {str(root)!r} are not used, only train and test are: 'val'."
+    message = f"The following folders in {str(root)!r} are not used, only train and test are: 'more'."
     assert caplog.messages == [message]
 
 

@@ -14,6 +14,9 @@ WHITE = 255
 """The value of white in a picture of bytes."""
 
 
+Background = Literal["white", "black"]
+
+
 @dataclass(frozen=True)
 class ImageForm:
     """Examples are pictures, (channels, height, width) with 1 channel for grey and 3 for RGB.
@@ -22,11 +25,16 @@ class ImageForm:
         white: the value of white.
         size: pixels to which a picture's shorter side is scaled before its centre is cropped; None if a picture must
             have the shape of the examples already.
+        background: the colour on which transparent pictures are drawn; None, as in runs of earlier versions, to leave
+            their transparency out.
+        limits: the values of black and white in grey pictures of 16 bits; None for all that 16 bits can hold.
         kind: the name of this form, in `data.json`.
     """
 
     white: Annotated[int, Gt(0)] = WHITE
     size: Annotated[int, Ge(1)] | None = None
+    background: Background | None = None
+    limits: tuple[float, float] | None = None
     kind: Literal["pictures"] = "pictures"
 
 
@@ -135,7 +143,7 @@ def of_bytes(x: Tensor) -> Form:
     """
     if x.dtype != torch.uint8 or x.ndim != 4 or x.shape[1] not in (1, 3):
         return None
-    return ImageForm(size=x.shape[2] if x.shape[2] == x.shape[3] else None)
+    return ImageForm(size=x.shape[2] if x.shape[2] == x.shape[3] else None, background="white")
 
 
 def sides(shape: Sequence[int]) -> str:

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from . import memory, packed, tables
 from .forms import WHITE, Description, ImageForm, TableForm, sides
-from .pictures import EXTENSIONS, files
+from .packed import Conversion
+from .pictures import EXTENSIONS, files, left_aside
 from .sources import MAGIC, channels_first, declared, read_arrays
 
 KINDS = "a picture, a folder of pictures, a .csv file, an .npz file or an .npy file"
@@ -40,8 +41,9 @@ def read(path: str, description: Description) -> NamedExamples:
     """
     expanded = Path(path).expanduser()
     if expanded.is_dir():
-        names = names_below(expanded, path)
-        return pictures([str(expanded / name) for name in names], description, below=str(expanded))
+        names, others = names_below(expanded, path)
+        read = pictures([str(expanded / name) for name in names], description, below=str(expanded))
+        return replace(read, notes=left_aside(others, path))
     if not expanded.exists():
         raise ValueError(f"{path!r} does not exist; give {KINDS}")
     kind = expanded.suffix.lower()
@@ -91,16 +93,17 @@ def check_size(path: str) -> None:
     memory.require(size, f"path={path!r}")
 
 
-def names_below(folder: Path, path: str) -> list[str]:
-    """Return the pictures in a folder and its sub-folders, in order; names that begin with a dot are skipped.
+def names_below(folder: Path, path: str) -> tuple[list[str], list[str]]:
+    """Return the pictures in a folder and its sub-folders, in order, and the other files; hidden ones are skipped.
 
     Raises:
         ValueError: there is no picture.
     """
-    names = sorted(file.name for file in files(folder, "", frozenset()))
+    others: list[str] = []
+    names = sorted(file.name for file in files(folder, "", frozenset(), others))
     if not names:
         raise ValueError(f"{path!r} contains no picture; the names of pictures end in {', '.join(EXTENSIONS)}")
-    return names
+    return names, others
 
 
 def pictures(paths: Sequence[str], description: Description, below: str) -> NamedExamples:
@@ -116,7 +119,7 @@ def pictures(paths: Sequence[str], description: Description, below: str) -> Name
     x = np.empty((len(paths), *shape), np.uint8)
     for row, path in zip(x, paths, strict=True):
         try:
-            pixels = packed.single_picture(path, form.size, shape[0])
+            pixels = packed.single_picture(path, form.size, shape[0], Conversion(form.background, form.limits))
         except packed.UnreadableError as error:
             raise ValueError(f"{path!r} cannot be read as a picture ({error.reason})") from None
         if pixels.shape != tuple(shape):

@@ -1,7 +1,7 @@
 """Pictures decoded once to one size, and stored as arrays in memory-mapped files.
 
-A packed folder holds `train.npy` and `test.npy`, uint8 of shape (pictures, channels, size, size), their class numbers
-in `train_y.npy` and `test_y.npy`, and `facts.json`, see `Facts`.
+A packed folder holds `train.npy`, `test.npy` and perhaps `val.npy`, uint8 of shape (pictures, channels, size, size),
+their class numbers in `train_y.npy` and so on, and `facts.json`, see `Facts`.
 """
 
 import errno
@@ -15,21 +15,24 @@ import time
 import uuid
 import warnings
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-VERSION = 1
+from .forms import Background
+
+VERSION = 2
 """The version of a packed folder's files, and of how a picture becomes pixels."""
 
-PARTS = ("train", "test")
+PARTS = ("train", "val", "test")
 CHUNK = 16
 """Pictures that a thread decodes at a time; fewer if they take more than `CHUNK_BYTES`."""
 CHUNK_BYTES = 2**22
@@ -54,8 +57,49 @@ ABANDONED = 86_400
 GREY = {"1", "L", "LA", "La"}
 WIDE = {"I", "I;16", "I;16L", "I;16B", "I;16N"}
 
-Attempt = tuple[np.ndarray | None, str]
-"""A picture's pixels and colour mode, or None and the reason why it cannot be read."""
+
+class Decoded(NamedTuple):
+    """A picture.
+
+    Args:
+        pixels: uint8 of shape (channels, size, size), with 1 channel for grey and 3 for RGB.
+        mode: PIL's name of its colour mode.
+        transparent: whether some of its pixels are transparent.
+    """
+
+    pixels: np.ndarray
+    mode: str
+    transparent: bool
+
+
+Attempt = Decoded | str
+"""A picture, or the reason why it cannot be read."""
+
+
+class Limits(NamedTuple):
+    """The values of black and of white in grey pictures of 16 bits."""
+
+    black: float
+    white: float
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """How pixels become bytes.
+
+    Args:
+        background: the colour on which transparent pictures are drawn; None to leave their transparency out.
+        limits: of grey pictures of 16 bits; None to keep the upper 8 bits.
+        measured: whether the limits are not yet known, so that such a picture raises a `WideError`.
+    """
+
+    background: Background | None = None
+    limits: Sequence[float] | None = None
+    measured: bool = False
+
+
+class WideError(Exception):
+    """A grey picture has 16 bits, and the range of their values is not known yet."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +128,9 @@ class Facts:
         settings: the settings of the packing; for each source and settings, only the latest folder is kept.
         modes: PIL's colour mode -> the number of pictures that had it.
         left_out: name of a picture that could not be read -> the reason.
+        parts: the names of the parts.
+        transparent: the number of pictures with transparent pixels.
+        limits: of the grey pictures of 16 bits, see `Limits`; None if there are none.
     """
 
     version: int
@@ -92,6 +139,9 @@ class Facts:
     settings: dict[str, Any]
     modes: dict[str, int] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
+    parts: Sequence[str] = ("train", "test")
+    transparent: int = 0
+    limits: Sequence[float] | None = None
 
 
 @dataclass
@@ -134,9 +184,10 @@ def read(folder: Path, fingerprint: str) -> Packed | None:
             raise UnusableError("of another version")
         if facts["fingerprint"] != fingerprint:
             raise ValueError("the folder was packed from other files")
-        packed = Packed({part: _mapped(folder / f"{part}.npy") for part in PARTS}, {}, Facts(**facts))
-        packed.y = {part: torch.from_numpy(np.load(folder / f"{part}_y.npy")) for part in PARTS}
-        if any(len(packed.x[part]) != len(packed.y[part]) for part in PARTS):
+        parts = [part for part in PARTS if part in facts["parts"]]
+        packed = Packed({part: _mapped(folder / f"{part}.npy") for part in parts}, {}, Facts(**facts))
+        packed.y = {part: torch.from_numpy(np.load(folder / f"{part}_y.npy")) for part in parts}
+        if any(len(packed.x[part]) != len(packed.y[part]) for part in parts):
             raise ValueError("the numbers of labels and pictures differ")
     except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
         raise UnusableError("damaged") from error
@@ -150,6 +201,7 @@ def pack(
     folder: Path,
     facts: Facts,
     *,
+    conversion: Conversion,
     skip_unreadable: bool,
     check: Callable[[dict[str, Tensor], Facts], None],
 ) -> Packed:
@@ -160,10 +212,11 @@ def pack(
 
     Args:
         root: the folder to which the pictures' names are relative.
-        parts: the pictures of `PARTS`.
+        parts: the pictures of each part.
         size: see `decoded`.
         folder: the packed folder to write.
-        facts: the description of the folder; the modes and the unreadable pictures are filled in.
+        facts: the description of the folder; what the pictures show is filled in.
+        conversion: how pixels become bytes; limits that are to be measured are those of the training pictures.
         skip_unreadable: whether to leave out pictures that cannot be read.
         check: called with the class numbers by part, and the facts, before anything is stored; raises to store nothing.
 
@@ -175,19 +228,25 @@ def pack(
     unfinished = folder.parent / f".{folder.name}.{uuid.uuid4().hex}"
     unfinished.mkdir()
     try:
-        labels = _write(unfinished, root, parts, size, facts, skip_unreadable)
+        facts.parts = [part for part in PARTS if part in parts]
+        try:
+            labels = _write(unfinished, root, parts, size, facts, conversion, skip_unreadable)
+        except WideError:
+            conversion = replace(conversion, limits=_limits(root, parts), measured=False)
+            labels = _write(unfinished, root, parts, size, facts, conversion, skip_unreadable)
+        facts.limits = conversion.limits if facts.modes.keys() & WIDE else None
         check(labels, facts)
         for part, y in labels.items():
             with (unfinished / f"{part}_y.npy").open("wb") as file:
                 np.save(file, y.numpy())
                 _synced(file)
         if facts.modes.keys() <= GREY | WIDE:
-            for part in PARTS:
+            for part in facts.parts:
                 _keep_one_channel(unfinished / f"{part}.npy")
         with (unfinished / "facts.json").open("w", encoding="utf-8") as file:
             json.dump(asdict(facts), file)
             _synced(file)
-        packed = Packed({part: _mapped(unfinished / f"{part}.npy") for part in PARTS}, labels, facts)
+        packed = Packed({part: _mapped(unfinished / f"{part}.npy") for part in facts.parts}, labels, facts)
         _publish(unfinished, folder, facts)  # mapped files stay mapped even if their folder is renamed or removed
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -195,8 +254,11 @@ def pack(
     return packed
 
 
-def decoded(path: str, size: int | None, channels: int | None = None) -> tuple[np.ndarray, str]:
-    """Return a picture, scaled so that its shorter side is `size` and cropped at the centre, and its colour mode.
+PLAIN = Conversion()
+
+
+def decoded(path: str, size: int | None, channels: int | None = None, conversion: Conversion = PLAIN) -> Decoded:
+    """Return a picture, scaled so that its shorter side is `size` and cropped at the centre.
 
     The pixels are those of torchvision's Resize(size) and CenterCrop(size) on a PIL picture: bilinear, antialiased.
     The picture is rotated by its EXIF orientation; of an animation, the first picture is taken.
@@ -205,11 +267,10 @@ def decoded(path: str, size: int | None, channels: int | None = None) -> tuple[n
         path: the file.
         size: in pixels; None keeps the picture's own size.
         channels: 1 to convert to grey, 3 to convert to RGB; None keeps grey pictures grey and converts others to RGB.
-
-    Returns:
-        uint8 of shape (channels, size, size), with 1 channel for grey and 3 for RGB; PIL's name of the mode.
+        conversion: how pixels become bytes.
 
     Raises:
+        WideError: the limits of 16 bits are needed and not known.
         Exception: any error that PIL raises for a picture that it cannot read.
     """
     from PIL import Image, ImageOps
@@ -217,11 +278,11 @@ def decoded(path: str, size: int | None, channels: int | None = None) -> tuple[n
     with Image.open(path) as image:
         mode = image.mode
         ImageOps.exif_transpose(image, in_place=True)
-        plain = _eight_bit(image)
+        plain, transparent = _eight_bit(image, conversion)
         wanted = {None: plain.mode, 1: "L", 3: "RGB"}[channels]
         plain = plain if plain.mode == wanted else plain.convert(wanted)
         if size is None:
-            return _channels_first(np.asarray(plain)), mode
+            return Decoded(_channels_first(np.asarray(plain)), mode, transparent)
         scaled = tuple(int(size * side / min(plain.size)) for side in plain.size)  # rounded down, as in torchvision
         if math.prod(scaled) > LARGEST:
             raise ValueError(f"its size of {plain.size[0]} x {plain.size[1]} pixels becomes {scaled[0]} x {scaled[1]}")
@@ -229,14 +290,14 @@ def decoded(path: str, size: int | None, channels: int | None = None) -> tuple[n
             plain = plain.resize(scaled, Image.Resampling.BILINEAR)
         left, top = (round((side - size) / 2) for side in scaled)
         pixels = np.asarray(plain.crop((left, top, left + size, top + size)))
-    return _channels_first(pixels), mode
+    return Decoded(_channels_first(pixels), mode, transparent)
 
 
 def _channels_first(pixels: np.ndarray) -> np.ndarray:
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
 
-def single_picture(path: str, size: int | None, channels: int) -> np.ndarray:
+def single_picture(path: str, size: int | None, channels: int, conversion: Conversion) -> np.ndarray:
     """Return one picture in the form of a packed folder's pictures: uint8, see `decoded`.
 
     Raises:
@@ -244,47 +305,92 @@ def single_picture(path: str, size: int | None, channels: int) -> np.ndarray:
     """
     with _quiet_pil():
         try:
-            return decoded(path, size, channels)[0]
+            return decoded(path, size, channels, conversion).pixels
         except MemoryError:
             raise
         except Exception as error:  # as in `_attempt`
             raise UnreadableError(path, _reason(error)) from None
 
 
-def _eight_bit(image: Any) -> Any:
-    """Return a PIL picture as L or RGB, without transparency and with the upper 8 of 16 bits."""
+def _eight_bit(image: Any, conversion: Conversion) -> tuple[Any, bool]:
+    """Return a PIL picture as L or RGB, without transparency, and whether some of its pixels were transparent."""
     from PIL import Image
 
     if image.mode in WIDE:
-        return Image.fromarray((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8))
+        return Image.fromarray(_scaled(np.asarray(image), conversion)), False
     if image.mode == "F":
         raise ValueError("its pixels are floating-point numbers")
     wanted = "L" if image.mode in GREY else "RGB"
-    return image if image.mode == wanted else image.convert(wanted)
+    if conversion.background is not None and image.has_transparency_data:
+        drawn = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
+        if drawn.getchannel("A").getextrema()[0] < 255:
+            canvas = Image.new("RGBA", image.size, conversion.background)
+            return Image.alpha_composite(canvas, drawn).convert(wanted), True
+    return image if image.mode == wanted else image.convert(wanted), False
+
+
+def _scaled(pixels: np.ndarray, conversion: Conversion) -> np.ndarray:
+    """Return wide grey pixels as bytes: between the limits, or else the upper 8 of 16 bits.
+
+    Raises:
+        WideError: the limits are not known.
+    """
+    if conversion.measured:
+        raise WideError
+    if conversion.limits is None:
+        return (pixels.clip(0, 65535) >> 8).astype(np.uint8)
+    black, white = conversion.limits
+    shares = (pixels.astype(np.float64) - black) / max(white - black, 1)
+    return (shares.clip(0, 1) * 255).round().astype(np.uint8)
+
+
+def _limits(root: Path, parts: Mapping[str, Sequence[Picture]]) -> Limits:
+    """Return the smallest and the largest value of the wide grey training pictures; without any, of all wide ones."""
+    from PIL import Image
+
+    low, high = np.inf, -np.inf
+    with _quiet_pil():
+        for part in sorted(parts, key=lambda part: part != "train"):
+            if part != "train" and low <= high:
+                break
+            for picture in parts[part]:
+                with suppress(Exception), Image.open(f"{root}/{picture.name}") as image:  # `_write` names the others
+                    if image.mode in WIDE:
+                        pixels = np.asarray(image)
+                        low, high = min(low, pixels.min()), max(high, pixels.max())
+    return Limits(float(low), float(high))
 
 
 def _write(
-    folder: Path, root: Path, parts: dict[str, list[Picture]], size: int, facts: Facts, skip_unreadable: bool
+    folder: Path,
+    root: Path,
+    parts: dict[str, list[Picture]],
+    size: int,
+    facts: Facts,
+    conversion: Conversion,
+    skip_unreadable: bool,
 ) -> dict[str, Tensor]:
     """Write the parts' pixels in three channels, and return the class numbers of the pictures that could be read."""
     modes: Counter[str] = Counter()
-    labels: dict[str, list[int]] = {part: [] for part in PARTS}
-    every = [picture for part in PARTS for picture in parts[part]]
-    threads = _threads(every)
+    labels: dict[str, list[int]] = {part: [] for part in facts.parts}
+    facts.transparent, facts.left_out = 0, {}
+    every = [picture for part in facts.parts for picture in parts[part]]
+    threads, attempt_one = _threads(every), partial(_attempt, root, size, conversion)
     with _quiet_pil(), _progress(len(every)) as advance:
-        for part in PARTS:
+        for part in facts.parts:
             with (folder / f"{part}.npy").open("wb") as file:
                 _header(file, 0, (3, size, size))
-                for picture, pixels, mode_or_reason in _in_order(root, parts[part], size, threads):
+                for picture, attempt in _in_order(parts[part], size, attempt_one, threads):
                     advance()
-                    if pixels is not None:
-                        file.write(np.broadcast_to(pixels, (3, size, size)).tobytes())
-                        modes[mode_or_reason] += 1
+                    if isinstance(attempt, Decoded):
+                        file.write(np.broadcast_to(attempt.pixels, (3, size, size)).tobytes())
+                        modes[attempt.mode] += 1
+                        facts.transparent += attempt.transparent
                         labels[part].append(picture.label)
                     elif skip_unreadable:
-                        facts.left_out[picture.name] = mode_or_reason
+                        facts.left_out[picture.name] = attempt
                     else:
-                        raise UnreadableError(picture.name, mode_or_reason)
+                        raise UnreadableError(picture.name, attempt)
                 file.seek(0)
                 _header(file, len(labels[part]), (3, size, size))
                 _synced(file)
@@ -294,15 +400,15 @@ def _write(
 
 
 def _in_order(
-    root: Path, pictures: Sequence[Picture], size: int, threads: int
-) -> Iterator[tuple[Picture, np.ndarray | None, str]]:
-    """Decode in threads, and yield each picture with its pixels and mode, or with None and the reason.
+    pictures: Sequence[Picture], size: int, attempt: Callable[[Picture], Attempt], threads: int
+) -> Iterator[tuple[Picture, Attempt]]:
+    """Decode in threads, and yield each picture with the attempt to decode it.
 
     The number of chunks in progress is limited, so memory is bounded.
     """
     if threads == 1:
         for picture in pictures:
-            yield picture, *_attempt(root, picture, size)
+            yield picture, attempt(picture)
         return
     length = max(1, min(CHUNK, CHUNK_BYTES // (3 * size * size)))
     chunks = deque(pictures[start : start + length] for start in range(0, len(pictures), length))
@@ -312,29 +418,28 @@ def _in_order(
             while chunks or pending:
                 while chunks and len(pending) < 2 * threads:
                     chunk = chunks.popleft()
-                    pending.append((chunk, pool.submit(_attempts, root, chunk, size)))
+                    pending.append((chunk, pool.submit(_attempts, chunk, attempt)))
                 chunk, future = pending.popleft()
-                for picture, attempt in zip(chunk, future.result(), strict=True):
-                    yield picture, *attempt
+                yield from zip(chunk, future.result(), strict=True)
         finally:
             for _, future in pending:
                 future.cancel()
 
 
-def _attempts(root: Path, chunk: Iterable[Picture], size: int) -> list[Attempt]:
-    """Decode each picture of a chunk, see `Attempt`."""
-    return [_attempt(root, picture, size) for picture in chunk]
+def _attempts(chunk: Iterable[Picture], attempt: Callable[[Picture], Attempt]) -> list[Attempt]:
+    """Decode each picture of a chunk."""
+    return [attempt(picture) for picture in chunk]
 
 
-def _attempt(root: Path, picture: Picture, size: int) -> Attempt:
+def _attempt(root: Path, size: int, conversion: Conversion, picture: Picture) -> Attempt:
     if picture.size == 0:
-        return None, "the file is empty"
+        return "the file is empty"
     try:
-        return decoded(f"{root}/{picture.name}", size)
-    except MemoryError:
+        return decoded(f"{root}/{picture.name}", size, None, conversion)
+    except (MemoryError, WideError):
         raise
     except Exception as error:  # PIL's readers raise many kinds for a broken file
-        return None, _reason(error)
+        return _reason(error)
 
 
 def _reason(error: Exception) -> str:

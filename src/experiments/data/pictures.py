@@ -3,22 +3,41 @@
 import hashlib
 import logging
 import os
-from collections.abc import Iterator, Mapping
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import torch
 from annotated_types import Ge, Gt, Lt
 from torch import Tensor
 
 from . import packed
-from .forms import ImageForm
+from .forms import Background, ImageForm
 from .packed import PARTS, Facts, Packed, Picture, UnreadableError, UnusableError
 from .sources import Source
 from .split import stratified
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
-"""Those of torchvision.datasets.folder.IMG_EXTENSIONS."""
+EXTENSIONS = (
+    *(".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"),
+    *(".jpe", ".jfif", ".gif", ".avif", ".jp2", ".tga", ".dib", ".pbm"),
+)
+"""Those of torchvision.datasets.folder.IMG_EXTENSIONS, and others that PIL can read."""
+
+NAMES = {
+    "train": ("train", "training"),
+    "test": ("test", "testing"),
+    "val": ("val", "valid", "validation", "dev"),
+}
+"""What people call the folders of the parts, in any case."""
+
+CLASSES = "none"
+"""The setting of `parts` for a folder whose sub-folders are classes, whatever they are called."""
+
+SYSTEM = {"thumbs.db", "desktop.ini"}
+"""Files that an operating system puts into folders, in addition to hidden ones."""
 
 WHOLE = "whole"
 """Used as the part's name if a folder is not divided into parts."""
@@ -47,6 +66,9 @@ def image_folder(
     cache: str | None = None,
     test_fraction: Annotated[float, Gt(0), Lt(1)] = 0.2,
     skip_unreadable: bool = False,
+    parts: dict[str, str] | Literal["none"] | None = None,
+    background: Background = "white",
+    grey_range: tuple[float, float] | None = None,
 ) -> Source:
     """Pictures in the layout of torchvision's ImageFolder, with a sub-folder for each class.
 
@@ -54,35 +76,61 @@ def image_folder(
     later runs map into memory as long as the folder's files do not change.
 
     Args:
-        path: the folder, with `train/<class>/...` and `test/<class>/...`, or with `<class>/...`. Names that begin with
-            a dot are skipped.
+        path: the folder, with `train/<class>/...`, `test/<class>/...` and perhaps `val/<class>/...`, under one of the
+            names in `NAMES`, or with `<class>/...`. Names that begin with a dot are skipped.
         size: the side, in pixels, to which pictures are scaled and cropped.
         cache: the folder for the decoded pictures; None for `experiments` in the user's cache folder.
         test_fraction: for a folder without `test`, the share of the pictures to test on, the same pictures for every
             seed.
         skip_unreadable: whether to leave out pictures that cannot be read, instead of stopping.
+        parts: train, test and val -> the folder of the part; `none` if the sub-folders are classes; None to recognise
+            them by their names.
+        background: the colour on which transparent pictures are drawn.
+        grey_range: the values of black and white in grey pictures of 16 bits; None for the smallest and the largest
+            value of the training pictures.
 
     Raises:
         ValueError: the folder is absent or unsuitable, or a picture cannot be read.
         OSError: the decoded pictures cannot be written.
     """
     root = Path(path).expanduser()
-    listing = listed(root, path)
-    classes = class_names(listing, path)
-    settings = {"size": size, "test_fraction": test_fraction if WHOLE in listing else None}
+    if grey_range is not None and grey_range[0] >= grey_range[1]:
+        raise ValueError(f"grey_range={list(grey_range)} should be the value of black, then a larger one of white")
+    found = listed(root, path, parts)
+    listing, drawn = found.files, "test" not in found.files
+    others = left_aside(found.others, path)
+    for sentence in (*found.notes, *others):
+        LOG.info(f"{sentence}.")
+    classes = class_names(found, path)
+    settings = {
+        "size": size,
+        "test_fraction": test_fraction if drawn else None,
+        "background": background,
+        "grey_range": grey_range and list(grey_range),
+    }
     key = fingerprint(listing, settings)
     folder = cache_folder(cache, root) / f"{root.resolve().name[:40]}-{size}-{key[:16]}"
     cached = opened(folder, key, skip_unreadable=skip_unreadable)
     if cached is None:
-        parts = pictures(listing, classes, test_fraction)
+        divided = pictures(listing, classes, test_fraction)
         facts = Facts(packed.VERSION, key, str(root.resolve()), settings)
 
         def check(labels: Mapping[str, Tensor], facts: Facts) -> None:
-            check_counts(labels, facts, classes, path, test_fraction if WHOLE in listing else None)
+            check_counts(labels, facts, found, path, classes, test_fraction if drawn else None)
 
-        check({part: numbers(some) for part, some in parts.items()}, facts)
+        check({part: numbers(some) for part, some in divided.items()}, facts)
+        conversion = packed.Conversion(background, grey_range, measured=grey_range is None)
         try:
-            cached = packed.pack(root, parts, size, folder, facts, skip_unreadable=skip_unreadable, check=check)
+            cached = packed.pack(
+                root,
+                divided,
+                size,
+                folder,
+                facts,
+                conversion=conversion,
+                skip_unreadable=skip_unreadable,
+                check=check,
+            )
         except UnreadableError as error:
             raise ValueError(
                 f"path={path!r} contains a picture that cannot be read, {error.name!r} ({error.reason}); "
@@ -93,38 +141,151 @@ def image_folder(
                 f"cache={cache!r}: the packed pictures cannot be written to {str(folder.parent)!r} "
                 f"({error.strerror or error}); free some space there, or choose another folder with data.cache=<folder>"
             ) from None
-    log_facts(cached.facts, path)
-    (x_train, y_train), (x_test, y_test) = ((cached.x[part], cached.y[part]) for part in PARTS)
-    return Source(x_train, y_train, x_test, y_test, classes, mapped=True, form=ImageForm(size=size))
+    log_facts(cached.facts, path, background)
+    limits = None if cached.facts.limits is None else (cached.facts.limits[0], cached.facts.limits[1])
+    return Source(
+        cached.x["train"],
+        cached.y["train"],
+        cached.x["test"],
+        cached.y["test"],
+        classes,
+        mapped=True,
+        form=ImageForm(size=size, background=background, limits=limits),
+        x_val=cached.x.get("val"),
+        y_val=cached.y.get("val"),
+    )
 
 
-def listed(root: Path, path: str) -> Listing:
-    """Return the pictures' files, sorted by name within each class.
+@dataclass
+class Found:
+    """The files in a folder.
+
+    Args:
+        files: the pictures by part and class, sorted by name within each class.
+        called: part -> the name of its folder.
+        others: the names of files that do not end like those of pictures.
+        notes: sentences about the folders, without their full stops.
+    """
+
+    files: Listing
+    called: dict[str, str] = field(default_factory=dict)
+    others: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def listed(root: Path, path: str, parts: dict[str, str] | str | None) -> Found:
+    """Return the files in a folder.
 
     Args:
         root: the data's folder.
         path: the folder as the user wrote it.
+        parts: the folders of the parts, see `image_folder`.
 
     Raises:
-        ValueError: the folder is absent, or its layout is neither of the two.
+        ValueError: the folder is absent, its layout is none of those that are understood, or can be read in two ways.
     """
     if not root.is_dir():
         problem = "is not a folder" if root.exists() else "does not exist"
         raise ValueError(f"path={path!r} {problem}; give a folder with a sub-folder of pictures for each class")
-    parts = [part for part in PARTS if divided_into_classes(root / part)]
-    if len(parts) == 1:
-        (other,) = set(PARTS) - set(parts)
-        raise ValueError(
-            f"path={path!r} has classes in its folder {parts[0]!r} but not in {other!r}; "
-            f"sort both into classes, or give path={str(Path(path, parts[0]))!r}"
-        )
-    if not parts:
-        return {WHOLE: by_class(root, "", root)}
-    unused = sorted(name for name in folders(root) if name not in parts)
+    if parts == CLASSES:
+        called: dict[str, str] = {}
+    elif isinstance(parts, dict):
+        called = given_parts(root, path, parts)
+    else:
+        called = recognised_parts(root, path)
+    others: list[str] = []
+    if not called:
+        return Found({WHOLE: by_class(root, "", root, others)}, {}, others)
+    found = Found(
+        {part: by_class(root / called[part], f"{called[part]}/", root, others) for part in PARTS if part in called},
+        called,
+        others,
+    )
+    names = [called[part] for part in PARTS if part in called]
+    used = f"{', '.join(names[:-1])} and {names[-1]}"
+    unused = sorted(name for name in folders(root) if name not in names)
     if unused:
-        names = quoted(unused)
-        LOG.info(f"The following folders in {path!r} are not used, only train and test are: {names}.")
-    return {part: by_class(root / part, f"{part}/", root) for part in parts}
+        found.notes.append(f"The following folders in {path!r} are not used, only {used} are: {quoted(unused)}")
+    if "test" not in called:
+        found.notes.append(
+            f"{path!r} has no labelled folder of test pictures, so a share of {called['train']!r} is used for testing"
+        )
+    return found
+
+
+def given_parts(root: Path, path: str, parts: Mapping[str, str]) -> dict[str, str]:
+    """Return the folders of the parts that the user has named.
+
+    Raises:
+        ValueError: a part or a folder does not exist, or there is none for training, or only one.
+    """
+    for part, name in parts.items():
+        if part not in PARTS:
+            raise ValueError(f"parts={shown(parts)} has {part!r}; choose from {', '.join(NAMES)}")
+        if name not in folders(root):
+            raise ValueError(
+                f"parts={shown(parts)}: {path!r} has no folder {name!r}; choose from {', '.join(folders(root))}"
+            )
+    if "train" not in parts or len({*parts.values()}) < max(2, len(parts)):
+        raise ValueError(f"parts={shown(parts)} needs one folder for train and another one for test or val")
+    return dict(parts)
+
+
+def recognised_parts(root: Path, path: str) -> dict[str, str]:
+    """Return the folders of the parts by their names; nothing if the folders are classes.
+
+    Raises:
+        ValueError: the folders can be read as parts and as classes, or a part lacks its classes.
+    """
+    above = folders(root)
+    divided = [name for name in above if divided_into_classes(root / name)]
+    called: dict[str, str] = {}
+    for part, words in NAMES.items():
+        names = [name for name in divided if name.casefold() in words]
+        if len(names) > 1:
+            raise ValueError(
+                f"path={path!r} has the folders {quoted(names)}, which can each be the {part} part; choose one with "
+                f"{suggested({**called, part: names[0]}, divided)}"
+            )
+        if names:
+            called[part] = names[0]
+    if "train" in called and len(called) > 1:
+        return called
+    inside = {tuple(folders(root / name)) for name in divided}
+    if len(divided) > 1 and len(divided) == len(above) and len(inside) == 1 and len(min(inside)) > 1:
+        both, classes = quoted(above), quoted(list(min(inside)))
+        raise ValueError(
+            f"path={path!r} has the folders {both}, which all have the sub-folders {classes}; if the latter are the "
+            f"classes, add {suggested(called, divided)}; if {both} are the classes, add data.parts={CLASSES}"
+        )
+    if called.keys() & {"train", "test"}:
+        ((part, name),) = called.items()
+        other = "test" if part == "train" else "train"
+        other = next((name for name in above if name.casefold() in NAMES[other]), other)
+        raise ValueError(
+            f"path={path!r} has classes in its folder {name!r} but not in {other!r}; "
+            f"sort both into classes, or give path={str(Path(path, name))!r}"
+        )
+    return {}
+
+
+def suggested(called: Mapping[str, str], names: Sequence[str]) -> str:
+    """Return the setting that makes parts of folders.
+
+    Args:
+        called: those that are known.
+        names: of all folders.
+    """
+    free = [name for name in names if name not in called.values()]
+    wanted = [part for part in ("train", "test") if part not in called]
+    chosen = {**called, **dict(zip(wanted, free, strict=False))}
+    return f"'data.parts={shown({part: chosen[part] for part in NAMES if part in chosen})}'"
+
+
+def shown(parts: Mapping[str, str]) -> str:
+    """Return parts as they are typed."""
+    texts = {part: name if re.fullmatch(r"\w+", name) else f'"{name}"' for part, name in parts.items()}
+    return f"{{{','.join(f'{part}:{text}' for part, text in texts.items())}}}"
 
 
 def divided_into_classes(folder: Path) -> bool:
@@ -141,19 +302,20 @@ def folders(folder: Path) -> list[str]:
         return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
 
 
-def by_class(folder: Path, prefix: str, root: Path) -> dict[str, list[File]]:
-    """Return the files of the pictures in each of a folder's sub-folders."""
+def by_class(folder: Path, prefix: str, root: Path, others: list[str]) -> dict[str, list[File]]:
+    """Return the files of the pictures in each of a folder's sub-folders; the names of other files are appended."""
     above = frozenset({identity(root), identity(folder)})
-    return {name: sorted(files(folder / name, f"{prefix}{name}/", above)) for name in folders(folder)}
+    return {name: sorted(files(folder / name, f"{prefix}{name}/", above, others)) for name in folders(folder)}
 
 
-def files(folder: Path, prefix: str, above: frozenset[tuple[int, int]]) -> Iterator[File]:
+def files(folder: Path, prefix: str, above: frozenset[tuple[int, int]], others: list[str]) -> Iterator[File]:
     """Yield the files of the pictures in a folder and its sub-folders.
 
     Args:
         folder: the folder.
         prefix: the beginning of its files' names.
         above: the identities of the folders around it; a link to one of these is not followed.
+        others: the names of files that do not end like those of pictures are appended.
     """
     own = identity(folder)
     if own in above:
@@ -162,8 +324,22 @@ def files(folder: Path, prefix: str, above: frozenset[tuple[int, int]]) -> Itera
         for entry in entries:
             if is_picture(entry):
                 yield file(entry, prefix)
-            elif entry.is_dir() and not entry.name.startswith("."):
-                yield from files(Path(entry.path), f"{prefix}{entry.name}/", above | {own})
+            elif entry.name.startswith(".") or entry.name.lower() in SYSTEM:
+                continue
+            elif entry.is_dir():
+                yield from files(Path(entry.path), f"{prefix}{entry.name}/", above | {own}, others)
+            else:
+                others.append(prefix + entry.name)
+
+
+def left_aside(others: Sequence[str], path: str) -> list[str]:
+    """Return a sentence about files that are not read as pictures, without its full stop; none if there are none."""
+    if not others:
+        return []
+    endings = Counter(Path(name).suffix.lower() or "without an ending" for name in others)
+    counts = ", ".join(f"{count:,} {ending}" for ending, count in sorted(endings.items(), key=lambda i: (-i[1], i[0])))
+    noun, verb = ("file", "is") if len(others) == 1 else ("files", "are")
+    return [f"{len(others):,} {noun} in {path!r} {verb} not read as pictures ({counts}), such as {min(others)!r}"]
 
 
 def identity(folder: Path) -> tuple[int, int]:
@@ -186,28 +362,30 @@ def file(entry: "os.DirEntry[str]", prefix: str) -> File:
     return File(prefix + entry.name, status.st_size, status.st_mtime_ns)
 
 
-def class_names(listing: Listing, path: str) -> list[str]:
+def class_names(found: Found, path: str) -> list[str]:
     """Return the sorted names of the classes.
 
     Raises:
         ValueError: there are fewer than two classes, or the parts have different classes.
     """
-    held = {part: {name for name, some in classes.items() if some} for part, classes in listing.items()}
+    held = {part: {name for name, some in classes.items() if some} for part, classes in found.files.items()}
     if not any(held.values()):
         raise ValueError(
             f"path={path!r} has no sub-folder with pictures; it needs one for each class, "
             f"with files that end in {', '.join(EXTENSIONS)}"
         )
-    for one, other in (PARTS, PARTS[::-1]):
-        missing = sorted(held.get(one, set()) - held.get(other, set()))
-        if WHOLE not in held and missing:
+    for one, other in (("train", "test"), ("test", "train"), ("val", "train")):
+        missing = sorted(held[one] - held[other]) if one in held and other in held else []
+        if missing:
             raise ValueError(
-                f"path={path!r} has pictures of the class {missing[0]!r} in {one!r} but not in {other!r}; "
-                "both must have the same classes"
+                f"path={path!r} has pictures of the class {missing[0]!r} in {found.called[one]!r} but not in "
+                f"{found.called[other]!r}; both must have the same classes"
             )
-    names = sorted(set().union(*listing.values()))
+    names = sorted(set().union(*found.files.values()))
     if len(names) < 2:
-        raise ValueError(f"path={path!r} has only one class, {names[0]!r}; at least two are needed")
+        inner = folders(Path(path).expanduser() / names[0])
+        hint = f"; its sub-folders are given as path={str(Path(path, names[0]))!r}" if len(inner) > 1 else ""
+        raise ValueError(f"path={path!r} has only one class, {names[0]!r}; at least two are needed{hint}")
     return names
 
 
@@ -252,11 +430,12 @@ def pictures(listing: Listing, classes: list[str], test_fraction: float) -> dict
         part: [Picture(f.name, label, f.size) for label, name in enumerate(classes) for f in by_name.get(name, [])]
         for part, by_name in listing.items()
     }
-    if WHOLE not in parts:
+    if "test" in parts:
         return parts
-    whole = parts[WHOLE]
+    whole = parts.pop(WHOLE) if WHOLE in parts else parts["train"]
     test, train = stratified(numbers(whole), round(test_fraction * len(whole)), torch.Generator().manual_seed(0))
-    return {part: [whole[row] for row in rows.sort()[0].tolist()] for part, rows in (("train", train), ("test", test))}
+    drawn = {part: [whole[row] for row in rows.sort()[0].tolist()] for part, rows in (("train", train), ("test", test))}
+    return parts | drawn
 
 
 def numbers(some: list[Picture]) -> Tensor:
@@ -265,15 +444,21 @@ def numbers(some: list[Picture]) -> Tensor:
 
 
 def check_counts(
-    labels: Mapping[str, Tensor], facts: Facts, classes: list[str], path: str, test_fraction: float | None
+    labels: Mapping[str, Tensor],
+    facts: Facts,
+    found: Found,
+    path: str,
+    classes: list[str],
+    test_fraction: float | None,
 ) -> None:
     """Refuse data in which a class or a part has too few pictures.
 
     Args:
         labels: class numbers by part.
         facts: the facts about the pictures.
-        classes: the names of the classes.
+        found: the folders of the parts.
         path: the folder as the user wrote it.
+        classes: the names of the classes.
         test_fraction: the share that was drawn for testing; None if the folder has a test part.
 
     Raises:
@@ -286,17 +471,18 @@ def check_counts(
         raise ValueError(
             f"path={path!r} has {len(left_out)} pictures but none can be read; the first is {name!r} ({reason})"
         )
-    train, test = (torch.bincount(labels[part], minlength=len(classes)) for part in PARTS)
+    train, test = (torch.bincount(labels[part], minlength=len(classes)) for part in ("train", "test"))
     counted = train if test_fraction is None else train + test
     few = [label for label, count in enumerate(counted.tolist()) if count < 2]
     if few:
         count = ("no picture", "only one picture")[int(counted[few[0]])]
-        where = " in 'train'" if test_fraction is None else ""
+        where = f" in {found.called['train']!r}" if found.called else ""
         raise ValueError(
             f"path={path!r} has {count} of the class {classes[few[0]]!r}{where}{without}; a class needs at least two"
         )
-    if test_fraction is None and len(labels["test"]) == 0:
-        raise ValueError(f"path={path!r} has no picture in 'test'{without}")
+    for part, name in found.called.items():
+        if len(labels[part]) == 0:
+            raise ValueError(f"path={path!r} has no picture in {name!r}{without}")
     if len(labels["test"]) == 0:
         raise ValueError(
             f"test_fraction={test_fraction} leaves none of {len(labels['train'])} pictures to test on{without}; "
@@ -310,8 +496,8 @@ def check_counts(
         )
 
 
-def log_facts(facts: Facts, path: str) -> None:
-    """Log which pictures were left out, and to which colour mode the others were converted."""
+def log_facts(facts: Facts, path: str, background: str) -> None:
+    """Log which pictures were left out, and how the others were converted."""
     if facts.left_out:
         count = len(facts.left_out)
         noun, verb = ("picture", "is") if count == 1 else ("pictures", "are")
@@ -320,6 +506,19 @@ def log_facts(facts: Facts, path: str) -> None:
         modes = ", ".join(f"{count:,} {mode}" for mode, count in facts.modes.items())
         common = "grey" if facts.modes.keys() <= packed.GREY | packed.WIDE else "RGB"
         LOG.info(f"The pictures in {path!r} are converted to {common}; their colour modes are {modes}.")
+    if facts.transparent:
+        noun, verb = ("picture", "is") if facts.transparent == 1 else ("pictures", "are")
+        other = "black" if background == "white" else "white"
+        LOG.info(
+            f"{facts.transparent:,} {noun} in {path!r} {verb} transparent and drawn on {background}; "
+            f"data.background={other} draws on {other}."
+        )
+    if facts.limits is not None:
+        black, white = facts.limits
+        LOG.info(
+            f"The 16-bit grey pictures in {path!r} are scaled from {black:,g} to {white:,g} to bytes; "
+            "data.grey_range=[0,65535] sets other values of black and white."
+        )
 
 
 def quoted(names: list[str]) -> str:

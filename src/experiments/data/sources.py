@@ -254,7 +254,7 @@ def digits() -> Source:
     x, y = table[:, :-1].reshape(-1, 1, 8, 8).contiguous(), table[:, -1].long()
     test, train = stratified(y, round(DIGITS_TEST_SHARE * len(y)), torch.Generator().manual_seed(0))
     names = [str(digit) for digit in range(10)]
-    return Source(x[train], y[train], x[test], y[test], names, form=ImageForm(white=16, size=8))
+    return Source(x[train], y[train], x[test], y[test], names, form=ImageForm(white=16, size=8, background="white"))
 
 
 def torchvision_set(
@@ -287,14 +287,15 @@ def torchvision_set(
     return Source(x_train, y_train, x_test, y_test, [str(name) for name in train.classes], form=of_bytes(x_train))
 
 
-def npz(path: str, keys: dict[str, str] | None = None, layout: Layout | None = None) -> Source:
-    """A file of arrays in the layout of Keras: x_train, y_train, x_test, y_test.
+def npz(path: str, keys: dict[str, str | None] | None = None, layout: Layout | None = None) -> Source:
+    """A file of arrays in the layout of Keras: x_train, y_train, x_test, y_test, and perhaps x_val, y_val.
 
     Args:
         path: the .npz file. x may be (examples, features), (examples, height, width), (examples, height, width,
             channels) or (examples, channels, height, width); y has a class per example: a number, a text, or a row
             with a single 1.
-        keys: the names of the arrays in the file, if they are others: {x_train: train_images, ...}.
+        keys: the names of the arrays in the file, if they are others: {x_train: train_images, ...}; None as the name of
+            x_val or y_val leaves the validation part out.
         layout: nhwc if the channels are the last axis of x, nchw if they are the second; None for what the shape shows.
 
     Raises:
@@ -302,41 +303,61 @@ def npz(path: str, keys: dict[str, str] | None = None, layout: Layout | None = N
     """
     keys = keys or {}
     for key in keys:
-        if key not in NAMES:
-            raise ValueError(f"keys={keys} has {key!r}, which no data set has; choose from {', '.join(NAMES)}")
-    called = {name: keys.get(name, name) for name in NAMES}
-    arrays, notes = read_arrays(path, list(called.values()))
-    x_train, y_train, x_test, y_test = (arrays[called[name]] for name in NAMES)
-    for name, array in (("x_train", x_train), ("x_test", x_test)):
+        if key not in (*NAMES, *VALIDATION):
+            raise ValueError(
+                f"keys={keys} has {key!r}, which no data set has; choose from {', '.join((*NAMES, *VALIDATION))}"
+            )
+        if keys[key] is None and key not in VALIDATION:
+            raise ValueError(f"keys={keys} leaves out {key}; only x_val and y_val can be left out")
+    called = {name: keys.get(name) or name for name in (*NAMES, *VALIDATION)}
+    optional = [] if None in (keys.get(name, name) for name in VALIDATION) else [called[name] for name in VALIDATION]
+    if keys.keys() & set(VALIDATION) and optional:
+        arrays, notes = read_arrays(path, list(called.values()))
+    else:
+        arrays, notes = read_arrays(path, [called[name] for name in NAMES], optional)
+    parts = ["train", "test", *(["val"] if called["x_val"] in arrays and optional else [])]
+    for part in parts:
+        array = arrays[called[f"x_{part}"]]
         if array.size == 0:
-            raise ValueError(f"{called[name]} is empty: its shape is {array.shape}")
-    labels = [class_texts(y, called[name]) for y, name in ((y_train, "y_train"), (y_test, "y_test"))]
-    names, (train, test) = numbered(*labels)
-    unknown = np.setdiff1d(test, train)
-    if len(unknown):
-        hint = different_labels(y_train, y_test)
-        raise ValueError(
-            f"{called['y_test']} contains the class {names[unknown[0]]}, which is not in {called['y_train']}{hint}"
-        )
-    inputs, order = oriented(as_inputs(x_train, called["x_train"]), called["x_train"], layout)
-    tested, _ = oriented(as_inputs(x_test, called["x_test"]), called["x_test"], layout or order)
+            raise ValueError(f"{called[f'x_{part}']} is empty: its shape is {array.shape}")
+    labels = {part: arrays[called[f"y_{part}"]] for part in parts}
+    names, numbers = numbered(*(class_texts(y, called[f"y_{part}"]) for part, y in labels.items()))
+    for part, y in zip(parts[1:], numbers[1:], strict=True):
+        unknown = np.setdiff1d(y, numbers[0])
+        if len(unknown):
+            hint = different_labels(labels["train"], labels[part])
+            own = called[f"y_{part}"]
+            raise ValueError(f"{own} contains the class {names[unknown[0]]}, which is not in {called['y_train']}{hint}")
+    inputs, order = oriented(as_inputs(arrays[called["x_train"]], called["x_train"]), called["x_train"], layout)
+    tested, validated = (
+        oriented(as_inputs(arrays[called[name]], called[name]), called[name], layout or order)[0]
+        if name[2:] in parts
+        else None
+        for name in ("x_test", "x_val")
+    )
+    assert tested is not None
     if order == "nchw" and layout is None:
         notes.append(f"{called['x_train']} is read as {sides(inputs.shape[1:])}: channels, height, width")
-    doubt = quantity(names, len(train), called["y_train"])
+    doubt = quantity(names, len(numbers[0]), called["y_train"])
     return Source(
         inputs,
-        torch.from_numpy(train),
+        torch.from_numpy(numbers[0]),
         tested,
-        torch.from_numpy(test),
+        torch.from_numpy(numbers[1]),
         names,
         form=of_bytes(inputs),
         layout=order,
         notes=tuple(notes),
         doubts=() if doubt is None else (doubt,),
+        x_val=validated,
+        y_val=None if validated is None else torch.from_numpy(numbers[2]),
     )
 
 
 NAMES = ("x_train", "y_train", "x_test", "y_test")
+VALIDATION = ("x_val", "y_val")
+PART_WORDS = {"val": ("val", "valid", "validation", "dev")}
+"""What people call a part, if it is not its name."""
 WORDS = {
     "x": ("x", "images", "image", "data", "features", "inputs"),
     "y": ("y", "labels", "label", "targets", "target"),
@@ -346,8 +367,15 @@ MAGIC = b"\x93NUMPY"
 """The first bytes of a .npy file."""
 
 
-def read_arrays(path: str, names: Sequence[str]) -> tuple[dict[str, np.ndarray], list[str]]:
+def read_arrays(
+    path: str, names: Sequence[str], optional: Sequence[str] = ()
+) -> tuple[dict[str, np.ndarray], list[str]]:
     """Read the named arrays of an .npz file; pickled objects are refused.
+
+    Args:
+        path: the file.
+        names: of the arrays.
+        optional: the names of arrays that are read too if the file has all of them.
 
     Returns:
         The arrays by name, and a sentence about further arrays if there are any.
@@ -361,11 +389,12 @@ def read_arrays(path: str, names: Sequence[str]) -> tuple[dict[str, np.ndarray],
             if opened.read(len(MAGIC)) == MAGIC:
                 raise ValueError(f"it is a single array, as in an .npy file; save {listed} together with numpy.savez")
             opened.seek(0)
-            check_sizes(opened, names, f"path={path!r}")
+            check_sizes(opened, [*names, *optional], f"path={path!r}")
             opened.seek(0)
             with np.load(opened, allow_pickle=False) as file:
                 available = list(getattr(file, "files", ()))
                 missing = [name for name in names if name not in available]
+                names = [*names, *(optional if {*optional} <= {*available} else ())]
                 arrays = {name: file[name] for name in names if name in available}
     except FileNotFoundError:
         raise ValueError(f"path={path!r} does not exist; give an .npz file with {listed}") from None
@@ -376,15 +405,17 @@ def read_arrays(path: str, names: Sequence[str]) -> tuple[dict[str, np.ndarray],
         raise ValueError(f"path={path!r} cannot be read as an .npz file: {error}{hint}") from None
     if missing:
         contents = ", ".join(available) or "nothing"
-        raise ValueError(
-            f"path={path!r} has no {' and no '.join(missing)}; it contains {contents}{guessed_keys(missing, available)}"
-        )
+        validates = {*missing} <= {*NAMES} and "'" in guessed_keys(VALIDATION, available)
+        guess = guessed_keys([*missing, *(VALIDATION if validates else ())], available)
+        raise ValueError(f"path={path!r} has no {' and no '.join(missing)}; it contains {contents}{guess}")
     further = [name for name in available if name not in names]
     if not further:
         return arrays, []
     count = f"{len(further)} further array{'s' * (len(further) > 1)}"
     are = "are" if len(further) > 1 else "is"
-    return arrays, [f"{Path(path).name} has {count} that {are} not used: {', '.join(further)}"]
+    hint = guessed_keys(VALIDATION, further) if "x" not in names and not {*VALIDATION} & {*names} else ""
+    remedy = hint.replace("; try", "; to validate on them, add") if "'" in hint else ""
+    return arrays, [f"{Path(path).name} has {count} that {are} not used: {', '.join(further)}{remedy}"]
 
 
 def check_sizes(opened: BinaryIO, names: Sequence[str], subject: str) -> None:
@@ -427,7 +458,13 @@ def guessed_keys(missing: Sequence[str], available: Sequence[str]) -> str:
     found = {}
     for name in missing:
         kind, _, part = name.partition("_")
-        words = {f"{a}{b}{c}" for w in WORDS.get(kind, ()) for b in ("_", "-", "") for a, c in ((part, w), (w, part))}
+        words = {
+            f"{a}{b}{c}"
+            for w in WORDS.get(kind, ())
+            for p in PART_WORDS.get(part, (part,))
+            for b in ("_", "-", "")
+            for a, c in ((p, w), (w, p))
+        }
         match = [other for other in available if other.lower() in words]
         if not part or len(match) != 1:
             return "" if not part else "; name them with data.keys={x_train:<name>,...}"

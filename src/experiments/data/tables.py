@@ -61,6 +61,7 @@ def csv(
     kinds: dict[str, Kind] | None = None,
     unknown: Literal["error", "ignore"] = "error",
     form: TableForm | None = None,
+    val_path: str | None = None,
 ) -> Source:
     r"""A table with a header: one column is the class, the others are features.
 
@@ -84,11 +85,13 @@ def csv(
         unknown: what to do, in prediction, about a text that the training did not know: `error` refuses the row, with
             `ignore` all features of the column are 0.
         form: the columns of the table that a run was trained on; None to infer the columns from this table.
+        val_path: a further table with the same columns, to validate on.
 
     Raises:
         ValueError: the file cannot be read as such a table.
     """
-    paths = {f"{key}={name!r}": name for key, name in (("path", path), ("test_path", test_path)) if name is not None}
+    given = (("path", path), ("val_path", val_path), ("test_path", test_path))
+    paths = {f"{key}={name!r}": name for key, name in given if name is not None}
     known = form if isinstance(form, TableForm) else None
     marks = tuple(mark for mark in map(mark_text, missing_marks or ()))
     reading = Reading(one_character(separator), known_encoding(encoding), DECIMALS[decimal], marks)
@@ -96,7 +99,7 @@ def csv(
     names = list(map(str, tables[0].columns))
     target, dropped = spelled(target, names), [spelled(name, names) for name in drop or ()]
     chosen = {spelled_key(name, names): kind for name, kind in (kinds or {}).items()}
-    check_columns(tables, path, test_path, target, dropped, chosen)
+    check_columns(tables, list(paths), path, target, dropped, chosen)
     left_out = {*dropped, *(() if known is None else known.drop)} - {target}
     tables = [
         without_missing(
@@ -133,11 +136,14 @@ def csv(
     )
     sizes = file_sizes(whole)
     x = torch.from_numpy(features(whole, replace(own_form, unknown=unknown if known is not None else "error")))
+    train, *others = torch.arange(len(numbers)).split(sizes)
+    val = None if val_path is None else others.pop(0)
     if test_path is None:
-        test, train = stratified(numbers, round(test_fraction * len(numbers)), torch.Generator().manual_seed(0))
+        count = round(test_fraction * len(train))
+        test, train = stratified(numbers[: len(train)], count, torch.Generator().manual_seed(0))
         refused = f"test_fraction={test_fraction}"
     else:
-        train, test = torch.arange(len(numbers)).split(sizes)
+        (test,) = others
         refused = f"test_path={test_path!r}"
     if known is None:
         check_parts(numbers[train], numbers[test], classes, refused)
@@ -153,6 +159,8 @@ def csv(
         columns=tuple(uses),
         notes=tuple(dict.fromkeys(notes)),
         doubts=tuple(doubts),
+        x_val=None if val is None else x[val],
+        y_val=None if val is None else numbers[val],
     )
 
 
@@ -373,16 +381,16 @@ def with_texts(table: pd.DataFrame, texts: set[str], path: str, layout: TextLayo
 
 def check_columns(
     tables: list[pd.DataFrame],
+    files: list[str],
     path: str,
-    test_path: str | None,
     target: str,
     drop: list[str],
     kinds: Mapping[str, Kind],
 ) -> None:
-    """Refuse names that are not in the table, and a second table that lacks columns.
+    """Refuse names that are not in the table, and a further table that lacks columns.
 
     Raises:
-        ValueError: a name is not a column, no feature is left, or the second table lacks a column.
+        ValueError: a name is not a column, no feature is left, or a further table lacks a column.
     """
     names = list(tables[0].columns)
     if len(names) == 1 and names != [target]:
@@ -402,11 +410,12 @@ def check_columns(
         raise ValueError(f"drop={drop} contains the target; remove {target!r} from it")
     if len(set(names) - set(drop)) < 2:
         raise ValueError(f"drop={drop} leaves no column but the target; at least one feature is needed")
-    if test_path is not None:
-        absent = sorted(set(names) - set(tables[1].columns) - set(drop))
+    for number, file in list(enumerate(files))[1:]:
+        table = tables[number]
+        absent = sorted(set(names) - set(table.columns) - set(drop))
         if absent:
-            raise ValueError(f"test_path={test_path!r} lacks the columns {', '.join(absent)}")
-        tables[1] = tables[1][names if not drop else [name for name in names if name in tables[1].columns]]
+            raise ValueError(f"{file} lacks the columns {', '.join(absent)}")
+        tables[number] = table[names if not drop else [name for name in names if name in table.columns]]
 
 
 def without_missing(table: pd.DataFrame, file: str, target: str, missing: str) -> pd.DataFrame:
