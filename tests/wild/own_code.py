@@ -118,7 +118,7 @@ class Scaled(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.fails:
-            return self.linear(x.flatten(1))[self.missing]  # type: ignore[index]
+            return self.linear(x.flatten(1))[self.missing]
         return self.linear(x.flatten(1))
 
 
@@ -196,4 +196,5 @@ def worded(progress: float) -> Any:
 
 def broken(progress: float) -> float:
     """A schedule that fails in the second half of the training."""
-    return 1.0 if progress < 0.5 else {}["late"]
+    factors: dict[str, float] = {}
+    return 1.0 if progress < 0.5 else factors["late"]

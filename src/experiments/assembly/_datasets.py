@@ -232,8 +232,8 @@ def data(
     weights = class_weights(labels, len(source.classes)).to(device) if settings.balance == "class_weights" else None
     notes = list(source.notes)
     if source.y_val is not None:
-        own = f"the {len(splits['val']):,} validation examples are the data set's own"
-        notes.append(f"{own}; data.val_fraction={settings.val_fraction} is not used")
+        whose = f"the {len(splits['val']):,} validation examples are the data set's own"
+        notes.append(f"{whose}; data.val_fraction={settings.val_fraction} is not used")
     faults = unsuitable(splits["train"])
     doubts = [*source.doubts, *lossy(source, kept[train], prepare), *faults]
     result = Data(splits, source.description, prepare, class_weights=weights, notes=notes, doubts=doubts)

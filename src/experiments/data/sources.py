@@ -109,7 +109,7 @@ class Source:
             change: returns the new class numbers; those of examples that are left out are -1.
             other: further fields that change.
         """
-        labels = {f"y_{part}": change(getattr(self, f"y_{part}")) for part in self.parts}
+        labels: dict[str, Any] = {f"y_{part}": change(getattr(self, f"y_{part}")) for part in self.parts}
         return replace(self, **labels, **other)
 
     @property
