@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from optuna.trial import TrialState
 
-from experiments.folders.hparams import hparams_config
+from experiments.folders.hparams import Domain, hparams_config
 from tests.helpers import Commands
 from tests.search.searches import HIDDEN, LR, SEARCH, TINY, found_in, jobs, searched, study_in, sweeper, value_of
 
@@ -140,7 +140,8 @@ def test_the_search_is_one_experiment_in_tensorboards_hparams(tmp_path: Path) ->
     from tensorboard.plugins.hparams import metadata, plugin_data_pb2
 
     for _ in range(2):  # the second time there is one already
-        hparams_config(tmp_path, {"optimizer.lr": (1e-4, 1e-1), "model.hidden": ["[50]", "[100, 100]"], "k": (1, 5)})
+        swept: dict[str, Domain] = {"optimizer.lr": (1e-4, 1e-1), "model.hidden": [[50], [100, 100]], "k": (1, 5)}
+        hparams_config(tmp_path, swept, {})
     (file,) = tmp_path.glob("events.*")
     events = EventAccumulator(str(file))
     events.Reload()
@@ -150,7 +151,8 @@ def test_the_search_is_one_experiment_in_tensorboards_hparams(tmp_path: Path) ->
     assert list(by_name) == ["optimizer.lr", "model.hidden", "k"]
     assert by_name["optimizer.lr"].domain_interval.max_value == pytest.approx(0.1)
     assert [value.string_value for value in by_name["model.hidden"].domain_discrete.values] == ["[100, 100]", "[50]"]
-    assert "val/accuracy" in [metric.name.tag for metric in experiment.metric_infos]
+    assert experiment.metric_infos[0].display_name == "val/accuracy"
+    assert all(info.differs for info in experiment.hparam_infos)
 
 
 @pytest.mark.slow

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from experiments.folders.events import FILES, HISTOGRAMS, records
+
 PREFIX = "activations/"
-MOST_BYTES = 200_000_000
-"""The largest event file that is read; one of a hundred epochs has a few million bytes."""
-LENGTH = struct.Struct("<Q")
-CHECKSUM = 4
-"""Bytes of the checksum that follows a record's length, and of the one that follows the record."""
+"""The tags begin with this, those of newer runs after `histograms/`."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +32,7 @@ class Histogram:
 def first_and_last(folder: Path) -> tuple[Mapping[str, Histogram], Mapping[str, Histogram]]:
     """Return the histograms of activations by layer, before training and at its end; empty if there are none."""
     by_epoch: dict[int, dict[str, Any]] = {}
-    for path in sorted(folder.glob("events.out.tfevents.*")):
+    for path in sorted(folder.glob(FILES)):
         for step, layer, message in activations(path):
             by_epoch.setdefault(step, {})[layer] = message
     if not by_epoch:
@@ -60,23 +57,9 @@ def activations(path: Path) -> Iterator[tuple[int, str, Any]]:
         except DecodeError:
             return
         for value in event.summary.value:
-            if value.tag.startswith(PREFIX) and value.HasField("histo"):
-                yield event.step, value.tag.removeprefix(PREFIX), value.histo
-
-
-def records(path: Path) -> Iterator[bytes]:
-    """Read a file's records up to an incomplete one: the run is in progress, or was killed."""
-    try:
-        content = path.read_bytes() if path.is_file() and path.stat().st_size <= MOST_BYTES else b""
-    except OSError:
-        return
-    offset = 0
-    while offset + LENGTH.size <= len(content):
-        begin = offset + LENGTH.size + CHECKSUM
-        offset = begin + LENGTH.unpack_from(content, offset)[0] + CHECKSUM
-        if offset > len(content):
-            return
-        yield content[begin : offset - CHECKSUM]
+            tag = value.tag.removeprefix(f"{HISTOGRAMS}/")
+            if tag.startswith(PREFIX) and value.HasField("histo"):
+                yield event.step, tag.removeprefix(PREFIX), value.histo
 
 
 def histogram(message: Any) -> Histogram | None:

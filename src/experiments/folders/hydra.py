@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from hydra.core.override_parser.types import QuotedString
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.common.files import write_whole
+from experiments.common.recorded import recorded
 
 OF_THE_SWEEP = re.compile(r"(resume|retry_failed|sweep\.zip|trial)=")
 """Overrides of the sweep, which do not belong to a single run."""
@@ -25,6 +27,20 @@ def task_part(config: DictConfig) -> DictConfig:
     return OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
 
 
+def plain_value(value: Any) -> Any:
+    """Return a value of a parsed override as a configuration holds it, without quotes."""
+    if isinstance(value, list):
+        return [plain_value(item) for item in value]
+    if isinstance(value, dict):
+        return {plain_value(key): plain_value(item) for key, item in value.items()}
+    return value.text if isinstance(value, QuotedString) else value
+
+
+def is_built(value: Any) -> bool:
+    """Whether a run gets a value in another form: merged with that of its file, or interpolated."""
+    return isinstance(value, Mapping) or "${" in str(value)
+
+
 def write_composed(task: Mapping[str, Any], hydra: Mapping[str, Any], folder: Path) -> None:
     """Write the files into a run folder that Hydra writes: `config.yaml`, `hydra.yaml` and `overrides.yaml`.
 
@@ -32,12 +48,11 @@ def write_composed(task: Mapping[str, Any], hydra: Mapping[str, Any], folder: Pa
         task, hydra: the two parts of the configuration, as plain dictionaries.
         folder: of the run.
     """
-    typed = [line for line in hydra["overrides"]["task"] if not OF_THE_SWEEP.match(line)]
     shown = {key: value for key, value in hydra.items() if key not in ("help", "hydra_help")}
     for name, content in (
         ("config.yaml", {**task, "resume": None}),
         ("hydra.yaml", {"hydra": shown}),
-        ("overrides.yaml", typed),
+        ("overrides.yaml", recorded(hydra["overrides"]["task"], task)),
     ):
         write_whole(folder / ".hydra" / name, as_yaml(content).encode())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -46,6 +47,8 @@ def graph_definition(model: nn.Module, example: Tensor) -> GraphDef | None:
 
     definition = GraphDef()
     names = {node: _name(node) for node in graph.nodes}
+    inputs = [node for node in graph.nodes if node.op == "placeholder"]
+    names |= {node: free("input" if len(inputs) == 1 else f"input_{node.name}", names.values()) for node in inputs}
     for node in graph.nodes:
         added = definition.node.add(name=names[node], op=_kind(node, model))
         added.input.extend(names[source] for source in node.all_input_nodes)
@@ -69,6 +72,13 @@ class _Shapes(fx.Interpreter):
         if isinstance(result, Tensor) and result.ndim:
             self.by_node[n.name] = result.shape
         return result
+
+
+def free(name: str, taken: Collection[str]) -> str:
+    """Return a name for a node that is neither another node's nor the beginning of one, as that of its group."""
+    while any(other == name or other.startswith(f"{name}/") for other in taken):
+        name += "_"
+    return name
 
 
 def _name(node: fx.Node) -> str:

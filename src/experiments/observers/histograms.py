@@ -9,6 +9,7 @@ import torch
 from annotated_types import Ge
 from torch import Tensor
 
+from experiments.folders.events import HISTOGRAMS
 from experiments.models.measures import counts
 from experiments.training.observer import Observer
 from experiments.training.observer import every as every_epochs
@@ -73,7 +74,7 @@ class Histograms(Observer):
 def measured(capture: Capture) -> tuple[Sequence[str], Tensor]:
     """Return the tags of all histograms, and the histograms; see `histograms`."""
     tensors = {
-        f"{kind}/{name}": tensor
+        f"{HISTOGRAMS}/{kind}/{name}": tensor
         for kind in ("activations", "weights", "gradients")
         for name, tensor in getattr(capture, kind).items()
         if tensor.numel()

@@ -22,15 +22,17 @@ The probe is a fixed batch of training examples.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated
 
 import torch
 from annotated_types import Ge
 from torch import Tensor, nn
 
+from experiments.folders import events
 from experiments.folders.run import LAYERS, row_text, table_digest
 from experiments.initializers import weighted_layers
 from experiments.models import measures
@@ -51,7 +53,9 @@ MODEL = "model"
 """Used as the layer's name for a number about the whole model."""
 
 CHARTED = ("activation_std", "dead", "saturated", "correlation", "signal", "gradient_norm", "update_ratio")
-"""The quantities that have a chart with all layers."""
+"""The quantities that have a chart with all layers, or with some that are spread over the network."""
+LINES = 5
+"""Lines of a run in a chart: TensorBoard gives all of them one color, and has five symbols to tell them apart."""
 
 Readings = Iterator[tuple[Sequence[str], str, Tensor]]
 """Layers, quantity and the values, (layers,), on the device."""
@@ -85,8 +89,6 @@ class Layers(Observer):
             leave out `dead`, `correlation`, `twins`, `gradient_norm` and `top_class`; 0 for never.
     """
 
-    charts: ClassVar[Charts] = {"layers": {title: [f"^{title}/"] for title in CHARTED}}
-
     def __init__(
         self,
         writer: SummaryWriter | None = None,
@@ -97,6 +99,8 @@ class Layers(Observer):
         self.epochs = every_th(every)
         self.steps = every_th(every_steps)
         self.watches_updates = every > 0 or every_steps > 0
+        self.group = events.LAYERS if every > 0 else events.STEPS
+        self.seen: dict[str, dict[str, None]] = {}
 
     def start(self, member: Observed, number: int, program: Program, position: Position) -> None:
         """See `Observer.start`; a resumed run drops the rows that a killed run wrote after its checkpoint."""
@@ -114,7 +118,9 @@ class Layers(Observer):
         self.digest = (0, 0)
         self.pending: list[tuple[int, list[tuple[str, str]], Tensor]] = []
         if position.step > 0:
-            self.rows = [str(row) for row in member.folder.read_layers() if row.step <= position.step]
+            rows = [row for row in member.folder.read_layers() if row.step <= position.step]
+            self.rows = [str(row) for row in rows]
+            self.note((row.layer, row.quantity) for row in rows)
         elif self.watches_updates:
             self.look(0)
             self.before_checkpoint()
@@ -279,6 +285,7 @@ class Layers(Observer):
             measurements = zip(keys, values.tolist(), strict=True)
             finite = {key: value for key, value in measurements if abs(value) < float("inf")}
             self.rows += [row_text(epoch, step, *key, value) for key, value in finite.items()]
+            self.note(finite)
             if number % shown == 0 or step % per_epoch == 0:
                 self.show(finite, step, epoch if step % per_epoch == 0 else None)
         self.pending, self.unwritten = [], True
@@ -287,19 +294,47 @@ class Layers(Observer):
         """Write scalars to TensorBoard: over epochs at their ends, and over steps for measurements within epochs."""
         if self.writer is None:
             return
-        from tensorboard.compat.proto.summary_pb2 import Summary
-
         file = self.writer._get_file_writer()
-        for wanted, prefix, x in (
-            (epoch is not None and self.epochs(epoch), "", epoch),
-            (self.steps(step), "steps/", step),
+        for wanted, group, x in (
+            (epoch is not None and self.epochs(epoch), events.LAYERS, epoch or 0),
+            (self.steps(step), events.STEPS, step),
         ):
             if wanted:  # one event for all scalars; `add_scalar` would write one event for each
-                scalars = [
-                    Summary.Value(tag=f"{prefix}{quantity}/{layer}", simple_value=value)
-                    for (layer, quantity), value in values.items()
-                ]
-                file.add_summary(Summary(value=scalars), x)
+                tagged = {f"{group}/{quantity}/{layer}": value for (layer, quantity), value in values.items()}
+                file.add_event(events.scalars(tagged, x), x)
+
+    def note(self, keys: Iterable[tuple[str, str]]) -> None:
+        """Remember which layers have which quantity, for the charts."""
+        for layer, quantity in keys:
+            if quantity in CHARTED:
+                self.seen.setdefault(quantity, {})[layer] = None
+
+    @property
+    def charts(self) -> Charts:
+        """See `Observer.charts`; a quantity that no layer has, such as `dead` of a tanh network, has no chart."""
+        seen = {quantity: list(layers) for quantity, layers in self.seen.items()}
+        weights = [name for name, parameter in self.named.items() if parameter.requires_grad and parameter.ndim > 1]
+        if weights and self.watches_updates:  # before the first update there is no ratio
+            seen["update_ratio"] = weights
+        drawn = [chart(self.group, quantity, seen[quantity]) for quantity in CHARTED if seen.get(quantity)]
+        return {"layers": dict(drawn)} if drawn else {}
+
+
+def chart(group: str, quantity: str, layers: Sequence[str]) -> tuple[str, list[str]]:
+    """Return the title of a chart in TensorBoard and regular expressions of its tags: `LINES` layers at most.
+
+    Args:
+        group: of the tags.
+        quantity: the measurement.
+        layers: all layers, or weights, that have it, from the first to the last.
+    """
+    if len(layers) > LINES:
+        chosen = [layers[i * (len(layers) - 1) // (LINES - 1)] for i in range(LINES)]
+        return f"{quantity}: {LINES} of {len(layers)} layers", [
+            f"^{group}/{quantity}/{re.escape(name)}$" for name in chosen
+        ]
+    only = ".*weight" if all(name.endswith("weight") for name in layers) else ""  # runs of a sweep share a chart
+    return quantity, [f"^{group}/{quantity}/{only}"]
 
 
 def joined(readings: Readings) -> tuple[list[tuple[str, str]], Tensor]:

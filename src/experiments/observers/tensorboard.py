@@ -1,11 +1,13 @@
-"""Curves, configuration, hyperparameters and the model's graph in TensorBoard's file in the run folder."""
+"""Curves, texts, hyperparameters and the model's graph in TensorBoard's files in the run folder."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar
+import shlex
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+from experiments.folders import events
+from experiments.folders.hparams import Hyperparameters, session
 from experiments.training.observer import Charts, Observer
 
 from ._graph import graph_definition
@@ -17,45 +19,50 @@ if TYPE_CHECKING:
     from experiments.training.position import Position
     from experiments.training.program import Program
 
+ABOUT_CURVES = f"The run's own line is its validation split; the line `.../{events.TRAINING}` is its training split."
+
 
 class TensorBoard(Observer):
-    """Writes each epoch's metrics, and once the configuration, hyperparameters and graph.
+    """Writes each epoch's metrics, and once the overrides, the configuration, the hyperparameters and the graph.
 
     Args:
         writer: the run's event file.
         configuration: the run's configuration as YAML.
-        hyperparameters: the run's choices and numbers, for the HParams tab.
+        overrides: as typed.
+        hyperparameters: what the HParams tab shows of the run.
     """
 
-    charts: ClassVar[Charts] = {
-        "curves": {"loss": ["train/loss", "val/loss"], "accuracy": ["train/accuracy", "val/accuracy"]}
-    }
+    @property
+    def charts(self) -> Charts:
+        """See `Observer.charts`."""
+        return {events.CURVES: {metric: [f"^{events.CURVES}/{metric}$"] for metric in ("loss", "accuracy")}}
 
     def __init__(
-        self, writer: SummaryWriter, configuration: str, hyperparameters: Mapping[str, str | float | bool]
+        self,
+        writer: SummaryWriter,
+        configuration: str,
+        overrides: Sequence[str],
+        hyperparameters: Hyperparameters,
     ) -> None:
         self.writer = writer
         self.configuration = configuration
+        self.overrides = overrides
         self.hyperparameters = hyperparameters
+        self.described = False
 
     def start(self, member: Observed, number: int, program: Program, position: Position) -> None:
         """See `Observer.start`."""
         super().start(member, number, program, position)
+        purge = position.epoch + 1 if position.step else None
+        self.training = events.EventFile(member.folder.path / events.TRAINING, purge)
         if position.step > 0:
             return
-        from tensorboard.plugins.hparams.summary_v2 import hparams_pb
-
-        writer, name = self.writer, "/".join(member.folder.path.parts[-2:])
-        writer.add_text("configuration", f"```yaml\n{self.configuration}\n```")
-        charts = {category: drawn for observer in member.observers for category, drawn in observer.charts.items()}
-        writer.add_custom_scalars(
-            {
-                category: {title: ["Multiline", tags] for title, tags in drawn.items()}
-                for category, drawn in charts.items()
-            }
-        )
+        writer, typed = self.writer, "\n".join(shlex.quote(line) for line in self.overrides)
+        writer.add_text(events.OVERRIDES, f"```sh\n{typed}\n```" if typed else "None: this is the default run.")
+        writer.add_text(events.CONFIGURATION, f"```yaml\n{self.configuration}\n```")
         # Written to the run's own file; `add_hparams` would create a second run next to it.
-        self._add(summary=hparams_pb(dict(self.hyperparameters), trial_id=name, start_time_secs=time.time()))
+        for summary in session(member.folder.path, self.hyperparameters):
+            self._add(summary=summary)
         graph = graph_definition(program.module(number), program.probe(number)[0][:2])
         if graph is not None:
             self._add(graph_def=graph.SerializeToString())
@@ -69,8 +76,29 @@ class TensorBoard(Observer):
     def epoch_end(self, row: dict[str, float]) -> None:
         """See `Observer.epoch_end`."""
         epoch = int(row["epoch"])
-        for name, value in row.items():
-            if name not in ("epoch", "step", "seconds"):
-                self.writer.add_scalar(name, value, epoch)
-        self.writer.add_scalar("examples_per_second", self.position.examples_per_second, epoch)
+        if epoch == 1:
+            self.add_charts()
+        shown = {name: value for name, value in row.items() if name not in ("epoch", "step", "seconds")}
+        shown["examples_per_second"] = self.position.examples_per_second
+        validated = any(name.startswith("val/") for name in row)
+        own: dict[str, float] = {}
+        training: dict[str, float] = {}
+        for name, value in shown.items():
+            folder, tag = events.series(name, validated=validated)
+            (training if folder else own)[tag] = value
+        about = dict.fromkeys(training, ABOUT_CURVES) if not self.described else {}
+        self.writer._get_file_writer().add_event(events.scalars(own, epoch, about), epoch)
         self.writer.flush()
+        if training:
+            self.training.write(events.scalars(training, epoch, about))
+            self.described = True
+
+    def add_charts(self) -> None:
+        """Write the charts of all observers: now it is known which layers have which quantities."""
+        charts = {category: drawn for observer in self.member.observers for category, drawn in observer.charts.items()}
+        self.writer.add_custom_scalars(
+            {
+                category: {title: ["Multiline", tags] for title, tags in drawn.items()}
+                for category, drawn in charts.items()
+            }
+        )

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from experiments import assembly
 from experiments.common.keys import flattened
+from experiments.folders.defaults import differing
+from experiments.folders.events import earlier
+from experiments.folders.hparams import Hyperparameters, metrics_shown
 from experiments.folders.run import RunFolder
 from experiments.training.position import Position
 
@@ -33,7 +36,7 @@ def wait_for_next_second(folder: Path) -> None:
     TensorBoard reads event files in the order of their names, which begin with the second of their creation. Of two
     files of one second the newer one might be read first, and the steps that it takes back would be shown twice.
     """
-    seconds = [path.name.split(".")[3] for path in folder.glob("events.out.tfevents.*")]
+    seconds = [path.name.split(".")[3] for path in earlier(folder)]
     newest = max((int(second) for second in seconds if second.isdecimal()), default=0)
     deadline = time.monotonic() + 1
     while int(time.time()) <= newest and time.monotonic() < deadline:
@@ -59,15 +62,20 @@ def quiet_writer_thread() -> Iterator[None]:
         threading.excepthook = before
 
 
-def hyperparameters(config: assembly.Config, choices: Mapping[str, str]) -> dict[str, str | float | bool]:
-    """Return the choices and numbers of a run, flat, for TensorBoard."""
-    left_out = ("observers", "resume", "retry_failed", "sweep", "trial", "trust", "name", "check", "recipe")
-    flat = flattened({k: v for k, v in config.items() if k not in left_out and k not in choices})
-    for group, choice in choices.items():
-        flat[group] = choice
-        flat |= {k: v for k, v in flattened(config.get(group) or {}, f"{group}.").items() if "_target_" not in k}
-    return {
-        k: v if isinstance(v, str | float | bool | int) else str(v)
-        for k, v in flat.items()
-        if v is not None and not isinstance(v, Mapping)
-    }
+def hyperparameters(
+    config: assembly.Config, choices: Mapping[str, str], overrides: Sequence[str], *, validated: bool
+) -> Hyperparameters:
+    """Return what TensorBoard's HParams tab shows of a run.
+
+    Args:
+        config: of the run.
+        choices: the file chosen in each config group.
+        overrides: as typed.
+        validated: whether the run has a validation split.
+    """
+    flat = {key: value for key, value in flattened(config).items() if "_target_" not in key}
+    return Hyperparameters(
+        settings={**flat, **{group: choice for group, choice in choices.items() if group in config}},
+        shown=list(differing(config, choices, overrides)),
+        metrics=metrics_shown(config["objective"], validated=validated),
+    )

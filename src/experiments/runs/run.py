@@ -21,6 +21,7 @@ from experiments.common.isolation import isolated
 from experiments.common.screen import Screen, printing_log
 from experiments.common.text import counted
 from experiments.data.memory import exceeds_memory
+from experiments.folders.events import VERDICTS
 from experiments.folders.hydra import as_yaml
 from experiments.folders.identity import identity
 from experiments.folders.lock import is_locked
@@ -223,7 +224,7 @@ class PreparedRun:
         if writer is not None:
             self.run.files.enter_context(quiet_writer_thread())
             self.run.files.callback(writer.close)
-        parts.member.observers = assembly.observers(job.config, offered(job.config, job.choices, parts, screen, writer))
+        parts.member.observers = assembly.observers(job.config, offered(job, parts, screen, writer))
         introduce(screen, parts.data, parts.layers, self.device, threads, self.settings, job.choices)
         if parts.member.origin is not None and not job.resuming:
             screen.print(initial_weights(parts.member.origin))
@@ -265,7 +266,7 @@ class StartedRun:
         parts = self.parts
         judgement = verdicts(story(self.run.job.config, parts.data, parts.program, parts.member, parts.plan.batch_size))
         if self.writer is not None and judgement:
-            self.writer.add_text("verdicts", as_text(judgement), position.epoch)
+            self.writer.add_text(VERDICTS, as_text(judgement), position.epoch)
         return judgement
 
     def conclude(self, outcome: Mapping[str, Any], judgement: Sequence[Verdict], members: int) -> None:
@@ -308,15 +309,16 @@ def surroundings(
         yield
 
 
-def offered(
-    config: dict[str, Any], choices: Mapping[str, str], parts: Parts, screen: Screen, writer: Any
-) -> dict[str, Any]:
+def offered(job: Job, parts: Parts, screen: Screen, writer: Any) -> dict[str, Any]:
     """Return the objects that observers may ask for by name."""
     return {
         "screen": screen,
         "writer": writer,
-        "configuration": as_yaml(config),
-        "hyperparameters": hyperparameters(config, choices),
+        "configuration": as_yaml(job.config),
+        "overrides": job.overrides,
+        "hyperparameters": hyperparameters(
+            job.config, job.choices, job.overrides, validated="val" in parts.data.splits
+        ),
         "splits": parts.data.splits,
         "classes": parts.data.classes,
     }

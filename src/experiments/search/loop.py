@@ -24,7 +24,8 @@ from experiments.cli.entry import print_traceback
 from experiments.cli.launch import FROM_TASK
 from experiments.common.errors import UserError, nearest
 from experiments.common.metrics import Metric
-from experiments.folders.hparams import Domain, hparams_config
+from experiments.folders.hparams import Domain, common_settings, hparams_config, metrics_of
+from experiments.folders.hydra import is_built, plain_value
 from experiments.folders.summary import readable_summary
 
 from . import _rounds, _storage, reporting
@@ -145,7 +146,8 @@ class Search:
         for number in left:
             if self.study.get_trials(deepcopy=False)[number].state == TrialState.FAIL:
                 print(f"trial {number} was left unfinished; its parameters are tried again")
-        hparams_config(self.folder, self.domains())
+        if OmegaConf.select(self.config, "observers.tensorboard.enabled"):
+            hparams_config(self.folder, self.domains(), common_settings(self.config), metrics_of(self.config))
         asked: list[PlannedTrial] = []
         try:
             while asked := self.ask():
@@ -470,13 +472,12 @@ def first_of(dimension: Dimension) -> Any:
 
 
 def shown_choices(dimension: Dimension) -> list[Any]:
-    """Return a choice's values as a run writes them for TensorBoard."""
-    values = []
-    for value in dimension.values() or []:
-        text = dimension.typed.get(value, "")
-        parsed = OverridesParser.create().parse_override(f"x={text}").value() if text[:1] in "[{" and text else value
-        values.append(str(parsed) if isinstance(parsed, list | dict) else value)
-    return values
+    """Return a choice's values as its runs get them; none if they are merged with what a file gives."""
+    parser = OverridesParser.create()
+    values = [
+        plain_value(parser.parse_override(dimension.override(value)).value()) for value in dimension.values() or []
+    ]
+    return [] if any(is_built(value) for value in values) else values
 
 
 def yaml_text(value: Any) -> str:

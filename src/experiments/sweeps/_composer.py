@@ -16,7 +16,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, QuotedString
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from experiments.folders.hydra import task_part
+from experiments.folders.hydra import plain_value, task_part
 
 OF_THE_TASK = re.compile(r"\$\{(?!hydra[.:]|clipped:|now:)")
 """An interpolation in a folder's name that needs the task's part."""
@@ -125,15 +125,6 @@ def with_values(plain: dict[str, Any], values: Sequence[Override]) -> dict[str, 
             OmegaConf.to_container(OmegaConf.create(value)) if isinstance(value, list) else plain_value(value)
         )
     return changed
-
-
-def plain_value(value: Any) -> Any:
-    """Return a parsed value as a configuration holds it, without quotes."""
-    if isinstance(value, list):
-        return [plain_value(item) for item in value]
-    if isinstance(value, dict):
-        return {plain_value(key): plain_value(item) for key, item in value.items()}
-    return value.text if isinstance(value, QuotedString) else value
 
 
 def name_after(whole: DictConfig, parsed: Sequence[Override], common: Set[str]) -> None:

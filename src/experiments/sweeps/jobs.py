@@ -18,11 +18,9 @@ from experiments.cli.overrides import SHORT, quoted, spelled_out
 from experiments.common.confined import refuse_links
 from experiments.common.errors import UserError
 from experiments.common.text import counted
-from experiments.folders.hparams import hparams_config
-from experiments.folders.hydra import task_part
+from experiments.folders.hparams import common_settings, hparams_config, metrics_of
+from experiments.folders.hydra import is_built, plain_value, task_part
 from experiments.folders.sweep import Sweep, counts_as_text, exit_code, removed
-
-from ._composer import plain_value
 
 ZIP = "sweep.zip"
 BEFORE_RUNS = ("sweep.yaml", "sweep.csv", ".lock", "multirun.yaml", "study.journal")
@@ -45,7 +43,8 @@ def sweep(launcher: Any, loader: Any, config: DictConfig, arguments: Sequence[st
     jobs = combinations(overrides)
     with begun(config) as folder:
         if (config.observers.get("tensorboard") or {}).get("enabled"):
-            hparams_config(folder, domains(overrides))
+            swept = domains(overrides)
+            hparams_config(folder, swept, common_settings(config), metrics_of(config))
         returned = launcher.launch(jobs, initial_job_idx=0)
         code = conclude(folder)
     if code:
@@ -83,7 +82,7 @@ def combinations(overrides: Sequence[Override]) -> list[list[str]]:
 
 
 def domains(overrides: Sequence[Override]) -> dict[str, list[Any]]:
-    """Return the values that are swept over, by key, in the form of a run's hyperparameters."""
+    """Return the values that are swept over, by key; no values if the runs get them in another form."""
     found: dict[str, list[Any]] = {}
     for override in overrides:
         if override.key_or_group == ZIP and override.value():
@@ -92,13 +91,8 @@ def domains(overrides: Sequence[Override]) -> dict[str, list[Any]]:
             found |= {SHORT.get(key, key): [choice[column] for choice in choices] for column, key in enumerate(keys)}
         elif override.is_sweep_override():
             found[override.key_or_group] = list(override.sweep_iterator())
-    return {key: [shown(value) for value in dict.fromkeys(map(shown, values))] for key, values in found.items()}
-
-
-def shown(value: Any) -> str | int | float | bool:
-    """Return a parsed value in the form of a run's hyperparameters."""
-    plain = plain_value(value)
-    return plain if isinstance(plain, str | int | float | bool) else str(plain)
+    plain = {key: [plain_value(value) for value in values] for key, values in found.items()}
+    return {key: [] if any(is_built(value) for value in values) else values for key, values in plain.items()}
 
 
 def zipped_rows(rows: Any) -> list[list[str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from experiments.folders.run import Row, RunFolder
@@ -55,8 +55,11 @@ class Observer:
     watches_updates = False
     alone = False
     """Whether its run cannot be trained together with others: it uses something that exists once in a process."""
-    charts: ClassVar[Charts] = {}
-    """The charts of its scalars in TensorBoard's custom-scalars tab."""
+
+    @property
+    def charts(self) -> Charts:
+        """The charts of its scalars in TensorBoard's custom-scalars tab, asked for after the first epoch."""
+        return {}
 
     def start(self, member: Observed, number: int, program: Program, position: Position) -> None:
         """Called once before the first update, also after a resume; stores what the hooks may read."""

@@ -1,0 +1,139 @@
+"""TensorBoard's event files: the names of what is in them, writing without a thread, and reading."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import socket
+import struct
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from experiments.common.confined import NO_LINK
+
+if TYPE_CHECKING:
+    from tensorboard.compat.proto.event_pb2 import Event
+
+FILES = "events.out.tfevents.*"
+CURVES, EPOCHS, LAYERS, STEPS, HISTOGRAMS = "curves", "epochs", "layers", "steps", "histograms"
+"""The groups of tags. TensorBoard sorts groups by name and opens the first two: the curves, the rates and the speed."""
+TRAINING = "train"
+"""The folder of the training curves in the folder of a run that is validated. TensorBoard draws one line per folder, so
+that training and validation share a chart; the run's own line is the one that runs are compared by."""
+VERDICTS, OVERRIDES, CONFIGURATION = "1_verdicts", "2_overrides", "3_configuration"
+"""The texts, in the order in which TensorBoard shows them."""
+MOST_BYTES = 200_000_000
+"""The largest event file that is read; one of a hundred epochs has a few million bytes."""
+LENGTH = struct.Struct("<Q")
+CHECKSUM = 4
+"""Bytes of the checksum that follows a record's length, and of the one that follows the record."""
+NUMBERS = itertools.count()
+
+
+def series(column: str, *, validated: bool) -> tuple[str, str]:
+    """Return where TensorBoard shows a column of `metrics.csv`: the folder below the run's, and the tag.
+
+    Args:
+        column: such as `val/loss`, which has the tag of `train/loss`.
+        validated: whether the run has a validation split.
+    """
+    split, _, metric = column.partition("/")
+    if metric and split in ("train", "val"):
+        return TRAINING if validated and split == "train" else "", f"{CURVES}/{metric}"
+    return "", column if metric else f"{EPOCHS}/{column}"
+
+
+def earlier(folder: Path) -> list[Path]:
+    """Return the event files in a run's folder and in that of its training curves."""
+    return [*folder.glob(FILES), *(folder / TRAINING).glob(FILES)]
+
+
+class EventFile:
+    """An event file that is open only while it is written: a stack of runs has no more threads and open files.
+
+    Args:
+        folder: where the file is created, by the first write.
+        purge_step: the first step whose events in earlier files do not count; None for a new run.
+    """
+
+    def __init__(self, folder: Path, purge_step: int | None = None) -> None:
+        self.folder = folder
+        self.path: Path | None = None
+        if purge_step is not None and folder.is_dir():
+            from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+
+            self.write(Event(step=purge_step, session_log=SessionLog(status=SessionLog.START)))
+
+    def write(self, event: Event) -> None:
+        """Append an event, with the current time.
+
+        Raises:
+            OSError: the file cannot be written, or the run's folder has been removed.
+        """
+        from tensorboard.compat.proto.event_pb2 import Event
+
+        now = time.time()
+        event.wall_time = now
+        events = [event]
+        if self.path is None:
+            self.folder.mkdir(exist_ok=True)
+            name = f"events.out.tfevents.{int(now):010d}.{socket.gethostname()}.{os.getpid()}.{next(NUMBERS)}"
+            self.path = self.folder / name
+            events.insert(0, Event(wall_time=now, step=event.step, file_version="brain.Event:2"))
+        append(self.path, events)
+
+
+def append(path: Path, events: list[Event]) -> None:
+    """Append events to a file.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    from tensorboard.summary.writer.record_writer import RecordWriter
+
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | NO_LINK, 0o666)
+    with os.fdopen(descriptor, "ab") as file:
+        writer = RecordWriter(file)
+        for event in events:
+            writer.write(event.SerializeToString())
+
+
+def scalars(values: Mapping[str, float], step: int, about: Mapping[str, str] | None = None) -> Event:
+    """Return one event with all scalars of a step.
+
+    Args:
+        values: by tag.
+        step: TensorBoard's horizontal axis.
+        about: what TensorBoard shows with charts, in Markdown, by tag.
+    """
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+
+    told = {tag: SummaryMetadata(summary_description=text) for tag, text in (about or {}).items()}
+    summary = [Summary.Value(tag=tag, simple_value=value, metadata=told.get(tag)) for tag, value in values.items()]
+    return Event(step=step, summary=Summary(value=summary))
+
+
+def records(path: Path, most: int | None = None) -> Iterator[bytes]:
+    """Read a file's records up to an incomplete one: the run is in progress, or was killed.
+
+    Args:
+        path: of the file; one that cannot be read, or is too large, has no records.
+        most: how many bytes are read; None for all.
+    """
+    try:
+        if not path.is_file() or (most is None and path.stat().st_size > MOST_BYTES):
+            return
+        with path.open("rb") as file:
+            content = file.read(-1 if most is None else most)
+    except OSError:
+        return
+    offset = 0
+    while offset + LENGTH.size <= len(content):
+        begin = offset + LENGTH.size + CHECKSUM
+        offset = begin + LENGTH.unpack_from(content, offset)[0] + CHECKSUM
+        if offset > len(content):
+            return
+        yield content[begin : offset - CHECKSUM]
