@@ -22,6 +22,7 @@ class Arrays:
         shape: of an example.
         classes: their names.
         labels: the class numbers of the first training examples.
+        sizes: of the splits.
         said: patterns of what is said about the file.
     """
 
@@ -32,6 +33,7 @@ class Arrays:
     classes: Sequence[str] | None = None
     labels: Sequence[int] | None = None
     said: Sequence[str] = ()
+    sizes: Mapping[str, int] = field(default_factory=dict)
 
 
 def drawn(*shape: int) -> np.ndarray:
@@ -124,6 +126,50 @@ CASES: dict[str, Arrays] = {
     ),
     "an unknown key": Arrays(
         {}, {"keys": {"x_trian": "a"}}, refused="'x_trian', which no data set has; choose from x_train"
+    ),
+    "a validation part": Arrays(
+        {"x_val": drawn(5, 4), "y_val": THREE[:5]},
+        sizes={"train": TRAIN, "val": 5, "test": TEST},
+        said=["the 5 validation examples are the data set's own; data.val_fraction=0.2 is not used"],
+    ),
+    "a validation part, left out": Arrays(
+        {"x_val": drawn(5, 4), "y_val": THREE[:5]},
+        {"keys": {"x_val": None}},
+        sizes={"train": 19, "val": 5, "test": TEST},
+        said=["own.npz has 2 further arrays that are not used: x_val, y_val$"],
+    ),
+    "a validation part with another name": Arrays(
+        {"val_images": drawn(5, 4), "val_labels": THREE[:5]},
+        sizes={"train": 19, "val": 5, "test": TEST},
+        said=[
+            "not used: val_images, val_labels; to validate on them, add 'data.keys={x_val:val_images,y_val:val_labels}'"
+        ],
+    ),
+    "a validation part with another name, given": Arrays(
+        {"x_valid": drawn(5, 4), "y_valid": THREE[:5]},
+        {"keys": {"x_val": "x_valid", "y_val": "y_valid"}},
+        sizes={"train": TRAIN, "val": 5, "test": TEST},
+    ),
+    "pictures of a validation part": Arrays(
+        inputs(3, 12, 10, x_val=drawn(5, 3, 12, 10), y_val=THREE[:5]),
+        shape=(3, 12, 10),
+        sizes={"train": TRAIN, "val": 5, "test": TEST},
+    ),
+    "a medical set with a validation part": Arrays(
+        {**renamed(MEDICAL), "val_images": drawn(5, 4), "val_labels": THREE[:5]},
+        refused="try 'data.keys={x_train:.*,y_test:test_labels,x_val:val_images,y_val:val_labels}'",
+    ),
+    "validation labels without inputs": Arrays(
+        {"y_val": THREE[:5]}, {"keys": {"y_val": "y_val"}}, refused="has no x_val; it contains"
+    ),
+    "an unknown class in validation": Arrays(
+        {"x_val": drawn(5, 4), "y_val": THREE[:5] + 1}, refused="y_val contains the class 3, which is not in y_train"
+    ),
+    "validation examples of another shape": Arrays(
+        {"x_val": drawn(5, 3), "y_val": THREE[:5]}, refused="the training and validation examples have different shapes"
+    ),
+    "a training part that is left out": Arrays(
+        {}, {"keys": {"x_train": None}}, refused="only x_val and y_val can be left"
     ),
     "further arrays": Arrays(
         {"x_val": drawn(3, 4), "names": np.array(["a"])},

@@ -49,6 +49,7 @@ def test_arrays_have_their_right_outcome(tmp_path: Path, name: str) -> None:
     data = loaded(path, case)
     assert case.shape is None or data.description.shape == case.shape
     assert case.classes is None or data.classes == case.classes
+    assert {name: len(data.splits[name]) for name in case.sizes} == case.sizes
     if case.labels is not None:
         config = composed("data=npz", "data.path=x")
         source = assembly._datasets.loaded({"_target_": config["data"]["_target_"], "path": str(path), **case.settings})

@@ -114,6 +114,23 @@ def test_a_stack_is_as_exact_as_a_run(commands: Commands) -> None:
     assert min(scores) > 0.9
 
 
+def test_a_table_may_have_its_own_validation_part(tmp_path: Path) -> None:
+    for name, rows in (("own", 60), ("val", 9), ("test", 12)):
+        (tmp_path / f"{name}.csv").write_bytes(table(rows=rows, x=noise, w=word))
+    paths = {f"{name}_path": str(tmp_path / f"{name}.csv") for name in ("val", "test")}
+    case = Table(b"", settings={"val_path": paths["val_path"]})
+    data = loaded(tmp_path / "own.csv", case)
+    assert {name: len(split) for name, split in data.splits.items()} == {"train": 48, "val": 9, "test": 12}
+    assert "the 9 validation examples are the data set's own; data.val_fraction=0.2 is not used" in data.notes
+    data = loaded(tmp_path / "own.csv", Table(b"", settings=paths))
+    assert {name: len(split) for name, split in data.splits.items()} == {"train": 60, "val": 9, "test": 12}
+    whole = csv(str(tmp_path / "val.csv"), "y", test_path=paths["test_path"])
+    assert torch.equal(data.splits["val"].raw(), whole.x_train)
+    assert torch.equal(data.splits["test"].raw(), whole.x_test)
+    (tmp_path / "val.csv").write_bytes(table(x=noise))
+    assert_refused(partial(loaded, tmp_path / "own.csv", case), r"data.val_path='.*val.csv' lacks the columns w")
+
+
 def test_predictions_join_with_the_file(commands: Commands) -> None:
     Path("own.csv").write_bytes(table(x=noise, y=lambda i: f"0{1 + i % 2}"))
     folder = commands.trained(*QUICK, "data=csv", "data.path=own.csv", "data.target=y", "training.epochs=1")

@@ -413,7 +413,7 @@ def read_arrays(
         return arrays, []
     count = f"{len(further)} further array{'s' * (len(further) > 1)}"
     are = "are" if len(further) > 1 else "is"
-    hint = guessed_keys(VALIDATION, further) if "x" not in names and not {*VALIDATION} & {*names} else ""
+    hint = guessed_keys(VALIDATION, further) if "x" not in names and not {*VALIDATION} & {*names, *further} else ""
     remedy = hint.replace("; try", "; to validate on them, add") if "'" in hint else ""
     return arrays, [f"{Path(path).name} has {count} that {are} not used: {', '.join(further)}{remedy}"]
 
