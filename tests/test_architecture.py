@@ -218,16 +218,16 @@ def test_every_part_has_a_level_and_every_level_its_parts() -> None:
     assert {part_of(module) for module in ours()} == set().union(*LEVELS)
 
 
-def test_the_top_can_be_taken_in_at_a_glance() -> None:
+def test_the_package_shows_few_files_at_the_top() -> None:
     assert len(list(SOURCE.glob("*.py"))) <= MOST_FILES
 
 
-def test_hydra_instantiate_is_called_in_assembly_alone() -> None:
+def test_hydra_instantiate_is_called_only_in_assembly() -> None:
     users = {part_of(module) for module, path in files(SOURCE).items() if "instantiate" in path.read_text()}
     assert users == {"assembly"}
 
 
-def test_heavy_imports_wait_until_the_command_line_is_in_order() -> None:
+def test_heavy_imports_wait_until_the_command_line_is_valid() -> None:
     code = "import sys, experiments.train, experiments.surface; print(*{m.split('.')[0] for m in sys.modules})"
     loaded = set(
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()

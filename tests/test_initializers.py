@@ -79,7 +79,7 @@ def digits() -> assembly.Data:
 
 @pytest.mark.parametrize(("shape", "inputs", "outputs"), SHAPES)
 @pytest.mark.parametrize(("initializer", "std", "uniform"), FORMULAS)
-def test_spread_is_the_formulas(
+def test_the_spread_is_that_of_the_formula(
     initializer: Initializer,
     std: Callable[[int, int], float],
     uniform: bool,
@@ -201,7 +201,7 @@ def test_normal_biases_have_variance_one_and_move_no_weight() -> None:
 
 
 @pytest.mark.parametrize("bias", [5.0, "torch", "normal"])
-def test_other_layers_are_left_alone(bias: Any) -> None:
+def test_other_layers_do_not_change(bias: Any) -> None:
     model = network()
     with torch.no_grad():
         model.get_parameter("1.weight").fill_(0.3)
@@ -212,7 +212,7 @@ def test_other_layers_are_left_alone(bias: Any) -> None:
     assert changed == {"0.weight", "0.bias", "4.weight", "7.weight", "7.bias"}
 
 
-def test_every_weighted_layer_gets_a_draw_of_its_own() -> None:
+def test_every_weighted_layer_gets_its_own_draw() -> None:
     model = nn.Sequential(nn.Linear(30, 30), nn.Linear(30, 30))
     initialize(model, initializers.he, generator())
     assert not torch.allclose(model.get_parameter("0.weight"), model.get_parameter("1.weight"))
@@ -394,7 +394,7 @@ def test_lsuv_keeps_the_orthogonal_directions() -> None:
 
 
 @pytest.mark.parametrize("rounds", [0, 1, 3])
-def test_lsuv_divides_at_most_so_many_times(rounds: int) -> None:
+def test_lsuv_divides_a_limited_number_of_times(rounds: int) -> None:
     """Biases of another spread make each division a step only."""
     weight, bias, x = torch.empty(3, 3), torch.tensor([0.9, -0.9, 0.3]), examples(3)
     calls = 0

@@ -94,7 +94,7 @@ def test_train_is_the_function_in_any_order_of_imports_and_the_verb_stays_a_modu
 
 
 @pytest.mark.usefixtures("commands")
-def test_another_process_can_be_given_all_of_it() -> None:
+def test_everything_can_be_sent_to_another_process() -> None:
     config = compose(*SMALL)
     function, same = pickle.loads(pickle.dumps((train, config)))
     assert function is train
@@ -116,7 +116,7 @@ LINES = (
 
 @pytest.mark.slow
 @pytest.mark.parametrize("words", LINES, ids=" ".join)
-def test_a_run_is_that_of_the_command_line(commands: Commands, words: tuple[str, ...]) -> None:
+def test_a_run_equals_that_of_the_command_line(commands: Commands, words: tuple[str, ...]) -> None:
     words = (*SMALL, "training.epochs=1", *words)
     if "+data.kind=x" in words:
         words = tuple(word for word in words if "data.kind" not in word)
@@ -221,24 +221,24 @@ def test_a_mistake_is_the_sentence_of_the_command_line(
 
 
 @pytest.mark.parametrize("word", ["-m", "--config-dir=own", 3, {"optimizer": "adam"}])
-def test_what_is_no_word_is_refused(word: Any) -> None:
+def test_arguments_that_are_not_overrides_are_refused(word: Any) -> None:
     with pytest.raises(UserError, match="is not an override"):
         compose(word)
 
 
-def test_train_is_given_a_configuration() -> None:
+def test_train_needs_a_configuration() -> None:
     with pytest.raises(UserError, match=r"needs a configuration; give it the result of compose\(\.\.\.\)"):
         train("optimizer=adam")  # type: ignore[arg-type]
 
 
-def test_a_failed_run_says_so_in_its_folder(commands: Commands) -> None:
+def test_a_failed_run_has_the_status_failed_in_its_folder(commands: Commands) -> None:
     with pytest.raises(UserError, match=r"training\.epochs='x' should be a valid integer"):
         train(compose("training.epochs=x"))
     (folder,) = run_folders(commands.folder)
     assert summary(folder)["status"] == "failed"
 
 
-def test_the_full_error_is_shown_where_it_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_full_error_is_shown_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     with pytest.raises(hydra.errors.MissingConfigException):
         compose("optimizer=adm")
@@ -248,7 +248,7 @@ def test_the_full_error_is_shown_where_it_is_wanted(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.slow
-def test_what_is_returned_is_what_the_folder_holds(commands: Commands) -> None:
+def test_the_returned_object_has_the_content_of_the_folder(commands: Commands) -> None:
     run = train(compose(*SMALL, "training.epochs=3"))
     assert run.folder.parent == commands.folder / "outputs" / "train"
     assert (run.status, run.summary["epochs"]) == ("finished", 3)
@@ -279,7 +279,7 @@ def test_the_model_is_that_of_the_best_epoch() -> None:
 
 
 @pytest.mark.usefixtures("commands")
-def test_without_metrics_the_table_says_what_is_missing() -> None:
+def test_without_metrics_the_table_names_the_missing_setting() -> None:
     run = train(compose(*SMALL, "observers.metrics.enabled=false", "observers.layers.enabled=false"))
     assert run.layers.empty
     with pytest.raises(UserError, match=r"observers\.metrics\.enabled=true"):
@@ -339,7 +339,7 @@ for name in ("SIGINT", "SIGTERM", "twice"):
 
 
 @pytest.mark.slow
-def test_an_interrupted_cell_leaves_a_run_that_goes_on_to_the_bit(commands: Commands) -> None:
+def test_an_interrupted_cell_leaves_a_run_that_resumes_to_the_same_bits(commands: Commands) -> None:
     words = (*CHOICES, "observers.pictures.enabled=false")
     done = python(commands.folder, INTERRUPTED.format(words=words))
     assert done.returncode == 0, done.stderr
@@ -355,7 +355,9 @@ def test_an_interrupted_cell_leaves_a_run_that_goes_on_to_the_bit(commands: Comm
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_for_longer_from_another_folder(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_is_resumed_for_more_epochs_from_another_folder(
+    commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = train(compose(*CHOICES, "training.epochs=2"))
     (commands.folder / "elsewhere").mkdir()
     monkeypatch.chdir(commands.folder / "elsewhere")
@@ -398,7 +400,7 @@ def surroundings() -> dict[str, Any]:
 @pytest.mark.slow
 @pytest.mark.parametrize("words", [(), ("training.deterministic=true", "training.threads=2"), ("optimizer=adm",)])
 @pytest.mark.usefixtures("commands")
-def test_the_process_is_left_as_it_was(words: tuple[str, ...]) -> None:
+def test_the_process_is_unchanged_afterwards(words: tuple[str, ...]) -> None:
     logging.getLogger("mine")
     small = ("training.epochs=1", "data.limit=64", "model.hidden=[8]")
     train(compose(*small))  # what is imported first is not of interest
@@ -430,7 +432,7 @@ def test_a_run_in_another_thread(commands: Commands) -> None:
 
 
 @pytest.mark.slow
-def test_composing_after_hydra_was_begun_by_someone_else_and_again(tmp_path: Path) -> None:
+def test_composing_works_after_hydra_was_initialized_elsewhere_and_again(tmp_path: Path) -> None:
     code = """
         import hydra, logging
         logging.disable()

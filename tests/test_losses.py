@@ -57,7 +57,7 @@ def test_hinge_is_the_sum_written_out(margin: float) -> None:
     )
 
 
-def test_mse_and_cross_entropy_are_torchs() -> None:
+def test_mse_and_cross_entropy_equal_torchs() -> None:
     scores, classes, _ = problem()
     torch.testing.assert_close(mse(scores, classes), F.mse_loss(scores, F.one_hot(classes, 5).double()))
     torch.testing.assert_close(
@@ -75,7 +75,7 @@ def test_quadratic_has_the_gradient_that_backpropagation_is_written_with() -> No
 
 
 @pytest.mark.parametrize("classes", [2, 10, 100])
-def test_equal_scores_cost_what_the_textbooks_say(classes: int) -> None:
+def test_equal_scores_have_the_losses_of_the_textbooks(classes: int) -> None:
     scores, y = torch.zeros(4, classes), torch.arange(4) % classes
     assert cross_entropy(scores, y).item() == pytest.approx(math.log(classes))
     assert hinge(scores, y).item() == pytest.approx(classes - 1)

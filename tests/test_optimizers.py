@@ -88,7 +88,7 @@ def test_other_numbers_are_torchs_defaults(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CLASSES)
-def test_the_kernel_is_fused_where_there_is_one(name: str) -> None:
+def test_the_kernel_is_fused_if_there_is_one(name: str) -> None:
     built, _ = assembly.optimizer(configured(name), nn.Linear(2, 2))
     assert bool(built.param_groups[0].get("fused")) == (name in FUSED)
 
@@ -108,14 +108,14 @@ def test_training_agrees_with_torchs_plain_optimizer(name: str, weight_decay: fl
 
 
 @pytest.mark.parametrize("choice", [{"fused": False}, {"foreach": True}, {"differentiable": True}])
-def test_what_the_user_says_of_the_kernel_stands(choice: dict[str, bool]) -> None:
+def test_the_kernel_that_the_user_chooses_is_used(choice: dict[str, bool]) -> None:
     config = configured("adam", **choice)
     built, _ = assembly.optimizer(config, nn.Linear(2, 2))
     assert not built.param_groups[0]["fused"]
     assert {key: built.param_groups[0][key] for key in choice} == choice
 
 
-def test_parameters_that_no_fused_kernel_takes_fall_back() -> None:
+def test_parameters_without_a_fused_kernel_use_the_plain_one() -> None:
     complex_weight = nn.Parameter(torch.zeros(2, dtype=torch.complex64))
     built = optimizers.build(torch.optim.Adam, [complex_weight])
     complex_weight.grad = torch.ones_like(complex_weight)
@@ -124,7 +124,7 @@ def test_parameters_that_no_fused_kernel_takes_fall_back() -> None:
     assert complex_weight.detach().abs().min() > 0
 
 
-def test_a_generator_of_parameters_is_taken() -> None:
+def test_a_generator_of_parameters_is_accepted() -> None:
     model, _, _ = problem()
     built = optimizers.build(torch.optim.SGD, model.parameters())
     assert len(built.param_groups[0]["params"]) == 4

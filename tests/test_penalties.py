@@ -43,7 +43,7 @@ def test_l2_is_weight_decay_for_sgd_and_not_for_adam(commands: Commands) -> None
 
 
 @pytest.mark.slow
-def test_the_penalty_is_written_apart_from_the_loss(commands: Commands) -> None:
+def test_the_penalty_is_logged_separately_from_the_loss(commands: Commands) -> None:
     start = weights(commands.trained(*ONE_STEP, "training.epochs=0"))
     penalized = commands.trained(*ONE_STEP, "penalty=l2", "penalty.strength=0.5")
     plain = commands.trained(*ONE_STEP)
@@ -60,7 +60,7 @@ def test_the_penalty_is_written_apart_from_the_loss(commands: Commands) -> None:
 
 
 @pytest.mark.slow
-def test_norms_and_biases_are_left_alone(commands: Commands) -> None:
+def test_norms_and_biases_are_not_penalized(commands: Commands) -> None:
     choices = (*ONE_STEP, "model.batch_norm=true", "optimizer.lr=0.5", "init.bias=0.3")
     penalized, plain = (
         weights(commands.trained(*choices, "penalty=l1", "penalty.strength=0.1")),

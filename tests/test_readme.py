@@ -40,7 +40,7 @@ def test_the_table_of_choices_is_complete() -> None:
     assert {name: re.findall(r"`(\w+)`", choices) for name, choices in rows.items()} == groups
 
 
-def test_every_choice_says_what_it_is() -> None:
+def test_every_choice_has_a_description() -> None:
     for path in CONF.glob("*/*.yaml"):
         assert path.read_text().startswith("# "), path
 
@@ -206,7 +206,7 @@ def test_the_export_prints_what_is_shown(commands: Commands) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", ["README.md", "docs/library.md"])
-def test_the_python_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_python_examples_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = (REPOSITORY / page).read_text()
     monkeypatch.chdir(tmp_path)
     plt.switch_backend("agg")
@@ -222,7 +222,7 @@ def test_the_python_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.slow
-def test_what_was_trained_is_used_on_files_of_ones_own(commands: Commands) -> None:
+def test_the_trained_run_is_used_on_new_files(commands: Commands) -> None:
     for name in ("own.csv", "own/newer.csv"):
         Path(name).parent.mkdir(exist_ok=True)
         Path(name).write_text("size,kind\n" + "".join(f"{number % 7},{'ab'[number % 2]}\n" for number in range(60)))

@@ -132,7 +132,7 @@ def test_smooth_curves_agree_with_torch(curve: Curve, reference: Callable[..., A
         (schedules.cosine_restarts, 3, lambda o, n: lr_scheduler.CosineAnnealingWarmRestarts(o, n // 3)),
     ],
 )
-def test_jumps_come_in_the_same_step_as_torchs(
+def test_jumps_are_in_the_same_step_as_torchs(
     curve: Curve, parts: int, reference: Callable[..., Any], part: int
 ) -> None:
     """The milestones are whole steps: `parts` of `part` steps each."""
@@ -223,14 +223,14 @@ def test_no_warm_up_is_the_schedule_itself() -> None:
     assert schedules.warmed_up(falling, 0) is falling
 
 
-def test_warm_up_hands_on_the_losses() -> None:
+def test_warm_up_passes_the_losses_on() -> None:
     warmed = schedules.warmed_up(schedules.plateau, 0.5)
     stale = [1.0] * 5
     assert [warmed(0.0, stale), warmed(0.5, stale), warmed(0.5, [1.0])] == pytest.approx([0.001, 0.1, 1])
 
 
 @pytest.mark.parametrize("name", CONFIGURED)
-def test_the_configuration_says_what_the_function_does_by_default(name: str) -> None:
+def test_the_configuration_has_the_defaults_of_the_function(name: str) -> None:
     """Every number in the file is accepted, and it is the function's own default."""
     config = composed(f"scheduler={name}")
     built = assembly.schedule(config, validate=True)

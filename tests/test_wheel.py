@@ -33,7 +33,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
-def test_the_wheel_holds_every_configuration_file(wheel: Path) -> None:
+def test_the_wheel_has_every_configuration_file(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     for path in CONF.rglob("*.yaml"):
         assert f"experiments/conf/{path.relative_to(CONF)}" in names
@@ -46,7 +46,7 @@ def metadata(text: bytes) -> Message:
     return message_from_string(text.decode())
 
 
-def test_the_wheel_and_the_source_hold_the_licence_and_its_metadata(wheel: Path) -> None:
+def test_the_wheel_and_the_source_have_the_licence_and_its_metadata(wheel: Path) -> None:
     licence = (REPOSITORY / "LICENSE").read_bytes()
     assert licence.startswith(b"MIT License\n")
     assert b"the experiments authors" in licence

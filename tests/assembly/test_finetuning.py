@@ -40,7 +40,9 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_a_run_begins_with_the_sources_best_weights_but_for_what_is_replaced(commands: Commands, source: Path) -> None:
+def test_a_run_starts_from_the_sources_best_weights_except_the_replaced_layers(
+    commands: Commands, source: Path
+) -> None:
     begun = commands.trained(*TARGET, *NEW, f"init_from={source}", "training.epochs=0")
     scratch = commands.trained(*TARGET, *NEW[:1], "training.epochs=0")
     best, found, own = weights(source, "best"), weights(begun), weights(scratch)
@@ -58,7 +60,7 @@ def test_a_run_begins_with_the_sources_best_weights_but_for_what_is_replaced(com
 
 
 @pytest.mark.slow
-def test_averaged_weights_are_what_is_taken(commands: Commands) -> None:
+def test_the_averaged_weights_are_used(commands: Commands) -> None:
     averaged = commands.trained(*SMALL, "training.ema=0.9")
     state = torch.load(averaged / "checkpoints" / "best.pt", weights_only=True)["program"]
     begun = commands.trained(*SMALL, f"init_from={averaged}", "training.epochs=0")
@@ -111,7 +113,7 @@ def frozen_names(state: dict[str, Tensor], layer: str) -> set[str]:
 
 
 @pytest.mark.slow
-def test_a_frozen_layer_stays_to_the_bit_with_its_running_averages(commands: Commands, source: Path) -> None:
+def test_a_frozen_layer_keeps_its_bits_and_its_running_averages(commands: Commands, source: Path) -> None:
     common = (*TARGET, *NEW, f"init_from={source}", "optimizer=adamw", "optimizer.weight_decay=0.5", "penalty=max_norm")
     before = weights(commands.trained(*common, "training.epochs=0"))
     listed = weights(commands.trained(*common, "penalty.limit=0.01", "freeze=[features.hidden1]"))
@@ -122,7 +124,7 @@ def test_a_frozen_layer_stays_to_the_bit_with_its_running_averages(commands: Com
 
 
 @pytest.mark.slow
-def test_an_average_keeps_the_running_averages_of_what_is_frozen(commands: Commands, source: Path) -> None:
+def test_an_average_keeps_the_running_averages_of_frozen_layers(commands: Commands, source: Path) -> None:
     common = (*TARGET, *NEW, f"init_from={source}", "freeze=[features.hidden1]", "training.swa=1")
     swa = weights(commands.trained(*common))
     for name in frozen_names(swa, "features.hidden1.batch_norm"):
@@ -153,7 +155,7 @@ GRADUAL = ("freeze={features:3,features.hidden2:1}", "training.epochs=4", "optim
 
 
 @pytest.mark.slow
-def test_layers_thaw_at_the_ends_of_their_epochs(commands: Commands, source: Path) -> None:
+def test_layers_thaw_at_the_end_of_their_epochs(commands: Commands, source: Path) -> None:
     common = (*TARGET, *NEW, f"init_from={source}", GRADUAL[0])
     states = [weights(commands.trained(*common, f"training.epochs={epochs}")) for epochs in range(5)]
     changed = [
@@ -178,7 +180,7 @@ LAYERS = {
 
 
 @pytest.mark.slow
-def test_what_has_not_thawed_has_no_updates_to_measure(commands: Commands, source: Path) -> None:
+def test_frozen_layers_have_no_updates_to_measure(commands: Commands, source: Path) -> None:
     folder = commands.trained(*TARGET, *NEW, f"init_from={source}", *GRADUAL, "observers.layers.every_steps=1")
     rows = [line.split(",") for line in (folder / "layers.csv").read_text().splitlines()[1:]]
     first: dict[str, int] = {}
@@ -210,7 +212,9 @@ def test_watching_a_thaw_changes_nothing(commands: Commands) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_killed_before_a_thaw_goes_on_to_the_bit_without_its_source(commands: Commands, source: Path) -> None:
+def test_a_run_killed_before_a_thaw_resumes_to_the_same_bits_without_its_source(
+    commands: Commands, source: Path
+) -> None:
     shutil.copytree(source, "gone")
     choices = (*TARGET, *NEW, *GRADUAL, "init_from=gone", "training.batch_size=20")
     whole = commands.trained(*choices)
@@ -263,7 +267,7 @@ def test_runs_of_trained_weights_and_frozen_layers_share_a_stack(tmp_path: Path,
 
 
 @pytest.mark.slow
-def test_a_sweep_over_where_to_begin(commands: Commands, source: Path) -> None:
+def test_a_sweep_over_starting_points(commands: Commands, source: Path) -> None:
     done = commands.train(
         "-m", *TARGET, *NEW, f"init_from=null,{source}", "freeze=null,{features:1}", "training.epochs=1"
     )
@@ -293,7 +297,9 @@ def test_a_sweep_over_where_to_begin(commands: Commands, source: Path) -> None:
         ("init=he", "init=he"),
     ],
 )
-def test_where_to_begin_as_it_is_typed(typed: str, meant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_starting_points_as_they_are_typed(
+    typed: str, meant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("a", "b", "0_init=he,seed=1"):
         Path(name).mkdir()
@@ -301,7 +307,7 @@ def test_where_to_begin_as_it_is_typed(typed: str, meant: str, tmp_path: Path, m
 
 
 @pytest.mark.slow
-def test_check_begins_with_trained_weights_too(commands: Commands, source: Path) -> None:
+def test_check_starts_from_trained_weights_too(commands: Commands, source: Path) -> None:
     said = commands.type("check", *TARGET, "data.keep_classes=[0,1,2]", f"init_from={source}", "only=initial_loss")
     fresh = commands.type("check", *TARGET, "data.keep_classes=[0,1,2]", "only=initial_loss")
     assert said.out != fresh.out
@@ -315,7 +321,7 @@ class Evil:
 
 
 @pytest.mark.slow
-def test_what_cannot_be_used_is_said_in_one_sentence(commands: Commands, source: Path) -> None:
+def test_unusable_folders_are_refused_in_one_sentence(commands: Commands, source: Path) -> None:
     torch.save({"w": torch.zeros(1), "e": Evil()}, "evil.pt")
     torch.save([1], "list.pt")
     Path("junk.pt").write_bytes(b"junk")
@@ -393,7 +399,7 @@ def test_classes_are_numbered_as_they_are_named() -> None:
     assert {x: (7, 2)[y] for x, y in known(some.splits["test"]).items()} == wanted
 
 
-def test_classes_with_names_may_be_given_by_their_places() -> None:
+def test_classes_with_names_may_be_given_by_their_numbers() -> None:
     x, y = torch.zeros(6, 1), torch.tensor([0, 1, 2, 0, 1, 2])
     named = of_classes(Source(x, y, x, y, ["cat", "dog", "cow"]), [2, "cat"])
     assert named.classes == ["cow", "cat"]
@@ -412,6 +418,6 @@ def test_runs_that_share_their_data_see_the_same_classes() -> None:
             assert torch.equal(one, other), name
 
 
-def test_a_penalty_on_frozen_weights_alone_is_none(commands: Commands) -> None:
+def test_a_penalty_on_only_frozen_weights_is_none(commands: Commands) -> None:
     folder = commands.trained(*SMALL, "freeze=['*.weight']", "penalty=l2")
     assert summary(folder)["status"] == "finished"

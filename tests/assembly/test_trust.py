@@ -100,7 +100,7 @@ def test_models_losses_and_optimizers_are_allowed(section: str, path: str) -> No
 
 
 @pytest.mark.parametrize(("section", "path"), ATTACKS)
-def test_what_is_no_model_loss_or_optimizer_is_refused(section: str, path: str) -> None:
+def test_other_code_of_the_libraries_is_refused(section: str, path: str) -> None:
     assert not allowed(path, section)
 
 
@@ -126,7 +126,7 @@ def test_nested_targets_obey_the_same_rule() -> None:
 
 
 @pytest.mark.parametrize("name", ["os.system", "builtins.exec", "shutil.rmtree", "torch.hub.load", "experiments.train"])
-def test_nobody_is_advised_to_trust_what_any_program_can_do(name: str) -> None:
+def test_nobody_is_advised_to_trust_code_that_can_do_anything(name: str) -> None:
     assert "refused" in advice(name, "trust={}")
     assert advice("mine.Model", "trust={}") == "if you trust it, add trust=mine"
 
@@ -172,7 +172,7 @@ def test_nothing_that_is_allowed_opens_files_addresses_or_programs() -> None:
     assert {path: lines for path, found in passing if (lines := reaches_out(found))} == {}
 
 
-def test_the_scan_would_find_a_door() -> None:
+def test_the_scan_finds_code_that_opens_files() -> None:
     assert reaches_out(torch.load)
     assert reaches_out(torchvision.models._api.WeightsEnum)
     assert reaches_out(torch.hub.load_state_dict_from_url)
@@ -223,7 +223,7 @@ def test_nothing_is_fetched_or_started_while_a_configuration_is_built(
         reach()
 
 
-def test_outside_of_that_nothing_is_refused() -> None:
+def test_nothing_is_refused_outside_of_the_isolation() -> None:
     def start() -> int:
         return subprocess.run(["true"], check=False).returncode
 

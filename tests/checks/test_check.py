@@ -88,7 +88,7 @@ def test_the_default_run_passes_every_check(commands: Commands) -> None:
     assert (folder / "check.log").read_text().count("initial_loss") == 1
 
 
-def test_a_failed_check_ends_with_code_1_and_says_which(commands: Commands) -> None:
+def test_a_failed_check_ends_with_code_1_and_is_named(commands: Commands) -> None:
     outcome = commands.type("check", "init=zeros", QUICK)
     assert outcome.code == 1
     assert outcome.err == "Error: 1 of 3 checks failed: symmetry\n"

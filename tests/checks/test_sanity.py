@@ -121,7 +121,7 @@ class Functional(nn.Module):
 
 @pytest.mark.parametrize("check", CHECKS)
 @pytest.mark.parametrize("problem", HEALTHY)
-def test_what_is_right_passes_and_is_left_as_it_was(problem: str, check: str) -> None:
+def test_a_sound_subject_passes_and_does_not_change(problem: str, check: str) -> None:
     subject = HEALTHY[problem]()
     before = {name: value.clone() for name, value in subject.model.state_dict().items()}
     generator, modes = torch.get_rng_state(), [module.training for module in subject.model.modules()]
@@ -213,7 +213,7 @@ def test_a_gradient_that_is_right_gives_no_alarm_in_any_draw() -> None:
 
 
 @pytest.mark.parametrize("offset", [0.0, 3e-6, -3e-6])
-def test_kinks_are_counted_and_are_no_errors(offset: float) -> None:
+def test_kinks_are_counted_and_are_not_errors(offset: float) -> None:
     """All units of the first layer have their corner within the step."""
     model = mlp(hidden=[20])
     subject = subject_of(model, bias=offset)
@@ -244,7 +244,7 @@ def test_a_gradient_that_is_not_a_number_is_wrong() -> None:
     assert (result.verdict, result.numbers["wrong_parameters"]) == ("fail", ["scale"])
 
 
-def test_the_penalty_is_checked_apart() -> None:
+def test_the_penalty_is_checked_separately() -> None:
     class Wrong(Penalty):
         adds = True
 
@@ -276,7 +276,7 @@ def test_the_initial_loss_is_that_of_equal_scores(loss: losses.Loss, expected: f
 
 
 @pytest.mark.slow
-def test_an_initial_loss_that_is_too_large_is_mended_by_the_scale_it_names() -> None:
+def test_an_initial_loss_that_is_too_large_is_corrected_by_the_suggested_scale() -> None:
     subject = subject_of(mlp(), partial(initializers.normal, std=1.0))
     result = result_of("initial_loss", subject)
     assert result.verdict == "fail"
@@ -287,7 +287,7 @@ def test_an_initial_loss_that_is_too_large_is_mended_by_the_scale_it_names() -> 
     assert again.numbers["explained_by_spread"] == pytest.approx(1.1 * math.log(10), rel=0.01)
 
 
-def test_a_model_that_knows_something_passes_and_one_that_knows_the_contrary_does_not() -> None:
+def test_a_trained_model_passes_and_its_opposite_does_not() -> None:
     subject = subject_of(mlp(hidden=[]), optimizer=torch.optim.Adam)
     program = subject.program(subject.model)
     for _, index in zip(range(100), subject.batches("training"), strict=False):
@@ -467,7 +467,7 @@ def test_the_range_test_suggests_rates_that_learn(tmp_path: Path) -> None:
     assert result_of("lr_range", replace(subject, rate=100 * numbers["rates"][-1], folder=None)).verdict == "warn"
 
 
-def test_suggestions_are_the_steepest_place_and_the_minimum_of_the_curve() -> None:
+def test_suggestions_are_the_steepest_point_and_the_minimum_of_the_curve() -> None:
     """A loss that falls along a sigmoid over the rate's logarithm, and then rises."""
     exponents = [-7 + 0.05 * n for n in range(140)]
     curve = [2 - 1 / (1 + math.exp(-4 * (e + 3))) + max(0.0, e + 1) ** 2 for e in exponents]
@@ -508,14 +508,14 @@ DATA: dict[str, tuple[dict[str, Split], str, str]] = {
 
 
 @pytest.mark.parametrize("problem", DATA)
-def test_what_is_wrong_with_the_data_is_named(problem: str) -> None:
+def test_a_problem_of_the_data_is_named(problem: str) -> None:
     found, verdict, text = DATA[problem]
     result = result_of("examples", subject_of(mlp(), splits=found))
     assert result.verdict == verdict, result
     assert text in result.advice
 
 
-def test_a_users_dropout_that_is_no_module_moves_nothing() -> None:
+def test_a_users_functional_dropout_changes_nothing() -> None:
     class Dropping(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -528,7 +528,7 @@ def test_a_users_dropout_that_is_no_module_moves_nothing() -> None:
         assert result_of(name, subject_of(Dropping())).verdict == "pass"
 
 
-def test_a_last_layer_of_zeros_is_no_loss_of_signal() -> None:
+def test_a_last_layer_of_zeros_does_not_count_as_loss_of_signal() -> None:
     subject = subject_of(mlp())
     nn.init.zeros_(subject.model.get_parameter("head.weight"))
     result = result_of("signal", subject)
@@ -540,7 +540,7 @@ def test_scores_that_go_through_an_activation_are_not_hidden() -> None:
     assert list(result.numbers["activation_std"]) == ["0.features.hidden1.activation", "0.features.hidden2.activation"]
 
 
-def test_a_loss_that_cannot_fall_at_any_rate_is_said() -> None:
+def test_a_loss_that_no_rate_lowers_is_reported() -> None:
     result = result_of("lr_range", subject_of(mlp(), partial(initializers.constant, value=0.0)))
     assert (result.verdict, "at any rate" in result.advice) == ("warn", True)
 
@@ -581,6 +581,8 @@ class Rounded(nn.Module):
         ),
     ],
 )
-def test_what_cannot_be_checked_is_refused_in_one_sentence(subject: Callable[[], Subject], message: str) -> None:
+def test_subjects_that_cannot_be_checked_are_refused_in_one_sentence(
+    subject: Callable[[], Subject], message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         refuse(subject())

@@ -149,7 +149,7 @@ def test_a_device_that_is_absent(commands: Commands, name: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_real_process_says_the_same(tmp_path: Path) -> None:
+def test_a_real_process_prints_the_same(tmp_path: Path) -> None:
     outcome = run_fresh(tmp_path, "optimizer.lr=-1")
     assert (outcome.code, outcome.out) == (2, "")
     assert outcome.err == "Error: optimizer.lr=-1 should be greater than 0\n"
@@ -164,7 +164,7 @@ def test_the_traceback_is_shown_when_asked_for(commands: Commands, monkeypatch: 
 
 
 @pytest.mark.slow
-def test_a_sweep_goes_on_after_a_job_that_cannot_run(commands: Commands) -> None:
+def test_a_sweep_continues_after_a_job_that_cannot_run(commands: Commands) -> None:
     outcome = commands.train("-m", *SMALL, "optimizer.lr=0.1,-1,0.01")
     assert outcome.code == 1
     assert outcome.out.count("failed: optimizer.lr=-1 should be greater than 0") == 1

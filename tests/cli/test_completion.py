@@ -158,7 +158,7 @@ def test_bash_completes(line: str, expected: list[str]) -> None:
 
 
 @needs("bash")
-def test_the_completion_of_python_stays_as_it_is(commands: Commands) -> None:
+def test_the_completion_of_python_does_not_change(commands: Commands) -> None:
     script = (
         f"complete -F _theirs python; complete -p > before; {INSTALL}; complete -p > after\n"
         "diff before after | grep '^[<>]'"

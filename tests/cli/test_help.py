@@ -98,7 +98,7 @@ def test_comments_of_settings(tmp_path: Path) -> None:
     ]
 
 
-def test_help_fits_its_width_and_can_be_asked_for_anyhow(commands: Commands) -> None:
+def test_help_fits_its_width_with_any_flag(commands: Commands) -> None:
     shown = commands.train("--help")
     assert shown.code == 0
     assert max(map(len, shown.out.splitlines())) <= WIDTH
@@ -157,7 +157,7 @@ def test_help_of_a_users_own_configuration(commands: Commands, own: Path) -> Non
         ),
     ],
 )
-def test_what_cannot_be_answered(commands: Commands, words: list[str], sentence: str) -> None:
+def test_questions_that_cannot_be_answered(commands: Commands, words: list[str], sentence: str) -> None:
     outcome = commands.train(*words)
     assert (outcome.code, outcome.out, outcome.err) == (2, "", f"Error: {sentence}\n")
 

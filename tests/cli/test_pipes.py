@@ -120,7 +120,7 @@ WORK = {
 
 
 @pytest.mark.parametrize("words", sampled(WORK, ["compare outputs/small"]))
-def test_the_other_verbs_do_their_work(sweep: Path, words: str) -> None:
+def test_the_other_verbs_run(sweep: Path, words: str) -> None:
     assert without_reader(sweep, PROGRAM, *words.split()) == (0, "")
     assert list(sweep.glob(WORK[words]))
 

@@ -52,7 +52,7 @@ def test_yaml_and_json_have_limits(
         read(path)
 
 
-def test_yaml_of_ours_is_read(tmp_path: Path) -> None:
+def test_our_own_yaml_is_read(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text("a: &a {b: 1}\nc: *a\nd: 12:30:45\ne: ['*.bias']\n")
     assert read_yaml(path) == {"a": {"b": 1}, "c": {"b": 1}, "d": 45045, "e": ["*.bias"]}

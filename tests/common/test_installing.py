@@ -65,6 +65,6 @@ def test_installed_from_a_clone_as_a_copy(elsewhere: Path) -> None:
     "content",
     ["no JSON", '{"url": "file:///nowhere/torch_experiments-0.1.0.whl"}', '{"url": "https://example.org/x.whl"}'],
 )
-def test_what_leads_to_no_clone_is_an_index(elsewhere: Path, content: str) -> None:
+def test_an_origin_that_is_not_a_clone_is_an_index(elsewhere: Path, content: str) -> None:
     origin(elsewhere, content)
     assert install_command("search") == "pip install 'torch-experiments[search]'"

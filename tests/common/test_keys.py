@@ -52,7 +52,7 @@ def test_every_entry_is_a_key_of_the_configuration() -> None:
         ("my.own.key", "group"),
     ],
 )
-def test_what_keys_may_do(key: str, expected: str) -> None:
+def test_meanings_of_keys(key: str, expected: str) -> None:
     own = meaning(key)
     assert " ".join(use for use in ("resume", "sweep", "study", "stack", "group") if getattr(own, use)) == expected
 
@@ -69,7 +69,7 @@ def test_a_key_is_found_whatever_is_below_it() -> None:
         assert meaning(f"{key}.deeper.still") == MEANINGS[key]
 
 
-def test_what_a_run_keeps_makes_no_group(commands: Commands) -> None:
+def test_kept_checkpoints_do_not_define_groups(commands: Commands) -> None:
     swept = ("training.keep_checkpoints=null,every:1", "seed=1,2", "hydra.sweep.dir=kept")
     assert commands.train("-m", *SMALL, *swept).code == 0
     assert commands.type("compare", "kept").code == 0

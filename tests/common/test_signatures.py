@@ -83,7 +83,7 @@ def test_a_sound_section_is_returned(target: Callable[..., Any]) -> None:
         ("flag", True, True),
     ],
 )
-def test_values_come_in_the_type_that_the_function_takes(name: str, value: Any, expected: Any) -> None:
+def test_values_are_converted_to_the_type_of_the_parameter(name: str, value: Any, expected: Any) -> None:
     got = checked(layer, {"size": 1, name: value}, "model")[name]
     assert got == expected
     assert type(got) is type(expected)
@@ -102,7 +102,7 @@ def test_an_unknown_name_is_refused_with_the_nearest(name: str, message: str) ->
     assert message in refusal(layer, {"size": 1, name: 1})
 
 
-def test_a_name_like_no_other_is_refused_without_a_guess() -> None:
+def test_an_unknown_name_without_a_similar_one_is_refused_without_a_suggestion() -> None:
     message = refusal(layer, {"size": 1, "xyzzy": 1})
     assert "unknown setting 'model.xyzzy' of layer" in message
     assert "did you mean" not in message
@@ -173,7 +173,7 @@ def test_values_with_a_target_are_passed_through(name: str) -> None:
     assert checked(layer, {"size": 1, name: nested}, "model")[name] is nested
 
 
-def test_open_targets_take_any_name_and_check_their_own() -> None:
+def test_open_targets_accept_any_name_and_check_known_ones() -> None:
     assert checked(open_ended, {"size": 1, "anything": "x"}, "model") == {"size": 1, "anything": "x"}
     assert "model.size=0 should be" in refusal(open_ended, {"size": 0})
 
@@ -184,7 +184,7 @@ def test_parameters_without_a_type_take_anything(value: Any) -> None:
     assert "did you mean 'rate'?" in refusal(unannotated, {"size": 1, "raet": 1})
 
 
-def test_supplied_parameters_are_neither_wanted_nor_taken() -> None:
+def test_supplied_parameters_are_neither_required_nor_accepted() -> None:
     assert checked(layer, {"rate": 0.1}, "model", supplied=("size",)) == {"rate": 0.1}
     message = refusal(layer, {"size": 3}, supplied=("size",))
     assert "unknown setting 'model.size' of layer; choose from rate" in message
@@ -202,14 +202,14 @@ def test_a_section_at_the_top_has_no_prefix() -> None:
         checked(layer, {"size": 0}, "")
 
 
-def test_a_function_with_unresolvable_annotations_takes_anything() -> None:
+def test_a_function_with_unresolvable_annotations_accepts_any_value() -> None:
     def unresolvable(size: "NoSuchType") -> None:  # type: ignore[name-defined]  # noqa: F821
         """Its annotation names what is not there."""
 
     assert checked(unresolvable, {"size": "x"}, "model") == {"size": "x"}
 
 
-def test_the_given_section_is_left_as_it_was() -> None:
+def test_the_given_section_does_not_change() -> None:
     given = {"size": 1, "betas": [0.5, 0.5]}
     checked(layer, given, "model")
     assert given == {"size": 1, "betas": [0.5, 0.5]}

@@ -44,7 +44,7 @@ def test_a_printed_table_of_predictions_shows_control_characters() -> None:
     assert "\\x1b[2J" in text
 
 
-def test_what_is_on_one_line_stays_on_one_line() -> None:
+def test_one_line_stays_one_line() -> None:
     assert visible("a\nb\x1b") == "a\\nb\\x1b"
     assert visible_lines("a\nb\tc\x1b") == "a\nb\tc\\x1b"
     text = io.StringIO()
@@ -59,13 +59,13 @@ def test_a_spreadsheet_shows_a_formula_of_a_stranger_as_text(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_other_texts_and_numbers_are_as_they_were(text: str) -> None:
+def test_other_texts_and_numbers_do_not_change(text: str) -> None:
     assert spreadsheet(text) == text
     assert spreadsheet(-0.5) == -0.5
     assert spreadsheet(None) is None
 
 
-def test_a_name_begins_no_row_of_its_own() -> None:
+def test_a_name_with_line_breaks_stays_in_one_row() -> None:
     assert spreadsheet("a\r=1\x1b") == "a\\r=1\\x1b"
     assert spreadsheet("\r=1") == "\\r=1"
 

@@ -15,7 +15,7 @@ from tests.helpers import Commands
 plain = pytest.mark.usefixtures("undrawn")
 
 
-def test_no_runs_says_where_it_looked(commands: Commands) -> None:
+def test_an_error_without_runs_names_the_folder(commands: Commands) -> None:
     (commands.folder / "empty" / "below").mkdir(parents=True)
     said = refused(commands, "empty")
     assert "no runs in 'empty' or in folders below; a run folder contains .hydra/config.yaml" in said
@@ -185,7 +185,7 @@ def test_nothing_is_written_outside_the_output(commands: Commands) -> None:
 
 
 @pytest.mark.slow
-def test_a_key_as_long_as_a_book_is_no_name_of_a_file(commands: Commands) -> None:
+def test_a_very_long_key_is_shortened_in_file_names(commands: Commands) -> None:
     for number in range(3):
         run = plant(commands.folder / str(number), 0.1 * number)
         more(run, f'{"k" * 300}: {number + 0.5}\n"with\\0nought": {number}\n')
@@ -194,7 +194,7 @@ def test_a_key_as_long_as_a_book_is_no_name_of_a_file(commands: Commands) -> Non
 
 @plain
 @pytest.mark.parametrize("name", ["comparison", "comparison/figures"])
-def test_a_link_in_the_place_of_the_output_is_not_followed(commands: Commands, name: str) -> None:
+def test_a_link_instead_of_the_output_folder_is_not_followed(commands: Commands, name: str) -> None:
     plant_all(commands.folder / "runs", [0.5, 0.6])
     victim = commands.folder / "victim"
     victim.mkdir()
@@ -210,7 +210,7 @@ def test_a_link_in_the_place_of_the_output_is_not_followed(commands: Commands, n
 
 
 @plain
-def test_a_link_in_the_place_of_a_file_is_replaced(commands: Commands) -> None:
+def test_a_link_instead_of_a_file_is_replaced(commands: Commands) -> None:
     plant_all(commands.folder, [0.5, 0.6])
     (commands.folder / "precious").write_text("mine")
     (commands.folder / "comparison").mkdir()
@@ -221,7 +221,7 @@ def test_a_link_in_the_place_of_a_file_is_replaced(commands: Commands) -> None:
 
 
 @plain
-def test_links_that_go_round_are_walked_once(commands: Commands) -> None:
+def test_circular_links_are_followed_once(commands: Commands) -> None:
     plant_all(commands.folder / "runs", [0.5, 0.6])
     (commands.folder / "runs" / "loop").symlink_to(commands.folder / "runs")
     (commands.folder / "runs" / "self").symlink_to("self")

@@ -79,7 +79,7 @@ def test_means_intervals_and_paired_differences_are_those_of_scipy(commands: Com
 
 
 @plain
-def test_an_accuracy_is_told_in_points(commands: Commands) -> None:
+def test_an_accuracy_is_reported_in_points(commands: Commands) -> None:
     rng = np.random.default_rng(0)
     shared = rng.normal(0.95, 0.01, 8).round(4)
     gain = rng.normal(0.018, 0.003, 8).round(4)
@@ -94,7 +94,7 @@ def test_an_accuracy_is_told_in_points(commands: Commands) -> None:
 
 
 @plain
-def test_what_cannot_be_told_apart_says_how_many_seeds_would(commands: Commands) -> None:
+def test_undecided_groups_come_with_the_number_of_seeds_needed(commands: Commands) -> None:
     plant_all(commands.folder, [0.50, 0.56, 0.53], optimizer="sgd")
     plant_all(commands.folder, [0.49, 0.50, 0.54], optimizer="adam")
     said = compared(commands, ".").out
@@ -110,7 +110,7 @@ def test_what_cannot_be_told_apart_says_how_many_seeds_would(commands: Commands)
 
 
 @plain
-def test_one_seed_makes_no_interval(commands: Commands) -> None:
+def test_one_seed_gives_no_interval(commands: Commands) -> None:
     plant_all(commands.folder, [0.5], optimizer="sgd")
     plant_all(commands.folder, [0.4], optimizer="adam")
     said = compared(commands, ".").out
@@ -123,7 +123,7 @@ def test_one_seed_makes_no_interval(commands: Commands) -> None:
 
 
 @plain
-def test_p_values_are_corrected_for_all_that_is_asked(commands: Commands) -> None:
+def test_p_values_are_corrected_for_all_comparisons(commands: Commands) -> None:
     rng = np.random.default_rng(3)
     values = {name: list(rng.normal(0.5 + 0.01 * place, 0.02, 6)) for place, name in enumerate("abcd")}
     for name, found in values.items():
@@ -202,7 +202,7 @@ def test_a_key_that_some_runs_do_not_have(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_runs_that_differ_in_the_seed_alone_are_one_group(commands: Commands, undrawn: None) -> None:
+def test_runs_that_differ_only_in_the_seed_are_one_group(commands: Commands, undrawn: None) -> None:
     del undrawn
     plant_all(commands.folder, [0.4, 0.5, 0.6])
     said = compared(commands, ".").out
@@ -210,7 +210,7 @@ def test_runs_that_differ_in_the_seed_alone_are_one_group(commands: Commands, un
     assert [row["group"] for row in rows_of(commands.folder)] == ["all runs"]
 
 
-def test_what_teaches_a_network_nothing_makes_no_group(tmp_path: Path) -> None:
+def test_incidental_keys_do_not_define_groups(tmp_path: Path) -> None:
     plant(tmp_path / "a", 0.1, seed=1, training__device="cpu", training__threads=1, name="x", observers__a__every=1)
     plant(tmp_path / "b", 0.1, seed=2, training__device="cuda", training__threads=2, name="y", observers__a__every=2)
     assert names_in(tmp_path) == ["all runs"]
@@ -256,7 +256,7 @@ def test_by_pools_runs_and_pairs_them_by_the_rest(commands: Commands) -> None:
     assert re.search(r"optimizer=adam beats optimizer=sgd by 0\.1\b", said)
 
 
-def test_by_what_determines_another_key_pairs_by_the_seed(tmp_path: Path) -> None:
+def test_grouping_by_a_key_that_determines_another_pairs_by_the_seed(tmp_path: Path) -> None:
     for seed in (1, 2):
         plant(tmp_path / f"a{seed}", 0.1, seed=seed, optimizer="sgd", optimizer__lr=0.1)
         plant(tmp_path / f"b{seed}", 0.1, seed=seed, optimizer="adam", optimizer__lr=0.001)
@@ -278,7 +278,7 @@ def test_by_seed_and_by_a_key_twice(commands: Commands) -> None:
 
 
 @plain
-def test_each_group_is_held_against_the_baseline_that_agrees_with_it(commands: Commands) -> None:
+def test_each_group_is_compared_with_its_matching_baseline(commands: Commands) -> None:
     crossed(commands.folder, without=(("sgd", "xavier"),))
     said = compared(commands, ".", "baseline=optimizer=sgd").out
     rows = rows_of(commands.folder, "differences")  # there is one baseline, so it is everyone's
@@ -295,7 +295,7 @@ def test_each_group_is_held_against_the_baseline_that_agrees_with_it(commands: C
 
 
 @plain
-def test_where_leaves_runs_out(commands: Commands) -> None:
+def test_the_option_where_leaves_runs_out(commands: Commands) -> None:
     crossed(commands.folder)
     compared(commands, ".", "where=init=he,seed=1")
     assert [(row["group"], row["n"]) for row in rows_of(commands.folder)] == [
@@ -305,14 +305,14 @@ def test_where_leaves_runs_out(commands: Commands) -> None:
     assert [row["group"] for row in rows_of(commands.folder)] == ["init=xavier", "init=he"]
 
 
-def test_conditions_are_split_at_keys_alone() -> None:
+def test_conditions_are_split_only_at_keys() -> None:
     assert split_conditions("model.hidden=[50,50],optimizer.lr=1e-3 init=he", "where") == [
         ("model.hidden", [50, 50]), ("optimizer.lr", "1e-3"), ("init", "he"),
     ]  # fmt: skip
 
 
 @pytest.mark.slow
-def test_what_fits_nothing_is_said_in_a_sentence(commands: Commands, undrawn: None) -> None:
+def test_patterns_that_match_nothing_are_refused_in_one_sentence(commands: Commands, undrawn: None) -> None:
     del undrawn
     crossed(commands.folder)
     for option, said in (
@@ -350,7 +350,7 @@ def test_what_fits_nothing_is_said_in_a_sentence(commands: Commands, undrawn: No
 
 
 @plain
-def test_several_baselines_that_nothing_tells_apart(commands: Commands) -> None:
+def test_several_indistinguishable_baselines(commands: Commands) -> None:
     for seed in (1, 2):
         for lr in (0.1, 0.2):
             plant(commands.folder / f"a{lr}{seed}", 0.1, seed=seed, optimizer="sgd", optimizer__lr=lr)
@@ -365,7 +365,7 @@ def test_several_baselines_that_nothing_tells_apart(commands: Commands) -> None:
 
 
 @plain
-def test_runs_that_did_not_end_well_are_shown_and_count_for_nothing(commands: Commands) -> None:
+def test_unsuccessful_runs_are_shown_and_do_not_count(commands: Commands) -> None:
     plant_all(commands.folder, [0.5, 0.6, 0.7], optimizer="sgd")
     for seed, status in enumerate(("diverged", "failed", "pruned", "interrupted", "stopped", None, "finished"), 1):
         plant(commands.folder / f"x{seed}", 0.01 * seed, status=status, optimizer="adam", seed=seed)
@@ -408,7 +408,7 @@ def test_runs_that_ended_well_without_the_metric_are_counted(commands: Commands)
 
 
 @plain
-def test_of_two_runs_alike_the_newer_counts_and_it_is_said(commands: Commands) -> None:
+def test_of_two_equal_runs_the_newer_counts_with_a_note(commands: Commands) -> None:
     plant_all(commands.folder, [0.5, 0.6], optimizer="adam")
     later = plant(commands.folder / "again", 0.8, seed=2, optimizer="adam")
     os.utime(later / "summary.json", (2e9, 2e9))
@@ -434,7 +434,7 @@ def test_runs_of_a_sweep_that_wait_are_counted(commands: Commands) -> None:
 
 
 @plain
-def test_unreached_counts_as_unreached(commands: Commands) -> None:
+def test_a_target_that_is_not_reached_counts_as_such(commands: Commands) -> None:
     curves = {1: [0.5, 0.8, 0.9], 2: [0.6, 0.7, 0.95], 3: [0.9, 0.9, 0.9], 4: [0.1, 0.1, 0.1]}
     for seed, curve in curves.items():
         plant(commands.folder / f"a{seed}", curve[-1], metric="val/accuracy", curve=curve, seed=seed, optimizer="adam")
@@ -450,7 +450,7 @@ def test_unreached_counts_as_unreached(commands: Commands) -> None:
 
 
 @plain
-def test_a_target_of_a_loss_lies_below(commands: Commands) -> None:
+def test_a_target_of_a_loss_is_reached_from_above(commands: Commands) -> None:
     plant(commands.folder / "a", 0.2, curve=[0.9, 0.5, 0.2])
     compared(commands, ".", "target=0.5")
     assert rows_of(commands.folder)[0]["epochs_to_target"] == "2.0"
@@ -473,7 +473,7 @@ def test_targets_that_nothing_could_reach(commands: Commands) -> None:
 
 
 @plain
-def test_a_factor_that_matters_only_beside_another(commands: Commands) -> None:
+def test_a_factor_that_matters_only_together_with_another(commands: Commands) -> None:
     rng = np.random.default_rng(5)
     for batch_norm in (True, False):
         for init in ("he", "xavier", "small"):
@@ -501,7 +501,7 @@ def test_a_factor_that_matters_only_beside_another(commands: Commands) -> None:
 
 
 @plain
-def test_different_data_sets_are_compared_only_where_that_is_asked_for(commands: Commands) -> None:
+def test_different_data_sets_are_compared_only_on_request(commands: Commands) -> None:
     for seed in (1, 2):
         plant(commands.folder / f"a{seed}", 0.5, seed=seed, data="digits")
         plant(commands.folder / f"b{seed}", 0.6, seed=seed, data="fashion")
@@ -525,7 +525,7 @@ def test_different_objectives_need_a_choice(commands: Commands) -> None:
 
 
 @plain
-def test_different_versions_are_said(commands: Commands) -> None:
+def test_different_versions_are_reported(commands: Commands) -> None:
     plant(commands.folder / "a", 0.5, seed=1, summary={"versions": {"torch": "2.8"}})
     plant(commands.folder / "b", 0.5, seed=2, summary={"versions": {"torch": "2.9"}})
     assert "note: The runs used different versions of torch: 2.8, 2.9" in compared(commands, ".").out
@@ -692,14 +692,14 @@ def test_runs_without_validation_and_observers(commands: Commands, sweeps: dict[
 
 
 @pytest.mark.slow
-def test_runs_of_no_epoch(commands: Commands, sweeps: dict[str, Path]) -> None:
+def test_runs_without_epochs(commands: Commands, sweeps: dict[str, Path]) -> None:
     said = refused(commands, str(sweeps["still"]))
     assert "no run has val/accuracy, the objective of all runs; choose with metric=<name>: test/loss, test/acc" in said
     assert "all runs: test/accuracy" in compared(commands, sweeps["still"], "metric=test/accuracy").out
 
 
 @plain
-def test_a_loss_is_the_better_the_smaller(commands: Commands, sweeps: dict[str, Path]) -> None:
+def test_a_smaller_loss_is_better(commands: Commands, sweeps: dict[str, Path]) -> None:
     said = compared(commands, sweeps["by_loss"]).out
     wanted = summaries(sweeps["by_loss"], "optimizer", "val/loss")
     best, worst = sorted(wanted, key=lambda name: np.mean(wanted[name]))
@@ -718,9 +718,7 @@ def test_a_folder_above_finds_all_runs(commands: Commands, sweeps: dict[str, Pat
     assert "objective=val/loss" in said
 
 
-def test_a_comparison_reads_and_leaves_the_runs_as_they_are(
-    commands: Commands, sweeps: dict[str, Path], undrawn: None
-) -> None:
+def test_a_comparison_does_not_change_the_runs(commands: Commands, sweeps: dict[str, Path], undrawn: None) -> None:
     del undrawn
     folder = sweeps["by_loss"]
 
@@ -814,7 +812,7 @@ def test_ctrl_c_ends_watching(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_watching_a_sweep_that_was_killed_ends(tmp_path: Path) -> None:
+def test_watching_ends_if_the_sweep_was_killed(tmp_path: Path) -> None:
     training = start(tmp_path, "-m", *SMALL, "training.epochs=2000", "optimizer=sgd,adam", "seed=1,2", "name=w")
     try:
         while not list(tmp_path.glob("outputs/w/*/0_*/checkpoints/last.pt")):
@@ -848,7 +846,7 @@ def test_watching_waits_for_the_first_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_figures_of_a_report_before_are_not_left(commands: Commands) -> None:
+def test_figures_of_an_earlier_report_are_removed(commands: Commands) -> None:
     for number, rate in enumerate((0.001, 0.01, 0.1)):
         plant(commands.folder / f"{number}", 0.5 - 0.1 * number, optimizer__lr=rate, seed=1)
     figures = commands.folder / "comparison" / "figures"

@@ -106,7 +106,7 @@ def test_missing_runs_leave_sums_of_squares_of_type_2(names: str, levels: tuple[
     assert not found.left_out
 
 
-def test_seeds_of_their_own_are_no_blocks() -> None:
+def test_unpaired_seeds_are_not_blocks() -> None:
     rows = [(cell, i, value) for i, (cell, _, value) in enumerate(crossed((3, 2), 3, noisy(5)))]
     assert_same(analyse(rows, ("a", "b")), rows, "ab", blocks=False)
 
@@ -164,7 +164,7 @@ def test_equal_values_and_no_residual() -> None:
         ([(("x",), 0, math.nan)], "a"),
     ],
 )
-def test_what_does_not_fit_is_refused(rows: list[FactorRow], names: Sequence[str]) -> None:
+def test_sizes_that_do_not_fit_are_refused(rows: list[FactorRow], names: Sequence[str]) -> None:
     with pytest.raises(ValueError, match=r"needs|levels|distinct|finite"):
         analyse(rows, names)
 
@@ -196,7 +196,7 @@ def init_and_norm(generator: np.random.Generator, elsewhere: float = 0.0) -> Val
     )
 
 
-def test_a_factor_that_matters_beside_another_alone() -> None:
+def test_a_factor_that_matters_only_with_one_level_of_another() -> None:
     rows = crossed((3, 2, 2), 3, init_and_norm(np.random.default_rng(0)))
     found = {(only.factor, only.other): only for only in only_where(rows, ("a", "b", "c"))}
     only = found[("a", "b")]
@@ -206,7 +206,7 @@ def test_a_factor_that_matters_beside_another_alone() -> None:
     assert set(found) <= {("a", "b"), ("b", "a")}
 
 
-def test_a_factor_that_matters_everywhere_is_not_said_to_matter_somewhere() -> None:
+def test_a_factor_that_matters_everywhere_is_not_reported_for_single_levels() -> None:
     rows = crossed((3, 2), 3, init_and_norm(np.random.default_rng(0), elsewhere=0.06))
     effect = analyse(rows, ("a", "b")).of("a", "b")
     assert effect is not None
@@ -215,7 +215,7 @@ def test_a_factor_that_matters_everywhere_is_not_said_to_matter_somewhere() -> N
     assert not [only for only in only_where(rows, ("a", "b")) if only.factor == "a"]
 
 
-def test_a_spread_that_is_not_shown_is_not_taken_for_none() -> None:
+def test_an_unknown_spread_does_not_count_as_zero() -> None:
     generator = np.random.default_rng(0)
     elsewhere = (3.1, -0.7)  # 1.2 in the mean, over a quarter of 4, and too unsteady to be shown
     rows = crossed(
@@ -231,13 +231,13 @@ def test_a_spread_that_is_not_shown_is_not_taken_for_none() -> None:
     assert not [only for only in only_where(rows, ("a", "b")) if only.factor == "a"]
 
 
-def test_nothing_is_said_where_a_level_has_no_runs() -> None:
+def test_nothing_is_reported_if_a_level_has_no_runs() -> None:
     rows = crossed((3, 3), 3, init_and_norm(np.random.default_rng(0)))
     assert only_where(rows, ("a", "b"))
     assert not only_where([row for row in rows if row[0] != ("a2", "b2")], ("a", "b"))
 
 
-def test_a_missing_run_is_no_spread() -> None:
+def test_a_missing_run_adds_no_spread() -> None:
     rows = crossed((2, 2), 3, lambda _cell, seed: 1.0 * seed)
     assert _factors.spread(rows[1:], ("a", "b"), "a") == 0
 
@@ -278,7 +278,7 @@ def only_alarms(examples: int, main: float) -> list[bool]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("examples", "main"), [(0, 0.0), (0, 1.5), (30, 0.0)])
-def test_only_where_has_5_percent_false_alarms(examples: int, main: float) -> None:
+def test_conditional_effects_have_5_percent_false_alarms(examples: int, main: float) -> None:
     assert_at_most_5_percent(only_alarms(examples, main))
 
 

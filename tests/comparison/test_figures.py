@@ -101,7 +101,7 @@ def figures_of(report: Report) -> list[DrawnFigure]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SHAPES)
-def test_every_axis_says_what_it_is(name: str, tmp_path: Path) -> None:
+def test_every_axis_has_a_label(name: str, tmp_path: Path) -> None:
     with palette.drawing():
         report = report_of(tmp_path, SHAPES[name])
         drawn = figures_of(report)
@@ -144,7 +144,7 @@ def test_groups_that_are_drawn_differ_and_keep_their_colour(tmp_path: Path) -> N
     assert [handle.get_color() for handle in drawn["layers_last"].legends[0].get_lines()] == colors
 
 
-def test_layers_that_some_models_lack_keep_their_places() -> None:
+def test_layers_that_some_models_lack_keep_their_positions() -> None:
     assert merged([["one", "head"], ["one", "two", "head"], ["zero", "one"]]) == ["zero", "one", "two", "head"]
 
 

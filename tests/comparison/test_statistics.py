@@ -63,7 +63,7 @@ def normal(groups: int, seeds: int) -> Draw:
 
 
 @pytest.mark.parametrize("n", [2, 3, 8])
-def test_an_interval_is_students(n: int) -> None:
+def test_an_interval_equals_students(n: int) -> None:
     values = np.random.default_rng(n).normal(3, 2, n)
     found = estimate(list(values), level=0.9)
     expected = stats.t.interval(0.9, n - 1, values.mean(), stats.sem(values))
@@ -76,7 +76,7 @@ def test_one_value_has_no_interval() -> None:
 
 
 @pytest.mark.parametrize("values", [[], [1.0, math.nan], [math.inf]])
-def test_no_estimate_of_nothing_or_of_what_diverged(values: list[float]) -> None:
+def test_no_estimate_without_runs_or_with_diverged_ones(values: list[float]) -> None:
     with pytest.raises(ValueError, match=r"at least one|finite"):
         estimate(values)
 
@@ -222,7 +222,7 @@ def test_corrected_p_values_keep_their_order_and_are_not_smaller(p_values: list[
 
 @pytest.mark.slow
 @pytest.mark.parametrize("n", [1, 2, 7, 40])
-def test_the_correction_is_holms(n: int) -> None:
+def test_the_correction_equals_holms(n: int) -> None:
     multitest = pytest.importorskip("statsmodels.stats.multitest")
     p_values = np.random.default_rng(n).random(n) ** 4
     assert holm(list(p_values)) == pytest.approx(list(multitest.multipletests(p_values, method="holm")[1]), abs=1e-10)
@@ -324,7 +324,7 @@ def test_places_do_not_depend_on_the_order(values: list[list[int]], shuffler: ra
 @pytest.mark.slow
 @pytest.mark.parametrize("n", [3, 8])
 @pytest.mark.parametrize("kind", ["normal", "accuracies"])
-def test_intervals_hold_the_truth_as_often_as_they_say(n: int, kind: str) -> None:
+def test_intervals_contain_the_true_value_as_often_as_promised(n: int, kind: str) -> None:
     generator = np.random.default_rng(n)
     draw, step = (normal(2, n), 0.0) if kind == "normal" else (accuracies(2, n), 1 / 360)
     truth = float(np.mean([draw(generator).mean() for _ in range(5000)])) if step else 0.0

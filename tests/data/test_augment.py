@@ -162,7 +162,7 @@ def test_augmentations_chain() -> None:
 
 
 @pytest.mark.parametrize("augment", EVERY)
-def test_the_generator_alone_decides(augment: Augmentation) -> None:
+def test_only_the_generator_decides(augment: Augmentation) -> None:
     x, y = pictures(64), labels(64)
     before = torch.get_rng_state()
     first, again, other = (augment(x, y, generator(seed)) for seed in (1, 1, 2))
@@ -173,7 +173,7 @@ def test_the_generator_alone_decides(augment: Augmentation) -> None:
 
 
 @pytest.mark.parametrize("augment", EVERY)
-def test_the_examples_given_stay_as_they_are(augment: Augmentation) -> None:
+def test_the_given_examples_do_not_change(augment: Augmentation) -> None:
     x, y = pictures(64), labels(64)
     moved, _ = augment(x, y, generator())
     assert not torch.equal(moved, x)

@@ -87,7 +87,7 @@ def test_extensions_are_torchvisions_and_further_ones_that_pil_reads() -> None:
 
 
 @needs_cifar
-def test_real_photographs_are_torchvisions(tmp_path: Path, load: Callable[..., Source]) -> None:
+def test_real_photographs_equal_torchvisions(tmp_path: Path, load: Callable[..., Source]) -> None:
     with zipfile.ZipFile(CIFAR) as archive:
         names = archive.namelist()
         archive.extractall(tmp_path / "cifar", [n for n in names if n.startswith("train/")][::100])
@@ -107,14 +107,14 @@ def test_real_photographs_are_torchvisions(tmp_path: Path, load: Callable[..., S
 
 @pytest.mark.parametrize("size", [1, 7, 8, 33, 64])
 @pytest.mark.parametrize("shape", [(33, 50), (51, 34), (8, 8), (5, 90), (64, 65)])
-def test_pixels_are_torchvisions(tmp_path: Path, shape: tuple[int, int], size: int) -> None:
+def test_pixels_equal_torchvisions(tmp_path: Path, shape: tuple[int, int], size: int) -> None:
     path = save(noise(*shape), tmp_path / "a.png")
     pixels, mode, _ = packed.decoded(str(path), size)
     assert mode == "RGB"
     assert np.array_equal(pixels, through_torchvision(path, size).numpy())
 
 
-def test_one_folder_is_divided_alike_every_time(folder: Path, load: Callable[..., Source]) -> None:
+def test_a_folder_is_always_divided_in_the_same_way(folder: Path, load: Callable[..., Source]) -> None:
     source = load(folder)
     assert source.classes == ["cat", "dog"]
     assert source.x_train.shape == (16, 3, 8, 8)
@@ -143,9 +143,7 @@ def test_nested_folders_belong_to_their_class_and_hidden_and_foreign_files_to_no
     assert len(source.y_train) + len(source.y_test) == 21
 
 
-def test_a_link_to_a_folder_above_brings_no_test_picture_into_training(
-    tmp_path: Path, load: Callable[..., Source]
-) -> None:
+def test_a_link_to_a_folder_above_adds_no_test_picture_to_training(tmp_path: Path, load: Callable[..., Source]) -> None:
     root = picture_folder(tmp_path / "photos", *(f"{part}/{name}" for part in ("train", "test") for name in PAIRS))
     (root / "train" / "a" / "again").symlink_to(root)
     assert len(load(root).x_train) == 4
@@ -189,7 +187,7 @@ def touched(folder: Path) -> None:
     ],
     ids=["added", "removed", "moved", "touched"],
 )
-def test_a_changed_folder_is_decoded_again_and_replaces_what_was_kept(
+def test_a_changed_folder_is_decoded_again_and_replaces_the_cache(
     folder: Path, tmp_path: Path, load: Callable[..., Source], change: Callable[[Path], object], count: int
 ) -> None:
     load(folder)
@@ -232,7 +230,7 @@ def cut(name: str) -> Callable[[Path], None]:
     ],
     ids=["version", "fingerprint", "pixels", "labels", "facts", "no facts", "no test part", "wrong rows"],
 )
-def test_what_cannot_be_used_is_made_again_and_that_is_said(
+def test_an_unusable_cache_is_created_again_with_a_note(
     folder: Path,
     tmp_path: Path,
     load: Callable[..., Source],
@@ -275,7 +273,7 @@ def test_a_cache_that_cannot_be_written_is_named_with_the_remedy(folder: Path, t
     assert "choose another folder with data.cache=<folder>" in str(error.value)
 
 
-def test_what_a_killed_process_left_behind_is_removed_after_a_day(
+def test_leftovers_of_a_killed_process_are_removed_after_a_day(
     folder: Path, tmp_path: Path, load: Callable[..., Source]
 ) -> None:
     load(folder)
@@ -322,7 +320,7 @@ def test_two_processes_may_pack_at_once(folder: Path, tmp_path: Path) -> None:
     assert len(list(cache.iterdir())) == 16
 
 
-def test_another_process_may_remove_what_is_damaged_first(
+def test_another_process_may_remove_the_damaged_cache_first(
     folder: Path, tmp_path: Path, load: Callable[..., Source], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load(folder)
@@ -407,7 +405,7 @@ def test_every_colour_mode_becomes_bytes_in_one_or_three_channels(tmp_path: Path
     assert np.array_equal(np.broadcast_to(pixels, (3, 10, 10)), expected.transpose(2, 0, 1))
 
 
-def test_mixed_colour_modes_become_rgb_and_that_is_said_at_every_start(
+def test_mixed_colour_modes_become_rgb_with_a_note_at_every_start(
     folder: Path, load: Callable[..., Source], caplog: pytest.LogCaptureFixture
 ) -> None:
     for kind in ("grey", "palette", "transparency", "16 bit"):
@@ -455,7 +453,7 @@ def test_the_exif_orientation_is_honoured(tmp_path: Path, orientation: int) -> N
 
 
 @pytest.mark.parametrize("extension", ["webp", "tif", "png"])
-def test_of_an_animation_the_first_picture_is_taken(tmp_path: Path, extension: str) -> None:
+def test_the_first_picture_of_an_animation_is_used(tmp_path: Path, extension: str) -> None:
     first, second = (Image.new("RGB", (8, 8), COLOURS[name]) for name in ("red", "blue"))
     options = {"lossless": True} if extension == "webp" else {}
     path = save(first, tmp_path / f"a.{extension}", save_all=True, append_images=[second], **options)
@@ -506,7 +504,7 @@ def test_a_picture_that_cannot_be_read_is_named_or_left_out(
         load(folder)
 
 
-def test_a_picture_that_is_mended_unnoticed_is_kept_once_it_is_asked_for(
+def test_a_picture_that_was_repaired_is_used_after_the_setting_changes(
     folder: Path, load: Callable[..., Source], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = folder / "cat" / "00.png"
@@ -611,7 +609,7 @@ def test_unsuitable_folders_are_refused(tmp_path: Path, load: Callable[..., Sour
     assert not [*tmp_path.glob("cache/*")]
 
 
-def test_a_folder_that_is_not_there_or_none_is_refused(tmp_path: Path, load: Callable[..., Source]) -> None:
+def test_a_missing_folder_and_a_file_are_refused(tmp_path: Path, load: Callable[..., Source]) -> None:
     with pytest.raises(ValueError, match=r"^path='.*absent' does not exist; give a folder with a sub-folder"):
         load(tmp_path / "absent")
     with pytest.raises(ValueError, match=r"^path='.*1\.png' is not a folder; give"):
@@ -624,7 +622,7 @@ def test_classes_may_be_called_train_and_test(tmp_path: Path, load: Callable[...
     assert load(picture_folder(tmp_path / "photos", *names, *nested)).classes == ["bus", "test", "train"]
 
 
-def test_folders_beside_train_and_test_are_named(
+def test_folders_next_to_train_and_test_are_named(
     tmp_path: Path, load: Callable[..., Source], caplog: pytest.LogCaptureFixture
 ) -> None:
     root = picture_folder(
@@ -651,7 +649,7 @@ def test_the_usual_cache_is_the_users(folder: Path, tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize("terminal", [False, True])
-def test_a_bar_is_shown_on_a_terminal_alone(
+def test_a_progress_bar_is_shown_only_on_a_terminal(
     folder: Path,
     load: Callable[..., Source],
     monkeypatch: pytest.MonkeyPatch,

@@ -27,7 +27,7 @@ def test_sizes_fall_from_the_largest_class_to_the_smallest(made: Callable[..., S
 
 
 @pytest.mark.parametrize("made", SETS)
-def test_the_draw_is_the_datas_own(made: Callable[..., Source]) -> None:
+def test_the_draw_depends_only_on_the_seed_of_the_data(made: Callable[..., Source]) -> None:
     one, same, other = made(draw=1), made(draw=1), made(draw=2)
     assert torch.equal(one.x_train, same.x_train)
     assert not torch.equal(one.x_train, other.x_train)
@@ -54,7 +54,7 @@ def test_noise_is_in_standard_deviations() -> None:
         assert spread.tolist() == pytest.approx([0.7, 0.7], rel=0.05)
 
 
-def test_a_spiral_is_cs231ns() -> None:
+def test_a_spiral_equals_that_of_cs231n() -> None:
     """r from 0 to 1 and t from 4k to 4(k + 1), there for three arms; ours are evenly turned."""
     source = spiral(examples=300, noise=0.0, classes=3)
     arm = source.x_train[source.y_train == 0].numpy()
@@ -72,7 +72,7 @@ def test_a_class_of_one_is_refused(made: Callable[..., Source]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["moons", "circles", "blobs", "spiral"])
-def test_a_network_learns_them_where_a_line_cannot(commands: Commands, name: str) -> None:
+def test_a_network_learns_them_and_a_line_does_not(commands: Commands, name: str) -> None:
     choices = (f"data={name}", "training.epochs=25", "optimizer.lr=0.01", "observers.tensorboard.enabled=false")
     curved = summary(commands.trained(*choices, "model.hidden=[32,32]"))["metrics"]["test/accuracy"]
     straight = summary(commands.trained(*choices, "model.hidden=[]"))["metrics"]["test/accuracy"]

@@ -109,7 +109,7 @@ def test_none_leaves_the_values() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float64, torch.float16])
 @pytest.mark.parametrize("name", list(PREPROCESSES))
-def test_output_is_float32_and_the_input_is_left_alone(name: str, dtype: torch.dtype) -> None:
+def test_the_output_is_float32_and_the_input_does_not_change(name: str, dtype: torch.dtype) -> None:
     x = pictures(50).to(dtype)
     before = x.clone()
     prepared = PREPROCESSES[name](x)
@@ -162,7 +162,7 @@ def test_whitened_coordinates_are_uncorrelated_with_the_variance_of_the_formula(
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
-def test_exact_whitening_agrees_with_scikit_learn_but_for_the_signs(dtype: torch.dtype) -> None:
+def test_exact_whitening_agrees_with_scikit_learn_except_for_the_signs(dtype: torch.dtype) -> None:
     x, unseen = digits().x_train.to(dtype), digits().x_test.to(dtype)
     reference = PCA(whiten=True, n_components=61).fit(x.flatten(1).double().numpy())
     whitened = preprocess.pca_whiten(x, eps=0)(unseen)[:, :61].double()
@@ -172,7 +172,7 @@ def test_exact_whitening_agrees_with_scikit_learn_but_for_the_signs(dtype: torch
     torch.testing.assert_close(whitened, expected * signs, atol=1e-3, rtol=1e-3)
 
 
-def test_zca_is_a_symmetric_map_that_keeps_the_picture() -> None:
+def test_zca_is_a_symmetric_map_that_preserves_the_picture() -> None:
     x = digits().x_train
     prepared = preprocess.zca(x)
     torch.testing.assert_close(prepared.matrix, prepared.matrix.T, atol=1e-6, rtol=0)
@@ -266,7 +266,7 @@ def test_missing_values_are_replaced_before_the_preparation(name: str) -> None:
     assert set(prepared.state_dict()) == {"means", *inner.state_dict()}
 
 
-def test_a_preparation_of_ones_own_may_be_a_bare_function() -> None:
+def test_a_users_preparation_may_be_a_plain_function() -> None:
     prepared = preprocess.Imputed(torch.tensor([2.0]), torch.sqrt).to(CPU)
     torch.testing.assert_close(prepared(torch.tensor([[torch.nan], [9.0]])), torch.tensor([[2.0**0.5], [3.0]]))
     assert not prepared.ahead

@@ -144,7 +144,7 @@ def test_an_empty_training_set_is_refused() -> None:
         Source(none, none[:, 0].long(), one, one[:, 0].long(), ["0"])
 
 
-def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"absent\.npz' does not exist; give an \.npz file with x_train"):
         npz(str(tmp_path / "absent.npz"))
 
@@ -203,7 +203,7 @@ def test_a_bare_pickle_is_refused_and_never_run(tmp_path: Path) -> None:
     assert not mark.exists()
 
 
-def test_digits_are_scikit_learns() -> None:
+def test_digits_equal_scikit_learns() -> None:
     source, reference = digits(), load_digits()
     assert source.x_train.shape == (1438, 1, 8, 8)
     assert source.x_test.shape == (359, 1, 8, 8)
@@ -237,7 +237,7 @@ def idx(path: Path) -> np.ndarray:
 
 
 @needs_mnist
-def test_mnist_is_what_its_files_hold() -> None:
+def test_mnist_has_the_content_of_its_files() -> None:
     source = torchvision_set("MNIST", str(SHARED_DATA))
     raw = SHARED_DATA / "MNIST" / "raw"
     for x, y, part, count in (

@@ -194,7 +194,7 @@ def test_bad_input_is_one_sentence(tmp_path: Path, name: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_files_that_are_no_tables(tmp_path: Path) -> None:
+def test_files_that_are_not_tables(tmp_path: Path) -> None:
     for name, content in (("empty", b""), ("binary", bytes(range(256)) * 9), ("latin", "a,b\né,ü\n".encode("latin-1"))):
         path = tmp_path / name
         path.write_bytes(content)

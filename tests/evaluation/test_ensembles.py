@@ -78,7 +78,7 @@ def test_the_loss_of_an_ensemble_is_at_most_the_mean_loss(
     assert ("no uniform soup" in said) == ("soup" not in found) == (len(numbers) == 4)
 
 
-def test_an_average_stands_beside_the_weights_that_it_is_of(commands: Commands, sweep: Path) -> None:
+def test_an_average_is_listed_next_to_its_weights(commands: Commands, sweep: Path) -> None:
     (folder,) = copied(commands, sweep, 2)
     found, _, _ = evaluated(commands, folder, "ensemble=mean")
     average, trained = found["beside"]["EMA (6)"], found["beside"]["last epoch (6)"]
@@ -105,7 +105,7 @@ def test_a_soup_has_the_mean_of_the_weights(commands: Commands, sweep: Path) -> 
     assert not np.allclose(probabilities, stale, atol=1e-3), "BatchNorm's statistics are computed anew"
 
 
-def test_soups_of_runs_that_began_apart_are_called_useless(commands: Commands, sweep: Path) -> None:
+def test_soups_of_runs_with_different_starts_are_called_useless(commands: Commands, sweep: Path) -> None:
     found, _, said = evaluated(commands, *copied(commands, sweep, 0, 1), "ensemble=mean")
     worse = found["soup"]["high"] < min(member["low"] for member in found["members"])
     assert ("worse than every member" in said) == worse
@@ -167,7 +167,7 @@ def examples(count: int, preparations: int) -> list[Split]:
 @pytest.mark.parametrize("kind", ["mlp", "norm"])
 @pytest.mark.parametrize("preparations", [1, 5])
 @pytest.mark.parametrize("at_once", [1, 2**24])
-def test_a_stack_gives_what_each_gives(
+def test_a_stack_gives_the_scores_of_each_member(
     kind: str, preparations: int, at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("experiments.training.stack._evaluating.AT_ONCE", at_once)
@@ -206,7 +206,7 @@ def test_unusable_trials_of_a_search_are_left_out_and_named(commands: Commands) 
         ((0,), ("ensemble=maen",), "did you mean 'ensemble=mean'?"),
     ],
 )
-def test_what_cannot_be_put_together_is_said(
+def test_impossible_ensembles_are_refused(
     commands: Commands, sweep: Path, numbers: tuple[int, ...], words: tuple[str, ...], said: str
 ) -> None:
     outcome = commands.type("evaluate", *map(str, copied(commands, sweep, *numbers)), *words)
@@ -215,7 +215,7 @@ def test_what_cannot_be_put_together_is_said(
     assert not list(commands.folder.rglob("evaluation"))
 
 
-def test_one_run_that_kept_nothing(commands: Commands, sweep: Path) -> None:
+def test_one_run_without_kept_checkpoints(commands: Commands, sweep: Path) -> None:
     (folder,) = copied(commands, sweep, 0)
     for path in sorted((folder / "checkpoints").glob("epoch_*"))[1:]:
         path.unlink()

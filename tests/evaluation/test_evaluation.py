@@ -26,7 +26,7 @@ SMALL = ("training.epochs=2", "data.limit=200", "model.hidden=[20]", "observers.
 
 
 @given(st.integers(1, 3000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
-def test_the_interval_is_wilsons(counts: tuple[int, int]) -> None:
+def test_the_interval_equals_wilsons(counts: tuple[int, int]) -> None:
     right, examples = counts
     low, high = wilson(right, examples)
     expected = proportion_confint(right, examples, method="wilson")
@@ -143,7 +143,9 @@ ATTACKS = {
 
 
 @pytest.mark.parametrize("planted", ATTACKS.values(), ids=ATTACKS.keys())
-def test_a_strangers_configuration_names_no_code(commands: Commands, copied: Path, planted: dict[str, object]) -> None:
+def test_a_strangers_configuration_cannot_name_code(
+    commands: Commands, copied: Path, planted: dict[str, object]
+) -> None:
     folder = copied
     path = folder / ".hydra" / "config.yaml"
     config = yaml.safe_load(path.read_text())
@@ -160,7 +162,7 @@ def test_a_strangers_configuration_names_no_code(commands: Commands, copied: Pat
     assert not (folder / "evaluation").exists()
 
 
-def test_a_tagged_object_is_not_made(tmp_path: Path) -> None:
+def test_a_tagged_object_is_not_created(tmp_path: Path) -> None:
     (tmp_path / ".hydra").mkdir()
     (tmp_path / ".hydra" / "config.yaml").write_text(
         f"seed: !!python/object/apply:os.system ['touch {tmp_path}/HIT']\n"
@@ -248,7 +250,7 @@ def test_the_cache_of_a_strangers_configuration_is_not_written(
         (("run={bare}",), "it has no checkpoint"),
     ],
 )
-def test_what_cannot_be_evaluated_is_said(
+def test_folders_that_cannot_be_evaluated_are_refused(
     commands: Commands, copied: Path, arguments: tuple[str, ...], said: str
 ) -> None:
     run = copied
@@ -293,7 +295,7 @@ def best_lost(copied: Path) -> Path:
 
 
 @pytest.mark.parametrize("verb", ["evaluate", "evaluate input", "export"])
-def test_a_broken_best_checkpoint_is_said(commands: Commands, best_lost: Path, verb: str) -> None:
+def test_a_broken_best_checkpoint_is_reported(commands: Commands, best_lost: Path, verb: str) -> None:
     verb, *more = verb.split()
     if more:
         np.savez("x.npz", x=np.zeros((2, 1, 8, 8), np.uint8))
@@ -313,13 +315,13 @@ def test_a_broken_best_checkpoint_is_said(commands: Commands, best_lost: Path, v
     assert "without strict=true these weights are used" in strict.err
 
 
-def test_a_missing_best_checkpoint_is_said_too(best_lost: Path) -> None:
+def test_a_missing_best_checkpoint_is_reported_too(best_lost: Path) -> None:
     (best_lost / "checkpoints" / "best.pt").unlink()
     with pytest.warns(UserWarning, match=r"best\.pt of epoch 1, the best one, is missing; last\.pt is used instead"):
         assert load(best_lost).epoch == 2
 
 
-def test_the_last_checkpoint_is_not_warned_of_if_it_is_the_best(copied: Path) -> None:
+def test_there_is_no_warning_if_the_last_checkpoint_is_the_best(copied: Path) -> None:
     state = torch.load(copied / "checkpoints" / "last.pt", weights_only=True)
     rows = json.loads(state["history"])
     rows[0]["val/accuracy"], rows[1]["val/accuracy"] = 0.1, 0.9

@@ -44,7 +44,7 @@ def as_pictures(x: torch.Tensor, white: int, folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_test_split_from_files_is_the_test_split(commands: Commands, copied: Path) -> None:
+def test_the_test_split_read_from_files_has_the_same_predictions(commands: Commands, copied: Path) -> None:
     x = raw(copied).x_test
     as_pictures(x, 16, commands.folder / "own")
     np.savez(commands.folder / "own.npz", x=x[:, 0].numpy())
@@ -66,7 +66,7 @@ def test_the_test_split_from_files_is_the_test_split(commands: Commands, copied:
 
 @pytest.mark.slow
 @needs_mnist
-def test_the_test_split_of_mnist_from_pictures_is_the_test_split(commands: Commands) -> None:
+def test_the_test_split_of_mnist_read_from_pictures_has_the_same_predictions(commands: Commands) -> None:
     folder = commands.trained(*SMALL, "data=mnist", f"data.root={SHARED_DATA}", "training.epochs=1")
     x = raw(folder).x_test[:300]
     as_pictures(x, 255, commands.folder / "own")
@@ -76,7 +76,7 @@ def test_the_test_split_of_mnist_from_pictures_is_the_test_split(commands: Comma
 
 
 @pytest.mark.slow
-def test_a_picture_of_a_folder_alone_is_what_it_was_among_others(commands: Commands) -> None:
+def test_a_picture_has_the_same_prediction_alone_and_in_its_folder(commands: Commands) -> None:
     draw = np.random.default_rng(0)
     for name, light in (("dark", 60), ("light", 190)):
         (commands.folder / "own" / name).mkdir(parents=True)
@@ -240,7 +240,7 @@ BAD = {
 
 
 @pytest.mark.parametrize(("name", "said"), BAD.items(), ids=BAD)
-def test_what_cannot_be_predicted_for_is_said(commands: Commands, copied: Path, name: str, said: str) -> None:
+def test_unusable_files_are_refused(commands: Commands, copied: Path, name: str, said: str) -> None:
     Path("empty").mkdir()
     Path("some").mkdir()
     Path("notes.md").write_text("x")
@@ -270,7 +270,7 @@ BAD_ROWS = {
 
 
 @pytest.mark.parametrize(("said", "change"), BAD_ROWS.items(), ids=BAD_ROWS)
-def test_rows_that_cannot_be_predicted_for_are_said(commands: Commands, fruit: Path, said: str, change) -> None:  # type: ignore[no-untyped-def]
+def test_unusable_rows_are_refused(commands: Commands, fruit: Path, said: str, change) -> None:  # type: ignore[no-untyped-def]
     change(rows(3, seed=4)).to_csv("new.csv", index=False)
     assert_refused(commands, fruit, "input=new.csv", said)
     Image.new("L", (8, 8)).save("own.png")
@@ -290,7 +290,7 @@ def test_rows_that_cannot_be_predicted_for_are_said(commands: Commands, fruit: P
         (("ensemble=mean", "input=x.npz"), "needs two runs"),
     ],
 )
-def test_other_data_that_do_not_fit_are_said(
+def test_other_data_that_do_not_fit_are_refused(
     commands: Commands, copied: Path, words: tuple[str, ...], said: str
 ) -> None:
     assert said in commands.type("evaluate", f"run={copied}", *words).refusal()

@@ -73,7 +73,7 @@ PARITY = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("more", PARITY.values(), ids=PARITY.keys())
-def test_the_scores_are_the_runs_own_to_the_bit(commands: Commands, more: tuple[str, ...]) -> None:
+def test_the_scores_have_the_bits_of_the_run(commands: Commands, more: tuple[str, ...]) -> None:
     small = [word for word in SMALL if not (word.startswith("model.hidden") and "model=cnn" in more)]
     folder = commands.trained(*small, *more)
     run = load(folder, device="cpu")
@@ -95,7 +95,7 @@ def test_a_table_with_gaps_is_restored_without_it(commands: Commands, fruit: Pat
     assert torch.equal(load(folder, device="cpu").scores(x), own)
 
 
-def test_one_example_alone_is_classified_as_among_others(commands: Commands) -> None:
+def test_a_single_example_is_classified_as_in_a_batch(commands: Commands) -> None:
     run = load(commands.trained(*SMALL, "model.batch_norm=true"), device="cpu")
     x = raw(run).x_test[:8]
     torch.testing.assert_close(run.scores(x[:1]), run.scores(x)[:1], rtol=1e-5, atol=1e-6)
@@ -119,7 +119,7 @@ def test_another_checkpoint_is_restored_by_its_name(commands: Commands) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_from_before_there_was_a_description_is_restored(commands: Commands) -> None:
+def test_an_old_run_without_a_description_is_restored(commands: Commands) -> None:
     folder = commands.trained(*SMALL, "data.preprocess=zca")
     own = own_scores(folder)
     (folder / "data.json").unlink()
@@ -128,7 +128,7 @@ def test_a_run_from_before_there_was_a_description_is_restored(commands: Command
 
 
 @pytest.mark.slow
-def test_a_preparation_of_the_users_own_is_fitted_anew(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_users_preparation_is_fitted_again(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
     (commands.folder / "own_preparation.py").write_text(
         "class Halved:\n"
         "    def __init__(self, x): self.scale = self.shift = x.float().mean()\n"

@@ -116,7 +116,7 @@ def plane_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_a_real_process_says_these_lines_and_nothing_else(plane_run: Path) -> None:
+def test_a_real_process_prints_these_lines_and_nothing_else(plane_run: Path) -> None:
     process = start(plane_run.parent, "run=run", verb="export")
     out, err = process.communicate()
     assert (process.returncode, err) == (0, "")
@@ -189,7 +189,7 @@ REFUSED = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", REFUSED)
-def test_what_cannot_be_exported_is_refused_in_a_sentence(commands: Commands, kind: str) -> None:
+def test_models_that_cannot_be_exported_are_refused_in_one_sentence(commands: Commands, kind: str) -> None:
     message, written = REFUSED[kind]
     mine = own_model(commands.folder, f"tests.exporting.test_export.{kind}")
     folder = commands.trained(*mine, "data=moons", "data.limit=64", SMALL[0], *OTHERS)

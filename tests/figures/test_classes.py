@@ -10,7 +10,7 @@ from experiments.figures.classes import confusion_figure
 
 
 @pytest.mark.parametrize("name", ["$\\frac{$", "$", "$$", "a\nb", "\x1b[2J", "\\", "_hidden"])
-def test_a_name_of_a_class_is_no_formula(name: str) -> None:
+def test_the_name_of_a_class_is_not_a_formula(name: str) -> None:
     figure = confusion_figure(np.eye(2, dtype=int), [name, "b"], "test split")
     with warnings.catch_warnings():
         warnings.simplefilter("error")

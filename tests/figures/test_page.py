@@ -102,7 +102,7 @@ def test_figures_do_not_share_ids() -> None:
     assert sum(bool(a) for a, _ in used) >= 3
 
 
-def test_a_name_that_is_no_text_is_shown_as_far_as_it_goes() -> None:
+def test_the_readable_part_of_an_undecodable_name_is_shown() -> None:
     html = render(Page("bad \udcff name", groups=[GroupStyle("\udcff", palette.styles(1)[0])]))
     assert b"bad ? name" in html.encode("utf-8")
 
@@ -189,7 +189,7 @@ def test_a_header_sorts_numbers_as_numbers_with_the_missing_last(tab: Tab) -> No
     assert tab.locator("th[aria-sort]").count() == 1
 
 
-def test_pointing_at_a_line_tells_group_mean_interval_and_runs(tab: Tab) -> None:
+def test_pointing_at_a_line_shows_group_mean_interval_and_runs(tab: Tab) -> None:
     tab.locator("#none").click()
     tab.locator(".group input").nth(1).check()
     where = tab.evaluate(
@@ -271,7 +271,7 @@ def test_texts_can_be_read_in_both_themes(tab: Tab) -> None:
     readable(tab, palette.DARK)
 
 
-def test_a_page_that_loads_itself_again_stays_where_it_was(browser: Browser, tmp_path: Path) -> None:
+def test_a_page_that_reloads_keeps_its_position(browser: Browser, tmp_path: Path) -> None:
     with opened(browser, written(tmp_path, a_page(refresh=1))) as (tab, wrong):
         choose_and_reload(tab)
         assert not wrong
@@ -309,7 +309,7 @@ def test_paper_has_no_controls_and_is_white(tab: Tab) -> None:
     assert tab.locator("td").first.is_visible()
 
 
-def test_a_phone_scrolls_tables_and_figures_alone(tab: Tab) -> None:
+def test_a_phone_scrolls_only_tables_and_figures_sideways(tab: Tab) -> None:
     tab.set_viewport_size({"width": 360, "height": 700})
     tab.wait_for_timeout(200)
     assert tab.evaluate("document.documentElement.scrollWidth") <= 360

@@ -102,7 +102,7 @@ def test_a_storage_declared_larger_than_its_entry_is_refused(tmp_path: Path) -> 
         RunFolder(tmp_path).load(path)
 
 
-def test_what_checkpoints_hold_is_taken(tmp_path: Path) -> None:
+def test_the_content_of_checkpoints_is_accepted(tmp_path: Path) -> None:
     held: Any = [
         torch.arange(3, dtype=kind) for kind in (torch.float64, torch.bfloat16, torch.float16, torch.int64, torch.uint8)
     ]

@@ -26,7 +26,7 @@ with locked(Path(sys.argv[1]), "run"):
 """
 
 
-def test_a_second_process_is_told_who_holds_the_lock(tmp_path: Path) -> None:
+def test_the_error_names_the_process_that_holds_the_lock(tmp_path: Path) -> None:
     command = [sys.executable, "-c", HOLDING, str(tmp_path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -45,7 +45,7 @@ def test_a_second_process_is_told_who_holds_the_lock(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": "x"}', '{"pid": 1, "host": "elsewhere"}', "\0\0"])
-def test_what_is_left_of_a_lock_does_not_count(tmp_path: Path, content: str) -> None:
+def test_a_leftover_lock_does_not_count(tmp_path: Path, content: str) -> None:
     (tmp_path / NAME).write_text(content)
     assert not is_locked(tmp_path)
     with locked(tmp_path, "run"):

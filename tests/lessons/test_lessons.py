@@ -39,7 +39,7 @@ def test_orthogonal_layers_pass_everything_on() -> None:
     assert doubled.spreads == pytest.approx([2 ** (n + 1) * found.spreads[n] for n in range(3)], rel=1e-5)
 
 
-def test_percentiles_of_a_sigmoids_inputs_are_those_of_its_outputs_turned_back() -> None:
+def test_percentiles_of_a_sigmoids_inputs_follow_from_its_outputs() -> None:
     torch.manual_seed(0)
     model = MLP((4,), 3, hidden=[8, 5], activation="sigmoid", batch_norm=True).eval()
     x = torch.randn(101, 4)  # at 0, 15 and 85 of 100 there are values, and nothing lies between them
@@ -49,7 +49,7 @@ def test_percentiles_of_a_sigmoids_inputs_are_those_of_its_outputs_turned_back()
     torch.testing.assert_close(normalizing.percentiles(model, x), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_drift_is_the_medians_range_by_the_spread() -> None:
+def test_drift_is_the_range_of_the_medians_divided_by_the_spread() -> None:
     one = torch.tensor([[-1.0, 0, 1], [0, 1, 2], [2, 3, 4]])  # epochs, percentiles: it wanders by 3 with a spread of 2
     still = torch.tensor([[-2.0, 0, 2]] * 3)
     inputs = torch.stack([one, still], 2)
@@ -57,7 +57,7 @@ def test_drift_is_the_medians_range_by_the_spread() -> None:
     assert normalizing.drift(inputs) == 0.75
 
 
-def test_a_grid_lies_in_the_middle_of_its_cells_and_draws_lie_anywhere() -> None:
+def test_grid_points_are_in_the_middle_of_their_cells_and_draws_anywhere() -> None:
     grid = grids.grid_points(2)
     assert grid == [(0.25, 0.25), (0.25, 0.75), (0.75, 0.25), (0.75, 0.75)]
     drawn = grids.random_points(9, seed=0)
@@ -109,7 +109,7 @@ def test_the_largest_of_ten_normal_numbers() -> None:
     assert pytest.approx(mean, rel=1e-4) == LARGEST_OF_TEN
 
 
-def test_descent_is_torchs_sgd_on_the_mean_squared_error() -> None:
+def test_descent_equals_torchs_sgd_on_the_mean_squared_error() -> None:
     x = features(3)
     bowl = hessian(x)
     best = torch.tensor([1.0, 1.0], dtype=torch.float64) / torch.from_numpy(np.sqrt(np.diag(bowl)))
@@ -133,7 +133,7 @@ def test_the_largest_distance_from_a_line() -> None:
     assert distance_from_line(square) == pytest.approx(0.5)
 
 
-def test_probabilities_and_gradient_are_softmaxs() -> None:
+def test_probabilities_and_gradient_equal_softmaxs() -> None:
     z = torch.tensor([0.3, -2.0, 1.1], dtype=torch.float64)
     assert torch.allclose(probabilities(z), z.softmax(0))
     assert torch.allclose(gradient(z, 1), z.softmax(0) - torch.tensor([0.0, 1.0, 0.0]))

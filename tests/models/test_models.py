@@ -79,7 +79,7 @@ def test_the_head_is_linear_with_a_bias_and_nothing_after_it(make: Any, options:
 
 
 @pytest.mark.parametrize("make", MAKERS)
-def test_the_input_is_not_normalised_and_dropped_only_where_asked(make: Any) -> None:
+def test_the_input_is_not_normalised_and_dropped_only_if_configured(make: Any) -> None:
     weighted = "Linear" if make is mlp else "Conv2d"
     plain = [layer.kind for layer in describe(make(batch_norm=True, dropout=0.5), PICTURES)[0]]
     assert set(plain[: plain.index(weighted)]) <= {"Flatten"}
@@ -95,7 +95,7 @@ def test_without_hidden_layers_it_is_softmax_regression() -> None:
     torch.testing.assert_close(model(x), x.reshape(5, 6) @ model.head.weight.T + model.head.bias)
 
 
-def test_an_mlp_is_what_can_be_written_by_hand() -> None:
+def test_an_mlp_equals_one_written_by_hand() -> None:
     model = MLP((3,), 2, hidden=[5, 4], activation="tanh")
     state, x = model.state_dict(), torch.randn(7, 3)
     h = (x @ state["features.hidden1.linear.weight"].T + state["features.hidden1.linear.bias"]).tanh()
@@ -103,7 +103,7 @@ def test_an_mlp_is_what_can_be_written_by_hand() -> None:
     torch.testing.assert_close(model(x), h @ state["head.weight"].T + state["head.bias"])
 
 
-def test_a_cnn_is_what_can_be_written_by_hand() -> None:
+def test_a_cnn_equals_one_written_by_hand() -> None:
     model = CNN((2, 6, 7), 3, stages=[[4]], hidden=[], kernel=5, pool="average", pool_size=3)
     state, x = model.state_dict(), torch.randn(5, 2, 6, 7)
     h = nn.functional.conv2d(
@@ -151,7 +151,7 @@ def test_a_cnn_refuses(shape: tuple[int, ...], options: dict[str, Any], message:
         CNN(shape, 10, **{"stages": [[4], [6]], "hidden": [8], **options})
 
 
-def test_the_smallest_pictures_that_can_be_pooled_are_taken() -> None:
+def test_the_smallest_pictures_that_can_be_pooled_are_accepted() -> None:
     assert CNN((1, 9, 9), 2, stages=[[3], [3]], hidden=[], pool_size=3)(torch.randn(2, 1, 9, 9)).shape == (2, 2)
 
 
@@ -203,7 +203,7 @@ def test_softmax_runs_over_units_and_not_examples(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "glu", "multihead_attention", "threshold", "linear", "rellu"])
-def test_what_is_no_activation_is_refused(name: str) -> None:
+def test_names_that_are_not_activations_are_refused(name: str) -> None:
     with pytest.raises(
         ValueError, match=rf"activation='{name}' is not an activation of torch.nn; choose from CELU, ELU"
     ):
@@ -234,7 +234,7 @@ def test_dropped_elements_are_independent(distance: int) -> None:
     assert abs(float(torch.corrcoef(pairs)[0, 1])) < 0.01
 
 
-def test_dropout_comes_from_its_generator_alone() -> None:
+def test_dropout_draws_only_from_its_generator() -> None:
     x = torch.randn(51, 7)
     before = torch.get_rng_state()
     layer = dropout(0.5, seed=1)
@@ -310,7 +310,7 @@ def test_a_layer_has_one_name_everywhere(make: Any, options: dict[str, Any]) -> 
 
 
 @pytest.mark.parametrize("make", MAKERS)
-def test_recorded_activations_are_what_the_layers_put_out(make: Any) -> None:
+def test_recorded_activations_are_the_outputs_of_the_layers(make: Any) -> None:
     model = make().eval()
     with Recorder(model).recording() as seen:
         model(PICTURES)
@@ -327,7 +327,7 @@ def test_recorded_activations_are_what_the_layers_put_out(make: Any) -> None:
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_describing_leaves_the_model_as_it_was(training: bool) -> None:
+def test_describing_does_not_change_the_model(training: bool) -> None:
     model = cnn(batch_norm=True, dropout=0.5).train(training)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     describe(model, PICTURES)

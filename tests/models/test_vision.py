@@ -28,7 +28,7 @@ def built(name: str, channels: int = 3, side: int = 32, **settings: Any) -> nn.M
 
 
 @pytest.mark.parametrize("name", [SMALLEST, "mobilenet_v3_small", "squeezenet1_1", "googlenet"])
-def test_it_is_torchvisions_own_with_the_datas_classes(name: str) -> None:
+def test_it_is_torchvisions_model_with_the_classes_of_the_data(name: str) -> None:
     model, reference = built(name), getattr(models, name)(num_classes=7, **ONE.get(name, {}))
     assert {n: p.shape for n, p in model.state_dict().items()} == {
         n: p.shape for n, p in reference.state_dict().items()
@@ -66,7 +66,7 @@ def cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Tensor]
 
 
 @pytest.mark.slow
-def test_torchvisions_weights_are_taken_from_its_cache(commands: Commands, cached: dict[str, Tensor]) -> None:
+def test_torchvisions_weights_are_read_from_its_cache(commands: Commands, cached: dict[str, Tensor]) -> None:
     name = f"init_from={type(WEIGHTS).__name__}.{WEIGHTS.name}"
     folder = commands.trained(*TINY, name, "init_from.replace=[fc]", "training.epochs=0")
     for key, value in weights(folder).items():
@@ -78,7 +78,7 @@ def test_torchvisions_weights_are_taken_from_its_cache(commands: Commands, cache
     )
 
 
-def test_weights_that_are_not_there_are_not_fetched(
+def test_missing_weights_are_not_downloaded(
     commands: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
@@ -89,7 +89,7 @@ def test_weights_that_are_not_there_are_not_fetched(
 
 
 @pytest.mark.slow
-def test_it_trains_reproducibly_and_resumes_to_the_bit(commands: Commands) -> None:
+def test_it_trains_reproducibly_and_resumes_to_the_same_bits(commands: Commands) -> None:
     """With Dropout; the classifier alone is trained at first."""
     choices = (*TINY, "model.name=mobilenet_v3_small", "freeze={features:1}")
     whole, half = commands.trained(*choices), commands.trained(*choices, "training.epochs=1")
@@ -119,7 +119,7 @@ def test_initial_weights(init: str) -> None:
 
 
 @pytest.mark.slow
-def test_what_cannot_be_built_is_said_in_one_sentence(commands: Commands) -> None:
+def test_models_that_cannot_be_built_are_refused_in_one_sentence(commands: Commands) -> None:
     for word, said in (
         ("model.name=resnet81", "model.name='resnet81' is not a classification model of torchvision; choose from"),
         ("model.name=resnet81", "did you mean 'model.name=resnet18'?"),
@@ -137,7 +137,7 @@ def test_what_cannot_be_built_is_said_in_one_sentence(commands: Commands) -> Non
 
 
 @pytest.mark.slow
-def test_a_run_of_it_can_be_evaluated(commands: Commands) -> None:
+def test_a_torchvision_run_can_be_evaluated(commands: Commands) -> None:
     folder = commands.trained(*TINY, "training.epochs=1")
     outcome = commands.type("evaluate", str(folder))
     assert outcome.code == 0, outcome.err

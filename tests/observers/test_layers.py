@@ -154,7 +154,7 @@ def test_the_drift_of_batch_norm_is_the_distance_of_running_from_batch_statistic
     assert found[0, "mean_drift"][name] > 0
 
 
-def test_within_an_epoch_it_looks_as_often_as_it_is_told(tmp_path: Path) -> None:
+def test_within_an_epoch_it_measures_as_often_as_configured(tmp_path: Path) -> None:
     found = layers_of_training(tmp_path, program(), Layers(every_steps=2))
     assert sorted({step for step, _ in found}) == [0, 2, 4, 5, 6, 8, 10]
     assert (2, "update_cosine") in found
@@ -254,7 +254,7 @@ def test_a_run_leaves_pictures(commands: Commands) -> None:
         (("observers.tensorboard.enabled=false", "observers.layers.enabled=false"), {"filters", "confusion", "worst"}),
     ],
 )
-def test_pictures_are_drawn_where_there_is_something_to_see(
+def test_pictures_are_drawn_if_there_is_something_to_see(
     commands: Commands, overrides: tuple[str, ...], expected: set[str]
 ) -> None:
     folder = commands.trained("training.epochs=1", "data.limit=100", *overrides)
@@ -280,7 +280,7 @@ def test_long_names_of_classes_leave_room_for_the_matrix() -> None:
     assert min(figure.axes[0].get_position().size) > 0.3
 
 
-def test_the_confusion_matrix_is_scikit_learns() -> None:
+def test_the_confusion_matrix_equals_scikit_learns() -> None:
     from sklearn.metrics import confusion_matrix
 
     draw = torch.Generator().manual_seed(0)

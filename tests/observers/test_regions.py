@@ -43,7 +43,7 @@ def images(folder: Path) -> dict[str, list[tuple[int, bytes]]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("preprocess", ["standardize", "zca"])
-def test_softmax_regression_has_straight_boundaries_where_its_weights_say(commands: Commands, preprocess: str) -> None:
+def test_softmax_regression_has_the_straight_boundaries_of_its_weights(commands: Commands, preprocess: str) -> None:
     choices = ("data=blobs", "data.examples=150", "model.hidden=[]", "training.epochs=3", "optimizer.lr=0.03")
     run = load(commands.trained(*choices, *OTHERS, f"data.preprocess={preprocess}"))
     state = run.folder.load(run.folder.best)["program"]
@@ -75,7 +75,7 @@ def test_softmax_regression_has_straight_boundaries_where_its_weights_say(comman
 
 
 @pytest.mark.slow
-def test_what_is_drawn_is_the_data(commands: Commands) -> None:
+def test_the_dots_are_the_examples(commands: Commands) -> None:
     run = load(commands.trained(*TINY))
     splits = run.data.splits
     found, scores = seen_by(run)
@@ -131,7 +131,7 @@ def test_pixels_are_the_grids_points_and_the_examples(commands: Commands, tmp_pa
 
 @pytest.mark.slow
 @pytest.mark.parametrize("choices", [("data=digits",), ("data=moons", "observers.regions.every=0")])
-def test_nothing_is_done_where_there_is_no_plane_or_nobody_asks(commands: Commands, choices: Sequence[str]) -> None:
+def test_nothing_is_drawn_without_a_plane_or_a_request(commands: Commands, choices: Sequence[str]) -> None:
     folder = commands.trained("training.epochs=1", "data.limit=96", *OTHERS, *choices)
     assert "regions" not in images(folder)
     assert (folder / "pictures" / "regions.png").exists() == ("data=moons" in choices)
@@ -159,7 +159,7 @@ def test_watching_changes_no_bit(commands: Commands, sweep: Sequence[str]) -> No
 
 
 @pytest.mark.slow
-def test_nothing_is_drawn_even_for_a_model_that_does(commands: Commands) -> None:
+def test_regions_draw_no_random_numbers_even_for_a_model_that_does(commands: Commands) -> None:
     choices = (*own_model(commands.folder, RESTLESS), "data=moons", "data.limit=96", "training.epochs=2")
     watched = commands.trained(*choices, *OTHERS)
     alone = commands.trained(*choices, *OTHERS, "observers.regions.enabled=false")
@@ -182,7 +182,7 @@ def test_gaps_constant_features_and_far_ranges_have_a_plane() -> None:
     assert not regions.planar(points((1.0, 2.0, 3.0)))
 
 
-def test_the_surer_the_stronger_and_white_where_there_is_no_answer() -> None:
+def test_surer_predictions_are_darker_and_missing_ones_white() -> None:
     scores = np.array([[[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [9.0, 0.0, 0.0], [0.0, 9.0, 0.0], [np.nan, 0.0, 1.0]]])
     idea, some, sure, second, broken = shaded(scores)[0].astype(int)
     assert idea.sum() > some.sum() > sure.sum()

@@ -373,7 +373,7 @@ def test_histograms_agree_with_numpy(shape: tuple[int, ...]) -> None:
     assert squares == pytest.approx(values.double().square().sum().item(), rel=1e-4)
 
 
-def test_histograms_of_constants_and_of_what_is_not_finite() -> None:
+def test_histograms_of_constants_and_of_values_that_are_not_finite() -> None:
     flat, broken, infinite = histograms([torch.zeros(9), torch.tensor([1.0, torch.nan]), torch.tensor([torch.inf])])
     assert flat[:3].tolist() == [-0.5, 0.5, 9]
     assert flat[5:].sum() == 9

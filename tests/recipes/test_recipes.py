@@ -129,7 +129,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
     return write
 
 
-def test_an_own_recipe_runs_and_is_shown(commands: Commands, own: Callable[..., Path]) -> None:
+def test_a_users_recipe_runs_and_is_shown(commands: Commands, own: Callable[..., Path]) -> None:
     done = commands.type("reproduce", "own", f"config_dir={own()}")
     assert done.code == 0, done.err
     assert "own: holds" in done.out
@@ -214,7 +214,7 @@ def test_an_invalid_recipe_is_refused_in_a_sentence(
         (["-m"], "unknown option '-m' of reproduce"),
     ],
 )
-def test_bad_words_are_answered_in_a_sentence(commands: Commands, words: list[str], sentence: str) -> None:
+def test_bad_arguments_are_refused_in_one_sentence(commands: Commands, words: list[str], sentence: str) -> None:
     done = commands.type("reproduce", *words)
     assert done.code == 2
     assert sentence in done.err

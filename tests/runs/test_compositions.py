@@ -198,14 +198,14 @@ def assert_composes_or_says_why_not(config: dict[str, Any]) -> None:
 @pytest.mark.slow
 @settings(SOBER, max_examples=80)
 @given(compositions())
-def test_everything_composes_or_says_why_not(config: dict[str, Any]) -> None:
+def test_everything_composes_or_is_refused_with_a_reason(config: dict[str, Any]) -> None:
     assert_composes_or_says_why_not(config)
 
 
 @pytest.mark.exhaustive
 @settings(SOBER, max_examples=1000)
 @given(compositions())
-def test_many_more_compose_or_say_why_not(config: dict[str, Any]) -> None:
+def test_many_more_compose_or_are_refused_with_a_reason(config: dict[str, Any]) -> None:
     assert_composes_or_says_why_not(config)
 
 
@@ -237,14 +237,14 @@ def assert_resumes_to_the_bit(config: dict[str, Any]) -> None:
 @pytest.mark.slow
 @settings(SOBER, max_examples=15)
 @given(compositions(epochs=2))
-def test_every_composition_resumes_to_the_bit(config: dict[str, Any]) -> None:
+def test_every_composition_resumes_to_the_same_bits(config: dict[str, Any]) -> None:
     assert_resumes_to_the_bit(config)
 
 
 @pytest.mark.exhaustive
 @settings(SOBER, max_examples=150)
 @given(compositions(epochs=2))
-def test_many_more_compositions_resume_to_the_bit(config: dict[str, Any]) -> None:
+def test_many_more_compositions_resume_to_the_same_bits(config: dict[str, Any]) -> None:
     assert_resumes_to_the_bit(config)
 
 

@@ -114,7 +114,7 @@ def test_the_result_is_that_of_one_process(commands: Commands, tmp_path: Path) -
 
 
 @pytest.mark.slow
-def test_an_error_is_said_once_and_all_end_with_its_code(tmp_path: Path) -> None:
+def test_an_error_is_printed_once_and_all_processes_end_with_its_code(tmp_path: Path) -> None:
     outcome = ended(torchrun(tmp_path, 2, "training.epochs=2", "training.batch_size=none"))
     assert outcome.err.count("Error: ") == 1 + outcome.err.count("ChildFailedError: ")
     assert "training.batch_size" in outcome.err
@@ -124,7 +124,7 @@ def test_an_error_is_said_once_and_all_end_with_its_code(tmp_path: Path) -> None
 
 @pytest.mark.slow
 @pytest.mark.exhaustive
-def test_sigterm_ends_all_and_the_run_goes_on(commands: Commands, tmp_path: Path) -> None:
+def test_sigterm_ends_all_processes_and_the_run_can_be_resumed(commands: Commands, tmp_path: Path) -> None:
     choices = (*CHOICES, *MLP, "training.epochs=2000")
     process = torchrun(tmp_path, 2, *choices)
     deadline = time.monotonic() + 60

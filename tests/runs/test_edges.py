@@ -46,7 +46,7 @@ def test_dropout_of_everything_is_zero() -> None:
 
 
 @pytest.mark.parametrize(("share", "cycles", "steps"), [(0.1, 5, 100), (0.05, 4, 1200), (0.0, 22, 22)])
-def test_restarts_come_in_their_step(share: float, cycles: int, steps: int) -> None:
+def test_restarts_are_in_their_step(share: float, cycles: int, steps: int) -> None:
     warmed = schedules.warmed_up(lambda p, _: schedules.cosine_restarts(p, cycles=cycles), share)
     for cycle in range(1, cycles):
         step = share * steps + (1 - share) * steps * cycle / cycles
@@ -117,7 +117,7 @@ def test_an_empty_test_part_is_refused() -> None:
         Source(x, y, x[:0], y[:0], ["0"])
 
 
-def test_an_empty_training_part_says_so(tmp_path: Path) -> None:
+def test_an_empty_training_part_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"x_train is empty"):
         npz(saved(tmp_path / "a.npz", x_train=np.zeros((0, 30)), y_train=np.zeros(0, int)))
 
@@ -133,7 +133,7 @@ def test_an_infinite_rate_is_refused() -> None:
 
 
 @pytest.mark.parametrize("bias", [math.nan, math.inf])
-def test_a_bias_that_is_no_number_is_refused(bias: float) -> None:
+def test_a_bias_that_is_not_a_number_is_refused(bias: float) -> None:
     with pytest.raises(UserError):
         checked(Initialization, {"bias": bias}, "init")
 

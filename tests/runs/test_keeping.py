@@ -40,7 +40,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("average", [(), ("training.ema=0.9",)])
-def test_what_is_kept_is_a_run_of_so_many_epochs(commands: Commands, average: tuple[str, ...]) -> None:
+def test_a_kept_checkpoint_equals_a_run_of_that_many_epochs(commands: Commands, average: tuple[str, ...]) -> None:
     constant = (*SMALL, *average, "model.dropout=0.2")
     folder = commands.trained(*constant, "training.epochs=5", "training.keep_checkpoints=every:2")
     assert kept(folder) == ["epoch_002", "epoch_004"]
@@ -50,7 +50,7 @@ def test_what_is_kept_is_a_run_of_so_many_epochs(commands: Commands, average: tu
 
 
 @pytest.mark.slow
-def test_it_is_another_name_and_changes_nothing(commands: Commands, whole: Path) -> None:
+def test_a_kept_checkpoint_is_another_name_and_changes_nothing(commands: Commands, whole: Path) -> None:
     assert kept(whole) == ["epoch_002", "epoch_004", "epoch_006"]
     checkpoints = whole / "checkpoints"
     assert (checkpoints / "epoch_006.pt").samefile(checkpoints / "last.pt")
@@ -65,7 +65,7 @@ KILLS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", sampled(KILLS, ["before the kept one is named"]))
-def test_a_killed_run_keeps_the_same(commands: Commands, whole: Path, moment: str) -> None:
+def test_a_killed_and_resumed_run_keeps_the_same_checkpoints(commands: Commands, whole: Path, moment: str) -> None:
     assert run(commands.folder, *KEEP, prelude=KILLS[moment]).code == -signal.SIGKILL
     (folder,) = run_folders(commands.folder)
     assert "epoch_006" not in kept(folder)
@@ -93,7 +93,7 @@ def test_without_hard_links(commands: Commands, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.slow
-def test_a_stack_keeps_each_epoch_for_itself(commands: Commands, swept: list[Path]) -> None:
+def test_a_stack_keeps_the_checkpoints_of_each_member(commands: Commands, swept: list[Path]) -> None:
     for number, folder in enumerate(swept, 1):
         assert kept(folder) == ["epoch_002", "epoch_004"]
         for epoch in (2, 4):
@@ -108,7 +108,9 @@ def test_a_stack_keeps_each_epoch_for_itself(commands: Commands, swept: list[Pat
 @pytest.mark.parametrize(
     ("name", "at"), [pytest.param("checkpoints/last.pt", 3, marks=pytest.mark.exhaustive), ("epoch_004.pt", 1)]
 )
-def test_a_killed_stack_keeps_the_same(tmp_path: Path, swept: list[Path], name: str, at: int) -> None:
+def test_a_killed_and_resumed_stack_keeps_the_same_checkpoints(
+    tmp_path: Path, swept: list[Path], name: str, at: int
+) -> None:
     prelude = KILL_AT.format(name=name, at=at, seconds=1e9)
     assert run(tmp_path, *SWEPT, prelude=prelude).code == -signal.SIGKILL
     assert run(tmp_path, *SWEPT, "resume=latest").code == 0
@@ -134,7 +136,7 @@ def assert_same_kept(one: Path, other: Path) -> None:
         ("every:9", "keeps no checkpoint of training.epochs=2"),
     ],
 )
-def test_what_makes_no_sense(commands: Commands, value: str, said: str) -> None:
+def test_impossible_settings_are_refused(commands: Commands, value: str, said: str) -> None:
     outcome = commands.train(*SMALL, f"training.keep_checkpoints={value}")
     assert (outcome.code, outcome.err.count("\n")) == (2, 1)
     assert f"training.keep_checkpoints={value}" in outcome.err

@@ -23,7 +23,7 @@ SEVERAL = ("-m", *SMALL, "seed=1,2,3", "observers.layers.enabled=false", "observ
 @pytest.mark.parametrize(
     "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes")]
 )
-def test_a_run_without_memory_says_what_would_fit(
+def test_a_run_without_memory_reports_the_size_that_fits(
     commands: Commands, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     real, calls = Single.step, []

@@ -75,7 +75,7 @@ USUAL = {"before the first checkpoint", "within a later epoch", "before the summ
 
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", sampled(KILLS, USUAL))
-def test_a_killed_run_goes_on_to_the_bit(commands: Commands, undisturbed: Path, moment: str) -> None:
+def test_a_killed_run_resumes_to_the_same_bits(commands: Commands, undisturbed: Path, moment: str) -> None:
     killed = run(commands.folder, *CHOICES, prelude=KILLS[moment])
     assert killed.code == -signal.SIGKILL, killed.err
     (folder,) = run_folders(commands.folder)
@@ -88,7 +88,7 @@ def test_a_killed_run_goes_on_to_the_bit(commands: Commands, undisturbed: Path, 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
-def test_a_signal_saves_the_half_done_epoch_and_says_how_to_go_on(
+def test_a_signal_saves_the_unfinished_epoch_and_prints_how_to_resume(
     commands: Commands, undisturbed: Path, name: str, code: int
 ) -> None:
     stopped = run(commands.folder, *CHOICES, prelude=AT_STEP.format(at=12, signal=name))
@@ -119,7 +119,7 @@ sys.meta_path.insert(0, Signalled())
 
 
 @pytest.mark.parametrize("sweep", [(), ("-m", "seed=1,2")], ids=["a run", "a sweep"])
-def test_a_signal_during_the_first_imports_leaves_what_can_be_resumed(
+def test_a_signal_during_the_first_imports_leaves_a_folder_that_can_be_resumed(
     commands: Commands, sweep: tuple[str, ...]
 ) -> None:
     stopped = run_fresh(commands.folder, *sweep[:1], *CHOICES, *sweep[1:], prelude=EARLY)
@@ -139,7 +139,7 @@ def test_a_signal_during_the_first_imports_leaves_what_can_be_resumed(
 
 
 @pytest.mark.slow
-def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
+def test_a_second_signal_stops_immediately(tmp_path: Path) -> None:
     process = start(tmp_path, "training.epochs=100000", "observers.tensorboard.enabled=false")
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("outputs/**/metrics.csv")):
@@ -156,7 +156,7 @@ def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name", sampled(["two words", "it's", "a=1,b=[2]", "back\\slash", "ends\\'so"], ["it's", "a=1,b=[2]"])
 )
-def test_a_folder_of_any_name_is_gone_on_with(commands: Commands, name: str) -> None:
+def test_a_folder_of_any_name_can_be_resumed(commands: Commands, name: str) -> None:
     folder = commands.trained(*CHOICES, "training.epochs=1")
     renamed = folder.rename(folder.parent / name)
     outcome = commands.train(f"resume={renamed.relative_to(commands.folder)}", "training.epochs=2")
@@ -166,7 +166,7 @@ def test_a_folder_of_any_name_is_gone_on_with(commands: Commands, name: str) -> 
 
 
 @pytest.mark.slow
-def test_a_job_of_a_sweep_is_gone_on_with(commands: Commands) -> None:
+def test_a_job_of_a_sweep_can_be_resumed(commands: Commands) -> None:
     assert commands.train("-m", *CHOICES, "training.epochs=1", "name=two words", "seed=1,2").code == 0
     job = run_folders(commands.folder)[1]
     outcome = commands.train(f"resume={job}", "training.epochs=3")
@@ -175,7 +175,7 @@ def test_a_job_of_a_sweep_is_gone_on_with(commands: Commands) -> None:
 
 
 @pytest.mark.slow
-def test_more_epochs_are_the_same_as_asking_for_them_at_first(commands: Commands) -> None:
+def test_more_epochs_after_a_resume_equal_a_longer_run(commands: Commands) -> None:
     choices = [choice for choice in CHOICES if "epochs" not in choice and "scheduler" not in choice]
     folder = commands.trained(*choices, "training.epochs=2")
     assert commands.train(f"resume={folder}", "training.epochs=5").code == 0
@@ -187,7 +187,7 @@ def test_more_epochs_are_the_same_as_asking_for_them_at_first(commands: Commands
     assert len(metrics(folder)) == 5
 
 
-def test_fewer_epochs_than_there_were_are_refused(commands: Commands, interrupted: Path) -> None:
+def test_fewer_epochs_than_the_run_has_are_refused(commands: Commands, interrupted: Path) -> None:
     outcome = commands.train(f"resume={interrupted}", "training.epochs=1")
     assert (outcome.code, outcome.err.count("\n")) == (2, 1)
     assert "training.epochs=1 is less than the 2 epochs" in outcome.err
@@ -220,7 +220,7 @@ def test_a_broken_checkpoint_falls_back_to_the_other(commands: Commands) -> None
     assert metrics(folder) == expected
 
 
-def test_the_weights_of_the_best_epoch_are_lost_and_this_is_said(commands: Commands) -> None:
+def test_lost_weights_of_the_best_epoch_are_reported(commands: Commands) -> None:
     folder = commands.trained(*CHOICES)
     last, best = (folder / "checkpoints" / f"{name}.pt" for name in ("last", "best"))
     state = torch.load(last, weights_only=True)
@@ -247,7 +247,9 @@ DAMAGES: dict[str, tuple[Callable[[bytes], bytes | None], str]] = {
 
 
 @pytest.mark.parametrize("kind", DAMAGES)
-def test_damaged_layers_are_put_aside_and_the_run_goes_on(commands: Commands, interrupted: Path, kind: str) -> None:
+def test_a_damaged_layers_file_is_set_aside_and_the_run_is_resumed(
+    commands: Commands, interrupted: Path, kind: str
+) -> None:
     change, said = DAMAGES[kind]
     path = interrupted / "layers.csv"
     damaged = change(path.read_bytes())
@@ -326,7 +328,7 @@ def test_another_models_checkpoint_is_refused_by_the_parameters_name(commands: C
         ("seed=4", "seed (0 -> 4)"),
     ],
 )
-def test_what_a_resume_may_not_change(commands: Commands, interrupted: Path, change: str, said: str) -> None:
+def test_keys_that_a_resume_may_not_change(commands: Commands, interrupted: Path, change: str, said: str) -> None:
     before = summary(interrupted)
     overrides = yaml.safe_load((interrupted / ".hydra" / "overrides.yaml").read_text())
     outcome = commands.train(f"resume={interrupted}", change)
@@ -371,7 +373,7 @@ def test_damaged_records_of_the_command_are_refused_in_one_sentence(
 
 
 @pytest.mark.parametrize("where", ["nowhere", ""])
-def test_a_folder_that_is_no_run_is_refused(commands: Commands, where: str) -> None:
+def test_a_folder_that_is_not_a_run_is_refused(commands: Commands, where: str) -> None:
     outcome = commands.train(f"resume={commands.folder / where}")
     assert outcome.code == 2
     assert "is not a run folder" in outcome.err

@@ -82,7 +82,7 @@ def test_every_choice_composes_and_trains(
 
 
 @pytest.mark.slow
-def test_run_folder_holds_what_the_contract_says(commands: Commands) -> None:
+def test_the_run_folder_has_the_documented_files(commands: Commands) -> None:
     folder = commands.trained("training.epochs=3", "optimizer=momentum", "optimizer.lr=0.02")
     names = {path.name for path in folder.iterdir()}
     assert names >= {".hydra", "metrics.csv", "summary.json", "checkpoints", "train.log"}
@@ -149,7 +149,7 @@ def test_same_command_gives_the_same_bits(commands: Commands) -> None:
     assert metrics(other) != metrics(first)
 
 
-def test_training_leaves_the_programs_own_generator_alone(commands: Commands) -> None:
+def test_training_does_not_change_the_programs_own_generator(commands: Commands) -> None:
     torch.manual_seed(7)
     before = torch.get_rng_state()
     commands.trained(*SMALL, "model.dropout=0.5")
@@ -181,7 +181,7 @@ def test_observers_change_nothing(commands: Commands) -> None:
 
 
 @pytest.mark.slow
-def test_observers_draw_nothing_even_for_a_model_that_does(commands: Commands) -> None:
+def test_observers_draw_no_random_numbers_even_for_a_model_that_does(commands: Commands) -> None:
     choices = (*own_model(commands.folder, RESTLESS), "training.epochs=2", "data.limit=96", "data.val_fraction=0")
     watched = commands.trained(*choices)
     off = [f"observers.{name}.enabled=false" for name in ("tensorboard", "histograms")]
@@ -189,7 +189,7 @@ def test_observers_draw_nothing_even_for_a_model_that_does(commands: Commands) -
 
 
 @pytest.mark.slow
-def test_divergence_is_a_status_and_says_at_which_step(commands: Commands) -> None:
+def test_divergence_is_a_status_with_its_step(commands: Commands) -> None:
     outcome = commands.train("optimizer=sgd", "optimizer.lr=1e6", "init=unit_normal", "training.epochs=5")
     assert outcome.code == 0
     (folder,) = run_folders(commands.folder)
@@ -227,7 +227,7 @@ def test_early_stopping_ends_with_patience(commands: Commands) -> None:
     assert len(losses) < 60
 
 
-def test_batch_larger_than_the_split_is_said_and_clipped(commands: Commands) -> None:
+def test_a_batch_larger_than_the_split_is_reported_and_clipped(commands: Commands) -> None:
     outcome = commands.train(*SMALL, "training.batch_size=500")
     assert "training.batch_size=500 is more than the 96 training examples; 96 is used" in outcome.out
     (folder,) = run_folders(commands.folder)

@@ -54,7 +54,7 @@ def test_trials_that_a_killed_search_left_are_tried_again(commands: Commands) ->
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_the_asking_and_keeps_what_is_done(commands: Commands) -> None:
+def test_ctrl_c_ends_the_search_and_keeps_the_finished_trials(commands: Commands) -> None:
     words, process = slow_search(commands, 3, "1_*/train.log")
     folder = commands.folder / "outputs/s"
     os.kill(process.pid, signal.SIGINT)
@@ -86,7 +86,7 @@ def test_two_processes_work_on_one_study(commands: Commands) -> None:
 
 
 @pytest.mark.slow
-def test_bad_input_is_one_sentence_in_a_process_of_its_own(tmp_path: Path) -> None:
+def test_bad_input_is_one_sentence_in_a_separate_process(tmp_path: Path) -> None:
     outcome = run_fresh(tmp_path, *SEARCH, "optimizer.lr=tag(log,interval(0,1))")
     assert outcome.code == 2
     assert outcome.err.splitlines() == [

@@ -23,7 +23,7 @@ from tests.search.searches import found_in, jobs, searched, study_in, sweeper
 
 
 @pytest.mark.slow
-def test_what_falls_behind_is_pruned(commands: Commands) -> None:
+def test_trials_that_fall_behind_are_pruned(commands: Commands) -> None:
     # With this seed the good rate comes first, and the others are measured against it.
     pruner = "{name:successive_halving,reduction_factor:2}"
     rates = "optimizer.lr=1e-2,1e-8,1e-7,1e-6"
@@ -61,7 +61,7 @@ def history(*values: float) -> list[dict[str, float]]:
 
 
 @pytest.mark.slow
-def test_a_run_in_another_process_is_pruned_through_the_storage_alone(tmp_path: Path) -> None:
+def test_a_run_in_another_process_is_pruned_through_the_storage(tmp_path: Path) -> None:
     trial = a_trial(tmp_path)
     code = (
         "import sys, json; from experiments.search.reporting import reporter\n"
@@ -88,7 +88,7 @@ def test_seeds_side_by_side_are_reported_as_their_mean_and_pruned_together(tmp_p
     assert study_in(tmp_path, "s").trials[5].intermediate_values == pytest.approx({1: 0.6, 2: 0.3})
 
 
-def test_a_seed_that_has_ended_is_waited_for_no_longer(tmp_path: Path) -> None:
+def test_a_finished_seed_is_not_waited_for(tmp_path: Path) -> None:
     trial = a_trial(tmp_path, seeds=2)
     one, _other = (reporter(trial, "val/accuracy") for _ in range(2))
     assert one(history(0.6)) is False  # the other may still come

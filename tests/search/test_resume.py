@@ -7,7 +7,7 @@ from tests.search.searches import AGAIN, LR, jobs, searched, study_in
 
 
 @pytest.mark.slow
-def test_a_search_goes_on_to_its_total_in_new_folders(commands: Commands) -> None:
+def test_a_resumed_search_reaches_its_total_in_new_folders(commands: Commands) -> None:
     assert searched(commands, LR, n_trials=2).code == 0
     folder = commands.folder / "outputs/s"
     kept = {number: (path / "summary.json").read_bytes() for number, path in jobs(folder).items()}
@@ -23,7 +23,7 @@ def test_a_search_goes_on_to_its_total_in_new_folders(commands: Commands) -> Non
 
 
 @pytest.mark.slow
-def test_a_study_of_something_else_is_not_gone_on_with(commands: Commands) -> None:
+def test_a_study_of_something_else_is_not_resumed(commands: Commands) -> None:
     assert searched(commands, LR, n_trials=1).code == 0
     outcome = searched(commands, "optimizer.lr=interval(0,1)", "training.batch_size=8", AGAIN, n_trials=2)
     assert outcome.code == 2
@@ -34,14 +34,14 @@ def test_a_study_of_something_else_is_not_gone_on_with(commands: Commands) -> No
 
 
 @pytest.mark.slow
-def test_a_study_goes_on_in_a_folder_that_was_moved(commands: Commands) -> None:
+def test_a_study_can_be_resumed_in_a_moved_folder(commands: Commands) -> None:
     assert searched(commands, LR, n_trials=1).code == 0
     (commands.folder / "outputs/s").rename(commands.folder / "moved")
     assert searched(commands, LR, AGAIN, "hydra.sweep.dir=moved", n_trials=2).code == 0
     assert len(study_in(commands.folder / "moved").trials) == 2
 
 
-def test_the_torn_end_of_a_journal_is_put_aside(commands: Commands) -> None:
+def test_the_torn_end_of_a_journal_is_set_aside(commands: Commands) -> None:
     assert searched(commands, LR, n_trials=2).code == 0
     journal = commands.folder / "outputs/s" / "study.journal"
     whole = journal.read_bytes()

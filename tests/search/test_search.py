@@ -15,7 +15,7 @@ from tests.search.searches import HIDDEN, LR, SEARCH, TINY, found_in, jobs, sear
 
 
 @pytest.mark.slow
-def test_a_search_trains_its_trials_and_says_what_it_found(commands: Commands) -> None:
+def test_a_search_trains_its_trials_and_reports_the_best(commands: Commands) -> None:
     outcome = searched(commands, LR, HIDDEN, n_trials=5, n_jobs=4)
     assert outcome.code == 0, outcome.err
     folder = commands.folder / "outputs/s"
@@ -86,7 +86,7 @@ def test_a_trial_without_result_does_not_end_the_search(commands: Commands) -> N
 
 
 @pytest.mark.slow
-def test_a_search_without_any_result_ends_with_a_sentence(commands: Commands) -> None:
+def test_a_search_without_any_result_ends_in_one_sentence(commands: Commands) -> None:
     outcome = searched(commands, "training.batch_size=1,2", "model.hidden=[-1]", n_trials=2, sampler="grid")
     assert outcome.code == 2
     assert "none of the 2 trials has a result" in outcome.err
@@ -94,7 +94,7 @@ def test_a_search_without_any_result_ends_with_a_sentence(commands: Commands) ->
 
 
 @pytest.mark.slow
-def test_too_many_failures_end_the_search_where_asked(commands: Commands) -> None:
+def test_too_many_failures_end_the_search_if_configured(commands: Commands) -> None:
     outcome = searched(commands, "optimizer.lr=1e30,1e31", "optimizer=sgd", n_trials=2, max_failure_rate=0.5)
     assert outcome.code == 2
     assert "max_failure_rate=0.5" in outcome.err
@@ -117,7 +117,7 @@ def test_rounds_narrow_the_ranges(commands: Commands) -> None:
 
 
 @pytest.mark.slow
-def test_a_custom_search_space_may_depend_on_what_was_drawn(commands: Commands) -> None:
+def test_a_custom_search_space_may_depend_on_earlier_draws(commands: Commands) -> None:
     (commands.folder / "own_space.py").write_text(
         "def more(cfg, trial):\n"
         "    if trial.params['optimizer'] == 'sgd':\n"
@@ -156,7 +156,7 @@ def test_the_search_is_one_experiment_in_tensorboards_hparams(tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_a_file_of_ones_own_holds_the_search(commands: Commands) -> None:
+def test_the_study_can_be_in_a_file_of_the_user(commands: Commands) -> None:
     own = commands.folder / "own/search/mine.yaml"
     own.parent.mkdir(parents=True)
     own.write_text(

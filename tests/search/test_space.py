@@ -70,7 +70,7 @@ def test_a_text_is_quoted(text: str) -> None:
     assert_typed("x", text, f"x={typed(text)}")
 
 
-def test_of_two_overrides_the_later_counts_and_the_rest_is_fixed() -> None:
+def test_the_later_of_two_overrides_counts_and_the_rest_is_fixed() -> None:
     read = space("optimizer=sgd", "optimizer.lr=interval(0,1)", "+a.b=interval(0,1)", "~c", "optimizer.lr=0.1")
     assert read.fixed == {"optimizer": "optimizer=sgd", "~c": "~c", "optimizer.lr": "optimizer.lr=0.1"}
     assert read.overrides({"a.b": 0.5})[-1] == "+a.b=0.5"
@@ -123,7 +123,7 @@ def test_no_sampler_repeats_a_point_of_a_finite_space(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["random", "tpe"])
-def test_the_seed_decides_what_is_drawn_and_a_study_that_goes_on_draws_anew(name: str) -> None:
+def test_the_seed_decides_the_draws_and_a_resumed_study_draws_other_values(name: str) -> None:
     searched = space("x=interval(0,1)", "y=tag(log,interval(1e-3,1))")
 
     def drawn(seed: int, started: int) -> list[dict[str, Any]]:
@@ -134,7 +134,7 @@ def test_the_seed_decides_what_is_drawn_and_a_study_that_goes_on_draws_anew(name
     assert drawn(0, 3)[0] not in drawn(0, 0)
 
 
-def test_a_sequence_of_low_discrepancy_goes_on_where_it_was() -> None:
+def test_a_low_discrepancy_sequence_continues_after_a_resume() -> None:
     searched = space("x=interval(0,1)", "y=interval(0,1)")
     storage = optuna.storages.InMemoryStorage()
 

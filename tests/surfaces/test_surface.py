@@ -160,7 +160,7 @@ def test_minima_are_minima(name: str) -> None:
         assert torch.linalg.eigvalsh(torch.autograd.functional.hessian(alone, point)).min() > 0
 
 
-def test_the_saddle_holds_what_comes_along_its_ridge() -> None:
+def test_the_saddle_stops_paths_along_its_ridge() -> None:
     sgd = partial(torch.optim.SGD, lr=0.2)
     held, released = (descent.descend(functions.saddle, sgd, (1.0, y), 200).points[-1] for y in (0.0, 1e-3))
     assert np.abs(held).max() < 1e-12
@@ -233,7 +233,7 @@ def test_every_optimizer_and_every_schedule(commands: Commands) -> None:
 
 
 @pytest.mark.slow
-def test_weight_decay_draws_every_coordinate_to_zero(commands: Commands) -> None:
+def test_weight_decay_moves_every_coordinate_to_zero(commands: Commands) -> None:
     paths, _, _ = shown(commands, "optimizer=sgd", "optimizer.lr=0.1", "optimizer.weight_decay=1", "surface.steps=1")
     np.testing.assert_allclose(paths["sgd"][1, 1:3], (-7 + 0.1 * 7.7, 2 - 0.1 * 6), rtol=1e-12)
 
@@ -249,7 +249,7 @@ def test_a_sweep_over_surfaces_has_a_picture_of_each(commands: Commands) -> None
 
 
 @pytest.mark.slow
-def test_one_that_cannot_be_followed_does_not_take_the_others_along(commands: Commands) -> None:
+def test_a_path_that_cannot_be_followed_does_not_stop_the_others(commands: Commands) -> None:
     outcome = commands.type("surface", "-m", "optimizer=sgd,muon", "surface.steps=4")
     assert outcome.code == 2
     assert "updates weight matrices, and a surface has none; choose another\n" in outcome.err
@@ -331,7 +331,7 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(commands: Commands) -> 
         assert outcome.err.startswith("Error: cannot write ")
 
 
-def test_help_shows_the_groups_that_the_verb_has_a_place_for(commands: Commands) -> None:
+def test_help_shows_the_groups_of_the_verb(commands: Commands) -> None:
     text = commands.type("surface", "--help").out
     assert re.findall(r"^  (\+?\w+)=$", text, re.MULTILINE) == ["surface", "optimizer", "scheduler"]
     assert "surface=" not in commands.train("--help").out

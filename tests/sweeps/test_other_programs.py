@@ -47,7 +47,7 @@ def other_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[A
 
 
 @pytest.mark.parametrize("plugin", ["launcher=stacked", "sweeper=grid"])
-def test_another_program_gets_what_hydras_basic_plugins_do(other_program: Any, plugin: str) -> None:
+def test_in_another_program_the_plugins_act_like_hydras_basic_ones(other_program: Any, plugin: str) -> None:
     assert other_program("-m", f"hydra/{plugin}", "x=1,2,3") == [1, 2, 3]
     assert not list(Path().glob("**/sweep.yaml"))
 

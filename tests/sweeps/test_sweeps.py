@@ -66,7 +66,7 @@ def parsed(*overrides: str) -> list[list[str]]:
     return combinations(OverridesParser.create().parse_overrides(list(overrides)))
 
 
-def test_every_combination_the_last_list_changing_fastest() -> None:
+def test_the_last_list_changes_fastest() -> None:
     assert parsed("a=1,2", "b='x y'", "c=range(2)") == [
         ["a=1", "b='x y'", "c=0"],
         ["a=1", "b='x y'", "c=1"],
@@ -99,7 +99,7 @@ def test_lists_in_step() -> None:
         ("optimizer.lr=interval(0,1)", "is a range without a list of values"),
     ],
 )
-def test_lists_that_make_no_sense(override: str, said: str) -> None:
+def test_contradictory_lists_are_refused(override: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
         parsed(*override.split(" "))
 
@@ -108,7 +108,7 @@ def test_lists_that_make_no_sense(override: str, said: str) -> None:
 
 
 @pytest.mark.slow
-def test_the_plan_says_which_runs_are_together_and_why_not(commands: Commands) -> None:
+def test_the_plan_gives_the_stacks_and_the_reasons_against_others(commands: Commands) -> None:
     jobs = [
         composed(),
         composed("optimizer=sgd", "seed=3", "model.dropout=0.5", "penalty=l2", "loss.label_smoothing=0.1"),
@@ -176,7 +176,7 @@ def test_jobs_are_composed_as_hydra_composes_them(overrides: list[str], tmp_path
 
 
 @pytest.mark.slow
-def test_a_sweep_leaves_a_table_and_what_was_asked_for(commands: Commands) -> None:
+def test_a_sweep_writes_a_table_and_its_command(commands: Commands) -> None:
     outcome = commands.train("-m", *SMALL, "optimizer=sgd,adam", "seed=1,2")
     assert outcome.code == 0, outcome.err
     sweep = only_sweep(commands.folder)
@@ -229,7 +229,7 @@ def test_a_zipped_sweep(commands: Commands) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["basic", pytest.param("joblib", marks=pytest.mark.exhaustive)])
-def test_other_launchers_leave_the_same(tmp_path: Path, launcher: str) -> None:
+def test_other_launchers_have_the_same_results(tmp_path: Path, launcher: str) -> None:
     if launcher == "joblib":
         pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     command = ["-m", *SMALL, "optimizer=sgd,adam", "model.hidden=[9]", f"hydra/launcher={launcher}"]
@@ -250,7 +250,7 @@ def test_other_launchers_leave_the_same(tmp_path: Path, launcher: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_resumed_sweep_makes_only_what_is_left(commands: Commands) -> None:
+def test_a_resumed_sweep_trains_only_the_remaining_runs(commands: Commands) -> None:
     command = ("-m", *SMALL, "model.batch_norm=true", "optimizer=sgd,adam", "seed=1,2")
     assert commands.train(*command).code == 0
     sweep = only_sweep(commands.folder)
@@ -269,7 +269,7 @@ def test_a_resumed_sweep_makes_only_what_is_left(commands: Commands) -> None:
 
 
 @pytest.mark.slow
-def test_failed_runs_are_tried_again_where_that_is_asked_for(commands: Commands) -> None:
+def test_failed_runs_are_tried_again_on_request(commands: Commands) -> None:
     command = ("-m", *SMALL, "data=npz", "data.path=own.npz", "seed=1,2")
     assert commands.train(*command).code == 1
     sweep = only_sweep(commands.folder)
@@ -294,7 +294,7 @@ def test_failed_runs_are_tried_again_where_that_is_asked_for(commands: Commands)
         ("model.activation=tanh", "model.activation"),
     ],
 )
-def test_a_changed_sweep_is_refused_with_what_differs(commands: Commands, changed: str, said: str) -> None:
+def test_a_changed_sweep_is_refused_with_the_keys_that_differ(commands: Commands, changed: str, said: str) -> None:
     command = ("-m", *SMALL, "seed=1,2")
     assert commands.train(*command).code == 0
     sweep = only_sweep(commands.folder)
@@ -340,7 +340,7 @@ def test_folders_named_by_the_user(commands: Commands) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_do_not_make_one_sweep(commands: Commands) -> None:
+def test_two_processes_cannot_run_one_sweep(commands: Commands) -> None:
     command = ("-m", *SMALL, "seed=1,2")
     assert commands.train(*command).code == 0
     sweep = only_sweep(commands.folder)
@@ -351,7 +351,7 @@ def test_two_processes_do_not_make_one_sweep(commands: Commands) -> None:
 
 
 @pytest.mark.slow
-def test_a_member_that_cannot_write_does_not_keep_the_others_from_their_end(
+def test_a_member_that_cannot_write_does_not_stop_the_others(
     commands: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = RunFolder.write_metrics
@@ -371,7 +371,7 @@ def test_a_member_that_cannot_write_does_not_keep_the_others_from_their_end(
 
 
 @pytest.mark.slow
-def test_checks_before_a_sweep_are_each_runs_own(commands: Commands) -> None:
+def test_each_run_of_a_sweep_has_its_own_checks(commands: Commands) -> None:
     outcome = commands.train("-m", *SMALL, "check=true", "optimizer.lr=0.001,100")
     assert outcome.code == 1
     assert statuses(only_sweep(commands.folder)) == ["finished", "failed"]
@@ -401,7 +401,7 @@ def test_a_refused_sweep_leaves_nothing_and_latest_passes_over_other_commands(co
 
 
 @pytest.mark.slow
-def test_what_is_no_sweep(commands: Commands) -> None:
+def test_folders_that_are_not_sweeps(commands: Commands) -> None:
     assert commands.train(*SMALL).code == 0
     (folder,) = run_folders(commands.folder)
     outcome = commands.train("-m", *SMALL, "seed=1,2", f"resume={folder}")
@@ -451,7 +451,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...
         pytest.param(BATCH_NORM, "sweep.csv", 3, 3, marks=pytest.mark.exhaustive),
     ],
 )
-def test_a_killed_sweep_ends_as_if_nothing_had_happened(
+def test_a_killed_and_resumed_sweep_has_the_same_results(
     tmp_path: Path,
     undisturbed: dict[tuple[str, ...], list[dict[str, str]]],
     model: tuple[str, ...],
@@ -470,7 +470,7 @@ def test_a_killed_sweep_ends_as_if_nothing_had_happened(
 
 
 @pytest.mark.slow
-def test_ctrl_c_leaves_a_sweep_that_goes_on(tmp_path: Path) -> None:
+def test_ctrl_c_leaves_a_sweep_that_can_be_resumed(tmp_path: Path) -> None:
     command = ("-m", *SMALL, "training.epochs=60", "model.hidden=[9],[8]", "seed=1,2")
     process = start(tmp_path, *command)
     while not list(tmp_path.glob("outputs/*/*/0_*/checkpoints/last.pt")):
@@ -500,7 +500,7 @@ needs_ray = pytest.mark.skipif(
 @pytest.mark.slow
 @pytest.mark.exhaustive
 @needs_ray
-def test_a_killed_worker_is_begun_again_from_the_checkpoints(tmp_path: Path) -> None:
+def test_a_killed_worker_is_restarted_from_the_checkpoints(tmp_path: Path) -> None:
     command = ("-m", *SMALL, "training.epochs=80", "model.hidden=[9],[8]", "seed=1,2")
     process = start_fresh(tmp_path, *command, "hydra.launcher.executor=ray", prelude="import warnings")
     killed = None
@@ -539,7 +539,7 @@ def test_an_address_that_nobody_answers(commands: Commands) -> None:
 
 
 @pytest.mark.slow
-def test_the_summary_says_how_many_were_trained_together(commands: Commands) -> None:
+def test_the_summary_has_the_size_of_the_stack(commands: Commands) -> None:
     assert commands.train("-m", *SMALL, "seed=range(5)", "hydra.launcher.max_stack=3").code == 0
     found = [json.loads((f / "summary.json").read_text()).get("trained_together") for f in run_folders(commands.folder)]
     assert found == [3, 3, 3, 2, 2]

@@ -66,7 +66,7 @@ def test_the_warm_up_written_out() -> None:
     assert int(ours.module[1].num_batches_tracked) == 30  # type: ignore[index]
 
 
-def test_the_model_itself_stays() -> None:
+def test_the_model_itself_does_not_change() -> None:
     model = net()
     before = deepcopy(model.state_dict())
     average = Average(model, None)
@@ -93,7 +93,7 @@ def test_statistics_are_measured_as_torch_does() -> None:
 
 
 @pytest.mark.parametrize("rest", [[], [torch.ones(1, 4)]], ids=["even", "one left over"])
-def test_dropout_stays_off_and_a_lone_example_is_passed_over(rest: list[torch.Tensor]) -> None:
+def test_dropout_stays_off_and_a_single_last_example_is_skipped(rest: list[torch.Tensor]) -> None:
     plain, dropped = net().eval(), net(dropout=True).eval()
     run: Callable[[torch.Tensor], torch.Tensor] = dropped
     before = torch.get_rng_state()

@@ -10,7 +10,7 @@ CHOICES = ("training.epochs=3", "data.limit=300", "model.batch_norm=true")
 
 
 @pytest.mark.parametrize("model", ["mlp", "cnn"])
-def test_cuda_comes_to_the_same_end_as_the_cpu(commands: Commands, model: str) -> None:
+def test_cuda_and_the_cpu_have_the_same_results(commands: Commands, model: str) -> None:
     slow = commands.trained(*CHOICES, f"model={model}", "training.device=cpu")
     fast = commands.trained(*CHOICES, f"model={model}", "training.device=cuda")
     assert summary(fast)["device"].startswith("cuda:0 (")
@@ -94,7 +94,7 @@ def test_the_catalogue_learns_on_the_device(commands: Commands, choices: tuple[s
 
 
 @pytest.mark.parametrize("choice", ["training.precision=bf16", "training.compile=reduce-overhead"])
-def test_faster_ways_come_to_the_same_end(commands: Commands, choice: str) -> None:
+def test_faster_settings_have_the_same_results(commands: Commands, choice: str) -> None:
     plain, other = commands.trained(*CHOICES, "model=cnn"), commands.trained(*CHOICES, "model=cnn", choice)
     for one, two in zip(metrics(plain), metrics(other), strict=True):
         assert float(one["train/loss"]) == pytest.approx(float(two["train/loss"]), rel=0.05)

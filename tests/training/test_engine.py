@@ -79,7 +79,7 @@ def without_clock(history: list[dict[str, float]]) -> list[dict[str, float]]:
     return [{k: v for k, v in row.items() if k != "seconds"} for row in history]
 
 
-def test_members_side_by_side_equal_lone_runs(tmp_path: Path) -> None:
+def test_members_side_by_side_equal_single_runs(tmp_path: Path) -> None:
     together: Program = SideBySide(single(1), single(2), single(3))
     members = [member(tmp_path / f"m{seed}", seed) for seed in (1, 2, 3)]
     fit(together, members, Position(plan()))
@@ -108,7 +108,7 @@ def test_a_member_that_ends_does_not_disturb_the_others(tmp_path: Path) -> None:
     assert saved == [0, 2, 5], "a member's last checkpoint is from when it ended"
 
 
-def test_every_example_is_taken_once_an_epoch(tmp_path: Path) -> None:
+def test_every_example_is_used_once_per_epoch(tmp_path: Path) -> None:
     program, taken = single(1), []
     real = program.step
 
@@ -168,7 +168,7 @@ class Recorder(Observer):
         self.calls.append((f"close {self.member.status}", -1))
 
 
-def test_observers_are_called_around_updates_and_when_they_asked(tmp_path: Path) -> None:
+def test_observers_are_called_around_updates_and_at_their_times(tmp_path: Path) -> None:
     recorder = Recorder(when=2)
     fit(single(1), [member(tmp_path, 1, observers=[recorder])], Position(plan(4)))
     assert recorder.calls[:4] == [("before", 0), ("after", 1), ("before", 1), ("after", 2)]
@@ -227,7 +227,7 @@ class After(Stop):
         return self.left < 0
 
 
-def test_an_interruption_ends_after_the_step_in_hand(tmp_path: Path) -> None:
+def test_an_interruption_takes_effect_after_the_current_step(tmp_path: Path) -> None:
     runner, position = member(tmp_path, 1), Position(plan())
     fit(single(1), [runner], position, After(6))
     assert runner.status == "interrupted"
@@ -235,7 +235,7 @@ def test_an_interruption_ends_after_the_step_in_hand(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("looks", range(14))
-def test_an_interrupted_run_resumes_to_the_same_bits_wherever_the_request_came(tmp_path: Path, looks: int) -> None:
+def test_an_interrupted_run_resumes_to_the_same_bits_from_any_moment(tmp_path: Path, looks: int) -> None:
     whole, program = member(tmp_path / "whole", 1), single(1)
     fit(program, [whole], Position(plan(3)))
     first = member(tmp_path / "first", 1)

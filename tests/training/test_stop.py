@@ -27,7 +27,7 @@ def handlers() -> list[Any]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_first_signal_is_a_request_and_the_second_goes_to_the_handler_from_before(
+def test_the_first_signal_is_a_request_and_the_second_goes_to_the_previous_handler(
     name: str, second: list[int]
 ) -> None:
     number, before, stop = getattr(signal, name), handlers(), SignalStop()
@@ -40,7 +40,7 @@ def test_the_first_signal_is_a_request_and_the_second_goes_to_the_handler_from_b
     assert handlers() == before
 
 
-def test_a_block_inside_another_one_takes_its_place(second: list[int]) -> None:
+def test_an_inner_block_replaces_the_outer_one(second: list[int]) -> None:
     before, outer, inner = handlers(), SignalStop(), SignalStop()
     with outer.listening():
         with inner.listening():

@@ -51,7 +51,7 @@ def test_draws_in_one_stream_move_no_other(moved: str) -> None:
         assert torch.equal(after[name], untouched[name]) == (name != moved)
 
 
-def test_a_state_brings_the_streams_back() -> None:
+def test_a_state_restores_the_streams() -> None:
     streams = Streams(5)
     draws(streams, 33)
     state = streams.state_dict()
@@ -65,7 +65,7 @@ def test_a_state_brings_the_streams_back() -> None:
         assert torch.equal(resumed[name], following[name])
 
 
-def test_streams_leave_the_global_generator_alone() -> None:
+def test_streams_do_not_change_the_global_generator() -> None:
     before = torch.get_rng_state()
     draws(Streams(0))
     assert torch.equal(torch.get_rng_state(), before)
@@ -90,7 +90,7 @@ def test_global_generator_is_restored_after_an_error() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_the_global_state_can_be_put_back() -> None:
+def test_the_global_state_can_be_restored() -> None:
     with global_generator(0, CPU):
         torch.rand(3)
         state = global_state(CPU)

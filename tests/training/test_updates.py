@@ -65,7 +65,7 @@ def go(program: Single, steps: int = 4, size: int = 24, rate: float = 0.05) -> d
 
 
 @pytest.mark.parametrize("settings", [{"momentum": 0.9}, {"momentum": 0.9, "nesterov": True}, {"momentum": 0.0}])
-def test_a_layer_that_thaws_begins_its_momentum_in_torchs_fused_sgd_too(settings: dict[str, Any]) -> None:
+def test_a_thawing_layer_starts_its_momentum_in_torchs_fused_sgd_too(settings: dict[str, Any]) -> None:
     weights: list[dict[str, Tensor]] = []
     for fused in (True, False):
         program = program_of(optimizer=partial(torch.optim.SGD, lr=0.1, fused=fused, **settings))
@@ -162,7 +162,7 @@ def test_a_scaled_overflow_leaves_the_weights() -> None:
     assert program.scaler.get_scale() < 1e30
 
 
-def test_momentum_begins_at_zero_where_the_first_update_is_left_out() -> None:
+def test_momentum_starts_at_zero_if_the_first_update_is_skipped() -> None:
     """Memory that torch's fused SGD does not initialize shows here: deterministic algorithms fill it with nan."""
 
     def momentum(fused: bool) -> dict[str, Tensor]:
@@ -197,7 +197,7 @@ def test_a_compiled_model_learns_the_same() -> None:
     assert set(program.state_dict(0)["model"]) == set(program_of().model.state_dict())
 
 
-def test_ema_is_what_is_evaluated_and_kept() -> None:
+def test_the_ema_weights_are_evaluated_and_kept() -> None:
     program = program_of(ema=0.5)
     shadow, seen = Average(program.model, 0.5), []
     for _ in range(3):
@@ -213,7 +213,7 @@ def test_ema_is_what_is_evaluated_and_kept() -> None:
     assert plain.evaluate("val")[0] == seen[-1]
 
 
-def test_swa_averages_the_ends_of_epochs_and_measures_batch_norm_anew() -> None:
+def test_swa_averages_the_ends_of_epochs_and_measures_batch_norm_again() -> None:
     def net() -> nn.Module:
         return MLP((2, 8, 8), 3, hidden=[6], batch_norm=True, dropout=0.3)
 
@@ -234,7 +234,7 @@ def test_swa_averages_the_ends_of_epochs_and_measures_batch_norm_anew() -> None:
     torch.testing.assert_close(average["features.hidden1.batch_norm.running_mean"], expected, atol=1e-5, rtol=0)
 
 
-def test_best_holds_the_averaged_weights(commands: Commands) -> None:
+def test_the_best_checkpoint_has_the_averaged_weights(commands: Commands) -> None:
     folder = commands.trained(*SMALL, "training.epochs=4", "training.ema=0.9", "objective=train/loss")
     state = torch.load(folder / "checkpoints" / "best.pt", weights_only=True)["program"]
     assert state["averaged"] == 12
@@ -258,7 +258,7 @@ CASES = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("choices", CASES.values(), ids=list(CASES))
-def test_it_resumes_to_the_bit(commands: Commands, choices: tuple[str, ...]) -> None:
+def test_a_run_resumes_to_the_same_bits(commands: Commands, choices: tuple[str, ...]) -> None:
     quiet = ("observers.tensorboard.enabled=false", NO_PICTURES)
     small = ("data.limit=96", "model.hidden=[12,8]", "training.batch_size=20", *quiet)
     whole = commands.trained(*small, *choices, "training.epochs=4")
@@ -270,7 +270,7 @@ def test_it_resumes_to_the_bit(commands: Commands, choices: tuple[str, ...]) -> 
 
 
 @pytest.mark.slow
-def test_interrupted_within_an_epoch_it_goes_on_to_the_bit() -> None:
+def test_a_run_interrupted_within_an_epoch_resumes_to_the_same_bits() -> None:
     """State is saved and loaded after every update."""
     settings: Any = {"ema": 0.9, "precision": "fp16", "micro_batch": 10}
     straight = program_of(augments=(CropFlip(1),), **settings)
@@ -307,7 +307,7 @@ def test_groups_hold_every_parameter_once() -> None:
             assert scale_of[id(parameter)] == wanted, name
 
 
-def test_biases_and_norms_do_not_decay_unless_told(commands: Commands) -> None:
+def test_biases_and_norms_decay_only_if_configured(commands: Commands) -> None:
     """With a gradient of only decay, the weights with decay shrink."""
     model = MLP((4,), 3, hidden=[5], batch_norm=True)
     for exempt, spared in (("auto", {"batch_norm", "bias"}), ([], set()), (["head"], {"head"})):
@@ -430,7 +430,7 @@ def test_folds_are_disjoint_and_cover(tmp_path: Path) -> None:
     assert len(together) == len(whole)
 
 
-def test_label_noise_touches_the_training_split_alone() -> None:
+def test_label_noise_changes_only_the_training_split() -> None:
     from experiments import assembly
 
     def splits(noise: float) -> dict[str, Split]:
@@ -444,7 +444,7 @@ def test_label_noise_touches_the_training_split_alone() -> None:
         assert name == "train" or torch.equal(clean[name].y, noisy[name].y)
 
 
-def test_class_weights_make_every_class_count_alike() -> None:
+def test_class_weights_give_every_class_the_same_weight() -> None:
     from experiments import assembly
 
     config = {

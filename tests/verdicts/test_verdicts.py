@@ -115,7 +115,7 @@ def test_every_verdict_is_shown_by_one_training_and_not_by_another(verdict: str)
     assert {verdict in given for given in TABLE.values()} == {True, False}
 
 
-def test_a_question_about_the_data_comes_first_and_needs_no_network() -> None:
+def test_a_doubt_about_the_data_is_first_and_needs_no_network() -> None:
     story = Story(history=[{"epoch": 1, "step": 9, "lr": 0.1, "train/loss": 0.1, "train/accuracy": 1.0}], layers=[],
                   status="finished", chance=0.7, class_counts=[50, 50], batch_size=10, parameters=10, rate=0.1,
                   questions=["column 'n': it counts the rows"])  # fmt: skip
@@ -125,7 +125,7 @@ def test_a_question_about_the_data_comes_first_and_needs_no_network() -> None:
     assert "questionable data" not in {verdict.name for verdict in verdicts(replace(story, questions=[]))}
 
 
-def test_what_explains_another_verdict_is_a_verdict() -> None:
+def test_the_explanation_of_a_verdict_is_a_verdict() -> None:
     assert {name for cause, others in EXPLAINS.items() for name in (cause, *others)} <= NAMES
     assert (
         len({*NAMES, "questionable data"}) == len(JUDGES) + 2
@@ -137,7 +137,7 @@ def test_every_threshold_has_a_source(threshold: str) -> None:
     assert len(THRESHOLDS[threshold].source) > 20
 
 
-def test_a_verdict_says_what_where_and_what_to_try() -> None:
+def test_a_verdict_names_the_problem_the_evidence_and_a_remedy() -> None:
     (verdict,) = summary_of("optimizer=sgd optimizer.lr=1000")["verdicts"]
     assert verdict["evidence"] == "the loss is not finite at step 4; lr=1000"
     assert verdict["where"] == "step 4"
@@ -154,7 +154,7 @@ def test_verdicts_are_printed_and_kept(commands: Commands) -> None:
         assert text in " ".join(printed.split())
 
 
-def test_without_layers_there_is_still_something_to_say(commands: Commands) -> None:
+def test_without_layers_there_are_still_verdicts(commands: Commands) -> None:
     folder = commands.trained("data.limit=60", "training.epochs=60", *UNSEEN, "observers.layers.enabled=false")
     assert [verdict["name"] for verdict in summary(folder)["verdicts"]] == ["overfitting"]
     assert not (folder / "layers.csv").exists()

@@ -58,7 +58,7 @@ def test_arrays_have_their_right_outcome(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("order", ["nchw", "nhwc"])
-def test_pixels_stay_where_they_are(tmp_path: Path, order: str) -> None:
+def test_pixels_keep_their_positions(tmp_path: Path, order: str) -> None:
     x = drawn(24, 3, 12, 10).astype(np.float32)
     given = x if order == "nchw" else x.transpose(0, 2, 3, 1)
     data = loaded(saved(tmp_path, Arrays({"x_train": given, "x_test": given[:TEST]})), Arrays({}))
@@ -89,7 +89,7 @@ def test_keys_work_as_they_are_printed(commands: Commands) -> None:
     assert commands.train(*QUICK, "data=npz", "data.path=own.npz", setting).code == 0
 
 
-def test_an_npy_file_is_told_from_an_npz_file(commands: Commands) -> None:
+def test_an_npy_file_is_distinguished_from_an_npz_file(commands: Commands) -> None:
     saved(commands.folder, Arrays({}))
     np.save("one.npy", sound()["x_train"])
     Path("one.npy").rename("one.npz")
@@ -117,7 +117,7 @@ def source_of(x: Tensor) -> Source:
 
 @pytest.mark.parametrize("kind", [torch.float64, torch.int64, torch.int32])
 @pytest.mark.parametrize("name", ["standardize", "scale", "pixel_mean", "channel_mean", "pca_whiten", "zca"])
-def test_a_source_of_ones_own_is_centred_before_it_is_rounded(kind: torch.dtype, name: str) -> None:
+def test_a_users_source_is_centred_before_it_is_rounded(kind: torch.dtype, name: str) -> None:
     source = source_of(torch.from_numpy(SECONDS).to(kind))
     assert source.x_train.dtype == torch.float64
     fit: Callable[..., Any] = PREPROCESSES[name]
@@ -138,7 +138,7 @@ def assembly_restored(state: dict[str, Tensor]) -> Any:
 
 
 @pytest.mark.parametrize("kind", [torch.float64, torch.int64, torch.float32, torch.uint8])
-def test_what_float32_represents_stays_in_float32(kind: torch.dtype) -> None:
+def test_values_that_float32_represents_stay_in_float32(kind: torch.dtype) -> None:
     x = torch.arange(24)[:, None].to(kind)
     source = source_of(x)
     assert source.x_train.dtype == (torch.uint8 if kind == torch.uint8 else torch.float32)

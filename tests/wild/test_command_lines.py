@@ -144,7 +144,7 @@ def test_flags_keep_their_values() -> None:
 
 
 @pytest.mark.parametrize("launcher", [[], pytest.param(["-m", "hydra/launcher=basic"], marks=pytest.mark.slow)])
-def test_printed_paths_are_true_from_where_the_user_stands(commands: Commands, launcher: list[str]) -> None:
+def test_printed_paths_are_relative_to_the_working_folder(commands: Commands, launcher: list[str]) -> None:
     outcome = commands.train(*launcher, *TINY, "hydra.job.chdir=true")
     assert outcome.code == 0, outcome.err
     shown = re.findall(r"(?:^run +|--logdir )(\S+)$", outcome.out, re.MULTILINE)
@@ -169,7 +169,7 @@ def test_a_number_of_the_environment_is_a_number(commands: Commands, monkeypatch
     )
 
 
-def test_what_nobody_can_mean_is_not_asked(commands: Commands) -> None:
+def test_meaningless_remedies_are_not_suggested(commands: Commands) -> None:
     for words in (["xyzzy"], ["model.layers=3"], ["--frobnicate"], ["data.fold=many"]):
         outcome = commands.train(*words)
         assert outcome.code == 2

@@ -60,7 +60,7 @@ def test_a_tracker_with_one_active_run_watches_all_runs_of_a_stack(commands: Com
     assert [line.partition(" ")[0] for line in Tracking.log][-6:] == ["begin", "end"] * 3
 
 
-def test_what_an_observer_adds_to_a_row_is_a_column(commands: Commands) -> None:
+def test_numbers_that_an_observer_adds_are_columns(commands: Commands) -> None:
     own = f"+observers.t._target_={HERE}.Adding"
     plain = commands.trained(*QUICK, "training.epochs=3", "name=plain")
     folder = commands.trained(*QUICK, own, "training.epochs=3")
@@ -117,7 +117,7 @@ def test_the_other_runs_are_those_of_a_stack_without_the_failure(commands: Comma
         assert_equal_weights(weights(sound[number]), weights(failing[number]))
 
 
-def test_a_run_on_its_own_ends_in_the_sentence(commands: Commands) -> None:
+def test_a_single_run_ends_with_the_sentence(commands: Commands) -> None:
     outcome = commands.train(*QUICK, f"+observers.t={{_target_: {HERE}.Late, hook: epoch_end, number: 0}}")
     assert outcome.code == 2
     assert re.fullmatch(
@@ -126,7 +126,7 @@ def test_a_run_on_its_own_ends_in_the_sentence(commands: Commands) -> None:
     )
 
 
-def test_a_class_that_is_no_observer_is_refused(commands: Commands) -> None:
+def test_a_class_that_is_not_an_observer_is_refused(commands: Commands) -> None:
     outcome = commands.train(*QUICK, f"+observers.t._target_={HERE}.Watcher")
     assert (outcome.code, outcome.err) == (
         2,
@@ -262,7 +262,7 @@ def test_an_augmentation_that_is_wrong_ends_in_one_sentence(entry: dict[str, Any
     assert_refused(partial(loaded, augment=entry), said)
 
 
-def test_a_type_that_json_does_not_know_takes_its_values() -> None:
+def test_a_type_without_json_form_accepts_its_values() -> None:
     (augment,) = loaded(augment={"_target_": f"{HERE}.Shifted", "by": 2}).augments
     x = torch.zeros(2, 1, 8, 8)
     assert torch.equal(augment(x, torch.zeros(2), torch.Generator())[0], x + 2)

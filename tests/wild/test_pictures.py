@@ -63,7 +63,7 @@ def test_a_folder_has_its_right_outcome(tmp_path: Path, name: str) -> None:
     assert all(torch.equal(again.splits[name].raw(), data.splits[name].raw()) for name in data.splits)
 
 
-def test_plain_folders_are_read_without_a_word(tmp_path: Path) -> None:
+def test_plain_folders_are_read_without_notes(tmp_path: Path) -> None:
     case = Folder(named("train", "test"))
     case.save(tmp_path / "photos")
     assert loaded(tmp_path / "photos", case, tmp_path / "log")[1] == ""
@@ -116,7 +116,7 @@ def test_a_run_of_an_earlier_version_converts_as_it_did(commands: Commands) -> N
     assert np.array_equal(run.predict("new.png").probabilities, expected)
 
 
-def test_the_own_validation_part_is_that_of_the_run(commands: Commands) -> None:
+def test_a_validation_part_of_the_data_set_is_used_by_the_run(commands: Commands) -> None:
     CASES["train, val and test"].save(Path("own"))
     words = [*QUICK, "data=image_folder", "data.path=own", f"data.size={SIZE}", "data.cache=cache"]
     folder = commands.trained(*words)

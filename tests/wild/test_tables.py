@@ -50,7 +50,7 @@ def test_a_table_has_its_right_outcome(tmp_path: Path, name: str) -> None:
     assert_printed([*data.notes, *data.doubts, *(use.note for use in columns)], case.said)
 
 
-def test_plain_tables_are_read_without_a_word(tmp_path: Path) -> None:
+def test_plain_tables_are_read_without_notes(tmp_path: Path) -> None:
     path = tmp_path / "own.csv"
     path.write_bytes(table(x=noise, w=word))
     data = loaded(path, Table(b""))
@@ -173,7 +173,7 @@ def test_the_named_settings_work_as_they_are_printed(commands: Commands) -> None
     assert [(use["name"], use["holds"]) for use in kept] == [("Id", "numbers"), ("zip", "numbers"), ("q", "numbers")]
 
 
-def test_a_text_that_the_training_did_not_know(commands: Commands) -> None:
+def test_an_unknown_text_in_new_rows(commands: Commands) -> None:
     Path("own.csv").write_bytes(table(x=noise, w=word))
     folder = commands.trained(*QUICK, "data=csv", "data.path=own.csv", "data.target=y", "training.epochs=1")
     Path("new.csv").write_text("x,w\n1,red\n1,violet\n")
@@ -186,7 +186,7 @@ def test_a_text_that_the_training_did_not_know(commands: Commands) -> None:
     assert commands.type("evaluate", f"run={folder}", "input=new.csv", "data.unknown=skip").code == 2
 
 
-def test_new_rows_may_come_in_another_layout(commands: Commands) -> None:
+def test_new_rows_may_have_another_layout(commands: Commands) -> None:
     Path("own.csv").write_bytes(table(x=noise, w=word))
     folder = commands.trained(*QUICK, "data=csv", "data.path=own.csv", "data.target=y", "training.epochs=1")
     run = load(folder, device="cpu")

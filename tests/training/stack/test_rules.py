@@ -137,7 +137,7 @@ def test_different_rules_share_a_matrix() -> None:
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_what_a_rule_leaves_torch_goes_on_with_and_the_other_way_round(name: str) -> None:
+def test_torch_continues_from_the_state_of_a_rule_and_the_other_way_round(name: str) -> None:
     kind, settings = OPTIMIZERS[name]
     lrs = rates(settings["lr"])
     whole, rules_first, torch_first = (two_groups(5, kind, settings) for _ in range(3))
@@ -167,6 +167,6 @@ def test_every_rule_is_tried() -> None:
         (type("Own", (torch.optim.Adam,), {}), {}),
     ],
 )
-def test_what_no_rule_does_has_none(kind: type[torch.optim.Optimizer], settings: dict[str, Any]) -> None:
+def test_optimizers_without_a_rule_have_none(kind: type[torch.optim.Optimizer], settings: dict[str, Any]) -> None:
     built = kind([nn.Parameter(torch.zeros(1))], **settings)
     assert rule_of(type(built), built.param_groups[0]) is None

@@ -50,7 +50,7 @@ OPTIMIZERS = [
     ],
     ids=["mlp", "mlp with BatchNorm", "cnn", "cnn with BatchNorm"],
 )
-def test_members_agree_with_the_same_runs_on_their_own(tmp_path: Path, model: tuple[str, ...]) -> None:
+def test_members_agree_with_the_same_runs_trained_separately(tmp_path: Path, model: tuple[str, ...]) -> None:
     runs = [
         [*DOUBLE, *model, f"optimizer={name}", f"init={('he', 'xavier')[k % 2]}", f"seed={k}"]
         for k, name in enumerate(OPTIMIZERS)
@@ -63,7 +63,7 @@ def test_members_agree_with_the_same_runs_on_their_own(tmp_path: Path, model: tu
 
 
 @pytest.mark.slow
-def test_whatever_may_differ_does(tmp_path: Path) -> None:
+def test_everything_that_may_differ_in_a_stack_does(tmp_path: Path) -> None:
     differing = [
         ("model.dropout=0.3", "seed=4"),
         ("model.dropout=0.1", "model.input_dropout=0.2", "loss.label_smoothing=0.1"),
@@ -95,7 +95,7 @@ def test_accumulated_batches_and_a_loss_of_another_kind(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_diverging_member_leaves_and_the_others_do_not_notice(tmp_path: Path) -> None:
+def test_a_diverging_member_leaves_and_the_others_do_not_change(tmp_path: Path) -> None:
     common = [*DOUBLE, "optimizer=sgd"]
     runs = [[*common, "seed=1"], [*common, "optimizer.lr=1e200"], [*common, "seed=2"]]
     stacked, _ = together(tmp_path / "stack", runs)
@@ -126,7 +126,7 @@ def test_a_pruned_member_leaves(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_in_float32_the_accuracy_is_that_of_runs_on_their_own(tmp_path: Path) -> None:
+def test_in_float32_the_accuracy_is_that_of_single_runs(tmp_path: Path) -> None:
     runs = [["training.epochs=8", "model.hidden=[24]", *QUIET, f"seed={k}"] for k in range(6)]
     stacked, _ = together(tmp_path / "stack", runs)
     alone = apart(tmp_path / "alone", runs)
@@ -136,7 +136,7 @@ def test_in_float32_the_accuracy_is_that_of_runs_on_their_own(tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_a_member_goes_on_alone_and_a_lone_run_in_a_stack(tmp_path: Path) -> None:
+def test_a_member_can_be_resumed_as_a_single_run_and_a_single_run_in_a_stack(tmp_path: Path) -> None:
     base = [*DOUBLE, "model.batch_norm=true", "model.dropout=0.2"]
     kinds = ("adam", "momentum", "nadam")
     whole = [[*base, f"optimizer={name}"] for name in kinds]
@@ -224,7 +224,7 @@ class Attends(Draws):
     ("name", "shared"),
     [("Draws", False), ("Branches", False), ("Plain", True), ("Spare", False), ("Attends", False)],
 )
-def test_models_of_ones_own(tmp_path: Path, name: str, shared: bool) -> None:
+def test_models_of_the_user(tmp_path: Path, name: str, shared: bool) -> None:
     config = composed(*DOUBLE)
     config["model"] = {"_target_": f"tests.training.stack.test_stack.{name}"}
     jobs = [Job({**config, "seed": k}, RunFolder(tmp_path / str(k))) for k in range(2)]
@@ -240,7 +240,7 @@ def test_models_of_ones_own(tmp_path: Path, name: str, shared: bool) -> None:
 
 
 @pytest.mark.slow
-def test_a_job_that_cannot_run_does_not_keep_the_others_from_theirs(tmp_path: Path) -> None:
+def test_a_job_that_cannot_run_does_not_stop_the_others(tmp_path: Path) -> None:
     own = ("seed=1", "model.hidden=[0]", "observers.layers.every=-1", "seed=2")
     jobs = [job(tmp_path / str(k), [*DOUBLE, override]) for k, override in enumerate(own)]
     finished: list[Run] = []
