@@ -12,11 +12,11 @@ from experiments.training.stack import configured
 
 @dataclass(frozen=True)
 class Planned:
-    """A stack, or a job on its own.
+    """A stack, or a job that is trained on its own.
 
     Args:
-        jobs: their places in the list of jobs.
-        reason: why it is on its own, where that is not for want of others.
+        jobs: their positions in the list of jobs.
+        reason: why the job cannot be in a stack; None for a stack, which may have one job.
     """
 
     jobs: tuple[int, ...]
@@ -27,8 +27,8 @@ def plan(configs: Sequence[Mapping[str, Any]], largest: int) -> list[Planned]:
     """Group jobs into stacks, in the order of their first jobs.
 
     Args:
-        configs: composed, of each job.
-        largest: how many runs a stack may have.
+        configs: the composed configurations of the jobs.
+        largest: the largest number of runs in a stack.
     """
     groups: dict[str, list[int]] = {}
     alone: list[Planned] = []
@@ -47,7 +47,7 @@ def plan(configs: Sequence[Mapping[str, Any]], largest: int) -> list[Planned]:
 
 
 def agreed(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the runs of a stack agree on, flat: the architecture, the data and how they are gone through."""
+    """Return the keys that are equal in a stack, with their values: those of the architecture, data and batches."""
     flat = flattened(config)
     shared = {k: v for k, v in flat.items() if not meaning(k).stack and not isinstance(v, Mapping)}
     scales = config["optimizer"].get("lr_scale") or {}
@@ -55,12 +55,12 @@ def agreed(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def described(stacks: Sequence[Planned], configs: Sequence[Mapping[str, Any]], first: int = 0) -> list[str]:
-    """Say how many stacks there are, which jobs they hold, and why these are not together.
+    """Return lines about the stacks: their jobs, the keys in which they differ, and why some jobs are on their own.
 
     Args:
         stacks: the plan.
-        configs: of each job.
-        first: the first job's number.
+        configs: the configurations of the jobs.
+        first: the number of the first job.
     """
     shared = [planned for planned in stacks if planned.reason is None]
     lines = [f"{counted(len(configs), 'run')} in {counted(len(shared), 'stack')}" + apart(len(stacks) - len(shared))]
@@ -68,15 +68,15 @@ def described(stacks: Sequence[Planned], configs: Sequence[Mapping[str, Any]], f
     keys = {key: None for own in flat for key in own}
     differing = [key for key in keys if len({json.dumps(own.get(key), default=str) for own in flat}) > 1]
     for number, (planned, own) in enumerate(zip(shared, flat, strict=True), 1):
-        what = "  ".join(f"{key}={text(own[key])}" for key in differing if key in own)
+        settings = "  ".join(f"{key}={text(own[key])}" for key in differing if key in own)
         lines.append(
-            f"  stack {number}: {counted(len(planned.jobs), 'run')}, {ranges(planned.jobs, first)}  {what}".rstrip()
+            f"  stack {number}: {counted(len(planned.jobs), 'run')}, {ranges(planned.jobs, first)}  {settings}".rstrip()
         )
     return lines + [f"  on its own: {ranges(p.jobs, first)}, {p.reason}" for p in stacks if p.reason is not None]
 
 
 def apart(count: int) -> str:
-    """Say how many are on their own, if any."""
+    """Return the words for the number of jobs on their own; empty if there are none."""
     return f" and {count} on {'its' if count == 1 else 'their'} own" if count else ""
 
 
