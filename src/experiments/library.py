@@ -194,11 +194,18 @@ def train(config: Configuration) -> Trained:
     run, stop = job_of(config), SignalStop()
     with stop.listening():
         summary = alone.train(
-            run.config, run.folder, choices=run.choices, overrides=run.overrides, own=run.own, stop=stop
+            run.config,
+            run.folder,
+            choices=run.choices,
+            overrides=run.overrides,
+            own=run.own,
+            config_dir=run.config_dir,
+            stop=stop,
         )
     if summary["status"] == "interrupted":
-        words = f"resume={shown_path(run.folder.path)}"
-        print(f"here     train(compose({words!r}))")
+        words = [repr(word) for word in run.resuming_words]
+        folder = [] if run.config_dir is None else [f"config_dir={shown_path(run.config_dir)!r}"]
+        print(f"here     train(compose({', '.join([*words, *folder])}))")
     if stop.signal is not None:
         signal.raise_signal(stop.signal)  # to the handler that was replaced
     return Trained(run.folder.path, config, summary)
@@ -215,7 +222,8 @@ def job_of(config: Configuration) -> job.Job:
         folder = Path(task["resume"]).absolute() if task["resume"] is not None else fresh_folder(task, config.whole)
     except (OSError, OmegaConfBaseException) as error:
         raise UserError(explained(error, "train", config.overrides)) from None
-    return job.Job(task, RunFolder(folder), config.choices, config.overrides, own=task["resume"] is None)
+    given = job.given_folder(config.whole.hydra.runtime.config_sources)
+    return job.Job(task, RunFolder(folder), config.choices, config.overrides, task["resume"] is None, given)
 
 
 def fresh_folder(task: Mapping[str, Any], composed: DictConfig) -> Path:

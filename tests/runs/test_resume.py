@@ -387,7 +387,6 @@ def test_a_folder_that_is_not_a_run_is_refused(commands: Commands, where: str) -
         "hydra.run.dir=/tmp/elsewhere",
         "--config-dir=/tmp",
         "name=${oc.env:HOME}",
-        "trust=[os]",
         "optimizer._target_=os.system",
         "optimizer._target_=torch.nn.init.math.sqrt",
         "optimizer._target_=torch.os.system",
@@ -410,6 +409,23 @@ def test_a_strangers_run_folder_cannot_name_code(commands: Commands, interrupted
     assert outcome.err.count("\n") == 1, outcome.err
     assert "which no run of ours writes" in outcome.err or "names code from outside this package" in outcome.err
     assert not (commands.folder / "attacked").exists()
+
+
+@pytest.mark.parametrize("trust", ["trust=[os]", "++trust=[os]", "+trust=os"])
+def test_a_strangers_run_folder_cannot_trust_itself(commands: Commands, interrupted: Path, trust: str) -> None:
+    path = interrupted / ".hydra" / "overrides.yaml"
+    before = yaml.safe_load(path.read_text())
+    path.write_text(yaml.safe_dump([*before, trust]))
+    assert commands.train(f"resume={interrupted}").code == 0
+    assert yaml.safe_load(path.read_text()) == before
+    path.write_text(yaml.safe_dump([*before, trust, "optimizer._target_=os.system"]))
+    config = interrupted / ".hydra" / "config.yaml"
+    content = yaml.safe_load(config.read_text())
+    content["optimizer"]["_target_"] = "os.system"
+    config.write_text(yaml.safe_dump({**content, "trust": ["os"]}))
+    refused = commands.train(f"resume={interrupted}")
+    assert refused.code == 2
+    assert "names code from outside this package" in refused.err
 
 
 @pytest.mark.slow

@@ -1,7 +1,7 @@
 """The command line of a run that is resumed: its saved overrides, in its folder."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ from experiments.common.confined import refuse_links
 from experiments.common.errors import UserError
 from experiments.common.foreign import read_yaml
 from experiments.common.keys import known
+from experiments.common.recorded import OF_THE_COMMAND, OUTSIDE, only_within
 
 from .overrides import quoted, spelled_out, split_arguments
 
@@ -18,7 +19,7 @@ UPWARD = re.compile(r"(?<![\w.])\.\.(?![\w.])")
 """The part of a path that leads to the folder above."""
 CACHE, DOWNLOAD = "data.cache", "data.download"
 """The settings with which a data set writes files."""
-CLOSED = {"hydra", "resume", "trial", "trust"}
+CLOSED = OUTSIDE
 """Sections that the saved overrides of a run must not touch: they name code, folders and files outside the run."""
 
 
@@ -44,7 +45,7 @@ def resumed_command_line(arguments: Sequence[str]) -> list[str]:
         )
     refuse_links(folder, f"resume={str(folder)!r}")
     rest = [override for override in overrides if not RESUME.match(override)]
-    own = without_writing(saved_overrides(folder), rest, folder)
+    own = without_writing(saved_overrides(folder, {key_of(override) for override in rest}), rest, folder)
     destination = [
         f"resume={quoted(folder)}",
         f"hydra.run.dir={quoted(folder)}",
@@ -61,8 +62,12 @@ def folder_to_resume(arguments: Sequence[str]) -> Path | None:
     return Path(folders[-1]) if folders and folders[-1] != "null" else None
 
 
-def saved_overrides(folder: Path) -> list[str]:
-    """Return the overrides that a run was started with.
+def saved_overrides(folder: Path, typed: Collection[str] = ()) -> list[str]:
+    """Return the overrides that a run was started with, without those of the command that started it.
+
+    Args:
+        folder: of the run.
+        typed: keys that the resuming command sets itself.
 
     Raises:
         UserError: the folder is not that of a run, or an override reaches beyond the run's configuration.
@@ -79,17 +84,18 @@ def saved_overrides(folder: Path) -> list[str]:
             f"resume={str(folder)!r} cannot be resumed: .hydra/overrides.yaml is damaged; "
             "write the run's overrides into it, each in a line such as '- optimizer=adam', or restore it from a copy"
         )
-    for override in overrides:
+    own = [line for line in overrides if not OF_THE_COMMAND.match(line) and key_of(line) not in typed]
+    for override in own:
         if not is_of_the_run(override):
             raise UserError(f"resume={str(folder)!r} contains the override {override!r}, which no run of ours writes")
-    return overrides
+    return own
 
 
 def is_of_the_run(override: str) -> bool:
     """Whether an override touches only what belongs to a run: its own sections, with choices from the folders of ours.
 
     Hydra's own settings name code and folders; so does a file that is chosen by a path with `..` in it, or that is put
-    into another section with `@`. An interpolation can read the environment.
+    into another section with `@`. An interpolation may name other keys of the run, but not read the environment.
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
@@ -105,7 +111,7 @@ def is_of_the_run(override: str) -> bool:
     return not (
         section in CLOSED
         or (package is not None and (package.split(".")[0] in CLOSED or not known(package)))
-        or any("${" in text for text in texts)
+        or not only_within(texts)
         or ("." not in key and any(UPWARD.search(text) for text in texts))
     )
 

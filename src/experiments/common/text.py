@@ -1,5 +1,7 @@
 """Texts and numbers as people read them."""
 
+import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,6 +9,11 @@ from typing import Any
 
 FORMULA = "=+-@\t'"
 """The characters that begin a formula in a spreadsheet, and the apostrophe that prevents it."""
+
+
+def on_terminal() -> bool:
+    """Whether the output is a terminal. A daemon, or a program without a console, has no output, or a closed one."""
+    return sys.stdout is not None and not sys.stdout.closed and sys.stdout.isatty()
 
 
 def duration(seconds: float) -> str:
@@ -74,6 +81,12 @@ def shown_path(path: Path) -> str:
         return str(path.relative_to(STANDING[-1] if STANDING else Path.cwd()))
     except ValueError:
         return str(path)
+
+
+def command_name(name: str) -> str:
+    """Return how to type a program of this environment: its name if the shell finds it, otherwise its path."""
+    here = Path(sys.executable).parent / name
+    return name if shutil.which(name) == str(here) else shown_path(here)
 
 
 def counted(count: int, noun: str) -> str:

@@ -107,6 +107,25 @@ class Sweep:
             return {}
         return content if isinstance(content, dict) else {}
 
+    def jobs(self) -> list[list[str]] | None:
+        """Return the overrides of every job, if the sweep has noted them.
+
+        Raises:
+            UserError: the note is damaged.
+        """
+        noted = self.asked().get("jobs")
+        if noted is None:
+            return None
+        if not isinstance(noted, list) or not all(isinstance(j, list) and all_texts(j) for j in noted):
+            raise UserError(f"jobs in {str(self.folder / FILE)!r} is not a list of overrides; restore it from a copy")
+        return noted
+
+    def own_overrides(self) -> dict[int, list[str]]:
+        """Return the overrides of each run in `sweep.yaml` that are not those of the whole sweep."""
+        runs = self.asked().get("runs")
+        found = {number: run.get("overrides") for number, run in runs.items()} if isinstance(runs, dict) else {}
+        return {int(number): own for number, own in found.items() if isinstance(own, list) and all_texts(own)}
+
     def write_asked(
         self, command: str, overrides: Sequence[str], configuration: Mapping[str, Any], **more: Any
     ) -> None:
@@ -246,6 +265,11 @@ class Sweep:
     def counts(self) -> Counter[str]:
         """Return the number of runs with each status."""
         return Counter(row["status"] for row in self.rows())
+
+
+def all_texts(values: Sequence[Any]) -> bool:
+    """Whether all values are texts."""
+    return all(isinstance(value, str) for value in values)
 
 
 def removed(folder: Path) -> str:

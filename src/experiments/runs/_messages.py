@@ -2,8 +2,6 @@
 
 import io
 import shlex
-import shutil
-import sys
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -14,7 +12,7 @@ from rich.table import Table
 
 from experiments import assembly
 from experiments.common.screen import Screen, plain, table
-from experiments.common.text import duration, shown_path
+from experiments.common.text import command_name, duration, shown_path
 from experiments.data.forms import ColumnUse, sides
 from experiments.models.layers import Layer
 from experiments.training.device import describe
@@ -88,8 +86,18 @@ def layers_as_text(layers: tuple[Layer, ...]) -> str:
     return text.getvalue().rstrip("\n")
 
 
-def conclude(screen: Screen, member: Member, summary: Mapping[str, Any], verdicts: Sequence[Verdict]) -> None:
-    """Print the status, the metrics, the verdicts and the next command."""
+def conclude(
+    screen: Screen, member: Member, summary: Mapping[str, Any], verdicts: Sequence[Verdict], resuming: Sequence[str]
+) -> None:
+    """Print the status, the metrics, the verdicts and the next command.
+
+    Args:
+        screen: of the run.
+        member: the run inside the loop.
+        summary: the content of `summary.json`.
+        verdicts: on the run.
+        resuming: the words of the command that resumes it.
+    """
     path = shown_path(member.folder.path)
     metrics = summary["metrics"]
     screen.print("")
@@ -113,9 +121,7 @@ def conclude(screen: Screen, member: Member, summary: Mapping[str, Any], verdict
         screen.print(f"warning: {summary['problem']}")
     screen.print(f"run      {path}")
     if summary["status"] == "interrupted":
-        cache = [o for o in summary["overrides"] if o.lstrip("+").startswith("data.cache=")]  # see `cli.resuming`
-        words = " ".join(shlex.quote(word) for word in (f"resume={path}", *cache))
-        screen.print(f"resume   {command_name('python')} -m experiments.train {words}")
+        screen.print(f"resume   {command_name('python')} -m experiments.train {shlex.join(resuming)}")
     else:
         screen.print(f"view     {command_name('tensorboard')} --logdir {shlex.quote(path)}")
 
@@ -130,9 +136,3 @@ def print_verdicts(screen: Screen, verdicts: Sequence[Verdict]) -> None:
             screen.print(f"    try  {advice}")
     if verdicts:
         screen.print("")
-
-
-def command_name(name: str) -> str:
-    """Return how to type a program of this environment: its name if the shell finds it, otherwise its path."""
-    here = Path(sys.executable).parent / name
-    return name if shutil.which(name) == str(here) else shown_path(here)

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from experiments.assembly.run import thread_count
 from experiments.common.errors import UserError
+from experiments.common.recorded import recorded
 from experiments.folders.hydra import write_composed
 from experiments.folders.lock import is_locked, locked
 from experiments.folders.run import RunFolder
@@ -52,8 +53,21 @@ def run(cfg: DictConfig, early: SignalStop | None = None) -> float | None:
             write_composed(job.config, own, job.folder.path)
     elif job.resuming:
         check_sweep_is_over(job.folder.path)
+    if not job.resuming and processes.rank() == 0:
+        whole: Any = OmegaConf.to_container(HydraConfig.get(), resolve=False)
+        typed = whole["overrides"]["task"]
+        if recorded(typed, job.config) != typed:
+            write_composed(job.config, whole, job.folder.path)
     with nullcontext() if stop is early else stop.listening():
-        summary = train(job.config, job.folder, choices=job.choices, overrides=job.overrides, own=job.own, stop=stop)
+        summary = train(
+            job.config,
+            job.folder,
+            choices=job.choices,
+            overrides=job.overrides,
+            own=job.own,
+            config_dir=job.config_dir,
+            stop=stop,
+        )
     if stop.signal is not None and summary["status"] == "interrupted":
         sys.exit(EXIT_CODES[signal.Signals(stop.signal)])
     return summary["metrics"].get(job.config["objective"])
@@ -80,12 +94,13 @@ def train(
     choices: Mapping[str, str] | None = None,
     overrides: Sequence[str] = (),
     own: bool = False,
+    config_dir: Path | None = None,
     stop: Stop | None = None,
 ) -> dict[str, Any]:
     """Train one run, or continue it, and return its summary.
 
     Args:
-        config, folder, choices, overrides, own: see `Job`.
+        config, folder, choices, overrides, own, config_dir: see `Job`.
         stop: checked after every step.
 
     Raises:
@@ -94,7 +109,7 @@ def train(
     """
     lock: AbstractContextManager[None]
     lock = locked(folder.path, "run") if processes.rank() == 0 else nullcontext()
-    with lock, Run(Job(config, folder, choices or {}, overrides, own)) as run:
+    with lock, Run(Job(config, folder, choices or {}, overrides, own, config_dir)) as run:
         train_separately(run.prepare(), stop or Stop())
     assert run.summary is not None
     return run.summary

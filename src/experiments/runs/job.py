@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -11,6 +11,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from experiments.assembly.trust import untrusted
+from experiments.common.text import shown_path
 from experiments.folders.run import RunFolder
 from experiments.training import processes
 
@@ -26,6 +28,7 @@ class Job:
         overrides: as typed.
         own: whether the running command has composed the configuration, and not the overrides in the folder of a run,
             which may be from somebody else: the command may name any code.
+        config_dir: the folder of `--config-dir`, if one is given.
     """
 
     config: dict[str, Any]
@@ -33,11 +36,20 @@ class Job:
     choices: Mapping[str, str] = field(default_factory=dict)
     overrides: Sequence[str] = ()
     own: bool = False
+    config_dir: Path | None = None
 
     @property
     def resuming(self) -> bool:
         """Whether the run continues from its folder."""
         return self.config.get("resume") is not None
+
+    @property
+    def resuming_words(self) -> list[str]:
+        """The overrides of the command that resumes the run, with what it does not take from the run's folder."""
+        cache = [line for line in self.overrides if line.lstrip("+").startswith("data.cache=")]  # see `cli.resuming`
+        packages = sorted({str(value).partition(".")[0] for _, value in untrusted(self.config, ())})
+        trust = [f"trust=[{','.join(packages)}]"] if packages else []
+        return [f"resume={shown_path(self.folder.path)}", *cache, *trust]
 
 
 def composed(cfg: DictConfig) -> Job:
@@ -46,4 +58,10 @@ def composed(cfg: DictConfig) -> Job:
     choices = {group: choice for group, choice in hydra.runtime.choices.items() if not group.startswith("hydra/")}
     config = processes.own_config(cast(Any, OmegaConf.to_container(cfg, resolve=True)))
     own = hydra.mode == RunMode.MULTIRUN or config.get("resume") is None
-    return Job(config, RunFolder(Path(hydra.runtime.output_dir)), choices, list(hydra.overrides.task), own)
+    folder, given = RunFolder(Path(hydra.runtime.output_dir)), given_folder(hydra.runtime.config_sources)
+    return Job(config, folder, choices, list(hydra.overrides.task), own, given)
+
+
+def given_folder(sources: Iterable[Any]) -> Path | None:
+    """Return the folder of `--config-dir` among the sources that Hydra has composed from; None if there is none."""
+    return next((Path(source.path) for source in sources if source.provider == "command-line"), None)

@@ -1,13 +1,18 @@
 """Resuming a run: the same command line in the same folder, with no change to what is learnt."""
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from experiments.assembly.trust import advice, untrusted
 from experiments.common.errors import UserError
 from experiments.common.foreign import read_yaml
 from experiments.common.keys import flattened, meaning
+from experiments.common.recorded import only_within
 from experiments.common.signatures import TARGET
 from experiments.common.text import one_line
 
@@ -21,6 +26,28 @@ def missing_sections(saved: Mapping[str, Any], config: Mapping[str, Any]) -> lis
     """Return the sections that a saved configuration lacks, or whose `_target_` it lacks, as a cut file does."""
     sections = {name: value for name, value in config.items() if isinstance(value, Mapping) and TARGET in value}
     return [name for name in sections if not isinstance(saved.get(name), Mapping) or TARGET not in saved[name]]
+
+
+def resolved(content: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a saved configuration as dotted keys, with the values of those that name other keys.
+
+    Hydra writes interpolations as they are typed, until the run has started. One that read more than the configuration,
+    such as the environment, is taken to have had the present value.
+
+    Args:
+        content: as saved.
+        now: the present values, by dotted keys.
+    """
+    flat = flattened(content)
+    for key, value in flat.items():
+        if "${" not in str(value) or isinstance(value, Mapping):
+            continue
+        flat[key] = now.get(key)
+        if only_within([str(value)]):
+            with suppress(OmegaConfBaseException):
+                found = OmegaConf.select(OmegaConf.create(dict(content)), key)
+                flat[key] = OmegaConf.to_container(found, resolve=True) if OmegaConf.is_config(found) else found
+    return flat
 
 
 def check_unchanged(
@@ -50,8 +77,8 @@ def check_unchanged(
             f"resume={str(folder)!r} cannot be resumed: {path.relative_to(folder)} is incomplete, without "
             f"{', '.join(lacking)}; restore the file from a copy, or start a new run"
         )
-    saved = flattened(content)
     now = flattened(config)
+    saved = resolved(content, now)
     differing = [
         f"{key} ({saved.get(key, 'absent')} -> {now.get(key, 'absent')})"
         for key in dict.fromkeys([*saved, *now])

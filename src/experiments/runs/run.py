@@ -18,8 +18,9 @@ from experiments.cli.entry import cannot_write
 from experiments.common.errors import OwnCodeError, UserError, location, raised
 from experiments.common.files import write_whole
 from experiments.common.isolation import isolated
+from experiments.common.recorded import recorded
 from experiments.common.screen import Screen, printing_log
-from experiments.common.text import counted
+from experiments.common.text import counted, shown_path
 from experiments.data.memory import exceeds_memory
 from experiments.folders.events import VERDICTS
 from experiments.folders.hydra import as_yaml
@@ -288,7 +289,8 @@ class StartedRun:
         }
         self.run.summary = summary
         job.folder.write_summary(summary)
-        conclude(self.run.screen, member, summary, judgement)
+        given = [] if job.config_dir is None else ["--config-dir", shown_path(job.config_dir)]
+        conclude(self.run.screen, member, summary, judgement, [*given, *job.resuming_words])
 
 
 @contextmanager
@@ -326,7 +328,6 @@ def offered(job: Job, parts: Parts, screen: Screen, writer: Any) -> dict[str, An
 
 def note_resume(folder: RunFolder, config: assembly.Config, overrides: Sequence[str]) -> None:
     """Save what a resume changed, such as more epochs, so that the folder describes the run as it continues."""
-    kept = [o for o in overrides if not o.startswith(("resume=", "trust="))]
     own = {**config, "resume": None}
-    for name, content in (("overrides.yaml", kept), ("config.yaml", own)):
+    for name, content in (("overrides.yaml", recorded(overrides, config)), ("config.yaml", own)):
         write_whole(folder.path / ".hydra" / name, as_yaml(content).encode())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,12 +18,14 @@ from omegaconf import DictConfig, OmegaConf
 from experiments.cli.overrides import SHORT, quoted, spelled_out
 from experiments.common.confined import refuse_links
 from experiments.common.errors import UserError
-from experiments.common.text import counted
+from experiments.common.text import command_name, counted
 from experiments.folders.hparams import common_settings, hparams_config, metrics_of
 from experiments.folders.hydra import is_built, plain_value, task_part
-from experiments.folders.sweep import Sweep, counts_as_text, exit_code, removed
+from experiments.folders.sweep import FILE, Sweep, counts_as_text, exit_code, removed
 
 ZIP = "sweep.zip"
+DRAWN = re.compile(r"\b(shuffle|glob)\(")
+"""Values that are in another order, or other ones, if the command is typed again."""
 BEFORE_RUNS = ("sweep.yaml", "sweep.csv", ".lock", "multirun.yaml", "study.journal")
 """The files of a sweep or a search that may exist before its first run."""
 
@@ -42,6 +45,7 @@ def sweep(launcher: Any, loader: Any, config: DictConfig, arguments: Sequence[st
     overrides = OverridesParser.create(config_loader=loader).parse_overrides(spelled_out(arguments))
     jobs = combinations(overrides)
     with begun(config) as folder:
+        jobs = settled(Sweep(folder), jobs, overrides)
         if (config.observers.get("tensorboard") or {}).get("enabled"):
             swept = domains(overrides)
             hparams_config(folder, swept, common_settings(config), metrics_of(config))
@@ -50,6 +54,35 @@ def sweep(launcher: Any, loader: Any, config: DictConfig, arguments: Sequence[st
     if code:
         sys.exit(code)
     return returned
+
+
+def settled(table: Sweep, jobs: list[list[str]], overrides: Sequence[Override]) -> list[list[str]]:
+    """Return the jobs of a sweep: those that it noted when it began, as a shuffled list is drawn anew each time.
+
+    Args:
+        table: the sweep.
+        jobs: as the command gives them now.
+        overrides: of the command.
+
+    Raises:
+        UserError: the note has other jobs than the command; the folder may be from somebody else.
+    """
+    if not any(DRAWN.search(override.input_line or "") for override in overrides):
+        return jobs
+    noted = table.jobs()
+    if noted is None:
+        noted, common = jobs, {line.casefold() for line in table.typed()}
+        for number, own in table.own_overrides().items():  # of a sweep that noted only those of its runs
+            if number < len(noted):
+                noted[number] = [line for line in noted[number] if line.casefold() in common] + own
+        table.note(jobs=noted)
+    possible = {frozenset(job) for job in combinations(overrides)}
+    if not all(frozenset(job) in possible for job in noted):
+        raise UserError(
+            f"{str(table.folder / FILE)!r} has other runs than this command; "
+            "repeat the command of the sweep, or start a new sweep"
+        )
+    return noted
 
 
 def combinations(overrides: Sequence[Override]) -> list[list[str]]:
@@ -131,8 +164,15 @@ def conclude(folder: Path, *, over: bool = False) -> int:
     print(f"\n{counted(sum(counts.values()), 'run')}: {counts_as_text(counts)}\nsweep    {folder}")
     code = exit_code(counts)
     if code == 130 and not over:
-        print(f"resume   the same command with resume={folder}")
+        print(f"resume   {command_name('python')} -m experiments.train {shlex.join(resuming_words(folder))}")
     return code
+
+
+def resuming_words(folder: Path) -> list[str]:
+    """Return the arguments of this process, with which a sweep is resumed."""
+    words = [word for word in sys.argv[1:] if not word.startswith("resume=")]
+    path = str(folder) if re.fullmatch(r"[\w./-]+", str(folder)) else quoted(folder)
+    return [*words, f"resume={path}"]
 
 
 @contextmanager
