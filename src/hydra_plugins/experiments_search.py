@@ -57,6 +57,7 @@ class SearchSweeper(Sweeper):
             raise UserError(
                 f"hydra/sweeper=optuna needs {error.name}; install the extra with: {install_command('search')}"
             ) from None
+        from experiments.sweeps._numbering import number_folders
         from experiments.sweeps.jobs import begun, conclude, has_runs
 
         assert self.config is not None
@@ -66,9 +67,12 @@ class SearchSweeper(Sweeper):
                 "sweep.zip lists the values of every run, but hydra/sweeper=optuna chooses them; leave out one of them"
             )
         over = False
+        settings = Settings(**self.settings)
+        settings.check()
         with begun(self.config) as folder:
+            number_folders(self.config, settings.n_trials * settings.seeds_per_trial)
             try:
-                search(Settings(**self.settings), arguments, self.config, self.hydra_context, self.launcher)
+                search(settings, arguments, self.config, self.hydra_context, self.launcher)
                 over = True
             finally:
                 if has_runs(folder):

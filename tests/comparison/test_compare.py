@@ -775,7 +775,7 @@ def test_watching_ends_with_the_sweep(tmp_path: Path) -> None:
     training = start(tmp_path, "-m", *SMALL, "training.epochs=200", "optimizer=sgd,adam", "seed=1,2", "name=w")
     started = [training]
     try:
-        while not list(tmp_path.glob("outputs/w/*/0_*/checkpoints/last.pt")):
+        while not list(tmp_path.glob("outputs/w/*/00_*/checkpoints/last.pt")):
             assert training.poll() is None, training.communicate()
             time.sleep(0.05)
         training.send_signal(signal.SIGSTOP)  # until the first page is there
@@ -815,7 +815,7 @@ def test_ctrl_c_ends_watching(tmp_path: Path) -> None:
 def test_watching_ends_if_the_sweep_was_killed(tmp_path: Path) -> None:
     training = start(tmp_path, "-m", *SMALL, "training.epochs=2000", "optimizer=sgd,adam", "seed=1,2", "name=w")
     try:
-        while not list(tmp_path.glob("outputs/w/*/0_*/checkpoints/last.pt")):
+        while not list(tmp_path.glob("outputs/w/*/00_*/checkpoints/last.pt")):
             assert training.poll() is None, training.communicate()
             time.sleep(0.05)
     finally:

@@ -34,7 +34,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def copied(commands: Commands, sweep: Path, *numbers: int) -> list[Path]:
     """Copies of runs of the sweep, by their numbers."""
-    found = [next(sweep.glob(f"{number}_*")) for number in numbers]
+    found = [next(sweep.glob(f"{number:02d}_*")) for number in numbers]
     return [Path(shutil.copytree(path, commands.folder / path.name)) for path in found]
 
 
@@ -189,7 +189,7 @@ def test_unusable_trials_of_a_search_are_left_out_and_named(commands: Commands) 
     outcome = searched(commands, "optimizer=sgd", "optimizer.lr=choice(0.1,0.2,1e30)", sampler="grid", n_trials=3)
     assert outcome.code in (0, 1), outcome.err
     folder = commands.folder / "outputs" / "s"
-    broken = Path(shutil.copytree(next(folder.glob("0_*")), folder / "9_failed"))
+    broken = Path(shutil.copytree(next(folder.glob("00_*")), folder / "9_failed"))
     shutil.rmtree(broken / "checkpoints")
     found, _, said = evaluated(commands, folder, "ensemble=mean")
     assert len(found["members"]) == 2

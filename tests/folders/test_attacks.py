@@ -466,7 +466,7 @@ def sweep_trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     outcome = run(folder, "-m", *SMALL, "seed=1,2")
     assert outcome.code == 0, outcome.err
     sweep = run_folders(folder)[0].parent
-    (sweep / "1_seed=2" / "summary.json").unlink()
+    (sweep / "01_seed=2" / "summary.json").unlink()
     return sweep
 
 
@@ -491,11 +491,11 @@ def link_and_note(sweep: Path, outside: Path) -> None:
 SWEEPS: dict[str, Attack] = {
     "a run elsewhere": noted("OUTSIDE/HIT"),
     "a run above": noted("../outside/HIT"),
-    "a run above through a run": noted("0_seed=1/../../outside/HIT"),
+    "a run above through a run": noted("00_seed=1/../../outside/HIT"),
     "a run behind a link": link_and_note,
     **{
         f"a link at {name}": linked(name)
-        for name in (".lock", "sweep.csv", "sweep.yaml", "1_seed=2", "1_seed=2/train.log", "1_seed=2/checkpoints")
+        for name in (".lock", "sweep.csv", "sweep.yaml", "01_seed=2", "01_seed=2/train.log", "01_seed=2/checkpoints")
     },
     "a pipe as the lock": piped(".lock"),
 }
@@ -518,4 +518,4 @@ def test_the_same_sweep_without_an_attack_is_resumed(commands: Commands, sweep_t
     sweep = Path(shutil.copytree(sweep_trained, commands.folder / "sweep"))
     outcome = commands.train("-m", *SMALL, "seed=1,2", f"resume={sweep}")
     assert outcome.code == 0, outcome.err
-    assert (sweep / "1_seed=2" / "summary.json").exists()
+    assert (sweep / "01_seed=2" / "summary.json").exists()

@@ -227,14 +227,14 @@ def test_a_recipe_is_a_configuration_like_any_other(commands: Commands) -> None:
     assert done.code == 0, done.err
     assert "2 runs in 1 stack" in done.out
     (folder,) = (commands.folder / "outputs" / "zero_weights").iterdir()
-    assert {path.name for path in folder.iterdir() if path.is_dir()} == {"0_init=zeros", "1_init=xavier"}
-    shutil.rmtree(folder / "0_init=zeros")
+    assert {path.name for path in folder.iterdir() if path.is_dir()} == {"00_init=zeros", "01_init=xavier"}
+    shutil.rmtree(folder / "00_init=zeros")
     again = ["experiment=zero_weights", "training.epochs=1", "seed=0", "data.limit=96", "resume=latest"]
     done = commands.train(*again)
     assert done.code == 0, done.err
     assert "1 of these ended before" in done.out
-    assert commands.train(f"resume={folder / '1_init=xavier'}", "training.epochs=2").code == 0
-    assert summary(folder / "1_init=xavier")["epochs"] == 2
+    assert commands.train(f"resume={folder / '01_init=xavier'}", "training.epochs=2").code == 0
+    assert summary(folder / "01_init=xavier")["epochs"] == 2
 
 
 @pytest.mark.parametrize(

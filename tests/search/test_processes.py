@@ -55,7 +55,7 @@ def test_trials_that_a_killed_search_left_are_tried_again(commands: Commands) ->
 
 @pytest.mark.slow
 def test_ctrl_c_ends_the_search_and_keeps_the_finished_trials(commands: Commands) -> None:
-    words, process = slow_search(commands, 3, "1_*/train.log")
+    words, process = slow_search(commands, 3, "01_*/train.log")
     folder = commands.folder / "outputs/s"
     os.kill(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=60)

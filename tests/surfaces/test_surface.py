@@ -242,7 +242,7 @@ def test_weight_decay_moves_every_coordinate_to_zero(commands: Commands) -> None
 def test_a_sweep_over_surfaces_has_a_picture_of_each(commands: Commands) -> None:
     assert commands.type("surface", "-m", "surface=ravine,quadratic", "optimizer=sgd,adam", "surface.steps=4").code == 0
     (folder,) = commands.folder.glob("outputs/surface/*")
-    for name in ("0_ravine", "1_quadratic"):
+    for name in ("00_ravine", "01_quadratic"):
         assert (folder / name / "surface.png").exists()
         assert set(read(folder / name)[0]) == {"sgd", "adam"}
     assert len(list(folder.glob("*optimizer=*/path.csv"))) == 4, "each job has its own"

@@ -18,7 +18,7 @@ from hydra.core.utils import setup_globals
 from hydra.types import RunMode
 from omegaconf import OmegaConf, open_dict
 
-from experiments.cli.overrides import clipped
+from experiments.cli.composing import register_resolvers
 from experiments.common.errors import UserError
 from experiments.folders.hydra import as_yaml, task_part
 from experiments.folders.run import RunFolder
@@ -150,7 +150,7 @@ def test_the_plan_gives_the_stacks_and_the_reasons_against_others(commands: Comm
 )
 def test_jobs_are_composed_as_hydra_composes_them(overrides: list[str], tmp_path: Path) -> None:
     setup_globals()
-    OmegaConf.register_new_resolver("clipped", clipped, replace=True)
+    register_resolvers()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         hydra = GlobalHydra.instance().hydra
         assert hydra is not None
@@ -357,7 +357,7 @@ def test_a_member_that_cannot_write_does_not_stop_the_others(
     real = RunFolder.write_metrics
 
     def write_metrics(self: RunFolder, rows: Any) -> None:
-        if self.path.name.startswith("1_"):
+        if self.path.name.startswith("01_"):
             raise OSError(28, "No space left on device", str(self.path / "metrics.csv"))
         real(self, rows)
 
@@ -473,7 +473,7 @@ def test_a_killed_and_resumed_sweep_has_the_same_results(
 def test_ctrl_c_leaves_a_sweep_that_can_be_resumed(tmp_path: Path) -> None:
     command = ("-m", *SMALL, "training.epochs=60", "model.hidden=[9],[8]", "seed=1,2")
     process = start(tmp_path, *command)
-    while not list(tmp_path.glob("outputs/*/*/0_*/checkpoints/last.pt")):
+    while not list(tmp_path.glob("outputs/*/*/00_*/checkpoints/last.pt")):
         assert process.poll() is None
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
@@ -507,7 +507,7 @@ def test_a_killed_worker_is_restarted_from_the_checkpoints(tmp_path: Path) -> No
     deadline = time.monotonic() + 150
     while killed is None and time.monotonic() < deadline:
         assert process.poll() is None, process.communicate()
-        if list(tmp_path.glob("outputs/*/*/0_*/checkpoints/last.pt")):
+        if list(tmp_path.glob("outputs/*/*/00_*/checkpoints/last.pt")):
             found = subprocess.run(["pgrep", "-f", "ray::train"], capture_output=True, text=True).stdout.split()
             killed = next(iter(map(int, found)), None)
             if killed is not None:

@@ -48,7 +48,7 @@ def fresh_service() -> Iterator[None]:
             "EarlyTracker",
             r"training 3 runs one after another: observers.t: EarlyTracker raised RuntimeError: run a run",
         ),
-        ("LonelyTracker", r"0_seed=0 on its own: observers.t watches one run at a time"),
+        ("LonelyTracker", r"00_seed=0 on its own: observers.t watches one run at a time"),
     ],
 )
 def test_a_tracker_with_one_active_run_watches_all_runs_of_a_stack(commands: Commands, tracker: str, said: str) -> None:
@@ -98,7 +98,7 @@ def test_an_observer_that_fails_costs_its_run_only(commands: Commands, hook: str
     outcome = commands.train("-m", *THREE, own)
     assert outcome.code == 1
     said = rf"the observer {HERE}.Late raised KeyError: 'wrong name' \(own_code.py, line \d+\) in {hook}"
-    assert re.search(rf"^1_seed=1  failed: {said}$", outcome.out, re.MULTILINE), outcome.out
+    assert re.search(rf"^01_seed=1  failed: {said}$", outcome.out, re.MULTILINE), outcome.out
     assert "trust" not in outcome.out
     first, failed, last = run_folders(commands.folder)
     assert [summary(folder)["status"] for folder in (first, failed, last)] == ["finished", "failed", "finished"]

@@ -26,7 +26,7 @@ from experiments.common.conf import conf_folder
 from experiments.common.errors import UserError
 from experiments.common.keys import flattened
 
-from .overrides import clipped
+from .overrides import clipped, padded
 
 
 def own_folder(given: str | None) -> list[Path]:
@@ -43,6 +43,7 @@ def own_folder(given: str | None) -> list[Path]:
 def register_resolvers() -> None:
     """Give configurations `clipped`, and an `oc.env` with which a number in the environment is a number."""
     OmegaConf.register_new_resolver("clipped", clipped, replace=True)
+    OmegaConf.register_new_resolver("padded", padded, replace=True)
     OmegaConf.register_new_resolver("oc.env", from_environment, replace=True)
 
 

@@ -76,6 +76,11 @@ def clipped(name: str) -> str:
     return re.sub(r"[^\w.=,+-]+", "_", name)[:LONGEST_FOLDER_NAME]
 
 
+def padded(number: int, digits: int = 2) -> str:
+    """Return a job's number with leading zeros, so that the names of folders sort."""
+    return f"{number:0{digits}d}"
+
+
 def quoted(path: Path) -> str:
     """Return a path as a quoted value in Hydra's grammar, in which a backslash only matters before a quote."""
     escaped = re.sub(r"(\\*)'", r"\1\1\\'", str(path))

@@ -463,7 +463,7 @@ def next_job(folder: Path, study: optuna.Study) -> int:
 
 def job_folder(sweep: Path, number: int) -> Path | None:
     """Return the folder of a job, by its number."""
-    return next((path for path in sweep.glob(f"{number}*") if re.match(rf"{number}(\D|$)", path.name)), None)
+    return next((path for path in sweep.glob(f"*{number}*") if re.match(rf"0*{number}(\D|$)", path.name)), None)
 
 
 def first_of(dimension: Dimension) -> Any:

@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from experiments.folders.hydra import plain_value, task_part
 
-OF_THE_TASK = re.compile(r"\$\{(?!hydra[.:]|clipped:|now:)")
+OF_THE_TASK = re.compile(r"\$\{(?!hydra[.:]|clipped:|padded:|now:)")
 """An interpolation in a folder's name that needs the task's part."""
 
 

@@ -23,6 +23,8 @@ from experiments.folders.hparams import common_settings, hparams_config, metrics
 from experiments.folders.hydra import is_built, plain_value, task_part
 from experiments.folders.sweep import FILE, Sweep, counts_as_text, exit_code, removed
 
+from ._numbering import number_folders
+
 ZIP = "sweep.zip"
 DRAWN = re.compile(r"\b(shuffle|glob)\(")
 """Values that are in another order, or other ones, if the command is typed again."""
@@ -46,6 +48,7 @@ def sweep(launcher: Any, loader: Any, config: DictConfig, arguments: Sequence[st
     jobs = combinations(overrides)
     with begun(config) as folder:
         jobs = settled(Sweep(folder), jobs, overrides)
+        number_folders(config, len(jobs))
         if (config.observers.get("tensorboard") or {}).get("enabled"):
             swept = domains(overrides)
             hparams_config(folder, swept, common_settings(config), metrics_of(config))
