@@ -13,7 +13,7 @@ from rich.segment import Segment
 from rich.table import Table
 
 from .confined import appended
-from .text import visible_lines
+from .text import on_terminal, visible_lines
 
 LOG_WIDTH = 110
 WIDE = 160
@@ -39,7 +39,8 @@ class Terminal(SafeConsole):
     def on_broken_pipe(self) -> None:
         """Stop printing; rich would end the program."""
         self.quiet = True
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if sys.stdout is not None:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class Screen:
@@ -53,8 +54,8 @@ class Screen:
     def __init__(self, log: Path | None = None, *, quiet: bool = False) -> None:
         notebook = Console().is_jupyter  # its output claims to be a terminal, but cannot move the cursor
         self.terminal = Terminal(
-            quiet=quiet,
-            soft_wrap=notebook or not sys.stdout.isatty(),
+            quiet=quiet or getattr(sys.stdout, "closed", False),
+            soft_wrap=notebook or not on_terminal(),
             force_terminal=False if notebook else None,
             **AS_IT_IS,
         )
@@ -79,7 +80,7 @@ class Screen:
 
     def widen(self) -> None:
         """Print wide tables if a file or another program is the reader, so that no line is wrapped."""
-        if not sys.stdout.isatty():
+        if not on_terminal():
             self.terminal.width = WIDE
 
     def close(self) -> None:

@@ -477,7 +477,7 @@ def _quiet_pil() -> Iterator[None]:
 @contextmanager
 def _progress(total: int) -> Iterator[Callable[[], None]]:
     """Show a progress bar on a terminal; the yielded function advances it by one picture."""
-    if not sys.stdout.isatty():
+    if sys.stdout is None or sys.stdout.closed or not sys.stdout.isatty():
         yield lambda: None
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
