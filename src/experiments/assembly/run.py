@@ -65,60 +65,46 @@ def assembled(
         UserError: a part of the configuration cannot be used.
     """
     with memory.limited(assembly.memory_limit(general)):
-        return built(config, general, settings, torch_device, folder, screen, sources, pruned)
-
-
-def built(
-    config: assembly.Config,
-    general: assembly.General,
-    settings: assembly.Training,
-    torch_device: torch.device,
-    folder: RunFolder,
-    screen: Screen,
-    sources: assembly.Sources | None,
-    pruned: Callable[[Sequence[Row]], bool] | None,
-) -> Parts:
-    """Build all objects within the memory that they may take; see `assembled`."""
-    streams = Streams(general.seed, torch_device)
-    data = assembly.data(config, streams, torch_device, sources)
-    check_classes(config, data)
-    free = device.free_memory(torch_device)
-    held = data.held if memory.is_set() else 0  # what is free does not contain it
-    assembly.check_model(config, settings, data.input_shape, len(data.classes), held, free)
-    model, layers, origin = assembly.model(config, data, streams, torch_device)
-    if settings.precision == "fp64":
-        model.double()
-        data.double()
-    thaws = assembly.freezing(general.freeze, model)
-    optimizer, rate = assembly.optimizer(config, model, thaws)
-    criterion = assembly.criterion(config, data)
-    validate = "val" in data.splits
-    check_objective(general.objective, config, validate=validate)
-    program = (shared.Shared if processes.active() else Single)(
-        model,
-        optimizer,
-        data.splits,
-        eval_batch_size=settings.eval_batch_size,
-        criterion=criterion,
-        updating=assembly.updating(settings, optimizer, criterion.penalty),
-        augments=data.augments,
-        noise=streams.noise,
-        thaws=thaws,
-    )
-    member = Member(
-        folder=folder,
-        streams=streams,
-        rate=rate,
-        schedule=assembly.schedule(config, validate=validate),
-        objective=general.objective,
-        early_stopping=assembly.early_stopping(settings, validate=validate),
-        penalized=criterion.penalty.adds,
-        pruned=pruned,
-        origin=origin,
-    )
-    plan = planned(settings, program, validate, screen)
-    assembly.check_batches(config, settings, program, plan.batch_size, layers, held, free)
-    return Parts(data, layers, program, plan, member)
+        streams = Streams(general.seed, torch_device)
+        data = assembly.data(config, streams, torch_device, sources)
+        check_classes(config, data)
+        free = device.free_memory(torch_device)
+        held = data.held if memory.is_set() else 0  # what is free does not contain it
+        assembly.check_model(config, settings, data.input_shape, len(data.classes), held, free)
+        model, layers, origin = assembly.model(config, data, streams, torch_device)
+        if settings.precision == "fp64":
+            model.double()
+            data.double()
+        thaws = assembly.freezing(general.freeze, model)
+        optimizer, rate = assembly.optimizer(config, model, thaws)
+        criterion = assembly.criterion(config, data)
+        validate = "val" in data.splits
+        check_objective(general.objective, config, validate=validate)
+        program = (shared.Shared if processes.active() else Single)(
+            model,
+            optimizer,
+            data.splits,
+            eval_batch_size=settings.eval_batch_size,
+            criterion=criterion,
+            updating=assembly.updating(settings, optimizer, criterion.penalty),
+            augments=data.augments,
+            noise=streams.noise,
+            thaws=thaws,
+        )
+        member = Member(
+            folder=folder,
+            streams=streams,
+            rate=rate,
+            schedule=assembly.schedule(config, validate=validate),
+            objective=general.objective,
+            early_stopping=assembly.early_stopping(settings, validate=validate),
+            penalized=criterion.penalty.adds,
+            pruned=pruned,
+            origin=origin,
+        )
+        plan = planned(settings, program, validate, screen)
+        assembly.check_batches(config, settings, program, plan.batch_size, layers, held, free)
+        return Parts(data, layers, program, plan, member)
 
 
 def check_classes(config: assembly.Config, data: assembly.Data) -> None:
