@@ -19,6 +19,8 @@ UPWARD = re.compile(r"(?<![\w.])\.\.(?![\w.])")
 """The part of a path that leads to the folder above."""
 CACHE, DOWNLOAD = "data.cache", "data.download"
 """The settings with which a data set writes files."""
+LIMITS = "limits"
+"""The section of the limits of this machine."""
 CLOSED = OUTSIDE
 """Sections that the saved overrides of a run must not touch: they name code, folders and files outside the run."""
 
@@ -129,9 +131,10 @@ def strings(value: Any) -> Iterator[str]:
 
 
 def without_writing(saved: Sequence[str], typed: Sequence[str], folder: Path) -> list[str]:
-    """Return saved overrides without those with which a data set writes outside the run's folder.
+    """Return saved overrides without those with which a data set writes outside the run's folder, and without limits.
 
-    Data that the run has loaded need no download. A folder for decoded pictures has to be typed again.
+    Data that the run has loaded need no download. A folder for decoded pictures has to be typed again, and so have the
+    limits, which protect this machine from the folder.
 
     Raises:
         UserError: the run has such a folder, and this command line does not.
@@ -145,7 +148,7 @@ def without_writing(saved: Sequence[str], typed: Sequence[str], folder: Path) ->
                 f"resume={str(folder)!r} contains {override}, which is outside the run's folder; "
                 f"to write there, repeat it: {CACHE}={value}"
             )
-        if key_of(override) not in (CACHE, DOWNLOAD):
+        if key_of(override) not in (CACHE, DOWNLOAD) and key_of(override).partition(".")[0] != LIMITS:
             kept.append(override)
     return kept
 

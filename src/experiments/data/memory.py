@@ -120,6 +120,8 @@ def rounded_down(number: int) -> int:
 
 def shown(size: int) -> str:
     """Return a size for people: '512 bytes', '1.5 GB', '120 TB'."""
+    if size == 1:
+        return "1 byte"
     value, unit = float(size), 0
     while value >= 999.5 and unit < len(UNITS) - 1:
         value, unit = value / 1000, unit + 1

@@ -56,6 +56,7 @@ OWN_TO_THE_RUN = {
     "retry_failed": False,
     "recipe": None,
     "init_from": None,
+    "limits": None,
 }
 LARGEST_EXAMPLE = 2**28
 """Values in an example; a stranger's run may have any shape."""
