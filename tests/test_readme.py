@@ -100,7 +100,7 @@ def test_every_setting_is_described() -> None:
         ("init.", parts.Initialization),
         ("init_from.", parts.InitFrom),
         ("optimizer.", parts.ParameterGrouping),
-        ("scheduler.", parts.Warmup),
+        ("scheduler.", parts.Scheduling),
     ],
 )
 def test_the_configuration_has_every_setting(section: str, kind: type) -> None:

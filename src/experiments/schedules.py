@@ -1,8 +1,8 @@
 """Learning-rate schedules: pure functions of progress, so they have no state to save.
 
-Progress is the share of training that is done, `step / total_steps`, in [0, 1). A schedule returns the factor of the
-learning rate. Every duration is a share of training too, so a schedule keeps its shape when the number of epochs
-changes.
+Progress is the share of training that is done, `step / total_steps`, in [0, 1); after the planned end of a run that was
+resumed with more epochs it is 1. A schedule returns the factor of the learning rate. Every duration is a share of
+training too, so a schedule keeps its shape when the number of epochs changes.
 """
 
 import math
@@ -20,6 +20,8 @@ Schedule = Callable[[float, Sequence[float]], float]
 """`(progress, validation losses so far, one per epoch) -> factor of the learning rate`"""
 
 WARMUP_START = 0.01
+END = 1 - 1e-8
+"""The progress after which there is no further step: a run that is longer than planned keeps its last rate."""
 
 
 def constant(_progress: float) -> float:
@@ -29,12 +31,12 @@ def constant(_progress: float) -> float:
 
 def step(progress: float, *, every: Annotated[float, Ge(1e-6), Le(1)] = 1 / 3, factor: Factor = 0.1) -> float:
     """Multiply by `factor` after every `every` of training (CS231n: step decay)."""
-    return factor ** math.floor(progress / every + 1e-9)
+    return factor ** math.floor(min(progress, END) / every + 1e-9)
 
 
 def multistep(progress: float, *, milestones: Sequence[Share] = (0.5, 0.75), factor: Factor = 0.1) -> float:
     """Multiply by `factor` at each milestone (He et al. 2016: at 50 % and 75 %)."""
-    return factor ** bisect_right(sorted(milestones), progress + 1e-9)
+    return factor ** bisect_right(sorted(milestones), min(progress, END) + 1e-9)
 
 
 def exponential(progress: float, *, final: Factor = 0.01) -> float:

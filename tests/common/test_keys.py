@@ -47,6 +47,7 @@ def test_every_entry_is_a_key_of_the_configuration() -> None:
         ("sweep.zip", "resume stack"),
         ("seed", "stack"),
         ("optimizer.lr", "stack group"),
+        ("scheduler.horizon", "resume sweep study stack"),
         ("model.hidden", "group"),
         ("model.dropout", "stack group"),
         ("my.own.key", "group"),

@@ -3,7 +3,20 @@
 from ._datasets import Data, Known, Sources, data, data_choice, split_of, splitting
 from ._needs import check_batches, check_model, outline
 from ._training import General, Training, early_stopping, general, keep_every, memory_limit, sections, training
-from .parts import apart, criterion, enabled, freezing, layers, model, network, observers, optimizer, schedule, updating
+from .parts import (
+    apart,
+    criterion,
+    enabled,
+    freezing,
+    horizon,
+    layers,
+    model,
+    network,
+    observers,
+    optimizer,
+    schedule,
+    updating,
+)
 from .targets import Config
 
 __all__ = [
@@ -23,6 +36,7 @@ __all__ = [
     "enabled",
     "freezing",
     "general",
+    "horizon",
     "keep_every",
     "layers",
     "memory_limit",

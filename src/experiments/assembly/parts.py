@@ -57,10 +57,11 @@ class ParameterGrouping:
 
 
 @dataclass(frozen=True)
-class Warmup:
-    """The settings of `scheduler` that every schedule has, see `schedules.warmed_up`."""
+class Scheduling:
+    """The settings of `scheduler` that every schedule has; `conf/train.yaml` describes them."""
 
     warmup: Annotated[float, Ge(0), Lt(1)] = 0.0
+    horizon: Literal["planned", "stretched"] = "planned"
 
 
 def model(
@@ -294,8 +295,8 @@ def schedule(config: Config, *, validate: bool) -> schedules.Schedule:
     Raises:
         UserError: a setting cannot be used, or the schedule needs a validation split.
     """
-    common, own = divided(config["scheduler"], Warmup)
-    share = Warmup(**checked(Warmup, common, "scheduler")).warmup
+    common, own = divided(config["scheduler"], Scheduling)
+    share = Scheduling(**checked(Scheduling, common, "scheduler")).warmup
     curve = target(own, "scheduler", supplied=("progress", "_progress", "val_losses"))
     if "val_losses" not in inspect.signature(curve).parameters:
         check_curve(curve, f"scheduler._target_={config['scheduler'][TARGET]!r}")
@@ -322,6 +323,12 @@ def check_curve(curve: Callable[..., Any], setting: str) -> None:
         raise UserError(f"{setting} {raised(error)} at the start of training; expected a number") from error
     if not finite:
         raise UserError(f"{setting} returns {factor} at the start of training; expected a finite number")
+
+
+def horizon(config: Config) -> str:
+    """Return whether the schedule of a resumed run keeps its planned end, or is stretched to the new one."""
+    common, _ = divided(config["scheduler"], Scheduling)
+    return Scheduling(**checked(Scheduling, common, "scheduler")).horizon
 
 
 def observers(config: Config, given: Mapping[str, Any]) -> list[Any]:

@@ -58,6 +58,7 @@ MEANINGS: dict[str, Meaning] = {
     "init": LEARNING,
     "optimizer": LEARNING,
     "scheduler": LEARNING,
+    "scheduler.horizon": RECORD,
     "penalty": LEARNING,
     "loss": STRUCTURE,
     "loss.label_smoothing": LEARNING,

@@ -33,6 +33,7 @@ from experiments.training.position import Position
 from experiments.training.streams import global_generator, global_state
 from experiments.verdicts.judges import Verdict, as_dict, as_text, verdicts
 
+from ._horizon import set_horizon
 from ._memory import memory_problem
 from ._messages import conclude, initial_weights, introduce
 from ._tensorboard import hyperparameters, opened_writer, quiet_writer_thread
@@ -169,6 +170,9 @@ class Run:
             config = {**job.config, "init_from": None} if has_checkpoint else job.config  # that file may be gone
             parts = assembled(config, general, settings, device, folder, self.screen, sources, reporter(general))
             state = restored(folder, parts, self.screen) if job.resuming else None
+            note = set_horizon(job.config, folder, state, parts) if state is not None else None
+            if note is not None:
+                self.screen.print(note)
             return PreparedRun(self, general, settings, device, parts, state, global_state(device))
 
 

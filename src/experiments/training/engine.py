@@ -116,7 +116,7 @@ def train_epoch(program: Program, members: Sequence[Member], position: Position,
     started = time.perf_counter()
     while position.batch < plan.steps_per_epoch:
         index = batches[position.batch]
-        rates = [m.learning_rate(position.progress, v) for m, v in zip(training, val_losses, strict=True)]
+        rates = [m.learning_rate(position.step, plan, v) for m, v in zip(training, val_losses, strict=True)]
         watching = called(members, watching, "before_update", position.step)
         measured = program.step(index, rates)
         position.losses[position.batch] = measured.loss
@@ -171,7 +171,7 @@ def end_epoch(program: Program, members: Sequence[Member], position: Position) -
         metrics: Row = {
             "epoch": position.epoch,
             "step": position.step,
-            "lr": member.learning_rate((position.step - 1) / plan.total_steps, member.val_losses()),
+            "lr": member.learning_rate(position.step - 1, plan, member.val_losses()),
             "train/loss": means[row].item(),
             "train/accuracy": correct[row].item() / sizes.sum().item(),
         }
@@ -273,6 +273,7 @@ def state_of(program: Program, k: int, member: Member, position: Position) -> di
         "streams": member.streams.state_dict(),
         "generator": program.generator(k),
         "position": position.state_dict(k),
+        "horizon": member.horizon or position.plan.epochs,
         "history": json.dumps(member.history),  # text takes a tenth of the time that the numbers would
         **({"origin": dict(member.origin)} if member.origin is not None else {}),
         "tables": {name: list(digest) for o in member.observers for name, digest in o.tables().items()},

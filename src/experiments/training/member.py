@@ -12,6 +12,7 @@ from experiments.folders.run import Row, RunFolder
 from experiments.schedules import Schedule
 
 from .observer import Observer
+from .position import Plan
 from .streams import Streams
 
 Status = Literal["finished", "stopped", "pruned", "diverged", "interrupted", "failed"]
@@ -70,6 +71,7 @@ class Member:
         unwritten: the checkpoint of its best epoch, if it is not on the disk yet.
         error: that one of its observers has raised; the other members continue.
         refused: what its observers have added to a row and cannot be kept.
+        horizon: the epochs for which its schedule is meant, after which the rate stays the same; None for the plan's.
     """
 
     folder: RunFolder
@@ -88,10 +90,12 @@ class Member:
     unwritten: dict[str, Any] | None = None
     error: Exception | None = None
     refused: set[str] = field(default_factory=set)
+    horizon: int | None = None
 
-    def learning_rate(self, progress: float, val_losses: Sequence[float]) -> float:
-        """Return the scheduled rate."""
-        return self.rate * self.schedule(progress, val_losses)
+    def learning_rate(self, step: int, plan: Plan, val_losses: Sequence[float]) -> float:
+        """Return the scheduled rate of an update, counted from 0."""
+        total = plan.total_steps if self.horizon is None else self.horizon * plan.steps_per_epoch
+        return self.rate * self.schedule(min(step / max(total, 1), 1.0), val_losses)
 
     def val_losses(self) -> list[float]:
         """Return the validation losses so far, one per epoch, which `plateau` uses."""

@@ -90,11 +90,6 @@ class Position:
         every = self.plan.keep_every
         return every is not None and self.batch == 0 and self.epoch > 0 and self.epoch % every == 0
 
-    @property
-    def progress(self) -> float:
-        """The share of training that is done."""
-        return self.step / max(self.plan.total_steps, 1)
-
     def row(self, member: int) -> int:
         """Return a member's row in the tensors."""
         return self.active.index(member)
