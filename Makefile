@@ -33,7 +33,7 @@ test-all: $(STAMP)  ## run the tests, with every case of the large tables and th
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "" $(ARGS)
 
 dashboard: $(STAMP)  ## show outputs/ in TensorBoard on http://localhost:6006 (PORT=... changes it)
-	@$(BIN)/python -m tensorboard.main --logdir outputs --host localhost --port $(PORT) $(ARGS)
+	@$(BIN)/python -m experiments.folders.dashboard --logdir outputs --host localhost --port $(PORT) $(ARGS)
 
 bench: $(STAMP)  ## measure speed, start-up and memory against hand-written loops
 	@$(BIN)/python -m benchmarks $(ARGS)

@@ -9,6 +9,8 @@ from typing import Any
 from tensorboard.backend.event_processing.data_ingester import LocalDataIngester
 from werkzeug.test import Client
 
+from experiments.folders.dashboard import with_all_columns
+
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # of a library inside TensorBoard
     from tensorboard import default, program
@@ -19,15 +21,22 @@ STATUSES = ["STATUS_UNKNOWN", "STATUS_SUCCESS", "STATUS_FAILURE", "STATUS_RUNNIN
 
 
 class Dashboard:
-    """A server that has loaded the event files below a folder."""
+    """A server that has loaded the event files below a folder.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: with runs.
+        many: whether it is the one of `make dashboard`, for the columns of many runs and sweeps.
+    """
+
+    def __init__(self, folder: Path, *, many: bool = False) -> None:
+        plugins = default.get_plugins()
+        plugins = [with_all_columns(plugin) for plugin in plugins] if many else plugins
         board = program.TensorBoard(plugins=default.get_plugins())
         words = ["--logdir", str(folder), "--load_fast", "false", "--reload_task", "blocking", "--reload_interval", "0"]
         board.configure(["tensorboard", *words])
         ingester = LocalDataIngester(board.flags)
         ingester.start()
-        self.client = Client(TensorBoardWSGIApp(board.flags, default.get_plugins(), ingester.data_provider))
+        self.client = Client(TensorBoardWSGIApp(board.flags, plugins, ingester.data_provider))
 
     def ask(self, question: str, **parameters: Any) -> Any:
         """Return the answer to a question of the page."""
@@ -70,11 +79,12 @@ class Dashboard:
         infos = self.experiment()["hparamInfos"]
         return [info["name"] for info in sorted(infos, key=lambda info: not info["differs"])]
 
-    def rows(self, *, filtered: bool = False) -> list[Any]:
+    def rows(self, *, filtered: bool = False, missing: bool = False) -> list[Any]:
         """Return the rows of the HParams tab.
 
         Args:
             filtered: whether to ask for all values of every declared domain, which is no restriction.
+            missing: whether runs count that do not have a setting.
         """
         experiment = self.experiment()
         columns: list[dict[str, Any]] = []
@@ -85,7 +95,7 @@ class Dashboard:
             elif filtered and "domainInterval" in info:
                 interval = info["domainInterval"]
                 column["filterInterval"] = {"minValue": interval["minValue"], "maxValue": interval["maxValue"]}
-            columns.append({**column, "excludeMissingValues": filtered})
+            columns.append({**column, "excludeMissingValues": filtered and not missing})
         columns += [{"metric": info["name"]} for info in experiment["metricInfos"]]
         request = {
             "experimentName": "",

@@ -11,16 +11,20 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pytest
 import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
 
+from experiments.folders.dashboard import addresses, has_old_runs
+from experiments.folders.dashboard import main as dashboard
 from experiments.folders.defaults import default_choices, differing
 from experiments.folders.events import EventFile
-from experiments.folders.hparams import Hyperparameters, hparams_config, session
+from experiments.folders.hparams import METRICS, Hyperparameters, hparams_config, session
 from experiments.observers._graph import free
 from experiments.observers.histograms import BINS, histograms
 from experiments.observers.layers import LINES, chart
@@ -285,6 +289,73 @@ def written(folder: Path, described: Hyperparameters) -> Dashboard:
     for one in session(folder, described):
         file.write(Event(summary=one))
     return Dashboard(folder)
+
+
+def test_a_dashboard_of_many_runs_has_the_columns_of_all(tmp_path: Path) -> None:
+    lone = {
+        "b": ("optimizer.lr=0.1", "training.clip_norm=1.0"),
+        "c": ("training.clip_norm=2.0",),
+        "a": (),
+    }
+    for name, words in lone.items():
+        written(tmp_path / name / "run", hyperparameters(composed(*words), CHOICES, words, validated=True))
+    overrides = OverridesParser.create().parse_overrides(["seed=1,2", "training.clip_norm=null,3"])
+    sweep = tmp_path / "sweep"
+    sweep.mkdir()
+    (sweep / "sweep.yaml").touch()
+    hparams_config(sweep, domains(overrides), {"data.limit": 9})
+    for number, typed in enumerate(combinations(overrides)):
+        words = (*typed, "data.limit=9")
+        written(sweep / f"{number:02d}", hyperparameters(composed(*words), CHOICES, words, validated=True))
+    shown = Dashboard(tmp_path, many=True)
+    infos = {info["name"]: info for info in shown.experiment()["hparamInfos"]}
+    assert {name for name, info in infos.items() if info["differs"]} == {
+        "data.limit", "optimizer.lr", "seed", "training.clip_norm",
+    }  # fmt: skip
+    assert {"model", "init"} <= infos.keys(), "of the default run"
+    assert infos["optimizer.lr"]["domainDiscrete"] == [0.001, 0.1]
+    assert infos["training.clip_norm"]["domainDiscrete"] == [1.0, 2.0, "3", "null"]
+    assert len(shown.rows()) == 7
+    assert len(shown.rows(filtered=True, missing=True)) == 7, "all values ticked are no restriction"
+    assert [metric["displayName"] for metric in shown.experiment()["metricInfos"]] == list(METRICS)
+
+
+def test_the_metrics_of_earlier_versions_have_columns_of_their_own(tmp_path: Path) -> None:
+    described = hyperparameters(composed(), CHOICES, [], validated=True)
+    written(tmp_path / "new", described)
+    (tmp_path / "old").mkdir()
+    EventFile(tmp_path / "old").write(Event(summary=session(tmp_path / "old", described)[-1]))  # declares nothing
+    titles = [metric["displayName"] for metric in Dashboard(tmp_path, many=True).experiment()["metricInfos"]]
+    assert titles[:2] == ["val/accuracy", "val/loss"]
+    assert titles[2:] == [f"{name} (earlier version)" for name in METRICS]
+
+
+def test_addresses_open_on_what_matters() -> None:
+    shown = dict(addresses("http://localhost:1", old=False))
+    assert shown["all curves"] == "http://localhost:1/?smoothing=0"
+    (wanted,) = parse_qs(urlsplit(shown["validation curves"]).query)["runFilter"]
+    names = ("train/2026_1", "train/2026_1/train", "sweep/00_seed=1", "sweep/00_seed=1/train", "train")
+    assert [name for name in names if re.search(wanted, name)] == ["train/2026_1", "sweep/00_seed=1"]
+    (pins,) = parse_qs(urlsplit(dict(addresses("http://localhost:1", old=True))["all curves"]).query)["pinnedCards"]
+    assert [card["tag"] for card in json.loads(pins)] == ["curves/accuracy", "curves/loss", "val/accuracy", "val/loss"]
+
+
+def test_runs_of_earlier_versions_are_found_by_their_texts(tmp_path: Path) -> None:
+    for name, tag in (("new", "3_configuration"), ("old", "configuration")):
+        EventFile(tmp_path / name).folder.mkdir()
+        file = EventFile(tmp_path / name)
+        file.write(Event(summary=Summary(value=[Summary.Value(tag=f"{tag}/text_summary")])))
+        assert has_old_runs(tmp_path) == (name == "old")
+    (tmp_path / "old" / "events.out.tfevents.1.broken").write_bytes(b"x" * 100)
+    assert has_old_runs(tmp_path)
+    assert not has_old_runs(tmp_path / "none")
+
+
+def test_without_runs_the_dashboard_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert dashboard(["--logdir", str(tmp_path / "none")]) == 2
+    assert capsys.readouterr().err == (
+        f"there are no runs yet: {tmp_path / 'none'} is not a folder; make train trains one\n"
+    )
 
 
 @pytest.mark.slow
