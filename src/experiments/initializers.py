@@ -152,7 +152,8 @@ def initialize(
         only: the names of the weights to fill, without any bias; None for all weights and biases.
 
     Raises:
-        ValueError: the initializer has the parameter `outputs`, but there are no inputs.
+        ValueError: the initializer has the parameter `outputs`, but there are no inputs; or it returns new weights
+            instead of filling those that it is given.
     """
     arguments = {"generator": generator} if takes_generator(initializer) else {}
     named = weighted_layers(model)
@@ -168,7 +169,9 @@ def initialize(
                 initializer(layer.weight, outputs=lambda layer=layer: layer_outputs(model, layer, inputs), **arguments)
         return
     for layer in layers:
-        initializer(layer.weight, **arguments)
+        result = initializer(layer.weight, **arguments)
+        if isinstance(result, Tensor) and result.data_ptr() != layer.weight.data_ptr():
+            raise ValueError("it returns another tensor; expected it to fill the weight in place")
     if only is None:
         fill_biases(layers, bias, generator)  # after all weights, so that the draws of biases do not change weights
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from numbers import Number
 from typing import Any, ClassVar
 
@@ -11,6 +12,7 @@ from torch.utils.data import TensorDataset
 
 from experiments.data.sources import Source
 from experiments.observers.base import Observer
+from experiments.penalties import Penalty
 
 
 class Tracking:
@@ -198,3 +200,71 @@ def broken(progress: float) -> float:
     """A schedule that fails in the second half of the training."""
     factors: dict[str, float] = {}
     return 1.0 if progress < 0.5 else factors["late"]
+
+
+def copied(weight: Tensor, generator: torch.Generator) -> Tensor:
+    """An initializer that returns new weights."""
+    return torch.randn(weight.shape, generator=generator)
+
+
+def unfinished(weight: Tensor) -> None:
+    """An initializer with a mistake."""
+    weight.fill_(missing)  # type: ignore  # noqa: F821
+
+
+def plain_loss(scores: Tensor, targets: Tensor) -> Tensor:
+    """A loss without a reduction."""
+    return nn.functional.cross_entropy(scores, targets)
+
+
+def mean_loss(scores: Tensor, targets: Tensor, reduction: str = "mean") -> Tensor:
+    """A loss that always takes the mean."""
+    del reduction
+    return nn.functional.cross_entropy(scores, targets)
+
+
+class Each(Penalty):
+    """A penalty with a number for each layer."""
+
+    adds = True
+
+    def term(self, weights: Sequence[Tensor]) -> Tensor:
+        return torch.stack([weight.abs().sum() for weight in weights])
+
+
+class Nothing(Penalty):
+    """A penalty without a term."""
+
+    adds = True
+
+
+class Steps:
+    """Is no optimizer."""
+
+    def __init__(self, params: Any, lr: float = 0.1) -> None:
+        self.params, self.lr = params, lr
+
+
+class Rateless(torch.optim.Optimizer):
+    """An optimizer without a learning rate."""
+
+    def __init__(self, params: Any) -> None:
+        super().__init__(params, {})
+
+
+class Failing(torch.optim.SGD):
+    """An optimizer with a mistake in its step."""
+
+    def step(self, closure: Any = None) -> None:
+        del closure
+        self.param_groups[0]["rate"]
+
+
+def net(input_shape: tuple[int, ...], classes: int) -> str:
+    """Is no model."""
+    return f"{input_shape} to {classes}"
+
+
+def fit(x: Tensor) -> Tensor:
+    """A preparation that returns inputs."""
+    return x / 2

@@ -291,7 +291,33 @@ def test_a_model_with_a_mistake_ends_in_one_sentence(commands: Commands) -> None
     )
 
 
-def test_a_schedule_that_returns_no_number_is_refused(commands: Commands) -> None:
-    outcome = commands.train(*QUICK, f"scheduler={{_target_: {HERE}.worded}}")
-    assert outcome.code == 2
-    assert outcome.err.startswith(f"Error: scheduler._target_='{HERE}.worded' raised ValueError")
+MISTAKES = {
+    "init.copied": r"init: .*copied cannot fill a weight of this model: it returns another tensor; expected it to fill",
+    "init.unfinished": r"code from outside this package raised NameError: .* \(own_code.py, line \d+\); train",
+    "loss.plain_loss": r"loss._target_=.* has no parameter reduction; expected a function of scores, targets and",
+    "loss.mean_loss": r"loss: .*mean_loss does not return one number per example for reduction='none'",
+    "penalty.Each": r"penalty._target_=.* returns a tensor of shape \(2,\) from term, expected a scalar tensor",
+    "penalty.Nothing": r"penalty._target_=.* raised NotImplementedError in term",
+    "penalty.Steps": r"penalty.params is missing, and Steps has no default for it",
+    "optimizer.Steps": r"optimizer._target_=.* built a Steps, expected a torch.optim.Optimizer",
+    "optimizer.Rateless": r"optimizer: Rateless has no learning rate lr, which the schedule needs",
+    "optimizer.Failing": r"code from outside this package raised KeyError: 'rate' \(own_code.py, line \d+\); train",
+    "model.net": r"model._target_=.* built a str, expected an nn.Module",
+    "scheduler.worded": r"scheduler._target_=.* raised ValueError: could not convert string to float",
+    "data.preprocess.fit": r"data.preprocess returned a Tensor, expected a function of inputs",
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_in_own_code_is_one_sentence(commands: Commands, mistake: str) -> None:
+    section, _, name = mistake.rpartition(".")
+    if section == "data.preprocess":
+        words = [*QUICK, f"data.preprocess={{_target_: {HERE}.{name}}}"]
+    else:
+        Path(section).mkdir()
+        Path(section, "mine.yaml").write_text(f"_target_: {HERE}.{name}\n")
+        words = ["--config-dir", ".", *(w for w in QUICK if not w.startswith(f"{section}.")), f"{section}=mine"]
+    outcome = commands.train(*words)
+    assert outcome.code == 2, outcome.err
+    assert re.match(rf"Error: {MISTAKES[mistake]}", outcome.err), outcome.err
+    assert outcome.err.count("\n") == 1

@@ -196,6 +196,7 @@ def criterion(config: Config, data: Data) -> Criterion:
         raise UserError(
             f"penalty._target_={config['penalty'][TARGET]!r} built a {type(penalty).__name__}, expected a Penalty"
         )
+    check_penalty(penalty, f"penalty._target_={config['penalty'][TARGET]!r}")
     scores = torch.zeros(3, len(data.classes), device=data.splits["train"].device)
     classes = torch.zeros(3, dtype=torch.int64, device=scores.device)
     try:
@@ -208,6 +209,25 @@ def criterion(config: Config, data: Data) -> Criterion:
     if not isinstance(losses, Tensor) or losses.shape != classes.shape:
         raise UserError(f"loss: {section[TARGET]} does not return one number per example for reduction='none'")
     return Criterion(loss, penalty, data.class_weights)
+
+
+def check_penalty(penalty: Penalty, setting: str) -> None:
+    """Refuse a penalty whose term is not a number.
+
+    Raises:
+        UserError: it is not, or it fails.
+    """
+    if not penalty.adds:
+        return
+    try:
+        term = penalty.term([torch.ones(2, 2), torch.ones(3, 2)])
+    except Exception as error:
+        if location(error) is None and not isinstance(error, NotImplementedError):
+            raise
+        raise UserError(f"{setting} {raised(error)} in term") from error
+    if not isinstance(term, Tensor) or term.ndim:
+        shape = f"a tensor of shape {tuple(term.shape)}" if isinstance(term, Tensor) else f"a {type(term).__name__}"
+        raise UserError(f"{setting} returns {shape} from term, expected a scalar tensor")
 
 
 def optimizer(config: Config, model: nn.Module, thaws: Collection[str] = ()) -> tuple[torch.optim.Optimizer, float]:
@@ -238,6 +258,11 @@ def optimizer(config: Config, model: nn.Module, thaws: Collection[str] = ()) -> 
         built = optimizers.build(partial(build, **extra) if extra else build, groups)
     except (ValueError, TypeError, RuntimeError) as error:
         raise UserError(f"optimizer: {one_line(error)}") from error
+    if not isinstance(built, torch.optim.Optimizer):
+        raise UserError(
+            f"optimizer._target_={config['optimizer'][TARGET]!r} built a {type(built).__name__}, expected a "
+            "torch.optim.Optimizer"
+        )
     if "lr" not in built.param_groups[0]:
         raise UserError(f"optimizer: {type(built).__name__} has no learning rate lr, which the schedule needs")
     return built, float(built.param_groups[0]["lr"])
