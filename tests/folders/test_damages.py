@@ -179,6 +179,9 @@ def damaged_sweep(commands: Commands, whole: Path, file: str, damage: str, *comm
         DAMAGES[damage](runs[0] / file.removeprefix("RUN/") if file.startswith("RUN/") else copy / file)
         outcome = typed(commands, verb, Path("outputs/s"), *command)
         one_sentence(outcome)
+        if outcome.code == 0 and verb == "resume" and file == "RUN/checkpoints/last.pt":
+            assert f"{runs[0].name} has finished, but its last.pt " in outcome.out
+            assert "the weights of its last epoch are lost" in outcome.out
         if outcome.code == 0 and verb == "resume":
             for run in runs[file == "RUN/checkpoints/last.pt" :]:  # a finished run is not trained again
                 assert_equal_weights(weights(run), weights(whole / run.name))

@@ -1,8 +1,14 @@
 """A search goes on where it was."""
 
-import pytest
+import os
+import signal
+from typing import Any
 
-from tests.helpers import Commands
+import pytest
+from optuna.trial import TrialState
+
+from experiments.search.loop import Search
+from tests.helpers import Commands, table
 from tests.search.searches import AGAIN, LR, jobs, searched, study_in
 
 
@@ -76,3 +82,28 @@ def test_a_journal_damaged_in_its_middle_is_refused_with_a_remedy(commands: Comm
     outcome = searched(commands, LR, "resume=outputs/s", n_trials=2)
     assert (outcome.code, outcome.err.count("\n")) == (2, 1)
     assert "restore the file from a copy, or start a new search in a new folder" in outcome.err
+
+
+@pytest.mark.slow
+def test_a_search_that_is_ended_between_launches_leaves_a_table_and_no_running_trial(
+    commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, asked = Search.ask, []
+
+    def ask(self: Search) -> Any:
+        asked.append(1)
+        if len(asked) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return real(self)
+
+    monkeypatch.setattr(Search, "ask", ask)
+    outcome = searched(commands, LR, "hydra.sweeper.n_jobs=1", n_trials=3)
+    assert outcome.code == 143, outcome.err
+    folder = commands.folder / "outputs/s"
+    assert [row["status"] for row in table(folder / "sweep.csv")] == ["finished"]
+    assert [trial.state for trial in study_in(folder).trials] == [TrialState.COMPLETE]
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    monkeypatch.undo()
+    monkeypatch.chdir(commands.folder)
+    assert searched(commands, LR, "hydra.sweeper.n_jobs=1", "resume=outputs/s", n_trials=3).code == 0
+    assert len(study_in(folder).trials) == 3

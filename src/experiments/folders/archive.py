@@ -12,6 +12,8 @@ from torch import Tensor
 
 SMALL = 2**16
 """Bytes of a tensor that may repeat a value."""
+CHECKED = 10**8
+"""Bytes of a checkpoint whose content is checked; of a larger one, only the list of its entries is."""
 
 NAMED = re.compile(
     r"collections (OrderedDict|Counter)|(builtins|__builtin__) (set|complex)|_codecs encode"
@@ -48,6 +50,23 @@ def check_archive(path: Path) -> None:
                     check_pickle(archive.read(entry))
     except (BadZipFile, NotImplementedError, EOFError, RuntimeError):
         raise ValueError("it is not a readable zip file") from None
+
+
+def check_whole(path: Path) -> None:
+    """Refuse a checkpoint that is damaged; nothing of it is kept in memory.
+
+    Raises:
+        ValueError: with the reason.
+        OSError: it cannot be read.
+    """
+    check_archive(path)
+    try:
+        with ZipFile(path) as archive:
+            wrong = archive.testzip() if path.stat().st_size <= CHECKED else None
+    except (BadZipFile, NotImplementedError, EOFError, RuntimeError):
+        raise ValueError("it is not a readable zip file") from None
+    if wrong is not None:
+        raise ValueError(f"its entry {wrong} is damaged")
 
 
 def check_tensors(content: Any) -> None:

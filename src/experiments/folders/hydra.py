@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from enum import Enum
 from functools import cache
 from pathlib import Path
@@ -13,7 +15,7 @@ import yaml
 from hydra.core.override_parser.types import QuotedString
 from omegaconf import DictConfig, OmegaConf
 
-from experiments.common.files import write_whole
+from experiments.common.files import flush_folder, opened, write_whole
 from experiments.common.recorded import recorded
 
 OF_THE_SWEEP = re.compile(r"(resume|retry_failed|sweep\.zip|trial)=")
@@ -54,7 +56,16 @@ def write_composed(task: Mapping[str, Any], hydra: Mapping[str, Any], folder: Pa
         ("hydra.yaml", {"hydra": shown}),
         ("overrides.yaml", recorded(hydra["overrides"]["task"], task)),
     ):
-        write_whole(folder / ".hydra" / name, as_yaml(content).encode())
+        write_whole(folder / ".hydra" / name, as_yaml(content).encode(), flushed=True)
+    flush_folder(folder / ".hydra")
+
+
+def flush_composed(folder: Path) -> None:
+    """Write the files to the disk that Hydra itself has written into a run folder."""
+    for path in (folder / ".hydra").glob("*.yaml"):
+        with suppress(OSError, ValueError), opened(path) as file:
+            os.fsync(file.fileno())
+    flush_folder(folder / ".hydra")
 
 
 def as_yaml(content: Any) -> str:

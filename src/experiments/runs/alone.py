@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from experiments.assembly.run import thread_count
 from experiments.common.errors import UserError
 from experiments.common.recorded import recorded
-from experiments.folders.hydra import write_composed
+from experiments.folders.hydra import flush_composed, write_composed
 from experiments.folders.lock import is_locked, locked
 from experiments.folders.run import RunFolder
 from experiments.folders.sweep import FILE, Entry
@@ -58,6 +58,8 @@ def run(cfg: DictConfig, early: SignalStop | None = None) -> float | None:
         typed = whole["overrides"]["task"]
         if recorded(typed, job.config) != typed:
             write_composed(job.config, whole, job.folder.path)
+        else:
+            flush_composed(job.folder.path)
     with nullcontext() if stop is early else stop.listening():
         summary = train(
             job.config,

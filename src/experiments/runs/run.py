@@ -334,4 +334,4 @@ def note_resume(folder: RunFolder, config: assembly.Config, overrides: Sequence[
     """Save what a resume changed, such as more epochs, so that the folder describes the run as it continues."""
     own = {**config, "resume": None}
     for name, content in (("overrides.yaml", recorded(overrides, config)), ("config.yaml", own)):
-        write_whole(folder.path / ".hydra" / name, as_yaml(content).encode())
+        write_whole(folder.path / ".hydra" / name, as_yaml(content).encode(), flushed=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 import shlex
 import sys
@@ -18,16 +19,19 @@ from omegaconf import DictConfig, OmegaConf
 from experiments.cli.overrides import SHORT, quoted, spelled_out
 from experiments.common.confined import refuse_links
 from experiments.common.errors import UserError
-from experiments.common.text import command_name, counted
+from experiments.common.text import command_name, counted, one_line, visible
 from experiments.folders.hparams import common_settings, hparams_config, metrics_of
 from experiments.folders.hydra import is_built, plain_value, task_part
 from experiments.folders.sweep import FILE, Sweep, counts_as_text, exit_code, removed
+from experiments.training.stop import ending
 
 from ._numbering import number_folders
 
 ZIP = "sweep.zip"
 DRAWN = re.compile(r"\b(shuffle|glob)\(")
 """Values that are in another order, or other ones, if the command is typed again."""
+WITH_CHECKPOINT = ("finished", "stopped", "pruned")
+"""The statuses of runs that have ended with a checkpoint."""
 BEFORE_RUNS = ("sweep.yaml", "sweep.csv", ".lock", "multirun.yaml", "study.journal")
 """The files of a sweep or a search that may exist before its first run."""
 
@@ -193,7 +197,7 @@ def begun(config: DictConfig) -> Iterator[Path]:
     begin(config)
     folder = Path(config.hydra.sweep.dir)
     try:
-        with Sweep(folder).held():
+        with ending(), Sweep(folder).held():
             yield folder
     except Exception as error:
         if not Sweep(folder).was_begun():
@@ -214,6 +218,26 @@ def remove_command(folder: Path) -> None:
         path.unlink(missing_ok=True)
     with suppress(OSError):
         folder.rmdir()
+
+
+def lost_checkpoints(folder: Path) -> Iterator[str]:
+    """Yield a sentence for each run that has ended, and is not trained again, whose last checkpoint cannot be read."""
+    from experiments.folders.archive import check_whole
+
+    table = Sweep(folder)
+    table.find()
+    for _, entry in sorted(table.entries.items()):
+        summary, path = entry.summary, entry.folder / "checkpoints" / "last.pt"
+        if entry.status not in WITH_CHECKPOINT or not summary.get("epochs"):
+            continue
+        try:
+            check_whole(path)
+        except (OSError, ValueError) as error:
+            reason = f"cannot be read ({one_line(error)})" if os.path.lexists(path) else "is missing"
+            yield visible(
+                f"{entry.folder.name} has {entry.status}, but its {path.name} {reason}; "
+                "its results are in summary.json and metrics.csv, the weights of its last epoch are lost"
+            )
 
 
 def latest(folder: Path, typed: Sequence[str], configuration: Mapping[str, Any]) -> Path:
@@ -264,6 +288,8 @@ def begin(config: DictConfig) -> None:
         config.hydra.overrides.hydra = [*destination, f"hydra.sweep.dir={quoted(folder)}"]
         refuse_links(folder, f"resume={str(folder)!r}")
         Sweep(folder).check(typed, configuration)
+        for sentence in lost_checkpoints(folder):
+            print(sentence)
         return
     table = Sweep(Path(config.hydra.sweep.dir))
     command = shlex.join(["python", "-m", "experiments.train", *sys.argv[1:]])

@@ -15,6 +15,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.common.errors import UserError
+from experiments.common.files import flush_all, flushing
 from experiments.common.signatures import checked
 from experiments.common.text import counted, visible
 from experiments.folders.hydra import OF_THE_SWEEP, write_composed
@@ -145,9 +146,12 @@ class Launch:
             for name in self.settings.without:
                 self.leave_out(job.task, name, job_overrides[number - first])
             jobs.append(SweepJob(number, job, self.sweep.add(number, folders[number], own[number])))
-        for asked in jobs:
-            if not (asked.entry.folder / ".hydra" / "overrides.yaml").exists():
+        new = [job for job in jobs if not (job.entry.folder / ".hydra" / "overrides.yaml").exists()]
+        with flushing(len(new) == 1):
+            for asked in new:
                 write_composed(asked.config, asked.composed.hydra, asked.entry.folder)
+        if len(new) > 1:
+            flush_all()
         self.sweep.note_runs([asked.entry for asked in jobs])
         return jobs
 

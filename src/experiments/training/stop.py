@@ -62,6 +62,29 @@ class SignalStop(Stop):
                 signal.signal(number, handler)
 
 
+@contextmanager
+def ending() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the block with its clean-up; a `SignalStop` inside the block comes first.
+
+    Raises:
+        SystemExit: with the code of the signal.
+    """
+
+    def end(number: int, _frame: Any) -> None:
+        raise SystemExit(EXIT_CODES[signal.Signals(number)])
+
+    numbers = [number for number in EXIT_CODES if number != signal.SIGINT]
+    here = threading.current_thread() is threading.main_thread()
+    replaced = [n for n in numbers if here and signal.getsignal(n) == signal.SIG_DFL]
+    for number in replaced:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in replaced:
+            signal.signal(number, signal.SIG_DFL)
+
+
 def original(number: int, handler: Any) -> Any:
     """Return the handler that a stop request outside this one has replaced; any other handler as it is."""
     outer = getattr(handler, "__self__", None)
