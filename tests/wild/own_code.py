@@ -255,7 +255,7 @@ class Rateless(torch.optim.Optimizer):
 class Failing(torch.optim.SGD):
     """An optimizer with a mistake in its step."""
 
-    def step(self, closure: Any = None) -> None:
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
         del closure
         self.param_groups[0]["rate"]
 
