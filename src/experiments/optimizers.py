@@ -11,6 +11,8 @@ import torch
 from annotated_types import Ge, Gt, Le, Lt
 from torch import Tensor, nn
 
+NAMED = 20
+"""The largest number of names that an error shows."""
 Decay = Annotated[float, Ge(0), Lt(1)]
 Positive = Annotated[float, Gt(0)]
 NotNegative = Annotated[float, Ge(0)]
@@ -98,7 +100,9 @@ def parameter_groups(
     patterns = [("decay_exempt", p) for p in (() if exempt == "auto" else exempt)] + [("lr_scale", p) for p in scales]
     for key, pattern in patterns:
         if not any(matches(name, pattern) for name in named):
-            raise ValueError(f"{key}={pattern!r} matches no parameter; choose from {', '.join(named)}")
+            names = [*named][:NAMED]
+            more = f" and {len(named) - NAMED:,} more" if len(named) > NAMED else ""
+            raise ValueError(f"{key}={pattern!r} matches no parameter; choose from {', '.join(names)}{more}")
     groups: dict[tuple[float, bool], ParameterGroup] = {}
     for name, parameter in named.items():
         scale = ([1.0] + [float(s) for pattern, s in scales.items() if matches(name, pattern)])[-1]

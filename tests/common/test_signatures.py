@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from annotated_types import Ge, Gt, Lt
 
 from experiments.common.errors import UserError
-from experiments.common.signatures import checked
+from experiments.common.signatures import checked, value_of
 
 Unit = Annotated[int, Ge(1)]
 
@@ -213,3 +214,36 @@ def test_the_given_section_does_not_change() -> None:
     given = {"size": 1, "betas": [0.5, 0.5]}
     checked(layer, given, "model")
     assert given == {"size": 1, "betas": [0.5, 0.5]}
+
+
+class Weights(Enum):
+    """Values that nobody can type, with long descriptions."""
+
+    FIRST = tuple(range(1000))
+    SECOND = tuple(range(2000))
+
+
+Named = Literal[tuple(f"category_{number}" for number in range(500))]  # type: ignore[valid-type]
+
+
+@pytest.mark.parametrize(
+    ("value", "hint", "sentence"),
+    [
+        (
+            "DEFAULT",
+            Weights,
+            "model.weights='DEFAULT' should be one of the values of its type, which have no names",
+        ),
+        (
+            "category_77x",
+            Named,
+            "model.weights='category_77x' should be one of 500 names; did you mean 'model.weights=category_77'?",
+        ),
+        ([1] * 10_000, str, f"model.weights=[{'1, ' * 66}1... (30,000 characters) should be a valid string"),
+        ("x" * 10_000, int, f"model.weights='{'x' * 199}... (10,002 characters) should be a valid integer"),
+    ],
+)
+def test_a_sentence_is_never_pages_long(value: Any, hint: Any, sentence: str) -> None:
+    with pytest.raises(UserError) as caught:
+        value_of(value, hint, "model.weights")
+    assert str(caught.value) == sentence

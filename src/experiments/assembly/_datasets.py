@@ -18,7 +18,7 @@ from experiments.data.augment import AUGMENTS, Augmentation, Transformed, is_tra
 from experiments.data.batches import Preparation, Split, resident
 from experiments.data.forms import Description, Form, sides
 from experiments.data.preprocess import PREPROCESSES, Affine, Ahead, Double, Imputed, column_means
-from experiments.data.sources import Source, check_labels, feature_names, lost
+from experiments.data.sources import Source, check_labels, feature_names, first_names, lost
 from experiments.data.split import folds, stratified, with_label_noise
 from experiments.data.transforms import TRANSFORMS
 from experiments.training.streams import Streams
@@ -306,11 +306,6 @@ def respelled(name: str, classes: Sequence[str]) -> str | None:
     except ValueError:
         return None
     return same[0] if len(same) == 1 else None
-
-
-def first_names(names: Sequence[str], most: int = 20) -> str:
-    """Return at most `most` names, separated by commas."""
-    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
 def own_validation(source: Source, settings: Splitting) -> tuple[Tensor, Tensor, Tensor | None]:

@@ -16,9 +16,11 @@ from typing import Any, get_type_hints
 
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError
+from pydantic_core import ErrorDetails
 
 from .errors import UserError, nearest
 from .meant import pasted, value_meant
+from .text import LONGEST, cut
 
 TARGET = "_target_"
 LARGEST_INTEGER = 2**63 - 1
@@ -126,7 +128,7 @@ def sentence(error: ValidationError, value: Any, key: str, adapter: TypeAdapter[
     missing = problems[0]["type"] == "missing"
     steps = () if missing else problems[0]["loc"]
     index = "".join(f"[{step}]" for step in steps if isinstance(step, int))
-    wishes = " or ".join(dict.fromkeys(wish(problem["msg"]) for problem in problems)).replace(" or be ", " or ")
+    wishes = " or ".join(dict.fromkeys(wish(problem) for problem in problems)).replace(" or be ", " or ")
     expected = [
         word for p in problems if p["type"] == "literal_error" for word in re.findall("'(.*?)'", p["ctx"]["expected"])
     ]
@@ -148,22 +150,29 @@ OF_PYTHON = ("is_instance_of", "needs_python_object")
 """Pydantic's problems with types whose values a configuration cannot write."""
 
 
-def wish(message: str) -> str:
-    """Return the words of pydantic's message that follow 'should'."""
+def wish(problem: ErrorDetails) -> str:
+    """Return the words of pydantic's message that follow 'should'; of many allowed values, their number."""
+    message = problem["msg"]
     if message == "Field required":
         return "have one more item"
     _, should, rest = message.partition(" should ")
-    return rest.partition(" after validation")[0] if should else f"be different: {message}"
+    words = rest.partition(" after validation")[0] if should else f"be different: {message}"
+    if len(words) <= LONGEST:
+        return words
+    if problem["type"] == "literal_error":
+        names = re.findall("'(.*?)'", problem["ctx"]["expected"])
+        return f"be one of {len(names)} names"
+    return "be one of the values of its type, which have no names" if problem["type"] == "enum" else cut(words)
 
 
 def shown(value: Any) -> str:
-    """Return a value as a user types it; a long number is shortened."""
+    """Return a value as a user types it; a long number or text is shortened."""
     if isinstance(value, int) and abs(value) > 10**LONGEST_NUMBER:
         # Python refuses to write very long integers.
         return f"{str(value)[:20]}... ({len(str(value))} digits)" if abs(value) < 10**4000 else "a very long integer"
     if isinstance(value, float) and math.isinf(value):
         return str(value)
-    return "null" if value is None else json.dumps(value) if not isinstance(value, str) else repr(value)
+    return "null" if value is None else cut(json.dumps(value) if not isinstance(value, str) else repr(value))
 
 
 def parameters_of(target: Callable[..., Any]) -> Mapping[str, inspect.Parameter] | None:

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+LONGEST = 400
+"""Characters of a value, or of what is allowed, that a sentence shows whole."""
 FORMULA = "=+-@\t'"
 """The characters that begin a formula in a spreadsheet, and the apostrophe that prevents it."""
 
@@ -73,6 +75,11 @@ def standing_in(folder: Path) -> Iterator[None]:
         yield
     finally:
         STANDING.pop()
+
+
+def cut(text: str) -> str:
+    """Return a text, shortened to a readable length."""
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]}... ({len(text):,} characters)"
 
 
 def shown_path(path: Path) -> str:

@@ -404,7 +404,7 @@ def read_arrays(
         hint = "; save texts with dtype=str instead of object" if "Object arrays" in str(error) else ""
         raise ValueError(f"path={path!r} cannot be read as an .npz file: {error}{hint}") from None
     if missing:
-        contents = ", ".join(available) or "nothing"
+        contents = first_names(available) or "nothing"
         validates = {*missing} <= {*NAMES} and "'" in guessed_keys(VALIDATION, available)
         guess = guessed_keys([*missing, *(VALIDATION if validates else ())], available)
         raise ValueError(f"path={path!r} has no {' and no '.join(missing)}; it contains {contents}{guess}")
@@ -415,7 +415,12 @@ def read_arrays(
     are = "are" if len(further) > 1 else "is"
     hint = guessed_keys(VALIDATION, further) if "x" not in names and not {*VALIDATION} & {*names, *further} else ""
     remedy = hint.replace("; try", "; to validate on them, add") if "'" in hint else ""
-    return arrays, [f"{Path(path).name} has {count} that {are} not used: {', '.join(further)}{remedy}"]
+    return arrays, [f"{Path(path).name} has {count} that {are} not used: {first_names(further)}{remedy}"]
+
+
+def first_names(names: Sequence[str], most: int = 20) -> str:
+    """Return at most `most` names, separated by commas, and the number of the others."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
 
 
 def check_sizes(opened: BinaryIO, names: Sequence[str], subject: str) -> None:

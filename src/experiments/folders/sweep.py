@@ -20,7 +20,7 @@ from experiments.common.errors import UserError
 from experiments.common.files import regular_text, write_whole
 from experiments.common.foreign import read_yaml
 from experiments.common.keys import flattened, meaning
-from experiments.common.text import spreadsheet
+from experiments.common.text import cut, spreadsheet
 
 from .lock import is_locked, locked
 from .summary import NAME, readable_summary
@@ -223,7 +223,8 @@ class Sweep:
                 "they number the runs"
             )
         if differing:
-            changes = ", ".join(f"{key} ({one} -> {other})" for key, (one, other) in differing.items())
+            shown = [f"{key} ({cut(str(one))} -> {cut(str(other))})" for key, (one, other) in differing.items()]
+            changes = ", ".join(shown)
             raise UserError(f"resume cannot change {changes}; repeat the command of the sweep, or start a new sweep")
 
     def rows(self) -> list[dict[str, Any]]:

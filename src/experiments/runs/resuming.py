@@ -14,7 +14,8 @@ from experiments.common.foreign import read_yaml
 from experiments.common.keys import flattened, meaning
 from experiments.common.recorded import only_within
 from experiments.common.signatures import TARGET
-from experiments.common.text import one_line
+from experiments.common.text import cut, one_line
+from experiments.data.sources import first_names
 
 
 def is_given(key: str, given: Collection[str]) -> bool:
@@ -80,14 +81,14 @@ def check_unchanged(
     now = flattened(config)
     saved = resolved(content, now)
     differing = [
-        f"{key} ({saved.get(key, 'absent')} -> {now.get(key, 'absent')})"
+        f"{cut(key)} ({cut(str(saved.get(key, 'absent')))} -> {cut(str(now.get(key, 'absent')))})"
         for key in dict.fromkeys([*saved, *now])
         if not meaning(key).resume
         and not isinstance(saved.get(key, now.get(key)), Mapping)
         and saved.get(key) != now.get(key)
     ]
     if differing:
-        raise UserError(f"resume cannot change {', '.join(differing)}; start a new run, or keep the old values")
+        raise UserError(f"resume cannot change {first_names(differing)}; start a new run, or keep the old values")
     given = {line.partition("=")[0].lstrip("+~") for line in overrides}
     for key, value in saved.items():
         changed = key.startswith("training.") and key in now and now[key] != value and not isinstance(value, Mapping)
