@@ -88,6 +88,20 @@ def write_layers(run: Path, layers: Sequence[str], epochs: int, value: float) ->
     (run / "layers.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
 
 
+@pytest.mark.parametrize("group", ["", "histograms/"], ids=["earlier version", "this version"])
+def test_histograms_are_read_under_both_names(tmp_path: Path, group: str) -> None:
+    writer = EventFileWriter(str(tmp_path))
+    for step, counts in ((0, [1, 2]), (3, [5, 0]), (1, [9, 9])):
+        drawn = HistogramProto(min=-1, max=1, bucket_limit=[0, 1], bucket=counts)
+        values = [Summary.Value(tag=f"{group}{kind}/head", histo=drawn) for kind in ("activations", "weights")]
+        writer.add_event(Event(step=step, summary=Summary(value=values)))
+    writer.close()
+    first, last = first_and_last(tmp_path)
+    assert list(first) == list(last) == ["head"]
+    assert first["head"].counts.tolist() == [1, 2]
+    assert last["head"].counts.tolist() == [5, 0]
+
+
 def report_of(folder: Path, shape: Shape) -> Report:
     """What a comparison of such runs writes."""
     write(folder, shape)

@@ -20,10 +20,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 
-from experiments.folders.dashboard import addresses, has_old_runs
+from experiments.folders.dashboard import addresses, crowded, has_old_runs
 from experiments.folders.dashboard import main as dashboard
 from experiments.folders.defaults import default_choices, differing
-from experiments.folders.events import EventFile
+from experiments.folders.events import FILES, EventFile
 from experiments.folders.hparams import METRICS, Hyperparameters, hparams_config, session
 from experiments.observers._graph import free
 from experiments.observers.histograms import BINS, histograms
@@ -340,15 +340,19 @@ def test_addresses_open_on_what_matters() -> None:
     assert [card["tag"] for card in json.loads(pins)] == ["curves/accuracy", "curves/loss", "val/accuracy", "val/loss"]
 
 
+def test_too_many_lines_are_announced() -> None:
+    assert crowded(500) is None
+    assert (crowded(2014) or "").startswith("TensorBoard draws none of 2,014 lines at first: tick some in the list")
+
+
 def test_runs_of_earlier_versions_are_found_by_their_texts(tmp_path: Path) -> None:
     for name, tag in (("new", "3_configuration"), ("old", "configuration")):
         EventFile(tmp_path / name).folder.mkdir()
         file = EventFile(tmp_path / name)
         file.write(Event(summary=Summary(value=[Summary.Value(tag=f"{tag}/text_summary")])))
-        assert has_old_runs(tmp_path) == (name == "old")
+        assert has_old_runs(list(tmp_path.rglob(FILES))) == (name == "old")
     (tmp_path / "old" / "events.out.tfevents.1.broken").write_bytes(b"x" * 100)
-    assert has_old_runs(tmp_path)
-    assert not has_old_runs(tmp_path / "none")
+    assert has_old_runs(list(tmp_path.rglob(FILES)))
 
 
 def test_without_runs_the_dashboard_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,6 @@ all of them.
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,6 +21,8 @@ MOST_CHOICES = 20
 """The values of a column that can be ticked one by one; with more, numbers have a range and texts a search."""
 MOST_FILES, BEGINNING = 1000, 64_000
 """How many event files, and how many bytes of each, are searched for runs of earlier versions."""
+MOST_LINES = 500
+"""The lines that TensorBoard draws without being asked; a validated run has two."""
 PINNED = tuple(f"{CURVES}/{metric}" for metric in ("accuracy", "loss")) + METRICS[:2]
 """The cards at the top if there are runs of earlier versions, whose tags would otherwise come first."""
 
@@ -41,8 +42,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     main_lib.global_init()
     board = program.TensorBoard(plugins=[with_all_columns(plugin) for plugin in default.get_plugins()])
     board.configure(["tensorboard", "--logdir", known.logdir, *given])
-    for title, address in addresses(f"http://{known.host}:{known.port}", old=has_old_runs(Path(known.logdir))):
+    files = list(Path(known.logdir).rglob(FILES))
+    for title, address in addresses(f"http://{known.host}:{known.port}", old=has_old_runs(files)):
         print(f"{title:<22} {address}", flush=True)
+    if note := crowded(len({path.parent for path in files})):
+        print(note, flush=True)
     return int(board.main() or 0)
 
 
@@ -63,10 +67,20 @@ def addresses(server: str, *, old: bool) -> list[tuple[str, str]]:
     ]
 
 
-def has_old_runs(folder: Path) -> bool:
+def crowded(lines: int) -> str | None:
+    """Return a sentence if TensorBoard opens with empty charts, because there are too many lines; otherwise None."""
+    if lines <= MOST_LINES:
+        return None
+    return (
+        f"TensorBoard draws none of {lines:,} lines at first: tick some in the list on the left, or choose a folder with "
+        "make dashboard ARGS='--logdir outputs/<name>'"
+    )
+
+
+def has_old_runs(files: Sequence[Path]) -> bool:
     """Whether runs of earlier versions are among the first files, whose texts have names without a number."""
     name, tag = CONFIGURATION.partition("_")[2], f"{CONFIGURATION}/".encode()
-    for path in itertools.islice(folder.rglob(FILES), MOST_FILES):
+    for path in files[:MOST_FILES]:
         beginning = b"".join(records(path, BEGINNING))
         if f"{name}/text_summary".encode() in beginning and tag not in beginning:
             return True
