@@ -72,8 +72,8 @@ def crowded(lines: int) -> str | None:
     if lines <= MOST_LINES:
         return None
     return (
-        f"TensorBoard draws none of {lines:,} lines at first: tick some in the list on the left, or choose a folder with "
-        "make dashboard ARGS='--logdir outputs/<name>'"
+        f"TensorBoard draws none of {lines:,} lines at first: tick some in the list on the left, or choose a folder "
+        "with make dashboard ARGS='--logdir outputs/<name>'"
     )
 
 
