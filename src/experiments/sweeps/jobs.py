@@ -14,11 +14,14 @@ from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.core.utils import JobReturn
 from omegaconf import DictConfig, OmegaConf
 
+from experiments.cli.launch import FROM_TASK
 from experiments.cli.overrides import SHORT, quoted, spelled_out
 from experiments.common.confined import refuse_links
 from experiments.common.errors import UserError
+from experiments.common.recorded import recorded
 from experiments.common.text import command_name, counted, one_line, visible
 from experiments.folders.hparams import common_settings, hparams_config, metrics_of
 from experiments.folders.hydra import is_built, plain_value, task_part
@@ -58,9 +61,19 @@ def sweep(launcher: Any, loader: Any, config: DictConfig, arguments: Sequence[st
             hparams_config(folder, swept, common_settings(config), metrics_of(config))
         returned = launcher.launch(jobs, initial_job_idx=0)
         code = conclude(folder)
+        for defect in defects(returned):
+            raise defect
     if code:
         sys.exit(code)
     return returned
+
+
+def defects(returned: Sequence[JobReturn]) -> Iterator[Exception]:
+    """Yield the errors of jobs that are not the user's; a launcher of Hydra keeps them until somebody asks."""
+    for job in returned:
+        error = job._return_value
+        if isinstance(error, Exception) and getattr(error, FROM_TASK, None) == "a defect":
+            yield error
 
 
 def settled(table: Sweep, jobs: list[list[str]], overrides: Sequence[Override]) -> list[list[str]]:
@@ -76,20 +89,22 @@ def settled(table: Sweep, jobs: list[list[str]], overrides: Sequence[Override]) 
     """
     if not any(DRAWN.search(override.input_line or "") for override in overrides):
         return jobs
+    drawn = [recorded(job, {}) for job in jobs]
     noted = table.jobs()
     if noted is None:
-        noted, common = jobs, {line.casefold() for line in table.typed()}
+        noted, common = drawn, {line.casefold() for line in table.typed()}
         for number, own in table.own_overrides().items():  # of a sweep that noted only those of its runs
             if number < len(noted):
                 noted[number] = [line for line in noted[number] if line.casefold() in common] + own
         table.note(jobs=noted)
-    possible = {frozenset(job) for job in combinations(overrides)}
+    possible = {frozenset(job) for job in drawn}
     if not all(frozenset(job) in possible for job in noted):
         raise UserError(
             f"{str(table.folder / FILE)!r} has other runs than this command; "
             "repeat the command of the sweep, or start a new sweep"
         )
-    return noted
+    of_the_command = [line for line in jobs[0] if line not in drawn[0]]
+    return [[*job, *of_the_command] for job in noted]
 
 
 def combinations(overrides: Sequence[Override]) -> list[list[str]]:
