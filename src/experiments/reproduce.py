@@ -16,7 +16,7 @@ does not hold.
 
 Examples:
   python -m experiments.reproduce                                  the fast recipes
-  python -m experiments.reproduce signal zero_weights
+  python -m experiments.reproduce zero_biases zero_weights
   python -m experiments.reproduce tier=mnist data.download=true
   python -m experiments.train experiment=zero_weights              only the runs of a recipe
 

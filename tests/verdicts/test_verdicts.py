@@ -141,7 +141,8 @@ def test_a_verdict_names_the_problem_the_evidence_and_a_remedy() -> None:
     (verdict,) = summary_of("optimizer=sgd optimizer.lr=1000")["verdicts"]
     assert verdict["evidence"] == "the loss is not finite at step 4; lr=1000"
     assert verdict["where"] == "step 4"
-    assert verdict["advice"][0].startswith("optimizer.lr=100;")
+    assert verdict["advice"][0] == "optimizer.lr=100"
+    assert verdict["advice"][1] == "python -m experiments.check only=lr_range  # suggests a rate"
     (dead,) = summary_of("optimizer=adagrad optimizer.lr=0.2")["verdicts"]
     assert "features.hidden1.activation" in dead["where"]
 

@@ -12,6 +12,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.assembly.trust import untrusted
+from experiments.common.recorded import recorded
 from experiments.common.text import shown_path
 from experiments.folders.run import RunFolder
 from experiments.training import processes
@@ -42,6 +43,16 @@ class Job:
     def resuming(self) -> bool:
         """Whether the run continues from its folder."""
         return self.config.get("resume") is not None
+
+    @property
+    def flags(self) -> list[str]:
+        """The flags of the command line that composed the configuration."""
+        return [] if self.config_dir is None else ["--config-dir", shown_path(self.config_dir)]
+
+    @property
+    def words(self) -> list[str]:
+        """The words of a command line that gives the same configuration."""
+        return [*self.flags, *recorded(self.overrides, self.config)]
 
     @property
     def resuming_words(self) -> list[str]:

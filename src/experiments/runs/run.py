@@ -20,7 +20,7 @@ from experiments.common.files import write_whole
 from experiments.common.isolation import isolated
 from experiments.common.recorded import recorded
 from experiments.common.screen import Screen, printing_log
-from experiments.common.text import counted, shown_path
+from experiments.common.text import counted
 from experiments.data.memory import exceeds_memory
 from experiments.folders.events import VERDICTS
 from experiments.folders.hydra import as_yaml
@@ -269,7 +269,7 @@ class StartedRun:
     def judge(self, position: Position) -> list[Verdict]:
         """Return the verdicts."""
         parts = self.parts
-        judgement = verdicts(story(self.run.job.config, parts.data, parts.program, parts.member, parts.plan.batch_size))
+        judgement = verdicts(story(self.run.job, parts.data, parts.program, parts.member, parts.plan.batch_size))
         if self.writer is not None and judgement:
             self.writer.add_text(VERDICTS, as_text(judgement), position.epoch)
         return judgement
@@ -293,8 +293,7 @@ class StartedRun:
         }
         self.run.summary = summary
         job.folder.write_summary(summary)
-        given = [] if job.config_dir is None else ["--config-dir", shown_path(job.config_dir)]
-        conclude(self.run.screen, member, summary, judgement, [*given, *job.resuming_words])
+        conclude(self.run.screen, member, summary, judgement, [*job.flags, *job.resuming_words])
 
 
 @contextmanager

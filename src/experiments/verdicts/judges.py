@@ -12,8 +12,6 @@ from typing import Any
 from ._thresholds import FEWEST_EPOCHS, FEWEST_UPDATES, at
 from .story import Story
 
-FINDER = "python -m experiments.check with the same overrides and only=lr_range suggests a rate"
-
 
 @dataclass(frozen=True)
 class Verdict:
@@ -72,7 +70,7 @@ def unsuitable_inputs(story: Story) -> Verdict:
         "Nothing can be learnt from these inputs, so the other numbers say nothing about the network.",
         "; ".join(story.questions),
         "epoch 0",
-        ["python -m experiments.check with the same overrides and only=examples looks at the inputs"],
+        [story.check("looks at the inputs", "only=examples")],
     )
 
 
@@ -85,7 +83,7 @@ def questionable_data(story: Story) -> Verdict | None:
         "Something in the data may be a mistake, so look at it before the network.",
         "; ".join(story.questions),
         "epoch 0",
-        ["python -m experiments.check with the same overrides and only=examples lists the columns"],
+        [story.check("lists the columns", "only=examples")],
     )
 
 
@@ -118,7 +116,7 @@ def initial_loss(story: Story) -> Verdict | None:
         "epoch 0",
         [
             "smaller initial weights: init=he or init=xavier; inputs of size 1: data.preprocess=standardize",
-            "python -m experiments.check with the same overrides, which suggests a factor for the last layer",
+            story.check("suggests a factor for the last layer"),
         ],
     )
 
@@ -150,7 +148,8 @@ def rate_too_high(story: Story) -> Verdict | None:
         f"{evidence}; lr={story.rate:g}",
         where,
         [
-            f"optimizer.lr={story.rate / 10:g}; {FINDER}",
+            f"optimizer.lr={story.rate / 10:g}",
+            story.check("suggests a rate", "only=lr_range"),
             "training.clip_norm=1 or scheduler.warmup=0.1, if only the first updates are too large",
         ],
     )
@@ -174,7 +173,7 @@ def rate_too_low(story: Story) -> Verdict | None:
         f"loss {first:.3g} before training, {story.losses[-1]:.3g} after {len(story.losses)} epochs{small}; "
         f"lr={story.rate:g}",
         "all epochs",
-        [f"optimizer.lr={story.rate * 10:g}; {FINDER}"],
+        [f"optimizer.lr={story.rate * 10:g}", story.check("suggests a rate", "only=lr_range")],
     )
 
 
@@ -195,7 +194,7 @@ def stuck(story: Story) -> Verdict | None:
         "all epochs",
         [
             "initial weights that are neither equal nor tiny: init=he, or model.batch_norm=true",
-            "python -m experiments.check, which tests each part separately; then another optimizer.lr",
+            story.check("tests each part separately; then another optimizer.lr"),
         ],
     )
 
@@ -341,7 +340,7 @@ def low_everywhere(story: Story) -> Verdict | None:
             "the classes, or labels may be wrong.",
             f"{evidence}; {story.parameters:,} parameters for {story.examples:,} examples",
             where,
-            ["a look at the examples: pictures/worst.png", "python -m experiments.check only=examples"],
+            ["a look at the examples: pictures/worst.png", story.check("looks at the examples", "only=examples")],
         )
     weaker = [f"less regularisation than {', '.join(story.regularization)}"] if story.regularization else []
     return Verdict(

@@ -1,6 +1,7 @@
 """The facts of a run that the verdicts are based on."""
 
 import math
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,6 +31,7 @@ class Story:
         diverged_at: the step at which the loss was not finite.
         questions: sentences about what may be a mistake in the data.
         faults: sentences about inputs from which nothing can be learnt.
+        command: the words of the run's command line, without the verb.
     """
 
     history: Sequence[Row]
@@ -47,6 +49,11 @@ class Story:
     diverged_at: int | None = None
     questions: Sequence[str] = ()
     faults: Sequence[str] = ()
+    command: Sequence[str] = ()
+
+    def check(self, purpose: str, *words: str) -> str:
+        """Return the command that checks the run's configuration, with its purpose as a comment of the shell."""
+        return f"{shlex.join(['python', '-m', 'experiments.check', *self.command, *words])}  # {purpose}"
 
     @cached_property
     def examples(self) -> int:
