@@ -286,6 +286,8 @@ OVERRIDES: dict[str, Attack] = {
         "name='${oc.env:HOME}'",
         "data.cache=OUTSIDE/HIT",
         "+data.cache=OUTSIDE/HIT",
+        "+data={cache: OUTSIDE/HIT}",
+        "++data={cache: OUTSIDE/HIT}",
         "no override at all",
     )
 }
@@ -412,6 +414,17 @@ def test_a_folder_for_decoded_pictures_is_used_when_it_is_typed_again(commands: 
     outcome = commands.train(f"resume={copied}")
     assert "repeat it: data.cache=/elsewhere" in outcome.err
     assert "is outside the run's folder" not in commands.train(f"resume={copied}", "+data.cache=/elsewhere").err
+
+
+@pytest.mark.parametrize("lines", [["model.hidden=[" + "1," * 20_000 + "1]"], ["seed=1"] * 5_000])
+def test_saved_overrides_that_take_minutes_to_read_are_refused(
+    commands: Commands, copied: Path, outside: Path, lines: list[str]
+) -> None:
+    path = copied / ".hydra" / "overrides.yaml"
+    path.write_text(yaml.safe_dump([*yaml.safe_load(path.read_text()), *lines]))
+    for _, outcome in held(commands, copied, outside, ("resume",)):
+        assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+        assert ".hydra/overrides.yaml has more than 20,000 characters" in outcome.err
 
 
 def test_a_saved_download_does_not_create_a_folder(commands: Commands, copied: Path, outside: Path) -> None:

@@ -10,6 +10,7 @@ from experiments.common.errors import UserError
 from experiments.common.foreign import read_yaml
 from experiments.common.keys import known
 from experiments.common.recorded import OF_THE_COMMAND, OUTSIDE, only_within
+from experiments.common.text import cut
 
 from .overrides import quoted, spelled_out, split_arguments
 
@@ -19,6 +20,8 @@ UPWARD = re.compile(r"(?<![\w.])\.\.(?![\w.])")
 """The part of a path that leads to the folder above."""
 CACHE, DOWNLOAD = "data.cache", "data.download"
 """The settings with which a data set writes files."""
+LARGEST = 20_000
+"""Characters of all saved overrides; Hydra reads about a thousand of them in a second."""
 LIMITS = "limits"
 """The section of the limits of this machine."""
 CLOSED = OUTSIDE
@@ -86,10 +89,17 @@ def saved_overrides(folder: Path, typed: Collection[str] = ()) -> list[str]:
             f"resume={str(folder)!r} cannot be resumed: .hydra/overrides.yaml is damaged; "
             "write the run's overrides into it, each in a line such as '- optimizer=adam', or restore it from a copy"
         )
+    if sum(map(len, overrides)) > LARGEST:
+        raise UserError(
+            f"resume={str(folder)!r} cannot be resumed: .hydra/overrides.yaml has more than {LARGEST:,} characters, "
+            "which would take minutes to read"
+        )
     own = [line for line in overrides if not OF_THE_COMMAND.match(line) and key_of(line) not in typed]
     for override in own:
         if not is_of_the_run(override):
-            raise UserError(f"resume={str(folder)!r} contains the override {override!r}, which no run of ours writes")
+            raise UserError(
+                f"resume={str(folder)!r} contains the override {cut(repr(override))}, which no run of ours writes"
+            )
     return own
 
 
