@@ -16,7 +16,17 @@ from experiments.assembly import trust
 from experiments.data.transforms import TRANSFORMS
 from experiments.folders.reading import history
 from experiments.training.streams import Streams
-from tests.helpers import SMALL, Commands, assert_equal_weights, composed, metrics, run_folders, summary, weights
+from tests.helpers import (
+    SMALL,
+    Commands,
+    assert_equal_weights,
+    composed,
+    metrics,
+    run_folders,
+    sampled,
+    summary,
+    weights,
+)
 
 from .outcomes import assert_refused
 from .own_code import Tracking
@@ -92,7 +102,7 @@ def test_rows_of_a_stack_have_the_columns_too(commands: Commands) -> None:
 HOOKS = ("before_update", "after_update", "epoch_end", "before_checkpoint", "close")
 
 
-@pytest.mark.parametrize("hook", HOOKS)
+@pytest.mark.parametrize("hook", sampled(HOOKS, ("after_update", "epoch_end")))
 def test_an_observer_that_fails_costs_its_run_only(commands: Commands, hook: str) -> None:
     own = f"+observers.t={{_target_: {HERE}.Late, hook: {hook}}}"
     outcome = commands.train("-m", *THREE, own)
@@ -308,7 +318,9 @@ MISTAKES = {
 }
 
 
-@pytest.mark.parametrize("mistake", MISTAKES)
+@pytest.mark.parametrize(
+    "mistake", sampled(MISTAKES, ("init.copied", "penalty.Each", "optimizer.Failing", "data.preprocess.fit"))
+)
 def test_a_mistake_in_own_code_is_one_sentence(commands: Commands, mistake: str) -> None:
     section, _, name = mistake.rpartition(".")
     if section == "data.preprocess":

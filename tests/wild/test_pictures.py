@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -99,6 +100,28 @@ def test_a_prediction_converts_as_the_training_did(commands: Commands, saved: An
     outcome = commands.type("evaluate", f"run={folder}", "input=own", "device=cpu")
     assert outcome.code == 0, outcome.err
     assert "1 file in 'own' is not read as pictures (1 .heic), such as 'cat/a.heic'" in " ".join(outcome.out.split())
+
+
+def test_other_folders_are_converted_as_that_of_the_training(commands: Commands) -> None:
+    """The range of 16 bits is that of the training, not that of the new folder."""
+
+    def darker(path: Path, seed: int) -> None:
+        values = np.random.default_rng(seed).integers(0, 1000, (SIZE, SIZE), dtype=np.uint16)
+        Image.fromarray(values).save(path)
+
+    Folder(WHOLE, twelve_bits).save(Path("own"))
+    Folder(named("train", "test"), darker).save(Path("new"))
+    words = [*QUICK, "data=image_folder", "data.path=own", f"data.size={SIZE}", "data.cache=cache"]
+    folder = commands.trained(*words)
+    packed = sorted(Path("cache").iterdir())
+    assert commands.type("evaluate", f"run={folder}", "device=cpu").code == 0
+    assert sorted(Path("cache").iterdir()) == packed  # nothing is decoded again
+    outcome = commands.type("evaluate", f"run={folder}", "data.path=new", "device=cpu")
+    assert outcome.code == 0, outcome.err
+    (table,) = (folder / "evaluation").glob("*new*/predictions.csv")
+    evaluated = pd.read_csv(table).filter(like="p(").to_numpy()
+    expected = load(folder, device="cpu").predict("new/test").probabilities
+    np.testing.assert_allclose(evaluated, expected, atol=1e-6)
 
 
 def test_a_run_of_an_earlier_version_converts_as_it_did(commands: Commands) -> None:

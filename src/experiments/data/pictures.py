@@ -15,7 +15,7 @@ from annotated_types import Ge, Gt, Lt
 from torch import Tensor
 
 from . import packed
-from .forms import Background, ImageForm
+from .forms import Background, Form, ImageForm
 from .packed import PARTS, Facts, Packed, Picture, UnreadableError, UnusableError
 from .sources import Source
 from .split import stratified
@@ -38,6 +38,8 @@ CLASSES = "none"
 
 SYSTEM = {"thumbs.db", "desktop.ini"}
 """Files that an operating system puts into folders, in addition to hidden ones."""
+
+ALL_OF_16_BITS = (0, 65535)
 
 WHOLE = "whole"
 """Used as the part's name if a folder is not divided into parts."""
@@ -69,6 +71,7 @@ def image_folder(
     parts: dict[str, str] | Literal["none"] | None = None,
     background: Background = "white",
     grey_range: tuple[float, float] | None = None,
+    form: Form = None,
 ) -> Source:
     """Pictures in the layout of torchvision's ImageFolder, with a sub-folder for each class.
 
@@ -88,6 +91,7 @@ def image_folder(
         background: the colour on which transparent pictures are drawn.
         grey_range: the values of black and white in grey pictures of 16 bits; None for the smallest and the largest
             value of the training pictures.
+        form: that of the pictures that a run was trained on, whose background and range count; None for a new run.
 
     Raises:
         ValueError: the folder is absent or unsuitable, or a picture cannot be read.
@@ -96,64 +100,41 @@ def image_folder(
     root = Path(path).expanduser()
     if grey_range is not None and grey_range[0] >= grey_range[1]:
         raise ValueError(f"grey_range={list(grey_range)} should be the value of black, then a larger one of white")
+    trained = form if isinstance(form, ImageForm) else None
     found = listed(root, path, parts)
-    listing, drawn = found.files, "test" not in found.files
-    others = left_aside(found.others, path)
-    for sentence in (*found.notes, *others):
+    for sentence in (*found.notes, *left_aside(found.others, path)):
         LOG.info(f"{sentence}.")
-    classes = class_names(found, path)
-    settings = {
-        "size": size,
-        "test_fraction": test_fraction if drawn else None,
-        "background": background,
-        "grey_range": grey_range and list(grey_range),
-    }
-    key = fingerprint(listing, settings)
-    folder = cache_folder(cache, root) / f"{root.resolve().name[:40]}-{size}-{key[:16]}"
-    cached = opened(folder, key, skip_unreadable=skip_unreadable)
-    if cached is None:
-        divided = pictures(listing, classes, test_fraction)
-        facts = Facts(packed.VERSION, key, str(root.resolve()), settings)
-
-        def check(labels: Mapping[str, Tensor], facts: Facts) -> None:
-            check_counts(labels, facts, found, path, classes, test_fraction if drawn else None)
-
-        check({part: numbers(some) for part, some in divided.items()}, facts)
-        conversion = packed.Conversion(background, grey_range, measured=grey_range is None)
-        try:
-            cached = packed.pack(
-                root,
-                divided,
-                size,
-                folder,
-                facts,
-                conversion=conversion,
-                skip_unreadable=skip_unreadable,
-                check=check,
-            )
-        except UnreadableError as error:
-            raise ValueError(
-                f"path={path!r} contains a picture that cannot be read, {error.name!r} ({error.reason}); "
-                "repair or remove it, or leave out all such pictures with data.skip_unreadable=true"
-            ) from None
-        except OSError as error:
-            raise ValueError(
-                f"cache={cache!r}: the packed pictures cannot be written to {str(folder.parent)!r} "
-                f"({error.strerror or error}); free some space there, or choose another folder with data.cache=<folder>"
-            ) from None
-    log_facts(cached.facts, path, background)
-    limits = None if cached.facts.limits is None else (cached.facts.limits[0], cached.facts.limits[1])
+    packing = Packing(
+        root,
+        path,
+        found,
+        class_names(found, path),
+        size,
+        cache,
+        None if "test" in found.files else test_fraction,
+        skip_unreadable,
+        background if trained is None else trained.background,
+    )
+    cached = packing.packed(grey_range)
+    if trained is not None and cached.facts.limits is not None and limits_of(cached.facts) != trained.limits:
+        cached = packing.packed(trained.limits or ALL_OF_16_BITS)
+    log_facts(cached.facts, path, packing.background)
     return Source(
         cached.x["train"],
         cached.y["train"],
         cached.x["test"],
         cached.y["test"],
-        classes,
+        packing.classes,
         mapped=True,
-        form=ImageForm(size=size, background=background, limits=limits),
+        form=ImageForm(size=size, background=packing.background, limits=limits_of(cached.facts)),
         x_val=cached.x.get("val"),
         y_val=cached.y.get("val"),
     )
+
+
+def limits_of(facts: Facts) -> tuple[float, float] | None:
+    """Return the values of black and white in grey pictures of 16 bits; None if there are none."""
+    return None if facts.limits is None else (facts.limits[0], facts.limits[1])
 
 
 @dataclass
@@ -171,6 +152,82 @@ class Found:
     called: dict[str, str] = field(default_factory=dict)
     others: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How the pictures of a folder become arrays.
+
+    Args:
+        root: the folder.
+        path: the folder as the user wrote it.
+        found: its files.
+        classes: the names of the classes.
+        size, cache, skip_unreadable: see `image_folder`.
+        test_fraction: the share that is drawn for testing; None if the folder has a test part.
+        background: the colour on which transparent pictures are drawn; None to leave their transparency out.
+    """
+
+    root: Path
+    path: str
+    found: Found
+    classes: list[str]
+    size: int
+    cache: str | None
+    test_fraction: float | None
+    skip_unreadable: bool
+    background: Background | None
+
+    def packed(self, grey_range: Sequence[float] | None) -> Packed:
+        """Return the decoded pictures: those of an earlier run, or new ones.
+
+        Args:
+            grey_range: see `image_folder`.
+
+        Raises:
+            ValueError: a picture cannot be read, there are too few, or the decoded ones cannot be written.
+        """
+        settings = {
+            "size": self.size,
+            "test_fraction": self.test_fraction,
+            "background": self.background,
+            "grey_range": grey_range and list(grey_range),
+        }
+        listing = self.found.files
+        key = fingerprint(listing, settings)
+        folder = cache_folder(self.cache, self.root) / f"{self.root.resolve().name[:40]}-{self.size}-{key[:16]}"
+        cached = opened(folder, key, skip_unreadable=self.skip_unreadable)
+        if cached is not None:
+            return cached
+        divided = pictures(listing, self.classes, self.test_fraction or 0.0)
+        facts = Facts(packed.VERSION, key, str(self.root.resolve()), settings)
+        self.check({part: numbers(some) for part, some in divided.items()}, facts)
+        conversion = packed.Conversion(self.background, grey_range, measured=grey_range is None)
+        try:
+            return packed.pack(
+                self.root,
+                divided,
+                self.size,
+                folder,
+                facts,
+                conversion=conversion,
+                skip_unreadable=self.skip_unreadable,
+                check=self.check,
+            )
+        except UnreadableError as error:
+            raise ValueError(
+                f"path={self.path!r} contains a picture that cannot be read, {error.name!r} ({error.reason}); "
+                "repair or remove it, or leave out all such pictures with data.skip_unreadable=true"
+            ) from None
+        except OSError as error:
+            raise ValueError(
+                f"cache={self.cache!r}: the packed pictures cannot be written to {str(folder.parent)!r} "
+                f"({error.strerror or error}); free some space there, or choose another folder with data.cache=<folder>"
+            ) from None
+
+    def check(self, labels: Mapping[str, Tensor], facts: Facts) -> None:
+        """See `check_counts`."""
+        check_counts(labels, facts, self.found, self.path, self.classes, self.test_fraction)
 
 
 def listed(root: Path, path: str, parts: dict[str, str] | str | None) -> Found:
@@ -496,7 +553,7 @@ def check_counts(
         )
 
 
-def log_facts(facts: Facts, path: str, background: str) -> None:
+def log_facts(facts: Facts, path: str, background: str | None) -> None:
     """Log which pictures were left out, and how the others were converted."""
     if facts.left_out:
         count = len(facts.left_out)
