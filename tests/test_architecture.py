@@ -15,6 +15,7 @@ SOURCE = REPOSITORY / "src" / "experiments"
 LEVELS = (
     {"common", "data", "models", "initializers", "losses", "optimizers", "penalties", "schedules"},
     {"cli", "figures", "folders"},
+    {"tasks"},
     {"comparison", "search", "training", "verdicts"},
     {"assembly", "compare", "observers"},
     {"checks", "evaluation", "surfaces"},

@@ -64,9 +64,11 @@ def subject_of(
         initializers.initialize(model, init, streams.init, bias)
     use_noise(model, streams.noise)
     make = partial(optimizer, lr=rate) if optimizer is not torch.optim.LBFGS else optimizer
+    classes, criterion = [str(n) for n in range(10)], more.pop("criterion", Criterion())
+    criterion.task.fit(classes, DIGITS["train"].y)
     return Subject(
         **{
-            "model": model, "splits": DIGITS, "classes": [str(n) for n in range(10)], "criterion": Criterion(),
+            "model": model, "splits": DIGITS, "classes": classes, "criterion": criterion,
             "optimizer": lambda net: make(net.parameters()), "rate": rate, "batch_size": 32, "seed": seed, **more,
         }
     )  # fmt: skip

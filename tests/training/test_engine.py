@@ -30,6 +30,7 @@ class SideBySide(OwnPrograms):
 
     device = index_device = CPU
     checkpoint_seconds = 0.0
+    running, score_type = "accuracy", torch.int64
 
     def __init__(self, *programs: Single) -> None:
         super().__init__(programs)
@@ -41,7 +42,7 @@ class SideBySide(OwnPrograms):
     def step(self, index: Tensor, rates: Sequence[float]) -> Measurements:
         trained = [self.programs[k] for k in self.active]
         results = [p.step(index[row : row + 1], rates[row : row + 1]) for row, p in enumerate(trained)]
-        return Measurements(torch.cat([r.loss for r in results]), torch.cat([r.correct for r in results]))
+        return Measurements(torch.cat([r.loss for r in results]), torch.cat([r.score for r in results]))
 
     def begin_epoch(self, epoch: int) -> None:
         for program in self.programs:
@@ -51,7 +52,7 @@ class SideBySide(OwnPrograms):
         for program in self.programs:
             program.end_epoch(epoch)
 
-    def evaluate(self, split: str, members: Sequence[int]) -> list[tuple[float, float]]:
+    def evaluate(self, split: str, members: Sequence[int]) -> list[dict[str, float]]:
         return [self.programs[k].evaluate(split)[0] for k in members]
 
     def look(self, member: int, key: Any, measure: Look, *, brief: bool = False) -> tuple[Sequence[Any], Tensor]:
@@ -131,7 +132,7 @@ def test_training_metrics_weigh_a_short_batch_by_its_size(tmp_path: Path) -> Non
 
     def step(index: Tensor, rates: Sequence[float]) -> Measurements:
         measured = real(index, rates)
-        batches.append((index.shape[1], measured.loss.item(), measured.correct.item()))
+        batches.append((index.shape[1], measured.loss.item(), measured.score.item()))
         return measured
 
     program.step = step  # type: ignore[method-assign]

@@ -96,7 +96,7 @@ def test_parts_of_a_batch_add_up_to_it(micro: int, augments: Any) -> None:
     for one, other in ((whole.step(index, [0.1]), parts.step(index, [0.1])) for _ in range(3)):
         torch.testing.assert_close(one.loss, other.loss)
         torch.testing.assert_close(one.penalty, other.penalty)
-        assert torch.equal(one.correct, other.correct)
+        assert torch.equal(one.score, other.score)
     assert_close(whole.model.state_dict(), parts.model.state_dict())
 
 

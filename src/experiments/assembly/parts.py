@@ -21,6 +21,7 @@ from experiments.common.text import one_line
 from experiments.models.blocks import use_noise
 from experiments.models.layers import Layer, describe
 from experiments.penalties import Penalty
+from experiments.tasks.classification import Classification
 from experiments.training.criterion import Criterion
 from experiments.training.observer import Observer
 from experiments.training.program import PROBE_SIZE
@@ -208,7 +209,9 @@ def criterion(config: Config, data: Data) -> Criterion:
         ) from error
     if not isinstance(losses, Tensor) or losses.shape != classes.shape:
         raise UserError(f"loss: {section[TARGET]} does not return one number per example for reduction='none'")
-    return Criterion(loss, penalty, data.class_weights)
+    task = Classification()
+    task.fit(data.classes, data.splits["train"].y)
+    return Criterion(loss, penalty, data.class_weights, task)
 
 
 def check_penalty(penalty: Penalty, setting: str) -> None:

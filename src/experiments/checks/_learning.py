@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from experiments.common.metrics import Metric
 from experiments.data.batches import Split
 from experiments.data.split import stratified
 
@@ -30,18 +31,23 @@ CLEAR = 3
 def overfit(subject: Subject) -> CheckResult:
     """Memorise a few examples without regularisation: a network that cannot do this cannot learn (CS231n)."""
     few, y = few_examples(subject)
-    goal = subject.lowest_loss + NEAR * (subject.chance - subject.lowest_loss)
-    expected = f"100 %, loss below {goal:.2g}"
+    task, targets = subject.criterion.task, few.y
+    lowest = task.lowest(subject.criterion.in_units, targets)
+    goal = lowest + NEAR * (subject.criterion.chance(targets) - lowest)
+    exact = task.stratified  # whether an answer is either right or wrong
+    expected = f"100 %, loss below {goal:.2g}" if exact else f"loss below {goal:.2g}"
     best = (0.0, float("inf"), 0)
     for rate in RATES:
-        accuracy, loss, updates = memorised(subject, few, rate, goal)
-        best = max(best, (accuracy, loss, updates), key=lambda result: (result[0], -result[1]))
-        if accuracy == 1 and loss < goal:
+        right, loss, updates = memorised(subject, few, rate, goal)
+        best = max(best, (right, loss, updates), key=lambda result: (result[0] if exact else 0.0, -result[1]))
+        if (right == 1 or not exact) and loss < goal:
             break
-    accuracy, loss, updates = best
-    numbers = {"examples": len(y), "accuracy": accuracy, "loss": loss, "updates": updates}
-    measured = f"{accuracy:.0%}, loss {loss:.2g} after {updates} updates"
-    if accuracy == 1 and loss < goal:
+    right, loss, updates = best
+    numbers = {"examples": len(y), task.metrics[0]: right, "loss": loss, "updates": updates}
+    measured = f"{Metric(task.metrics[0]).value(right)}, loss {loss:.2g} after {updates} updates"
+    if exact:
+        measured = f"{right:.0%}, loss {loss:.2g} after {updates} updates"
+    if (right == 1 or not exact) and loss < goal:
         return CheckResult(measured, expected, "pass", "", numbers)
     return CheckResult(measured, expected, "fail", why_not(few, y, subject), numbers)
 
@@ -50,24 +56,24 @@ def few_examples(subject: Subject) -> tuple[Split, Tensor]:
     """Return some training examples of every class as a separate split, and their classes."""
     train = subject.splits["train"]
     y = train.y.cpu()
-    kept, _ = stratified(y, min(FEW, len(y)), subject.generator("overfit"))
+    kept, _ = stratified(subject.criterion.task.strata(y), min(FEW, len(y)), subject.generator("overfit"))
     x, y = train.batch(kept.to(train.y.device))
     return Split(x, y, lambda prepared: prepared, subject.device), y
 
 
 def memorised(subject: Subject, few: Split, rate: float, goal: float) -> tuple[float, float, int]:
-    """Train on a few examples until they are memorised; return accuracy, loss and updates."""
+    """Train on a few examples until they are memorised; return the running metric, the loss and the updates."""
     model = subject.copy(dropout=False)
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], rate)
     program = subject.program(model, train=few, optimizer=optimizer)
     index = torch.arange(len(few), device=program.index_device)[None]
-    accuracy, loss = 0.0, float("inf")
+    task, right, loss = subject.criterion.task, 0.0, float("inf")
     for update in range(UPDATES):
         measured = program.step(index, [rate])
-        accuracy, loss = measured.correct.item() / len(few), measured.loss.item()
-        if (accuracy == 1 and loss < goal) or not loss < float("inf"):
-            return accuracy, loss, update
-    return accuracy, loss, UPDATES
+        right, loss = task.running(measured.score.item() / len(few)), measured.loss.item()
+        if ((right == 1 or not task.stratified) and loss < goal) or not loss < float("inf"):
+            return right, loss, update
+    return right, loss, UPDATES
 
 
 def why_not(few: Split, y: Tensor, subject: Subject) -> str:

@@ -16,7 +16,7 @@ from experiments.data.batches import Split
 from experiments.data.forms import ColumnUse
 from experiments.models.blocks import use_noise
 from experiments.penalties import Penalty
-from experiments.training.criterion import Criterion, chance
+from experiments.training.criterion import Criterion
 from experiments.training.freezing import to_training_mode
 from experiments.training.single import Single, Updating
 from experiments.training.streams import derived_seed
@@ -117,16 +117,8 @@ class Subject:
 
     @property
     def chance(self) -> float:
-        """The loss of equal scores."""
-        return chance(self.criterion.loss, len(self.classes))
-
-    @property
-    def lowest_loss(self) -> float:
-        """The lowest loss of scores that favour only the right class: above 0 with label smoothing."""
-        targets = torch.arange(len(self.classes))
-        right = torch.eye(len(self.classes))
-        sizes = torch.logspace(-1, 3, 200)
-        return min(self.criterion.loss(size * right, targets, reduction="mean").item() for size in sizes)
+        """The loss of a model that knows nothing, such as that of equal scores."""
+        return self.criterion.chance(self.splits["train"].y)
 
     def batches(self, purpose: str) -> Iterator[Tensor]:
         """Yield the indices of batches of the run's size without end, (1, batch) each, shuffled anew for each epoch.

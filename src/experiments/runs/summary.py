@@ -15,7 +15,6 @@ from experiments.common.keys import flattened
 from experiments.common.text import one_line, shown_path
 from experiments.folders.identity import identity
 from experiments.folders.run import RunFolder
-from experiments.training.criterion import chance
 from experiments.training.member import Member, best_row
 from experiments.training.position import Position, epoch_of
 from experiments.training.program import Program
@@ -56,18 +55,18 @@ def outcomes(program: Program, members: Mapping[int, Member], position: Position
     return results
 
 
-def outcome(member: Member, position: Position, test: tuple[float, float] | None) -> dict[str, Any]:
+def outcome(member: Member, position: Position, test: Mapping[str, float] | None) -> dict[str, Any]:
     """Return the outcome of a member: its best epoch, metrics and times.
 
     Args:
         member: whose.
         position: where it ended.
-        test: the loss and accuracy of its best weights on the test split, if it was tested.
+        test: the loss and the metrics of its best weights on the test split, if it was tested.
     """
     best = best_row(member.history, member.objective)
     metrics = {name: value for name, value in (best or {}).items() if "/" in name}
     if test is not None:
-        metrics |= {"test/loss": test[0], "test/accuracy": test[1]}
+        metrics |= {f"test/{name}": value for name, value in test.items()}
     result: dict[str, Any] = {
         "epochs": position.epoch if member.status != "diverged" else len(member.history),
         "steps": position.step,
@@ -88,7 +87,7 @@ def story(job: Job, data: assembly.Data, program: Single, member: Member, batch_
         history=member.history,
         layers=member.folder.read_layers() if assembly.enabled(config, "layers") else [],
         status=member.status or "",
-        chance=chance(program.criterion.loss, classes),
+        chance=program.criterion.chance(train.y),
         class_counts=torch.bincount(train.y.cpu(), minlength=classes).tolist(),
         batch_size=batch_size,
         parameters=sum(p.numel() for p in program.parameters if p.requires_grad),

@@ -120,7 +120,7 @@ def train_epoch(program: Program, members: Sequence[Member], position: Position,
         watching = called(members, watching, "before_update", position.step)
         measured = program.step(index, rates)
         position.losses[position.batch] = measured.loss
-        position.correct += measured.correct
+        position.score += measured.score
         if measured.penalty is not None:
             position.penalty += measured.penalty * index.shape[1]
         position.batch += 1
@@ -143,7 +143,7 @@ def begin_epoch(program: Program, members: Sequence[Member], position: Position)
     orders = [torch.randperm(plan.examples, generator=members[k].streams.order) for k in active]
     position.orders = torch.stack(orders).to(program.index_device)
     position.losses = torch.zeros(plan.steps_per_epoch, len(active), dtype=torch.float64, device=program.device)
-    position.correct = torch.zeros(len(active), dtype=torch.int64, device=program.device)
+    position.score = torch.zeros(len(active), dtype=program.score_type, device=program.device)
     position.penalty = torch.zeros(len(active), dtype=torch.float64, device=program.device)
 
 
@@ -151,13 +151,13 @@ def end_epoch(program: Program, members: Sequence[Member], position: Position) -
     """Read the sums, evaluate, and call the observers; a member whose loss is not finite gets no row."""
     plan, active = position.plan, position.active
     started = time.perf_counter()
-    losses, correct, penalty = position.losses.cpu(), position.correct.cpu(), position.penalty.cpu()
+    losses, score, penalty = position.losses.cpu(), position.score.cpu(), position.penalty.cpu()
     sizes = torch.full((plan.steps_per_epoch, 1), plan.batch_size, dtype=torch.float64)
     if not plan.drop_last:
         sizes[-1] = plan.examples - plan.batch_size * (plan.steps_per_epoch - 1)
     means = (losses * sizes).sum(0) / sizes.sum()
     program.end_epoch(position.epoch + 1)
-    validation = program.evaluate("val", active) if plan.validate else [()] * len(active)
+    validation = program.evaluate("val", active) if plan.validate else [{} for _ in active]
     position.seconds += time.perf_counter() - started
     first_step = position.step - plan.steps_per_epoch
     finite = losses.isfinite().all(0).tolist()
@@ -165,7 +165,7 @@ def end_epoch(program: Program, members: Sequence[Member], position: Position) -
 
     for row, (k, measured) in enumerate(zip(active, validation, strict=True)):
         member = members[k]
-        if not finite[row] or not all(map(math.isfinite, measured)):
+        if not finite[row] or not math.isfinite(measured.get("loss", 0.0)):
             member.diverged_at = first_bad_step(losses[:, row], first_step)
             continue
         metrics: Row = {
@@ -173,11 +173,11 @@ def end_epoch(program: Program, members: Sequence[Member], position: Position) -
             "step": position.step,
             "lr": member.learning_rate(position.step - 1, plan, member.val_losses()),
             "train/loss": means[row].item(),
-            "train/accuracy": correct[row].item() / sizes.sum().item(),
+            f"train/{program.running}": program.running_value(score[row].item() / sizes.sum().item()),
         }
         if member.penalized:
             metrics["train/penalty"] = penalty[row].item() / sizes.sum().item()
-        metrics |= zip(("val/loss", "val/accuracy"), measured, strict=False)
+        metrics |= {f"val/{name}": value for name, value in measured.items()}
         metrics["seconds"] = position.seconds
         member.history.append(metrics)
         end_of_epoch(members, k, metrics, position.epoch)

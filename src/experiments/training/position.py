@@ -60,7 +60,7 @@ class Position:
         active: the numbers of the members that are still trained, A of K; the tensors below have a row for each.
         orders: (A, examples), the order of each member's examples in this epoch.
         losses: (updates per epoch, A), the mean loss of each batch so far.
-        correct: (A,), right answers so far.
+        score: (A,), the sum of the running metric so far, such as right answers.
         penalty: (A,), the sum of the batches' penalties so far, each times its examples.
     """
 
@@ -76,7 +76,7 @@ class Position:
     active: list[int] = field(default_factory=list)
     orders: Tensor = field(default_factory=lambda: torch.empty(0))
     losses: Tensor = field(default_factory=lambda: torch.empty(0))
-    correct: Tensor = field(default_factory=lambda: torch.empty(0))
+    score: Tensor = field(default_factory=lambda: torch.empty(0))
     penalty: Tensor = field(default_factory=lambda: torch.empty(0))
 
     @property
@@ -103,7 +103,7 @@ class Position:
             row = self.row(member)
             state["order"] = self.orders[row].cpu()
             state["losses"] = self.losses[: self.batch, row].cpu()
-            state["correct"] = self.correct[row].cpu()
+            state["correct"] = self.score[row].cpu()
             state["penalty"] = self.penalty[row].cpu()
         return state
 
@@ -118,7 +118,7 @@ class Position:
                 self.plan.steps_per_epoch, len(states), dtype=torch.float64, device=program.device
             )
             self.losses[: self.batch] = torch.stack([s["losses"] for s in states], 1).to(program.device)
-            self.correct = torch.stack([s["correct"] for s in states]).to(program.device)
+            self.score = torch.stack([s["correct"] for s in states]).to(program.device)
             self.penalty = torch.stack([s["penalty"] for s in states]).to(program.device)
 
 

@@ -50,9 +50,9 @@ class Measurements(NamedTuple):
     """The measurements of a step, each of shape (A,), on the device."""
 
     loss: Tensor
-    """the batch's mean loss before the update, without the penalty"""
-    correct: Tensor
-    """the count of right answers"""
+    """the batch's mean loss before the update, without the penalty, in the user's units"""
+    score: Tensor
+    """the sum of the examples' running metric, such as the count of right answers"""
     penalty: Tensor | None = None
     """the penalty's term before the update, if there is a penalty"""
 
@@ -67,6 +67,10 @@ class Program(Protocol):
     device: torch.device
     index_device: torch.device
     """The device of the examples, on which the indices of a batch have to be."""
+    running: str
+    """The name of the metric of training batches."""
+    score_type: torch.dtype
+    """The type of sums of `Measurements.score`."""
     checkpoint_seconds: float
     """The least time between two checkpoints; 0 saves after each epoch."""
 
@@ -77,6 +81,10 @@ class Program(Protocol):
             index: (A, batch), each member's examples in its training split.
             rates: each member's learning rate.
         """
+        ...
+
+    def running_value(self, mean: float) -> float:
+        """Return the metric of training batches, of the mean of the examples' parts in `Measurements.score`."""
         ...
 
     def begin_epoch(self, epoch: int) -> None:
@@ -91,8 +99,8 @@ class Program(Protocol):
         """Continue with only these members; the others have ended."""
         ...
 
-    def evaluate(self, split: str, members: Sequence[int]) -> list[tuple[float, float]]:
-        """Return the mean loss and the accuracy of these members on a split, in evaluation mode."""
+    def evaluate(self, split: str, members: Sequence[int]) -> list[dict[str, float]]:
+        """Return the mean loss and the metrics of these members on a split, by name, in evaluation mode."""
         ...
 
     def capture(self, member: int, *, brief: bool = False) -> Capture:

@@ -21,6 +21,10 @@ class OwnPrograms:
         self.programs = list(programs)
         self.members = len(self.programs)
 
+    def running_value(self, mean: float) -> float:
+        """See `Program.running_value`."""
+        return self.programs[0].running_value(mean)
+
     def gradients(self, member: int) -> dict[str, Tensor]:
         """See `Program.gradients`."""
         return self.programs[member].gradients(0)

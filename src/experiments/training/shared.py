@@ -13,6 +13,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from experiments.common.errors import UserError
+from experiments.data.batches import Split
 from experiments.models.blocks import Dropout, Rows
 
 from .averaging import BatchNorm, batch_norms, tensors
@@ -56,36 +57,45 @@ class Shared(Single):
         """Return which of `count` examples are this process's."""
         return slice(count * self.rank // self.size, count * (self.rank + 1) // self.size)
 
-    def _forward(self, x: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Return this process's part of the mean loss and of the count; a process without rows contributes 0."""
+    def _forward(self, x: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return this process's part of the mean loss and of the score; a process without rows contributes 0."""
         own = self._share(len(x))
         count = own.stop - own.start
         with self.rows.of(own, len(x)):
             if count:
-                loss, correct = super()._forward(x[own], targets[own])
-                return loss * (count * self.size / len(x)), correct
-            scores = self._scores(self.forward, x[own])
-            return scores.sum() * 0, torch.zeros((), dtype=torch.int64, device=self.device)
+                loss, shown, score = super()._forward(x[own], targets[own])
+                share = count * self.size / len(x)
+                return loss * share, shown * share, score
+            nothing = self._scores(self.forward, x[own]).sum() * 0
+            return nothing, nothing.detach(), torch.zeros((), dtype=self.score_type, device=self.device)
 
     def _backward(self, x: Tensor, targets: Tensor) -> Measurements:
         """Leave the gradient of the whole batch in the parameters of every process."""
         measured = super()._backward(x, targets)
         gradients = [p.grad for p in self.parameters if p.grad is not None]
-        parts = [*gradients, measured.loss, measured.correct.to(measured.loss.dtype)]
+        parts = [*gradients, measured.loss, measured.score.to(measured.loss.dtype)]
         flat = torch.cat([part.flatten() for part in parts])
         dist.all_reduce(flat)
-        correct = flat[-1:].round().to(measured.correct.dtype)
+        score = flat[-1:].round() if self.score_type == torch.int64 else flat[-1:].clone()
         *averages, loss, _ = flat.div_(self.size).split([part.numel() for part in parts])
         torch._foreach_copy_(gradients, [a.view(g.shape) for a, g in zip(averages, gradients, strict=True)])
-        return Measurements(loss, correct, measured.penalty)
+        return Measurements(loss, score.to(self.score_type), measured.penalty)
 
     def _sums(self, split: str) -> tuple[float, float]:
         """Evaluate this process's share of a split, and add up the shares."""
         examples = self.splits[split]
         sums = torch.tensor(self._summed(examples.part(self._share(len(examples)))), dtype=torch.float64)
         dist.all_reduce(sums)
-        loss, correct = sums.tolist()
-        return loss, correct
+        loss, score = sums.tolist()
+        return loss, score
+
+    def _measured(self, examples: Split) -> dict[str, float]:
+        """Evaluate the whole split in every process, since metrics need all scores; all use those of process 0."""
+        measured = super()._measured(examples)
+        names = sorted(set(self.criterion.metrics) | {"loss", self.running})
+        values = torch.tensor([measured.get(name, math.nan) for name in names], dtype=torch.float64)
+        dist.broadcast(values, 0)
+        return {name: value for name, value in zip(names, values.tolist(), strict=True) if name in measured}
 
 
 class SharedBatchNorm(BatchNorm):

@@ -92,6 +92,7 @@ class Single:
         self.splits = splits
         self.eval_batch_size = eval_batch_size
         self.criterion = criterion or Criterion()
+        self.running, self.score_type = self.criterion.task.metrics[0], self.criterion.task.score_type
         self.inspector = Inspector(model, self.criterion, splits["train"])
         self.thaws = thaws or {}
         self.begin_epoch(0)
@@ -112,6 +113,10 @@ class Single:
             self.forward = torch.compile(model, mode=self.updating.compiled, dynamic=False)
         averaged = self.updating.ema is not None or self.updating.swa is not None
         self.average = Average(model, self.updating.ema) if averaged else None
+
+    def running_value(self, mean: float) -> float:
+        """See `Program.running_value`."""
+        return self.criterion.task.running(mean)
 
     def begin_epoch(self, epoch: int) -> None:
         """See `Program.begin_epoch`: the epoch alone decides what is frozen, so there is nothing to save."""
@@ -176,36 +181,35 @@ class Single:
         term = self.criterion.penalty.term(self.weights) if self.criterion.penalty.adds and self.weights else None
         micro = self.updating.micro_batch
         if micro is None or len(x) <= micro:
-            loss, correct = self._forward(x, targets)
+            loss, shown, score = self._forward(x, targets)
             self._scaled(loss if term is None else loss + term).backward()
-            loss = loss.detach()
         else:
-            loss, correct = self._in_parts(x, targets, micro)
+            shown, score = self._in_parts(x, targets, micro)
             if term is not None:
                 self._scaled(term).backward()
         penalty = term.detach().reshape(1) if term is not None else None
-        return Measurements(loss.reshape(1), correct.reshape(1), penalty)
+        return Measurements(shown.reshape(1), score.reshape(1), penalty)
 
     def _in_parts(self, x: Tensor, targets: Tensor, micro: int) -> tuple[Tensor, Tensor]:
         """Add up the gradients of parts of the batch."""
         sizes = part_sizes(len(x), micro)
-        loss = torch.zeros((), dtype=x.dtype, device=self.device)
-        correct = torch.zeros((), dtype=torch.int64, device=self.device)
+        total = torch.zeros((), dtype=x.dtype, device=self.device)
+        score = torch.zeros((), dtype=self.score_type, device=self.device)
         for part, wanted in zip(x.split(sizes), targets.split(sizes), strict=True):
-            mean, right = self._forward(part, wanted)
-            share = mean * (len(part) / len(x))
-            self._scaled(share).backward()
-            loss += share.detach()
-            correct += right
-        return loss, correct
+            mean, shown, own = self._forward(part, wanted)
+            self._scaled(mean * (len(part) / len(x))).backward()
+            total += shown * (len(part) / len(x))
+            score += own
+        return total, score
 
-    def _forward(self, x: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the mean loss and the count of right answers; of mixed examples, the larger part counts."""
+    def _forward(self, x: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the mean loss, the same in the user's units, and the sum of the examples' running metric."""
         if self.updating.compiled is not None:
             torch.compiler.cudagraph_mark_step_begin()  # the results of the last pass may be overwritten
         scores = self._scores(self.forward, x)
-        wanted = targets if targets.ndim == 1 else targets.argmax(1)
-        return self.criterion.mean(scores, targets), (scores.detach().argmax(1) == wanted).sum()
+        loss = self.criterion.mean(scores, targets)
+        score = self.criterion.task.score(scores.detach(), targets).sum()
+        return loss, self.criterion.shown(loss, scores, targets), score
 
     def _scores(self, model: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         """Return a model's scores in the run's precision and memory layout; see `scores_of`."""
@@ -232,27 +236,44 @@ class Single:
         """See `Program.keep`: there are no other members."""
 
     @torch.no_grad()
-    def evaluate(self, split: str, members: Sequence[int] = (0,)) -> list[tuple[float, float]]:
+    def evaluate(self, split: str, members: Sequence[int] = (0,)) -> list[dict[str, float]]:
         """See `Program.evaluate`."""
         del members
-        loss, correct = self._sums(split)
-        return [(loss / len(self.splits[split]), correct / len(self.splits[split]))]
+        examples = self.splits[split]
+        if not self.criterion.counts_only:
+            return [self._measured(examples)]
+        loss, score = self._sums(split)
+        return [{"loss": loss / len(examples), self.running: score / len(examples)}]
 
     def _sums(self, split: str) -> tuple[float, float]:
-        """Return the sum of the examples' losses and the count of right answers."""
+        """Return the sums of the examples' losses and of their running metric."""
         return self._summed(self.splits[split])
 
     def _summed(self, examples: Split) -> tuple[float, float]:
         loss = torch.zeros((), dtype=torch.float64, device=self.device)
-        correct = torch.zeros((), dtype=torch.int64, device=self.device)
+        score = torch.zeros((), dtype=self.score_type, device=self.device)
         model = self.evaluated
         model.eval()
         for x, y in examples.in_order(self.eval_batch_size):
             scores = self._scores(model, x)
             loss += self.criterion.total(scores, y)
-            correct += (scores.argmax(1) == y).sum()
+            score += self.criterion.task.score(scores, y).sum()
         to_training_mode(self.model)
-        return loss.item(), correct.item()
+        return loss.item(), score.item()
+
+    def _measured(self, examples: Split) -> dict[str, float]:
+        """Return the mean loss and all metrics of some examples."""
+        loss = torch.zeros((), dtype=torch.float64, device=self.device)
+        parts, targets = [], []
+        model = self.evaluated
+        model.eval()
+        for x, y in examples.in_order(self.eval_batch_size):
+            scores = self._scores(model, x)
+            loss += self.criterion.total(scores, y)
+            parts.append(scores)
+            targets.append(y)
+        to_training_mode(self.model)
+        return {"loss": loss.item() / len(examples), **self.criterion.measured(torch.cat(parts), torch.cat(targets))}
 
     @torch.no_grad()
     def scores(self, member: int, split: str | Split) -> Tensor:

@@ -43,14 +43,14 @@ class Batches:
             members: their numbers; None for all.
 
         Returns:
-            Inputs of shape (members, batch, ...), and classes of shape (members, batch).
+            Inputs of shape (members, batch, ...), and targets of shape (members, batch) or (members, batch, targets).
         """
         if not self.together:
             chosen = self.splits if members is None else [self.splits[k] for k in members]
             pairs = [split.batch(own) for split, own in zip(chosen, index, strict=True)]
             return torch.stack([x for x, _ in pairs]), torch.stack([y for _, y in pairs])
         whole = slice(None) if members is None else list(members)
-        y = self.y[whole].gather(1, index)
+        y = gathered(self.y[whole], index)
         x = self.x.index_select(0, self.rows[whole].gather(1, index).flatten()).view(*index.shape, *self.x.shape[1:])
         if x.device != self.device:
             x, y = x.to(self.device, non_blocking=True), y.to(self.device, non_blocking=True)
@@ -59,6 +59,16 @@ class Batches:
         else:
             x = (x.float() if x.dtype != torch.float32 else x).sub_(self.shift[whole]).mul_(self.scale[whole])
         return (x.double() if self.doubled else x), y
+
+
+def gathered(y: Tensor, index: Tensor) -> Tensor:
+    """Return each member's targets at its own indices.
+
+    Args:
+        y: (members, examples) or (members, examples, targets).
+        index: (members, batch).
+    """
+    return y.gather(1, index if y.ndim == 2 else index.unsqueeze(2).expand(-1, -1, y.shape[2]))
 
 
 def alongside(numbers: Sequence[Tensor], axes: int) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.func import vmap
 
 from experiments.penalties import Penalty
-from experiments.training.criterion import Criterion
+from experiments.training.criterion import Criterion, in_units
 from experiments.training.single import Single
 
 from ._weights import Weights
@@ -32,6 +32,8 @@ class Objective:
         criteria = [program.criterion for program in programs]
         self.loss, self.numbers = shared(criteria, weights.flat)
         self.class_weights = class_weights(criteria)
+        self.tasks = [criterion.task for criterion in criteria]
+        self.units = units(criteria, weights.flat)
         self.terms_of = by_penalty(criteria, weights.flat, lambda penalty: penalty.adds)
         self.bounds_of = by_penalty(criteria, weights.flat, lambda penalty: penalty.bounds)
         first = programs[0]
@@ -51,10 +53,45 @@ class Objective:
     def totals(self, scores: Tensor, targets: Tensor, rows: Sequence[int]) -> Tensor:
         """Return the sums of the examples' losses in evaluation of the members in `rows`, (rows,)."""
 
-        def total(own: Tensor, wanted: Tensor, numbers: Mapping[str, Tensor]) -> Tensor:
-            return Criterion(partial(self.loss, **numbers)).total(own, wanted)
+        numbers = {name: values[list(rows)] for name, values in self.numbers.items()}
+        return self._in_units(scores, targets, numbers, rows, "sum")
 
-        return vmap(total)(scores, targets, {name: values[list(rows)] for name, values in self.numbers.items()})
+    def shown(self, losses: Tensor, scores: Tensor, targets: Tensor, share: float) -> Tensor:
+        """Return the members' mean losses of a training batch in the user's units, (members,).
+
+        Args:
+            losses: as they are minimized, times `share`.
+            scores, targets: of the batch or a part of it.
+            share: of the part in the batch.
+        """
+        if self.units is None:
+            return losses
+        return self._in_units(scores, targets, self.numbers, range(len(self.tasks)), "mean") * share
+
+    def _in_units(
+        self, scores: Tensor, targets: Tensor, numbers: Mapping[str, Tensor], rows: Sequence[int], reduction: str
+    ) -> Tensor:
+        """Return the members' losses in the user's units."""
+
+        def own(scores: Tensor, wanted: Tensor, numbers: Mapping[str, Tensor], units: Tensor | None) -> Tensor:
+            unit, shift = (None, None) if units is None else units.unbind(0)
+            return in_units(partial(self.loss, **numbers), unit, shift)(scores, wanted, reduction=reduction)
+
+        units = None if self.units is None else self.units[list(rows)]
+        return vmap(own, in_dims=(0, 0, 0, None if units is None else 0))(scores, targets, numbers, units)
+
+    def score(self, scores: Tensor, targets: Tensor, rows: Sequence[int] | None = None) -> Tensor:
+        """Return the sums of the running metric of the examples of members, (rows,).
+
+        Args:
+            scores, targets: (rows, batch, ...).
+            rows: of the members; None for all.
+        """
+        tasks = self.tasks if rows is None else [self.tasks[row] for row in rows]
+        if self.units is None:
+            return tasks[0].score(scores, targets).sum(1)
+        each = [task.score(*own).sum() for task, *own in zip(tasks, scores, targets, strict=True)]
+        return torch.stack(each)
 
     def terms(self) -> Tensor | None:
         """Return the penalties' terms, (members,), 0 for a member without one; None if no member has one."""
@@ -96,6 +133,13 @@ def shared(criteria: Sequence[Criterion], like: Tensor) -> tuple[Callable[..., T
     differing = [name for name in first.keywords if any(own[name] != first.keywords[name] for own in given)]
     numbers = {name: like.new_tensor([own[name] for own in given]) for name in differing}
     return partial(first.func, **{k: v for k, v in first.keywords.items() if k not in differing}), numbers
+
+
+def units(criteria: Sequence[Criterion], like: Tensor) -> Tensor | None:
+    """Return the unit and shift of the members' targets, (members, 2, targets); None if targets are not scaled."""
+    tasks = [criterion.task for criterion in criteria]
+    found = [torch.stack([t.unit, t.shift]) for t in tasks if t.unit is not None and t.shift is not None]
+    return torch.stack(found).to(like) if found else None
 
 
 def class_weights(criteria: Sequence[Criterion]) -> Tensor | None:

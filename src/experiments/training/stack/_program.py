@@ -48,6 +48,7 @@ class Stack(OwnPrograms):
         self.generators = list(generators)
         first = self.programs[0]
         self.device, self.index_device = first.device, first.index_device
+        self.running, self.score_type = first.running, first.score_type
         self.eval_batch_size, self.micro_batch = first.eval_batch_size, first.updating.micro_batch
         layers, _ = describe(first.model, first.splits["train"].first(1)[0])
         values = math.prod(first.splits["train"].x.shape[1:]) + sum(math.prod(layer.output_shape) for layer in layers)
@@ -136,7 +137,7 @@ class Stack(OwnPrograms):
         """Store the members' gradients in the matrix, by one backward pass of the summed losses."""
         terms = self.objective.terms()
         sizes = part_sizes(x.shape[1], self.micro_batch or x.shape[1])
-        loss, correct = torch.zeros((), device=self.device), torch.zeros((), dtype=torch.int64, device=self.device)
+        loss, score = torch.zeros((), device=self.device), torch.zeros((), dtype=self.score_type, device=self.device)
         start = 0
         for size in sizes:
             part = slice(start, start + size)
@@ -147,9 +148,9 @@ class Stack(OwnPrograms):
             losses = self.objective.losses(scores, wanted) * (size / x.shape[1])
             whole = losses.sum() if terms is None or start > size else (losses + terms).sum()
             self._store(torch.autograd.grad(whole, list(self.weights.leaves.values())), add=start > size)
-            loss = loss + losses.detach()
-            correct = correct + (scores.detach().argmax(2) == wanted).sum(1)
-        return Measurements(loss, correct, None if terms is None else terms.detach())
+            loss = loss + self.objective.shown(losses.detach(), scores.detach(), wanted, size / x.shape[1])
+            score = score + self.objective.score(scores.detach(), wanted)
+        return Measurements(loss, score, None if terms is None else terms.detach())
 
     def _store(self, gradients: Sequence[Tensor], *, add: bool) -> None:
         """Copy or add gradients to the matrix."""
@@ -187,27 +188,39 @@ class Stack(OwnPrograms):
                 group["lr"] = self.rates[row] * share
 
     @torch.no_grad()
-    def evaluate(self, split: str, members: Sequence[int]) -> list[tuple[float, float]]:
+    def evaluate(self, split: str, members: Sequence[int]) -> list[dict[str, float]]:
         """See `Program.evaluate`. The test split of one member is evaluated by its own model, for the same bits."""
         if len(members) == 1 and split == "test":
             return self.programs[members[0]].evaluate(split)
-        results: list[tuple[float, float]] = []
+        results: list[dict[str, float]] = []
         for start in range(0, len(members), self.evaluated_at_once):
             rows = [self.active.index(k) for k in members[start : start + self.evaluated_at_once]]
             results += self._evaluate(self.batches[split], rows)
         return results
 
-    def _evaluate(self, batches: Batches, rows: Sequence[int]) -> list[tuple[float, float]]:
+    def _evaluate(self, batches: Batches, rows: Sequence[int]) -> list[dict[str, float]]:
         weights, count = self.weights.of(rows), len(batches)
         loss = torch.zeros(len(rows), dtype=torch.float64, device=self.device)
-        correct = torch.zeros(len(rows), dtype=torch.int64, device=self.device)
+        score = torch.zeros(len(rows), dtype=self.score_type, device=self.device)
+        counts_only = self.programs[0].criterion.counts_only
+        kept: list[tuple[Tensor, Tensor]] = []
         for start in range(0, count, self.eval_batch_size):
             index = torch.arange(start, min(start + self.eval_batch_size, count), device=self.index_device)
             x, y = batches.batch(index.expand(len(rows), -1), rows)
             scores = self.forward.evaluate(weights, x)
             loss += self.objective.totals(scores, y, rows)
-            correct += (scores.argmax(2) == y).sum(1)
-        return list(zip((loss / count).tolist(), (correct.double() / count).tolist(), strict=True))
+            if counts_only:
+                score += self.objective.score(scores, y, rows)
+            else:
+                kept.append((scores, y))
+        losses = (loss / count).tolist()
+        if counts_only:
+            shares = (score.double() / count).tolist()
+            return [{"loss": loss, self.running: share} for loss, share in zip(losses, shares, strict=True)]
+        scores, targets = (torch.cat(parts, 1) for parts in zip(*kept, strict=True))
+        members = [self.programs[self.active[row]].criterion for row in rows]
+        measured = [own.measured(*both) for own, *both in zip(members, scores, targets, strict=True)]
+        return [{"loss": loss, **metrics} for loss, metrics in zip(losses, measured, strict=True)]
 
     def capture(self, member: int, *, brief: bool = False) -> Capture:
         """See `Program.capture`."""

@@ -112,6 +112,8 @@ def signature(program: Single) -> dict[str, object]:
         "examples": {name: len(split) for name, split in program.splits.items()},
         "batch size": (program.updating.micro_batch, program.eval_batch_size),
         "loss": kind_of(program.criterion),
+        "task": (type(program.criterion.task), program.criterion.task.outputs),
+        "metrics": sorted(program.criterion.metrics),
         "device": program.device,
     }
 

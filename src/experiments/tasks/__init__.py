@@ -1,0 +1,18 @@
+"""What is learnt: the form of the targets, losses, metrics, answers."""
+
+from collections.abc import Mapping
+
+from .base import Form, Task
+from .classification import Classification
+from .multilabel import Multilabel
+from .regression import Regression
+
+
+class Auto:
+    """Stands for the task that fits the targets: whole numbers or texts are classes, other numbers a regression."""
+
+
+FITTING: Mapping[Form, type[Task]] = {"classes": Classification, "numbers": Regression, "labels": Multilabel}
+"""The task of `task=auto` by the form of the targets."""
+
+__all__ = ["FITTING", "Auto", "Classification", "Form", "Multilabel", "Regression", "Task"]

@@ -1,0 +1,146 @@
+"""The base class of tasks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from experiments.losses import Loss
+
+from .metrics import Measure
+
+Form = Literal["classes", "numbers", "labels", "inputs"]
+"""The form of targets: a class per example, numbers, labels that are 0 or 1, or the prepared inputs themselves."""
+
+
+class Task:
+    """What is learnt: everything that depends on the form of the targets.
+
+    A task is fitted to the training targets once. Then `encode` gives the targets that training compares scores with,
+    and `answer` turns scores into what a user reads. Derive a class and name it with `task._target_`; override what
+    differs. Scores and encoded targets may have leading axes for the members of a stack in `score`.
+
+    Attributes:
+        name: in messages.
+        form: of the targets that it learns.
+        loss: the dotted path of the loss of `loss=auto`.
+        losses: names of our losses that fit, for messages; other losses are tried.
+        metrics: those of `metrics=auto`; the first is the running metric, which is also measured in training.
+        measures: every metric that fits, by name.
+        unit, shift: the size of 1 and the value of 0 in the user's units, of each target; None if they are not scaled.
+        names: of the classes, labels or targets, set by `fit`.
+    """
+
+    name: ClassVar[str] = "task"
+    form: ClassVar[Form] = "numbers"
+    loss: ClassVar[str] = "experiments.losses.mse"
+    losses: ClassVar[Sequence[str]] = ()
+    metrics: ClassVar[Sequence[str]] = ()
+    measures: ClassVar[Mapping[str, Measure]] = {}
+    objective: ClassVar[str] = "loss"
+    stratified: ClassVar[bool] = False
+
+    score_type: ClassVar[torch.dtype] = torch.float64
+    """Of sums of `score`."""
+    unit: Tensor | None = None
+    shift: Tensor | None = None
+    names: tuple[str, ...] = ()
+    per_target: int = 1
+    """Outputs of the model for each name; `use` sets it."""
+
+    def use(self, loss: Loss) -> None:
+        """Adapt to the loss of the run, before `fit`."""
+
+    def fit(self, names: Sequence[str], y: Tensor) -> None:
+        """Fit to the training targets.
+
+        Args:
+            names: of the classes, labels or targets.
+            y: (examples,) or (examples, targets), in the user's units.
+        """
+        del y
+        self.names = tuple(map(str, names))
+
+    def state_dict(self) -> dict[str, list[float]]:
+        """Return what `fit` has found, for `data.json`."""
+        return {}
+
+    def load(self, names: Sequence[str], state: Mapping[str, Sequence[float]]) -> None:
+        """Restore what `fit` has found."""
+        del state
+        self.names = tuple(map(str, names))
+
+    @property
+    def outputs(self) -> int:
+        """The number of scores of an example."""
+        return len(self.names) * self.per_target
+
+    def encode(self, y: Tensor) -> Tensor:
+        """Return the targets that training uses."""
+        return y
+
+    def decode(self, y: Tensor) -> Tensor:
+        """Return encoded targets in the user's units, in float64 unless they are class numbers."""
+        return y
+
+    def strata(self, y: Tensor) -> Tensor:
+        """Return a whole number for each example; every split has the numbers in the same proportions."""
+        return torch.zeros(len(y), dtype=torch.int64)
+
+    def answer(self, scores: Tensor) -> Tensor:
+        """Return what a user reads, (examples, ...) in float64."""
+        return scores.double()
+
+    def score(self, scores: Tensor, targets: Tensor) -> Tensor:
+        """Return each example's part of the running metric, of shape (..., batch).
+
+        Args:
+            scores: (..., batch, outputs).
+            targets: encoded, or mixed by an augmentation.
+        """
+        raise NotImplementedError
+
+    def running(self, mean: float) -> float:
+        """Return the running metric of a mean of `score`."""
+        return mean
+
+    @property
+    def counts_only(self) -> bool:
+        """Whether the running metric, a mean of `score`, is also the metric of a whole split, to the bit."""
+        return False
+
+    def measured(self, scores: Tensor, targets: Tensor, metrics: Mapping[str, Measure]) -> dict[str, float]:
+        """Return the running metric and others of a whole split, without those that are not finite numbers.
+
+        Args:
+            scores: (examples, outputs), on the CPU.
+            targets: encoded, on the CPU.
+            metrics: the others, by name.
+        """
+        answers, wanted = self.answer(scores), self.decode(targets)
+        running = self.metrics[0]
+        measures = {running: self.measures[running], **metrics}
+        found = {name: float(measure(answers, wanted)) for name, measure in measures.items()}
+        return {name: value for name, value in found.items() if math.isfinite(value)}
+
+    def examples_of_targets(self, count: int) -> Tensor:
+        """Return encoded targets with which a loss is tried."""
+        return torch.zeros(count, len(self.names))
+
+    def chance(self, loss: Loss, targets: Tensor) -> float:
+        """Return the loss of scores that are all 0, which a network that knows nothing may reach.
+
+        Args:
+            loss: in the user's units.
+            targets: encoded, of the training split.
+        """
+        return loss(targets.new_zeros(len(targets), self.outputs), targets, reduction="mean").item()
+
+    def lowest(self, loss: Loss, targets: Tensor) -> float:
+        """Return the loss of perfect scores; see `chance`."""
+        del loss, targets
+        return 0.0
