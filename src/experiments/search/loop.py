@@ -146,8 +146,7 @@ class Search:
         for number in left:
             if self.study.get_trials(deepcopy=False)[number].state == TrialState.FAIL:
                 print(f"trial {number} was left unfinished; its parameters are tried again")
-        if OmegaConf.select(self.config, "observers.tensorboard.enabled"):
-            hparams_config(self.folder, self.domains(), common_settings(self.config), metrics_of(self.config))
+        hparams_config(self.folder, self.domains(), common_settings(self.config), metrics_of(self.config))
         asked: list[PlannedTrial] = []
         try:
             while asked := self.ask():
