@@ -109,13 +109,13 @@ def test_an_observer_that_fails_costs_its_run_only(commands: Commands, hook: str
     assert outcome.code == 1
     said = rf"the observer {HERE}.Late raised KeyError: 'wrong name' \(own_code.py, line \d+\) in {hook}"
     assert re.search(rf"^01_seed=1  failed: {said}$", outcome.out, re.MULTILINE), outcome.out
-    assert "trust" not in outcome.out
+    assert "names code" not in outcome.out
     first, failed, last = run_folders(commands.folder)
     assert [summary(folder)["status"] for folder in (first, failed, last)] == ["finished", "failed", "finished"]
     assert re.fullmatch(said, summary(failed)["error"])
     log = (failed / "train.log").read_text()
     assert "Traceback (most recent call last)" in log
-    assert "trust" not in log
+    assert "names code" not in log
 
 
 def test_the_other_runs_are_those_of_a_stack_without_the_failure(commands: Commands) -> None:
@@ -150,7 +150,7 @@ def test_own_code_is_trusted_by_the_command_that_names_it(commands: Commands) ->
     own = (f"scheduler={{_target_: {HERE}.broken}}", *THREE)
     outcome = commands.train("-m", *own)
     assert outcome.code == 1
-    assert "trust" not in outcome.out
+    assert "names code" not in outcome.out
     said = r"failed: code from outside this package raised KeyError: 'late' \(own_code.py, line \d+\)"
     assert len(re.findall(said, outcome.out)) == 3, outcome.out
     (sweep,) = {folder.parent for folder in run_folders(commands.folder)}
