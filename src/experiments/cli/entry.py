@@ -1,5 +1,6 @@
 """The entry point of every command: the standard output and error, the user's errors, Ctrl-C, the exit code."""
 
+import codecs
 import errno
 import io
 import os
@@ -158,12 +159,31 @@ class Output(io.FileIO):
             raise OutputError(error.errno, error.strerror, self.name) from None
 
 
+PLAINLY = "experiments.plainly"
+"""What the standard output does with characters that its encoding does not have; Python would end with an error."""
+PLAIN = {"\u2026": "~", "\u00d7": "x", "\u00b0": " deg", "\u2013": "-", "\u2014": "-", "\u2019": "'"}
+"""Characters, and how a terminal without them shows them; the others are shown as Python writes them, as \\u0416."""
+
+
+def plainly(error: UnicodeError) -> tuple[str, int]:
+    """Return what is printed instead of characters that an encoding does not have, and where to continue.
+
+    Raises:
+        UnicodeError: it is not about printing.
+    """
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = error.object[error.start : error.end]
+    return "".join(PLAIN.get(c) or c.encode("ascii", "backslashreplace").decode() for c in text), error.end
+
+
 def prepare_output() -> None:
     """Make the standard output and error independent of their readers, and open those that are closed.
 
     A test or a notebook has replaced them; there nothing changes.
     """
     open_closed_descriptors()
+    codecs.register_error(PLAINLY, plainly)
     if sys.stdout is sys.__stdout__:
         sys.stdout = independent(sys.stdout, 1)
     if sys.stderr is sys.__stderr__:
@@ -187,7 +207,7 @@ def independent(stream: TextIO | None, descriptor: int) -> TextIO:
     return io.TextIOWrapper(
         file if isinstance(stream.buffer, io.FileIO) else io.BufferedWriter(file),  # FileIO: unbuffered
         stream.encoding,
-        stream.errors,
+        PLAINLY if stream.errors == "strict" else stream.errors,
         line_buffering=stream.line_buffering,
         write_through=stream.write_through,
     )

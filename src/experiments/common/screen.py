@@ -3,7 +3,7 @@
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -67,6 +67,24 @@ class Screen:
         if not self.terminal.quiet:
             self.terminal.print(*content)
         self.log(*content)
+
+    def print_command(self, label: str, command: str) -> None:
+        """Print a command or a path after its label on one line, which can be copied from a narrow terminal too."""
+        line = f"{label:<8} {command}"
+        if not self.terminal.quiet:
+            self.terminal.print(line, soft_wrap=True)
+        self.log(line)
+
+    def print_table(self, shown: Table, spare: Sequence[str] = ()) -> None:
+        """Print a table; on a narrow terminal without some columns.
+
+        Args:
+            shown: the table.
+            spare: headings of columns that may be left out, the least important one first.
+        """
+        self.log(shown)  # before it loses columns
+        if not self.terminal.quiet:
+            self.terminal.print(narrowed(shown, self.terminal, spare))
 
     def log(self, *content: RenderableType) -> None:
         """Write only to the log."""
@@ -135,3 +153,26 @@ def table(*columns: str, right: tuple[str, ...] = (), wrapped: tuple[str, ...] =
     for column in columns:
         result.add_column(column, justify="right" if column in right else "left", no_wrap=column not in wrapped)
     return result
+
+
+def narrowed(shown: Table, console: Console, spare: Sequence[str]) -> Table:
+    """Return a table without the columns, of those that may be left out, for which a console is too narrow.
+
+    Args:
+        shown: the table, which loses them.
+        console: with its width.
+        spare: headings of columns that may be left out, the least important one first.
+    """
+    for heading in spare:
+        if fits(shown, console):
+            break
+        shown.columns = [column for column in shown.columns if column.header != heading]
+        for index, column in enumerate(shown.columns):
+            column._index = index  # the first and the last one have other margins
+    return shown
+
+
+def fits(shown: Table, console: Console) -> bool:
+    """Whether a console is wide enough for a table whose columns are not wrapped."""
+    unlimited = console.options.update(max_width=100_000)
+    return shown.__rich_measure__(console, unlimited).minimum <= console.width

@@ -33,7 +33,7 @@ def introduce(
     if screen.terminal.quiet:
         screen.log(layers_as_text(tuple(layers)))
     else:
-        screen.print(layer_table(layers))
+        screen.print_table(layer_table(layers), spare=("kind", "output"))
     sizes = ", ".join(f"{len(data.splits[s]):,} {s}" for s in ("train", "val", "test") if s in data.splits)
     name = choices.get("data", "own")
     if data.description.columns:
@@ -119,11 +119,11 @@ def conclude(
     print_verdicts(screen, verdicts)
     if "problem" in summary:
         screen.print(f"warning: {summary['problem']}")
-    screen.print(f"run      {path}")
+    screen.print_command("run", path)
     if summary["status"] == "interrupted":
-        screen.print(f"resume   {command_name('python')} -m experiments.train {shlex.join(resuming)}")
+        screen.print_command("resume", f"{command_name('python')} -m experiments.train {shlex.join(resuming)}")
     else:
-        screen.print(f"view     {command_name('tensorboard')} --logdir {shlex.quote(path)}")
+        screen.print_command("view", f"{command_name('tensorboard')} --logdir {shlex.quote(path)}")
 
 
 def print_verdicts(screen: Screen, verdicts: Sequence[Verdict]) -> None:
