@@ -107,7 +107,8 @@ def is_of_the_run(override: str) -> bool:
     """Whether an override touches only what belongs to a run: its own sections, with choices from the folders of ours.
 
     Hydra's own settings name code and folders; so does a file that is chosen by a path with `..` in it, or that is put
-    into another section with `@`. An interpolation may name other keys of the run, but not read the environment.
+    into another section with `@`. A whole section with a setting that writes files is refused too: the setting
+    could not be left out. An interpolation may name other keys of the run, but not read the environment.
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
@@ -117,11 +118,13 @@ def is_of_the_run(override: str) -> bool:
     except HydraException:
         return False
     key = parsed.key_or_group
-    texts = [override, *strings(parsed.value())]
+    value = parsed.value()
+    texts = [override, *strings(value)]
     section = re.split(r"[./]", key)[0]
     package = parsed.package
     return not (
         section in CLOSED
+        or (isinstance(value, dict) and any(f"{key}.{name}" in (CACHE, DOWNLOAD) for name in strings(list(value))))
         or (package is not None and (package.split(".")[0] in CLOSED or not known(package)))
         or not only_within(texts)
         or ("." not in key and any(UPWARD.search(text) for text in texts))
