@@ -229,7 +229,7 @@ def test_a_run_that_was_not_started_can_be_looked_at(commands: Commands) -> None
     """Interpolations in the folder of a run that was killed during its first imports, as Hydra has written them."""
     folder = commands.trained(*SHORT, "name=r_1", "seed=1")
     path = folder / ".hydra" / "overrides.yaml"
-    path.write_text(path.read_text().replace("name=r_1", "name=r_${seed}") + "- trust=[own]\n- resume=null\n")
+    path.write_text(path.read_text().replace("name=r_1", "name=r_${seed}") + "- resume=null\n- retry_failed=false\n")
     config = folder / ".hydra" / "config.yaml"
     config.write_text(config.read_text().replace("name: r_1", "name: r_${seed}"))
     resumed = commands.train(f"resume={os.path.relpath(folder)}", "training.epochs=3")

@@ -9,7 +9,7 @@ from experiments.common.confined import refuse_links
 from experiments.common.errors import UserError
 from experiments.common.foreign import read_yaml
 from experiments.common.keys import known
-from experiments.common.recorded import OF_THE_COMMAND, OUTSIDE, only_within
+from experiments.common.recorded import OUTSIDE, WITHOUT_EFFECT, only_within
 from experiments.common.text import cut
 
 from .overrides import quoted, spelled_out, split_arguments
@@ -94,7 +94,7 @@ def saved_overrides(folder: Path, typed: Collection[str] = ()) -> list[str]:
             f"resume={str(folder)!r} cannot be resumed: .hydra/overrides.yaml has more than {LARGEST:,} characters, "
             "which would take minutes to read"
         )
-    own = [line for line in overrides if not OF_THE_COMMAND.match(line) and key_of(line) not in typed]
+    own = [line for line in overrides if not WITHOUT_EFFECT.fullmatch(line) and key_of(line) not in typed]
     for override in own:
         if not is_of_the_run(override):
             raise UserError(

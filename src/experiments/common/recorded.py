@@ -10,6 +10,8 @@ from hydra.core.override_parser.types import Override, Quote, QuotedString
 
 OF_THE_COMMAND = re.compile(r"[+~]*(resume|retry_failed|sweep\.zip|trial|trust)=")
 """Overrides of a command that do not belong to the run: a later command has its own."""
+WITHOUT_EFFECT = re.compile(r"[+~]*((resume|trial)=null|retry_failed=(true|false)|sweep\.zip=.*)")
+"""Those that change nothing when the run is composed again."""
 WITHIN = re.compile(r"\$\{\.*(?P<section>[A-Za-z_]\w*)(\.\w+|\[\w+\])*\}")
 """An interpolation that names another key of the configuration."""
 OUTSIDE = frozenset({"hydra", "resume", "trial", "trust"})
