@@ -76,6 +76,8 @@ def decades(low: float, high: float) -> LogLocator:
     from matplotlib.ticker import LogLocator
 
     size = math.log10(high / low)
+    if size < 0.15:  # one tick would be left
+        return LogLocator(subs=[number / 20 for number in range(20, 200)])
     return LogLocator(subs=(1,) if size > 3 else (1, 2, 5) if size > 0.8 else (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8))
 
 
@@ -86,11 +88,18 @@ def integers(axes: Axes) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
 
 
-def layer_name(name: str) -> str:
-    """Return a layer's name without the parts that all names share: features.hidden1.activation -> hidden1."""
+def layer_name(name: str, longest: int | None = LONGEST_LAYER) -> str:
+    """Return a layer's name without the parts that all names share: features.hidden1.activation -> hidden1.
+
+    Args:
+        name: of the layer.
+        longest: characters; the middle of a longer name is left out. None for the whole name.
+    """
     words = [word for word in name.split(".") if word not in ("features", "activation", "linear", "weight")]
     kept = ".".join(words) or name
-    return literal(kept if len(kept) <= LONGEST_LAYER else f"{kept[:8]}...{kept[-7:]}")
+    if longest is not None and len(kept) > longest:
+        kept = f"{kept[: (longest - 2) // 2]}...{kept[-((longest - 3) // 2) :]}"
+    return literal(kept)
 
 
 def wrapped(text: str, width: int = LONGEST, lines: int = 2) -> str:

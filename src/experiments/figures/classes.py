@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_WORST, COLUMNS = 24, 6
+CELL, EDGE, GAP, TEXT = 1.75, 1.45, 0.14, 0.145
+"""Inches: the width of an example's column and of its picture, the gap below it, the height of a line of text."""
+WRAP, SHORT_NAME = 26, 16
+"""Characters of a line above an example, and of a class's name there."""
+WRONG_MARK, RIGHT_MARK = "\u2717", "\u2713"
+WRONG, RIGHT = "#b3261e", "#1a5fb4"
+"""The colours of frames and texts; the mark and the dash tell the same to those who see no colours."""
 MOST_NUMBERED = 20
 """The largest number of classes for which a confusion matrix shows its counts."""
 MOST_NAMED = 40
@@ -71,14 +79,15 @@ def confusion_figure(counts: np.ndarray, classes: Sequence[str], about: str) -> 
     if len(classes) <= MOST_NAMED:
         axes.set_xticks(range(len(classes)), classes, rotation=90 if max(map(len, classes)) > 3 else 0)
         axes.set_yticks(range(len(classes)), classes)
-    axes.set_xlabel("predicted class")
+    left_out = "" if len(classes) <= MOST_NAMED else f" ({len(classes):,} classes, names left out)"
+    axes.set_xlabel(f"predicted class{left_out}")
     axes.set_ylabel("true class")
     axes.set_title(f"Confusion matrix: {about}\naccuracy {np.trace(counts) / max(counts.sum(), 1):.4f}", fontsize=10)
     return figure
 
 
 def worst_figure(split: Split, scores: Tensor, classes: Sequence[str], about: str) -> Figure:
-    """Draw the examples whose true class has the smallest probability, the worst first.
+    """Draw the examples whose true class has the smallest probability, the wrongly classified ones first.
 
     Args:
         split: the examples, which are pictures.
@@ -86,26 +95,75 @@ def worst_figure(split: Split, scores: Tensor, classes: Sequence[str], about: st
         classes: the names of the classes.
         about: the split and the epoch of the weights, for the title.
     """
-    y = split.y.cpu()
-    log_probability = scores.log_softmax(1).gather(1, y[:, None]).squeeze(1)
-    worst = log_probability.argsort()[:MOST_WORST]
+    from matplotlib.patches import Rectangle
+
+    y, predicted = split.y.cpu(), scores.argmax(1)
+    probabilities = scores.double().log_softmax(1)
+    worst = worst_first(y, scores)
     images = split.raw(worst.to(split.x.device)).cpu().float()
-    lines = math.ceil(len(worst) / COLUMNS)
+    texts = [
+        answer(
+            str(classes[int(y[index])]),
+            str(classes[int(predicted[index])]),
+            math.exp(probabilities[index, predicted[index]]),
+            wrong=bool(predicted[index] != y[index]),
+        )
+        for index in worst.tolist()
+    ]
     height, width = images.shape[2:]
-    tall, wide = height + 2 * height // 5 + 2, width + 2  # room for two lines of text above each picture
-    page = torch.ones(lines * tall, COLUMNS * wide, images.shape[1])
-    figure = new_figure(1.4 * COLUMNS, 0.4 + 1.4 * lines * tall / wide)
-    axes = figure.add_axes((0.0, 0.0, 1.0, 1 - 0.35 / (0.4 + 1.4 * lines * tall / wide)))
-    for number, (image, index) in enumerate(zip(images, worst.tolist(), strict=True)):
-        top, left = number // COLUMNS * tall + tall - height - 1, number % COLUMNS * wide + 1
-        page[top : top + height, left : left + width] = unit_range(image).permute(1, 2, 0)
-        true, predicted = (literal(str(classes[int(n)])[:12]) for n in (y[index], scores[index].argmax()))
-        text = f"{true} as {predicted}\n{math.exp(log_probability[index]):.1%} for {true}"
-        axes.text(left + width / 2, top - 1, text, ha="center", va="bottom", fontsize=8)
-    axes.imshow(page.squeeze(2).numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
+    room = TEXT * (1 + max(text.count("\n") for text in texts)) + 0.06  # above each picture
+    tall = min(EDGE * height / width, 2 * EDGE)
+    lines, title = math.ceil(len(worst) / COLUMNS), 0.62
+    figure = new_figure(COLUMNS * CELL, title + lines * (tall + room + GAP))
+    axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+    for number, (image, index, text) in enumerate(zip(images, worst.tolist(), texts, strict=True)):
+        row, column = divmod(number, COLUMNS)
+        left = column * CELL + (CELL - EDGE) / 2
+        bottom = figure.get_figheight() - title - row * (tall + room + GAP) - room - tall
+        box = (left, left + EDGE, bottom, bottom + tall)
+        drawn = unit_range(image).permute(1, 2, 0).squeeze(2).numpy()
+        axes.imshow(drawn, cmap="gray", vmin=0, vmax=1, interpolation="nearest", extent=box, aspect="auto")
+        colour, dash = (WRONG, "-") if predicted[index] != y[index] else (RIGHT, "--")
+        frame = Rectangle((left, bottom), EDGE, tall, fill=False, edgecolor=colour, linestyle=dash, linewidth=2)
+        axes.add_patch(frame)
+        axes.text(left + EDGE / 2, bottom + tall + 0.05, text, ha="center", va="bottom", fontsize=8, color=colour)
+    axes.set(xlim=(0, figure.get_figwidth()), ylim=(0, figure.get_figheight()))
     axes.axis("off")
-    figure.suptitle(f"Worst-classified examples: {about}", fontsize=10)
+    wrong = int((predicted != y).sum())
+    marks = f"{WRONG_MARK} wrong, {RIGHT_MARK} right; in brackets the probability of the predicted class"
+    title_text = f"Worst-classified examples: {about}\n{wrong:,} of {len(y):,} are wrong. {marks}"
+    figure.suptitle(title_text, fontsize=10, y=1 - 0.12 / figure.get_figheight(), va="top")
     return figure
+
+
+def worst_first(y: Tensor, scores: Tensor) -> Tensor:
+    """Return the examples that the figure shows: the wrong ones before the right ones, the least probable class first.
+
+    Args:
+        y: (examples,), class numbers.
+        scores: (examples, classes).
+    """
+    probability = scores.double().log_softmax(1).gather(1, y[:, None]).squeeze(1).nan_to_num(-math.inf)
+    order = probability.argsort(stable=True)
+    right = (scores.argmax(1) == y)[order]
+    return order[right.int().argsort(stable=True)][:MOST_WORST]
+
+
+def answer(true: str, predicted: str, probability: float, *, wrong: bool) -> str:
+    """Return the text above an example, such as 'is 5, taken for 9 (92 %)', wrapped to the width of a picture."""
+    short = shortened(true), shortened(predicted)
+    if not wrong or short[0] != short[1]:
+        true, predicted = short
+    sure = f"({probability:.0%})".replace("%", " %") if math.isfinite(probability) else "(not finite)"
+    whole = [part.replace(" ", "\u00a0") for part in (true, predicted, sure)]  # not broken in themselves
+    text = f"{WRONG_MARK} is {{}}, taken for {{}} {{}}" if wrong else f"{RIGHT_MARK} is {{0}} {{2}}"
+    lines = textwrap.wrap(text.format(*whole), WRAP, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(literal(line.replace("\u00a0", " ")) for line in lines)
+
+
+def shortened(name: str) -> str:
+    """Return a class's name without the middle of a long one."""
+    return name if len(name) <= SHORT_NAME else f"{name[: SHORT_NAME - 6]}...{name[-3:]}"
 
 
 def unit_range(image: Tensor) -> Tensor:

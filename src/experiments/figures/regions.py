@@ -143,8 +143,8 @@ def regions_figure(
         about: the name of this split and the epoch of the weights, for the title.
         classes: the names of the classes.
     """
-    figure = new_figure(7.4, 5.2)
-    axes = figure.add_axes((0.13, 0.11, 0.64, 0.77))
+    figure = new_figure(8.0, 5.2)
+    axes = figure.add_axes((0.12, 0.11, 0.6, 0.77))
     half = np.array([plane.x[1] - plane.x[0], plane.y[1] - plane.y[0]]) / 2
     extent = (plane.x[0] - half[0], plane.x[-1] + half[0], plane.y[0] - half[1], plane.y[-1] + half[1])
     axes.imshow(shaded(scores), origin="lower", extent=extent, aspect="auto", interpolation="bilinear")
@@ -152,13 +152,14 @@ def regions_figure(
     draw_dots(axes, coordinates(train.raw(slice(MOST_DOTS))), train.y[:MOST_DOTS].cpu().numpy(), classes)
     wrong = evaluated_scores.argmax(1) != evaluated.y.cpu()
     crosses = coordinates(evaluated.raw(wrong.nonzero().flatten()[:MOST_DOTS].to(evaluated.x.device)))
-    label = f"wrong: {int(wrong.sum()):,} of {len(wrong):,}"
+    label = f"{about.partition(',')[0]},\nwrong: {int(wrong.sum()):,} of {len(wrong):,}"
     axes.scatter(crosses[:, 0], crosses[:, 1], s=26, color="black", marker="x", linewidths=1.1, label=label)
     axes.set(xlim=extent[:2], ylim=extent[2:], xlabel="first feature", ylabel="second feature")
     accuracy = 1 - float(wrong.double().mean())
     axes.set_title(f"Decision regions: {about}\naccuracy {accuracy:.4f}; pale: uncertain", fontsize=10)
+    title = "training split, by class" + (f"\n({len(classes):,}, names left out)" if len(classes) > MOST_NAMED else "")
     legend = axes.legend(
-        loc="upper left", bbox_to_anchor=(1.0, 1.02), fontsize=8, frameon=False, title="training split"
+        loc="upper left", bbox_to_anchor=(1.0, 1.02), fontsize=8, frameon=False, title=title, alignment="left"
     )
     legend.get_title().set_fontsize(8)
     for text in legend.get_texts():
@@ -168,8 +169,12 @@ def regions_figure(
 
 def draw_boundaries(axes: Axes, plane: Plane, scores: NDArray[np.float64]) -> None:
     """Draw the boundary of each class's region, where its score equals the largest other score."""
-    for number in range(scores.shape[2] if scores.shape[2] > 2 else 1):
-        lead = scores[..., number] - np.delete(scores, number, axis=2).max(2, initial=-np.inf)
+    if scores.shape[2] < 2:
+        return
+    ranked = np.partition(scores, -2, axis=2)
+    predicted = scores.argmax(2)
+    for number in np.unique(predicted)[: scores.shape[2] if scores.shape[2] > 2 else 1]:
+        lead = scores[..., number] - np.where(predicted == number, ranked[..., -2], ranked[..., -1])
         if lead.min() < 0 < lead.max() < np.inf:
             axes.contour(plane.x, plane.y, lead, levels=[0], colors="black", linewidths=0.8)
 
@@ -177,8 +182,11 @@ def draw_boundaries(axes: Axes, plane: Plane, scores: NDArray[np.float64]) -> No
 def draw_dots(axes: Axes, points: NDArray[np.float64], y: NDArray[np.int64], classes: Sequence[str]) -> None:
     """Draw examples in the colours of their classes; the legend names the classes if there are at most `MOST_NAMED`."""
     colours = rgb(np.arange(len(classes)))
+    named = len(classes) <= MOST_NAMED
     for number, name in enumerate(classes):
-        own, named = points[y == number], len(classes) <= MOST_NAMED
+        own = points[y == number]
+        if not named and not len(own):
+            continue
         marker = MARKERS[number // len(COLORS) % len(MARKERS)]
         axes.scatter(
             own[:, 0], own[:, 1], s=16, color=colours[number], marker=marker, edgecolors="white", linewidths=0.4,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,8 +13,9 @@ import torch
 from annotated_types import Ge
 
 from experiments.data.batches import Split
-from experiments.figures.canvas import new_figure
+from experiments.figures.canvas import decades, layer_name, new_figure
 from experiments.figures.classes import confusion, confusion_figure, drawable, worst_figure
+from experiments.figures.palette import literal
 from experiments.folders.run import LayerRow
 from experiments.initializers import weighted_layers
 from experiments.training.observer import every as every_epochs
@@ -35,6 +37,15 @@ SCALE = 0.995
 """The share of weights within the colour scale; the few largest weights would make all others pale."""
 HEAT = {"activation_std": "standard deviation of activations", "gradient_norm": "norm of the gradient"}
 """The quantities of the heat maps, and their labels."""
+ROW, LOWEST, HIGHEST, BREADTH, MARGINS = 0.33, 0.7, 6.0, 5.4, 0.95
+"""Inches: the height of a row; of the lowest and the highest heat map; its width; the margins above and below it."""
+LINE, LONGEST_LINE = 0.145, 44
+"""The height of a line of a layer's name, in inches, and its characters."""
+NUMBER = 0.4
+"""Inches of a column with room for a number."""
+CONSTANT = 1.02
+"""The least factor between the largest and the smallest value for a colour scale from one to the other."""
+ABSENT = "#bbbbbb"
 
 
 class Pictures(Drawing):
@@ -168,38 +179,77 @@ def filters_figure(image: np.ndarray, largest: float) -> Figure:
 
 
 def layers_figure(rows: Sequence[LayerRow]) -> Figure:
-    """Draw a heat map of each quantity in `HEAT`, with one row per layer and one column per epoch."""
-    by_quantity = {quantity: [row for row in rows if row.quantity == quantity] for quantity in HEAT}
-    deepest = max(len({row.layer for row in own}) for own in by_quantity.values())
-    longest = max(len(row.layer) for row in rows)
-    left = 0.075 * longest + 0.2  # inches
-    figure = new_figure(2 * (left + 4.6), 1.5 + 0.35 * deepest)
-    all_axes = figure.subplots(1, len(HEAT))
-    figure.subplots_adjust(
-        left=left / figure.get_figwidth(), right=0.96, wspace=(left + 0.9) / 3.4,
-        bottom=0.6 / figure.get_figheight(), top=1 - 0.4 / figure.get_figheight(),
-    )  # fmt: skip
-    for axes, (quantity, own) in zip(all_axes, by_quantity.items(), strict=True):
-        if own:
-            heat_map(figure, axes, own, HEAT[quantity])
+    """Draw a heat map of each quantity in `HEAT`, one above the other: a row per layer, a column per epoch."""
+    quantities = {name: own for name in HEAT if (own := [row for row in rows if row.quantity == name])}
+    layers = {name: list(dict.fromkeys(row.layer for row in own)) for name, own in quantities.items()}
+    heights = {name: min(max(ROW * len(names), LOWEST), HIGHEST) for name, names in layers.items()}
+    ticks = {name: layer_ticks(names, heights[name]) for name, names in layers.items()}
+    longest = max(len(line) for labels in ticks.values() for label in labels.values() for line in label.split("\n"))
+    left = 0.075 * longest + 0.25  # inches
+    width, height = left + BREADTH + 1.0, sum(heights.values()) + MARGINS * len(heights)
+    figure = new_figure(width, height)
+    bottom = height
+    for name, own in quantities.items():
+        bottom -= heights[name] + MARGINS
+        box = (bottom + 0.6) / height, heights[name] / height
+        axes = figure.add_axes((left / width, box[0], BREADTH / width, box[1]))
+        colours = figure.add_axes(((left + BREADTH + 0.15) / width, box[0], 0.15 / width, box[1]))
+        heat_map(figure, axes, colours, own, HEAT[name])
+        axes.set_yticks(list(ticks[name]), list(ticks[name].values()), fontsize=8)
     return figure
 
 
-def heat_map(figure: Figure, axes: Axes, rows: Sequence[LayerRow], label: str) -> None:
-    """Draw one quantity, with a logarithmic colour scale if it spans more than a factor of 10."""
+def layer_ticks(layers: Sequence[str], height: float) -> dict[int, str]:
+    """Return the names beside a heat map: row -> name.
+
+    The names lose the parts that all have in common, are wrapped, and leave rows out if there is no room for all.
+
+    Args:
+        layers: the names of the layers.
+        height: of the heat map, in inches.
+    """
+    short = [layer_name(name, None) for name in layers]
+    names = short if len(set(short)) == len(short) else [literal(name) for name in layers]
+    step = max(1, math.ceil(len(layers) * LINE / height))
+    lines = max(1, int(height / len(layers) * step / LINE))
+    return {
+        number: "\n".join(textwrap.wrap(names[number], LONGEST_LINE, max_lines=lines, placeholder="...")) or "..."
+        for number in range(0, len(layers), step)
+    }
+
+
+def heat_map(figure: Figure, axes: Axes, colours: Axes, rows: Sequence[LayerRow], label: str) -> None:
+    """Draw one quantity with a logarithmic colour scale, and its numbers if there is room; zeros are grey.
+
+    Args:
+        figure: of the axes.
+        axes: for the map.
+        colours: for its scale.
+        rows: the values of the quantity.
+        label: its name.
+    """
     from matplotlib.colors import LogNorm
 
     layers = list(dict.fromkeys(row.layer for row in rows))
     epochs = sorted({row.epoch for row in rows})
+    at = {layer: number for number, layer in enumerate(layers)}, {epoch: number for number, epoch in enumerate(epochs)}
     values = np.full((len(layers), len(epochs)), np.nan)
     for row in rows:  # the last row of an epoch is the measurement at its end
-        values[layers.index(row.layer), epochs.index(row.epoch)] = row.value
-    low, high = np.nanmin(values), np.nanmax(values)
-    norm = LogNorm(max(low, high * 1e-8), high) if high > 10 * low and high > 0 else None
-    shown = axes.imshow(values, aspect="auto", cmap="viridis", norm=norm, interpolation="nearest")
-    figure.colorbar(shown, label=label)
-    axes.set_yticks(range(len(layers)), layers, fontsize=8)
+        values[at[0][row.layer], at[1][row.epoch]] = row.value
+    drawn = np.ma.masked_array(values, ~(np.isfinite(values) & (values > 0)))
+    low, high = (float(drawn.min()), float(drawn.max())) if drawn.count() else (1.0, 1.0)
+    if high < CONSTANT * low:  # one colour, in the middle of a scale
+        low, high = low / 2, high * 2
+    norm = LogNorm(low, high)
+    axes.set_facecolor(ABSENT)
+    shown = axes.imshow(drawn, aspect="auto", cmap="viridis", norm=norm, interpolation="nearest")
+    figure.colorbar(shown, colours, ticks=decades(low, high), format="{x:g}").minorticks_off()
+    if len(epochs) * NUMBER <= BREADTH and len(layers) * ROW <= HIGHEST:
+        for (row_number, column), value in np.ndenumerate(values):
+            if np.isfinite(value):
+                ink = "black" if value <= 0 or norm(value) > 0.6 else "white"
+                axes.text(column, row_number, f"{value:.2g}", ha="center", va="center", color=ink, fontsize=8)
     steps = range(0, len(epochs), max(1, math.ceil(len(epochs) / 10)))
     axes.set_xticks(steps, [str(epochs[step]) for step in steps])
     axes.set_xlabel("epoch (0 is before training)")
-    axes.set_title(label)
+    axes.set_title(label + ("; grey: zero or missing" if drawn.count() < drawn.size else ""), fontsize=10, loc="left")
