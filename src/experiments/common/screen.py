@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from rich.console import Console, ConsoleOptions, RenderableType
+from rich.console import Console, ConsoleOptions, JustifyMethod, OverflowMethod, RenderableType
 from rich.segment import Segment
 from rich.table import Table
 
@@ -151,7 +151,9 @@ def table(*columns: str, right: tuple[str, ...] = (), wrapped: tuple[str, ...] =
     """
     result = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        result.add_column(column, justify="right" if column in right else "left", no_wrap=column not in wrapped)
+        justify: JustifyMethod = "right" if column in right else "left"
+        overflow: OverflowMethod = "fold" if column in wrapped else "ellipsis"
+        result.add_column(column, justify=justify, overflow=overflow, no_wrap=column not in wrapped)
     return result
 
 

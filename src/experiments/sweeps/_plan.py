@@ -72,7 +72,14 @@ def described(stacks: Sequence[Planned], configs: Sequence[Mapping[str, Any]], f
         lines.append(
             f"  stack {number}: {counted(len(planned.jobs), 'run')}, {ranges(planned.jobs, first)}  {settings}".rstrip()
         )
-    return lines + [f"  on its own: {ranges(p.jobs, first)}, {p.reason}" for p in stacks if p.reason is not None]
+    alone: dict[str, list[int]] = {}
+    for planned in stacks:
+        if planned.reason is not None:
+            alone.setdefault(planned.reason, []).extend(planned.jobs)
+    return lines + [
+        f"  on {'its' if len(jobs) == 1 else 'their'} own: {ranges(jobs, first)}, {reason}"
+        for reason, jobs in alone.items()
+    ]
 
 
 def apart(count: int) -> str:

@@ -22,6 +22,7 @@ from experiments.cli.overrides import SHORT, quoted, spelled_out
 from experiments.common.confined import refuse_links
 from experiments.common.errors import UserError
 from experiments.common.recorded import recorded
+from experiments.common.screen import Screen
 from experiments.common.text import command_name, counted, one_line, visible
 from experiments.folders.hparams import common_settings, hparams_config, metrics_of
 from experiments.folders.hydra import is_built, plain_value, task_part
@@ -29,6 +30,7 @@ from experiments.folders.sweep import FILE, Sweep, counts_as_text, exit_code, re
 from experiments.training.stop import ending
 
 from ._numbering import number_folders
+from ._outcome import next_commands, print_outcome
 
 ZIP = "sweep.zip"
 DRAWN = re.compile(r"\b(shuffle|glob)\(")
@@ -173,7 +175,7 @@ def zipped_rows(rows: Any) -> list[list[str]]:
 
 
 def conclude(folder: Path, *, over: bool = False) -> int:
-    """Write the table of a sweep and print how its runs ended; return the exit code.
+    """Write the table of a sweep, print how its runs ended and what can be done next, and return the exit code.
 
     Args:
         folder: the sweep's.
@@ -183,10 +185,17 @@ def conclude(folder: Path, *, over: bool = False) -> int:
     table.find()
     table.write_table()
     counts = table.counts()
-    print(f"\n{counted(sum(counts.values()), 'run')}: {counts_as_text(counts)}\nsweep    {folder}")
+    screen = Screen()
+    screen.widen()
+    print_outcome(screen, table)
+    screen.print(f"\n{counted(sum(counts.values()), 'run')}: {counts_as_text(counts)}")
+    screen.print_command("sweep", visible(str(folder)))
+    for label, command in next_commands(table):
+        screen.print_command(label, command)
     code = exit_code(counts)
     if code == 130 and not over:
-        print(f"resume   {command_name('python')} -m experiments.train {shlex.join(resuming_words(folder))}")
+        command = f"{command_name('python')} -m experiments.train {shlex.join(resuming_words(folder))}"
+        screen.print_command("resume", command)
     return code
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from experiments.common.errors import UserError
 from experiments.common.files import flush_all, flushing
 from experiments.common.signatures import checked
-from experiments.common.text import counted, visible
+from experiments.common.text import counted, on_terminal, visible
 from experiments.folders.hydra import OF_THE_SWEEP, write_composed
 from experiments.folders.sweep import Entry, Sweep, own_overrides, removed
 
@@ -33,6 +34,11 @@ if TYPE_CHECKING:
 
 SHOWN_SECONDS = 5.0
 """The least time between two messages about the progress of a stack."""
+MOST_REPORTED = 20
+"""The runs whose end is always reported."""
+SHORTEST_NAME = 9
+"""The characters of a run's name that a narrow terminal shows."""
+WITH_RESULT = ("finished", "stopped", "pruned")
 
 
 @dataclass(frozen=True)
@@ -86,6 +92,7 @@ class Launch:
         self.settings = LaunchSettings(**checked(LaunchSettings, settings, "hydra.launcher"))
         self.sweep = Sweep(Path(master.hydra.sweep.dir).absolute())
         self.signal: int | None = None
+        self.reported, self.reported_at = 0, 0.0
 
     def __call__(self, job_overrides: Sequence[Sequence[str]], first: int) -> list[JobReturn]:
         """Train the jobs and return their results.
@@ -218,8 +225,17 @@ class Launch:
     def on_finish(self, run: Run) -> None:
         """Print how a run ended, and write it to the table."""
         failed = {"status": "failed", "error": run.error}
-        print(summary_line(run.name, run.summary or failed), flush=True)
+        self.report(run.name, run.summary or failed)
         self.write_table()
+
+    def report(self, name: str, summary: Mapping[str, Any]) -> None:
+        """Print how a run ended; of many runs on a terminal, those without a result, and one every few seconds."""
+        self.reported += 1
+        recently = time.monotonic() - self.reported_at < SHOWN_SECONDS
+        if on_terminal() and self.reported > MOST_REPORTED and recently and summary.get("status") in WITH_RESULT:
+            return
+        self.reported_at = time.monotonic()
+        print(summary_line(name, summary), flush=True)
 
     def write_table(self) -> None:
         """Write the table, unless somebody has removed the sweep's folder."""
@@ -229,7 +245,7 @@ class Launch:
     def on_jobs_finished(self, jobs: Sequence[Job]) -> None:
         """Print how runs in workers ended, and write it to the table."""
         for job in jobs:
-            print(summary_line(job.folder.path.name, Entry(0, job.folder.path).summary), flush=True)
+            self.report(job.folder.path.name, Entry(0, job.folder.path).summary)
         self.write_table()
 
     def returned(self, job: SweepJob) -> JobReturn:
@@ -248,13 +264,23 @@ class Launch:
 
 
 def summary_line(name: str, summary: Mapping[str, Any]) -> str:
-    """Return a line about a run that has ended; its folder may be from somebody else."""
+    """Return a line about a run that has ended; its folder may be from somebody else.
+
+    On a terminal it is one line: less is told about the run, and then its name is shortened.
+    """
     metrics = summary.get("metrics") or {}
     if summary.get("status") == "failed":
         return visible(f"{name}  failed: {summary.get('error')}")
     numbers = [f"{split} {metrics[split]:.4f}" for split in ("val/accuracy", "test/accuracy") if split in metrics]
-    ending = f"{summary.get('status')} after {counted(summary.get('epochs') or 0, 'epoch')}"
-    return visible("  ".join([name, ending, *numbers]))
+    status, epochs = summary.get("status"), counted(summary.get("epochs") or 0, "epoch")
+    rest = [f"{status} after {epochs}", *numbers]
+    if on_terminal():
+        columns = shutil.get_terminal_size().columns
+        shorter = (rest, rest[:2], [str(status), *rest[1:2]])
+        rest = next((parts for parts in shorter if len("  ".join([name, *parts])) <= columns), shorter[-1])
+        left = max(columns - len("  ".join(["", *rest])), SHORTEST_NAME)
+        name = name if len(name) <= left else f"{name[: left - 3]}..."
+    return visible("  ".join([name, *rest]))
 
 
 class Progress:

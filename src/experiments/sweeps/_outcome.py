@@ -1,0 +1,238 @@
+"""The outcome of a sweep: a table of its runs, the best first, and the next commands."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+
+from rich.table import Table
+
+from experiments.assembly.trust import untrusted
+from experiments.common.foreign import read_yaml
+from experiments.common.metrics import Metric
+from experiments.common.screen import Screen, fits, narrowed, table
+from experiments.common.text import command_name, counted, visible
+from experiments.folders.reading import CONFIGURATION
+from experiments.folders.sweep import ENDED, Entry, Sweep
+
+MOST_BEST, MOST_FAILED = 10, 5
+"""The rows of a long sweep: the best runs, and runs without a result."""
+LONGEST_VALUE = 30
+WITHOUT_RESULT = ("failed", "diverged")
+EVENTS = "events.out.tfevents.*"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A run of the table.
+
+    Args:
+        entry: the run.
+        settings: the values that distinguish it, by key.
+        metrics: its finite metrics.
+        status: of the run.
+        epochs: how many it has trained; None if that is unknown.
+    """
+
+    entry: Entry
+    settings: Mapping[str, str]
+    metrics: Mapping[str, float]
+    status: str
+    epochs: int | None
+
+
+def print_outcome(screen: Screen, sweep: Sweep) -> None:
+    """Print the table of a sweep's runs and the best run, if a run has ended.
+
+    Args:
+        screen: to print to.
+        sweep: with its entries.
+    """
+    rows = [row_of(sweep.entries[number]) for number in sorted(sweep.entries)]
+    metric = objective(sweep)
+    ranked = ranking(rows, metric)
+    left = [row for row in rows if row not in ranked and row.status in ENDED]
+    if not ranked and not left:
+        return
+    shown, more = selected(ranked, left)
+    screen.print("")
+    screen.print(fitting(shown, metric, screen))
+    if more:
+        screen.print(more)
+    if ranked and metric is not None:
+        best = ranked[0]
+        value = shown_value(metric, best.metrics[metric.name])
+        screen.print("")
+        screen.print_command("best", visible(f"{best.entry.folder.name}  {metric.name} {value}"))
+
+
+def next_commands(sweep: Sweep) -> Iterator[tuple[str, str]]:
+    """Yield labels and commands that show more of a sweep: each works when it is typed.
+
+    Args:
+        sweep: with its entries.
+    """
+    rows = [row_of(sweep.entries[number]) for number in sorted(sweep.entries)]
+    metric = objective(sweep)
+    ranked = ranking(rows, metric)
+    measured = ranked or [row for row in rows if row.metrics]
+    folder = shlex.quote(str(sweep.folder))
+    python = command_name("python")
+    if measured:
+        mixed = " mixed=true" if len({row.settings.get("data") for row in rows}) > 1 else ""
+        yield "compare", f"{python} -m experiments.compare {folder}{mixed}"
+    if any(sweep.folder.glob(EVENTS)) or any(any(row.entry.folder.glob(EVENTS)) for row in rows[:1]):
+        yield "view", f"{command_name('tensorboard')} --logdir {folder}"
+    with_weights = [row for row in measured if (row.entry.folder / "checkpoints").is_dir()]
+    if with_weights:
+        best = with_weights[0]
+        words = [f"run={sweep.folder}", "best=1"] if ranked[:1] == [best] else [f"run={best.entry.folder}"]
+        split = next((s for s in ("test", "val", "train") if f"{s}/loss" in best.metrics), "test")
+        words += [f"split={split}"] if split != "test" else []
+        packages = foreign_packages(best.entry.folder)
+        words += [f"trust={','.join(packages)}"] if packages else []
+        yield "evaluate", f"{python} -m experiments.evaluate {shlex.join(words)}"
+
+
+def foreign_packages(folder: Path) -> list[str]:
+    """Return the packages that a run has taken code from, without torch and this one; none if it cannot be read."""
+    with suppress(OSError, ValueError):
+        config = read_yaml(folder / CONFIGURATION)
+        if isinstance(config, dict):
+            return sorted({str(value).partition(".")[0] for _, value in untrusted(config, ())})
+    return []
+
+
+def row_of(entry: Entry) -> Row:
+    """Return the row of a run, whose folder may be from somebody else."""
+    summary = entry.summary
+    metrics, epochs = summary.get("metrics"), summary.get("epochs")
+    numbers = metrics.items() if isinstance(metrics, Mapping) else ()
+    return Row(
+        entry,
+        {key.lstrip("+"): value for key, _, value in (line.partition("=") for line in entry.overrides)},
+        {name: float(v) for name, v in numbers if isinstance(v, int | float) and isfinite(v)},
+        entry.status,
+        epochs if isinstance(epochs, int) else None,
+    )
+
+
+def objective(sweep: Sweep) -> Metric | None:
+    """Return the metric that ranks the runs of a sweep; None if they have different ones."""
+    if any(line.startswith("objective=") for entry in sweep.entries.values() for line in entry.overrides):
+        return None
+    configuration = sweep.asked().get("configuration")
+    name = configuration.get("objective") if isinstance(configuration, Mapping) else None
+    return Metric(name) if isinstance(name, str) else None
+
+
+def ranking(rows: Sequence[Row], metric: Metric | None) -> list[Row]:
+    """Return the runs that have the metric, the best first, as `evaluate best=` chooses them."""
+    if metric is None:
+        return []
+    measured = [row for row in rows if metric.name in row.metrics]
+    return sorted(measured, key=lambda row: metric.merit(row.metrics), reverse=True)
+
+
+def selected(ranked: Sequence[Row], left: Sequence[Row]) -> tuple[list[Row], str]:
+    """Return the rows to show, and a line about those that are left out.
+
+    Args:
+        ranked: runs with a result, the best first.
+        left: other runs that have ended.
+    """
+    if len(ranked) + len(left) <= MOST_BEST + MOST_FAILED:
+        return [*ranked, *left], ""
+    rest = [row for row in (*ranked[MOST_BEST:], *left) if row.status in WITHOUT_RESULT]
+    shown = [*ranked[:MOST_BEST], *rest[:MOST_FAILED]]
+    hidden = len(ranked) + len(left) - len(shown)
+    failed = len(rest) - min(len(rest), MOST_FAILED)
+    among = f", {failed} of which failed or diverged" if failed else ""
+    return shown, f"and {counted(hidden, 'more run')}{among}: sweep.csv has all"
+
+
+def fitting(rows: Sequence[Row], metric: Metric | None, screen: Screen) -> Table:
+    """Return the table of some runs in the widest form that fits the terminal."""
+    keys = list(dict.fromkeys(key for row in rows for key in row.settings))
+    forms = (full_names(keys), last_names(keys))
+    spare = ("epochs", "status", "test/accuracy", "test/loss", "run")
+    for names in forms:
+        whole = outcome_table(rows, metric, names)
+        if fits(whole, screen.terminal):
+            return whole
+    shown = narrowed(outcome_table(rows, metric, forms[-1]), screen.terminal, spare)
+    return shown if fits(shown, screen.terminal) else list_of(rows, metric)
+
+
+def outcome_table(rows: Sequence[Row], metric: Metric | None, names: Mapping[str, str]) -> Table:
+    """Return a table with a column for each setting.
+
+    Args:
+        rows: the runs.
+        metric: the objective.
+        names: headings of the settings, by key.
+    """
+    metrics = metrics_shown(rows, metric)
+    statuses = len({row.status for row in rows}) > 1 or rows[0].status != "finished"
+    headings = ["run", *names.values(), *metrics, "epochs", *(["status"] if statuses else [])]
+    right = ("run", *metrics, "epochs", *(names[key] for key in names if all(is_number(row, key) for row in rows)))
+    shown = table(*headings, right=right)
+    for row in rows:
+        cells = [str(row.entry.number), *(cut_value(row.settings.get(key, "-")) for key in names)]
+        cells += [shown_value(Metric(name), row.metrics[name]) if name in row.metrics else "-" for name in metrics]
+        cells += ["-" if row.epochs is None else str(row.epochs)]
+        shown.add_row(*map(visible, cells), *([visible(row.status)] if statuses else []))
+    return shown
+
+
+def list_of(rows: Sequence[Row], metric: Metric | None) -> Table:
+    """Return a table for a terminal that is too narrow for columns: the settings in one, which is wrapped."""
+    shown = table("run", metric.name if metric else "status", "settings", right=("run",), wrapped=("settings",))
+    for row in rows:
+        has_value = metric is not None and metric.name in row.metrics
+        result = shown_value(metric, row.metrics[metric.name]) if has_value and metric else row.status
+        settings = "  ".join(f"{key}={cut_value(value)}" for key, value in row.settings.items())
+        shown.add_row(str(row.entry.number), visible(result), visible(settings))
+    return shown
+
+
+def metrics_shown(rows: Sequence[Row], metric: Metric | None) -> list[str]:
+    """Return the metrics of the table: the objective, and the same quantity on the test split."""
+    name = metric.name if metric else "val/accuracy"
+    names = dict.fromkeys([name, f"test/{name.partition('/')[2]}"])
+    return [one for one in names if any(one in row.metrics for row in rows)]
+
+
+def full_names(keys: Sequence[str]) -> dict[str, str]:
+    """Return the headings of settings: their keys."""
+    return {key: key for key in keys}
+
+
+def last_names(keys: Sequence[str]) -> dict[str, str]:
+    """Return short headings of settings: their last words, if these differ."""
+    last = {key: key.rpartition(".")[2] for key in keys}
+    names = list(last.values())
+    return {key: name if names.count(name) == 1 else key for key, name in last.items()}
+
+
+def is_number(row: Row, key: str) -> bool:
+    """Whether a setting of a run is a number, or the run does not have it."""
+    return re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?|-", row.settings.get(key, "-"), re.IGNORECASE) is not None
+
+
+def cut_value(value: str) -> str:
+    """Return a value for the table: a number with four digits that count, a long text shortened."""
+    if len(value) > len("-1.234e-05"):
+        with suppress(ValueError):
+            return f"{float(value):.4g}"
+    return value if len(value) <= LONGEST_VALUE else f"{value[: LONGEST_VALUE - 3]}..."
+
+
+def shown_value(metric: Metric, value: float) -> str:
+    """Return the value of a metric as runs print it."""
+    return f"{value:.4f}" if metric.is_share or 0.001 <= abs(value) < 1000 else f"{value:.4g}"
