@@ -12,10 +12,22 @@ from experiments.assembly.trust import advice, untrusted
 from experiments.common.errors import UserError
 from experiments.common.foreign import read_yaml
 from experiments.common.keys import flattened, meaning
+from experiments.common.metrics import AUTO
 from experiments.common.recorded import only_within
 from experiments.common.signatures import TARGET
 from experiments.common.text import cut, one_line
 from experiments.data.sources import first_names
+
+
+LATER = "task"
+"""The section that runs of earlier versions lack."""
+AUTOMATIC = (AUTO, "experiments.tasks.Auto", "experiments.losses.auto")
+"""The values that a run replaces by what they stand for."""
+
+
+def is_automatic(value: Any) -> bool:
+    """Return whether a value stands for what the data show, which a resumed run finds again."""
+    return isinstance(value, str) and value in AUTOMATIC
 
 
 def is_given(key: str, given: Collection[str]) -> bool:
@@ -25,7 +37,11 @@ def is_given(key: str, given: Collection[str]) -> bool:
 
 def missing_sections(saved: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
     """Return the sections that a saved configuration lacks, or whose `_target_` it lacks, as a cut file does."""
-    sections = {name: value for name, value in config.items() if isinstance(value, Mapping) and TARGET in value}
+    sections = {
+        name: value
+        for name, value in config.items()
+        if isinstance(value, Mapping) and TARGET in value and name != LATER
+    }
     return [name for name in sections if not isinstance(saved.get(name), Mapping) or TARGET not in saved[name]]
 
 
@@ -70,7 +86,8 @@ def check_unchanged(
         content = read_yaml(path)
     except (OSError, ValueError) as error:
         raise UserError(
-            f"resume={str(folder)!r} is not a run folder: {path.relative_to(folder)} cannot be read ({one_line(error)})"
+            f"resume={str(folder)!r} is not a run folder: {path.relative_to(folder)} cannot be read "
+            f"({one_line(error)}); restore the file from a copy, or start a new run"
         ) from None
     lacking = missing_sections(content if isinstance(content, dict) else {}, config)
     if lacking:
@@ -84,6 +101,7 @@ def check_unchanged(
         f"{cut(key)} ({cut(str(saved.get(key, 'absent')))} -> {cut(str(now.get(key, 'absent')))})"
         for key in dict.fromkeys([*saved, *now])
         if not meaning(key).resume
+        and not is_automatic(now.get(key))
         and not isinstance(saved.get(key, now.get(key)), Mapping)
         and saved.get(key) != now.get(key)
     ]
