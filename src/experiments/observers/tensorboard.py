@@ -34,8 +34,9 @@ class TensorBoard(Observer):
 
     @property
     def charts(self) -> Charts:
-        """See `Observer.charts`."""
-        return {events.CURVES: {metric: [f"^{events.CURVES}/{metric}$"] for metric in ("loss", "accuracy")}}
+        """See `Observer.charts`; one for each metric, the loss first."""
+        tags = sorted(self.curves, key=f"{events.CURVES}/loss".__ne__)
+        return {events.CURVES: {tag.partition("/")[2]: [f"^{tag}$"] for tag in tags}}
 
     def __init__(
         self,
@@ -49,6 +50,7 @@ class TensorBoard(Observer):
         self.overrides = overrides
         self.hyperparameters = hyperparameters
         self.described = False
+        self.curves: dict[str, None] = {}
 
     def start(self, member: Observed, number: int, program: Program, position: Position) -> None:
         """See `Observer.start`."""
@@ -76,8 +78,6 @@ class TensorBoard(Observer):
     def epoch_end(self, row: dict[str, float]) -> None:
         """See `Observer.epoch_end`."""
         epoch = int(row["epoch"])
-        if epoch == 1:
-            self.add_charts()
         shown = {name: value for name, value in row.items() if name not in ("epoch", "step", "seconds")}
         shown["examples_per_second"] = self.position.examples_per_second
         validated = any(name.startswith("val/") for name in row)
@@ -86,6 +86,9 @@ class TensorBoard(Observer):
         for name, value in shown.items():
             folder, tag = events.series(name, validated=validated)
             (training if folder else own)[tag] = value
+        if epoch == 1:
+            self.curves = dict.fromkeys(tag for tag in (*own, *training) if tag.startswith(f"{events.CURVES}/"))
+            self.add_charts()
         about = dict.fromkeys(training, ABOUT_CURVES) if not self.described else {}
         self.writer._get_file_writer().add_event(events.scalars(own, epoch, about), epoch)
         self.writer.flush()
