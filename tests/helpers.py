@@ -34,6 +34,11 @@ def sampled(cases: Iterable[Any], keep: Collection[Any]) -> list[Any]:
     return [pytest.param(case, marks=() if case in keep else pytest.mark.exhaustive) for case in cases]
 
 
+def thinned(cases: Iterable[Any]) -> list[Any]:
+    """Return the cases of a long table: `make test` runs every second one, `make test-all` runs all."""
+    return [pytest.param(case, marks=[pytest.mark.exhaustive] * (number % 2)) for number, case in enumerate(cases)]
+
+
 NO_PICTURES = "observers.pictures.enabled=false"
 """No pictures, which take longer than a small run."""
 SMALL = (

@@ -203,6 +203,7 @@ def between_tests(tests: Path) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_no_test_file_imports_another() -> None:
     assert between_tests(REPOSITORY / "tests") == []
 
@@ -228,6 +229,7 @@ def test_hydra_instantiate_is_called_only_in_assembly() -> None:
     assert users == {"assembly"}
 
 
+@pytest.mark.slow
 def test_heavy_imports_wait_until_the_command_line_is_valid() -> None:
     code = "import sys, experiments.train, experiments.surface; print(*{m.split('.')[0] for m in sys.modules})"
     loaded = set(

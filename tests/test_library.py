@@ -93,6 +93,7 @@ def test_train_is_the_function_in_any_order_of_imports_and_the_verb_stays_a_modu
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("commands")
 def test_everything_can_be_sent_to_another_process() -> None:
     config = compose(*SMALL)
@@ -206,6 +207,7 @@ WRONG: tuple[tuple[str, ...], ...] = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", WRONG, ids=" ".join)
 def test_a_mistake_is_the_sentence_of_the_command_line(
     commands: Commands, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
@@ -265,6 +267,7 @@ def test_the_returned_object_has_the_content_of_the_folder(commands: Commands) -
     assert f"{run.layers.iloc[-1]['value']:.6g}" == lines[-1].rpartition(",")[2]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("commands")
 def test_the_model_is_that_of_the_best_epoch() -> None:
     run = train(compose(*CHOICES, "training.epochs=2", "observers.pictures.enabled=false"))

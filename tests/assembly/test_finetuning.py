@@ -72,6 +72,7 @@ def of_data_parallel(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {f"module.{name}": value for name, value in state.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "wrap",
     [
@@ -418,6 +419,7 @@ def test_runs_that_share_their_data_see_the_same_classes() -> None:
             assert torch.equal(one, other), name
 
 
+@pytest.mark.slow
 def test_a_penalty_on_only_frozen_weights_is_none(commands: Commands) -> None:
     folder = commands.trained(*SMALL, "freeze=['*.weight']", "penalty=l2")
     assert summary(folder)["status"] == "finished"

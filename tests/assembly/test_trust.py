@@ -166,6 +166,7 @@ def reaches_out(found: Callable[..., Any]) -> list[str]:
     return [line.strip() for line in source.splitlines() if REACHES_OUT.search(line)]
 
 
+@pytest.mark.slow
 def test_nothing_that_is_allowed_opens_files_addresses_or_programs() -> None:
     passing = [(path, found) for section, path, found in candidates() if allowed(path, section)]
     assert len(passing) > 200

@@ -88,6 +88,7 @@ def test_the_default_run_passes_every_check(commands: Commands) -> None:
     assert (folder / "check.log").read_text().count("initial_loss") == 1
 
 
+@pytest.mark.slow
 def test_a_failed_check_ends_with_code_1_and_is_named(commands: Commands) -> None:
     outcome = commands.type("check", "init=zeros", QUICK)
     assert outcome.code == 1
@@ -153,6 +154,7 @@ BAD: dict[str, tuple[list[str], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("problem", BAD)
 def test_bad_input_ends_in_one_sentence_with_code_2(own: Commands, problem: str) -> None:
     overrides, message = BAD[problem]
@@ -163,6 +165,7 @@ def test_bad_input_ends_in_one_sentence_with_code_2(own: Commands, problem: str)
     assert re.fullmatch(message.replace("?", r"\?"), outcome.err.removeprefix("Error: ").rstrip("\n"))
 
 
+@pytest.mark.slow
 def test_data_with_gaps_ends_in_one_sentence(commands: Commands) -> None:
     import numpy as np
 

@@ -121,6 +121,7 @@ class Functional(nn.Module):
         return self.out(torch.relu(self.again(torch.relu(self.again(h)))))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("check", CHECKS)
 @pytest.mark.parametrize("problem", HEALTHY)
 def test_a_sound_subject_passes_and_does_not_change(problem: str, check: str) -> None:

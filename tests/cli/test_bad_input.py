@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from experiments.folders.run import Row, RunFolder
-from tests.helpers import SMALL, Commands, run, run_folders, run_fresh, summary
+from tests.helpers import SMALL, Commands, run, run_folders, run_fresh, summary, thinned
 
 CASES = [
     # unknown choice, group, key
@@ -123,8 +123,10 @@ CASES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("typed", "said", "hint"), CASES, ids=[case[0][:40] for case in CASES])
-def test_one_sentence_and_exit_2(commands: Commands, typed: str, said: str, hint: str) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("case", thinned(CASES), ids=[case[0][:40] for case in CASES])
+def test_one_sentence_and_exit_2(commands: Commands, case: tuple[str, str, str]) -> None:
+    typed, said, hint = case
     np.savez(commands.folder / "half.npz", x_train=np.zeros((3, 2)))
     x, y = np.zeros((9, 2)), np.zeros(9, dtype=np.int64)
     np.savez(commands.folder / "one_class.npz", x_train=x, y_train=y, x_test=x, y_test=y)
@@ -140,6 +142,7 @@ def test_one_sentence_and_exit_2(commands: Commands, typed: str, said: str, hint
         assert summary(folder)["error"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
 @pytest.mark.parametrize("name", ["cuda", "cuda:3"])
 def test_a_device_that_is_absent(commands: Commands, name: str) -> None:
@@ -155,6 +158,7 @@ def test_a_real_process_prints_the_same(tmp_path: Path) -> None:
     assert outcome.err == "Error: optimizer.lr=-1 should be greater than 0\n"
 
 
+@pytest.mark.slow
 def test_the_traceback_is_shown_when_asked_for(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
     from experiments.common.errors import UserError
 
@@ -177,6 +181,7 @@ def test_a_sweep_continues_after_a_job_that_cannot_run(commands: Commands) -> No
 LR = "optimizer.lr=choice(0.1,0.01)"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -208,6 +213,7 @@ def test_a_folder_that_is_removed_meanwhile(
     assert not list(commands.folder.glob("outputs/**/summary.json"))
 
 
+@pytest.mark.slow
 def test_an_output_folder_that_cannot_be_written(commands: Commands) -> None:
     (commands.folder / "outputs").write_text("a file where the folder should be")
     outcome = commands.train(*SMALL)

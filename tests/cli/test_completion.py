@@ -29,6 +29,7 @@ def needs(shell: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(shutil.which(shell) is None, reason=f"no {shell} on this machine")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
@@ -94,6 +95,7 @@ def test_queries(
     assert list(commands.folder.iterdir()) == [own]
 
 
+@pytest.mark.slow
 def test_completion_leads_to_every_choice_and_key(default_run: Any) -> None:
     def leaves(word: str) -> Iterator[str]:
         for reply in replies(f"{TRAIN} {word}"):
@@ -141,6 +143,7 @@ def bash(line: str, cursor: int | None = None, install: str = INSTALL) -> list[s
     return done.stdout.split()
 
 
+@pytest.mark.slow
 @needs("bash")
 @pytest.mark.parametrize(
     ("line", "expected"),
@@ -213,6 +216,7 @@ KEYS = (
 """What a user types, and what the shell adds; Ctrl-A goes to the beginning of the line."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shell", "flags"),
     [
@@ -230,6 +234,7 @@ def test_the_tab_key(own: Path, shell: str, flags: list[str]) -> None:
             type_and_wait(keys, expected)
 
 
+@pytest.mark.slow
 @needs("fish")
 @pytest.mark.parametrize(
     ("line", "expected"),

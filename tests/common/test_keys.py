@@ -70,6 +70,7 @@ def test_a_key_is_found_whatever_is_below_it() -> None:
         assert meaning(f"{key}.deeper.still") == MEANINGS[key]
 
 
+@pytest.mark.slow
 def test_kept_checkpoints_do_not_define_groups(commands: Commands) -> None:
     swept = ("training.keep_checkpoints=null,every:1", "seed=1,2", "hydra.sweep.dir=kept")
     assert commands.train("-m", *SMALL, *swept).code == 0
@@ -78,6 +79,7 @@ def test_kept_checkpoints_do_not_define_groups(commands: Commands) -> None:
         assert [row["n"] for row in csv.DictReader(file)] == ["2"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changed", "allowed"),
     [
@@ -94,6 +96,7 @@ def test_a_sweep_is_resumed_by_the_same_table(commands: Commands, changed: tuple
     assert (outcome.code == 0) is allowed, outcome.err
 
 
+@pytest.mark.slow
 @needs_mnist
 def test_a_run_is_resumed_though_its_data_has_moved(commands: Commands) -> None:
     for name in ("before", "moved"):

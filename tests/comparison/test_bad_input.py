@@ -132,6 +132,7 @@ def more(run: Path, text: str) -> None:
         file.write(text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ODD)
 def test_odd_contents_end_in_no_traceback(commands: Commands, kind: str) -> None:
     """Read or skipped: the other runs are compared in any case, with every figure."""
@@ -172,6 +173,7 @@ def test_nothing_in_a_folder_is_executed(commands: Commands) -> None:
     assert not (commands.folder / "pwned").exists()
 
 
+@pytest.mark.slow
 def test_nothing_is_written_outside_the_output(commands: Commands) -> None:
     victim = commands.folder / "victim"
     victim.mkdir()

@@ -573,6 +573,7 @@ def test_curves_are_means_over_the_runs_that_are_left(commands: Commands) -> Non
     assert [float(rows[0]["low"]), float(rows[0]["high"])] == pytest.approx([low, high])
 
 
+@pytest.mark.slow
 def test_a_rate_is_drawn_on_a_logarithmic_scale(commands: Commands) -> None:
     for number, rate in enumerate((0.001, 0.01, 0.1, 1.0)):
         for seed in (1, 2):

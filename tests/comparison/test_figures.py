@@ -25,6 +25,7 @@ from experiments.comparison.running import create_report
 from experiments.figures import palette
 from experiments.figures.svg import saved
 from experiments.folders.reading import Reader
+from tests.helpers import thinned
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ def figures_of(report: Report) -> list[DrawnFigure]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("name", thinned(SHAPES))
 def test_every_axis_has_a_label(name: str, tmp_path: Path) -> None:
     with palette.drawing():
         report = report_of(tmp_path, SHAPES[name])

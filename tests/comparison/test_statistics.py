@@ -247,6 +247,7 @@ def test_no_number_of_seeds_is_enough_for_no_difference() -> None:
     assert seeds_needed(1e6, 1.0, alpha=1e-9) is not None
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.floats(1e-6, 1e6), st.sampled_from([0.05, 1e-3, 1e-9]), st.booleans())
 def test_more_seeds_have_more_power(size: float, alpha: float, paired: bool) -> None:

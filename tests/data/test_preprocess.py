@@ -279,6 +279,7 @@ def write(path: Path, x_train: np.ndarray, x_test: np.ndarray) -> str:
     return str(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [None, 30])
 @pytest.mark.parametrize("name", [name for name in AFFINE if name != "none"])
 def test_only_the_training_split_decides(tmp_path: Path, name: str, limit: int | None) -> None:

@@ -64,6 +64,7 @@ def test_the_kept_checkpoints_of_a_run(commands: Commands, sweep: Path) -> None:
     assert found["beside"]["last epoch (6)"]["loss"] == found["members"][-1]["loss"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("numbers", [(0,), (2,), (0, 1, 2, 3)], ids=["checkpoints", "averages", "runs"])
 def test_the_loss_of_an_ensemble_is_at_most_the_mean_loss(
     commands: Commands, sweep: Path, numbers: tuple[int, ...]

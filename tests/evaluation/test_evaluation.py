@@ -219,6 +219,7 @@ def test_a_pipe_in_a_folder_is_not_waited_for(commands: Commands, copied: Path, 
     assert outcome.err.count("\n") <= 1
 
 
+@pytest.mark.slow
 def test_the_cache_of_a_strangers_configuration_is_not_written(
     commands: Commands, copied: Path, tmp_path: Path
 ) -> None:
@@ -294,6 +295,7 @@ def best_lost(copied: Path) -> Path:
     return copied
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["evaluate", "evaluate input", "export"])
 def test_a_broken_best_checkpoint_is_reported(commands: Commands, best_lost: Path, verb: str) -> None:
     verb, *more = verb.split()

@@ -269,6 +269,7 @@ BAD_ROWS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("said", "change"), BAD_ROWS.items(), ids=BAD_ROWS)
 def test_unusable_rows_are_refused(commands: Commands, fruit: Path, said: str, change) -> None:  # type: ignore[no-untyped-def]
     change(rows(3, seed=4)).to_csv("new.csv", index=False)

@@ -95,6 +95,7 @@ def test_a_table_with_gaps_is_restored_without_it(commands: Commands, fruit: Pat
     assert torch.equal(load(folder, device="cpu").scores(x), own)
 
 
+@pytest.mark.slow
 def test_a_single_example_is_classified_as_in_a_batch(commands: Commands) -> None:
     run = load(commands.trained(*SMALL, "model.batch_norm=true"), device="cpu")
     x = raw(run).x_test[:8]

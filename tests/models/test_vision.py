@@ -78,6 +78,7 @@ def test_torchvisions_weights_are_read_from_its_cache(commands: Commands, cached
     )
 
 
+@pytest.mark.slow
 def test_missing_weights_are_not_downloaded(
     commands: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

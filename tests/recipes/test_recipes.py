@@ -25,13 +25,19 @@ DEAR = {
     "batch_norm_rate",
     "batch_norm_scales",
     "batch_sizes",
+    "centred_inputs",
+    "dropout_ensemble",
+    "ensemble",
     "high_bias",
     "high_variance",
     "learning_rates",
     "optimizer_speed",
+    "overfit_twenty",
     "update_ratio",
+    "zero_biases",
+    "zero_weights",
 }
-"""Recipes that take more than three seconds: `make test-all` runs them."""
+"""Recipes that take more than two seconds: `make test-all` runs them."""
 PLANTED = {
     "activation_spread",
     "batch_norm_noise",
@@ -129,6 +135,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
     return write
 
 
+@pytest.mark.slow
 def test_a_users_recipe_runs_and_is_shown(commands: Commands, own: Callable[..., Path]) -> None:
     done = commands.type("reproduce", "own", f"config_dir={own()}")
     assert done.code == 0, done.err
@@ -155,6 +162,7 @@ def test_a_claim_that_does_not_hold_is_shown_as_such(commands: Commands, own: Ca
     assert "| own | fast | rows | at least 3 | 2 | NO |" in table
 
 
+@pytest.mark.slow
 def test_a_failed_recipe_keeps_its_last_result_in_the_gallery(commands: Commands, own: Callable[..., Path]) -> None:
     assert commands.type("reproduce", "own", f"config_dir={own()}").code == 0
     failed = commands.type("reproduce", "own", f"config_dir={own()}", "optimizer=adm")
@@ -174,6 +182,7 @@ def test_a_sabotage_that_is_not_rejected_is_named(commands: Commands, own: Calla
     assert not (commands.folder / "outputs").exists()
 
 
+@pytest.mark.slow
 def test_a_lesson_without_runs_trains_nothing(commands: Commands, own: Callable[..., Path]) -> None:
     folder = own("own_lessons.nothing", trains="false")
     assert commands.type("reproduce", "own", f"config_dir={folder}").code == 0
@@ -183,6 +192,7 @@ def test_a_lesson_without_runs_trains_nothing(commands: Commands, own: Callable[
     assert "experiment=own trains no run; start it with python -m experiments.reproduce own" in done.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [

@@ -196,7 +196,7 @@ def assert_composes_or_says_why_not(config: dict[str, Any]) -> None:
 
 
 @pytest.mark.slow
-@settings(SOBER, max_examples=80)
+@settings(SOBER, max_examples=50)
 @given(compositions())
 def test_everything_composes_or_is_refused_with_a_reason(config: dict[str, Any]) -> None:
     assert_composes_or_says_why_not(config)

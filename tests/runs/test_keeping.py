@@ -82,6 +82,7 @@ def test_more_epochs_and_another_choice_remove_nothing(commands: Commands, whole
     assert kept(folder) == ["epoch_002", "epoch_004", "epoch_006", "epoch_010"]
 
 
+@pytest.mark.slow
 def test_without_hard_links(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_paths: object) -> None:
         raise OSError("no hard links here")

@@ -20,6 +20,7 @@ from tests.helpers import SMALL, Commands, run_folders, summary, weights
 SEVERAL = ("-m", *SMALL, "seed=1,2,3", "observers.layers.enabled=false", "observers.progress.enabled=false")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes")]
 )
@@ -44,6 +45,7 @@ def test_a_run_without_memory_reports_the_size_that_fits(
     assert weights(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory."), OSError(errno.EMFILE, "Too many")])
 def test_a_stack_that_is_too_large_is_divided(
     commands: Commands, monkeypatch: pytest.MonkeyPatch, error: Exception
@@ -78,6 +80,7 @@ def few_handles(count: int) -> Iterator[None]:
 SIX = ("-m", *SMALL, "seed=range(6)", "observers.layers.enabled=false", "observers.progress.enabled=false")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="the open files are counted on Linux")
 def test_a_stack_whose_files_cannot_all_be_open_is_divided(commands: Commands) -> None:
     assert commands.train(*SMALL).code == 0  # everything is imported
@@ -88,6 +91,7 @@ def test_a_stack_whose_files_cannot_all_be_open_is_divided(commands: Commands) -
     assert [summary(folder)["status"] for folder in run_folders(commands.folder)] == ["finished"] * 7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["prepare", "start"])
 def test_a_stack_that_is_too_large_before_its_first_step_is_divided(
     commands: Commands, monkeypatch: pytest.MonkeyPatch, stage: str

@@ -118,6 +118,7 @@ sys.meta_path.insert(0, Signalled())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sweep", [(), ("-m", "seed=1,2")], ids=["a run", "a sweep"])
 def test_a_signal_during_the_first_imports_leaves_a_folder_that_can_be_resumed(
     commands: Commands, sweep: tuple[str, ...]
@@ -187,6 +188,7 @@ def test_more_epochs_after_a_resume_equal_a_longer_run(commands: Commands) -> No
     assert len(metrics(folder)) == 5
 
 
+@pytest.mark.slow
 def test_fewer_epochs_than_the_run_has_are_refused(commands: Commands, interrupted: Path) -> None:
     outcome = commands.train(f"resume={interrupted}", "training.epochs=1")
     assert (outcome.code, outcome.err.count("\n")) == (2, 1)
@@ -220,6 +222,7 @@ def test_a_broken_checkpoint_falls_back_to_the_other(commands: Commands) -> None
     assert metrics(folder) == expected
 
 
+@pytest.mark.slow
 def test_lost_weights_of_the_best_epoch_are_reported(commands: Commands) -> None:
     folder = commands.trained(*CHOICES)
     last, best = (folder / "checkpoints" / f"{name}.pt" for name in ("last", "best"))
@@ -246,6 +249,7 @@ DAMAGES: dict[str, tuple[Callable[[bytes], bytes | None], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", DAMAGES)
 def test_a_damaged_layers_file_is_set_aside_and_the_run_is_resumed(
     commands: Commands, interrupted: Path, kind: str
@@ -266,6 +270,7 @@ def test_a_damaged_layers_file_is_set_aside_and_the_run_is_resumed(
     assert steps[-1] == summary(interrupted)["steps"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["", "epoch,step\n1", "\0\0"])
 def test_damaged_metrics_are_written_again(commands: Commands, damage: str) -> None:
     folder = commands.trained(*CHOICES)
@@ -277,6 +282,7 @@ def test_damaged_metrics_are_written_again(commands: Commands, damage: str) -> N
     assert (folder / "metrics.csv").read_text() == expected
 
 
+@pytest.mark.slow
 def test_no_usable_checkpoint_is_refused_and_nothing_is_lost(commands: Commands, interrupted: Path) -> None:
     before = {path: path.read_bytes() for path in interrupted.rglob("*") if path.is_file() and path.name != "train.log"}
     foreign = commands.folder / "foreign.pt"
@@ -294,6 +300,7 @@ def test_no_usable_checkpoint_is_refused_and_nothing_is_lost(commands: Commands,
         assert path.read_bytes() == content, path
 
 
+@pytest.mark.slow
 def test_a_checkpoint_with_code_in_it_is_not_run(commands: Commands, interrupted: Path) -> None:
     class Attack:
         def __reduce__(self) -> tuple[object, ...]:
@@ -319,6 +326,7 @@ def test_another_models_checkpoint_is_refused_by_the_parameters_name(commands: C
     assert "features.hidden1.linear.weight is of shape (17, 64) in the checkpoint and of shape (16, 64)" in outcome.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -359,6 +367,7 @@ DAMAGED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "change", "said"), DAMAGED.values(), ids=list(DAMAGED))
 def test_damaged_records_of_the_command_are_refused_in_one_sentence(
     commands: Commands, interrupted: Path, name: str, change: Callable[[bytes], bytes], said: str
@@ -379,6 +388,7 @@ def test_a_folder_that_is_not_a_run_is_refused(commands: Commands, where: str) -
     assert "is not a run folder" in outcome.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "override",
     [

@@ -149,6 +149,7 @@ def test_same_command_gives_the_same_bits(commands: Commands) -> None:
     assert metrics(other) != metrics(first)
 
 
+@pytest.mark.slow
 def test_training_does_not_change_the_programs_own_generator(commands: Commands) -> None:
     torch.manual_seed(7)
     before = torch.get_rng_state()
@@ -227,6 +228,7 @@ def test_early_stopping_ends_with_patience(commands: Commands) -> None:
     assert len(losses) < 60
 
 
+@pytest.mark.slow
 def test_a_batch_larger_than_the_split_is_reported_and_clipped(commands: Commands) -> None:
     outcome = commands.train(*SMALL, "training.batch_size=500")
     assert "training.batch_size=500 is more than the 96 training examples; 96 is used" in outcome.out
@@ -241,6 +243,7 @@ def test_a_last_batch_of_one_is_left_out_for_batch_norm_only(commands: Commands)
     assert summary(commands.trained(*size, "model.batch_norm=true"))["steps"] == 3
 
 
+@pytest.mark.slow
 def test_no_validation_split_means_the_last_epoch_is_best(commands: Commands) -> None:
     folder = commands.trained(*SMALL, "data.val_fraction=0")
     found = summary(folder)
@@ -250,6 +253,7 @@ def test_no_validation_split_means_the_last_epoch_is_best(commands: Commands) ->
     assert_equal_weights(weights(folder, "best"), weights(folder))
 
 
+@pytest.mark.slow
 def test_zero_epochs_prepare_and_evaluate(commands: Commands) -> None:
     found = summary(commands.trained("training.epochs=0"))
     assert (found["status"], found["epochs"], found["steps"], found["best_epoch"]) == ("finished", 0, 0, None)

@@ -47,6 +47,7 @@ def test_a_study_can_be_resumed_in_a_moved_folder(commands: Commands) -> None:
     assert len(study_in(commands.folder / "moved").trials) == 2
 
 
+@pytest.mark.slow
 def test_the_torn_end_of_a_journal_is_set_aside(commands: Commands) -> None:
     assert searched(commands, LR, n_trials=2).code == 0
     journal = commands.folder / "outputs/s" / "study.journal"
@@ -60,6 +61,7 @@ def test_the_torn_end_of_a_journal_is_set_aside(commands: Commands) -> None:
     assert len(study_in(journal.parent).trials) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", [b"", b"garbage", b"\0" * 500, None])
 def test_a_lost_journal_is_not_a_new_search(commands: Commands, content: bytes | None) -> None:
     assert searched(commands, LR, n_trials=1).code == 0
@@ -74,6 +76,7 @@ def test_a_lost_journal_is_not_a_new_search(commands: Commands, content: bytes |
     assert sorted(jobs(folder)) == [0]
 
 
+@pytest.mark.slow
 def test_a_journal_damaged_in_its_middle_is_refused_with_a_remedy(commands: Commands) -> None:
     assert searched(commands, LR, n_trials=1).code == 0
     journal = commands.folder / "outputs/s" / "study.journal"

@@ -49,6 +49,7 @@ def test_a_finite_space_is_tried_once_and_then_is_exhausted(commands: Commands) 
     assert points == {(hidden, lr) for hidden in ("[8]", "[8,8]") for lr in (0.01, 0.1)}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="open files are not listed here")
 def test_a_search_closes_its_database(commands: Commands) -> None:
     storage = commands.folder / "study.db"

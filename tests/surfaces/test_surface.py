@@ -315,6 +315,7 @@ BAD = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("override", "message"), BAD)
 def test_bad_input_ends_in_one_sentence_with_code_2(own: Commands, override: str, message: str) -> None:
     outcome = own.type("surface", "--config-dir", "own", override)
@@ -323,6 +324,7 @@ def test_bad_input_ends_in_one_sentence_with_code_2(own: Commands, override: str
     assert re.fullmatch(f"Error: {pattern}\n", outcome.err), outcome.err
 
 
+@pytest.mark.slow
 def test_a_folder_that_cannot_be_written_is_one_sentence(commands: Commands) -> None:
     (commands.folder / "outputs").write_text("in the way")
     for words in ((), LESSON):

@@ -46,6 +46,7 @@ def other_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[A
     GlobalHydra.instance().clear()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plugin", ["launcher=stacked", "sweeper=grid"])
 def test_in_another_program_the_plugins_act_like_hydras_basic_ones(other_program: Any, plugin: str) -> None:
     assert other_program("-m", f"hydra/{plugin}", "x=1,2,3") == [1, 2, 3]
@@ -80,6 +81,7 @@ def test_the_other_optuna_plugin_keeps_its_name_in_other_programs(two_plugins: C
     assert ("hydra/sweeper", "optuna") in NODES
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("two_plugins")
 def test_our_own_commands_search_with_our_plugin(commands: Commands) -> None:
     pytest.importorskip("optuna")

@@ -377,6 +377,7 @@ def test_each_run_of_a_sweep_has_its_own_checks(commands: Commands) -> None:
     assert statuses(only_sweep(commands.folder)) == ["finished", "failed"]
 
 
+@pytest.mark.slow
 def test_a_refused_sweep_leaves_nothing_and_latest_passes_over_other_commands(commands: Commands) -> None:
     command = ("-m", *SMALL, "training.epochs=1", "seed=1,2")
     assert commands.train(*command).code == 0

@@ -53,6 +53,7 @@ with connected(RaySettings(None, 1, 0, 0)) as ray:
 LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
 
 
+@pytest.mark.slow
 def test_a_cluster_that_is_started_here_listens_only_to_this_machine_and_asks_for_a_token(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], cwd=tmp_path, capture_output=True, text=True, timeout=240)
     words = [line.split() for line in done.stdout.splitlines() if line.startswith(("answer", "listens"))]

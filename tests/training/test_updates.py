@@ -234,6 +234,7 @@ def test_swa_averages_the_ends_of_epochs_and_measures_batch_norm_again() -> None
     torch.testing.assert_close(average["features.hidden1.batch_norm.running_mean"], expected, atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
 def test_the_best_checkpoint_has_the_averaged_weights(commands: Commands) -> None:
     folder = commands.trained(*SMALL, "training.epochs=4", "training.ema=0.9", "objective=train/loss")
     state = torch.load(folder / "checkpoints" / "best.pt", weights_only=True)["program"]

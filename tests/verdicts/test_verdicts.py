@@ -14,7 +14,7 @@ from experiments.runs.alone import train
 from experiments.verdicts._thresholds import THRESHOLDS
 from experiments.verdicts.judges import EXPLAINS, JUDGES, verdicts
 from experiments.verdicts.story import Story
-from tests.helpers import Commands, composed, summary
+from tests.helpers import Commands, composed, summary, thinned
 
 UNSEEN = [f"observers.{name}.enabled=false" for name in ("progress", "tensorboard", "histograms", "pictures")]
 
@@ -105,7 +105,7 @@ def names(command_line: str) -> set[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command_line", TABLE)
+@pytest.mark.parametrize("command_line", thinned(TABLE))
 def test_a_training_gets_the_verdicts_that_are_true_of_it(command_line: str) -> None:
     assert names(command_line) == TABLE[command_line]
 
@@ -147,6 +147,7 @@ def test_a_verdict_names_the_problem_the_evidence_and_a_remedy() -> None:
     assert "features.hidden1.activation" in dead["where"]
 
 
+@pytest.mark.slow
 def test_verdicts_are_printed_and_kept(commands: Commands) -> None:
     folder = commands.trained("init=zeros", "training.epochs=2", "observers.pictures.enabled=false")
     (verdict,) = summary(folder)["verdicts"]
@@ -155,6 +156,7 @@ def test_verdicts_are_printed_and_kept(commands: Commands) -> None:
         assert text in " ".join(printed.split())
 
 
+@pytest.mark.slow
 def test_without_layers_there_are_still_verdicts(commands: Commands) -> None:
     folder = commands.trained("data.limit=60", "training.epochs=60", *UNSEEN, "observers.layers.enabled=false")
     assert [verdict["name"] for verdict in summary(folder)["verdicts"]] == ["overfitting"]

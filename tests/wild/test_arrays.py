@@ -65,6 +65,7 @@ def test_pixels_keep_their_positions(tmp_path: Path, order: str) -> None:
     assert torch.equal(data.splits["test"].x, torch.from_numpy(x[:TEST]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["nchw", "nhwc"])
 def test_new_pictures_have_the_axes_of_the_training(commands: Commands, layout: str) -> None:
     """Three sides of 3 do not show which one is the channels; the run keeps it."""
@@ -82,6 +83,7 @@ def test_new_pictures_have_the_axes_of_the_training(commands: Commands, layout: 
     assert np.array_equal(run.predict("new.npz").probabilities, scores)
 
 
+@pytest.mark.slow
 def test_keys_work_as_they_are_printed(commands: Commands) -> None:
     saved(commands.folder, CASES["names of a medical set"])
     error = commands.train(*QUICK, "data=npz", "data.path=own.npz").err
@@ -89,6 +91,7 @@ def test_keys_work_as_they_are_printed(commands: Commands) -> None:
     assert commands.train(*QUICK, "data=npz", "data.path=own.npz", setting).code == 0
 
 
+@pytest.mark.slow
 def test_an_npy_file_is_distinguished_from_an_npz_file(commands: Commands) -> None:
     saved(commands.folder, Arrays({}))
     np.save("one.npy", sound()["x_train"])

@@ -105,6 +105,7 @@ def asked(outcome_text: str) -> list[str]:
     return shlex.split(re.sub(r"^.*did you mean (.*)\?$", r"\1", sentence))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("typed", sampled(MEANT, OFTEN))
 def test_the_words_that_were_meant_are_named_and_work(commands: Commands, typed: str) -> None:
     words = shlex.split(typed)
@@ -125,6 +126,7 @@ def test_the_words_that_were_meant_are_named_and_work(commands: Commands, typed:
     assert set(ended) == {"finished"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("typed", ["optimizer=sgd -m seed=1,2", "seed=1,2 optimizer=sgd --multirun"])
 def test_flags_may_be_anywhere(commands: Commands, typed: str) -> None:
     outcome = commands.train(*shlex.split(typed), *TINY)
@@ -154,6 +156,7 @@ def test_printed_paths_are_relative_to_the_working_folder(commands: Commands, la
         assert (commands.folder / path / "summary.json").exists()
 
 
+@pytest.mark.slow
 def test_a_number_of_the_environment_is_a_number(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LR", "2e-2")
     monkeypatch.setenv("SEEDS", "7")
@@ -169,6 +172,7 @@ def test_a_number_of_the_environment_is_a_number(commands: Commands, monkeypatch
     )
 
 
+@pytest.mark.slow
 def test_meaningless_remedies_are_not_suggested(commands: Commands) -> None:
     for words in (["xyzzy"], ["model.layers=3"], ["--frobnicate"], ["data.fold=many"]):
         outcome = commands.train(*words)

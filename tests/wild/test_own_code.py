@@ -47,6 +47,7 @@ def fresh_service() -> Iterator[None]:
 # ------------------------------------------------------------------------------------------------- observers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("tracker", "said"),
     [
@@ -70,6 +71,7 @@ def test_a_tracker_with_one_active_run_watches_all_runs_of_a_stack(commands: Com
     assert [line.partition(" ")[0] for line in Tracking.log][-6:] == ["begin", "end"] * 3
 
 
+@pytest.mark.slow
 def test_numbers_that_an_observer_adds_are_columns(commands: Commands) -> None:
     own = f"+observers.t._target_={HERE}.Adding"
     plain = commands.trained(*QUICK, "training.epochs=3", "name=plain")
@@ -92,6 +94,7 @@ def test_numbers_that_an_observer_adds_are_columns(commands: Commands) -> None:
     assert "late" in history(folder)
 
 
+@pytest.mark.slow
 def test_rows_of_a_stack_have_the_columns_too(commands: Commands) -> None:
     assert commands.train("-m", *THREE, f"+observers.t._target_={HERE}.Adding").code == 0
     for folder in run_folders(commands.folder):
@@ -102,6 +105,7 @@ def test_rows_of_a_stack_have_the_columns_too(commands: Commands) -> None:
 HOOKS = ("before_update", "after_update", "epoch_end", "before_checkpoint", "close")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hook", sampled(HOOKS, ("after_update", "epoch_end")))
 def test_an_observer_that_fails_costs_its_run_only(commands: Commands, hook: str) -> None:
     own = f"+observers.t={{_target_: {HERE}.Late, hook: {hook}}}"
@@ -118,6 +122,7 @@ def test_an_observer_that_fails_costs_its_run_only(commands: Commands, hook: str
     assert "names code" not in log
 
 
+@pytest.mark.slow
 def test_the_other_runs_are_those_of_a_stack_without_the_failure(commands: Commands) -> None:
     own = f"+observers.t={{_target_: {HERE}.Late, hook: epoch_end, number: %d}}"
     assert commands.train("-m", *THREE, own % 9, "name=sound").code == 0
@@ -127,6 +132,7 @@ def test_the_other_runs_are_those_of_a_stack_without_the_failure(commands: Comma
         assert_equal_weights(weights(sound[number]), weights(failing[number]))
 
 
+@pytest.mark.slow
 def test_a_single_run_ends_with_the_sentence(commands: Commands) -> None:
     outcome = commands.train(*QUICK, f"+observers.t={{_target_: {HERE}.Late, hook: epoch_end, number: 0}}")
     assert outcome.code == 2
@@ -136,6 +142,7 @@ def test_a_single_run_ends_with_the_sentence(commands: Commands) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_class_that_is_not_an_observer_is_refused(commands: Commands) -> None:
     outcome = commands.train(*QUICK, f"+observers.t._target_={HERE}.Watcher")
     assert (outcome.code, outcome.err) == (
@@ -145,6 +152,7 @@ def test_a_class_that_is_not_an_observer_is_refused(commands: Commands) -> None:
     )
 
 
+@pytest.mark.slow
 def test_own_code_is_trusted_by_the_command_that_names_it(commands: Commands) -> None:
     """A sweep whose runs are restarted or resumed asks for no trust; a folder that is resumed does."""
     own = (f"scheduler={{_target_: {HERE}.broken}}", *THREE)
@@ -230,6 +238,7 @@ def test_a_source_may_bring_its_validation_part() -> None:
 ROTATION = "data.augment={_target_: torchvision.transforms.v2.RandomRotation, degrees: 15}"
 
 
+@pytest.mark.slow
 def test_a_transform_of_torchvision_augments(commands: Commands) -> None:
     one, two = (commands.trained(*QUICK, ROTATION, f"name={name}") for name in ("one", "two"))
     plain = commands.trained(*QUICK, "name=plain")
@@ -287,6 +296,7 @@ def test_the_transforms_that_are_allowed_exist_and_need_no_trust() -> None:
 # ------------------------------------------------------------------------------------------ models, schedules
 
 
+@pytest.mark.slow
 def test_a_model_with_a_mistake_ends_in_one_sentence(commands: Commands) -> None:
     Path("model").mkdir()
     Path("model", "own.yaml").write_text(f"_target_: {HERE}.Scaled\nfails: true\n")

@@ -70,6 +70,7 @@ def test_plain_folders_are_read_without_notes(tmp_path: Path) -> None:
     assert loaded(tmp_path / "photos", case, tmp_path / "log")[1] == ""
 
 
+@pytest.mark.slow
 def test_the_named_settings_work_as_they_are_printed(commands: Commands) -> None:
     CASES["train and another name"].save(Path("own"))
     words = [*QUICK, "data=image_folder", "data.path=own", f"data.size={SIZE}", "data.cache=cache"]
@@ -79,6 +80,7 @@ def test_the_named_settings_work_as_they_are_printed(commands: Commands) -> None
     assert commands.train(*words, "data.parts=none").code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("saved", [drawing, twelve_bits])
 def test_a_prediction_converts_as_the_training_did(commands: Commands, saved: Any) -> None:
     Folder(WHOLE, saved).save(Path("own"))
@@ -124,6 +126,7 @@ def test_other_folders_are_converted_as_that_of_the_training(commands: Commands)
     np.testing.assert_allclose(evaluated, expected, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_run_of_an_earlier_version_converts_as_it_did(commands: Commands) -> None:
     """Its description has no background: transparency is left out."""
     Folder(WHOLE).save(Path("own"))
@@ -139,6 +142,7 @@ def test_a_run_of_an_earlier_version_converts_as_it_did(commands: Commands) -> N
     assert np.array_equal(run.predict("new.png").probabilities, expected)
 
 
+@pytest.mark.slow
 def test_a_validation_part_of_the_data_set_is_used_by_the_run(commands: Commands) -> None:
     CASES["train, val and test"].save(Path("own"))
     words = [*QUICK, "data=image_folder", "data.path=own", f"data.size={SIZE}", "data.cache=cache"]
@@ -154,6 +158,7 @@ def test_a_validation_part_of_the_data_set_is_used_by_the_run(commands: Commands
     assert len(both) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("scale", "offset", "preprocess", "said"),
     [

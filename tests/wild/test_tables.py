@@ -75,6 +75,7 @@ def test_dates_are_days(tmp_path: Path, cell: str, expected: int) -> None:
     assert set(source.x_train.flatten().tolist()) == {expected}
 
 
+@pytest.mark.slow
 def test_numbers_are_centred_before_they_are_rounded(commands: Commands) -> None:
     """A table of Unix times is learnt, evaluated, predicted, exported and resumed to the last digit."""
     content = table(rows=400, t=late, y=lambda i: "ba"[late(i) > FIRST + 20])
@@ -105,6 +106,7 @@ def test_numbers_are_centred_before_they_are_rounded(commands: Commands) -> None
     assert all(torch.equal(a, b) for a, b in zip(weights(half).values(), weights(folder).values(), strict=True))
 
 
+@pytest.mark.slow
 def test_a_stack_is_as_exact_as_a_run(commands: Commands) -> None:
     Path("own.csv").write_bytes(table(rows=200, t=late, y=lambda i: "ba"[late(i) > FIRST + 20]))
     settings = (*QUICK, "data=csv", "data.path=own.csv", "data.target=y", "optimizer.lr=0.01", "training.epochs=12")
@@ -131,6 +133,7 @@ def test_a_table_may_have_its_own_validation_part(tmp_path: Path) -> None:
     assert_refused(partial(loaded, tmp_path / "own.csv", case), r"data.val_path='.*val.csv' lacks the columns w")
 
 
+@pytest.mark.slow
 def test_predictions_join_with_the_file(commands: Commands) -> None:
     Path("own.csv").write_bytes(table(x=noise, y=lambda i: f"0{1 + i % 2}"))
     folder = commands.trained(*QUICK, "data=csv", "data.path=own.csv", "data.target=y", "training.epochs=1")
@@ -143,6 +146,7 @@ def test_predictions_join_with_the_file(commands: Commands) -> None:
     assert "classes are spelled differently than in training: '1' is '01', '2' is '02'" in outcome.out
 
 
+@pytest.mark.slow
 def test_the_columns_are_shown_and_kept(commands: Commands) -> None:
     Path("own.csv").write_bytes(table(Id=lambda i: i + 1, price=lambda i: f"${i * i}", n=lambda i: i, x=noise))
     words = (*QUICK, "data=csv", "data.path=own.csv", "data.target=y")
@@ -161,6 +165,7 @@ def test_the_columns_are_shown_and_kept(commands: Commands) -> None:
     assert "Column 'n': it counts the rows" in outcome.out
 
 
+@pytest.mark.slow
 def test_the_named_settings_work_as_they_are_printed(commands: Commands) -> None:
     Path("own.csv").write_bytes(
         table(Id=lambda i: i + 1, zip=lambda i: f"{i % 5:05}", q=lambda i: "?" if i == 1 else i * i)
@@ -173,6 +178,7 @@ def test_the_named_settings_work_as_they_are_printed(commands: Commands) -> None
     assert [(use["name"], use["holds"]) for use in kept] == [("Id", "numbers"), ("zip", "numbers"), ("q", "numbers")]
 
 
+@pytest.mark.slow
 def test_an_unknown_text_in_new_rows(commands: Commands) -> None:
     Path("own.csv").write_bytes(table(x=noise, w=word))
     folder = commands.trained(*QUICK, "data=csv", "data.path=own.csv", "data.target=y", "training.epochs=1")
@@ -186,6 +192,7 @@ def test_an_unknown_text_in_new_rows(commands: Commands) -> None:
     assert commands.type("evaluate", f"run={folder}", "input=new.csv", "data.unknown=skip").code == 2
 
 
+@pytest.mark.slow
 def test_new_rows_may_have_another_layout(commands: Commands) -> None:
     Path("own.csv").write_bytes(table(x=noise, w=word))
     folder = commands.trained(*QUICK, "data=csv", "data.path=own.csv", "data.target=y", "training.epochs=1")

@@ -24,6 +24,7 @@ def best_of(folder: Path) -> dict[str, str]:
     return max(metrics(folder), key=lambda row: (float(row["val/accuracy"]), -float(row["val/loss"])))
 
 
+@pytest.mark.slow
 def test_the_best_epoch_has_the_lowest_loss_of_those_with_the_best_accuracy(commands: Commands) -> None:
     folder = commands.trained(*TIED)
     best = best_of(folder)
@@ -41,6 +42,7 @@ def test_the_best_epoch_has_the_lowest_loss_of_those_with_the_best_accuracy(comm
     )
 
 
+@pytest.mark.slow
 def test_the_best_runs_have_the_lowest_losses_of_those_with_the_best_accuracy(commands: Commands) -> None:
     assert commands.train("-m", *TIED, "seed=1,2,3,4").code == 0
     folders = run_folders(commands.folder)
@@ -52,6 +54,7 @@ def test_the_best_runs_have_the_lowest_losses_of_those_with_the_best_accuracy(co
     assert re.findall(r"^seed=(\d)", compared.out, re.MULTILINE) == [str(summary(folder)["seed"]) for folder in order]
 
 
+@pytest.mark.slow
 def test_the_best_trial_has_the_lowest_loss_of_those_with_the_best_accuracy(commands: Commands) -> None:
     pytest.importorskip("optuna")
     grid = ("hydra/sweeper=optuna", "hydra.sweeper.sampler=grid", "hydra.sweep.dir=outputs/s")
@@ -66,6 +69,7 @@ def test_the_best_trial_has_the_lowest_loss_of_those_with_the_best_accuracy(comm
     assert summary(Path(run))["metrics"]["val/loss"] == best.user_attrs["val/loss"]
 
 
+@pytest.mark.slow
 def test_weights_of_another_epoch_than_the_best_one_are_not_tested(commands: Commands) -> None:
     """As in the folder of a run that was interrupted when the first of equals was still the best."""
     folder = commands.trained(*TIED, "training.epochs=4")

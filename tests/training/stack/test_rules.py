@@ -136,6 +136,7 @@ def test_different_rules_share_a_matrix() -> None:
             assert torch.allclose(p, q, rtol=1e-10, atol=1e-10), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_torch_continues_from_the_state_of_a_rule_and_the_other_way_round(name: str) -> None:
     kind, settings = OPTIMIZERS[name]

@@ -264,6 +264,7 @@ def test_stacks_are_as_large_as_memory_allows(tmp_path: Path, monkeypatch: pytes
     assert not run_folders(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "override",
     [
