@@ -28,6 +28,6 @@ def opened(browser: Browser, path: Path) -> Iterator[tuple[Tab, list[str]]]:
     tab.on("dialog", lambda dialog: wrong.append(dialog.message))
     tab.on("request", lambda asked: wrong.append(asked.url) if not LOCAL.match(asked.url) else None)
     tab.goto(path.as_uri())
-    tab.wait_for_selector("#chart .scatterlayer .trace")
+    tab.wait_for_selector("#chart canvas")
     yield tab, wrong
     context.close()

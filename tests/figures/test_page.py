@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +14,19 @@ import numpy as np
 import pytest
 
 from experiments.figures import palette
-from experiments.figures.page import Cell, Curves, Figure, GroupStyle, MeanCurve, Page, PageColumn, PageTable, render
+from experiments.figures._colors import COLORS, DARK_COLORS
+from experiments.figures.page import (
+    Cell,
+    Curves,
+    Figure,
+    GroupStyle,
+    MeanCurve,
+    Page,
+    PageColumn,
+    PageTable,
+    asset,
+    render,
+)
 from experiments.figures.svg import svg_of
 from tests.browser import opened
 
@@ -52,15 +66,17 @@ def lab(rgb: np.ndarray) -> np.ndarray:
     return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
 
 
-def test_colors_differ_for_every_eye() -> None:
+@pytest.mark.parametrize("colors", [COLORS, DARK_COLORS], ids=["light", "dark"])
+def test_colors_differ_for_every_eye(colors: Sequence[str]) -> None:
     for name, matrix in SIMULATED.items():
-        seen = [lab(np.clip(np.array(matrix) @ linear(color), 0, 1)) for color in palette.COLORS]
+        seen = [lab(np.clip(np.array(matrix) @ linear(color), 0, 1)) for color in colors]
         distances = [float(np.linalg.norm(one - other)) for one, other in itertools.combinations(seen, 2)]
         assert min(distances) > 15, name
 
 
-def test_colors_stand_out_from_both_backgrounds() -> None:
-    assert min(contrast(c, b) for c in palette.COLORS for b in (palette.LIGHT, palette.DARK)) >= 3
+def test_colors_stand_out_from_their_backgrounds() -> None:
+    assert min(contrast(color, palette.LIGHT) for color in COLORS) >= 4.5
+    assert min(contrast(color, palette.DARK) for color in DARK_COLORS) >= 4.5
 
 
 def test_styles_differ_and_neighbours_differ_in_both() -> None:
@@ -108,11 +124,11 @@ def test_the_readable_part_of_an_undecodable_name_is_shown() -> None:
 
 
 def a_line(group: int, metric: str) -> MeanCurve:
-    """A line of four points; its interval has a gap, and reaches below nought."""
-    nan = float("nan")
-    mean = [0.1 + 0.1 * group, 0.5, nan if group == 2 else 0.6, 0.7 + 0.01 * group]
+    """A line of four points, the higher the larger the group; its interval has a gap, and the first reaches below 0."""
+    mean = [value + 0.4 * group for value in (0.2, 0.5, float("nan") if group == 2 else 0.6, 0.7)]
+    low, high = ([value + 0.4 * group for value in ends] for ends in ((-0.1, 0.4), (0.3, 0.6)))
     x = {"epoch": [1.0, 2.0, 3.0, 4.0], "seconds": [10.0, 20.0, 30.0, 40.0]}
-    return MeanCurve(group, metric, x, mean, [-0.1, 0.4, None, 0.6], [0.3, 0.6, None, 0.8], [5, 5, 5, 4])
+    return MeanCurve(group, metric, x, mean, [*low, None, mean[3]], [*high, None, mean[3]], [5, 5, 5, 4])
 
 
 def a_page(**more: Any) -> Page:
@@ -139,7 +155,7 @@ def written(folder: Path, page: Page) -> Path:
 
 @pytest.fixture(scope="module")
 def shared(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Tab, list[str]]]:
-    """One tab for all tests, since a page of five megabytes takes its time to open."""
+    """One tab for all tests."""
     with opened(browser, written(tmp_path_factory.mktemp("page"), a_page())) as both:
         yield both
 
@@ -159,13 +175,40 @@ def tab(shared: tuple[Tab, list[str]]) -> Iterator[Tab]:
     assert not wrong
 
 
+def pixels(tab: Tab, selector: str = "#chart canvas") -> np.ndarray:
+    """What is drawn on a canvas, (height, width, 4)."""
+    tab.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    width, height, content = tab.evaluate(
+        "s => { const from = document.querySelector(s), c = new OffscreenCanvas(from.width, from.height);"
+        "const pen = c.getContext('2d', { willReadFrequently: true }); pen.drawImage(from, 0, 0);"
+        "const d = pen.getImageData(0, 0, c.width, c.height).data; let text = '';"
+        "for (let i = 0; i < d.length; i += 32768) text += String.fromCharCode(...d.subarray(i, i + 32768));"
+        "return [c.width, c.height, btoa(text)] }",
+        selector,
+    )
+    return np.frombuffer(base64.b64decode(content), np.uint8).reshape(height, width, 4).astype(int)
+
+
+def line_colors(tab: Tab) -> list[str]:
+    """The colours of the groups' samples in the legend, in the present theme."""
+    found = tab.locator(".group line").evaluate_all("lines => lines.map(line => getComputedStyle(line).stroke)")
+    return [hexed(color) for color in found]
+
+
+def groups_drawn(tab: Tab, selector: str = "#chart canvas") -> tuple[list[bool], list[bool]]:
+    """Whether the line, and whether the band, of each group can be seen."""
+    seen = pixels(tab, selector).reshape(-1, 4)
+    lines, bands = [], []
+    for color in line_colors(tab):
+        same = np.abs(seen[:, :3] - [int(color[i : i + 2], 16) for i in (1, 3, 5)]).max(1) <= 8
+        lines.append(int((same & (seen[:, 3] > 150)).sum()) > 20)
+        bands.append(int((same & (np.abs(seen[:, 3] - 51) <= 2)).sum()) > 100)  # an opacity of a fifth
+    return lines, bands
+
+
 def drawn(tab: Tab) -> list[int]:
     """How many lines and how many bands can be seen."""
-    count = (
-        "s => [...document.querySelectorAll('#chart .scatterlayer .trace ' + s)].filter(path => "
-        "path.getBBox().width > 0 && (s === '.js-fill' || parseFloat(path.style.strokeWidth) > 0)).length"
-    )
-    return [int(tab.evaluate(count, selector)) for selector in (".js-line", ".js-fill")]
+    return [sum(each) for each in groups_drawn(tab)]
 
 
 def test_names_are_shown_as_they_are_and_run_nothing(tab: Tab) -> None:
@@ -192,18 +235,40 @@ def test_a_header_sorts_numbers_as_numbers_with_the_missing_last(tab: Tab) -> No
 def test_pointing_at_a_line_shows_group_mean_interval_and_runs(tab: Tab) -> None:
     tab.locator("#none").click()
     tab.locator(".group input").nth(1).check()
-    where = tab.evaluate(
-        "() => { const c = document.getElementById('chart'), l = c._fullLayout, r = c.getBoundingClientRect();"
-        "return [r.x + l._size.l + l.xaxis.d2p(2), r.y + l._size.t + l.yaxis.d2p(0.5)] }"
-    )
-    tab.mouse.move(where[0] + 40, where[1] + 40)
-    tab.mouse.move(*where, steps=3)
-    tab.wait_for_selector("#chart .hovertext")
-    said = tab.locator("#chart .hovertext .nums").text_content() or ""
-    assert NAMES[1] in said
-    assert "accuracy: 0.5 [0.4, 0.6]" in said
-    assert "epoch: 2" in said
-    assert "n = 5" in said
+    box = tab.locator("#chart .u-over").bounding_box()
+    assert box is not None
+    # The axes begin where the data begin: epoch 2 is a third of the way from 1 to 4.
+    tab.mouse.move(box["x"] + box["width"] / 3 + 5, box["y"] + 5)
+    for step in range(40):
+        tab.mouse.move(box["x"] + box["width"] / 3, box["y"] + step / 40 * box["height"])
+        if tab.locator("#hover").is_visible():
+            break
+    said = tab.locator("#hover").inner_text().split("\n")
+    assert said == [NAMES[1], "epoch: 2", "accuracy: 0.9 [0.8, 1]", "n = 5"]
+    tab.mouse.move(0, 0)
+    tab.wait_for_selector("#hover", state="hidden")
+
+
+def test_a_part_is_enlarged_and_everything_is_shown_again(tab: Tab) -> None:
+    before = pixels(tab)
+    box = tab.locator("#chart .u-over").bounding_box()
+    assert box is not None
+    middle = box["y"] + box["height"] / 2
+    tab.mouse.move(box["x"] + 0.4 * box["width"], middle)
+    tab.mouse.down()
+    tab.mouse.move(box["x"] + 0.8 * box["width"], middle, steps=4)
+    tab.mouse.up()
+    tab.mouse.move(0, 0)
+    near = pixels(tab)
+    assert (near != before).any()
+    tab.locator(".group input").nth(1).uncheck()
+    tab.locator(".group input").nth(1).check()
+    tab.mouse.move(0, 0)
+    tab.locator("#log").focus()
+    assert (pixels(tab) == near).all(), "what is enlarged stays so when groups are switched"
+    tab.locator("#chart .u-over").dblclick()
+    tab.mouse.move(0, 0)
+    assert (pixels(tab) == before).all()
 
 
 def test_a_group_is_switched_off_and_on_with_its_band(tab: Tab) -> None:
@@ -214,6 +279,7 @@ def test_a_group_is_switched_off_and_on_with_its_band(tab: Tab) -> None:
     tab.keyboard.press("Space")
     assert drawn(tab) == [count - 1, count - 1]
     tab.keyboard.press("Space")
+    tab.locator("#log").focus()
     assert drawn(tab) == [count, count]
     tab.locator("#none").click()
     assert drawn(tab) == [0, 0]
@@ -224,19 +290,21 @@ def test_a_group_is_switched_off_and_on_with_its_band(tab: Tab) -> None:
 
 def test_pointing_at_a_group_fades_the_others(tab: Tab) -> None:
     tab.locator(".group").nth(1).hover()
-    opacities = tab.evaluate("document.getElementById('chart')._fullData.slice(-4).map(t => t.opacity)")
-    assert opacities == [0.15, 1, 0.15, 0.15]
+    assert groups_drawn(tab)[0] == [False, True, False, False]
+    tab.mouse.move(0, 0)
+    assert groups_drawn(tab)[0] == [True] * 4
 
 
 def test_metric_axis_and_scale_change_what_is_drawn(tab: Tab) -> None:
-    titles = "[...document.querySelectorAll('#chart .xtitle, #chart .ytitle')].map(t => t.textContent)"
-    assert tab.evaluate(titles) == ["epoch", "accuracy"]
+    chart = tab.locator("#chart")
+    assert chart.get_attribute("aria-label") == "accuracy over epoch, 4 groups"
     tab.locator("#metric").select_option("loss")
     tab.locator("#axis").select_option("seconds")
-    assert tab.evaluate(titles) == ["time (s)", "loss (nats)"]
-    before = tab.locator("#chart .js-line").last.get_attribute("d")
+    assert chart.get_attribute("aria-label") == "loss (nats) over time (s), 4 groups"
+    before = pixels(tab)
     tab.locator("#log").check()
-    assert tab.locator("#chart .js-line").last.get_attribute("d") != before
+    after = pixels(tab)
+    assert before.shape != after.shape or (before != after).any()
     assert drawn(tab) == [len(NAMES), len(NAMES)]
     tab.locator("#axis").select_option("step")
     assert drawn(tab) == [0, 0]
@@ -248,15 +316,36 @@ def hexed(color: str) -> str:
     return "#" + "".join(f"{int(number):02x}" for number in re.findall(r"\d+", color)[:3])
 
 
+def strokes(tab: Tab, background: str) -> set[str]:
+    """The colours of all lines of the figures as they are seen on the background, without the grid."""
+    found = tab.evaluate(
+        "() => [...document.querySelectorAll('.wide svg :is(path, line, use)')].filter(e => !e.closest('defs'))"
+        ".map(e => [e, getComputedStyle(e)]).filter(([e, s]) => s.stroke !== 'none' && e.getClientRects().length)"
+        ".map(([_, s]) => [s.stroke, parseFloat(s.strokeOpacity) * parseFloat(s.opacity)])"
+    )
+    below = np.array([int(background[i : i + 2], 16) for i in (1, 3, 5)])
+    seen = set()
+    for stroke, opacity in found:
+        color = hexed(stroke)
+        if opacity > 0.2 and color != background:  # the grid is at 0.15
+            above = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)])
+            seen.add("#" + "".join(f"{round(v):02x}" for v in opacity * above + (1 - opacity) * below))
+    return seen
+
+
 def readable(tab: Tab, background: str) -> None:
     """Every kind of text stands out from the background, and the background is the theme's."""
     assert hexed(tab.evaluate("getComputedStyle(document.body).backgroundColor")) == background
     for selector in ("p", "td", "small", "th button", "h1", "nav a", "footer", "figcaption"):
         color = tab.locator(selector).first.evaluate("e => getComputedStyle(e).color")
         assert contrast(hexed(color), background) >= 4.5, selector
-    for selector in ("#chart .xtick text", "#chart .ytick text", "#chart .xtitle", ".wide svg text"):
-        color = tab.locator(selector).first.evaluate("e => getComputedStyle(e).fill")
+    for selector, kind in (("#chart", "color"), (".wide svg text", "fill")):
+        color = tab.locator(selector).first.evaluate("(e, kind) => getComputedStyle(e)[kind]", kind)
         assert contrast(hexed(color), background) >= 4.5, selector
+    assert all(groups_drawn(tab)[0]), "the curves have the colours of their samples"
+    colors = [*line_colors(tab), *strokes(tab, background)]
+    assert len(colors) > len(NAMES) + 4
+    assert min(contrast(color, background) for color in colors) >= 4.5
 
 
 def test_texts_can_be_read_in_both_themes(tab: Tab) -> None:
@@ -301,11 +390,15 @@ def test_paper_has_no_controls_and_is_white(tab: Tab) -> None:
     tab.emulate_media(color_scheme="dark")
     tab.locator(".group input").first.uncheck()
     tab.emulate_media(media="print")
-    for selector in ("nav", "#theme", "#metric", "#all", ".group input", ".modebar"):
+    for selector in ("nav", "#theme", "#metric", "#all", ".group input", "#chart"):
         assert not tab.locator(selector).first.is_visible(), selector
     assert [group.is_visible() for group in tab.locator(".group").all()] == [False, True, True, True]
     assert hexed(tab.evaluate("getComputedStyle(document.body).backgroundColor")) == palette.LIGHT
-    assert hexed(tab.locator("#chart .xtick text").first.evaluate("e => getComputedStyle(e).fill")) == "#000000"
+    assert tab.locator("#printed canvas").is_visible()
+    assert line_colors(tab) == list(palette.COLORS[: len(NAMES)])
+    assert groups_drawn(tab, "#printed canvas")[0] == [False, True, True, True]
+    printed = pixels(tab, "#printed canvas")
+    assert (printed[:, :120, :3][printed[:, :120, 3] > 250] == 0).all(), "the labels of the axis are black"
     assert tab.locator("td").first.is_visible()
 
 
@@ -315,6 +408,48 @@ def test_a_phone_scrolls_only_tables_and_figures_sideways(tab: Tab) -> None:
     assert tab.evaluate("document.documentElement.scrollWidth") <= 360
 
 
-def test_no_button_sends_the_chart_away(tab: Tab) -> None:
-    titles = tab.evaluate("[...document.querySelectorAll('.modebar-btn')].map(b => b.dataset.title || b.title)")
-    assert titles == ["Download plot as a PNG", "Zoom", "Pan", "Zoom in", "Zoom out", "Reset axes"]
+def test_a_wide_table_says_that_it_scrolls_and_a_stacked_one_does_not_need_to(browser: Browser, tmp_path: Path) -> None:
+    columns = [PageColumn(f"a column whose title is long {number}") for number in range(9)]
+    rows = [[Cell("a value of some words") for _ in columns] for _ in range(2)]
+    tables = [PageTable("Wide", columns, rows), PageTable("Stacked", columns[:3], [rows[0][:3]], stacked=True)]
+    page = Page("title", groups=a_page().groups, tables=[*tables, PageTable("Small", columns[:1], [rows[0][:1]])])
+    with opened(browser, written(tmp_path, replace(page, curves=a_page().curves))) as (tab, wrong):
+        hints = tab.locator(".scrolls")
+        assert [hint.is_visible() for hint in hints.all()] == [True, False, False]
+        assert hints.first.inner_text() == (
+            "This table is wider than the page: scroll it sideways to see the other columns."
+        )
+        tab.set_viewport_size({"width": 390, "height": 800})
+        tab.wait_for_timeout(200)
+        assert [hint.is_visible() for hint in hints.all()] == [True, False, False]
+        stacked = tab.locator("#table-2 td").all()
+        boxes = [cell.bounding_box() for cell in stacked]
+        assert all(box is not None and box["x"] + box["width"] <= 390 for box in boxes)
+        assert "a column whose title is long 0" in stacked[0].evaluate("e => getComputedStyle(e, '::before').content")
+        assert not wrong
+
+
+def test_a_phone_shows_a_figure_whole_or_its_narrow_form(browser: Browser, tmp_path: Path) -> None:
+    figures = [Figure("Whole", "", drawing()), Figure("Narrow", "", drawing(), narrow=drawing(2.0))]
+    page = replace(a_page(), figures=figures)
+    with opened(browser, written(tmp_path, page)) as (tab, wrong):
+        assert tab.locator(".for-wide").is_visible()
+        assert not tab.locator(".for-narrow").is_visible()
+        assert not tab.locator(".enlarge").is_visible()
+        tab.set_viewport_size({"width": 390, "height": 800})
+        assert not tab.locator(".for-wide").is_visible()
+        for selector in (".whole > svg", ".for-narrow > svg"):
+            box = tab.locator(selector).bounding_box()
+            assert box is not None
+            assert box["x"] >= 0
+            assert box["x"] + box["width"] <= 390
+        tab.locator(".enlarge").click()
+        assert tab.locator(".enlarge").inner_text() == "Show the whole figure"
+        assert not wrong
+
+
+def test_the_library_of_the_chart_keeps_its_licence() -> None:
+    html = render(a_page())
+    assert "github.com/leeoniya/uPlot" in html
+    assert "MIT License" in asset("uPlot.LICENSE")
+    assert "leeoniya" not in render(replace(a_page(), curves=None)), "a page without curves does not carry it"

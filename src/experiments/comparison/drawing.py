@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,9 +46,17 @@ QUANTITIES = {
 """The quantities that are drawn layer by layer."""
 UNDRAWN = re.compile(r"(?:norm|bn\d*)(?:\.weight)?$")
 """BatchNorm's own parameters, which are not drawn: between the weights of the other layers they make curves zigzag."""
-LOGARITHMIC = {"gradient_norm", "update_ratio", "signal"}
+LOGARITHMIC = {"activation_std", "gradient_norm", "update_ratio", "signal"}
 COLUMNS = 4
 CUT = 3
+NARROW = 4.0
+"""The width of a figure for a phone, in inches."""
+NARROW_NAME = 44
+"""Characters of a group's name that fit into its width."""
+MOST_NAMED_LAYERS = 24
+"""The most layers whose names fit side by side, or one above the other in a panel; of more, every few are named."""
+MOST_HISTOGRAMS, MOST_NARROW_HISTOGRAMS = 12, 3
+"""The most layers with histograms side by side; of more, some are chosen, from the first to the last."""
 PANEL = 38
 """Characters that fit above a panel."""
 MOST_TALL = 16
@@ -60,6 +69,8 @@ MARKERS = "osD^vPX*"
 LINES = ("-", "--", ":", "-.")
 MOST_LINES = 8
 DECADE = 10.0
+PALER = 0.3
+"""How much paler every second line of ink is; it keeps a contrast of 4.5 to both pages."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +81,7 @@ class DrawnFigure:
         name: of its file.
         title, caption: above and below it.
         figure: Matplotlib's.
+        narrow: draws it for a phone, `NARROW` inches wide; None if the page does not need it.
         inline: whether it is also in the page; the curves are not, as the page has a plot of its own for them.
     """
 
@@ -77,17 +89,46 @@ class DrawnFigure:
     title: str
     caption: str
     figure: Figure
+    narrow: Callable[[], Figure] | None = None
     inline: bool = True
 
 
 def values_figure(answer: Answer, styles: Mapping[str, Style], rows: Sequence[GroupRow]) -> DrawnFigure:
     """Draw every run, and each group's mean with its interval."""
-    metric = answer.question.metric
     names = [wrapped(row.group.name, 44) for row in rows]
     inch = 0.42 if len(rows) <= MOST_TALL else 0.3
     inch = max(inch, 0.17 * max(name.count("\n") + 1 for name in names))
     figure = canvas(8.5, 1.2 + inch * len(rows))
     axes = figure.subplots()
+    draw_values(axes, answer, styles, rows)
+    axes.set_yticks(range(len(rows)), names)
+    return DrawnFigure(
+        "values",
+        f"Every run: {answer.question.metric.name}",
+        "Circles are runs, diamonds the groups' means, bars their 95 % intervals (Student's t).",
+        figure,
+        partial(narrow_values, answer, styles, rows),
+    )
+
+
+def narrow_values(answer: Answer, styles: Mapping[str, Style], rows: Sequence[GroupRow]) -> Figure:
+    """Draw the same for a phone, with the groups' names above their rows."""
+    names = [wrapped(row.group.name, NARROW_NAME, 3) for row in rows]
+    inch = 0.3 + 0.17 * max(name.count("\n") + 1 for name in names)
+    figure = canvas(NARROW, 0.9 + inch * len(rows))
+    axes = figure.subplots()
+    draw_values(axes, answer, styles, rows)
+    axes.set_yticks([])
+    axes.set_ylim(len(rows) - 1 + 0.15 / inch, 0.15 / inch - 1)
+    for y, name in enumerate(names):
+        position: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "va": "bottom", "fontsize": 9}
+        axes.text(0.01, y - 0.12 / inch, name, **position)
+    return figure
+
+
+def draw_values(axes: Axes, answer: Answer, styles: Mapping[str, Style], rows: Sequence[GroupRow]) -> None:
+    """Draw the runs of each group, their mean and its interval, in a row for each group."""
+    metric = answer.question.metric
     colors = [styles[row.group.name].color for row in rows]
     dots = [
         (value * metric.scale, y, color)
@@ -95,7 +136,7 @@ def values_figure(answer: Answer, styles: Mapping[str, Style], rows: Sequence[Gr
         for value in row.group.values.values()
     ]
     values, heights, shades = zip(*dots, strict=True)
-    axes.scatter(values, heights, c=shades, alpha=0.45, s=25)
+    axes.scatter(values, heights, facecolors="none", edgecolors=shades, linewidths=1.1, s=25)
     means = [(row.estimate, y, colors[y]) for y, row in enumerate(rows) if row.estimate is not None]
     bars = [
         (y, mean.low * metric.scale, mean.high * metric.scale, color)
@@ -111,18 +152,11 @@ def values_figure(answer: Answer, styles: Mapping[str, Style], rows: Sequence[Gr
         c=[color for *_, color in means],
         marker="D", s=49, edgecolors=INK, linewidths=0.8, zorder=3,
     )  # fmt: skip
-    axes.set_yticks(range(len(rows)), names)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     if metric.is_share:
         axes.set_xlim(*np.clip(axes.get_xlim(), *POSSIBLE))
     axes.set_xlabel(literal(metric.label))
     axes.grid(axis="y", visible=False)
-    return DrawnFigure(
-        "values",
-        f"Every run: {metric.name}",
-        "Dots are runs, diamonds the groups' means, bars their 95 % intervals (Student's t).",
-        figure,
-    )
 
 
 def curves_figure(drawn: Sequence[Curve], styles: Mapping[str, Style], axis: str, names: Sequence[str]) -> DrawnFigure:
@@ -142,6 +176,7 @@ def curves_figure(drawn: Sequence[Curve], styles: Mapping[str, Style], axis: str
             logarithmic(axes.yaxis)
         if metric.is_share:
             axes.set_ylim(*np.clip(axes.get_ylim(), *POSSIBLE))
+        begin_with_data(axes, [curve.x[axis] for curve in panel_curves])
         if axis != "seconds":
             integers(axes)
         axes.set_xlabel(AXES[axis])
@@ -158,6 +193,13 @@ def curves_figure(drawn: Sequence[Curve], styles: Mapping[str, Style], axis: str
     )
 
 
+def begin_with_data(axes: Axes, positions: Sequence[NDArray[np.float64]]) -> None:
+    """Let the horizontal axis begin and end where the data do, if they have several points."""
+    every = np.concatenate(positions) if positions else np.zeros(0)
+    if len(every) and every.min() < every.max():
+        axes.set_xlim(every.min(), every.max())
+
+
 def draw_curve(axes: Axes, curve: Curve, style: Style, axis: str, scale: float) -> None:
     """Draw one group's curve with its band."""
     x = curve.x[axis]
@@ -170,9 +212,21 @@ def draw_curve(axes: Axes, curve: Curve, style: Style, axis: str, scale: float) 
 
 def interaction_figure(answer: Answer, first: str, second: str) -> DrawnFigure:
     """Draw the means over one factor, a line for each level of another: parallel if they do not interact."""
+    return DrawnFigure(
+        "interaction",
+        f"{first} and {second} together",
+        f"Means with 95 % intervals. If the lines are parallel, {first} has the same effect at every {second}.",
+        interaction(answer, first, second, narrow=False),
+        partial(interaction, answer, first, second, narrow=True),
+    )
+
+
+def interaction(answer: Answer, first: str, second: str, *, narrow: bool) -> Figure:
+    """Draw the figure of `interaction_figure`, with the legend beside it or, on a phone, below it."""
     metric = answer.question.metric
     levels = {key: list(dict.fromkeys(g.levels[key] for g in answer.grouping.groups)) for key in (first, second)}
-    figure = canvas(8.5, 4.2)
+    labels = [wrapped(level, NARROW_NAME if narrow else 24) for level in levels[second]]
+    figure = canvas(*((NARROW, 3.6 + 0.2 * (2 + len("\n".join(labels).split("\n")))) if narrow else (8.5, 4.2)))
     axes = figure.subplots()
     spread = min(0.06, 0.6 / len(levels[second]))
     for number, level in enumerate(levels[second]):
@@ -190,21 +244,28 @@ def interaction_figure(answer: Answer, first: str, second: str) -> DrawnFigure:
                 means.append(cell.mean * metric.scale)
                 reaches.append((cell.high - cell.mean) * metric.scale if cell.high is not None else 0.0)
         look: dict[str, Any] = {"marker": MARKERS[number % len(MARKERS)], "linestyle": LINES[number % len(LINES)]}
-        label = wrapped(level, 24)
         axes.errorbar(
-            positions, means, reaches, color=INK, alpha=1 - 0.5 * (number % 2), capsize=3, label=label, **look
+            positions,
+            means,
+            reaches,
+            color=INK,
+            alpha=1 - PALER * (number % 2),
+            capsize=3,
+            label=labels[number],
+            **look,
         )
-    width = max(8, 60 // len(levels[first]))
-    axes.set_xticks(range(len(levels[first])), [wrapped(level, width) for level in levels[first]])
+    width = max(8, (28 if narrow else 60) // len(levels[first]))
+    turned: dict[str, Any] = {"rotation": 90} if narrow and len(levels[first]) > 4 else {}
+    axes.set_xticks(range(len(levels[first])), [wrapped(level, width) for level in levels[first]], **turned)
     axes.set_xlabel(literal(first))
     axes.set_ylabel(literal(metric.label))
-    figure.legend(title=wrapped(second, 24), loc="outside right upper")
-    return DrawnFigure(
-        "interaction",
-        f"{first} and {second} together",
-        f"Means with 95 % intervals. If the lines are parallel, {first} has the same effect at every {second}.",
-        figure,
-    )
+    place_legend(figure, narrow=narrow, title=wrapped(second, 24))
+    return figure
+
+
+def place_legend(figure: Figure, *, narrow: bool, **more: Any) -> None:
+    """Put a legend beside the axes or, on a phone, below them."""
+    figure.legend(loc="outside lower left" if narrow else "outside right upper", **more)
 
 
 def sensitivity_figures(grouping: Grouping, metric: Metric) -> Iterator[DrawnFigure]:
@@ -239,38 +300,53 @@ def sensitivity_figure(grouping: Grouping, key: str, others: Sequence[str], metr
             name = " ".join(f"{other}={shown(record, other)}" for other in others)
             settings.setdefault(name, {}).setdefault(x, []).append(value * metric.scale)
     lined = len(settings) <= MOST_LINES and all(len(found) > 1 for found in settings.values())
-    figure = canvas(8.5 if lined and len(settings) > 1 else 7, 4.2)
+    text = (
+        f"Circles are runs; each line joins the means of runs that differ only in {key} and the seed."
+        if lined
+        else "Circles are runs."
+    )
+    return DrawnFigure(
+        f"sensitivity_{re.sub(r'[^0-9A-Za-z]+', '_', key)[:60]}",
+        f"{metric.name} over {key}",
+        text,
+        sensitivity(settings, key, metric, lined=lined, narrow=False),
+        partial(sensitivity, settings, key, metric, lined=lined, narrow=True),
+    )
+
+
+def sensitivity(
+    settings: Mapping[str, Mapping[float, Sequence[float]]], key: str, metric: Metric, *, lined: bool, narrow: bool
+) -> Figure:
+    """Draw the figure of `sensitivity_figure`, with the legend beside it or, on a phone, below it.
+
+    Args:
+        settings: the values of the metric by the names of the other choices and by the number.
+        key: of the number.
+        metric: to draw.
+        lined: whether the means are joined.
+        narrow: whether it is for a phone.
+    """
+    several = lined and len(settings) > 1
+    labels = {name: wrapped(name, *((NARROW_NAME, 3) if narrow else (26, 4))) for name in settings}
+    below = 0.2 * len("\n".join(labels.values()).split("\n")) if several else 0.0
+    figure = canvas(*((NARROW, 3.6 + below) if narrow else (8.5 if several else 7, 4.2)))
     axes = figure.subplots()
-    axes.plot(
-        [x for x, _, _ in points if x is not None],
-        [value * metric.scale for x, _, value in points if x is not None],
-        "o", color=INK, alpha=0.3, markersize=4, linestyle="none",
-    )  # fmt: skip
+    points = [(x, value) for found in settings.values() for x, values in found.items() for value in values]
+    circles: dict[str, Any] = {"markerfacecolor": "none", "alpha": 1 - PALER, "markersize": 5, "linestyle": "none"}
+    axes.plot(*zip(*points, strict=True), "o", color=INK, **circles)
     for number, (name, found) in enumerate(settings.items() if lined else ()):
         positions = sorted(found)
         look: dict[str, Any] = {"marker": MARKERS[number % len(MARKERS)], "linestyle": LINES[number % len(LINES)]}
-        axes.plot(
-            positions,
-            [float(np.mean(found[x])) for x in positions],
-            color=INK,
-            markersize=6,
-            label=wrapped(name, 26, 4),
-            **look,
-        )
-    if lined and len(settings) > 1:
-        figure.legend(loc="outside right upper")
+        means = [float(np.mean(found[x])) for x in positions]
+        axes.plot(positions, means, color=INK, markersize=6, label=labels[name], **look)
+    if several:
+        place_legend(figure, narrow=narrow)
+    numbers = sorted(x for x, _ in points)
     if numbers[0] > 0 and numbers[-1] / numbers[0] >= DECADE:
         logarithmic(axes.xaxis)
     axes.set_xlabel(literal(key))
     axes.set_ylabel(literal(metric.label))
-    text = (
-        f"Dots are runs; each line joins the means of runs that differ only in {key} and the seed."
-        if lined
-        else "Dots are runs."
-    )
-    return DrawnFigure(
-        f"sensitivity_{re.sub(r'[^0-9A-Za-z]+', '_', key)[:60]}", f"{metric.name} over {key}", text, figure
-    )
+    return figure
 
 
 def layers_of(group: Group) -> dict[str, LayerCurves]:
@@ -316,9 +392,22 @@ def last_layers_figure(
     present = [quantity for quantity in QUANTITIES if any(quantity in quantities for quantities in found.values())]
     if not present:
         return None
-    columns = min(2, len(present))
-    rows = math.ceil(len(present) / columns)
-    figure = canvas(5.4 * columns, 3.6 * rows + legend_height(found, 5.4 * columns))
+    return DrawnFigure(
+        "layers_last",
+        "Layer by layer, at the end",
+        "Means over the runs of a group, measured on the probe: a fixed batch of training examples.",
+        last_layers(found, styles, present, narrow=False),
+        partial(last_layers, found, styles, present, narrow=True),
+    )
+
+
+def last_layers(
+    found: Mapping[str, Mapping[str, LayerCurves]], styles: Mapping[str, Style], present: Sequence[str], *, narrow: bool
+) -> Figure:
+    """Draw the figure of `last_layers_figure`, two panels side by side or, on a phone, one below the other."""
+    columns = 1 if narrow else min(2, len(present))
+    width, rows = NARROW if narrow else 5.4 * columns, math.ceil(len(present) / columns)
+    figure = canvas(width, (3.2 if narrow else 3.6) * rows + legend_height(found, width))
     grid = figure.subplots(rows, columns, squeeze=False).flat
     for quantity, axes in zip(present, grid, strict=False):
         order = merged(quantities.get(quantity, {}) for quantities in found.values())
@@ -327,17 +416,14 @@ def last_layers_figure(
             epoch = max((max(values) for values in layers.values()), default=0)
             last = {order.index(layer): values[epoch] for layer, values in layers.items() if epoch in values}
             positions = sorted(last)
-            axes.plot(
-                positions,
-                [last[position] for position in positions],
-                color=styles[name].color,
-                linestyle=styles[name].linestyle,
-                marker="o",
-                markersize=4,
-            )
-        ticks = [layer_name(layer) for layer in order]
-        turned: dict[str, Any] = {"rotation": 30, "ha": "right"} if len("".join(ticks)) > SHORT_TICKS else {}
-        axes.set_xticks(range(len(order)), ticks, **turned)
+            style = styles[name]
+            look: dict[str, Any] = {"color": style.color, "linestyle": style.linestyle, "markersize": 4}
+            marker = "o" if len(order) <= MOST_NAMED_LAYERS else ""
+            axes.plot(positions, [last[position] for position in positions], marker=marker, **look)
+        ticks = named_layers(order, 8 if narrow else MOST_NAMED_LAYERS)
+        crowded = len("".join(ticks.values())) > SHORT_TICKS * width / columns / 5.4
+        turned: dict[str, Any] = {"rotation": 30, "ha": "right"} if crowded else {}
+        axes.set_xticks(list(ticks), list(ticks.values()), **turned)
         axes.set_xlabel("layer")
         axes.set_ylabel(QUANTITIES[quantity].replace(" (", "\n("))
         if quantity in LOGARITHMIC and axes.dataLim.minposy < math.inf:
@@ -345,28 +431,37 @@ def last_layers_figure(
     for axes in list(figure.axes)[len(present) :]:
         axes.remove()
     legend(figure, found, styles)
-    return DrawnFigure(
-        "layers_last",
-        "Layer by layer, at the end",
-        "Means over the runs of a group, measured on the probe: a fixed batch of training examples.",
-        figure,
-    )
+    return figure
+
+
+def named_layers(order: Sequence[str], most: int = MOST_NAMED_LAYERS) -> dict[int, str]:
+    """Return the layers that are named beside an axis, by position: all, or every few from the first on."""
+    return {index: layer_name(order[index]) for index in range(0, len(order), math.ceil(len(order) / most))}
 
 
 def layer_figures(found: Mapping[str, Mapping[str, LayerCurves]]) -> Iterator[DrawnFigure]:
     """Draw each quantity layer by layer and epoch by epoch: a panel for each group, one scale for all."""
     for quantity, title in QUANTITIES.items():
         tables = {name: quantities[quantity] for name, quantities in found.items() if quantity in quantities}
-        if (figure := panels(tables, title, log=quantity in LOGARITHMIC)) is not None:
+        log = quantity in LOGARITHMIC
+        if (figure := panels(tables, title, log=log)) is not None:
             yield DrawnFigure(
                 f"layers_{quantity}",
                 f"{title.partition(' (')[0].capitalize()}, layer by layer and epoch by epoch",
                 "A panel for each group, the first layer at the top; means over runs, one scale for all.",
                 figure,
+                partial(narrow_panels, tables, title, log=log),
             )
 
 
-def panels(tables: Mapping[str, LayerCurves], title: str, *, log: bool) -> Figure | None:
+def narrow_panels(tables: Mapping[str, LayerCurves], title: str, *, log: bool) -> Figure:
+    """Draw the panels one below the other, for a phone."""
+    figure = panels(tables, title, log=log, narrow=True)
+    assert figure is not None  # as the wide one has something to draw
+    return figure
+
+
+def panels(tables: Mapping[str, LayerCurves], title: str, *, log: bool, narrow: bool = False) -> Figure | None:
     """Draw tables of layers by epochs as colours; None if there is nothing to draw.
 
     The panels of a column share one pair of axes: the layout of a pair for each takes longer than the drawing.
@@ -381,12 +476,14 @@ def panels(tables: Mapping[str, LayerCurves], title: str, *, log: bool) -> Figur
         low, high = (low / 2, high * 2) if log else (low - 0.5, high + 0.5)
     scale: Normalize = (LogNorm if log else Normalize)(low, high)
     order = merged(tables.values())
-    columns = min(COLUMNS, len(tables))
+    columns = 1 if narrow else min(COLUMNS, len(tables))
     rows = math.ceil(len(tables) / columns)
     names = {name: wrapped(name, PANEL) for name in tables}
-    inch = max(0.2, 0.75 / len(order), 1.7 / len(order) / rows)  # the height of a layer
+    inch = 0.2 if len(order) <= MOST_NAMED_LAYERS else 0.2 * MOST_NAMED_LAYERS / len(order)
+    inch = max(inch, 0.75 / len(order), 1.7 / len(order) / rows)  # the height of a layer
     gap = (0.12 + 0.16 * max(name.count("\n") + 1 for name in names.values())) / inch
-    figure = canvas(1.9 + 2.9 * columns, rows * (len(order) + gap) * inch + 0.7)
+    below = 1.0 if narrow else 0.0  # the scale
+    figure = canvas(NARROW if narrow else 1.9 + 2.9 * columns, rows * (len(order) + gap) * inch + 0.7 + below)
     grid = figure.subplots(1, columns, squeeze=False)[0]
     for index, (name, layers) in enumerate(tables.items()):
         row, column = divmod(index, columns)
@@ -400,7 +497,8 @@ def panels(tables: Mapping[str, LayerCurves], title: str, *, log: bool) -> Figur
         axes.text(
             0, top - 0.04 / inch, names[name], fontsize=9, va="bottom", transform=axes.get_yaxis_transform(which="grid")
         )
-    ticks = [row * (len(order) + gap) + index + 0.5 for row in range(rows) for index in range(len(order))]
+    named = named_layers(order)
+    ticks = [row * (len(order) + gap) + index + 0.5 for row in range(rows) for index in named]
     for axes in grid:
         axes.set_ylim(rows * (len(order) + gap) - gap, -gap)
         axes.spines[["left", "bottom"]].set_visible(False)
@@ -409,9 +507,13 @@ def panels(tables: Mapping[str, LayerCurves], title: str, *, log: bool) -> Figur
         axes.set_yticks([])
         axes.set_xlabel("epochs")
         integers(axes)
-    grid[0].set_yticks(ticks, [layer_name(layer) for layer in order] * rows)
+    grid[0].set_yticks(ticks, list(named.values()) * rows)
     marks: dict[str, Any] = {"ticks": decades(low, high), "format": "{x:g}"} if log else {}
-    bar = figure.colorbar(shown, ax=list(grid), label=title.replace(" (", "\n("), aspect=20 + 10 * (rows > 1), **marks)
+    if narrow:
+        marks |= {"location": "bottom", "aspect": 25, "pad": 0.02}
+    else:
+        marks |= {"aspect": 20 + 10 * (rows > 1)}
+    bar = figure.colorbar(shown, ax=list(grid), label=title.replace(" (", "\n("), **marks)
     bar.minorticks_off()
     return figure
 
@@ -432,14 +534,55 @@ def histograms_figure(
     layers = merged(found.values())
     if not layers:
         return None
+    chosen, few = spaced(layers, MOST_HISTOGRAMS), spaced(layers, MOST_NARROW_HISTOGRAMS)
+    left_out = f" Of {len(layers)} layers, {len(chosen)} are shown." if len(chosen) < len(layers) else ""
+    return DrawnFigure(
+        name,
+        f"Histograms of activations, {when}",
+        "Counts of the activations on the probe in bins of equal width, each histogram as high as its row; a bar more "
+        f"than {CUT} times as high as all others is cut off there. One run of each group (its first seed); a row for "
+        f"each group, a column for each layer.{left_out}",
+        histograms(found, styles, chosen, narrow=False),
+        partial(histograms, found, styles, few, narrow=True, every=len(layers)),
+    )
+
+
+def spaced(layers: Sequence[str], most: int) -> list[str]:
+    """Return all layers, or `most` of them at even distances, the first and the last among them."""
+    if len(layers) <= most:
+        return list(layers)
+    return [layers[round(index)] for index in np.linspace(0, len(layers) - 1, most)]
+
+
+def histograms(
+    found: Mapping[str, Mapping[str, Histogram]],
+    styles: Mapping[str, Style],
+    layers: Sequence[str],
+    *,
+    narrow: bool,
+    every: int = 0,
+) -> Figure:
+    """Draw the figure of `histograms_figure`, the groups' names beside their rows or, on a phone, above them.
+
+    Args:
+        found: histograms by group and layer.
+        styles: of the groups.
+        layers: to draw.
+        narrow: whether it is for a phone.
+        every: the number of all layers, which is written above the figure if it is larger than that of the drawn ones.
+    """
     width, height = (1.9, 0.75) if len(layers) <= COLUMNS else (1.35, 0.6)
-    figure = canvas(2.8 + width * len(layers), 0.9 + height * len(found))
+    names = [wrapped(group, *((NARROW_NAME, 2) if narrow else (28, 3))) for group in reversed(list(found))]
+    room = 0.17 * max(name.count("\n") + 1 for name in names) + 0.1 if narrow else 0.0  # for the names, in inches
+    height = max(height, 0.55 + room) if narrow else height
+    figure = canvas(NARROW if narrow else 2.8 + width * len(layers), 0.9 + height * len(found))
     grid = figure.subplots(1, len(layers), squeeze=False)[0]
+    tall = 0.85 - room / height
     for layer, axes in zip(layers, grid, strict=True):
-        for row, (group, histograms) in enumerate(reversed(list(found.items()))):
-            histogram = histograms.get(layer)
+        for row, (group, own) in enumerate(reversed(list(found.items()))):
+            histogram = own.get(layer)
             if histogram is not None:
-                heights = row + 0.85 * (histogram.counts / tallest(histogram)).clip(max=1.0)
+                heights = row + tall * (histogram.counts / tallest(histogram)).clip(max=1.0)
                 color = styles[group].color
                 look = {"facecolor": color, "edgecolor": color, "linewidth": 0.8, "snap": False}
                 axes.stairs(heights, histogram.edges, baseline=row, fill=True, **look)
@@ -448,21 +591,20 @@ def histograms_figure(
         axes.set_yticks([])
         axes.spines[["left", "bottom"]].set_visible(False)
         axes.grid(visible=False)
-        axes.locator_params(axis="x", nbins=4)
+        axes.locator_params(axis="x", nbins=3 if narrow else 4)
         axes.tick_params(labelsize=8)
         axes.set_title(layer_name(layer), fontsize=9, fontweight="normal")
         axes.set_xlabel("activation", fontsize=9)
-    names = [wrapped(group, 28, 3) for group in reversed(list(found))]
-    grid[0].set_yticks([row + 0.4 for row in range(len(found))], names, fontsize=9)
-    grid[0].tick_params(axis="y", length=0)
-    return DrawnFigure(
-        name,
-        f"Histograms of activations, {when}",
-        "Counts of the activations on the probe in bins of equal width, each histogram as high as its row; a bar more "
-        f"than {CUT} times as high as all others is cut off there. One run of each group (its first seed); a row for "
-        "each group, a column for each layer.",
-        figure,
-    )
+    if every > len(layers):
+        figure.suptitle(f"{len(layers)} of {every} layers; a wider screen shows more", fontsize=9, fontweight="normal")
+    if narrow:
+        for row, text in enumerate(names):
+            position: dict[str, Any] = {"transform": grid[0].get_yaxis_transform(), "va": "top", "fontsize": 8}
+            grid[0].text(0, row + 0.97, text, **position)
+    else:
+        grid[0].set_yticks([row + 0.4 for row in range(len(found))], names, fontsize=9)
+        grid[0].tick_params(axis="y", length=0)
+    return figure
 
 
 def tallest(histogram: Histogram) -> float:

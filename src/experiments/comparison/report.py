@@ -85,7 +85,8 @@ class Report:
                 write_whole(folder / "figures" / f"{drawn.name}.png", saved(drawn.figure, "png"))
                 names_drawn.append(drawn.name)
                 if drawn.inline:
-                    figures.append(Figure(drawn.title, drawn.caption, inlined(svg)))
+                    narrow = "" if drawn.narrow is None else inlined(saved(drawn.narrow(), "svg"))
+                    figures.append(Figure(drawn.title, drawn.caption, inlined(svg), narrow=narrow))
         clear(folder, names_drawn)
         write_whole(folder / "report.md", self.markdown(tables, names_drawn).encode())
         page = Page(
@@ -355,7 +356,8 @@ def page_curves(drawn_curves: Sequence[Curve], names: Sequence[str], metric: Met
         "Means over the runs of a group at each epoch, with 95 % intervals; a line ends when fewer than half of them "
         "are left."
     )
-    return Curves(shown, lines, labels=labels, note=note)
+    ends = {name: Metric(name).scale for name in shown if Metric(name).is_share}
+    return Curves(shown, lines, labels=labels, ends=ends, note=note)
 
 
 def first_histograms(row: GroupRow) -> tuple[Mapping[str, Histogram], Mapping[str, Histogram]]:

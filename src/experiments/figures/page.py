@@ -12,9 +12,11 @@ from typing import Any, Literal
 from markupsafe import Markup
 
 from . import palette
+from ._colors import COLORS, DARK_COLORS
 from .svg import prefixed
 
-DASHARRAYS = {"solid": "none", "dash": "7 4", "dot": "2 3", "dashdot": "8 3 2 3"}
+DASHARRAYS = {"solid": (), "dash": (7, 4), "dot": (2, 3), "dashdot": (8, 3, 2, 3)}
+"""The lengths of dashes and gaps, in pixels."""
 
 
 @dataclass(frozen=True)
@@ -62,12 +64,20 @@ class Cell:
 
 @dataclass(frozen=True)
 class PageTable:
-    """A table whose rows can be sorted by any column."""
+    """A table whose rows can be sorted by any column.
+
+    Args:
+        title: above the table.
+        columns, rows: its content.
+        note: below it.
+        stacked: whether a phone shows each row as a list instead of scrolling sideways.
+    """
 
     title: str
     columns: Sequence[PageColumn]
     rows: Sequence[Sequence[Cell]]
     note: str = ""
+    stacked: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,6 +111,7 @@ class Curves:
         lines: the lines of all groups and metrics.
         axes: the horizontal axes to choose from.
         labels: name of a metric or axis -> its label with the unit; a name without a label is its own label.
+        ends: name of a metric -> its largest possible value, beyond which its axis does not go.
         note: the meaning of line and band.
     """
 
@@ -108,6 +119,7 @@ class Curves:
     lines: Sequence[MeanCurve]
     axes: Sequence[str] = ("epoch", "step", "seconds")
     labels: Mapping[str, str] = field(default_factory=dict)
+    ends: Mapping[str, float] = field(default_factory=dict)
     note: str = ""
 
 
@@ -121,6 +133,8 @@ class Figure:
         svg: the result of `svg_of`, which is inserted unchanged.
         statements: between title and drawing; the first one is emphasized.
         table: the numbers of the drawing, below it.
+        narrow: the drawing for a phone, in the same form; empty if it is the same one, shown smaller.
+        facts: below the caption: name, text, and whether the text is a command.
     """
 
     title: str
@@ -128,6 +142,8 @@ class Figure:
     svg: str
     statements: Sequence[str] = ()
     table: PageTable | None = None
+    narrow: str = ""
+    facts: Sequence[tuple[str, str, bool]] = ()
 
 
 @dataclass(frozen=True)
@@ -166,9 +182,14 @@ def render(page: Page) -> str:
         page=page,
         css=Markup(asset("page.css")),
         js=Markup(asset("page.js")),
-        plotly=plotly() if page.curves else "",
+        colors=Markup(colors()),
+        chart_css=Markup(asset("uPlot.min.css")),
+        uplot=uplot() if page.curves else "",
         data=data_of(page),
-        figures=[Markup(prefixed(figure.svg, f"f{number}-")) for number, figure in enumerate(page.figures, 1)],
+        figures=[
+            [Markup(prefixed(svg, f"{form}{number}-")) if svg else "" for form, svg in drawings(figure)]
+            for number, figure in enumerate(page.figures, 1)
+        ],
     )
     return document.encode("utf-8", "replace").decode("utf-8")
 
@@ -178,19 +199,32 @@ def asset(name: str) -> str:
     return (resources.files(__package__) / "assets" / name).read_text(encoding="utf-8")
 
 
-def plotly() -> Markup:
-    """Return the library that draws the curves, escaped so that nothing in it ends the script element."""
-    from plotly.offline import get_plotlyjs
+def drawings(figure: Figure) -> Iterable[tuple[str, str]]:
+    """Return a figure's drawings, the wide and the narrow one, each with the letter that begins its ids."""
+    return ("f", figure.svg), ("n", figure.narrow)
 
-    return Markup(get_plotlyjs().replace("</script", "<\\/script").replace("<!--", "<\\!--"))
+
+def uplot() -> Markup:
+    """Return the library that draws the curves' axes, escaped so that nothing in it ends the script element."""
+    return Markup(asset("uPlot.iife.min.js").replace("</script", "<\\/script").replace("<!--", "<\\!--"))
+
+
+def colors() -> str:
+    """Return the colours of lines in both themes, as a rule of a style sheet."""
+    light = " ".join(f"{palette.variable(color)}: {color};" for color in COLORS)
+    both = " ".join(
+        f"{palette.variable(color)}: light-dark({color}, {dark});"
+        for color, dark in zip(COLORS, DARK_COLORS, strict=True)
+    )
+    return f":root {{ {light} }}\n@supports (color: light-dark(#000, #fff)) {{ :root {{ {both} }} }}"
 
 
 def swatch(style: palette.Style) -> Markup:
     """Return a short sample of a group's line."""
     return Markup(
         '<svg class="swatch" viewBox="0 0 30 10" width="30" height="10" aria-hidden="true">'
-        '<line x1="1" x2="29" y1="5" y2="5" stroke="{}" stroke-width="3" stroke-dasharray="{}"/></svg>'
-    ).format(style.color, DASHARRAYS[style.dash])
+        '<line x1="1" x2="29" y1="5" y2="5" stroke="var({})" stroke-width="3" stroke-dasharray="{}"/></svg>'
+    ).format(palette.variable(style.color), " ".join(map(str, DASHARRAYS[style.dash])) or "none")
 
 
 def key(cell: Cell, kind: str) -> dict[str, str]:
@@ -205,9 +239,10 @@ def key(cell: Cell, kind: str) -> dict[str, str]:
 def data_of(page: Page) -> Markup:
     """Return the data of the script, as JSON escaped for a script element."""
     content = {
-        "groups": [{"name": group.name, "color": group.style.color, "dash": group.style.dash} for group in page.groups],
+        "groups": [{"name": group.name, "dash": DASHARRAYS[group.style.dash]} for group in page.groups],
         "lines": [line_data(line) for line in page.curves.lines] if page.curves else [],
         "labels": dict(page.curves.labels) if page.curves else {},
+        "ends": dict(page.curves.ends) if page.curves else {},
         "refresh": page.refresh,
     }
     escaped = json.dumps(content, allow_nan=False, separators=(",", ":"))

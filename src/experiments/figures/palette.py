@@ -29,7 +29,7 @@ class Style:
 
     Args:
         color: as `#rrggbb`.
-        dash: one of `DASHES`, which are Plotly's names.
+        dash: one of `DASHES`.
     """
 
     color: str
@@ -50,6 +50,11 @@ def styled(number: int) -> Style:
     """Return the style of one group; each time the colours repeat, the dashes are shifted by one."""
     turn, color = divmod(number, len(COLORS))
     return Style(COLORS[color], DASHES[(number + turn) % len(DASHES)])
+
+
+def variable(color: str) -> str:
+    """Return the name of the page's variable for one of `COLORS`, which has another value on a dark page."""
+    return f"--line-{COLORS.index(color) + 1}"
 
 
 def literal(text: str) -> str:

@@ -29,6 +29,8 @@ SHAPES = {
 UNSAFE_STYLE = re.compile(r"url\((?!['\"]?#)|position|javascript|expression|@|\\|&", re.IGNORECASE)
 PICTURE = re.compile(r"#|data:image/(png|jpeg);base64,")
 """What a figure may refer to: its own elements, and pictures that it contains."""
+DIGITS = re.compile(r"-?\d+\.\d{3,}")
+FONT = re.compile(r"font-family: [^;]*(; )?")
 REFERENCE = re.compile(r"url\(#([^)]+)\)")
 
 
@@ -94,6 +96,7 @@ def inlined(content: bytes) -> str:
     if b"<!ENTITY" in content:
         raise ValueError("an SVG of Matplotlib defines no entities")
     root = themed(harmless(ElementTree.fromstring(content)))
+    shorten(root)
     renamed(root, f"i{hashlib.sha256(content).hexdigest()[:8]}-")
     return ElementTree.tostring(root, encoding="unicode")
 
@@ -145,8 +148,30 @@ def bare(name: str) -> str:
 
 
 def recolored(value: str) -> str:
-    """Return an attribute's value with ink and paper replaced by the page's colours."""
+    """Return an attribute's value with ink, paper and the groups' colours replaced by the page's colours."""
+    for color in palette.COLORS:
+        value = value.replace(color, f"var({palette.variable(color)})")
     return value.replace(palette.INK, "currentColor").replace(palette.PAPER, "var(--paper)")
+
+
+def shorten(root: ElementTree.Element) -> None:
+    """Leave out what nobody sees: digits after hundredths of a point, unused ids and fonts, space between elements."""
+    texts = [value for element in root.iter() for value in element.attrib.values()]
+    used = {name for text in texts for name in REFERENCE.findall(text)} | {
+        text[1:] for text in texts if text[:1] == "#"
+    }
+    for element in root.iter():
+        for name in ("d", "x", "y", "points"):
+            if name in element.attrib:
+                digits = DIGITS.sub(lambda number: f"{float(number[0]):.2f}", element.attrib[name])
+                element.attrib[name] = " ".join(digits.split())
+        if "style" in element.attrib:  # the page has a font of its own
+            element.attrib["style"] = FONT.sub("", element.attrib["style"])
+        if element.attrib.get("id", "") not in used:
+            element.attrib.pop("id", None)
+        if bare(element.tag) not in ("text", "tspan"):
+            element.text = element.text if (element.text or "").strip() else None
+        element.tail = element.tail if (element.tail or "").strip() else None
 
 
 def prefixed(svg: str, prefix: str) -> str:
