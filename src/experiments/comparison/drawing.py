@@ -420,7 +420,7 @@ def last_layers(
             look: dict[str, Any] = {"color": style.color, "linestyle": style.linestyle, "markersize": 4}
             marker = "o" if len(order) <= MOST_NAMED_LAYERS else ""
             axes.plot(positions, [last[position] for position in positions], marker=marker, **look)
-        ticks = named_layers(order, 8 if narrow else MOST_NAMED_LAYERS)
+        ticks = named_layers(order, 6 if narrow else MOST_NAMED_LAYERS)
         crowded = len("".join(ticks.values())) > SHORT_TICKS * width / columns / 5.4
         turned: dict[str, Any] = {"rotation": 30, "ha": "right"} if crowded else {}
         axes.set_xticks(list(ticks), list(ticks.values()), **turned)
