@@ -16,7 +16,7 @@ report.html, report.md, tables and figures into comparison/ in the folder, or in
 
 Examples:
   python -m experiments.compare outputs/train/2026-11-21_12-00-00       one sweep
-  python -m experiments.compare outputs by=optimizer metric=test/accuracy
+  python -m experiments.compare outputs by=optimizer metric=test/accuracy   each optimizer at its best other settings
   python -m experiments.compare outputs where=model=mlp,init=he baseline=optimizer=sgd target=0.97
   python -m experiments.compare outputs watch=true                      refreshes while a sweep runs
 

@@ -244,9 +244,9 @@ def crossed(folder: Path, *, without: tuple[tuple[str, str], ...] = ()) -> None:
 
 
 @plain
-def test_by_pools_runs_and_pairs_them_by_the_rest(commands: Commands) -> None:
+def test_pool_averages_over_a_key_and_pairs_runs_by_it(commands: Commands) -> None:
     crossed(commands.folder)
-    said = compared(commands, ".", "by=optimizer").out
+    said = compared(commands, ".", "by=optimizer", "pool=init").out
     assert [(row["group"], row["n"]) for row in rows_of(commands.folder)] == [
         ("optimizer=adam", "8"), ("optimizer=sgd", "8"),
     ]  # fmt: skip
@@ -269,7 +269,7 @@ def test_grouping_by_a_key_that_determines_another_pairs_by_the_seed(tmp_path: P
 @plain
 def test_by_seed_and_by_a_key_twice(commands: Commands) -> None:
     crossed(commands.folder)
-    compared(commands, ".", "by=seed")
+    compared(commands, ".", "by=seed", "pool=optimizer,init")
     rows = rows_of(commands.folder)
     assert [(row["group"], row["n"]) for row in rows] == [(f"seed={seed}", "4") for seed in (1, 2, 3, 4)]
     assert {row["paired"] for row in rows_of(commands.folder, "differences")} == {"True"}
@@ -553,8 +553,8 @@ def test_several_folders_are_compared_in_the_one_above(commands: Commands) -> No
 def test_help_names_every_option(commands: Commands) -> None:
     outcome = commands.type("compare", "--help")
     assert outcome.code == 0
-    for option in ("by=", "where=", "metric=", "baseline=", "target=", "mixed=", "watch=", "every=", "out="):
-        assert f"\n  {option}" in outcome.out
+    for option in ("by", "best", "pool", "where", "metric", "baseline", "target", "mixed", "watch", "every", "out"):
+        assert f"\n  {option}=" in outcome.out
     assert commands.type("compare").code == 2
 
 
@@ -656,7 +656,8 @@ def test_a_crossed_sweep(commands: Commands, sweeps: dict[str, Path]) -> None:
 @plain
 def test_a_crossed_sweep_by_one_of_its_factors(commands: Commands, sweeps: dict[str, Path]) -> None:
     folder = sweeps["crossed"]
-    again = compared(commands, folder, "by=optimizer", "metric=test/accuracy", f"out={commands.folder}/comparison").out
+    words = ("by=optimizer", "pool=init,model.batch_norm", "metric=test/accuracy")
+    again = compared(commands, folder, *words, f"out={commands.folder}/comparison").out
     wanted = summaries(folder, "optimizer", "test/accuracy")
     for row in rows_of(commands.folder):
         assert float(row["mean"]) == pytest.approx(np.mean(wanted[row["optimizer"]]), abs=1e-9)

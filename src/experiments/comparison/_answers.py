@@ -16,7 +16,7 @@ from experiments.common.metrics import Metric
 from experiments.folders.reading import UNFINISHED, Record, number
 
 from ._factors import Analysis, ConditionalEffect, analyse, only_where
-from ._words import LEVEL, conditional, differing, estimated, explained
+from ._words import LEVEL, conditional, differing, estimated, explained, tuning_sentences
 from .grouping import COMPLETED, Group, Grouping, conditions, satisfies, shown
 from .statistics import (
     Difference,
@@ -74,6 +74,7 @@ class GroupDifference:
         corrected: the t-test's p value, corrected over all comparisons of the question.
         wilcoxon: Wilcoxon's p value, corrected in the same way.
         needed: seeds that would show a difference of this size; None if it is shown, or for more than 1,000.
+        sized: whether that number can be given: a group that averages over settings has no seeds to add.
     """
 
     group: Group
@@ -82,12 +83,12 @@ class GroupDifference:
     corrected: float
     wilcoxon: float
     needed: int | None
+    sized: bool = True
 
     def sentence(self, metric: Metric) -> str:
         """Return the difference in words."""
-        return differing(
-            metric, self.group.name, self.other.name, self.difference, self.corrected, self.needed, MOST_SEEDS
-        )
+        most = MOST_SEEDS if self.sized else None
+        return differing(metric, self.group.name, self.other.name, self.difference, self.corrected, self.needed, most)
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,7 @@ class Answer:
             also = f"; {level} of {len(self.rows) - 1} others cannot be told apart from it" if level else ""
             mean = estimated(metric, best.estimate)
             sentences.append(f"{best.group.name} has the best mean {metric.name}, {mean}{also}")
+        sentences += tuning_sentences(self.grouping, [row.group for row in self.rows])
         sentences += [pair.sentence(metric) for pair in self.differences]
         if self.analysis is not None and self.analysis.effects:
             sentences.append(explained(self.analysis))
@@ -181,6 +183,8 @@ def answered(grouping: Grouping, question: Question) -> Answer:
         differences = compared(pairs, resolution)
     else:
         differences = best_against_others([row.group for row in rows], resolution) if few else []
+    if grouping.pooled:
+        differences = [replace(pair, needed=None, sized=False) for pair in differences]
     runs, names = crossing(grouping)
     return Answer(
         question,
@@ -370,6 +374,19 @@ def crossing(grouping: Grouping) -> tuple[list[tuple[tuple[str, ...], Any, float
     return rows, names
 
 
+def chooser_of(records: Sequence[Record], metric: Metric) -> Metric | None:
+    """Return the metric that chooses settings: the runs' objective, else the compared one; never that of a test split.
+
+    Args:
+        records: the runs.
+        metric: the metric to compare.
+    """
+    objectives = {record.objective for record in records}
+    names = [*(objectives if len(objectives) == 1 else ()), metric.name]
+    have = {name for record in records for name in record.metrics}
+    return next((Metric(name) for name in names if name in have and not name.startswith("test/")), None)
+
+
 def metric_of(records: Sequence[Record], wanted: str | None) -> Metric:
     """Return the metric to compare: the wanted one, or else the runs' objective.
 
@@ -448,6 +465,7 @@ def notes(answer: Answer, every: Sequence[Record]) -> list[str]:
     if answer.without_partner:
         names = listed([group.name for group in answer.without_partner], 6)
         sentences.append(f"There is no matching baseline for {names}")
+    sentences += unchosen(answer.grouping)
     if len(answer.grouping.repeated) > 1:
         keys = listed(list(answer.grouping.repeated), 12)
         sentences.append(f"The runs of a group differ in {keys}; runs that agree in all of them are paired")
@@ -461,6 +479,15 @@ def notes(answer: Answer, every: Sequence[Record]) -> list[str]:
     if len(versions) > 1:
         sentences.append(f"The runs used different versions of torch: {listed(list(versions))}")
     return sentences
+
+
+def unchosen(grouping: Grouping) -> list[str]:
+    """Return a note on the runs without a result at settings that were not chosen."""
+    others = [record for group in grouping.groups for setting in group.settings for record in setting.records.values()]
+    compared_runs = {record.folder for record in records_of(grouping)}
+    statuses = Counter(record.status for record in others if record.folder not in compared_runs)
+    lost = [f"{count} {status}" for status, count in statuses.items() if status not in COMPLETED]
+    return [f"Runs without a result at settings that were not chosen: {', '.join(lost)}"] if lost else []
 
 
 VERBS = {

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from experiments.common.metrics import Metric
 
 from ._factors import Analysis, ConditionalEffect
+from .grouping import Group, Grouping
 from .statistics import Difference, Estimate
 
 LEVEL = 0.05
@@ -21,7 +22,7 @@ def estimated(metric: Metric, estimate: Estimate) -> str:
 
 
 def differing(
-    metric: Metric, group: str, other: str, found: Difference, corrected: float, needed: int | None, most: int
+    metric: Metric, group: str, other: str, found: Difference, corrected: float, needed: int | None, most: int | None
 ) -> str:
     """Return what a difference shows, or how many seeds it would take to show one.
 
@@ -30,6 +31,7 @@ def differing(
         found: group minus other.
         corrected: its p value after correction.
         needed: seeds that would show a difference of this size; None for more than `most`.
+        most: None if the number of seeds cannot be given.
     """
     runs = f"n = {found.n}" if found.paired else f"n = {found.n}, not paired"
     bounds = ""
@@ -45,11 +47,43 @@ def differing(
         return f"{start}: their means are equal"
     if found.std == 0:
         return f"{start}: every seed differs by {metric.size(found.mean)}, but so few seeds may do so by chance"
+    if most is None:
+        return f"{start} (difference {metric.size(found.mean)}, {bounds.removesuffix(', ')})"
     if needed is None:
         return f"{start}; not even {most:,} seeds would show a difference of {metric.size(found.mean)}"
     if needed <= found.n:  # the level of one test among many is lower
         return f"{start} (difference {metric.size(found.mean)}, {bounds.removesuffix(', ')})"
     return f"{start}; about {needed:,} seeds would show a difference of {metric.size(found.mean)}"
+
+
+def tuning_sentences(grouping: Grouping, best_first: Sequence[Group]) -> list[str]:
+    """Return which settings of the nuisance keys were chosen, and what the choice does to the values.
+
+    Args:
+        grouping: of the runs.
+        best_first: its groups.
+    """
+    tuned = [group for group in best_first if group.settings]
+    if grouping.chooser is None or not tuned:
+        return []
+    budgets = [len(group.settings) for group in tuned]
+    chosen = ", ".join(f"{group.name} at {group.settings[0].name} (best of {len(group.settings)})" for group in tuned)
+    sentences = [f"Each group is at its best setting by {grouping.chooser.name}: {chosen}"]
+    if grouping.fresh:
+        sentences.append(
+            "The settings were chosen with other seeds: only the runs on fresh seeds are compared, so the choice does "
+            "not flatter them"
+        )
+    else:
+        sentences.append(
+            "The runs that are compared also chose these settings, which flatters every group; "
+            "search=fair runs the best settings again on fresh seeds and compares only these runs"
+        )
+    if len(set(budgets)) > 1:
+        sentences.append(
+            f"The groups had {min(budgets)} to {max(budgets)} settings to choose from, which favours those with more"
+        )
+    return sentences
 
 
 def share(value: float) -> str:

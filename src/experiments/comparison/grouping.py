@@ -1,26 +1,49 @@
-"""Groups: runs whose configurations differ only in the seed, with the shortest names that tell them apart."""
+"""Groups: runs whose configurations differ only in the seed, with the shortest names that tell them apart.
+
+A comparison by some keys takes every other key that varies, except seeds and folds, for a nuisance: a setting that is
+tuned for each group and that is not a repetition. Each group then consists of the runs of its best setting.
+"""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import combinations
 from typing import Any
 
 from experiments.cli.arguments import as_yaml_has_it
 from experiments.common.errors import UserError, nearest
 from experiments.common.keys import meaning
+from experiments.common.metrics import Metric
 from experiments.common.text import visible
 from experiments.folders.reading import Record, number
 
 COMPLETED = ("finished", "stopped")
 """The statuses of runs whose numbers count: they have trained to the end, or stopped early as configured."""
+REPETITIONS = ("seed", "data.fold")
+"""The keys that repeat a run with other random numbers or another split, and are never tuned."""
 ABSENT = "-"
 """The value of a key that a run does not have, as sgd has no beta."""
 EXACT = 2**53
 """Below it, every float that is a whole number is exactly that number."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The runs of a group with the same values of the nuisance keys.
+
+    Args:
+        name: the nuisance keys with their values, as they are typed.
+        records: its runs, one for each repetition.
+        score: the mean of the metric that chooses the best setting; None if no run has completed.
+    """
+
+    name: str
+    records: Mapping[Hashable, Record]
+    score: float | None
 
 
 @dataclass(frozen=True)
@@ -32,12 +55,14 @@ class Group:
         levels: the value of each key that the groups differ in.
         records: its runs, one for each repetition.
         metric: the metric to compare.
+        settings: what was tried for the nuisance keys, the best first; empty without such keys.
     """
 
     name: str
     levels: Mapping[str, str]
     records: Mapping[Hashable, Record]
     metric: str
+    settings: Sequence[Setting] = ()
 
     @cached_property
     def values(self) -> dict[Hashable, float]:
@@ -62,8 +87,11 @@ class Grouping:
         groups: in the order in which their first runs were found.
         keys: the config groups and keys that the groups differ in.
         differing: all config groups and keys that runs differ in; see `varying`.
-        repeated: the keys that repeat a group: the seed, and with `by` all others that differ.
+        repeated: the keys that repeat a group: the seed, a fold, and the keys of `pool`.
         repeats: runs left out because a newer one has the same configuration and seed.
+        nuisance: the keys whose values are tuned for each group.
+        chooser: the metric that chooses the best setting of each group; None without nuisance keys.
+        fresh: whether the runs of the groups are others than those that chose the settings.
     """
 
     groups: Sequence[Group]
@@ -71,42 +99,189 @@ class Grouping:
     differing: Sequence[str]
     repeated: Sequence[str]
     repeats: Sequence[Record] = field(default_factory=list)
+    nuisance: Sequence[str] = ()
+    chooser: Metric | None = None
+    fresh: bool = False
+
+    @property
+    def pooled(self) -> list[str]:
+        """The keys over which a group's runs are averaged on purpose."""
+        return [key for key in self.repeated if key not in REPETITIONS]
+
+    def untuned(self) -> Grouping:
+        """Return all runs, with a group for each setting that was tried."""
+        groups = [
+            Group(f"{group.name} {setting.name}", group.levels, setting.records, group.metric)
+            for group in self.groups
+            for setting in group.settings
+        ]
+        return replace(self, groups=groups) if groups else self
 
 
-def grouped(records: Sequence[Record], metric: str, by: Sequence[str] | None = None) -> Grouping:
+@dataclass(frozen=True)
+class Keys:
+    """The keys that runs differ in, by what they are for.
+
+    Args:
+        differing: all of them, see `varying`.
+        identity: those that define the groups.
+        telling: those of the groups' names.
+        nuisance: those that are tuned for each group.
+        repeated: those that repeat a group.
+    """
+
+    differing: Sequence[str]
+    identity: Sequence[str]
+    telling: Sequence[str]
+    nuisance: Sequence[str]
+    repeated: Sequence[str]
+
+
+def keys_of(
+    records: Sequence[Record],
+    by: Sequence[str] | None = None,
+    best: Sequence[str] | None = None,
+    pool: Sequence[str] | None = None,
+) -> Keys:
+    """Return what each key that runs differ in is for; the arguments are those of `grouped`.
+
+    Raises:
+        UserError: no run has such a key, or the lists contradict each other.
+    """
+    for key in (*(by or ()), *(best or ()), *(pool or ())):
+        known(key, records)
+    refuse_contradictions({"by": by, "best": best, "pool": pool})
+    differing = varying(records)
+    if by is None and best is None and pool is None:
+        return Keys(differing, differing, shortest(differing, records), [], ["seed"])
+    listed = {*(best or ()), *(pool or ())}
+    identity = list(by) if by is not None else [key for key in differing if key not in (*listed, *REPETITIONS)]
+    telling = list(by) if by is not None else shortest(identity, records)
+    free = [key for key in ("seed", *differing) if not determined(key, identity, records)]
+    nuisance = [key for key in free if key not in REPETITIONS and key not in (pool or ())]
+    if best is not None:
+        unlisted = [key for key in nuisance if key not in best and not determined(key, [*identity, *best], records)]
+        if unlisted:
+            raise UserError(
+                f"{unlisted[0]} differs within the groups and is not in best={','.join(best)}; add it to best to tune "
+                "it for each group, to by for a group for each value, or to pool to average over it"
+            )
+    return Keys(differing, identity, telling, nuisance, [key for key in free if key not in nuisance])
+
+
+def refuse_contradictions(given: Mapping[str, Sequence[str] | None]) -> None:
+    """Refuse a key in two of the lists `by`, `best` and `pool`, and a seed that is tuned.
+
+    Raises:
+        UserError: with the key.
+    """
+    for one, other in combinations([(option, keys) for option, keys in given.items() if keys], 2):
+        twice = [key for key in one[1] if key in other[1]]
+        if twice:
+            raise UserError(f"{twice[0]} is in both {one[0]}= and {other[0]}=; leave it out of one of them")
+    for key in given.get("best") or ():
+        if key in REPETITIONS:
+            raise UserError(f"best={key} would choose the luckiest runs; {key} repeats a setting and is not tuned")
+
+
+def grouped(
+    records: Sequence[Record],
+    metric: str,
+    by: Sequence[str] | None = None,
+    best: Sequence[str] | None = None,
+    pool: Sequence[str] | None = None,
+    chooser: Metric | None = None,
+) -> Grouping:
     """Put runs into groups.
 
     Args:
         records: the runs; at least one.
         metric: the metric to compare.
         by: the config groups and keys that define the groups; None for all that differ.
+        best: the keys that are tuned for each group; None for all that differ and are in neither `by` nor `pool`.
+        pool: the keys over which a group's runs are averaged.
+        chooser: the metric that chooses the best setting of each group; None if there is none.
 
     Raises:
-        UserError: no run has such a key.
+        UserError: no run has such a key, the lists contradict each other, or nothing can choose the settings.
     """
-    for key in by or ():
-        known(key, records)
-    differing = varying(records)
-    telling = list(by) if by is not None else shortest(differing, records)
-    repeated = [key for key in ("seed", *differing) if not determined(key, by, records)] if by is not None else ["seed"]
-    identity = list(by) if by is not None else differing
-    members: dict[tuple[str, ...], dict[Hashable, Record]] = {}
+    keys = keys_of(records, by, best, pool)
+    if keys.nuisance and chooser is None:
+        raise UserError(
+            f"the best {keys.nuisance[0]} of each group cannot be chosen, as these runs have no validation split; add "
+            f"it to by for a group for each value, or average over it with pool={keys.nuisance[0]}"
+        )
+    members: dict[tuple[str, ...], dict[tuple[str, ...], dict[Hashable, Record]]] = {}
     repeats = []
     for record in records:
-        runs = members.setdefault(tuple(exactly(record, key) for key in identity), {})
-        block = tuple(exactly(record, key) for key in repeated)
+        settings = members.setdefault(tuple(exactly(record, key) for key in keys.identity), {})
+        runs = settings.setdefault(tuple(exactly(record, key) for key in keys.nuisance), {})
+        block = tuple(exactly(record, key) for key in keys.repeated)
         other = runs.get(block)
         if other is not None:
             older, record = sorted((other, record), key=worth)
             repeats.append(older)
         runs[block] = record
-    firsts = [next(iter(runs.values())) for runs in members.values()]
-    text = {key: telling_text(key, firsts) for key in telling}
-    groups = [
-        Group(name, {key: text[key](first, key) for key in telling}, runs, metric)
-        for name, first, runs in zip(names(firsts, telling), firsts, members.values(), strict=True)
-    ]
-    return Grouping(groups, telling, differing, repeated, repeats)
+    firsts = [next(iter(next(iter(settings.values())).values())) for settings in members.values()]
+    text = {key: telling_text(key, firsts) for key in keys.telling}
+    tried = settings_of(list(members.values()), keys.nuisance, chooser) if keys.nuisance and chooser else []
+    groups = []
+    for index, (name, first, settings) in enumerate(
+        zip(names(firsts, keys.telling), firsts, members.values(), strict=True)
+    ):
+        levels = {key: text[key](first, key) for key in keys.telling}
+        ranked = tried[index] if tried else ()
+        groups.append(
+            Group(name, levels, ranked[0].records if ranked else next(iter(settings.values())), metric, ranked)
+        )
+    return Grouping(
+        groups, keys.telling, keys.differing, keys.repeated, repeats, keys.nuisance, chooser if tried else None
+    )
+
+
+def settings_of(
+    members: Sequence[Mapping[tuple[str, ...], Mapping[Hashable, Record]]], nuisance: Sequence[str], chooser: Metric
+) -> list[list[Setting]]:
+    """Return the settings of each group, the best first.
+
+    The best one has the best mean of `chooser`. A setting of which fewer runs have completed than of others comes
+    after these: the mean of those that did not diverge is not comparable.
+
+    Args:
+        members: the runs of each group, by the values of the nuisance keys and by repetition.
+        nuisance: the keys that are tuned.
+        chooser: the metric that chooses.
+    """
+    everything = [record for settings in members for runs in settings.values() for record in runs.values()]
+    telling = shortest(nuisance, everything)
+    text = {key: telling_text(key, everything) for key in telling}
+
+    def rank(runs: Mapping[Hashable, Record]) -> tuple[int, tuple[float, float]]:
+        completed = measured(runs, chooser.name)
+        if not completed:
+            return 0, (0.0, 0.0)
+        losses = [record.metrics["val/loss"] for record in completed if "val/loss" in record.metrics]
+        loss = {"val/loss": sum(losses) / len(losses)} if losses else {}
+        return len(completed), chooser.merit({**loss, chooser.name: mean(completed)})
+
+    def mean(completed: Sequence[Record]) -> float:
+        return sum(record.metrics[chooser.name] for record in completed) / len(completed)
+
+    ranked: list[list[Setting]] = []
+    for settings in members:
+        best_first = sorted(settings.values(), key=rank, reverse=True)
+        ranked.append([])
+        for runs in best_first:
+            first, completed = next(iter(runs.values())), measured(runs, chooser.name)
+            shown = [f"{key}={value}" for key in telling if (value := text[key](first, key)) != ABSENT]
+            name = " ".join(shown) or "no such key"
+            ranked[-1].append(Setting(name, runs, mean(completed) if completed else None))
+    return ranked
+
+
+def measured(runs: Mapping[Hashable, Record], metric: str) -> list[Record]:
+    """Return the completed runs that have a metric."""
+    return [record for record in runs.values() if record.status in COMPLETED and metric in record.metrics]
 
 
 def worth(record: Record) -> tuple[bool, float]:

@@ -14,6 +14,8 @@ from experiments.cli import arguments
 LARGEST, DAY = 1e300, 86_400.0
 MEANINGS = {
     "by": "config groups and keys that define the groups: by=optimizer,init; default: all that differ, except the seed",
+    "best": "keys that are tuned for each group: best=optimizer.lr; default: all others that differ, except seeds",
+    "pool": "keys to average over on purpose, instead of tuning them: pool=init",
     "where": "a condition that leaves other runs out: where=model.dropout=0.5; several: where=optimizer=adam,init=he",
     "metric": "the metric to compare; default: the runs' objective",
     "baseline": "the group to compare the others with: baseline=optimizer=sgd; default: the best group",
@@ -23,7 +25,7 @@ MEANINGS = {
     "every": "seconds between two refreshes",
     "out": "the folder for the results; default: comparison/ in the given folder, or in the one above several",
 }
-TEXTS = {"by", "where", "metric", "baseline", "out"}
+TEXTS = {"by", "best", "pool", "where", "metric", "baseline", "out"}
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class CompareOptions:
     """The options of one comparison; see `MEANINGS`."""
 
     by: str | None = None
+    best: str | None = None
+    pool: str | None = None
     where: str | None = None
     metric: str | None = None
     baseline: str | None = None
@@ -43,9 +47,22 @@ class CompareOptions:
     @property
     def keys(self) -> list[str] | None:
         """The keys of `by`."""
-        if self.by is None:
-            return None
-        return list(dict.fromkeys(key.strip() for key in self.by.split(",") if key.strip()))
+        return split_keys(self.by)
+
+    @property
+    def tuned_keys(self) -> list[str] | None:
+        """The keys of `best`."""
+        return split_keys(self.best)
+
+    @property
+    def pooled_keys(self) -> list[str] | None:
+        """The keys of `pool`."""
+        return split_keys(self.pool)
+
+
+def split_keys(text: str | None) -> list[str] | None:
+    """Return the keys in an option's value, each once; None if it is not given."""
+    return None if text is None else list(dict.fromkeys(key.strip() for key in text.split(",") if key.strip()))
 
 
 def described() -> str:

@@ -126,7 +126,7 @@ class Report:
         if self.answer.analysis is not None and len(grouping.keys) > 1:
             largest = sorted(grouping.keys, key=self.share_of, reverse=True)
             yield drawing.interaction_figure(self.answer, *largest[:2])
-        yield from drawing.sensitivity_figures(grouping, self.metric)
+        yield from drawing.sensitivity_figures(grouping.untuned(), self.metric)
         layers = {row.group.name: drawing.layers_of(row.group) for row in self.drawn}
         layers = {name: quantities for name, quantities in layers.items() if quantities}
         if (last := drawing.last_layers_figure(layers, styles)) is not None:
@@ -197,10 +197,12 @@ class Report:
                 ("seconds to target", "median"),
                 ("reached", "runs"),
             ]
+        if self.answer.grouping.nuisance:
+            columns.append(("setting", "the best"))
         columns += [("examples/s", ""), ("runs", "")]
         if any(row.verdicts for row in self.answer.rows):
             columns.append(("verdicts", ""))
-        return columns, {title for title, _ in columns} - {"runs", "verdicts"}
+        return columns, {title for title, _ in columns} - {"setting", "runs", "verdicts"}
 
     def cells(self, row: GroupRow) -> list[tuple[str, str, float | None]]:
         """Return a group's cells: column, text and sort key."""
@@ -224,6 +226,8 @@ class Report:
                 ("seconds to target", "not reached" if seconds is None else f"{seconds:.3g}", as_last(seconds)),
                 ("reached", f"{row.epochs.reached} of {row.epochs.n}", row.epochs.reached),
             ]
+        if self.answer.grouping.nuisance:
+            cells.append(("setting", row.group.settings[0].name if row.group.settings else DASH, None))
         cells.append(("examples/s", DASH if row.speed is None else f"{row.speed:,.0f}", row.speed))
         cells.append(("runs", counted(row.group.statuses), None))
         if any(other.verdicts for other in self.answer.rows):
@@ -241,7 +245,8 @@ class Report:
             verdict = "undecided"
             if pair.corrected < LEVEL:
                 verdict = "better" if (test.mean > 0) == metric.larger_is_better else "worse"
-            needed = DASH if pair.corrected < LEVEL else f"{pair.needed:,}" if pair.needed else "> 1,000"
+            needed = f"{pair.needed:,}" if pair.needed else "> 1,000"
+            needed = DASH if pair.corrected < LEVEL or not pair.sized else needed
             rows.append(
                 [
                     Cell(pair.group.name, group=positions[pair.group.name]),
@@ -277,6 +282,8 @@ class Report:
         keys = list(self.answer.grouping.keys)
         header = ["group", *keys, "place", "n", "mean", "std", "low", "high", "best", "examples_per_second"]
         header += ["reached", "epochs_to_target", "seconds_to_target", "statuses", "verdicts"]
+        nuisance = bool(self.answer.grouping.nuisance)
+        header += ["setting", "settings_tried"] if nuisance else []
         rows = []
         for row in self.answer.rows:
             mean, levels = row.estimate, [row.group.levels[key] for key in keys]
@@ -286,7 +293,10 @@ class Report:
                 None if row.epochs is None else as_last(row.epochs.median),
                 None if row.seconds is None else as_last(row.seconds.median),
             ]
-            more = [counted(row.group.statuses), counted(row.verdicts, before=False)]
+            more: list[Any] = [counted(row.group.statuses), counted(row.verdicts, before=False)]
+            if nuisance:
+                tried = row.group.settings
+                more += [tried[0].name if tried else None, len(tried)]
             rows.append([row.group.name, *levels, row.place, *numbers, row.best, row.speed, *target, *more])
         return header, rows
 
@@ -392,15 +402,26 @@ def clear(folder: Path, names: Sequence[str]) -> None:
 
 def run_rows(answer: Answer) -> tuple[list[str], list[list[Any]]]:
     """Return `runs.csv`: a row for each run, for other tools."""
-    keys = list(dict.fromkeys([*answer.grouping.keys, *answer.grouping.repeated]))
-    runs = [(group, record) for group in answer.grouping.groups for record in group.records.values()]
+    grouping = answer.grouping
+    keys = list(dict.fromkeys([*grouping.keys, *grouping.repeated, *grouping.nuisance]))
+    runs = [(group, record) for group in grouping.groups for record in group.records.values()]
+    compared = {record.folder for _, record in runs}
+    runs += [
+        (group, record)
+        for group in grouping.groups
+        for setting in group.settings
+        for record in setting.records.values()
+        if record.folder not in compared
+    ]
     metrics = list(dict.fromkeys(name for _, record in runs for name in record.metrics))
-    header = ["folder", "group", *keys, "status", "epochs", "best_epoch", "seconds", *metrics]
+    header = ["folder", "group", *keys, *(["compared"] if grouping.nuisance else [])]
+    header += ["status", "epochs", "best_epoch", "seconds", *metrics]
     rows = [
         [
             str(record.folder),
             group.name,
             *(exactly(record, key) for key in keys),
+            *([str(record.folder in compared).lower()] if grouping.nuisance else []),
             record.status,
             record.epochs,
             record.summary.get("best_epoch"),

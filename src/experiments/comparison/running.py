@@ -13,11 +13,11 @@ from pathlib import Path
 from experiments.cli.arguments import above, unlinked
 from experiments.common.errors import UserError
 from experiments.common.screen import Screen, table
-from experiments.common.text import shown_path, visible
+from experiments.common.text import counted, shown_path, visible
 from experiments.folders.reading import UNFINISHED, FoundRuns, Reader
 from experiments.folders.sweep import Sweep
 
-from ._answers import Question, answered, chosen, metric_of, notes, split_conditions, unmixed
+from ._answers import Question, answered, chooser_of, chosen, metric_of, notes, split_conditions, unmixed
 from .drawing import undrawn_note
 from .grouping import grouped, known
 from .options import CompareOptions
@@ -86,7 +86,8 @@ def create_report(found: FoundRuns, options: CompareOptions, *, watching: bool =
     records = chosen(found.records, wanted, partial(known, records=found.records))
     different = unmixed(records, mixed=options.mixed)
     metric = metric_of(records, options.metric)
-    grouping = grouped(records, metric.name, options.keys)
+    chooser = chooser_of(records, metric)
+    grouping = grouped(records, metric.name, options.keys, options.tuned_keys, options.pooled_keys, chooser)
     baseline = split_conditions(options.baseline, "baseline")
     for key, _ in baseline:
         known(key, records)
@@ -145,6 +146,10 @@ def show(screen: Screen, report: Report, out: Path) -> None:
 def metric_line(report: Report) -> str:
     """Return a line with the metric and the numbers of runs and groups."""
     grouping = report.answer.grouping
-    runs = sum(len(group.records) for group in grouping.groups)
+    runs = sum(len(group.records) for group in grouping.untuned().groups)
+    compared_runs = sum(len(group.records) for group in grouping.groups)
+    if grouping.fresh:
+        runs = compared_runs
     count, several = len(grouping.groups), "" if len(grouping.groups) == 1 else "s"
-    return f"{report.metric.name} of {runs} run{'' if runs == 1 else 's'} in {count} group{several}"
+    best = f", compared at their best settings: {counted(compared_runs, 'run')}" if runs != compared_runs else ""
+    return f"{report.metric.name} of {counted(runs, 'run')} in {count} group{several}{best}"

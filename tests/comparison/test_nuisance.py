@@ -1,0 +1,170 @@
+"""Comparisons by some keys: all other keys that vary, except seeds, are tuned for each group or averaged on request."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.comparison.planted import compared, plant, refused, rows_of
+from tests.helpers import SMALL, Commands
+
+pytestmark = pytest.mark.usefixtures("undrawn")
+
+RATES = (0.001, 0.03, 0.3)
+ACCURACIES = {"sgd": (0.10, 0.42, 0.967), "adam": (0.93, 0.962, 0.15)}
+"""The accuracy of each optimizer at each rate."""
+
+
+def tuned(folder: Path, seeds: int = 2) -> None:
+    """Plant two optimizers at three rates: each is good at another one."""
+    for optimizer, means in ACCURACIES.items():
+        for rate, mean in zip(RATES, means, strict=True):
+            for seed in range(seeds):
+                found = {
+                    "val/accuracy": mean + 0.002 * seed,
+                    "test/accuracy": mean - 0.05 + 0.001 * seed,
+                    "val/loss": 1,
+                }
+                plant(
+                    folder / f"{optimizer}_{rate}_{seed}", seed=seed, optimizer=optimizer, optimizer__lr=rate,
+                    objective="val/accuracy", summary={"metrics": found},
+                )  # fmt: skip
+
+
+def test_each_group_is_compared_at_its_best_setting(commands: Commands) -> None:
+    tuned(commands.folder)
+    said = compared(commands, ".", "by=optimizer").out
+    rows = {row["group"]: row for row in rows_of(commands.folder)}
+    assert list(rows) == ["optimizer=sgd", "optimizer=adam"]
+    assert [float(row["mean"]) for row in rows.values()] == pytest.approx([0.968, 0.963])
+    assert [row["n"] for row in rows.values()] == ["2", "2"]
+    assert [row["setting"] for row in rows.values()] == ["optimizer.lr=0.3", "optimizer.lr=0.03"]
+    assert {row["settings_tried"] for row in rows.values()} == {"3"}
+    assert said.startswith("val/accuracy of 12 runs in 2 groups, compared at their best settings: 4 runs\n")
+    assert (
+        "- Each group is at its best setting by val/accuracy: optimizer=sgd at optimizer.lr=0.3 (best of 3), "
+        "optimizer=adam at optimizer.lr=0.03 (best of 3)\n"
+    ) in said
+    assert "The runs that are compared also chose these settings, which flatters every group" in said
+    runs = rows_of(commands.folder, "runs")
+    assert len(runs) == 12
+    assert [run["optimizer.lr"] for run in runs if run["compared"] == "true"] == ["0.03", "0.03", "0.3", "0.3"]
+
+
+def test_the_test_split_never_chooses_a_setting(commands: Commands) -> None:
+    tuned(commands.folder)
+    plant(
+        commands.folder / "lucky", seed=0, optimizer="adam", optimizer__lr=0.001, objective="val/accuracy",
+        summary={"metrics": {"val/accuracy": 0.93, "test/accuracy": 1.0, "val/loss": 1}},
+    )  # fmt: skip
+    said = compared(commands, ".", "by=optimizer", "metric=test/accuracy").out
+    assert "Each group is at its best setting by val/accuracy" in said
+    assert [row["setting"] for row in rows_of(commands.folder)] == ["optimizer.lr=0.3", "optimizer.lr=0.03"]
+    for path in commands.folder.glob("*/summary.json"):
+        path.write_text(path.read_text().replace("val/", "train/"))
+    said = refused(commands, ".", "by=optimizer", "metric=test/accuracy")
+    assert "the best optimizer.lr of each group cannot be chosen, as these runs have no validation split" in said
+    compared(commands, ".", "by=optimizer", "pool=optimizer.lr", "metric=test/accuracy")
+
+
+def test_best_names_the_nuisance_keys_and_pool_those_to_average_over(commands: Commands) -> None:
+    tuned(commands.folder)
+    by = compared(commands, ".", "by=optimizer").out
+    best = compared(commands, ".", "best=optimizer.lr").out
+    assert best.replace("best=", "by=") == by.replace("best=", "by=")
+    said = compared(commands, ".", "pool=optimizer.lr").out
+    assert [row["n"] for row in rows_of(commands.folder)] == ["6", "6"]
+    assert "setting" not in rows_of(commands.folder)[0]
+    assert "seeds would show" not in said
+    assert "cannot be told apart at n = 6 (difference " in said
+    assert {row["seeds_needed"] for row in rows_of(commands.folder, "differences")} == {""}
+    assert "The runs of a group differ in seed, optimizer.lr; runs that agree in all of them are paired" in said
+
+
+def test_a_nuisance_need_not_be_a_number(commands: Commands) -> None:
+    for init, mean in (("he", 0.5), ("xavier", 0.4)):
+        for optimizer, better in (("sgd", 0.0), ("adam", 0.1)):
+            for seed in (1, 2, 3):
+                value = mean - better + 0.01 * seed + 0.001 * len(optimizer) * (seed == 2)
+                plant(commands.folder / f"{init}{optimizer}{seed}", value, seed=seed, init=init, optimizer=optimizer)
+    compared(commands, ".", "by=optimizer")
+    assert [(row["group"], row["n"], row["setting"]) for row in rows_of(commands.folder)] == [
+        ("optimizer=adam", "3", "init=xavier"), ("optimizer=sgd", "3", "init=xavier"),
+    ]  # fmt: skip
+
+
+def test_a_setting_that_lost_runs_comes_after_whole_ones(commands: Commands) -> None:
+    for optimizer in ("sgd", "adam"):
+        for rate, value in ((0.1, 0.5), (1.0, 0.2)):
+            for seed in (1, 2):
+                status = "diverged" if (optimizer, rate, seed) == ("sgd", 1.0, 2) else "finished"
+                plant(
+                    commands.folder / f"{optimizer}{rate}{seed}", value + 0.01 * seed, status=status, seed=seed,
+                    optimizer=optimizer, optimizer__lr=rate,
+                )  # fmt: skip
+    said = compared(commands, ".", "by=optimizer").out
+    assert {row["group"]: row["setting"] for row in rows_of(commands.folder)} == {
+        "optimizer=adam": "optimizer.lr=1", "optimizer=sgd": "optimizer.lr=0.1",
+    }  # fmt: skip
+    assert "note: Runs without a result at settings that were not chosen: 1 diverged" in said
+
+
+def test_different_budgets_are_said(commands: Commands) -> None:
+    tuned(commands.folder)
+    plant(commands.folder / "more", seed=0, optimizer="adam", optimizer__lr=0.5, objective="val/accuracy",
+          summary={"metrics": {"val/accuracy": 0.2, "val/loss": 1}})  # fmt: skip
+    said = compared(commands, ".", "by=optimizer").out
+    assert "- The groups had 3 to 4 settings to choose from, which favours those with more\n" in said
+
+
+def test_folds_repeat_a_setting_like_seeds(commands: Commands) -> None:
+    for optimizer, base in (("sgd", 0.5), ("adam", 0.4)):
+        for fold in range(4):
+            value = base + 0.02 * fold + 0.001 * len(optimizer) * (fold % 2)
+            plant(commands.folder / f"{optimizer}{fold}", value, optimizer=optimizer, data__folds=4, data__fold=fold)
+    compared(commands, ".", "by=optimizer")
+    assert [row["n"] for row in rows_of(commands.folder)] == ["4", "4"]
+    assert "setting" not in rows_of(commands.folder)[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("best=init",), "init is not in"),
+        (("best=optimizer.l",), "optimizer.l is not a key of these runs"),
+        (("pool=optimizer.lrr",), "optimizer.lrr is not a key of these runs"),
+        (("by=optimizer", "best=optimizer"), "optimizer is in both by= and best=; leave it out of one of them"),
+        (("best=optimizer.lr", "pool=optimizer.lr"), "optimizer.lr is in both best= and pool=; leave it out of one"),
+        (("best=seed",), "best=seed would choose the luckiest runs; seed repeats a setting and is not tuned"),
+        (
+            ("by=optimizer", "best=model.dropout"),
+            "optimizer.lr differs within the groups and is not in best=model.dropout; add it to best to tune it for "
+            "each group, to by for a group for each value, or to pool to average over it",
+        ),
+    ],
+)  # fmt: skip
+def test_lists_of_keys_that_contradict_the_runs(commands: Commands, options: tuple[str, ...], said: str) -> None:
+    tuned(commands.folder)
+    if options == ("best=init",):
+        compared(commands, ".", *options)  # init does not vary, so there is nothing to tune
+        return
+    assert said in refused(commands, ".", *options)
+
+
+@pytest.mark.slow
+def test_settings_are_not_repetitions_in_a_real_sweep(commands: Commands) -> None:
+    """Two optimizers at three rates and two seeds: one number for each optimizer, at its best rate."""
+    sweep = ("optimizer=sgd,adam", "optimizer.lr=0.0001,0.003,0.3", "seed=range(2)")
+    quick = [word for word in SMALL if word.startswith("observers")]
+    quick += ["training.epochs=5", "observers.layers.enabled=false", "observers.histograms.enabled=false"]
+    assert commands.train("-m", *quick, *sweep).code == 0
+    (folder,) = (commands.folder / "outputs" / "train").iterdir()
+    said = compared(commands, folder, "by=optimizer").out
+    rows = {row["group"]: row for row in rows_of(folder)}
+    assert float(rows["optimizer=sgd"]["mean"]) == pytest.approx(0.967, abs=0.012)
+    assert float(rows["optimizer=adam"]["mean"]) == pytest.approx(0.962, abs=0.012)
+    assert {row["n"] for row in rows.values()} == {"2"}
+    assert rows["optimizer=sgd"]["setting"] == "optimizer.lr=0.3"
+    assert rows["optimizer=adam"]["setting"] == "optimizer.lr=0.003"
+    assert "1,000 seeds" not in said
