@@ -15,6 +15,13 @@ EXAMPLES = (
 )
 
 
+def signatures() -> dict[str, type]:
+    """Return the classes with the types of the settings by section, for the help about one of them."""
+    from .assembly._signatures import SIGNATURES
+
+    return SIGNATURES
+
+
 def task(cfg: Any) -> None:
     """Check the composed run."""
     from .checks.running import check  # the heavy imports: only after Hydra has accepted the command line
@@ -25,7 +32,7 @@ def task(cfg: Any) -> None:
 @entry_point
 def main() -> None:
     """Run the command line."""
-    if not help_printed("check", EXAMPLES):
+    if not help_printed("check", EXAMPLES, signatures):
         sys.argv[1:] = spelled_out(sys.argv[1:])
         launch(task, "check")
 

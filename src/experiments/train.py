@@ -17,8 +17,16 @@ EXAMPLES = (
     ("-m init=he,xavier seed=0,1,2", "six runs, one for each combination"),
 )
 
+
 TORCHRUN = {"RANK", "WORLD_SIZE", "LOCAL_RANK"}
 """The environment variables that torchrun sets for each of its processes."""
+
+
+def signatures() -> dict[str, type]:
+    """Return the classes with the types of the settings by section, for the help about one of them."""
+    from .assembly._signatures import SIGNATURES
+
+    return SIGNATURES
 
 
 def task(cfg: Any) -> float | None:
@@ -50,7 +58,7 @@ def command_line(completed: Callable[[Sequence[str]], list[str]]) -> None:
     Args:
         completed: returns the arguments for Hydra, given the typed ones.
     """
-    if not help_printed("train", EXAMPLES):
+    if not help_printed("train", EXAMPLES, signatures):
         sys.argv[1:] = completed(sys.argv[1:])
         launch(task, "train")
 

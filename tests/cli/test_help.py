@@ -1,7 +1,8 @@
-"""`--help` shows what the configuration offers."""
+"""`--help` shows what people need, `--help all` what the configuration offers, `--help <topic>` one thing of it."""
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -11,10 +12,11 @@ from typing import Any
 import pytest
 import yaml
 
-from experiments.cli._help import WIDTH, help_text, settings
+from experiments.cli._help import LESSONS, OFTEN, WIDTH, full_help, settings, short_help
+from experiments.cli._topics import Book, topic_text
 from experiments.common.keys import flattened
 from experiments.train import EXAMPLES
-from tests.helpers import CONF, REPOSITORY, Commands
+from tests.helpers import CONF, REPOSITORY, Commands, sampled
 
 TRAIN = "python -m experiments.train"
 GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name not in ("hydra", "surface"))
@@ -28,14 +30,55 @@ def section(text: str, heading: str) -> list[str]:
     return lines[start : lines.index("", start)]
 
 
-def test_help_lists_every_choice_with_its_description(commands: Commands) -> None:
-    shown = commands.train("--help").out
-    for name in GROUPS:
+LONGEST = 60
+"""The lines of the help that fit a screen or two."""
+
+
+@pytest.mark.parametrize("verb", ["train", "check", "surface"])
+def test_the_help_is_short(commands: Commands, verb: str) -> None:
+    shown = commands.type(verb, "--help")
+    assert (shown.code, shown.err) == (0, "")
+    lines = shown.out.splitlines()
+    assert len(lines) <= LONGEST
+    assert max(map(len, lines)) <= WIDTH
+    assert lines[0].startswith(f"usage: python -m experiments.{verb} ")
+
+
+def test_the_help_lists_the_groups_with_their_choices(commands: Commands) -> None:
+    shown = " ".join(section(commands.train("--help").out, "Groups and their choices (* is the default):"))
+    listed = dict(re.findall(r"(\w+)= +(.*?)(?=  \w+=|$)", shown))
+    assert listed.keys() == set(GROUPS)
+    for name in set(GROUPS) - {LESSONS}:
+        choices = [choice.strip().lstrip("*") for choice in listed[name].split(",")]
+        assert choices == sorted(path.stem for path in (CONF / name).glob("*.yaml"))
+    count = len(list((CONF / LESSONS).glob("*.yaml")))
+    assert listed[LESSONS] == f"one of {count} lessons; python -m experiments.reproduce --help lists them"
+
+
+def test_the_help_shows_settings_that_exist_with_what_they_mean(commands: Commands) -> None:
+    shown = section(commands.train("--help").out, "Settings that are often changed:")
+    found = [re.match(r"  ([\w.]+)=(.*?)  +(\w.*)$", line) for line in shown if not line.startswith("   ")]
+    assert all(found)
+    assert [match[1] for match in found if match] == [key for key in OFTEN if key != "only"]
+    assert "only=null" in commands.type("check", "--help").out
+
+
+def test_the_help_names_the_way_to_the_rest(commands: Commands) -> None:
+    text = commands.train("--help").out
+    topics = re.findall(r"^  python -m experiments\.train (--help .*?)  ", text, re.MULTILINE)
+    assert topics == ["--help all", "--help data", "--help optimizer.lr"]
+    for topic in topics:
+        assert commands.train(*topic.split()).code == 0
+
+
+def test_all_help_lists_every_choice_with_its_description(commands: Commands) -> None:
+    shown = commands.train("--help", "all").out
+    for name in set(GROUPS) - {LESSONS}:
         for path in (CONF / name).glob("*.yaml"):
             described = next(line for line in path.read_text().splitlines() if "@package" not in line)
             expected = f"{path.stem} {described.removeprefix('# ')}"
             lines = [" ".join(line.split()).removeprefix("* ") for line in help_lines(shown, name)]
-            assert expected[:80] in {line[:80] for line in lines}
+            assert expected[:60] in {line[:60] for line in lines}
 
 
 def help_lines(shown: str, group: str) -> list[str]:
@@ -44,16 +87,27 @@ def help_lines(shown: str, group: str) -> list[str]:
 
 
 def test_help_marks_the_defaults_that_hydra_takes(commands: Commands, default_run: Any) -> None:
-    shown = commands.train("--help").out
+    shown, short = commands.train("--help", "all").out, commands.train("--help").out
     taken = {name: choice for name, choice in default_run["hydra"]["runtime"]["choices"].items() if name in GROUPS}
     assert taken
-    for name in GROUPS:
+    assert re.findall(r"\*(\w+)", section_text(short)) == [taken[n] for n in in_order(short) if taken.get(n)]
+    for name in set(GROUPS) - {LESSONS}:
         marked = [line.split()[1] for line in help_lines(shown, name) if line.startswith("  * ")]
         assert marked == [taken[name]] if taken.get(name) else not marked
 
 
-def test_help_lists_every_setting_with_its_default(commands: Commands) -> None:
-    shown = commands.train("--help").out
+def section_text(short: str) -> str:
+    """The groups of a short help."""
+    return " ".join(section(short, "Groups and their choices (* is the default):"))
+
+
+def in_order(short: str) -> list[str]:
+    """The names of the groups of a short help."""
+    return re.findall(r"(\w+)=", section_text(short))
+
+
+def test_all_help_lists_every_setting_with_its_default(commands: Commands) -> None:
+    shown = commands.train("--help", "all").out
     listed = {
         key: yaml.safe_load(value)
         for key, value in re.findall(r"^  ([\w.]+)=(\S+)(?:  .*)?$", shown.partition("Settings")[2], re.MULTILINE)
@@ -101,10 +155,11 @@ def test_comments_of_settings(tmp_path: Path) -> None:
 def test_help_fits_its_width_with_any_flag(commands: Commands) -> None:
     shown = commands.train("--help")
     assert shown.code == 0
-    assert max(map(len, shown.out.splitlines())) <= WIDTH
+    assert max(len(line) for line in commands.train("--help", "all").out.splitlines()) <= WIDTH
     assert shown.out.startswith(f"usage: {TRAIN} ")
     for words in (["-h"], ["optimizer=sgd", "--help"], ["seed=1", "-m", "seed=2", "-h"], ["resume=nowhere", "-h"]):
         assert commands.train(*words) == shown
+    assert commands.train("--help", "all") == commands.train("-h", "data", "-m", "all")
     assert not list(commands.folder.iterdir())
 
 
@@ -120,7 +175,9 @@ def test_the_examples_compose(commands: Commands, words: str) -> None:
 @pytest.mark.parametrize("flag", [["--config-dir", "own"], ["--config-dir=own"], ["-cd", "own"], ["-cd=own"]])
 def test_help_lists_a_users_own_choices(commands: Commands, own: Path, flag: list[str]) -> None:
     assert own.parent == commands.folder
-    shown = commands.train(*flag, "--help").out
+    assert "lion" in section_text(commands.train(*flag, "--help").out)
+    assert "  +flavour=    sweet\n" in commands.train(*flag, "--help").out
+    shown = commands.train(*flag, "--help", "all").out
     optimizers = {line[4:].split()[0]: line for line in section(shown, "  optimizer=")}
     assert optimizers["lion"].endswith("  The sign of the momentum")
     assert "  * adam " in optimizers["adam"]
@@ -131,7 +188,8 @@ def test_help_lists_a_users_own_choices(commands: Commands, own: Path, flag: lis
 
 
 def test_help_of_a_users_own_configuration(commands: Commands, own: Path) -> None:
-    shown = commands.train("-cd", str(own), "-cn", "mine", "--help").out
+    assert "*lion" in section_text(commands.train("-cd", str(own), "-cn", "mine", "--help").out)
+    shown = commands.train("-cd", str(own), "-cn", "mine", "--help", "all").out
     assert "  * lion " in shown
     assert "  * mlp " in shown
     assert "  * adam " not in shown
@@ -168,10 +226,166 @@ def test_help_of_another_verb(tmp_path: Path) -> None:
     )
     (tmp_path / "style").mkdir()
     (tmp_path / "style" / "plain.yaml").write_text("# @package _global_\n# No ornament\na: 1\n")
-    shown = help_text("compare", [tmp_path], [("runs=[a,b]", "two of them")])
+    example = [("runs=[a,b]", "two of them")]
+    shown = full_help("compare", [tmp_path], example)
     assert "  python -m experiments.compare runs=[a,b]  two of them" in shown
     assert section(shown, "  style=") == ["    plain  No ornament"]
     assert "  runs=[]  folders" in shown
+    short = short_help("compare", [tmp_path], example)
+    assert "  style=  plain\n" in short
+    assert "  runs=[]  folders" in short
+
+
+def test_help_about_a_group(commands: Commands) -> None:
+    shown = commands.train("--help", "data").out
+    assert shown.startswith(f"usage: {TRAIN} data=<choice> ")
+    choices = section(shown, "Choices (* is the default):")
+    names = [line[4:].split()[0] for line in choices if line[:4] in ("    ", "  * ") and line[4] != " "]
+    assert names == sorted(path.stem for path in (CONF / "data").glob("*.yaml"))
+    assert any("missing=error" in line for line in choices)
+    assert "  data.val_fraction=0.2" in "\n".join(section(shown, "Settings with every choice:"))
+    for name in GROUPS:
+        text = commands.train("--help", name)
+        assert (text.code, text.err) == (0, "")
+        assert max(map(len, text.out.splitlines())) <= WIDTH
+    assert "python -m experiments.reproduce --help" in commands.train("--help", LESSONS).out
+
+
+def test_help_about_a_choice_and_a_section(commands: Commands) -> None:
+    shown = commands.train("--help", "data=csv")
+    assert shown == commands.train("--help", "csv")
+    assert shown.out.startswith(f"usage: {TRAIN} data=csv ")
+    assert "  data.missing=error       error, mean" in shown.out
+    assert "data.val_fraction=0.2" in shown.out
+    training = commands.train("--help", "training").out
+    assert "  training.early_stopping.patience=null " in training
+    assert len(re.findall(r"^  training\.", training, re.MULTILINE)) == len(training.split("\n  training.")) - 1
+
+
+@pytest.mark.parametrize(
+    ("topic", "lines"),
+    [
+        (
+            "training.epochs",
+            [
+                "training.epochs",
+                "  meaning  passes over the training split; 0 only evaluates the initial weights",
+                "  type     an integer of at least 0",
+                "  default  20",
+                "  example  python -m experiments.train training.epochs=40",
+            ],
+        ),
+        (
+            "sweep.zip",
+            [
+                "sweep.zip",
+                "  meaning  with -m, lists of values that advance together:",
+                "           [[optimizer,optimizer.lr],[sgd,0.1],[adam,0.001]]",
+                "  type     several kinds; see the meaning",
+                "  default  null",
+                "  example  python -m experiments.train -m \\",
+                "             'sweep.zip=[[optimizer,optimizer.lr],[sgd,0.1],[adam,0.001]]'",
+            ],
+        ),
+        (
+            "penalty.strength",
+            [
+                "penalty.strength",
+                "  meaning  the factor of the term, called lambda in textbooks",
+                "  type     a number of at least 0",
+                "  default  1e-5 with penalty=l1; 1e-4 with penalty=l2",
+                "  example  python -m experiments.train penalty=l1 penalty.strength=5e-06",
+            ],
+        ),
+    ],
+)
+def test_help_about_a_setting(commands: Commands, topic: str, lines: list[str]) -> None:
+    assert commands.train("--help", topic).out.splitlines() == lines
+
+
+def test_help_about_settings_by_their_last_words(commands: Commands) -> None:
+    assert commands.train("--help", "epochs") == commands.train("--help", "training.epochs")
+    rate = commands.train("--help", "lr").out
+    assert rate.splitlines()[:3] == [
+        "optimizer.lr",
+        "  meaning  learning rate: the size of the steps",
+        "  type     a number greater than 0",
+    ]
+    assert "0.01 with optimizer=adagrad, asgd, momentum, nesterov, sgd" in " ".join(rate.split())
+    both = commands.train("--help", "epochs", "optimizer.lr=0.1").out
+    assert both == commands.train("--help", "epochs").out + "\n" + rate
+
+
+@pytest.mark.parametrize(
+    ("topic", "sentence"),
+    [
+        (
+            "optimzer",
+            "unknown topic 'optimzer' of --help; choose a group, a setting or all; did you mean '--help optimizer'?",
+        ),
+        (
+            "training.epoch",
+            "unknown topic 'training.epoch' of --help; choose a group, a setting or all; "
+            "did you mean '--help training.epochs'?",
+        ),
+        ("xyzzyqq", "unknown topic 'xyzzyqq' of --help; choose a group, a setting or all"),
+        ("none", "--help none may mean penalty=none"),
+        ("path", "--help path may mean init_from.path or data.path; name one of them"),
+    ],
+)
+def test_unknown_topics(commands: Commands, topic: str, sentence: str) -> None:
+    outcome = commands.train("--help", topic)
+    if topic == "none":
+        assert outcome == commands.train("--help", "penalty=none")
+        return
+    assert (outcome.code, outcome.out, outcome.err) == (2, "", f"Error: {sentence}\n")
+
+
+def every_setting(verb: str) -> tuple[Book, list[str]]:
+    """The book of a verb's help, and the keys of its settings."""
+    from experiments.assembly._signatures import SIGNATURES
+
+    book = Book(f"python -m experiments.{verb}", [CONF], verb, lambda: SIGNATURES)
+    return book, book.keys
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("verb", ["train", "surface"])
+def test_every_setting_has_a_meaning_a_type_and_a_default(verb: str) -> None:
+    book, keys = every_setting(verb)
+    for key in keys:
+        text = topic_text(book, key)
+        labels = re.findall(r"^  (\w+) ", text, re.MULTILINE)
+        assert labels[:3] == ["meaning", "type", "default"], text
+        meaning = re.findall(r"^  meaning  (.*)$", text, re.MULTILINE)[0]
+        assert not meaning.startswith(("experiments.", "torch.", "see ")), text
+        assert max(map(len, text.splitlines())) <= WIDTH, text
+        assert "example" in labels or key in ("recipe", "trial"), text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", sampled([1, 30], [30]))
+def test_the_examples_of_settings_compose_and_have_the_type(commands: Commands, step: int) -> None:
+    from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
+
+    from experiments.cli._topics import hint_of, place_of
+    from experiments.common.signatures import value_of
+
+    book, keys = every_setting("train")
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        for key in keys[::step]:
+            found = re.search(r"^  example  (.*(?:\n {13}.*)*)", topic_text(book, key), re.MULTILINE)
+            if found is None:
+                continue
+            words = shlex.split(found[1].replace("\\\n", " "))[3:]
+            config = compose("train", overrides=[word for word in words if word != "-m"])
+            value = OmegaConf.to_container(config, resolve=False)
+            for part in key.split("."):
+                assert isinstance(value, dict), key
+                value = value[part]
+            assert value_of(value, hint_of(book, place_of(book, key)), key) == value or value is not None
+    assert not list(commands.folder.iterdir())
 
 
 @pytest.mark.slow
@@ -183,7 +397,8 @@ def test_an_installed_package_answers_at_once_from_any_folder(tmp_path: Path) ->
         "assert not {'torch', 'numpy', 'pydantic'} & set(sys.modules)"
     )
     for words, line, expected in (
-        (["--help"], "", "  * adam "),
+        (["--help"], "", ", *adam, "),
+        (["--help", "all"], "", "  * adam "),
         (["-sc", "query=bash"], "experiments train optimizer=adam optimizer.b", "optimizer.betas="),
     ):
         done = subprocess.run(

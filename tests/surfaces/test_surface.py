@@ -335,5 +335,5 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(commands: Commands) -> 
 
 def test_help_shows_the_groups_of_the_verb(commands: Commands) -> None:
     text = commands.type("surface", "--help").out
-    assert re.findall(r"^  (\+?\w+)=$", text, re.MULTILINE) == ["surface", "optimizer", "scheduler"]
+    assert re.findall(r"^  (\+?\w+)=  +[*\w]+, ", text, re.MULTILINE) == ["surface", "optimizer", "scheduler"]
     assert "surface=" not in commands.train("--help").out

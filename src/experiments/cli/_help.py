@@ -13,9 +13,20 @@ from experiments.common.errors import UserError
 
 from .verbs import INSTALL_COMPLETION
 
-WIDTH = 110
+WIDTH, WIDEST = 100, 64
+"""The columns of the help, and the most that the first of two columns takes."""
+ALL = "all"
+"""The topic with every choice and setting."""
+FEW = 15
+"""Settings that the short help shows all."""
+OFTEN = (
+    *("only", "seed", "training.epochs", "training.batch_size", "optimizer.lr", "model.hidden", "model.dropout"),
+    *("data.val_fraction", "data.limit", "data.augment", "training.early_stopping.patience", "training.device"),
+    "resume",
+)
+"""The settings that the short help shows of a verb with many."""
 LESSONS = "experiment"
-"""The group with the longest names of choices, which do not widen the column of the other groups."""
+"""The group whose choices are listed by another verb."""
 
 
 @dataclass
@@ -49,10 +60,10 @@ class Setting:
     comment: str
 
 
-def help_text(
+def short_help(
     verb: str, folders: Sequence[Path], examples: Sequence[tuple[str, str]], config: str | None = None
 ) -> str:
-    """Return the text that `python -m experiments.<verb> --help` prints.
+    """Return the text that `python -m experiments.<verb> --help` prints: the groups, and the settings that people use.
 
     Args:
         folders: with configurations; the first has priority.
@@ -64,26 +75,83 @@ def help_text(
     """
     config = config or verb
     command = f"python -m experiments.{verb}"
+    known = groups(folders, config)
+    found = often_set(folders, config, known)
     sections = [
-        [f"usage: {command} [-m] [group=choice ...] [key=value ...]"],
-        list(wrap(header(primary(folders, config)), WIDTH)),
-        ["Examples:", *table([(f"{command} {words}".rstrip(), does) for words, does in examples])],
-        *choices_shown(groups(folders, config)),
-        *settings_shown(settings(folders, config)),
-        ["More:", *table(further(command))],
+        *beginning(command, folders, config, examples),
+        ["Groups and their choices (* is the default):", *table([row_of(group) for group in known])],
+        [
+            "Settings that are often changed:",
+            *table([(assigned(one), one.comment) for one in found]),
+        ],
+        ["More:", *table(further(command, known))],
     ]
     return "\n\n".join("\n".join(section) for section in sections if section)
 
 
-def further(command: str) -> list[tuple[str, str]]:
+def full_help(
+    verb: str, folders: Sequence[Path], examples: Sequence[tuple[str, str]], config: str | None = None
+) -> str:
+    """Return the text that `python -m experiments.<verb> --help all` prints: every choice and setting.
+
+    Args, Raises: see `short_help`.
+    """
+    config = config or verb
+    command = f"python -m experiments.{verb}"
+    known = groups(folders, config)
+    sections = [
+        *beginning(command, folders, config, examples),
+        *choices_shown(known),
+        *settings_shown(settings(folders, config)),
+        ["More:", *table(further(command, known))],
+    ]
+    return "\n\n".join("\n".join(section) for section in sections if section)
+
+
+def beginning(
+    command: str, folders: Sequence[Path], config: str, examples: Sequence[tuple[str, str]]
+) -> Iterator[list[str]]:
+    """Yield how to call a verb, what it does and examples."""
+    yield [f"usage: {command} [-m] [group=choice ...] [key=value ...]"]
+    yield paragraph(header(primary(folders, config)))
+    yield ["Examples:", *table([(f"{command} {words}".rstrip(), does) for words, does in examples])]
+
+
+def row_of(group: ConfigGroup) -> tuple[str, str]:
+    """Return a group and the names of its choices."""
+    name = f"{'+' if group.added else ''}{group.name}="
+    if group.name == LESSONS:
+        return name, f"one of {len(group.choices)} lessons; python -m experiments.reproduce --help lists them"
+    return name, ", ".join(f"*{one}" if one in group.default else one for one in group.choices)
+
+
+def often_set(folders: Sequence[Path], config: str, known: Sequence[ConfigGroup]) -> list[Setting]:
+    """Return the settings that people change, also those of the default choices."""
+    found = {setting.key: setting for setting in settings(folders, config) if setting.value is not None}
+    for group in known:
+        for folder in reversed(folders):
+            for choice in group.default:
+                path = folder / group.name / f"{choice}.yaml"
+                if path.is_file() and group.name != LESSONS:
+                    of_choice = {setting.key: setting for setting in mapping(path, f"{group.name}.")}
+                    found = {**of_choice, **found}
+    if len(found) <= FEW:
+        return list(found.values())
+    return [found[key] for key in OFTEN if key in found]
+
+
+def further(command: str, known: Sequence[ConfigGroup]) -> list[tuple[str, str]]:
     """Return commands that show more, and what each shows."""
+    group = next((group.name for group in known if group.name != LESSONS), "GROUP")
     return [
-        (f"{command} ... --cfg job", "the whole configuration, without a run"),
-        (f"{command} ... --cfg job -p GROUP", "the settings of one group"),
+        (f"{command} --help all", "every choice and every setting"),
+        (f"{command} --help {group}", "a group: its choices and settings"),
+        (f"{command} --help optimizer.lr", "a setting: meaning, type, default, example"),
         (f"{command} -m key=1,2 ...", "one run for every combination of the values"),
+        (f"{command} ... --cfg job", "the whole configuration; with -p GROUP, a part"),
         (f"{command} --config-dir DIR", "your own choices, in DIR/<group>/<choice>.yaml"),
         (f"{command} --hydra-help", "the flags that all verbs have"),
-        (INSTALL_COMPLETION, "completion of `experiments ...` with the Tab key; fish and zsh too"),
+        (INSTALL_COMPLETION, "completion with the Tab key; fish and zsh too"),
     ]
 
 
@@ -92,6 +160,9 @@ def choices_shown(found: Sequence[ConfigGroup]) -> Iterator[list[str]]:
     yield ["Groups and their choices (* is the default):"]
     width = max((len(choice) for group in found for choice in group.choices if group.name != LESSONS), default=0)
     for group in found:
+        if group.name == LESSONS:
+            yield [f"  {row_of(group)[0]}", f"    {row_of(group)[1]}"]
+            continue
         marked = [
             (f"{'*' if choice in group.default else ' '} {choice}", text) for choice, text in group.choices.items()
         ]
@@ -104,8 +175,7 @@ def settings_shown(found: Sequence[Setting]) -> Iterator[list[str]]:
     sections: dict[str, list[tuple[str, str]]] = {}
     for setting in found:
         if setting.value is not None or setting.comment:
-            shown = setting.key if setting.value is None else f"{setting.key}={setting.value}"
-            sections.setdefault(setting.key.partition(".")[0], []).append((shown, setting.comment))
+            sections.setdefault(setting.key.partition(".")[0], []).append((assigned(setting), setting.comment))
     nested = {setting.key.partition(".")[0] for setting in found if "." in setting.key}
     yield table([row for name, rows in sections.items() if name not in nested for row in rows])
     for name in sections:
@@ -114,14 +184,35 @@ def settings_shown(found: Sequence[Setting]) -> Iterator[list[str]]:
 
 
 def table(rows: Sequence[tuple[str, str]], width: int = 0) -> list[str]:
-    """Return lines of two columns, the second one wrapped."""
-    width = max([width, *(len(left) for left, right in rows if right)])
+    """Return lines of two columns, the second one wrapped; none is longer than `WIDTH`, unless a word is.
+
+    Args:
+        rows: the texts of the two columns.
+        width: the least one of the first column.
+    """
+    width = max([width, *(len(left) for left, right in rows if right and len(left) <= WIDEST)])
     lines = []
     for left, right in rows:
-        first, *rest = wrap(right, max(WIDTH - width - 4, 30), break_long_words=False, break_on_hyphens=False) or [""]
-        lines.append(f"  {left:{width}}  {first}".rstrip())
-        lines += [" " * (width + 4) + line for line in rest]
+        texts = wrap(right, WIDTH - width - 4, break_long_words=False, break_on_hyphens=False) or [""]
+        if len(left) > width and right:
+            lines.append(f"  {left}")
+            left = ""
+        lines.append(f"  {left:{width}}  {texts[0]}".rstrip())
+        lines += [" " * (width + 4) + text for text in texts[1:]]
     return lines
+
+
+def assigned(setting: Setting) -> str:
+    """Return a setting with its value, shortened to the first of two columns; a section is its key."""
+    if setting.value is None:
+        return setting.key
+    text = f"{setting.key}={setting.value}"
+    return text if len(text) <= WIDEST else f"{text[: WIDEST - 3]}..."
+
+
+def paragraph(text: str) -> list[str]:
+    """Return a text as lines."""
+    return wrap(text, WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
 def primary(folders: Sequence[Path], config: str) -> Path:
@@ -175,13 +266,24 @@ def settings(folders: Sequence[Path], config: str) -> list[Setting]:
     for entry in loaded(path).get("defaults") or []:
         if isinstance(entry, str) and entry != "_self_" and "/" not in entry:
             found |= {setting.key: setting for setting in settings(folders, entry)}
+    for setting in mapping(path):
+        if setting.key.partition(".")[0] not in ("defaults", "hydra"):
+            found[setting.key] = setting
+    return list(found.values())
+
+
+def mapping(path: Path, prefix: str = "") -> Iterator[Setting]:
+    """Yield the keys in a YAML file.
+
+    Args:
+        path: of the file.
+        prefix: of the keys.
+    """
+    loaded(path)  # an error in one sentence
     text = path.read_text(encoding="utf-8")
     root = yaml.compose(text, Loader=yaml.SafeLoader)
     if isinstance(root, yaml.MappingNode):
-        for setting in mapping_settings(root, text):
-            if setting.key.partition(".")[0] not in ("defaults", "hydra"):
-                found[setting.key] = setting
-    return list(found.values())
+        yield from mapping_settings(root, text, prefix)
 
 
 def mapping_settings(node: yaml.MappingNode, text: str, prefix: str = "") -> Iterator[Setting]:

@@ -3,7 +3,7 @@
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from experiments.common.conf import conf_folder
 from experiments.common.errors import UserError, location, nearest, raised
 from experiments.common.text import standing_in
 
-from ._help import help_text
+from ._help import ALL, full_help, short_help
 from .completion import completion
 from .composing import known_keys, own_folder, register_resolvers
 from .entry import FULL_ERROR, cannot_write, memory_reported, print_error
@@ -34,22 +34,41 @@ FROM_TASK = "from_task"
 """The mark of an error that the task raised; an error of composing has none."""
 
 
-def help_printed(verb: str, examples: Sequence[tuple[str, str]]) -> bool:
+def help_printed(
+    verb: str, examples: Sequence[tuple[str, str]], signatures: Callable[[], Mapping[str, Any]] = dict
+) -> bool:
     """Print help or tab completion if the command line asks for it; return whether it does.
 
     Args:
         verb: the command, whose configuration has its name.
         examples: arguments of the verb, and what they do.
+        signatures: returns the classes with the types of the settings, by section.
 
     Raises:
-        UserError: the configuration for the help or the shell is unknown.
+        UserError: the configuration for the help, its topic or the shell is unknown.
     """
     given, _ = get_args_parser().parse_known_args()
     if given.help:
-        print(help_text(verb, [conf_folder(), *own_folder(given.config_dir)], examples, given.config_name))
+        folders, config = [conf_folder(), *own_folder(given.config_dir)], given.config_name or verb
+        topics = help_topics(sys.argv[1:])
+        if not topics:
+            print(short_help(verb, folders, examples, config))
+        elif ALL in topics:
+            print(full_help(verb, folders, examples, config))
+        else:
+            from ._topics import Book, topic_text  # pydantic, for the types of settings
+
+            book = Book(f"python -m experiments.{verb}", folders, config, signatures)
+            print("\n\n".join(topic_text(book, topic) for topic in topics))
     elif given.shell_completion:
         print(completion(given.overrides))
     return given.help or given.shell_completion
+
+
+def help_topics(words: Sequence[str]) -> list[str]:
+    """Return the words after the flag of the help, without flags."""
+    start = next((index for index, word in enumerate(words) if word in ("-h", "--help")), len(words))
+    return split_arguments(words[start + 1 :])[1]
 
 
 def launch(task: Callable[[DictConfig], Any], config_name: str) -> None:
