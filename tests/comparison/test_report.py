@@ -106,7 +106,7 @@ def test_every_line_stands_out_in_light_dark_and_on_paper(tab: Tab) -> None:
 def test_the_curves_can_be_seen_in_both_themes(browser: Browser, pages: dict[str, Path]) -> None:
     with opened(browser, pages["deep"]) as (tab, wrong):
         for scheme in ("light", "dark"):
-            tab.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+            tab.emulate_media(color_scheme=scheme)
             tab.locator("#none").click()
             for group in range(2):
                 tab.locator(".group input").nth(group).check()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from .palette import Style, literal
@@ -20,6 +22,9 @@ LONGEST = 60
 """Characters per line in a legend."""
 LONGEST_LAYER = 18
 """Characters of a layer's name."""
+PHONE, TALL = 4.0, 3.4
+"""Inches: the width of a figure for a phone, and the largest height of a pair of axes in it."""
+_narrow: ContextVar[bool] = ContextVar("narrow", default=False)
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -30,10 +35,37 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def canvas(width: float, height: float) -> Figure:
-    """Return an empty figure of a size in inches, whose layout is automatic."""
+    """Return an empty figure of a size in inches, whose layout is automatic; see also `for_a_phone`."""
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height), layout="constrained")
+    if _narrow.get():
+        restack(figure)
+    return figure
+
+
+@contextmanager
+def for_a_phone() -> Iterator[None]:
+    """Draw figures of `canvas`, inside the `with` block, for a phone: axes side by side become one above the other."""
+    before = _narrow.set(True)
+    try:
+        yield
+    finally:
+        _narrow.reset(before)
+
+
+def restack(figure: Figure) -> None:
+    """Let a figure put a row of axes one above the other; a grid of axes keeps its size, and is shown smaller."""
+    usual, (width, height) = figure.subplots, figure.get_size_inches()
+
+    def subplots(rows: int = 1, columns: int = 1, **more: Any) -> Any:
+        if rows > 1:
+            return usual(rows, columns, **more)
+        figure.set_size_inches(min(width, PHONE), columns * min(height, TALL))
+        grid = usual(columns, 1, **{name: value for name, value in more.items() if name != "width_ratios"})
+        return grid.T if columns > 1 else grid
+
+    figure.subplots = subplots  # type: ignore[method-assign, assignment]
 
 
 def legend(figure: Figure, names: Collection[str], styles: Mapping[str, Style]) -> None:
@@ -44,6 +76,8 @@ def legend(figure: Figure, names: Collection[str], styles: Mapping[str, Style]) 
         return
     lines: list[dict[str, Any]] = [{"color": styles[name].color, "linestyle": styles[name].linestyle} for name in names]
     handles = [Line2D([], [], **line) for line in lines]
+    if _narrow.get():
+        figure.set_figheight(figure.get_figheight() + legend_height(names, figure.get_figwidth()))
     columns, _ = legend_shape(names, figure.get_figwidth())
     figure.legend(handles, [wrapped(name) for name in names], loc="outside lower center", ncols=columns)
 

@@ -17,6 +17,8 @@ from experiments.figures.svg import inlined
 from ._running import RecipeResult
 from .recipe import Recipe, described, within
 
+PICTURES = {"svg": "svg", "png": "png", "narrow": "narrow.svg"}
+"""The files of a figure: field of the result -> end of the name."""
 PAGE, TABLE = "index.html", "reproduction.md"
 VERDICTS = {True: "holds", False: "does not hold", None: "not measured"}
 
@@ -30,12 +32,14 @@ class Lesson:
         recipe: its present section of the configuration.
         facts: the fields of its last `RecipeResult`.
         svg: its figure, in the form for the page; None if there is none.
+        narrow: its figure for a phone; None if there is none.
     """
 
     name: str
     recipe: Recipe
     facts: Mapping[str, Any]
     svg: str | None
+    narrow: str | None
 
     @property
     def verdict(self) -> str:
@@ -65,10 +69,10 @@ def save(out: Path, result: RecipeResult, recipe: Recipe) -> None:
         OSError: it cannot be written.
     """
     facts = asdict(result)
-    for kind in ("svg", "png"):
+    for kind, ending in PICTURES.items():
         content = facts.pop(kind)
         if content:
-            write_whole(out / f"{result.name}.{kind}", content)
+            write_whole(out / f"{result.name}.{ending}", content)
     write_json(out / f"{result.name}.json", {**facts, "recipe": asdict(recipe)})
 
 
@@ -93,12 +97,15 @@ def read(out: Path, name: str, recipe: Recipe) -> Lesson | None:
         facts = json.loads((out / f"{name}.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    picture = out / f"{name}.svg"
+    return Lesson(name, recipe, facts, *(drawing(out / f"{name}.{PICTURES[kind]}") for kind in ("svg", "narrow")))
+
+
+def drawing(path: Path) -> str | None:
+    """Return a saved figure in the form for the page; None if there is none."""
     try:
-        svg = inlined(regular_bytes(picture))
+        return inlined(regular_bytes(path))
     except (OSError, ValueError, KeyError, ParseError):
-        svg = None
-    return Lesson(name, recipe, facts, svg)
+        return None
 
 
 def page_of(lessons: Sequence[Lesson]) -> Page:
@@ -115,39 +122,45 @@ def figure_of(lesson: Lesson) -> Figure:
     said = [f"{recipe.claim}.", recipe.about, " ".join(f"{line}." for line in facts["said"])]
     return Figure(
         f"{lesson.title}: {lesson.verdict}",
-        f"Source: {recipe.source}. Bounds: {recipe.basis}. {provenance(facts)}",
+        "",
         lesson.svg or "",
         statements=[statement for statement in said if statement],
         table=measurements([lesson]),
+        narrow=lesson.narrow or "",
+        facts=[
+            ("Source", f"{recipe.source}.", False),
+            ("Bounds", f"{recipe.basis}.", False),
+            ("Command", " ".join(["python -m experiments.reproduce", facts["name"], *facts["overrides"]]), True),
+            ("Measured", provenance(facts), False),
+        ],
     )
 
 
 def provenance(facts: Mapping[str, Any]) -> str:
-    """Return the command, the date and the duration of a result."""
-    command = " ".join(["python -m experiments.reproduce", facts["name"], *facts["overrides"]])
-    return f"{command}: {facts['seconds']:.0f} s on {facts['date'][:10]}, torch {facts['versions']['torch']}"
+    """Return the date and the duration of a result."""
+    return f"on {facts['date'][:10]} in {facts['seconds']:.0f} s, with torch {facts['versions']['torch']}"
 
 
 def overview(lessons: Sequence[Lesson]) -> PageTable:
     """Return the table of all lessons, a row for each."""
     columns = [
         PageColumn("lesson"),
-        PageColumn("claim"),
         PageColumn("verdict"),
+        PageColumn("claim"),
         PageColumn("tier"),
         PageColumn("seconds", "number"),
     ]
     rows = [
         [
             Cell(lesson.title),
-            Cell(lesson.recipe.claim),
             Cell(lesson.verdict),
+            Cell(lesson.recipe.claim),
             Cell(lesson.recipe.tier),
             Cell(f"{lesson.facts['seconds']:.0f}", lesson.facts["seconds"]),
         ]
         for lesson in lessons
     ]
-    return PageTable("All lessons", columns, rows)
+    return PageTable("All lessons", columns, rows, stacked=True)
 
 
 def measurements(lessons: Sequence[Lesson], *, named: bool = False) -> PageTable:
@@ -173,4 +186,4 @@ def measurements(lessons: Sequence[Lesson], *, named: bool = False) -> PageTable
             shown = Cell("-" if value is None else f"{value:.4g}", value)
             verdict = Cell("holds" if lesson.within(quantity) else "NO")
             rows.append([*before, Cell(quantity), Cell(described(band)), shown, verdict])
-    return PageTable("Measured", columns, rows)
+    return PageTable("Measured", columns, rows, stacked=True)

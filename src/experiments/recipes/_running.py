@@ -23,6 +23,7 @@ from experiments.common.errors import UserError
 from experiments.common.signatures import TARGET
 from experiments.common.version import __version__
 from experiments.figures import palette
+from experiments.figures.canvas import for_a_phone
 from experiments.figures.svg import saved
 from experiments.folders.reading import Reader, Record
 from experiments.runs.alone import run
@@ -74,6 +75,7 @@ class RecipeResult:
         date: of the end, in ISO 8601.
         versions: of Python and the packages.
         svg, png: its figure; empty if there is none.
+        narrow: its figure for a phone, as SVG.
     """
 
     name: str
@@ -88,6 +90,7 @@ class RecipeResult:
     versions: Mapping[str, str] = field(default_factory=dict)
     svg: bytes = b""
     png: bytes = b""
+    narrow: bytes = b""
 
 
 def run_recipe(task: RecipeTask) -> RecipeResult:
@@ -145,6 +148,8 @@ def measure(task: RecipeTask) -> dict[str, Any]:
         if not task.sabotage:
             figure = measured.draw()
             outcome |= {"svg": saved(figure, "svg"), "png": saved(figure, "png")}
+            with for_a_phone():
+                outcome["narrow"] = saved(measured.draw(), "svg")
     return outcome
 
 

@@ -120,6 +120,8 @@ def within(value: float, band: Band) -> bool:
 def described(band: Band) -> str:
     """Return a band in words."""
     low, high = band
+    if low is not None and low == high:
+        return f"exactly {low:g}"
     if low is None:
         return f"at most {high:g}"
     return f"at least {low:g}" if high is None else f"{low:g} to {high:g}"
