@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
+import torch
 from torch import Tensor, nn
 
 from experiments import losses
@@ -53,7 +55,7 @@ class Criterion:
         loss = loss.detach()
         return loss if self.task.unit is None else self.in_units(scores.detach(), targets, reduction="mean")
 
-    @property
+    @cached_property
     def in_units(self) -> losses.Loss:
         """The loss in the user's units."""
         return in_units(self.loss, self.task.unit, self.task.shift)
@@ -90,14 +92,23 @@ def in_units(loss: losses.Loss, unit: Tensor | None, shift: Tensor | None) -> lo
     """
     if unit is None:
         return loss
+    moved: dict[tuple[torch.device, torch.dtype, int], Tensor] = {}
+
+    def like(scores: Tensor, number: Tensor) -> Tensor:
+        """Return one of the two numbers on the device of the scores, where it is copied only once."""
+        key = (scores.device, scores.dtype, id(number))
+        if key not in moved:
+            moved[key] = number.to(scores)
+        return moved[key]
+
     if "unit" in (parameters_of(loss) or {}):
-        return lambda scores, targets, reduction: loss(scores, targets, reduction=reduction, unit=unit.to(scores))
+        return lambda scores, targets, reduction: loss(scores, targets, reduction=reduction, unit=like(scores, unit))
     assert shift is not None
 
     def scaled(scores: Tensor, targets: Tensor, reduction: str) -> Tensor:
         if scores.shape != targets.shape:
             return loss(scores, targets, reduction=reduction)
-        own, added = unit.to(scores), shift.to(scores)
+        own, added = like(scores, unit), like(scores, shift)
         return loss(scores * own + added, targets * own + added, reduction=reduction)
 
     return scaled

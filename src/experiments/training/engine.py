@@ -20,6 +20,7 @@ from .observer import Observer
 from .position import Position
 from .program import Program
 from .stop import Stop
+from .transfer import state_to_host, to_device
 
 FLUSH_SECONDS = 1.0
 """The least time between two flushes of the files other than `last.pt`."""
@@ -128,8 +129,7 @@ def train_epoch(program: Program, members: Sequence[Member], position: Position,
         watching = called(members, watching, "after_update", position.step)
         if stop.requested:  # not before the first update: a checkpoint has the order of a partial epoch only
             break
-    if program.device.type == "cuda":
-        torch.cuda.synchronize(program.device)
+    position.read_sums()  # which waits for the device
     spent = time.perf_counter() - started
     position.seconds += spent
     position.training_seconds += spent
@@ -141,7 +141,7 @@ def begin_epoch(program: Program, members: Sequence[Member], position: Position)
     """Draw each member's order and clear the sums."""
     plan, active = position.plan, position.active
     orders = [torch.randperm(plan.examples, generator=members[k].streams.order) for k in active]
-    position.orders = torch.stack(orders).to(program.index_device)
+    position.orders = to_device(torch.stack(orders), program.index_device)
     position.losses = torch.zeros(plan.steps_per_epoch, len(active), dtype=torch.float64, device=program.device)
     position.score = torch.zeros(len(active), dtype=program.score_type, device=program.device)
     position.penalty = torch.zeros(len(active), dtype=torch.float64, device=program.device)
@@ -151,7 +151,7 @@ def end_epoch(program: Program, members: Sequence[Member], position: Position) -
     """Read the sums, evaluate, and call the observers; a member whose loss is not finite gets no row."""
     plan, active = position.plan, position.active
     started = time.perf_counter()
-    losses, score, penalty = position.losses.cpu(), position.score.cpu(), position.penalty.cpu()
+    losses, score, penalty = position.sums
     sizes = torch.full((plan.steps_per_epoch, 1), plan.batch_size, dtype=torch.float64)
     if not plan.drop_last:
         sizes[-1] = plan.examples - plan.batch_size * (plan.steps_per_epoch - 1)
@@ -268,7 +268,7 @@ def checkpoint_paths(member: Member, position: Position) -> list[Path]:
 
 def state_of(program: Program, k: int, member: Member, position: Position) -> dict[str, Any]:
     """Return everything that a member needs to continue with the same bits."""
-    return {
+    state = {
         "program": program.state_dict(k),
         "streams": member.streams.state_dict(),
         "generator": program.generator(k),
@@ -278,3 +278,4 @@ def state_of(program: Program, k: int, member: Member, position: Position) -> di
         **({"origin": dict(member.origin)} if member.origin is not None else {}),
         "tables": {name: list(digest) for o in member.observers for name, digest in o.tables().items()},
     }
+    return state_to_host(state)

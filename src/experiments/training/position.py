@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .program import Program
+from .transfer import to_host
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ class Position:
         losses: (updates per epoch, A), the mean loss of each batch so far.
         score: (A,), the sum of the running metric so far, such as right answers.
         penalty: (A,), the sum of the batches' penalties so far, each times its examples.
+        sums: the last three on the host, as they were after the last step.
     """
 
     plan: Plan
@@ -78,6 +80,11 @@ class Position:
     losses: Tensor = field(default_factory=lambda: torch.empty(0))
     score: Tensor = field(default_factory=lambda: torch.empty(0))
     penalty: Tensor = field(default_factory=lambda: torch.empty(0))
+    sums: list[Tensor] = field(default_factory=list)
+
+    def read_sums(self) -> None:
+        """Copy the sums of the epoch to the host."""
+        self.sums = to_host(self.losses, self.score, self.penalty)
 
     @property
     def step(self) -> int:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Literal
 
 import torch
@@ -18,6 +18,7 @@ from .freezing import frozen_norms, to_training_mode
 from .inspection import Inspector
 from .program import Capture, Look, Measurements
 from .streams import global_state
+from .transfer import to_host
 
 
 @dataclass(frozen=True)
@@ -259,7 +260,8 @@ class Single:
             loss += self.criterion.total(scores, y)
             score += self.criterion.task.score(scores, y).sum()
         to_training_mode(self.model)
-        return loss.item(), score.item()
+        total, right = to_host(loss, score)
+        return total.item(), right.item()
 
     def _measured(self, examples: Split) -> dict[str, float]:
         """Return the mean loss and all metrics of some examples."""
@@ -273,7 +275,8 @@ class Single:
             parts.append(scores)
             targets.append(y)
         to_training_mode(self.model)
-        return {"loss": loss.item() / len(examples), **self.criterion.measured(torch.cat(parts), torch.cat(targets))}
+        total, scores, wanted = to_host(loss, torch.cat(parts), torch.cat(targets))
+        return {"loss": total.item() / len(examples), **self.criterion.measured(scores, wanted)}
 
     @torch.no_grad()
     def scores(self, member: int, split: str | Split) -> Tensor:
@@ -318,14 +321,19 @@ class Single:
         del member
         return self.inspector.probe
 
+    @cached_property
+    def preparation(self) -> dict[str, Tensor]:
+        """The numbers of the fitted preparation, on the host; they do not change."""
+        prepare = self.splits["train"].prepare
+        return prepare.state_dict() if hasattr(prepare, "state_dict") else {}
+
     def state_dict(self, member: int) -> dict[str, Any]:
         """See `Program.state_dict`. `model` is the evaluated model; `trained` is the trained one if it differs."""
         del member
-        prepare = self.splits["train"].prepare
         state = {
             "model": self.evaluated.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "preparation": prepare.state_dict() if hasattr(prepare, "state_dict") else {},
+            "preparation": self.preparation,
             "threads": torch.get_num_threads(),
         }
         if self.average is not None and self.average.count:

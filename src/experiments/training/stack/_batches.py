@@ -49,7 +49,7 @@ class Batches:
             chosen = self.splits if members is None else [self.splits[k] for k in members]
             pairs = [split.batch(own) for split, own in zip(chosen, index, strict=True)]
             return torch.stack([x for x, _ in pairs]), torch.stack([y for _, y in pairs])
-        whole = slice(None) if members is None else list(members)
+        whole = slice(None) if members is None else selected(members)
         y = gathered(self.y[whole], index)
         x = self.x.index_select(0, self.rows[whole].gather(1, index).flatten()).view(*index.shape, *self.x.shape[1:])
         if x.device != self.device:
@@ -59,6 +59,12 @@ class Batches:
         else:
             x = (x.float() if x.dtype != torch.float32 else x).sub_(self.shift[whole]).mul_(self.scale[whole])
         return (x.double() if self.doubled else x), y
+
+
+def selected(rows: Sequence[int]) -> slice | list[int]:
+    """Return an index of these rows: a slice if they are consecutive, since a list would be copied to the device."""
+    consecutive = len(rows) > 0 and list(rows) == list(range(rows[0], rows[0] + len(rows)))
+    return slice(rows[0], rows[0] + len(rows)) if consecutive else list(rows)
 
 
 def gathered(y: Tensor, index: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from experiments.penalties import Penalty
 from experiments.training.criterion import Criterion, in_units
 from experiments.training.single import Single
 
+from ._batches import selected
 from ._weights import Weights
 
 NORM_EPS, RENORM_EPS = 1e-6, 1e-7
@@ -53,7 +54,7 @@ class Objective:
     def totals(self, scores: Tensor, targets: Tensor, rows: Sequence[int]) -> Tensor:
         """Return the sums of the examples' losses in evaluation of the members in `rows`, (rows,)."""
 
-        numbers = {name: values[list(rows)] for name, values in self.numbers.items()}
+        numbers = {name: values[selected(rows)] for name, values in self.numbers.items()}
         return self._in_units(scores, targets, numbers, rows, "sum")
 
     def shown(self, losses: Tensor, scores: Tensor, targets: Tensor, share: float) -> Tensor:
@@ -77,7 +78,7 @@ class Objective:
             unit, shift = (None, None) if units is None else units.unbind(0)
             return in_units(partial(self.loss, **numbers), unit, shift)(scores, wanted, reduction=reduction)
 
-        units = None if self.units is None else self.units[list(rows)]
+        units = None if self.units is None else self.units[selected(rows)]
         return vmap(own, in_dims=(0, 0, 0, None if units is None else 0))(scores, targets, numbers, units)
 
     def score(self, scores: Tensor, targets: Tensor, rows: Sequence[int] | None = None) -> Tensor:

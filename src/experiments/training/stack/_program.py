@@ -14,6 +14,7 @@ from experiments.training.program import Capture, Look, Measurements
 from experiments.training.separate import OwnPrograms
 from experiments.training.single import Single, part_sizes
 from experiments.training.streams import undrawn
+from experiments.training.transfer import to_device, to_host
 
 from ._batches import Batches
 from ._forward import Forward
@@ -128,10 +129,7 @@ class Stack(OwnPrograms):
 
     def _column(self, numbers: Sequence[float]) -> Tensor:
         """Copy a number for each member to the device, without waiting for it."""
-        column = torch.tensor(numbers, dtype=self.weights.flat.dtype).unsqueeze(1)
-        if self.device.type == "cuda":
-            column = column.pin_memory()
-        return column.to(self.device, non_blocking=True)
+        return to_device(torch.tensor(numbers, dtype=self.weights.flat.dtype).unsqueeze(1), self.device)
 
     def _backward(self, x: Tensor, targets: Tensor, masks: Mapping[str, Tensor]) -> Measurements:
         """Store the members' gradients in the matrix, by one backward pass of the summed losses."""
@@ -213,14 +211,13 @@ class Stack(OwnPrograms):
                 score += self.objective.score(scores, y, rows)
             else:
                 kept.append((scores, y))
-        losses = (loss / count).tolist()
         if counts_only:
-            shares = (score.double() / count).tolist()
+            losses, shares = (sums.tolist() for sums in to_host(loss / count, score.double() / count))
             return [{"loss": loss, self.running: share} for loss, share in zip(losses, shares, strict=True)]
-        scores, targets = (torch.cat(parts, 1) for parts in zip(*kept, strict=True))
+        means, scores, targets = to_host(loss / count, *(torch.cat(parts, 1) for parts in zip(*kept, strict=True)))
         members = [self.programs[self.active[row]].criterion for row in rows]
         measured = [own.measured(*both) for own, *both in zip(members, scores, targets, strict=True)]
-        return [{"loss": loss, **metrics} for loss, metrics in zip(losses, measured, strict=True)]
+        return [{"loss": loss, **metrics} for loss, metrics in zip(means.tolist(), measured, strict=True)]
 
     def capture(self, member: int, *, brief: bool = False) -> Capture:
         """See `Program.capture`."""

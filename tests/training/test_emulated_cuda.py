@@ -1,0 +1,247 @@
+"""Whole commands on an emulated CUDA device: placement, waits, and launches per step."""
+
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from experiments import assembly
+from experiments.assembly.run import Parts, assembled
+from experiments.common.screen import Screen
+from experiments.folders.run import RunFolder
+from experiments.training.single import Single
+from experiments.training.stack import Stack
+from experiments.training.streams import global_state
+from tests.emulated_cuda import Record, Wait, emulated
+from tests.helpers import NO_PICTURES, SMALL, Commands, composed, run_folders, sampled, summary
+from tests.search.searches import SEARCH
+
+DEVICE = "training.device=cuda"
+UNWATCHED = tuple(
+    f"observers.{name}.enabled=false"
+    for name in ("pictures", "regions", "layers", "histograms", "tensorboard", "progress", "metrics")
+)
+OBSERVERS = ("src/experiments/observers/", "src/experiments/models/measures.py", "src/experiments/figures/")
+"""What observers run."""
+
+
+@pytest.fixture
+def cuda() -> Iterator[Record]:
+    """An emulated device."""
+    with emulated() as record:
+        yield record
+
+
+@pytest.fixture
+def inside(cuda: Record, monkeypatch: pytest.MonkeyPatch) -> Counter[Wait]:
+    """The waits inside all steps, with the number of steps under `Wait("step", "")`."""
+    waits: Counter[Wait] = Counter()
+
+    def watched(real: Callable[..., Any]) -> Callable[..., Any]:
+        def step(*args: Any) -> Any:
+            with cuda.counted() as own:
+                result = real(*args)
+            waits.update(own.waits)
+            waits[Wait("step", "")] += 1
+            return result
+
+        return step
+
+    for program in (Single, Stack):
+        monkeypatch.setattr(program, "step", watched(program.step))
+    return waits
+
+
+def of_observers(wait: Wait) -> bool:
+    """Whether an observer causes a wait."""
+    return wait.line.startswith(OBSERVERS)
+
+
+TRAININGS: dict[str, tuple[str, ...]] = {
+    "single": (*SMALL, "model.dropout=0.2", "training.clip_norm=1.0"),
+    "cnn": (*SMALL[:2], NO_PICTURES, "model=cnn", "model.batch_norm=true", "data.augment=crop_flip"),
+    "accumulated": (*SMALL, "training.accumulate=2", "training.ema=0.9", "penalty=l2", "model.batch_norm=true"),
+    "closure": (*SMALL, "optimizer=lbfgs", "model.dropout=0.2"),
+    "muon": (*SMALL, "optimizer=muon", "data.balance=class_weights", "penalty=max_norm"),
+    "mixed": (*SMALL, "data.augment=[cutout,mixup]", "model=cnn"),
+    "numbers": (*SMALL, "data=diabetes", "model.hidden=[8]"),
+    "stack": ("-m", *SMALL, "optimizer=adam,sgd,momentum,adagrad", "model.dropout=0.2"),
+    "stack of numbers": ("-m", *SMALL, "data=diabetes", "seed=0,1"),
+    "search": (*SEARCH, *SMALL, "optimizer.lr=interval(0.001,0.1)", "hydra.sweeper.n_trials=2"),
+}
+"""Command lines of `train`."""
+MAY_WAIT = {"closure"}
+"""Trainings whose step waits: L-BFGS decides by the loss."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sampled(TRAININGS, ("single", "cnn", "muon", "numbers", "stack", "search")))
+def test_no_step_waits_for_the_device(commands: Commands, inside: Counter[Wait], name: str) -> None:
+    outcome = commands.train(*TRAININGS[name], DEVICE)
+    assert outcome.code == 0, outcome.err
+    assert inside.pop(Wait("step", "")) > 0
+    assert all(summary(run)["device"].startswith("cuda:0") for run in run_folders(commands.folder))
+    assert (not inside) or name in MAY_WAIT, inside
+
+
+@pytest.mark.slow
+def test_verbs_of_a_run_keep_to_their_devices(commands: Commands, cuda: Record) -> None:
+    run = commands.trained(*SMALL, DEVICE, "training.epochs=1", "training.keep_checkpoints=every:1")
+    for words in (
+        ("train", f"resume={run}", "training.epochs=2"),
+        ("evaluate", f"run={run}", "device=cuda"),
+        ("evaluate", f"run={run}", "device=cuda", "ensemble=mean"),
+        ("export", f"run={run}", "format=torch"),
+        ("check", "data.limit=96", "model.hidden=[12]", DEVICE),
+        ("surface", "surface.steps=2"),
+    ):
+        outcome = commands.type(*words)
+        assert outcome.code == 0, outcome.err
+    assert cuda.launches
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("model.batch_norm=true", "model.dropout=0.2"), ("data=diabetes", "model.hidden=[8]"), ("-m", "seed=0,1")],
+    ids=" ".join,
+)
+def test_an_epoch_waits_twice_and_for_its_checkpoint(commands: Commands, words: tuple[str, ...]) -> None:
+    """Once for the sums of its updates and once for its evaluation; each checkpoint is copied with one more wait."""
+    found = {}
+    for epochs in (1, 4):
+        with emulated() as record:
+            outcome = commands.train(*words, *SMALL, *UNWATCHED, DEVICE, f"training.epochs={epochs}")
+        assert outcome.code == 0, outcome.err
+        assert not record.synchronized
+        found[epochs] = record.waits
+    more = found[4] - found[1]
+    members = len(run_folders(commands.folder)) // 2
+    assert more.total() <= 3 * (2 + members), more
+
+
+PICTURES = ("model=cnn", "model.batch_norm=true")
+PERCEPTRON = ("model.hidden=[50,50]",)
+RULES = ("optimizer=sgd", "optimizer=momentum", "optimizer=adagrad", "optimizer=adam")
+LAUNCHES: dict[str, tuple[int, Callable[[], Callable[[], Any]]]] = {
+    "by hand": (24, lambda: by_hand()),
+    "single": (31, lambda: single_step(*PERCEPTRON)),
+    "single with Dropout": (43, lambda: single_step(*PERCEPTRON, "model.dropout=0.2")),
+    "single CNN with BatchNorm": (46, lambda: single_step(*PICTURES)),
+    "stack of 4": (89, lambda: stack_step(4, *PERCEPTRON)),
+    "stack of 8": (89, lambda: stack_step(8, *PERCEPTRON)),
+    "stack of four rules": (108, lambda: stack_step(4, *PERCEPTRON, each=RULES)),
+    "stack of 4 with Dropout": (127, lambda: stack_step(4, *PERCEPTRON, "model.dropout=0.2")),
+    "stack of 8 with Dropout": (159, lambda: stack_step(8, *PERCEPTRON, "model.dropout=0.2")),
+}
+"""The most launches of a step on digits, batch 32, which may only fall; `docs/benchmarks.md` has them too."""
+
+
+@pytest.mark.parametrize("name", LAUNCHES)
+def test_the_launches_of_a_step(cuda: Record, name: str) -> None:
+    most, build = LAUNCHES[name]
+    step = build()
+    step()  # the first update creates the optimizer's state
+    with cuda.counted() as own:
+        step()
+    assert not own.waits
+    assert own.launches.total() == most, own.launches
+
+
+def by_hand() -> Callable[[], Any]:
+    """A step as a loop by hand has it."""
+    device = torch.device("cuda:0")
+    x, y = torch.randn(96, 64, device=device), torch.arange(96, device=device) % 10
+    model = perceptron().to(device)
+    optimizer = torch.optim.Adam(model.parameters(), fused=True)
+    index = torch.arange(32, device=device)
+
+    def step() -> None:
+        loss = F.cross_entropy(model(x.index_select(0, index)), y.index_select(0, index))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def perceptron() -> nn.Module:
+    """The default model, with two hidden layers of 50."""
+    return nn.Sequential(nn.Linear(64, 50), nn.ReLU(), nn.Linear(50, 50), nn.ReLU(), nn.Linear(50, 10))
+
+
+def parts(seed: int, words: Sequence[str], sources: assembly.Sources) -> Parts:
+    """The objects of a run on the emulated device."""
+    config = composed("data.limit=96", "training.device=cuda", f"seed={seed}", *words)
+    general, settings = assembly.general(config), assembly.training(config)
+    folder = Path(tempfile.mkdtemp())
+    screen = Screen(folder / "log", quiet=True)
+    try:
+        return assembled(config, general, settings, torch.device("cuda:0"), RunFolder(folder), screen, sources)
+    finally:
+        screen.close()
+        shutil.rmtree(folder)
+
+
+def single_step(*words: str) -> Callable[[], Any]:
+    """A step of one run."""
+    program = parts(0, words, assembly.Sources()).program
+    index = torch.arange(32).to(program.device)[None]
+    return lambda: program.step(index, [1e-3])
+
+
+def stack_step(size: int, *words: str, each: Sequence[str] = ("optimizer=adam",)) -> Callable[[], Any]:
+    """A step of a stack of runs, of which as many as possible have each of some choices."""
+    sources = assembly.Sources()
+    programs = [parts(seed, [*words, each[seed * len(each) // size]], sources).program for seed in range(size)]
+    device = programs[0].device
+    stack = Stack(programs, [global_state(device)] * size)
+    index = torch.arange(32).to(device).expand(size, -1)
+    return lambda: stack.step(index, [1e-3] * size)
+
+
+@pytest.mark.usefixtures("cuda")
+def test_tensors_of_mixed_devices_are_refused() -> None:
+    here, there = torch.ones(2), torch.ones(2, device="cuda:0")
+    for mixed in (lambda: here + there, lambda: there.add_(here), lambda: torch.stack([here, there])):
+        with pytest.raises(RuntimeError, match="Expected all tensors to be on the same device, but found at least two"):
+            mixed()
+    assert (there + torch.tensor(1.0)).tolist() == [2, 2]  # a single number may be on the CPU
+
+
+@pytest.mark.usefixtures("cuda")
+def test_a_generator_of_the_wrong_device_is_refused() -> None:
+    for generator, device in ((torch.Generator(), "cuda:0"), (torch.Generator("cuda"), "cpu")):
+        with pytest.raises(RuntimeError, match="device type for generator but found"):
+            torch.randn(2, generator=generator, device=device)
+    assert torch.Generator("cuda").get_state().numel() == 16
+    with pytest.raises(RuntimeError, match="RNG state is wrong size"):
+        torch.Generator("cuda").set_state(torch.Generator().get_state())
+
+
+def test_every_wait_is_recorded_with_its_line(cuda: Record) -> None:
+    numbers = torch.arange(4.0, device="cuda:0")
+    waiting: dict[str, Callable[[], object]] = {
+        "_local_scalar_dense": numbers[0].item,
+        "tolist": numbers.tolist,
+        "copy to the host": numbers.cpu,
+        "boolean mask": lambda: numbers[numbers > 1],
+        "list as index": lambda: numbers[[0, 1]],
+        "copy to the device": lambda: torch.ones(2).to("cuda:0"),
+        "copy to the device from memory that is not pinned": lambda: torch.ones(2).to("cuda:0", non_blocking=True),
+    }
+    for kind, wait in waiting.items():
+        with cuda.counted() as own:
+            wait()
+        assert any(found == kind and line.startswith(__name__.replace(".", "/")) for found, line in own.waits), own
+    with cuda.counted() as own:
+        torch.ones(2).pin_memory().to("cuda:0", non_blocking=True)
+        numbers.view(2, 2).t()
+    assert not own.waits
+    assert own.launches == {"copy to the device": 1}
