@@ -4,24 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .cli import arguments
 from .cli.entry import entry_point, run_command_line
-from .comparison.options import described, parsed
+from .comparison.options import MEANINGS, parsed
 
-HELP = """\
-python -m experiments.compare <folders...> [option=value ...]
-
+COMMAND = "python -m experiments.compare"
+PURPOSE = """
 Reads the folders of runs and sweeps, or any folder above them, and prints a table of groups (runs that differ only in
 the seed), the differences between them with their confidence intervals, and the effect of each factor. Writes
 report.html, report.md, tables and figures into comparison/ in the folder, or in the folder above if there are several.
-
-Examples:
-  python -m experiments.compare outputs/train/2026-11-21_12-00-00       one sweep
-  python -m experiments.compare outputs by=optimizer metric=test/accuracy   each optimizer at its best other settings
-  python -m experiments.compare outputs where=model=mlp,init=he baseline=optimizer=sgd target=0.97
-  python -m experiments.compare outputs watch=true                      refreshes while a sweep runs
-
-Options:
 """
+EXAMPLES = (
+    (f"{COMMAND} outputs/train/2026-11-21_12-00-00", "one sweep"),
+    (f"{COMMAND} outputs by=optimizer metric=test/accuracy", "groups by optimizer, of all runs"),
+    (f"{COMMAND} outputs where=model=mlp,init=he baseline=optimizer=sgd target=0.97", "some runs, compared with SGD"),
+    (f"{COMMAND} outputs watch=true", "refreshes while a sweep runs"),
+)
+
+
+def help_text() -> str:
+    """Return the text of `--help`."""
+    return arguments.help_text(f"{COMMAND} <folders...> [option=value ...]", PURPOSE, EXAMPLES, MEANINGS)
 
 
 def command_line(words: Sequence[str]) -> int:
@@ -39,7 +42,7 @@ def command_line(words: Sequence[str]) -> int:
 @entry_point
 def main() -> int | None:
     """Run the command line."""
-    return run_command_line(command_line, lambda: HELP + described())
+    return run_command_line(command_line, help_text)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import yaml
 
 from experiments.cli._help import LESSONS, OFTEN, WIDTH, full_help, settings, short_help
 from experiments.cli._topics import Book, topic_text
+from experiments.cli.verbs import VERBS
 from experiments.common.keys import flattened
 from experiments.train import EXAMPLES
 from tests.helpers import CONF, REPOSITORY, Commands, sampled
@@ -411,3 +412,25 @@ def test_an_installed_package_answers_at_once_from_any_folder(tmp_path: Path) ->
         assert done.returncode == 0, done.stderr
         assert expected in done.stdout
         assert str(tmp_path) in done.stdout
+
+
+@pytest.mark.parametrize("verb", ["__main__", *VERBS])
+def test_the_help_of_every_verb_fits_its_width(commands: Commands, verb: str) -> None:
+    shown = commands.type(verb, "--help")
+    assert (shown.code, shown.err) == (0, "")
+    assert shown.out.startswith("usage: ")
+    where = str(REPOSITORY)  # a path in the command that installs an extra may be long
+    assert max(len(line) for line in shown.out.splitlines() if where not in line) <= WIDTH
+
+
+def test_only_reproduce_lists_the_lessons(commands: Commands) -> None:
+    lessons = {path.stem: path for path in (CONF / LESSONS).glob("*.yaml")}
+    shown = commands.type("reproduce", "--help").out
+    listed = re.findall(r"^  (\w+)  +[A-Z]", shown.partition("Recipes of tier=")[2], re.MULTILINE)
+    assert sorted(listed) == sorted(lessons)
+    assert re.findall(r"^Recipes of tier=(\w+):$", shown, re.MULTILINE) == ["fast", "mnist", "long"]
+    for words in (["--help"], ["--help", "all"], ["--help", LESSONS]):
+        text = commands.train(*words).out
+        assert not any(re.search(rf"\b{name}\b", text) for name in lessons if len(name) > len("zero_weights"))
+    (example,) = re.findall(r"^  python -m experiments\.reproduce ((?!.*=)\w.*?)  ", shown, re.MULTILINE)
+    assert set(example.split()) <= set(lessons)

@@ -32,7 +32,7 @@ def test_the_list_has_a_line_and_an_example_for_each_verb(commands: Commands) ->
         assert path_of(verb).read_text().startswith(f'"""{described(verb).purpose}: `python -m experiments.{verb} ')
         line = lines.index(f"  {verb:<10} {described(verb).purpose}")
         assert lines[line + 1].strip() == f"experiments {verb} {described(verb).example}"
-    assert max(map(len, lines)) <= 110
+    assert max(map(len, lines)) <= 100
     assert (shown.code, shown.err) == (0, "")
     assert commands.type("__main__") == commands.type("__main__", "-h") == shown
 

@@ -13,14 +13,25 @@ import yaml
 from experiments.common.errors import UserError, nearest
 from experiments.common.signatures import checked
 
+from ._help import paragraph, table
+
 FOLDER = "run"
 """`run=<folder>` is the same as `<folder>`."""
 
 
-def described(meanings: Mapping[str, str]) -> str:
-    """Return options and their meanings, one per line."""
-    width = max(map(len, meanings)) + 1
-    return "\n".join(f"  {name + '=':<{width}} {meaning}" for name, meaning in meanings.items())
+def help_text(usage: str, purpose: str, examples: Sequence[tuple[str, str]], meanings: Mapping[str, str]) -> str:
+    """Return the text that `--help` of a verb prints.
+
+    Args:
+        usage: how to call it.
+        purpose: what it does; empty lines begin paragraphs.
+        examples: commands, and what they do.
+        meanings: of the options, by name.
+    """
+    paragraphs = [paragraph(" ".join(text.split())) for text in purpose.strip().split("\n\n")]
+    options = table([(f"{name}=", meaning) for name, meaning in meanings.items()])
+    sections = [[f"usage: {usage}"], *paragraphs, ["Examples:", *table(examples)], ["Options:", *options]]
+    return "\n\n".join("\n".join(section) for section in sections)
 
 
 def parsed(

@@ -47,7 +47,7 @@ def overview() -> str:
         lines += [f"  {verb.name:<10} {verb.purpose}", f"{'':13}experiments {verb.name} {verb.example}"]
     lines += ["", "More:"]
     more = (
-        ("experiments <verb> --help", "everything that the verb takes"),
+        ("experiments <verb> --help", "how the verb is used"),
         ("experiments --version", "the version"),
         (INSTALL_COMPLETION, "completion with the Tab key; fish and zsh too"),
     )

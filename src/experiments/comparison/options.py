@@ -65,11 +65,6 @@ def split_keys(text: str | None) -> list[str] | None:
     return None if text is None else list(dict.fromkeys(key.strip() for key in text.split(",") if key.strip()))
 
 
-def described() -> str:
-    """Return the options, one per line."""
-    return arguments.described(MEANINGS)
-
-
 def parsed(words: Sequence[str]) -> tuple[list[Path], CompareOptions]:
     """Read the command line; see `arguments.parsed`."""
     folders, given = arguments.parsed(words, CompareOptions, "compare", MEANINGS, TEXTS)

@@ -22,6 +22,10 @@ MEANINGS = {
     "strict": MEANINGS_OF_RUNS["strict"],
     "trust": MEANINGS_OF_RUNS["trust"],
 }
+OTHER_DATA = {
+    "data.<key>": "a setting of the data set, to evaluate on other data: data.test_path=newer.csv, or data=<choice>"
+}
+"""What else the command line may set, for the help."""
 OF_THE_DATA = re.compile(r"data(\.\w+)?=")
 UNKNOWN = ("error", "ignore")
 """What to do about a text in a table that the training did not know."""
@@ -36,12 +40,6 @@ class EvaluateOptions(RunOptions):
     input: str | None = None
     ensemble: Literal["mean", "soup"] | None = None
     device: str = "auto"
-
-
-def described() -> str:
-    """Return the options with their meanings, one per line."""
-    other = "a setting of the data set, to evaluate on other data: data.test_path=newer.csv, or data=<choice>"
-    return arguments.described({**MEANINGS, "data.<key>": other})
 
 
 def parsed(words: Sequence[str]) -> tuple[list[Path], EvaluateOptions, dict[str, Any]]:

@@ -26,11 +26,6 @@ class ExportOptions(RunOptions):
     format: Format | None = None
 
 
-def described() -> str:
-    """Return the options with their meanings, one per line."""
-    return arguments.described(MEANINGS)
-
-
 def parsed(words: Sequence[str]) -> tuple[list[Path], ExportOptions]:
     """Read the command line; see `arguments.parsed`."""
     folders, given = arguments.parsed(words, ExportOptions, "export", MEANINGS, TEXTS)
