@@ -8,6 +8,7 @@ from ._layers import leak, signal, symmetry
 from ._learning import baseline, overfit
 from ._loss import initial_loss, penalty
 from ._rate import lr_range
+from ._reference import best_reference, reference
 from ._subject import CheckResult, Subject, worst
 
 CHECKS: dict[str, Callable[[Subject], CheckResult]] = {
@@ -22,12 +23,13 @@ CHECKS: dict[str, Callable[[Subject], CheckResult]] = {
         leak,
         overfit,
         baseline,
+        reference,
         lr_range,
     )
 }
 """Every check by name, in the order in which they run."""
 
-__all__ = ["CHECKS", "CheckResult", "Subject", "refuse", "worst"]
+__all__ = ["CHECKS", "CheckResult", "Subject", "best_reference", "refuse", "worst"]
 
 
 def refuse(subject: Subject) -> None:
@@ -39,7 +41,8 @@ def refuse(subject: Subject) -> None:
     if len(subject.splits["train"]) < 2:
         raise ValueError("data: there is only one training example; the checks need at least two")
     for name, split in subject.splits.items():
-        low, high = int(split.y.min()), int(split.y.max())
+        numbered = subject.criterion.task.form == "classes"
+        low, high = (int(split.y.min()), int(split.y.max())) if numbered else (0, -1)
         if low < 0 or high >= len(subject.classes):
             raise ValueError(
                 f"data: labels of the {name} split run from {low} to {high}; they should be between 0 "

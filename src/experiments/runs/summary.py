@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 
 from experiments import assembly
+from experiments.checks import best_reference
 from experiments.cli.entry import print_error, remedy
 from experiments.common.keys import flattened
 from experiments.common.text import one_line, shown_path
@@ -70,6 +72,7 @@ def outcome(member: Member, position: Position, test: Mapping[str, float] | None
     result: dict[str, Any] = {
         "epochs": position.epoch if member.status != "diverged" else len(member.history),
         "steps": position.step,
+        "objective": member.objective,
         "best_epoch": int(best["epoch"]) if best else None,
         "metrics": metrics,
         "seconds": position.seconds,
@@ -82,13 +85,13 @@ def outcome(member: Member, position: Position, test: Mapping[str, float] | None
 
 def story(job: Job, data: assembly.Data, program: Single, member: Member, batch_size: int) -> Story:
     """Collect what the verdicts are based on."""
-    config, train, classes = job.config, data.splits["train"], len(data.classes)
+    config, train, task = job.config, data.splits["train"], data.task
     return Story(
         history=member.history,
         layers=member.folder.read_layers() if assembly.enabled(config, "layers") else [],
         status=member.status or "",
         chance=program.criterion.chance(train.y),
-        class_counts=torch.bincount(train.y.cpu(), minlength=classes).tolist(),
+        class_counts=class_counts(data),
         batch_size=batch_size,
         parameters=sum(p.numel() for p in program.parameters if p.requires_grad),
         rate=member.rate,
@@ -100,7 +103,26 @@ def story(job: Job, data: assembly.Data, program: Single, member: Member, batch_
         questions=data.questions,
         faults=data.faults,
         command=job.words,
+        kind=task.form,
+        score=task.metrics[0],
+        baseline=task.baseline(train.y.cpu()),
+        residuals=residuals(data, program) if member.status in ("finished", "stopped", "pruned") else {},
+        optimizer=type(program.optimizer).__name__,
+        reference=partial(best_reference, task, train, data.splits["val"]) if "val" in data.splits else None,
     )
+
+
+def class_counts(data: assembly.Data) -> list[int]:
+    """Return the training examples of each class; their number if the targets are no classes."""
+    y = data.splits["train"].y.cpu()
+    return torch.bincount(y, minlength=len(data.classes)).tolist() if data.classes else [len(y)]
+
+
+def residuals(data: assembly.Data, program: Single) -> dict[str, float]:
+    """Return facts about the errors on new examples; empty if the targets are no numbers."""
+    if data.task.form != "numbers" or "val" not in data.splits:
+        return {}
+    return data.task.residuals(program.scores(0, "val").cpu(), data.splits["val"].y.cpu())
 
 
 REGULARIZING = (

@@ -13,6 +13,8 @@ class Threshold:
 
 OURS = "our choice; it separates the runs with the fault from those without in tests/verdicts/test_verdicts.py"
 
+OURS_TOO = "our choice; it separates the runs with the fault from those without in tests/verdicts/test_regression.py"
+
 THRESHOLDS = {
     "initial_loss": Threshold(3.0, "times the loss of equal scores, ln C for softmax (CS231n, sanity checks); " + OURS),
     "wide_scores": Threshold(
@@ -40,10 +42,22 @@ THRESHOLDS = {
     "twins": Threshold(0.9, "share of a hidden layer's units; " + OURS),
     "low_ratio": Threshold(3e-5, "update : weight, largest; a thirtieth of 1e-3 (CS231n)"),
     "high_ratio": Threshold(1e-1, "update : weight, median; a hundred times 1e-3 (CS231n)"),
+    "outliers": Threshold(0.005, "share of the validation errors; " + OURS_TOO),
+    "far": Threshold(6, "times the median error: a Gaussian has 0.005 % beyond it"),
+    "outlier_size": Threshold(10, "times the median error, the largest one; " + OURS_TOO),
+    "trend": Threshold(0.3, "rank correlation of the prediction with the size of the error; " + OURS_TOO),
     "past": Threshold(0.5, "share of the epochs (Prechelt 1998 stops when the validation loss is past its minimum)"),
     "worse": Threshold(1.25, "times the lowest validation loss; " + OURS),
     "batch": Threshold(0.8, "share of the training split: an epoch has one update or two; " + OURS),
-    "improving": Threshold(0.1, "share by which the loss falls over the last quarter of the epochs; " + OURS),
+    "improving": Threshold(0.1, "share by which the loss falls over half as many epochs again; " + OURS),
+    "slowly": Threshold(0.03, "the same for a run whose score is low; " + OURS),
+    "falling": Threshold(0.02, "the least such share within the interval of the trend; " + OURS),
+    "ends": Threshold(0.1, "share of the loss of equal scores; a loss that falls to it teaches nothing; " + OURS),
+    "strong_dropout": Threshold(0.5, "share of the units; Srivastava et al. 2014 use at most 0.5 in hidden layers"),
+    "dropped": Threshold(0.1, "validation score minus training score, which Dropout lowers; " + OURS),
+    "errors": Threshold(2.0, "standard errors of a score: 95 % of a normal distribution"),
+    "clear": Threshold(3.0, "standard errors by which a score must exceed chance, as the best of several is chosen"),
+    "weak": Threshold(0.4, "skill of a simple reference; below it the inputs explain little; " + OURS),
     "solved": Threshold(0.02, "times the loss of equal scores: below it there is nothing left to gain; " + OURS),
 }
 FEWEST_EPOCHS, FEWEST_UPDATES = 4, 100

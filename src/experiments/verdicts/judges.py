@@ -4,13 +4,15 @@ A verdict is a pure function of the run folder: the metrics, the layers and a fe
 Every number that decides is in `THRESHOLDS`, with its source.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+from ._tail import Tail
 from ._thresholds import FEWEST_EPOCHS, FEWEST_UPDATES, at
-from .story import Story
+from .story import Reference, Story
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,11 @@ class Verdict:
     where: str
     advice: Sequence[str]
 
+
+PICTURES = {"classes": "pictures/worst.png", "numbers": "pictures/residuals.png"}
+"""Where examples are shown, by the form of the targets."""
+
+LIMITED = "limited by the data or by the model"
 
 Judge = Callable[[Story], Verdict | None]
 
@@ -112,7 +119,7 @@ def initial_loss(story: Story) -> Verdict | None:
     return Verdict(
         "initial loss off",
         "The initial loss is far above that of equal scores: the network is confident of wrong answers.",
-        f"loss {first:.3g} before training, {story.chance:.3g} with equal scores",
+        f"loss {first:.3g} before training, {story.chance:.3g} {story.ignorance}",
         "epoch 0",
         [
             "smaller initial weights: init=he or init=xavier; inputs of size 1: data.preprocess=standardize",
@@ -129,19 +136,23 @@ def rate_too_high(story: Story) -> Verdict | None:
         where, evidence = f"step {story.diverged_at}", f"the loss is not finite at step {story.diverged_at}"
         if story.diverged_at == 1:
             return None
-    elif story.history and story.initial_loss and story.first > at("rise") * max(story.initial_loss, story.chance):
-        where, evidence = "epoch 1", f"the loss rose from {story.initial_loss:.3g} to {story.first:.3g}"
-    elif story.long_enough and story.losses[-1] > at("rise") * min(story.losses):
+    elif first_loss(story) > max(at("rise"), 1 + story.noise(story.examples)) * max(
+        story.initial_loss or 0, story.chance
+    ):
+        where = "epoch 1"
+        evidence = f"the loss of training examples rose from {story.initial_loss:.3g} to {first_loss(story):.3g}"
+    elif story.long_enough and story.losses[-1] > max(at("rise"), 1 + story.noise(story.examples)) * min(story.losses):
         best = story.losses.index(min(story.losses)) + 1
         where = f"epochs {best} to {len(story.losses)}"
         evidence = f"the training loss rose from {min(story.losses):.3g} to {story.losses[-1]:.3g}"
     else:
         pairs = list(zip(story.losses, story.losses[1:], strict=False))
-        up = [n for n, (one, two) in enumerate(pairs, 2) if two > one * (1 + at("swing"))]
+        swing = max(at("swing"), story.noise(story.examples))
+        up = [n for n, (one, two) in enumerate(pairs, 2) if two > one * (1 + swing)]
         if not story.long_enough or len(up) < at("swinging_epochs") * len(pairs):
             return None
         where = f"epochs {', '.join(map(str, up[:5]))}"
-        evidence = f"the training loss rose by more than {at('swing'):.0%} in {len(up)} of {len(pairs)} epochs"
+        evidence = f"the training loss rose by more than {swing:.0%} in {len(up)} of {len(pairs)} epochs"
     return Verdict(
         "learning rate too high",
         "The updates are so large that they undo each other.",
@@ -153,6 +164,18 @@ def rate_too_high(story: Story) -> Verdict | None:
             "training.clip_norm=1 or scheduler.warmup=0.1, if only the first updates are too large",
         ],
     )
+
+
+def first_loss(story: Story) -> float:
+    """Return the loss of training examples in the first epoch, to be compared with that of others before training.
+
+    It is the larger of the mean over the batches, unless Dropout adds to it, and of the probe, a fixed batch, at the
+    end. A small validation split is no measure: its mean may be far from that of the training examples.
+    """
+    if not story.history or 0 not in story.probe_losses:
+        return 0.0
+    mean = 0.0 if story.dropout else story.history[0]["train/loss"]
+    return max(mean, story.probe_losses.get(1, 0.0))
 
 
 def rate_too_low(story: Story) -> Verdict | None:
@@ -181,16 +204,22 @@ def stuck(story: Story) -> Verdict | None:
     """The loss stays at that of equal scores."""
     if not story.history:
         return None
-    shares = [count / story.examples for count in story.class_counts if count]
-    informed = story.last["train/accuracy"] > story.majority + at("stuck")
-    moved = max(abs(loss - story.chance) for loss in story.losses) > at("stuck") * story.chance
-    if informed or moved or len(shares) < 2:
+    several = story.kind != "classes" or sum(count > 0 for count in story.class_counts) > 1
+    informed = story.train_score > story.majority + at("stuck")
+    moved = max(abs(loss - story.chance) for loss in story.losses) > at("stuck") * abs(story.chance)
+    if informed or moved or not several:
         return None
+    findings = {
+        "classes": "The loss does not change: the network gives all classes the same score and learns nothing.",
+        "numbers": "The loss does not change: the network predicts the mean of every example and learns nothing.",
+    }
+    ways = {"classes": "by always answering the most common class", "numbers": "by always predicting the mean"}
     return Verdict(
         "stuck",
-        "The loss does not change: the network gives all classes the same score and learns nothing.",
-        f"loss {story.losses[-1]:.4g} after {len(story.losses)} epochs, {story.chance:.4g} with equal scores; accuracy "
-        f"{story.last['train/accuracy']:.3f}, {story.majority:.3f} by always answering the most common class",
+        findings.get(story.kind, "The loss does not change: the network gives every example the same answer."),
+        f"loss {story.losses[-1]:.4g} after {len(story.losses)} epochs, {story.chance:.4g} {story.ignorance}; "
+        f"{story.noun} {story.train_score:.3f}, {story.majority:.3f} "
+        f"{ways.get(story.kind, 'by always answering the same')}",
         "all epochs",
         [
             "initial weights that are neither equal nor tiny: init=he, or model.batch_norm=true",
@@ -202,7 +231,13 @@ def stuck(story: Story) -> Verdict | None:
 def one_class(story: Story) -> Verdict | None:
     """Nearly all examples get the same answer."""
     shares = story.ends("top_class").get("model", {})
-    if not shares or max(shares) == 0 or shares[max(shares)] < at("one_class") or story.majority > 0.8:
+    if (
+        story.kind != "classes"
+        or not shares
+        or max(shares) == 0
+        or shares[max(shares)] < at("one_class")
+        or story.majority > 0.8
+    ):
         return None
     return Verdict(
         "one class",
@@ -216,7 +251,7 @@ def one_class(story: Story) -> Verdict | None:
 def class_imbalance(story: Story) -> Verdict | None:
     """Some classes have many more examples than others."""
     present = [count for count in story.class_counts if count]
-    if len(present) < 2 or story.weighted or max(present) < at("imbalance") * min(present):
+    if story.kind != "classes" or len(present) < 2 or story.weighted or max(present) < at("imbalance") * min(present):
         return None
     return Verdict(
         "class imbalance",
@@ -304,70 +339,199 @@ def updates_too_small(story: Story) -> Verdict | None:
     )
 
 
+def nothing_carries_over(story: Story) -> Verdict | None:
+    """The network learns the training examples, and does no better than chance on new ones; nor does a reference."""
+    few = not story.history or story.last["step"] < FEWEST_UPDATES or story.val_score is None
+    if few or story.train_score < story.majority + at("gap") or not at_chance(story):
+        return None
+    known = story.reference() if story.reference is not None else None
+    return None if known is None or not useless(known) else unexplained(story, known)
+
+
+def at_chance(story: Story) -> bool:
+    """Whether the validation score is within its standard error of that of a model that knows nothing."""
+    return story.val_score is not None and story.val_score <= story.majority + at("clear") * story.gap_error
+
+
+def useless(reference: Reference) -> bool:
+    """Whether no simple model is better than chance."""
+    return reference.score <= reference.chance + at("clear") * reference.error
+
+
+def unexplained(story: Story, reference: Reference) -> Verdict:
+    """Return the verdict that nothing can be learnt from these inputs about these targets."""
+    return Verdict(
+        "data suspect",
+        "Nothing that can be learnt from the training examples helps with new ones: "
+        + ("labels may be at random, or in another order than the inputs." if story.kind == "classes" else
+           "the targets may be noise, or in another order than the inputs."),
+        f"{story.scores}; {story.majority:.3f} by a model that knows nothing; {compared_with(reference)}",
+        f"epoch {len(story.history)}",
+        [
+            f"a look at the examples: {PICTURES.get(story.kind, 'pictures')}",
+            story.check("compares with simple models", "only=reference"),
+        ],
+    )  # fmt: skip
+
+
+def compared_with(reference: Reference) -> str:
+    """Return the scores of the references as a phrase."""
+    return ", ".join(f"{name} {score:.3f}" for name, score in reference.scores.items()) + " on the same split"
+
+
 def overfitting(story: Story) -> Verdict | None:
     """The training accuracy is well above the validation accuracy."""
     few = not story.history or story.last["step"] < FEWEST_UPDATES
-    if few or story.gap < max(at("gap"), 2 * story.gap_error):
+    if few or story.gap < max(at("gap"), at("errors") * story.gap_error):
         return None
+    weaker_weights = decay(story)
     return Verdict(
         "overfitting",
         "The network does much better on the training examples than on new ones.",
-        f"training accuracy {story.last['train/accuracy']:.3f}, validation accuracy {story.last['val/accuracy']:.3f}",
+        story.scores,
         f"epoch {len(story.history)}",
         [
             "more data, or augmentation: data.augment=crop_flip for photographs",
-            "model.dropout=0.3, optimizer.weight_decay=0.01 (with optimizer=adamw), or a smaller network",
+            " or ".join([f"model.dropout={min(0.8, story.dropout + 0.3):g}", *weaker_weights, "a smaller network"]),
         ],
     )
 
 
+def decay(story: Story) -> list[str]:
+    """Return the overrides of a weight decay that has an effect: it shrinks weights to a third over the run.
+
+    An update multiplies a weight by 1 - rate * decay (Loshchilov and Hutter 2019), so with a decay of 0.01 and a rate
+    of 0.001 it takes 100,000 updates.
+    """
+    strength = 1 / max(story.rate * story.last["step"], 1e-12)
+    known = {"Adam": "optimizer=adamw ", "AdamW": "", "SGD": ""}
+    if story.optimizer not in known or not math.isfinite(strength):
+        return []
+    return [f"{known[story.optimizer]}optimizer.weight_decay={strength:.1g}"]
+
+
 def low_everywhere(story: Story) -> Verdict | None:
-    """The training and validation accuracy are both low, and the loss has stopped improving."""
-    low = story.long_enough and story.skill < at("low_skill") and story.gap < at("gap")
+    """The training and validation accuracy are both low, or Dropout keeps them low, and the loss no longer falls."""
+    dropped = story.dropout >= at("strong_dropout") and -story.gap > at("dropped")
+    low = story.long_enough and (story.skill < at("low_skill") or dropped) and story.gap < at("gap")
     # Weights for rare classes cost accuracy on the common ones; a handful of updates shows nothing.
-    if not low or story.weighted or story.last["step"] < FEWEST_UPDATES or still_improving(story) is not None:
+    if not low or story.weighted or story.last["step"] < FEWEST_UPDATES:
         return None
-    evidence = f"training accuracy {story.last['train/accuracy']:.3f}"
-    if "val/accuracy" in story.last:
-        evidence += f", validation accuracy {story.last['val/accuracy']:.3f}"
+    if falling(story, story.monitored_tail) and not dropped:
+        return None
     way = "fell" if story.fall >= 0 else "rose"
-    evidence += f"; the loss {way} by {abs(story.fall):.1%} in the last quarter of the epochs"
+    evidence = f"{story.scores}; the loss {way} by {abs(story.fall):.1%} in the last quarter of the epochs"
     where = f"epoch {len(story.history)}"
-    if story.parameters >= at("capacity") * story.examples and not story.regularization:
+    known = story.reference() if story.reference is not None else None
+    if known is not None and at_chance(story) and useless(known):
+        return unexplained(story, known)
+    if known is not None and story.val_score is not None:
+        evidence = f"{evidence}; {compared_with(known)}"
+    behind = known is None or (story.val_score or 0.0) < known.score - at("errors") * known.error
+    poor = known is None or (known.score - known.chance) / max(1 - known.chance, 1e-9) < at("weak")
+    if poor and story.parameters >= at("capacity") * story.examples and not story.regularization:
         return Verdict(
             "data suspect",
-            "The network is large enough to memorise the examples, but does not: the inputs may not separate "
-            "the classes, or labels may be wrong.",
+            "The network is large enough to memorise the examples, but does not: the inputs may not "
+            + ("separate the classes, or labels may be wrong." if story.kind == "classes" else "explain the targets."),
             f"{evidence}; {story.parameters:,} parameters for {story.examples:,} examples",
             where,
-            ["a look at the examples: pictures/worst.png", story.check("looks at the examples", "only=examples")],
+            [
+                f"a look at the examples: {PICTURES.get(story.kind, 'pictures')}",
+                story.check("looks at the examples", "only=examples"),
+            ],
         )
-    weaker = [f"less regularisation than {', '.join(story.regularization)}"] if story.regularization else []
+    if behind and falling(story, story.tail) and not dropped:
+        return None
+    if not behind:
+        return None if dropped and story.skill >= at("low_skill") else limited(evidence, where)
+    weaker = less_regularisation(story)
     return Verdict(
         "underfitting",
-        "The network does not fit even the training examples well.",
+        "The network does not fit even the training examples well."
+        if known is None
+        else "The network is behind a simple model on the same split.",
         evidence,
         where,
         [*weaker, "a larger network or another architecture: model.hidden=[200,200], model=cnn", "longer training"][:2],
     )
 
 
+def falling(story: Story, trend: Tail | None) -> bool:
+    """Whether a loss will clearly fall over half as many epochs again, if its trend goes on: it is too early to judge.
+
+    A loss above that of equal scores that falls to it, because the initial scores were large, teaches nothing.
+    """
+    if trend is None or (at_chance(story) and story.monitored[-1] > (1 - at("ends")) * story.chance):
+        return False
+    least = at("improving") if story.skill >= at("low_skill") else at("slowly")
+    return trend.fall(story.ahead) > least and trend.least_fall(story.ahead) > at("falling")
+
+
+def limited(evidence: str, where: str) -> Verdict:
+    """Return the verdict that the network is as good as simple models are."""
+    return Verdict(
+        LIMITED,
+        "The network is as good as simple models on the same split: the inputs may not tell more about the targets.",
+        evidence,
+        where,
+        ["other inputs, or more examples", "another kind of model; a larger network only if it gains on new examples"],
+    )
+
+
+def less_regularisation(story: Story) -> list[str]:
+    """Return the advice to regularise less, if it is strong."""
+    if story.dropout >= at("strong_dropout"):
+        return [f"less Dropout: model.dropout={story.dropout / 2:g}"]
+    others = [key for key in story.regularization if "dropout" not in key]
+    return [f"less regularisation than {', '.join(others)}"] if others else []
+
+
 def still_improving(story: Story) -> Verdict | None:
     """The run ended while it was still improving."""
     if not story.long_enough or story.status != "finished" or story.losses[-1] < at("solved") * story.chance:
         return None
-    losses = story.monitored
-    quarter = max(1, len(losses) // 4)
-    fall = 1 - losses[-1] / losses[-1 - quarter] if losses[-1 - quarter] > 0 else 0.0
-    if fall < at("improving") or losses[-1] > min(losses) * 1.01:
+    losses, trend = story.monitored, story.monitored_tail
+    perfect = story.val_score == 1 and story.kind == "classes"
+    if trend is None or perfect or not falling(story, trend) or losses[-1] > min(losses) * 1.01:
         return None
+    least, most = trend.least_fall(1), trend.most_fall(1)
     return Verdict(
         "still improving",
         "Training ended while the network was still improving.",
-        f"the {'validation' if 'val/loss' in story.last else 'training'} loss fell by {fall:.0%} in the last "
-        + (f"{quarter} epochs" if quarter > 1 else "epoch"),
+        f"the {'validation' if 'val/loss' in story.last else 'training'} loss fell by {trend.fall(1):.1%} per epoch "
+        f"in the last {trend.epochs} epochs (95 % interval {least:.1%} to {most:.1%})",
         f"epoch {len(losses)}",
         [f"training.epochs={2 * len(losses)} with resume=<this run's folder>, or a larger optimizer.lr"],
+    )
+
+
+def outliers(story: Story) -> Verdict | None:
+    """A few errors of a regression are far larger than the others."""
+    share, largest = story.residuals.get("outliers", 0.0), story.residuals.get("largest", 0.0)
+    if share < at("outliers") or largest < at("outlier_size"):
+        return None
+    return Verdict(
+        "outliers",
+        "A few examples are predicted far worse than the others, and the squared error follows them.",
+        f"{share:.1%} of the errors are larger than {at('far'):g} times the usual one, the largest {largest:.0f} times",
+        f"epoch {len(story.history)}",
+        ["loss=huber or loss=mae, which follow outliers less", "a look at them: pictures/residuals.png"],
+    )
+
+
+def uneven_errors(story: Story) -> Verdict | None:
+    """The errors of a regression grow or shrink with the prediction."""
+    trend, count = story.residuals.get("trend", 0.0), story.residuals.get("examples", 0.0)
+    if abs(trend) < max(at("trend"), 4 / math.sqrt(max(count, 1))):
+        return None
+    way = "grow" if trend > 0 else "shrink"
+    return Verdict(
+        "uneven errors",
+        f"The errors {way} with the prediction, so one squared error does not fit all examples.",
+        f"correlation of ranks of prediction and size of the error {trend:.2f}, over {count:,.0f} examples",
+        f"epoch {len(story.history)}",
+        ["loss=gaussian, which learns the variance too", "the logarithm of a positive target; pictures/residuals.png"],
     )
 
 
@@ -377,14 +541,18 @@ def best_long_past(story: Story) -> Verdict | None:
     if len(losses) < FEWEST_EPOCHS:
         return None
     best = losses.index(min(losses)) + 1
-    if best > at("past") * len(losses) or losses[-1] < at("worse") * losses[best - 1]:
+    worse = max(at("worse"), 1 + story.noise(story.val_examples))
+    if best > at("past") * len(losses) or losses[-1] < worse * losses[best - 1]:
         return None
     return Verdict(
         "best epoch long past",
         "The validation loss was lowest long before the end; the later epochs made it worse.",
         f"loss {losses[best - 1]:.3g} after epoch {best}, {losses[-1]:.3g} after epoch {len(losses)}",
         f"epoch {best}",
-        ["training.early_stopping.patience=5", "more regularisation: model.dropout=0.3 or optimizer=adamw"],
+        [
+            "training.early_stopping.patience=5",
+            "more regularisation: " + " or ".join([f"model.dropout={min(0.8, story.dropout + 0.3):g}", *decay(story)]),
+        ],
     )
 
 
@@ -404,10 +572,8 @@ def large_batch(story: Story) -> Verdict | None:
 def healthy(story: Story) -> Verdict:
     """Return the verdict that no problem was found, with the numbers behind it."""
     numbers = [f"training loss {story.initial_loss or story.losses[0]:.3g} -> {story.losses[-1]:.3g}"]
-    if "val/accuracy" in story.last:
-        numbers.append(
-            f"accuracy {story.last['train/accuracy']:.3f}, validation accuracy {story.last['val/accuracy']:.3f}"
-        )
+    if story.val_score is not None:
+        numbers.append(story.scores.removeprefix("training "))
     ratios = [value for values in story.weight_ratios.values() for value in values]
     if ratios:
         numbers.append(f"update : weight {median(ratios):.1e}")
@@ -480,14 +646,17 @@ JUDGES: tuple[Judge, ...] = (
     class_imbalance,
     updates_too_large,
     updates_too_small,
+    nothing_carries_over,
     overfitting,
     low_everywhere,
+    outliers,
+    uneven_errors,
     best_long_past,
-    still_improving,
     large_batch,
+    still_improving,
 )
 
-LOW = ("underfitting", "data suspect")
+LOW = ("underfitting", "data suspect", LIMITED)
 EXPLAINS: dict[str, tuple[str, ...]] = {
     "symmetry": ("stuck", "dead units", "one class", *LOW),
     "learning rate too high": (
@@ -513,5 +682,7 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     "vanishing gradients": ("learning rate too low", "updates too small", *LOW),
     "exploding gradients": LOW,
     "overfitting": ("best epoch long past",),
+    "large batch": ("still improving",),
+    "data suspect": ("overfitting", "best epoch long past", *LOW),
 }
 """The verdicts that are left out because the one that explains them is given."""

@@ -2,13 +2,41 @@
 
 import math
 import shlex
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from experiments.folders.run import LayerRow, Row
 
+from ._tail import Tail, tail_of
 from ._thresholds import FEWEST_EPOCHS, at
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The scores of models that need no tuning, on the same split; see `checks.reference`.
+
+    Args:
+        scores: by the name of the model.
+        chance: the score of a model that knows nothing, on the same examples.
+        error: the standard error of the best score.
+        examples: the number of examples that are scored.
+    """
+
+    scores: Mapping[str, float]
+    chance: float
+    error: float
+    examples: int
+
+    @property
+    def best(self) -> str:
+        """The name of the best one."""
+        return max(self.scores, key=lambda name: self.scores[name])
+
+    @property
+    def score(self) -> float:
+        """The score of the best one."""
+        return self.scores[self.best]
 
 
 @dataclass(frozen=True)
@@ -19,8 +47,8 @@ class Story:
         history: the metrics of each epoch.
         layers: the rows of `layers.csv`; empty if the observer was off.
         status: how the run ended.
-        chance: the loss of equal scores.
-        class_counts: examples of each class in the training split.
+        chance: the loss of equal scores, or of predicting the mean.
+        class_counts: examples of each class in the training split; their number if the targets are no classes.
         batch_size: examples per update.
         parameters: the number of trained ones.
         rate: the learning rate before any schedule.
@@ -31,7 +59,13 @@ class Story:
         diverged_at: the step at which the loss was not finite.
         questions: sentences about what may be a mistake in the data.
         faults: sentences about inputs from which nothing can be learnt.
+        kind: the form of the targets, see `tasks.base`.
+        score: the name of the metric that is measured in training too, which should rise.
+        baseline: the score of a model that knows nothing; None for the share of the most common class.
+        residuals: facts about the errors of a regression on new examples, see `tasks.residuals`.
         command: the words of the run's command line, without the verb.
+        optimizer: the name of its class.
+        reference: returns the scores of simple models, which takes a second; None if there is no validation split.
     """
 
     history: Sequence[Row]
@@ -50,6 +84,38 @@ class Story:
     questions: Sequence[str] = ()
     faults: Sequence[str] = ()
     command: Sequence[str] = ()
+    kind: str = "classes"
+    score: str = "accuracy"
+    baseline: float | None = None
+    residuals: Mapping[str, float] = field(default_factory=dict)
+    optimizer: str = ""
+    reference: Callable[[], Reference | None] | None = None
+
+    @property
+    def noun(self) -> str:
+        """The name of the score in a sentence."""
+        return {"r2": "R^2"}.get(self.score, self.score)
+
+    @property
+    def ignorance(self) -> str:
+        """The end of a phrase about the loss of a model that knows nothing."""
+        return "if the mean is always predicted" if self.kind == "numbers" else "with equal scores"
+
+    @cached_property
+    def train_score(self) -> float:
+        """The score of the training split in the last epoch."""
+        return self.last[f"train/{self.score}"]
+
+    @cached_property
+    def val_score(self) -> float | None:
+        """The score of the validation split in the last epoch; None if it was not measured."""
+        return self.last.get(f"val/{self.score}")
+
+    @cached_property
+    def scores(self) -> str:
+        """The scores of both splits as a phrase."""
+        shown = f"training {self.noun} {self.train_score:.3f}"
+        return shown if self.val_score is None else f"{shown}, validation {self.noun} {self.val_score:.3f}"
 
     def check(self, purpose: str, *words: str) -> str:
         """Return the command that checks the run's configuration, with its purpose as a comment of the shell."""
@@ -62,8 +128,8 @@ class Story:
 
     @cached_property
     def majority(self) -> float:
-        """The accuracy of always answering the most common class."""
-        return max(self.class_counts) / max(self.examples, 1)
+        """The score of a model that knows nothing, such as the accuracy of always answering the most common class."""
+        return self.baseline if self.baseline is not None else max(self.class_counts) / max(self.examples, 1)
 
     @cached_property
     def last(self) -> Row:
@@ -86,10 +152,34 @@ class Story:
         return next((row.value for row in self.layers if row.quantity == "loss" and row.step == 0), None)
 
     @cached_property
-    def first(self) -> float:
-        """The larger of the training and validation loss after one epoch; with Dropout, the validation loss."""
-        noisy = any("dropout" in key for key in self.regularization)
-        return self.monitored[0] if noisy else max(self.monitored[0], self.history[0]["train/loss"])
+    def probe_losses(self) -> dict[int, float]:
+        """The loss on the probe, a fixed batch of training examples, before training (0) and after epochs."""
+        return self.ends("loss").get("model", {})
+
+    @cached_property
+    def tail(self) -> Tail | None:
+        """The trend of the training loss at the end."""
+        return tail_of(self.losses)
+
+    @cached_property
+    def monitored_tail(self) -> Tail | None:
+        """The trend of the validation loss at the end, or else of the training loss."""
+        return tail_of(self.monitored)
+
+    @cached_property
+    def ahead(self) -> int:
+        """The epochs over which trends are extended: half of those so far."""
+        return max(1, len(self.losses) // 2)
+
+    @cached_property
+    def dropout(self) -> float:
+        """The strongest Dropout."""
+        found = [key.partition("=")[2] for key in self.regularization if "dropout" in key.partition("=")[0]]
+        return max((float(value) for value in found), default=0.0)
+
+    def noise(self, examples: int) -> float:
+        """Return two standard errors of a mean loss, relative to it, if losses spread as widely as they are large."""
+        return 2 / math.sqrt(max(examples, 1))
 
     def ends(self, quantity: str) -> dict[str, dict[int, float]]:
         """Return a quantity at the end of each epoch, by layer."""
@@ -119,23 +209,25 @@ class Story:
 
     @cached_property
     def skill(self) -> float:
-        """The share of the way from the accuracy of the most common class to 1, of the better split.
+        """The share of the way from the score of a model that knows nothing to 1, of the better split.
 
-        Dropout lowers the training accuracy, so the validation accuracy may be the better one.
+        Dropout lowers the training score, so the validation score may be the better one.
         """
-        accuracy = max(self.last["train/accuracy"], self.last.get("val/accuracy", 0.0))
-        return (accuracy - self.majority) / max(1 - self.majority, 1e-9)
+        score = max(self.train_score, 0.0 if self.val_score is None else self.val_score)
+        return (score - self.majority) / max(1 - self.majority, 1e-9)
 
     @cached_property
     def gap(self) -> float:
-        """The training accuracy minus the validation accuracy at the end."""
-        return self.last["train/accuracy"] - self.last.get("val/accuracy", self.last["train/accuracy"])
+        """The training score minus the validation score at the end."""
+        return 0.0 if self.val_score is None else self.train_score - self.val_score
 
     @cached_property
     def gap_error(self) -> float:
-        """The standard error of the validation accuracy."""
-        accuracy = self.last.get("val/accuracy", 1.0)
-        return math.sqrt(accuracy * (1 - accuracy) / max(self.val_examples, 1))
+        """The standard error of the validation score: of a share, or of R^2 with Gaussian errors."""
+        score, count = 1.0 if self.val_score is None else self.val_score, max(self.val_examples, 1)
+        if self.kind == "numbers":
+            return abs(1 - score) * math.sqrt(2 / count)
+        return math.sqrt(score * (1 - score) / count)
 
     @cached_property
     def settled(self) -> bool:

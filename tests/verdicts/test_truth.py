@@ -1,0 +1,136 @@
+"""Verdicts that were wrong: like is compared with like, curves are long enough to judge, advice has an effect."""
+
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from experiments.folders.run import LayerRow, Row
+from experiments.verdicts._tail import tail_of
+from experiments.verdicts.judges import LIMITED, verdicts
+from experiments.verdicts.story import Reference, Story
+
+
+def rows(
+    train: Sequence[float], val: Sequence[float], accuracy: float = 0.8, val_accuracy: float = 0.8, steps: int = 50
+) -> list[Row]:
+    """The metrics of epochs with these losses."""
+    return [
+        {"epoch": n, "step": steps * n, "lr": 1e-3, "train/loss": one, "train/accuracy": accuracy, "val/loss": other,
+         "val/accuracy": val_accuracy}
+        for n, (one, other) in enumerate(zip(train, val, strict=True), 1)
+    ]  # fmt: skip
+
+
+def probe(*losses: float) -> list[LayerRow]:
+    """The loss of the probe before training and after each epoch."""
+    return [LayerRow(n, 50 * n, "model", "loss", loss) for n, loss in enumerate(losses)]
+
+
+def story(history: Sequence[Row], **more: Any) -> Story:
+    """The facts of a run of Adam on two classes."""
+    facts: dict[str, Any] = {
+        "layers": [], "status": "finished", "chance": math.log(2), "class_counts": [500, 500], "batch_size": 20,
+        "parameters": 900, "rate": 1e-3, "val_examples": 200, "optimizer": "Adam",
+    }  # fmt: skip
+    return Story(history=history, **(facts | more))
+
+
+def names(facts: Story) -> set[str]:
+    """The names of its verdicts."""
+    return {verdict.name for verdict in verdicts(facts)}
+
+
+def known(score: float, chance: float = 0.5, examples: int = 200) -> dict[str, Any]:
+    """A simple model with this score."""
+    error = math.sqrt(score * (1 - score) / examples)
+    return {"reference": lambda: Reference({"logistic regression": score}, chance, error, examples)}
+
+
+FLAT = [0.5] * 12
+
+
+def test_a_network_as_good_as_a_simple_model_is_limited_by_the_data() -> None:
+    low = rows(FLAT, FLAT, 0.72, 0.7)
+    assert names(story(low, **known(0.72))) == {LIMITED}
+    assert names(story(low, **known(0.95))) == {"underfitting"}
+
+
+def test_a_larger_network_is_advised_only_if_a_simple_model_is_better() -> None:
+    low = rows(FLAT, FLAT, 0.72, 0.7)
+    (limited,) = verdicts(story(low, **known(0.72)))
+    assert not any(advice.startswith("a larger network") for advice in limited.advice)
+    (behind,) = verdicts(story(low, **known(0.95)))
+    assert behind.advice[0].startswith("a larger network")
+    assert "logistic regression 0.950 on the same split" in behind.evidence
+
+
+@pytest.mark.parametrize(("accuracy", "name"), [(0.95, "overfitting"), (0.52, LIMITED)])
+def test_labels_that_nothing_explains_are_suspect(accuracy: float, name: str) -> None:
+    useless = rows(FLAT, FLAT, accuracy, 0.5)
+    assert names(story(useless, **known(0.53))) == {"data suspect"}
+    assert "data suspect" not in names(story(useless, **known(0.8)))
+    assert name == LIMITED or name in names(story(useless, **known(0.8)))
+
+
+@pytest.mark.parametrize("fall", [0.93, 0.9])
+def test_a_loss_that_still_falls_is_no_underfitting(fall: float) -> None:
+    falling = [0.69 * fall**n for n in range(1, 13)]
+    assert names(story(rows(falling, falling, 0.6, 0.57), **known(0.95))) == {"still improving"}
+
+
+def test_noise_is_no_trend() -> None:
+    jagged = [0.5 + 0.02 * (-1) ** n for n in range(12)]
+    trend = tail_of(jagged)
+    assert trend is not None
+    assert trend.least_fall(1) < 0 < trend.most_fall(1)
+    assert "still improving" not in names(story(rows(jagged, jagged), **known(0.8)))
+
+
+def test_the_trend_of_an_exponential_curve_is_its_rate() -> None:
+    trend = tail_of([math.exp(-0.1 * n) for n in range(20)])
+    assert trend is not None
+    assert trend.fall(1) == pytest.approx(1 - math.exp(-0.1))
+    assert trend.half == pytest.approx(0, abs=1e-9)
+    assert trend.epochs == 7
+
+
+@pytest.mark.parametrize("curve", [[1.0, 0.5, 0.4], [1.0, 0.5, 0.0, 0.0], []])
+def test_a_curve_without_a_trend(curve: list[float]) -> None:
+    assert tail_of(curve) is None
+
+
+def test_training_examples_are_not_compared_with_a_few_of_the_validation_split() -> None:
+    val = [1.63, 1.6, 1.5, 1.45]
+    facts = story(rows([1.2, 1.0, 0.9, 0.8], val), layers=probe(1.25, 1.1, 0.95, 0.85, 0.8), val_examples=5)
+    assert "learning rate too high" not in names(facts)
+    risen = story(rows([3.2, 2.0, 2.0, 2.0], val), layers=probe(1.25, 2.1, 2.0, 2.0, 2.0), val_examples=5)
+    (verdict,) = [verdict for verdict in verdicts(risen) if verdict.name == "learning rate too high"]
+    assert verdict.evidence == "the loss of training examples rose from 1.25 to 3.2; lr=0.001"
+
+
+def test_a_few_examples_may_swing() -> None:
+    swinging = [0.5, 0.6] * 6
+    assert "learning rate too high" in names(story(rows(swinging, FLAT), class_counts=[5000, 5000]))
+    assert "learning rate too high" not in names(story(rows(swinging, FLAT), class_counts=[20, 20]))
+
+
+@pytest.mark.parametrize("steps", [20, 500])
+@pytest.mark.parametrize(("optimizer", "choice"), [("Adam", "optimizer=adamw "), ("AdamW", ""), ("SGD", "")])
+def test_an_advised_decay_changes_the_weights(optimizer: str, choice: str, steps: int) -> None:
+    over = story(rows(FLAT, FLAT, 0.99, 0.7, steps), optimizer=optimizer)
+    (verdict,) = [verdict for verdict in verdicts(over) if verdict.name == "overfitting"]
+    found = re.search(rf" or {choice}optimizer\.weight_decay=(\S+)", verdict.advice[1])
+    assert found
+    left = (1 - over.rate * float(found[1])) ** over.last["step"]
+    assert 0.2 < left < 0.6
+
+
+def test_dropout_that_was_advised_is_not_advised_against() -> None:
+    low = rows(FLAT, FLAT, 0.72, 0.7)
+    mild = verdicts(story(low, regularization=["model.dropout=0.3"], **known(0.95)))
+    assert not any("less" in advice for verdict in mild for advice in verdict.advice)
+    (strong,) = verdicts(story(rows(FLAT, FLAT, 0.7, 0.9), regularization=["model.dropout=0.8"], **known(0.99)))
+    assert (strong.name, strong.advice[0]) == ("underfitting", "less Dropout: model.dropout=0.4")
