@@ -163,6 +163,17 @@ def test_a_claim_that_does_not_hold_is_shown_as_such(commands: Commands, own: Ca
 
 
 @pytest.mark.slow
+def test_a_stricter_variant_is_shown_and_does_not_decide(commands: Commands, own: Callable[..., Path]) -> None:
+    done = commands.type("reproduce", "own", f"config_dir={own(more='  stricter: {runs: [2, null]}')}")
+    assert done.code == 0
+    assert [line.split() for line in done.out.splitlines() if "at least 2" in line] == [
+        ["runs", "1", "at", "least", "2", "NO", "(stricter)"]
+    ]
+    table = (commands.folder / "outputs" / "gallery" / "reproduction.md").read_text()
+    assert "| own | fast | runs | at least 2 | 1 | NO (stricter) |" in table
+
+
+@pytest.mark.slow
 def test_a_failed_recipe_keeps_its_last_result_in_the_gallery(commands: Commands, own: Callable[..., Path]) -> None:
     assert commands.type("reproduce", "own", f"config_dir={own()}").code == 0
     failed = commands.type("reproduce", "own", f"config_dir={own()}", "optimizer=adm")

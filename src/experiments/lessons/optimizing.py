@@ -21,7 +21,10 @@ def at_best_rates(runs: Sequence[Record]) -> Measured:
 
     The cost is the loss plus the penalty, averaged over the batches of the last epoch.
     """
-    chosen = {name: best_rate(group) for name, group in by(runs, "optimizer").items()}
+    groups: dict[str, list[Record]] = {}
+    for run in runs:
+        groups.setdefault(kind(run), []).append(run)
+    chosen = {name: best_rate(group) for name, group in groups.items()}
     costs = {name: fmean(map(cost, group)) for name, group in chosen.items()}
     values = {
         f"training cost after training, {one} by {other}": costs[one] / costs[other]
@@ -36,6 +39,12 @@ def at_best_rates(runs: Sequence[Record]) -> Measured:
         return curves_of(chosen, "train/loss", "train/accuracy", log=True)
 
     return Measured(values, draw, said)
+
+
+def kind(run: Record) -> str:
+    """Return the name of a run's optimizer, and whether its rate does not decay."""
+    name = level(run, "optimizer")
+    return name if float(run.config["scheduler.decay"]) else f"{name} without decay"
 
 
 def best_rate(runs: Sequence[Record]) -> Sequence[Record]:

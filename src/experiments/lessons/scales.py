@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import torch
 from annotated_types import Ge, Gt
-from torch import Tensor
+from torch import Tensor, nn
 
 from experiments.comparison.drawing import tallest
 from experiments.comparison.histograms import Histogram
+from experiments.evaluation.loading import load
 from experiments.figures.canvas import canvas, integers, legend
 from experiments.figures.palette import INK, styles
 from experiments.folders.reading import Record
 from experiments.initializers import Initializer, he, initialize, normal, xavier
+from experiments.losses import cross_entropy
 from experiments.models.mlp import MLP
 from experiments.recipes.drawing import curves_of
 from experiments.recipes.measured import Measured, by, curve, last, lead, of_seeds
@@ -186,39 +188,121 @@ def learning(runs: Sequence[Record], first: str, second: str) -> Measured:
     return Measured(values, draw, said)
 
 
-def normalized(runs: Sequence[Record], learnt: Annotated[float, Gt(0)] = 0.5) -> Measured:
+def normalized(
+    runs: Sequence[Record],
+    learnt: Annotated[float, Gt(0)] = 0.5,
+    book: bool = False,
+    rate: Annotated[float, Gt(0)] = 0.01,
+) -> Measured:
     """Measure from how many scales of the initial weights a network learns, with BatchNorm and without.
 
     Args:
         runs: with several `init.std`, with `model.batch_norm` and without.
         learnt: the training accuracy from which on a network counts as having learned.
+        book: whether to train the same networks exactly as the book does too, see `as_in_the_book`.
+        rate: the learning rate of that training.
     """
     groups = {kind: by(group, "init.std") for kind, group in by(runs, "model.batch_norm").items()}
     scales = sorted({scale for own in groups.values() for scale in own}, key=float, reverse=True)
-
-    def end(kind: str, scale: str) -> float:
-        return fmean(final_accuracy(run) for run in groups[kind][scale])
-
-    def good(kind: str) -> list[str]:
-        return [scale for scale in scales if end(kind, scale) >= learnt]
-
-    def over_training(kind: str, scale: str) -> float:
-        return fmean(fmean(curve(run, ACCURACY)) if final_accuracy(run) else 0.0 for run in groups[kind][scale])
-
-    with_it, without = good("true"), good("false")
-    ahead = [scale for scale in scales if over_training("true", scale) > over_training("false", scale)]
-    values = {
-        "scales that learn, with BatchNorm": len(with_it),
-        "scales that learn, without": len(without),
-        "scales at which BatchNorm is ahead": len(ahead),
+    curves: Curves = {
+        kind: {scale: [accuracies_of(run) for run in own[scale]] for scale in scales} for kind, own in groups.items()
     }
-    short = [f"std {scale} ({end('true', scale):.0%})" for scale in scales if scale not in with_it]
+    values, said = counted(curves, learnt, "")
+    if book:
+        data = load(runs[0].folder).data.splits["train"]
+        x, y = data.first(len(data))
+        pairs = {scale: as_in_the_book(x.flatten(1), y, float(scale), rate) for scale in scales}
+        curves = {kind: {scale: [pairs[scale][kind]] for scale in scales} for kind in groups}
+        own_values, own_said = counted(curves, learnt, ", as in the book")
+        values, said = values | own_values, [*said, *own_said]
+    return Measured(values, lambda: grid_of(curves, scales), said)
+
+
+Curves = Mapping[str, Mapping[str, Sequence[Sequence[float]]]]
+"""The training accuracy after each epoch of every run, by `model.batch_norm` and `init.std`; diverged runs end in 0."""
+
+
+def counted(curves: Curves, learnt: float, suffix: str) -> tuple[dict[str, float], list[str]]:
+    """Count the scales that learn, with BatchNorm and without, and those at which it is ahead.
+
+    Args:
+        curves: see `Curves`.
+        learnt: the final accuracy from which on a network counts as having learned.
+        suffix: of the names of the quantities.
+
+    Returns:
+        The quantities, and sentences about them.
+    """
+    end = {kind: {scale: fmean(run[-1] for run in own[scale]) for scale in own} for kind, own in curves.items()}
+    mean = {
+        kind: {scale: fmean(fmean(run) if run[-1] else 0.0 for run in own[scale]) for scale in own}
+        for kind, own in curves.items()
+    }
+    good = {kind: [scale for scale, value in own.items() if value >= learnt] for kind, own in end.items()}
+    with_it, without, scales = good["true"], good["false"], end["true"]
+    values = {
+        f"scales that learn, with BatchNorm{suffix}": float(len(with_it)),
+        f"scales that learn, without{suffix}": float(len(without)),
+        f"scales at which BatchNorm is ahead{suffix}": float(
+            sum(mean["true"][scale] > mean["false"][scale] for scale in scales)
+        ),
+    }
+    short = [f"std {scale} ({value:.0%})" for scale, value in scales.items() if scale not in with_it]
     said = [
-        f"Of {len(scales)} scales {len(with_it)} reach a training accuracy of {learnt:.0%} with BatchNorm, and "
+        f"Of {len(scales)} scales {len(with_it)} reach a training accuracy of {learnt:.0%} with BatchNorm{suffix}, and "
         f"{len(without)} without it (std {', '.join(without) or 'none'})",
-        f"With BatchNorm these scales reach less: {', '.join(short) or 'none'}",
+        f"With BatchNorm{suffix} these scales reach less: {', '.join(short) or 'none'}",
     ]
-    return Measured(values, lambda: grid_of(groups, scales), said)
+    return values, said
+
+
+BOOK_EPS, BOOK_BATCH, BOOK_EPOCHS = 1e-6, 100, 20
+
+
+def as_in_the_book(x: Tensor, y: Tensor, std: float, rate: float) -> dict[str, list[float]]:
+    """Train five hidden layers of 100 units with and without BatchNorm, as `ch06/batch_norm_test.py` of the book does.
+
+    Batches are drawn with replacement. BatchNorm's eps is 1e-6, and its running variance starts at 0. The accuracy on
+    all examples is measured with the running averages, after updates 1, 11, 21, ..., 191.
+
+    Args:
+        x, y: examples, (examples, inputs), and their classes, (examples,).
+        std: the standard deviation of the initial weights.
+        rate: the learning rate of plain gradient descent.
+
+    Returns:
+        The accuracies, by `model.batch_norm`.
+    """
+    draw = torch.Generator().manual_seed(0)
+    models = {
+        kind: MLP((x.shape[1],), 10, hidden=[100] * 5, batch_norm=kind == "true").to(x.device)
+        for kind in ("true", "false")
+    }
+    for model in models.values():
+        initialize(model, partial(normal, std=std), draw)
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm1d) and module.running_var is not None:
+                module.eps = BOOK_EPS
+                module.running_var.zero_()
+    curves: dict[str, list[float]] = {kind: [] for kind in models}
+    every = len(x) // BOOK_BATCH
+    for update in range((BOOK_EPOCHS - 1) * every + 1):
+        rows = torch.randint(len(x), (BOOK_BATCH,), generator=draw)
+        for kind, model in models.items():
+            weights = list(model.parameters())
+            gradients = torch.autograd.grad(cross_entropy(model.train()(x[rows]), y[rows]), weights)
+            with torch.no_grad():
+                for weight, gradient in zip(weights, gradients, strict=True):
+                    weight -= rate * gradient
+                if update % every == 0:
+                    curves[kind].append(float((model.eval()(x).argmax(1) == y).double().mean()))
+    return curves
+
+
+def accuracies_of(run: Record) -> list[float]:
+    """Return the training accuracy of each epoch; the last one is 0 if the run diverged."""
+    values = list(curve(run, ACCURACY))
+    return values if values and final_accuracy(run) else [*values, 0.0]
 
 
 def final_accuracy(run: Record) -> float:
@@ -227,7 +311,7 @@ def final_accuracy(run: Record) -> float:
     return value if math.isfinite(value) else 0.0
 
 
-def grid_of(groups: Mapping[str, Mapping[str, Sequence[Record]]], scales: Sequence[str]) -> Figure:
+def grid_of(curves: Curves, scales: Sequence[str]) -> Figure:
     """Draw the training accuracy of each scale in its own axes, as in figure 6-19 of the book."""
     names = {"true": "with BatchNorm", "false": "without"}
     looks = dict(zip(names.values(), styles(len(names)), strict=True))
@@ -238,9 +322,9 @@ def grid_of(groups: Mapping[str, Mapping[str, Sequence[Record]]], scales: Sequen
     for axes, scale in zip(grid.flat, scales, strict=False):
         for kind, name in names.items():
             look = looks[name]
-            for run in groups[kind][scale]:
-                percent = [100 * value for value in curve(run, ACCURACY)]
-                axes.plot(run.history.get("epoch", ()), percent, color=look.color, linestyle=look.linestyle)
+            for accuracies in curves[kind][scale]:
+                percent = [100 * value for value in accuracies]
+                axes.plot(range(1, len(percent) + 1), percent, color=look.color, linestyle=look.linestyle)
         axes.set_title(f"std {float(scale):.2g}", fontsize=10, fontweight="normal")
         integers(axes)
     for axes in grid.flat[len(scales) :]:

@@ -54,7 +54,12 @@ class Lesson:
     def within(self, quantity: str) -> bool:
         """Whether a quantity was measured and is within its band."""
         value = self.facts["values"].get(quantity)
-        return value is not None and within(value, self.recipe.band[quantity])
+        return value is not None and within(value, self.recipe.bounds[quantity])
+
+    def mark(self, quantity: str) -> str:
+        """The verdict on a quantity; one of the stricter variant is marked, because it does not decide."""
+        verdict = "holds" if self.within(quantity) else "NO"
+        return f"{verdict} (stricter)" if quantity in self.recipe.stricter else verdict
 
     @property
     def title(self) -> str:
@@ -180,10 +185,10 @@ def measurements(lessons: Sequence[Lesson], *, named: bool = False) -> PageTable
     ]
     rows = []
     for lesson in lessons:
-        for quantity, band in lesson.recipe.band.items():
+        for quantity, band in lesson.recipe.bounds.items():
             value = lesson.facts["values"].get(quantity)
             before = [Cell(lesson.name), Cell(lesson.recipe.tier)] if named else []
             shown = Cell("-" if value is None else f"{value:.4g}", value)
-            verdict = Cell("holds" if lesson.within(quantity) else "NO")
+            verdict = Cell(lesson.mark(quantity))
             rows.append([*before, Cell(quantity), Cell(described(band)), shown, verdict])
     return PageTable("Measured", columns, rows, stacked=True)

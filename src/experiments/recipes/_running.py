@@ -134,7 +134,7 @@ def measure(task: RecipeTask) -> dict[str, Any]:
     lesson = target(section, "recipe.settings", supplied=("runs",))
     with palette.drawing():
         measured: Measured = lesson(runs=train_runs(task, overrides)) if recipe.trains else lesson()
-        missing = [name for name in recipe.band if name not in measured.values]
+        missing = [name for name in recipe.bounds if name not in measured.values]
         if missing:
             raise UserError(
                 f"recipe.band of {task.name} has {missing[0]!r}, which {recipe.lesson} does not measure; "

@@ -34,6 +34,8 @@ class Recipe:
             returns a `Measured`.
         band: the values that support the claim, by measured quantity. Set before looking at results.
         basis: the reason for the bounds: a formula, the source's own number, chance.
+        stricter: the values that a stricter variant should reach, by measured quantity; they are shown next to those of
+            `band`, which are measured with the source's own settings, and do not decide.
         trains: whether it has runs; a recipe without runs works only with `reproduce`.
         settings: further arguments of the lesson.
         before: overrides of a run that is trained first; its folder, quoted, replaces `{before}` in `then`.
@@ -48,6 +50,7 @@ class Recipe:
     lesson: str
     band: dict[str, Band]
     basis: str
+    stricter: dict[str, Band] = field(default_factory=dict)
     trains: bool = True
     settings: dict[str, Any] = field(default_factory=dict)
     before: list[str] = field(default_factory=list)
@@ -59,8 +62,13 @@ class Recipe:
         for name in ("claim", "source", "basis"):
             if not getattr(self, name).strip():
                 raise ValueError(f"{name} is empty; every recipe needs one")
-        if not self.band or any(low is None and high is None for low, high in self.band.values()):
-            raise ValueError(f"band={self.band} leaves a quantity without a bound; every quantity needs one")
+        if not self.band or any(low is None and high is None for low, high in self.bounds.values()):
+            raise ValueError(f"band={self.bounds} leaves a quantity without a bound; every quantity needs one")
+
+    @property
+    def bounds(self) -> dict[str, Band]:
+        """The bounds of all quantities, `band` and `stricter`."""
+        return {**self.band, **self.stricter}
 
 
 def recipes(folders: Sequence[Path]) -> dict[str, Recipe]:

@@ -94,8 +94,10 @@ def show(screen: Screen, result: RecipeResult, recipe: Recipe) -> None:
         screen.print(f"  error   {result.error}\n")
         return
     shown = table("  quantity", "measured", "expected", "", right=("measured",))
-    for name, band in recipe.band.items():
+    for name, band in recipe.bounds.items():
         mark = "" if within(result.values[name], band) else "NO"
+        if name in recipe.stricter:
+            mark = f"{mark} (stricter)".strip()
         shown.add_row(f"  {name}", f"{result.values[name]:.4g}", described(band), mark)
     screen.print(shown)
     for sentence in result.said:
