@@ -98,13 +98,14 @@ def test_undecided_groups_come_with_the_number_of_seeds_needed(commands: Command
     plant_all(commands.folder, [0.50, 0.56, 0.53], optimizer="sgd")
     plant_all(commands.folder, [0.49, 0.50, 0.54], optimizer="adam")
     said = compared(commands, ".").out
-    assert "optimizer=adam and optimizer=sgd cannot be told apart at n = 3; about " in said
+    assert "optimizer=adam and optimizer=sgd cannot be told apart at n = 3; at least " in said
     assert [row["place"] for row in rows_of(commands.folder)] == ["1", "1"]
     (row,) = rows_of(commands.folder, "differences")
     needed = int(row["seeds_needed"])
-    assert f"about {needed} seeds would show a difference of 0.02" in said
+    assert f"at least {needed} seeds would show a difference of 0.02" in said
     rng = np.random.default_rng(1)
-    draws = rng.normal(-0.02, float(row["std"]), (4000, needed))
+    largest = float(row["std"]) * math.sqrt(2 / stats.chi2.ppf(0.1, 2))  # its upper limit, with a confidence of 90 %
+    draws = rng.normal(-0.02, largest, (4000, needed))
     shown = np.mean(stats.ttest_1samp(draws, 0, axis=1).pvalue < 0.05)
     assert 0.77 < shown < 0.87
 

@@ -16,7 +16,9 @@ from experiments.common.metrics import Metric
 from experiments.folders.reading import UNFINISHED, Record, number
 
 from ._factors import Analysis, ConditionalEffect, analyse, only_where
-from ._words import LEVEL, conditional, differing, estimated, explained, tuning_sentences
+from ._ranks import Ranks, letters, ranks_of
+from ._spread import OddSpread, odd_spread
+from ._words import LEVEL, conditional, differing, estimated, explained, odd, tuning_sentences
 from .grouping import COMPLETED, Group, Grouping, conditions, satisfies, shown
 from .statistics import (
     Difference,
@@ -25,10 +27,12 @@ from .statistics import (
     difference,
     estimate,
     holm,
-    places,
+    pair_tests,
     reached,
     resolution_of,
     seeds_needed,
+    smallest_rank_p,
+    upper_std,
 )
 
 MOST_PAIRS = 1_000
@@ -46,12 +50,14 @@ class GroupRow:
 
     Args:
         group: of runs.
-        place: 1 + the number of groups shown to be better than it, or than a group behind it; None without a test.
+        place: 1 + the number of groups shown to be better than it; None without a test.
         estimate: of the metric's mean; None if no run has completed.
         best: value of its best run.
         epochs, seconds: how soon its runs reach the target; None without a target.
         speed: mean of examples per second; None if no run has it.
         verdicts: the number of runs with each verdict.
+        letters: two groups share a letter if they cannot be told apart; None without a test, or with a baseline.
+        spread: of its runs, if that is not normal.
     """
 
     group: Group
@@ -62,6 +68,8 @@ class GroupRow:
     seconds: Reached | None
     speed: float | None
     verdicts: Counter[str]
+    letters: str | None = None
+    spread: OddSpread | None = None
 
 
 @dataclass(frozen=True)
@@ -72,17 +80,19 @@ class GroupDifference:
         group, other: the two groups.
         difference: group minus other.
         corrected: the t-test's p value, corrected over all comparisons of the question.
-        wilcoxon: Wilcoxon's p value, corrected in the same way.
+        wilcoxon: Wilcoxon's p value, corrected in the same way; None if no p value could be below 5 % after that.
         needed: seeds that would show a difference of this size; None if it is shown, or for more than 1,000.
-        sized: whether that number can be given: a group that averages over settings has no seeds to add.
+        tests: the number of comparisons that are corrected together.
+        sized: whether the number of seeds can be given: a group that averages over settings has no seeds to add.
     """
 
     group: Group
     other: Group
     difference: Difference
     corrected: float
-    wilcoxon: float
+    wilcoxon: float | None
     needed: int | None
+    tests: int = 1
     sized: bool = True
 
     def sentence(self, metric: Metric) -> str:
@@ -118,6 +128,7 @@ class Answer:
         analysis: the shares of the factors in the variance; None if the runs are not a crossing.
         conditional: factors that matter only at some levels of another factor.
         without_partner: groups that match no baseline.
+        ranks: of the groups over the seeds, in the order of the rows; None for too few groups or seeds.
     """
 
     question: Question
@@ -127,34 +138,54 @@ class Answer:
     analysis: Analysis | None
     conditional: Sequence[ConditionalEffect]
     without_partner: Sequence[Group] = field(default_factory=list)
+    ranks: Ranks | None = None
 
     @cached_property
     def sentences(self) -> list[str]:
         """The answer in sentences, the most important first."""
-        metric, sentences = self.question.metric, []
-        best = self.rows[0]
-        if best.estimate is None:
-            completed = any(record.status in COMPLETED for record in records_of(self.grouping))
-            reason = f"No completed run has {metric.name}" if completed else "No run has completed"
-            return [f"{reason}: there is nothing to compare yet"]
-        if len(self.rows) == 1:
-            sentences.append(f"{best.group.name}: {metric.name} {estimated(metric, best.estimate)}")
-        elif best.estimate.n == 1 and all(row.place is None for row in self.rows):
-            sentences.append(
-                f"{best.group.name} has the best {metric.name}, {metric.value(best.estimate.mean)}; "
-                "with one seed per group nothing can be claimed"
-            )
-        else:
-            level = sum(pair.group is best.group and pair.corrected >= LEVEL for pair in self.differences)
-            also = f"; {level} of {len(self.rows) - 1} others cannot be told apart from it" if level else ""
-            mean = estimated(metric, best.estimate)
-            sentences.append(f"{best.group.name} has the best mean {metric.name}, {mean}{also}")
+        metric, sentences = self.question.metric, [self.headline()]
+        if self.rows[0].estimate is None:
+            return sentences
         sentences += tuning_sentences(self.grouping, [row.group for row in self.rows])
         sentences += [pair.sentence(metric) for pair in self.differences]
+        sentences += [
+            odd(metric, row.group, row.spread, self.grouping.repeated, self.question.target, row.epochs)
+            for row in self.rows
+            if row.spread is not None
+        ]
         if self.analysis is not None and self.analysis.effects:
             sentences.append(explained(self.analysis))
         sentences += [conditional(metric, effect) for effect in self.conditional]
         return sentences
+
+    def fewest_ranked(self) -> int:
+        """The fewest seeds with which Wilcoxon's test could show a difference after the correction."""
+        tests = next((pair.tests for pair in self.differences), 1)
+        return next(n for n in range(2, 100) if tests * smallest_rank_p(n) < LEVEL)
+
+    def headline(self) -> str:
+        """The best group in a sentence: a winner only if no other group is level with it."""
+        metric, best = self.question.metric, self.rows[0]
+        if best.estimate is None:
+            completed = any(record.status in COMPLETED for record in records_of(self.grouping))
+            reason = f"No completed run has {metric.name}" if completed else "No run has completed"
+            return f"{reason}: there is nothing to compare yet"
+        if len(self.rows) == 1:
+            return f"{best.group.name}: {metric.name} {estimated(metric, best.estimate)}"
+        if best.estimate.n == 1:
+            alone = all(row.place is None for row in self.rows)
+            few = "with one seed per group nothing can be claimed" if alone else "with one run nothing can be claimed"
+            return f"{best.group.name} has the best {metric.name}, {metric.value(best.estimate.mean)}; {few}"
+        mean = estimated(metric, best.estimate)
+        tied = [pair for pair in self.differences if best.group in (pair.group, pair.other) and pair.corrected >= LEVEL]
+        if not tied:
+            return f"{best.group.name} has the best mean {metric.name}, {mean}"
+        end = "highest" if metric.larger_is_better else "lowest"
+        against = "the baseline" if self.question.baseline else f"{len(tied)} of {len(self.rows) - 1} others"
+        return (
+            f"No group is shown to be the best: {best.group.name} has the {end} mean {metric.name}, {mean}, but "
+            f"{against} cannot be told apart from it"
+        )
 
 
 def answered(grouping: Grouping, question: Question) -> Answer:
@@ -169,14 +200,10 @@ def answered(grouping: Grouping, question: Question) -> Answer:
     values = [value for group in grouping.groups for value in group.values.values()]
     resolution = resolution_of(values) if metric.is_share else 0.0
     few = len(grouping.groups) * (len(grouping.groups) - 1) // 2 <= MOST_PAIRS
-    standing = (
-        places([group.values for group in grouping.groups], metric.larger_is_better, resolution)
-        if few
-        else [None] * len(grouping.groups)
-    )
-    rows = [row_of(group, place, question) for group, place in zip(grouping.groups, standing, strict=True)]
+    rows = [row_of(group, question, resolution) for group in grouping.groups]
     rows.sort(key=lambda row: (row.estimate is not None, merit_of(row, metric)), reverse=True)
-    rows = sharing_places(rows)
+    if few:
+        rows = with_places(rows, metric, resolution, lettered=not question.baseline)
     unpaired: list[Group] = []
     if question.baseline:
         pairs, unpaired = paired_with_baseline(grouping, question.baseline)
@@ -194,6 +221,7 @@ def answered(grouping: Grouping, question: Question) -> Answer:
         analyse(runs, names, resolution) if runs else None,
         only_where(runs, names, resolution) if runs and len(names) > 1 else [],
         unpaired,
+        None if question.baseline else ranks_of([r.group.values for r in rows], metric.larger_is_better, resolution),
     )
 
 
@@ -210,21 +238,22 @@ def merit_of(row: GroupRow, metric: Metric) -> tuple[float, float]:
     return metric.merit({**loss, metric.name: row.estimate.mean})
 
 
-def sharing_places(rows: Sequence[GroupRow]) -> list[GroupRow]:
-    """Return the rows, each with the best of its own place and the places of the groups behind it.
+def with_places(rows: Sequence[GroupRow], metric: Metric, resolution: float, *, lettered: bool) -> list[GroupRow]:
+    """Return the rows with their places and, unless the question is about a baseline, with letters."""
+    tests = pair_tests([row.group.values for row in rows], metric.larger_is_better, resolution)
+    tested = [index for index in range(len(rows)) if index in tests.tested]
+    position = {index: number for number, index in enumerate(tested)}
+    found = letters(len(tested), {(position[one], position[other]) for one, other in tests.shown}) if lettered else None
+    placed = []
+    for index, row in enumerate(rows):
+        place = 1 + sum(worse == index for _, worse in tests.shown) if index in position else None
+        own = found[position[index]] if found is not None and index in position else None
+        placed.append(replace(row, place=place, letters=own))
+    return placed
 
-    Tests alone give no order: the second group may be shown to be worse than the first, and the third, whose runs
-    vary more, may not.
-    """
-    shared: list[GroupRow] = []
-    for row in reversed(rows):
-        behind = [other.place for other in shared if other.place is not None]
-        shared.append(replace(row, place=min(row.place, *behind)) if row.place is not None and behind else row)
-    return shared[::-1]
 
-
-def row_of(group: Group, place: int | None, question: Question) -> GroupRow:
-    """Return a group's row of the table."""
+def row_of(group: Group, question: Question, resolution: float) -> GroupRow:
+    """Return a group's row of the table, without its place."""
     metric = question.metric
     values = list(group.values.values())
     best = (max if metric.larger_is_better else min)(values) if values else None
@@ -233,13 +262,14 @@ def row_of(group: Group, place: int | None, question: Question) -> GroupRow:
     verdicts = Counter(name for record in group.records.values() for name in set(verdict_names(record)))
     return GroupRow(
         group,
-        place,
+        None,
         estimate(values) if values else None,
         best,
         to_target(group, question, "epoch"),
         to_target(group, question, "seconds"),
         sum(speeds) / len(speeds) if speeds else None,
         verdicts,
+        spread=odd_spread(group.values, resolution),
     )
 
 
@@ -337,9 +367,22 @@ def compared(pairs: Sequence[tuple[Group, Group]], resolution: float) -> list[Gr
     corrected = holm([test.t_p for _, test in tested])
     ranked = holm([test.wilcoxon_p for _, test in tested])
     return [
-        GroupDifference(*pair, test, p, w, seeds(test, p, len(tested)))
+        GroupDifference(
+            *pair,
+            test,
+            p,
+            w if can_rank(pair, test, len(tested)) else None,
+            seeds(test, p, len(tested)),
+            len(tested),
+        )
         for (pair, test), p, w in zip(tested, corrected, ranked, strict=True)
     ]
+
+
+def can_rank(pair: tuple[Group, Group], test: Difference, tests: int) -> bool:
+    """Whether a test on ranks could show a difference of this pair, if it is the most certain one of some tests."""
+    sizes = (test.n, None) if test.paired else (len(pair[0].values), len(pair[1].values))
+    return tests * smallest_rank_p(*sizes) < LEVEL
 
 
 def best_against_others(groups: Sequence[Group], resolution: float) -> list[GroupDifference]:
@@ -351,10 +394,13 @@ def best_against_others(groups: Sequence[Group], resolution: float) -> list[Grou
 
 
 def seeds(test: Difference, corrected: float, tests: int) -> int | None:
-    """Return how many seeds would show an undecided difference if it is as large as it looks."""
+    """Return how many seeds would show an undecided difference if it is as large as it looks.
+
+    The spread that is assumed is the upper end of its confidence interval.
+    """
     if corrected < LEVEL or test.std == 0:
         return None
-    return seeds_needed(test.mean, test.std, LEVEL / tests, paired=test.paired, most=MOST_SEEDS)
+    return seeds_needed(test.mean, upper_std(test.std, test.n), LEVEL / tests, paired=test.paired, most=MOST_SEEDS)
 
 
 def crossing(grouping: Grouping) -> tuple[list[tuple[tuple[str, ...], Any, float]], list[str]]:

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from experiments.common.metrics import Metric
 
 from ._factors import Analysis, ConditionalEffect
+from ._spread import OddSpread
 from .grouping import Group, Grouping
-from .statistics import Difference, Estimate
+from .statistics import Difference, Estimate, Reached
 
+MOST_OUTLIERS = 4
 LEVEL = 0.05
 """A claim needs a p value below this, after Holm's correction over all comparisons of the question."""
 
@@ -50,10 +52,10 @@ def differing(
     if most is None:
         return f"{start} (difference {metric.size(found.mean)}, {bounds.removesuffix(', ')})"
     if needed is None:
-        return f"{start}; not even {most:,} seeds would show a difference of {metric.size(found.mean)}"
+        return f"{start}; it may take more than {most:,} seeds to show a difference of {metric.size(found.mean)}"
     if needed <= found.n:  # the level of one test among many is lower
         return f"{start} (difference {metric.size(found.mean)}, {bounds.removesuffix(', ')})"
-    return f"{start}; about {needed:,} seeds would show a difference of {metric.size(found.mean)}"
+    return f"{start}; at least {needed:,} seeds would show a difference of {metric.size(found.mean)}"
 
 
 def tuning_sentences(grouping: Grouping, best_first: Sequence[Group]) -> list[str]:
@@ -84,6 +86,38 @@ def tuning_sentences(grouping: Grouping, best_first: Sequence[Group]) -> list[st
             f"The groups had {min(budgets)} to {max(budgets)} settings to choose from, which favours those with more"
         )
     return sentences
+
+
+def odd(
+    metric: Metric, group: Group, spread: OddSpread, keys: Sequence[str], target: float | None, times: Reached | None
+) -> str:
+    """Return that the runs of a group do not spread as a normal distribution does, and which of them are far away.
+
+    Args:
+        metric: that is compared.
+        group: of the runs.
+        spread: of its values.
+        keys: that repeat the group, whose values name its runs.
+        target: of the metric.
+        times: how soon the runs reach it.
+    """
+    far = []
+    for block in spread.outliers[:MOST_OUTLIERS]:
+        values = block if isinstance(block, tuple) else (block,)
+        run = " ".join(f"{key}={value}" for key, value in zip(keys, values, strict=False))
+        far.append(f"{run}: {metric.value(group.values[block])}")
+    more = len(spread.outliers) - len(far)
+    far += [f"and {more} more"] if more else []
+    interval = ", without an interval, which needs 6 runs"
+    if spread.low is not None and spread.high is not None and spread.coverage is not None:
+        interval = f" ({100 * spread.coverage:.1f} % {metric.bounds(spread.low, spread.high)}, exact)"
+    reach = "; target=<value> shows how many of them reach it"
+    if target is not None and times is not None:
+        reach = f"; {times.reached} of {times.n} runs reach {metric.value(target)}"
+    return (
+        f"The spread of {group.name} is not normal ({', '.join(far)}), so intervals and tests of its mean may be off; "
+        f"its median is {metric.value(spread.median)}{interval}{reach}"
+    )
 
 
 def share(value: float) -> str:

@@ -19,6 +19,8 @@ from experiments.figures.svg import inlined, saved
 
 from . import drawing
 from ._answers import Answer, GroupRow
+from ._critical import critical_figure
+from ._spread import median, median_interval
 from ._words import LEVEL, chance, named, share
 from .curves import Curve, curves, metrics
 from .grouping import exactly
@@ -119,6 +121,8 @@ class Report:
         grouping = self.answer.grouping
         if self.answer.rows[0].estimate is not None:
             yield drawing.values_figure(self.answer, styles, self.answer.rows[:MOST_VALUES])
+        if self.answer.ranks is not None:
+            yield critical_figure([row.group.name for row in self.answer.rows], self.answer.ranks, styles)
         names = [name for name in metrics([row.group for row in self.drawn]) if name != "lr"]
         for axis in AXES if several_paces(drawn_curves) else ("epoch", "seconds"):
             if names and any(axis in curve.x for curve in drawn_curves):
@@ -159,10 +163,8 @@ class Report:
         rows = []
         for row in self.answer.rows:
             cells = [Cell(row.group.name, group=positions[row.group.name])]
-            for title, text, value in self.cells(row):
-                del title
-                cells.append(Cell(text, sort=value))
-            rows.append(cells)
+            texts = {title: Cell(text, sort=value) for title, text, value in self.cells(row)}
+            rows.append([*cells, *(texts[title] for title, _ in columns)])
         titles = [
             PageColumn("group"),
             *(PageColumn(t, "number" if t in numbers else "text", note) for t, note in columns),
@@ -184,13 +186,17 @@ class Report:
             )
         else:
             notes.append(f"{metric.name} is that of each run's best epoch by {', '.join(sorted(objectives))}")
-        notes.append("groups that cannot be told apart share a place (p >= 0.05 after Holm's correction)")
+        if not self.answer.question.baseline:
+            notes.append("groups that share a letter cannot be told apart (p >= 0.05 after Holm's correction)")
         return "; ".join(notes) + "."
 
     def columns(self) -> tuple[list[tuple[str, str]], set[str]]:
         """Return the columns after the group's name with their notes, and the titles of those that hold numbers."""
         target = self.answer.question.target
-        columns = [("place", ""), ("n", "runs"), ("mean", ""), ("std", ""), ("95 % interval", ""), ("best", "")]
+        columns = [("letters", "")] if not self.answer.question.baseline else []
+        columns += [("n", "runs"), ("mean", ""), ("std", ""), ("95 % interval", "")]
+        columns += [("median", "")] if self.has_odd_spread else []
+        columns += [("best", "")]
         if target is not None:
             columns += [
                 ("epochs to target", f"{self.metric.value(target)}, median"),
@@ -202,7 +208,12 @@ class Report:
         columns += [("examples/s", ""), ("runs", "")]
         if any(row.verdicts for row in self.answer.rows):
             columns.append(("verdicts", ""))
-        return columns, {title for title, _ in columns} - {"setting", "runs", "verdicts"}
+        return columns, {title for title, _ in columns} - {"letters", "setting", "runs", "verdicts"}
+
+    @property
+    def has_odd_spread(self) -> bool:
+        """Whether the spread of a group is not normal."""
+        return any(row.spread is not None for row in self.answer.rows)
 
     def cells(self, row: GroupRow) -> list[tuple[str, str, float | None]]:
         """Return a group's cells: column, text and sort key."""
@@ -211,12 +222,14 @@ class Report:
         if mean is not None and mean.low is not None and mean.high is not None:
             interval, low = self.metric.bounds(mean.low, mean.high), mean.low
         std = mean.std if mean is not None else None
+        middle = median(list(row.group.values.values())) if row.group.values else None
         cells: list[tuple[str, str, float | None]] = [
-            ("place", str(row.place or DASH), row.place),
+            ("letters", row.letters or DASH, None),
             ("n", str(mean.n if mean else 0), mean.n if mean else 0),
             ("mean", value(mean.mean) if mean else DASH, mean.mean if mean else None),
             ("std", DASH if std is None else self.metric.size(std).removesuffix(" points"), std),
             ("95 % interval", interval, low),
+            ("median", value(middle) if middle is not None else DASH, middle),
             ("best", DASH if row.best is None else value(row.best), row.best),
         ]
         if row.epochs is not None and row.seconds is not None:
@@ -237,6 +250,7 @@ class Report:
     def differences_table(self) -> PageTable:
         """Return the table of differences."""
         metric, unit = self.metric, "points" if self.metric.is_share else ""
+        ranked = any(pair.wilcoxon is not None for pair in self.answer.differences)
         positions = {group.name: index for index, group in enumerate(self.answer.grouping.groups)}
         rows = []
         for pair in self.answer.differences:
@@ -255,7 +269,7 @@ class Report:
                     Cell(bounds, sort=test.low),
                     Cell(f"{test.n}{'' if test.paired else ', not paired'}", sort=float(test.n)),
                     Cell(chance(pair.corrected), sort=pair.corrected),
-                    Cell(chance(pair.wilcoxon), sort=pair.wilcoxon),
+                    *([Cell(chance(pair.wilcoxon), sort=pair.wilcoxon)] if ranked else []),
                     Cell(verdict),
                     Cell(needed, sort=float(pair.needed) if pair.needed else None),
                 ]
@@ -267,14 +281,20 @@ class Report:
             PageColumn("95 % interval", "number", unit),
             PageColumn("pairs", "number"),
             PageColumn("p", "number", "t-test"),
-            PageColumn("p", "number", "Wilcoxon"),
+            *([PageColumn("p", "number", "Wilcoxon")] if ranked else []),
             PageColumn("verdict"),
-            PageColumn("seeds needed", "number", "80 % power"),
+            PageColumn("seeds needed", "number", "at least, 80 % power"),
         ]
         note = (
             "Groups are paired by seed, as runs of one seed share the split, the initial draw and the order of "
             "batches. The p values are corrected by Holm's method over all comparisons; the intervals are not."
         )
+        if not all(pair.wilcoxon is not None for pair in self.answer.differences):
+            left_out = "is left out" if not ranked else "is left out for groups with fewer seeds"
+            note += (
+                f" Wilcoxon's test {left_out}: after the correction it cannot show any difference with fewer than "
+                f"{self.answer.fewest_ranked()} seeds."
+            )
         return PageTable("Differences", columns, rows, note)
 
     def table_rows(self) -> tuple[list[str], list[list[Any]]]:
@@ -283,6 +303,8 @@ class Report:
         header = ["group", *keys, "place", "n", "mean", "std", "low", "high", "best", "examples_per_second"]
         header += ["reached", "epochs_to_target", "seconds_to_target", "statuses", "verdicts"]
         nuisance = bool(self.answer.grouping.nuisance)
+        header += ["letters"]
+        header += ["median", "median_low", "median_high"] if self.has_odd_spread else []
         header += ["setting", "settings_tried"] if nuisance else []
         rows = []
         for row in self.answer.rows:
@@ -294,6 +316,10 @@ class Report:
                 None if row.seconds is None else as_last(row.seconds.median),
             ]
             more: list[Any] = [counted(row.group.statuses), counted(row.verdicts, before=False)]
+            more.append(row.letters)
+            if self.has_odd_spread:
+                values = sorted(row.group.values.values())
+                more += [median(values) if values else None, *median_interval(values)[:2]]
             if nuisance:
                 tried = row.group.settings
                 more += [tried[0].name if tried else None, len(tried)]
