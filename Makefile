@@ -9,8 +9,12 @@ PORT   ?= 6006
 .DEFAULT_GOAL := help
 .PHONY: help train check test test-all dashboard bench lint format clean
 
-help:  ## list these commands
+help:  ## list these commands and the verbs
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+	@echo
+	@echo "The verbs, after: source $(BIN)/activate"
+	@for file in src/experiments/*.py; do \
+		sed -n '1s/^"""\([A-Z].*\): `python -m \(experiments\)\.\([a-z]*\) .*/  \2 \3\t\1/p' $$file; done | expand -t 26
 
 # Made anew only when the dependencies change.
 $(STAMP): pyproject.toml constraints.txt
@@ -23,13 +27,15 @@ $(STAMP): pyproject.toml constraints.txt
 train: $(STAMP)  ## train the default run; ARGS="optimizer=sgd init=xavier" changes it
 	@$(BIN)/python -m experiments.train $(ARGS)
 
-check: lint  ## check style and types, and run the fast tests
+check: lint  ## the quick one: check style and types, and run the fast tests (1 to 2 minutes)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q -m "not slow and not exhaustive" $(ARGS)
 
-test: $(STAMP)  ## run the tests
+test: $(STAMP)  ## run the tests (about 10 minutes on 2 cores)
+	@echo "The tests take about 10 minutes on 2 cores; make check runs the fast ones in 1 to 2 minutes."
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
-test-all: $(STAMP)  ## run the tests, with every case of the large tables and the longest kills
+test-all: $(STAMP)  ## run the tests with every case of the large tables and the longest kills (several times as long)
+	@echo "All tests take several times as long as make test, which takes about 10 minutes on 2 cores."
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "" $(ARGS)
 
 dashboard: $(STAMP)  ## show outputs/ in TensorBoard on http://localhost:6006 (PORT=... changes it)

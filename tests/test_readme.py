@@ -16,6 +16,7 @@ from PIL import Image
 from experiments.assembly import General, Training, parts
 from experiments.assembly._datasets import Splitting
 from experiments.cli._help import settings
+from experiments.cli.verbs import VERBS
 from experiments.comparison.options import MEANINGS
 from experiments.training.member import EarlyStopping
 from tests.helpers import CONF, NO_PICTURES, REPOSITORY, SHARED_DATA, Commands, run_folders, summary
@@ -155,6 +156,18 @@ def test_the_surfaces_run_and_print_what_is_shown(commands: Commands, command: s
 
 
 @pytest.mark.slow
+def test_the_shown_end_of_a_sweep_is_the_real_one(commands: Commands) -> None:
+    (command,) = [command for command in TRAIN if "sweep.zip" in command]
+    (shown,) = re.findall(r"```text\n(run  optimizer .*?)```", README, re.DOTALL)
+    outcome = commands.train(*shlex.split(command), NO_PICTURES)
+    assert outcome.code == 0, outcome.err
+    printed = outcome.out[outcome.out.index("run  optimizer ") :]
+    printed = re.sub(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d", "<date>_<time>", printed)
+    printed = re.sub(r"(\s)\S*/bin/(python|tensorboard) ", r"\1\2 ", printed)
+    assert [line.rstrip() for line in printed.splitlines()] == shown.splitlines()
+
+
+@pytest.mark.slow
 def test_the_shown_verdict_is_the_real_one(commands: Commands) -> None:
     (command,) = [
         command for command in TRAIN if "init=small_normal model.activation" in command and "name=" not in command
@@ -248,6 +261,11 @@ def test_the_make_targets_exist() -> None:
     named = set(re.findall(r"\bmake ([a-z]+)", README + (REPOSITORY / "CONTRIBUTING.md").read_text()))
     listed = subprocess.run(["make", "help"], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
     assert named <= set(re.findall(r"^  make ([a-z]+)", listed, re.MULTILINE))
+    assert set(re.findall(r"^  experiments (\w+)", listed, re.MULTILINE)) == set(VERBS)
+    for target, words in {"check": "the quick one", "test": "minutes"}.items():
+        assert re.search(rf"^  make {target} +.*{words}", listed, re.MULTILINE)
+    said = subprocess.run(["make", "-n", "test"], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    assert "about 10 minutes on 2 cores" in said
 
 
 def test_the_pictures_and_links_exist() -> None:

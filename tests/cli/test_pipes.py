@@ -1,5 +1,6 @@
 """A reader that has gone and a closed output end nothing early and print nothing; real processes, for every verb."""
 
+import codecs
 import os
 import shutil
 import subprocess
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from experiments.cli.entry import PLAINLY, independent, plainly
 from experiments.cli.verbs import VERBS
 from tests.helpers import SMALL, run_folders, sampled, summary
 
@@ -151,3 +153,33 @@ def test_an_output_on_a_full_disk_is_one_sentence(tmp_path: Path) -> None:
             "Error: cannot write <stdout>: No space left on device; free some space on the disk, "
             "or write to another one\n",
         )
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain", b"plain\n"),
+        ("cut off\u2026 159\u00b0 3 \u00d7 4", b"cut off~ 159 deg 3 x 4\n"),
+        ("\u0416 \u732b", b"\\u0416 \\u732b\n"),
+    ],
+)
+def test_an_output_without_unicode_is_no_error(tmp_path: Path, text: str, shown: bytes) -> None:
+    with (tmp_path / "out").open("w", encoding="ascii") as stream:
+        codecs.register_error(PLAINLY, plainly)
+        print(text, file=independent(stream, 1), flush=True)
+    assert (tmp_path / "out").read_bytes() == shown
+
+
+def test_a_run_and_a_sweep_without_unicode_and_colours(tmp_path: Path) -> None:
+    code = "import sys; sys.argv[0] = 'train'; from experiments.train import main; main()"
+    plain = {**os.environ, "PYTHONIOENCODING": "ascii", "LC_ALL": "C", "LANG": "C", "NO_COLOR": "1", "COLUMNS": "40"}
+    for words in ((), ("-m", "seed=1,2")):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *words, *SMALL, "name='caf\u00e9'"],
+            cwd=tmp_path,
+            env=plain,
+            capture_output=True,
+        )
+        assert done.returncode == 0, done.stderr
+        assert b"caf\\xe9" in done.stdout
+        assert max(done.stdout) < 128

@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from experiments.common.conf import conf_folder
 
-from ._help import groups
+from ._help import ALL, groups
 
 UNQUOTED = re.compile(r"[\w./:@%+,\[\]-]*")
 """A word that needs no quotes on a command line."""
@@ -35,6 +35,8 @@ def verb_replies(words: Sequence[str], word: str, verb: str) -> list[str]:
         candidates = known[words[-1]] or list(paths(word))
     elif word.startswith("-"):
         candidates = list(known)
+    elif {"-h", "--help"} & set(words):
+        candidates = [ALL, *(reply.removesuffix("=") for reply in override_replies(words, word, verb))]
     else:
         candidates = override_replies(words, word, verb)
     return sorted({candidate for candidate in candidates if candidate.startswith(word)})
