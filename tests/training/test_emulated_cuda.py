@@ -1,5 +1,6 @@
 """Whole commands on an emulated CUDA device: placement, waits, and launches per step."""
 
+import json
 import shutil
 import tempfile
 from collections import Counter
@@ -18,9 +19,9 @@ from experiments.common.screen import Screen
 from experiments.folders.run import RunFolder
 from experiments.training.single import Single
 from experiments.training.stack import Stack
-from experiments.training.streams import global_state
+from experiments.training.streams import Streams, global_state
 from tests.emulated_cuda import Record, Wait, emulated
-from tests.helpers import NO_PICTURES, SMALL, Commands, composed, run_folders, sampled, summary
+from tests.helpers import NO_PICTURES, SMALL, Commands, composed, metrics, run_folders, sampled, summary
 from tests.search.searches import SEARCH
 
 DEVICE = "training.device=cuda"
@@ -89,6 +90,9 @@ def test_no_step_waits_for_the_device(commands: Commands, inside: Counter[Wait],
     assert inside.pop(Wait("step", "")) > 0
     assert all(summary(run)["device"].startswith("cuda:0") for run in run_folders(commands.folder))
     assert (not inside) or name in MAY_WAIT, inside
+    if name.startswith("stack"):
+        assert "one after another" not in outcome.out
+        assert all(summary(run)["trained_together"] > 1 for run in run_folders(commands.folder))
 
 
 @pytest.mark.slow
@@ -245,3 +249,62 @@ def test_every_wait_is_recorded_with_its_line(cuda: Record) -> None:
         numbers.view(2, 2).t()
     assert not own.waits
     assert own.launches == {"copy to the device": 1}
+
+
+MOVED = (*SMALL, "model.dropout=0.2", "model.batch_norm=true", "training.ema=0.9", "data.preprocess=zca")
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [("cpu", "cuda"), pytest.param("cuda", "cpu", marks=pytest.mark.slow)], ids="to".join
+)
+def test_a_run_can_be_resumed_on_another_device(commands: Commands, first: str, second: str) -> None:
+    with emulated():
+        run = commands.trained(*MOVED, f"training.device={first}", "training.epochs=1")
+        outcome = commands.train(f"resume={run}", f"training.device={second}", "training.epochs=2")
+        assert outcome.code == 0, outcome.err
+        places = {"cpu": ("the CPU", "cpu"), "cuda": ("a CUDA device", "cuda:0")}
+        assert (
+            f"The run was trained on {places[first][0]} before and continues on {places[second][1]}: its random draws, "
+            "such as those of Dropout and augmentation, and the last digits of its numbers differ from here on"
+        ) in " ".join(outcome.out.split())
+        assert summary(run)["device"].startswith(places[second][1])
+        again = commands.train(f"resume={run}", f"training.device={second}", "training.epochs=3")
+        assert again.code == 0, again.err
+        assert "The run was trained on" not in again.out
+    assert [row["epoch"] for row in metrics(run)] == ["1", "2", "3"]
+
+
+@pytest.mark.slow
+def test_runs_of_a_stack_can_be_resumed_on_another_device(commands: Commands) -> None:
+    words = ("-m", *SMALL, "optimizer=adam,momentum", "model.dropout=0.2", "training.keep_checkpoints=every:1")
+    with emulated():
+        assert commands.train(*words, "hydra.sweep.dir=outputs/s", "training.device=cpu").code == 0
+        for run in run_folders(commands.folder):  # as if they had been interrupted after an epoch
+            (run / "checkpoints" / "epoch_001.pt").replace(run / "checkpoints" / "last.pt")
+            (run / "summary.json").write_text(json.dumps({**summary(run), "status": "interrupted"}))
+        outcome = commands.train(*words, "resume=outputs/s", "training.device=cuda")
+        assert outcome.code == 0, outcome.err
+    for run in run_folders(commands.folder):
+        assert summary(run)["device"].startswith("cuda:0")
+        assert summary(run)["trained_together"] == 2
+        assert "The run was trained on the CPU before" in (run / "train.log").read_text()
+
+
+def test_without_random_draws_the_device_changes_only_the_last_digits(commands: Commands) -> None:
+    with emulated():
+        moved = commands.trained(*SMALL, "training.device=cpu", "training.epochs=1")
+        assert commands.train(f"resume={moved}", "training.device=cuda", "training.epochs=2").code == 0
+    stayed = commands.trained(*SMALL, "training.device=cpu", "training.epochs=2")
+    for one, other in zip(metrics(moved), metrics(stayed), strict=True):
+        assert [float(v) for v in one.values()] == pytest.approx([float(v) for v in other.values()], rel=1e-5)
+
+
+def test_a_moved_generator_repeats_no_draw_and_is_always_the_same() -> None:
+    with emulated():
+        streams = [Streams(0, device) for device in ("cpu", "cuda:0", "cuda:0")]
+        first = torch.rand(8, generator=streams[0].noise)
+        for moved in streams[1:]:
+            moved.load_state_dict(Streams(0).state_dict())
+        draws = [torch.rand(8, generator=moved.noise, device="cuda:0").cpu() for moved in streams[1:]]
+        assert torch.equal(*draws)
+        assert not set(draws[0].tolist()) & set(first.tolist())

@@ -196,7 +196,7 @@ def thread_count(
         return settings.threads
     if torch_device.type != "cpu":
         return torch.get_num_threads()
-    if state is not None and runs == 1:
+    if state is not None and runs == 1 and state["program"].get("device", "cpu") == "cpu":
         return int(state["program"].get("threads", 1))
     examples = min(parts.plan.batch_size, parts.program.updating.micro_batch or parts.plan.batch_size)
     return device.threads_for(runs * examples * sum(layer.multiply_adds for layer in parts.layers), stacked=runs > 1)
@@ -232,6 +232,12 @@ def restored(folder: RunFolder, parts: Parts, screen: Screen) -> dict[str, Any] 
             raise UserError(f"training.epochs={epochs} is less than the {position.epoch} epochs that the run has had")
         progress = f"epoch {position.epoch}" + (f", step {position.step}" if position.batch else "")
         screen.print(f"Continuing after {progress}")
+        if member.streams.is_moved(state["streams"]):
+            before = "the CPU" if parts.program.device.type == "cuda" else "a CUDA device"
+            screen.print(
+                f"The run was trained on {before} before and continues on {parts.program.device}: its random draws, "
+                "such as those of Dropout and augmentation, and the last digits of its numbers differ from here on"
+            )
         return state
     if problems:
         raise UserError("; ".join(problems))

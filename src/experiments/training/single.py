@@ -48,6 +48,8 @@ class Updating:
     swa: int | None = None
 
 
+MOVED_TOLERANCE = 1e-5
+"""The relative difference by rounding that is allowed between statistics of the data on two devices."""
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -335,6 +337,7 @@ class Single:
             "optimizer": self.optimizer.state_dict(),
             "preparation": self.preparation,
             "threads": torch.get_num_threads(),
+            "device": self.device.type,
         }
         if self.average is not None and self.average.count:
             state |= {"trained": self.model.state_dict(), "averaged": self.average.count}
@@ -358,10 +361,10 @@ class Single:
                     f"{_shape(ours)} in the model"
                 )
         self.inspector.forget()
-        fitted = self.splits["train"].prepare
-        for name, value in (fitted.state_dict() if hasattr(fitted, "state_dict") else {}).items():
+        moved = state.get("device", self.device.type) != self.device.type
+        for name, value in self.preparation.items():
             # The last bits of a whitening matrix depend on the number of threads; its shift is compared instead.
-            if name != "matrix" and not torch.equal(value, state["preparation"].get(name, value)):
+            if name != "matrix" and not _same(value, state["preparation"].get(name, value), moved=moved):
                 raise ValueError("the data set has changed: the statistics of its training split are different")
         self.model.load_state_dict(state.get("trained", state["model"]))
         self.optimizer.load_state_dict(state["optimizer"])
@@ -401,6 +404,13 @@ def part_sizes(examples: int, size: int) -> list[int]:
     """Divide a batch into parts of a size; a single last example, which BatchNorm cannot use, joins the part before."""
     sizes = [size] * (examples // size) + [examples % size] * (examples % size > 0)
     return sizes if sizes[-1] > 1 or len(sizes) == 1 else [*sizes[:-2], sizes[-2] + 1]
+
+
+def _same(value: Tensor, saved: Tensor, *, moved: bool) -> bool:
+    """Whether two statistics are equal, up to rounding if the saved one is of another device."""
+    if not moved or value.shape != saved.shape:
+        return torch.equal(value, saved)
+    return torch.allclose(value.double(), saved.double(), rtol=MOVED_TOLERANCE, atol=0, equal_nan=True)
 
 
 def _shape(tensor: Tensor | None) -> str:

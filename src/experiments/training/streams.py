@@ -36,9 +36,30 @@ class Streams:
         return {name: stream.get_state() for name, stream in vars(self).items()}
 
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
-        """Restore each stream's state."""
+        """Restore each stream's state; one of another kind of device seeds the stream instead, see `restore`."""
         for name, stream in vars(self).items():
-            stream.set_state(state[name])
+            restore(stream, state[name])
+
+    def is_moved(self, state: dict[str, torch.Tensor]) -> bool:
+        """Whether a state was saved on another kind of device, so that the draws differ from here on."""
+        return state["noise"].numel() != self.noise.get_state().numel()
+
+
+def restore(generator: torch.Generator, state: torch.Tensor) -> None:
+    """Restore a generator's state, or seed it by a state of another kind of device.
+
+    The states of a CPU generator (5056 bytes) and of a CUDA generator (16 bytes) cannot be converted, since they are of
+    different algorithms. A seed that is derived from the state repeats no earlier draw, and is the same every time.
+    """
+    if generator.get_state().numel() == state.numel():
+        generator.set_state(state)
+    else:
+        generator.manual_seed(seed_of(state))
+
+
+def seed_of(state: torch.Tensor) -> int:
+    """Return a 63-bit seed that is derived from the state of a generator of another device."""
+    return derived_seed(0, hashlib.sha256(bytes(state.tolist())).hexdigest())
 
 
 @contextmanager
@@ -76,3 +97,5 @@ def set_global_state(state: dict[str, Any], device: torch.device) -> None:
     torch.set_rng_state(state["cpu"])
     if device.type == "cuda" and "cuda" in state:
         torch.cuda.set_rng_state(state["cuda"], device)
+    elif device.type == "cuda":  # the state is of a run on the CPU
+        torch.cuda.default_generators[device.index or 0].manual_seed(seed_of(state["cpu"]))
