@@ -16,8 +16,11 @@ from experiments.sweeps.jobs import conclude
 from experiments.sweeps.launch import Launch, summary_line
 from tests.helpers import SMALL, Commands
 
+PlantedRun = tuple[str, str, dict[str, float]]
+"""Its overrides, its status and its metrics."""
 
-def planted(folder: Path, *runs: tuple[str, str, dict[str, float]], objective: str = "val/accuracy") -> Sweep:
+
+def planted(folder: Path, *runs: PlantedRun, objective: str = "val/accuracy") -> Sweep:
     """A sweep whose runs have these overrides, statuses and metrics."""
     folder.mkdir(parents=True)
     sweep = Sweep(folder)
@@ -46,7 +49,7 @@ def outcome(sweep: Sweep, capture: pytest.CaptureFixture[str], columns: int = 16
     return [line.rstrip() for line in capture.readouterr().out.splitlines() if line.strip()]
 
 
-RUNS = (
+RUNS: tuple[PlantedRun, ...] = (
     ("optimizer=sgd optimizer.lr=0.01", "finished", results(0.9)),
     ("optimizer=sgd optimizer.lr=0.00012345678", "finished", results(0.7)),
     ("optimizer=adam optimizer.lr=0.01", "stopped", results(0.95)),
@@ -98,7 +101,7 @@ def test_the_table_fits_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 def test_of_long_sweeps_the_best_and_the_failed_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     good = [(f"seed={n}", "finished", results(n / 100)) for n in range(50)]
-    bad = [(f"seed={n}", "failed", {}) for n in range(50, 58)]
+    bad: list[PlantedRun] = [(f"seed={n}", "failed", {}) for n in range(50, 58)]
     lines = outcome(planted(tmp_path / "s", *bad, *good), capsys)
     assert [line.split()[1] for line in lines[1:16]] == [*map(str, range(49, 39, -1)), *map(str, range(50, 55))]
     assert lines[16] == "and 43 more runs, 3 of which failed or diverged: sweep.csv has all"
