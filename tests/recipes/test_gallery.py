@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from experiments.figures import palette
-from experiments.figures.canvas import canvas, for_a_phone, legend, legend_height
+from experiments.figures.canvas import canvas, for_a_phone, legend, legend_height, widened
 from experiments.figures.svg import saved
 from experiments.recipes import _gallery
 from experiments.recipes._running import RecipeResult
@@ -73,6 +73,7 @@ def gallery(out: Path, *, phone: bool) -> Path:
     [
         ((1.0, 1.0), "exactly 1"),
         ((0.0, 0.0), "exactly 0"),
+        ((0.1 - 1e-12, 0.1 + 1e-12), "exactly 0.1"),
         ((0.9, None), "at least 0.9"),
         ((None, 1e-06), "at most 1e-06"),
         ((0.7, 0.78), "0.7 to 0.78"),
@@ -96,6 +97,16 @@ def test_axes_side_by_side_are_one_above_the_other_on_a_phone() -> None:
     assert lower.y1 < upper.y0
     assert min(upper.height, lower.height) * narrow.get_figheight() > 2.0
     assert draw().get_figwidth() == 10, "only inside the block"
+
+
+def test_a_long_label_is_not_cut_off_on_a_phone() -> None:
+    with for_a_phone():
+        figure = draw()
+        figure.axes[0].set_xlabel("a label that is much longer than a phone is wide, as labels of lessons can be")
+    widened(figure).draw_without_rendering()
+    box = figure.get_tightbbox()
+    assert box.x0 >= 0
+    assert box.x1 <= figure.get_figwidth()
 
 
 @pytest.mark.slow

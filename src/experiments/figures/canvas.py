@@ -68,6 +68,15 @@ def restack(figure: Figure) -> None:
     figure.subplots = subplots  # type: ignore[method-assign, assignment]
 
 
+def widened(figure: Figure) -> Figure:
+    """Give a figure of `for_a_phone` the width that its longest label needs; a page shows it smaller."""
+    figure.draw_without_rendering()
+    box = figure.get_tightbbox()
+    if box.x0 < 0 or box.x1 > figure.get_figwidth():
+        figure.set_figwidth(max(box.width + 0.2, figure.get_figwidth()))
+    return figure
+
+
 def legend(figure: Figure, names: Collection[str], styles: Mapping[str, Style]) -> None:
     """Put the groups' names below a figure if there is more than one."""
     from matplotlib.lines import Line2D

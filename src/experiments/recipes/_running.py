@@ -23,7 +23,7 @@ from experiments.common.errors import UserError
 from experiments.common.signatures import TARGET
 from experiments.common.version import __version__
 from experiments.figures import palette
-from experiments.figures.canvas import for_a_phone
+from experiments.figures.canvas import PHONE, for_a_phone, widened
 from experiments.figures.svg import saved
 from experiments.folders.reading import Reader, Record
 from experiments.runs.alone import run
@@ -75,7 +75,7 @@ class RecipeResult:
         date: of the end, in ISO 8601.
         versions: of Python and the packages.
         svg, png: its figure; empty if there is none.
-        narrow: its figure for a phone, as SVG.
+        narrow: its figure for a phone, as SVG; empty if it has no other form there.
     """
 
     name: str
@@ -149,7 +149,9 @@ def measure(task: RecipeTask) -> dict[str, Any]:
             figure = measured.draw()
             outcome |= {"svg": saved(figure, "svg"), "png": saved(figure, "png")}
             with for_a_phone():
-                outcome["narrow"] = saved(measured.draw(), "svg")
+                narrow = measured.draw()
+            if narrow.get_figwidth() <= PHONE:  # a grid of axes is as wide as before
+                outcome["narrow"] = saved(widened(narrow), "svg")
     return outcome
 
 

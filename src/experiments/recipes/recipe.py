@@ -128,7 +128,7 @@ def within(value: float, band: Band) -> bool:
 def described(band: Band) -> str:
     """Return a band in words."""
     low, high = band
-    if low is not None and low == high:
+    if low is not None and high is not None and f"{low:g}" == f"{high:g}":
         return f"exactly {low:g}"
     if low is None:
         return f"at most {high:g}"
