@@ -72,8 +72,9 @@ def widened(figure: Figure) -> Figure:
     """Give a figure of `for_a_phone` the width that its longest label needs; a page shows it smaller."""
     figure.draw_without_rendering()
     box = figure.get_tightbbox()
-    if box.x0 < 0 or box.x1 > figure.get_figwidth():
-        figure.set_figwidth(max(box.width + 0.2, figure.get_figwidth()))
+    beyond = max(-box.x0, box.x1 - figure.get_figwidth())
+    if beyond > 0:  # a label is in the middle of its axes, so that both sides need room
+        figure.set_figwidth(figure.get_figwidth() + 2 * beyond + 0.1)
     return figure
 
 
