@@ -99,7 +99,7 @@ def huber(
         delta: the error, in standard deviations of the target, from which outliers count less.
     """
     error = (scores - targets).abs()
-    near = error.clamp(max=delta)  # type: ignore[arg-type]
+    near = error.clamp(max=delta)
     losses = near * (error - near / 2)
     return reduced(_in_units(losses, None if unit is None else unit.square()).mean(1), reduction)
 

@@ -107,7 +107,6 @@ def broken(row: int, value: float) -> np.ndarray:
     [
         ({"y_test": None}, r"data\.npz' has no y_test; it contains x_train, y_train, x_test"),
         ({"x_train": None, "y_train": None}, "has no x_train and no y_train"),
-        ({"y_train": np.arange(6) / 2}, r"y_train contains 0\.5 in example 1, which is not a class: .* quantity"),
         ({"y_train": np.zeros(6)}, "y_test contains the class 2, which is not in y_train"),
         (
             {"y_train": np.array(list("ababab"))},
@@ -117,7 +116,9 @@ def broken(row: int, value: float) -> np.ndarray:
             {"y_train": np.zeros(6, dtype=complex)},
             r"y_train has the shape \(6,\) and type complex128; expected one class",
         ),
-        ({"y_train": np.eye(6, 2, dtype=int)}, r"y_train has the shape \(6, 2\)"),
+        ({"y_train": np.eye(6, 2, dtype=int)}, "y_test has 1 columns, but y_train has 2"),
+        ({"y_train": np.full(6, np.nan) / 1.5}, "y_train contains nan in example 0, which is not a class"),
+        ({"y_train": np.array([0.5, np.nan, 1, 2, 3, 4])}, "y_train has nan in example 1 of 'y'; a target should be"),
         ({"y_test": np.zeros((2, 1, 1), dtype=int)}, r"y_test has the shape \(2, 1, 1\)"),
         ({"y_train": np.array([0, 1, 2])}, "x_train has 6 examples but y_train has 3; the numbers must agree"),
         ({"y_test": np.array([0])}, "x_test has 2 examples but y_test has 1; the numbers must agree"),
@@ -136,6 +137,18 @@ def broken(row: int, value: float) -> np.ndarray:
 def test_unsuitable_arrays_are_refused(tmp_path: Path, arrays: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         npz(saved(tmp_path, **arrays))
+
+
+def test_fractions_are_numbers_unless_classes_are_wanted(tmp_path: Path) -> None:
+    path = saved(tmp_path, y_train=np.arange(6) / 2)
+    source = npz(path)
+    assert (source.kind, tuple(source.targets), source.y_train.tolist()) == (
+        "numbers",
+        ("y",),
+        [[0.0], [0.5], [1.0], [1.5], [2.0], [2.5]],
+    )
+    with pytest.raises(ValueError, match=r"y_train contains 0\.5 in example 1, which is not a class: .* quantity"):
+        npz(path, wanted="classes")
 
 
 def test_an_empty_training_set_is_refused() -> None:

@@ -64,8 +64,8 @@ def test_a_second_table_is_the_test_part(tmp_path: Path) -> None:
     ],
 )
 def test_classes_are_sorted_and_named(tmp_path: Path, values: list[str], names: list[str]) -> None:
-    source = csv(written(tmp_path, "x,y", *(f"{i},{values[i % 3]}" for i in range(30))), "y")
-    assert source.classes == names
+    table = written(tmp_path, "x,y", *(f"{i},{values[i % 3]}" for i in range(30)))
+    assert csv(table, "y", wanted="classes").classes == names
 
 
 def test_bom_windows_line_ends_and_spaces(tmp_path: Path) -> None:
@@ -153,8 +153,8 @@ BAD: dict[str, tuple[list[str], dict[str, Any], str]] = {
     "lone": ([HEADER, *ROWS, "1,1,red,True,maybe"], {}, r"target='answer' has only one example of class 'maybe'"),
     "quantity": (
         ["a,answer", *(f"{i},{i / 7:.3f}" for i in range(30))],
-        {},
-        r"looks like a quantity, but this program",
+        {"wanted": "classes"},
+        r"only one example of class '0.000'; every class needs two; it looks like a quantity: try task=regression",
     ),
     "no class": (
         [HEADER, *ROWS, "1,1,red,True,"],

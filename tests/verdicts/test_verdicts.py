@@ -137,7 +137,7 @@ def test_a_doubt_about_the_data_is_first_and_needs_no_network() -> None:
 def test_the_explanation_of_a_verdict_is_a_verdict() -> None:
     assert {name for cause, others in EXPLAINS.items() for name in (cause, *others)} <= NAMES
     everywhere = {*NAMES, *OF_REGRESSIONS, "questionable data"}
-    assert len(everywhere) == len(JUDGES) + 2  # one judge gives any of three, and another one of these; no fault: healthy
+    assert len(everywhere) == len(JUDGES) + 2  # one judge gives three names; no fault: healthy
 
 
 @pytest.mark.parametrize("threshold", THRESHOLDS)

@@ -1,7 +1,10 @@
 """From a configuration to the objects of a run."""
 
 from ._datasets import Data, Known, Sources, data, data_choice, split_of, splitting
+from ._metrics import check_measured, measured_names
 from ._needs import check_batches, check_model, outline
+from ._tasks import resolved
+from ._tasks import restored as restored_task
 from ._training import General, Training, early_stopping, general, keep_every, memory_limit, sections, training
 from .parts import (
     apart,
@@ -28,6 +31,7 @@ __all__ = [
     "Training",
     "apart",
     "check_batches",
+    "check_measured",
     "check_model",
     "criterion",
     "data",
@@ -39,12 +43,15 @@ __all__ = [
     "horizon",
     "keep_every",
     "layers",
+    "measured_names",
     "memory_limit",
     "model",
     "network",
     "observers",
     "optimizer",
     "outline",
+    "resolved",
+    "restored_task",
     "schedule",
     "sections",
     "split_of",

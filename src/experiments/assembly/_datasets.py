@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 import torch
@@ -16,13 +16,15 @@ from experiments.common.signatures import TARGET, checked, dotted, parameters_of
 from experiments.common.text import one_line
 from experiments.data.augment import AUGMENTS, Augmentation, Transformed, is_transform
 from experiments.data.batches import Preparation, Split, resident
-from experiments.data.forms import Description, Form, sides
+from experiments.data.forms import Description, Form, TargetForm, sides
 from experiments.data.preprocess import PREPROCESSES, Affine, Ahead, Double, Imputed, column_means
 from experiments.data.sources import Source, check_labels, feature_names, first_names, lost
 from experiments.data.split import folds, stratified, with_label_noise
 from experiments.data.transforms import TRANSFORMS
+from experiments.tasks.base import Task
 from experiments.training.streams import Streams
 
+from ._tasks import task_for, wanted
 from .targets import Config, call, divided, located, target
 
 AHEAD_ROWS = 4096
@@ -61,6 +63,7 @@ class Data:
         description: the names of the classes, and the shape and form of a raw example.
         prepare: the preparation of examples, fitted on the training split.
         augments: the augmentations of training inputs.
+        task: what is learnt, fitted to the training split.
         class_weights: (classes,), on the device; None if all examples have the same weight.
         notes: sentences for the user about the data.
         doubts: sentences about what may be a mistake in the data.
@@ -71,6 +74,7 @@ class Data:
     splits: dict[str, Split]
     description: Description
     prepare: Preparation
+    task: Task
     augments: Sequence[Augmentation] = ()
     class_weights: Tensor | None = None
     notes: Sequence[str] = ()
@@ -82,6 +86,7 @@ class Data:
         """Convert inputs and class weights to float64."""
         for split in self.splits.values():
             split.prepare = Double(split.prepare)
+            split.y = split.y.double() if split.y.is_floating_point() else split.y
         if self.class_weights is not None:
             self.class_weights = self.class_weights.double()
 
@@ -120,11 +125,11 @@ class Sources:
         self._loaded: dict[str, Source] = {}
         self._resident: dict[tuple[int, torch.device], tuple[Tensor, Tensor]] = {}
 
-    def load(self, section: Config, form: Form = None) -> Source:
+    def load(self, section: Config, form: Form = None, wanted: TargetForm | None = None) -> Source:
         """Return the data set of a section; see `loaded`."""
-        key = f"{json.dumps(section, sort_keys=True)} {form}"
+        key = f"{json.dumps(section, sort_keys=True)} {form} {wanted}"
         if key not in self._loaded:
-            self._loaded[key] = loaded(section, form)
+            self._loaded[key] = loaded(section, form, wanted)
         return self._loaded[key]
 
     def resident(self, x: Tensor, device: torch.device) -> Tensor:
@@ -164,9 +169,15 @@ def data_choice(name: str) -> dict[str, Any]:
     return yaml.safe_load(named(name, files, "data").read_text(encoding="utf-8"))
 
 
-def loaded(section: Config, form: Form = None) -> Source:
-    """Load the data set that a section names; a function with the parameter `form` gets the form of the run's data."""
-    source = call(section, "data", {"form": form})
+def loaded(section: Config, form: Form = None, wanted: TargetForm | None = None) -> Source:
+    """Load the data set that a section names.
+
+    Args:
+        section: its settings.
+        form: of the run's data, for a function with the parameter `form`.
+        wanted: the form of targets that the task learns, for a function with the parameter `wanted`.
+    """
+    source = call(section, "data", {"form": form, "wanted": wanted})
     if not isinstance(source, Source):
         raise UserError(f"data._target_={section[TARGET]!r} returned a {type(source).__name__}, expected a Source")
     try:
@@ -201,23 +212,28 @@ def data(
     common, own = divided(config["data"], Splitting)
     settings = Splitting(**checked(Splitting, common, "data"))
     fit = preprocess(settings.preprocess)
-    if known is not None:
-        form = known.description.form
-        source = loaded(own, form) if sources is None else sources.load(own, form)
-    else:
-        source = loaded(own) if sources is None else sources.load(own)
+    form = None if known is None else known.description.form
+    kind = wanted(config) if known is None else known.description.kind
+    source = loaded(own, form, kind) if sources is None else sources.load(own, form, kind)
+    task = task_for(config, source)
+    if source.kind != "classes":
+        refuse_for_classes(settings, task)
     if settings.keep_classes is not None:
         source = of_classes(source, settings.keep_classes)
     if known is not None:
         source = matched(source, known.description)
-    kept, tested = [(labels >= 0).nonzero().flatten() for labels in (source.y_train, source.y_test)]
+    if source.kind == "classes":
+        kept, tested = [(labels >= 0).nonzero().flatten() for labels in (source.y_train, source.y_test)]
+    else:
+        kept, tested = torch.arange(len(source.y_train)), torch.arange(len(source.y_test))
     y = source.y_train[kept]
-    train, val = divided_rows(y, settings, streams.split, validated=source.y_val is not None)
+    train, val = divided_rows(task.strata(y), settings, streams.split, validated=source.y_val is not None)
     labels = y[train]
     if settings.label_noise:
         if len(source.classes) < 2:
             raise UserError(f"data.label_noise={settings.label_noise} needs at least two classes")
         labels = with_label_noise(labels, settings.label_noise, len(source.classes), streams.split)
+    description = fit_task(task, source, labels, known)
     prepare = fitted(fit, source, kept[train], device) if known is None else known.prepare
     parts = {
         "train": (source.x_train, labels, kept[train]),
@@ -225,7 +241,7 @@ def data(
         "test": (source.x_test, source.y_test[tested], None if settings.keep_classes is None else tested),
     }
     splits = {
-        name: split_of(x, y, prepare, device, rows=rows, mapped=source.mapped, sources=sources)
+        name: split_of(x, task.encode(y), prepare, device, rows=rows, mapped=source.mapped, sources=sources)
         for name, (x, y, rows) in parts.items()
         if len(y)
     }
@@ -236,11 +252,40 @@ def data(
         notes.append(f"{whose}; data.val_fraction={settings.val_fraction} is not used")
     faults = unsuitable(splits["train"])
     doubts = [*source.doubts, *lossy(source, kept[train], prepare), *faults]
-    result = Data(splits, source.description, prepare, class_weights=weights, notes=notes, doubts=doubts)
+    result = Data(splits, description, prepare, task, class_weights=weights, notes=notes, doubts=doubts)
     result.faults = faults
     result.mapped = source.mapped
     result.augments = augments(settings.augment, result, device)
     return result
+
+
+def fit_task(task: Task, source: Source, y: Tensor, known: Known | None) -> Description:
+    """Fit a task to the training targets, or restore it; return the description of the data with what it has found.
+
+    Raises:
+        UserError: nothing can be learnt from the targets.
+    """
+    description = source.description
+    if known is not None:
+        task.load(known.description.names, known.description.scaling)
+        return description
+    try:
+        task.fit(description.names, y)
+    except ValueError as error:
+        raise UserError(f"data: {error}") from None
+    return replace(description, scaling=task.state_dict())
+
+
+def refuse_for_classes(settings: Splitting, task: Task) -> None:
+    """Refuse the settings that are about classes.
+
+    Raises:
+        UserError: one of them is chosen.
+    """
+    for name, usual in (("keep_classes", None), ("label_noise", 0.0), ("balance", "none")):
+        value = getattr(settings, name)
+        if value not in (usual, None):
+            raise UserError(f"data.{name}={shown(value)} is for task=classification, not for {task.name}")
 
 
 def of_classes(source: Source, wanted: Sequence[str | float]) -> Source:
@@ -282,6 +327,10 @@ def matched(source: Source, expected: Description) -> Source:
         raise UserError(
             f"data: its examples have the shape {sides(given.shape)}; the run was trained on {sides(expected.shape)}"
         )
+    if given.kind != expected.kind or (given.kind != "classes" and given.targets != expected.targets):
+        raise UserError(
+            f"data: its targets are {first_names(given.names)}; the run was trained on {first_names(expected.names)}"
+        )
     if given.classes == expected.classes:
         return source
     renamed = {name: name if name in expected.classes else respelled(name, expected.classes) for name in given.classes}
@@ -312,7 +361,7 @@ def own_validation(source: Source, settings: Splitting) -> tuple[Tensor, Tensor,
     """Return the inputs, the labels and the rows of a data set's own validation part."""
     assert source.x_val is not None
     assert source.y_val is not None
-    kept = (source.y_val >= 0).nonzero().flatten()
+    kept = (source.y_val >= 0).nonzero().flatten() if source.kind == "classes" else torch.arange(len(source.y_val))
     return source.x_val, source.y_val[kept], None if settings.keep_classes is None else kept
 
 
@@ -513,9 +562,9 @@ def augments(choice: Any, data: Data, device: torch.device) -> list[Augmentation
             named(entry, {"none": None, **AUGMENTS}, key)
             entry = {TARGET: f"{AUGMENTS[entry].__module__}.{AUGMENTS[entry].__name__}"}
         augment = built_augment(entry, key, len(data.classes))
-        target_class = torch.zeros(1, dtype=torch.int64, device=device)
+        tried = data.task.examples_of_targets(1).to(device)
         try:
-            result = augment(data.example, target_class, torch.Generator(device))
+            result = augment(data.example, tried, torch.Generator(device))
         except Exception as error:
             if isinstance(error, ValueError | TypeError | RuntimeError):
                 raise UserError(f"{key}={shown(choice)} {one_line(error)}") from error

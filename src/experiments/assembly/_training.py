@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Lt
 
-from experiments.common.errors import UserError, nearest
-from experiments.common.metrics import MetricName
+from experiments.common.errors import UserError
+from experiments.common.metrics import AUTO
 from experiments.common.signatures import checked, shown
 from experiments.data import memory
 from experiments.training.member import EarlyStopping
@@ -24,7 +24,8 @@ class General:
 
     name: str | int
     seed: Annotated[int, Ge(0)]
-    objective: MetricName
+    objective: str
+    metrics: Any = AUTO
     check: bool = False
     resume: str | None = None
     retry_failed: bool = False
@@ -55,7 +56,7 @@ class Training:
     device: str = "auto"
     deterministic: bool = False
     threads: Annotated[int, Ge(1)] | Literal["auto"] = "auto"
-    precision: Literal["fp32", "fp64", "bf16", "fp16"] = "fp32"
+    precision: Literal["fp32", "tf32", "fp64", "bf16", "fp16"] = "fp32"
     compile: bool | Literal["default", "reduce-overhead", "max-autotune"] = False
     channels_last: bool = False
     clip_norm: Annotated[float, Gt(0)] | None = None
@@ -84,7 +85,7 @@ def general(config: Config) -> General:
         UserError: a setting cannot be used.
     """
     sections(config, SECTIONS)
-    settings = General(**checked(General, {k: v for k, v in config.items() if k not in SECTIONS}, ""))
+    settings = General(**checked(General, {k: v for k, v in config.items() if k not in (*SECTIONS, "task")}, ""))
     if not (settings.recipe or {}).get("trains", True):
         name = settings.name
         raise UserError(f"experiment={name} trains no run; start it with python -m experiments.reproduce {name}")
@@ -140,26 +141,13 @@ def keep_every(settings: Training) -> int | None:
     return every
 
 
-def early_stopping(settings: Training, *, validate: bool) -> EarlyStopping | None:
+def early_stopping(settings: Training) -> EarlyStopping | None:
     """Build the rule for early stopping, or None if `patience` is null.
 
-    Args:
-        settings: the settings of `training`.
-        validate: whether there is a validation split.
-
     Raises:
-        UserError: a setting cannot be used, or the metric is not measured.
+        UserError: a setting cannot be used.
     """
     chosen, key = settings.early_stopping or {}, "training.early_stopping"
     never = chosen.get("patience") is None
     rule = EarlyStopping(**checked(EarlyStopping, {**chosen, "patience": 1} if never else chosen, key))
-    if never:
-        return None
-    measured = [f"{split}/{what}" for split in ("train", "val")[: 1 + validate] for what in ("loss", "accuracy")]
-    if rule.metric not in measured:
-        reason = "" if validate else " (data.val_fraction=0 leaves no validation split)"
-        raise UserError(
-            f"{key}.metric={rule.metric!r} is not measured{reason}; choose from {', '.join(measured)}"
-            + nearest(rule.metric, measured, f"{key}.metric")
-        )
-    return rule
+    return None if never else rule

@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 from experiments import initializers, optimizers, schedules
 from experiments.common.errors import OwnCodeError, UserError, is_own, location, raised
+from experiments.common.metrics import AUTO
 from experiments.common.signatures import TARGET, checked, parameters_of, shown, title, value_of
 from experiments.common.text import one_line
 from experiments.models.blocks import use_noise
 from experiments.models.layers import Layer, describe
 from experiments.penalties import Penalty
-from experiments.tasks.classification import Classification
 from experiments.training.criterion import Criterion
 from experiments.training.observer import Observer
 from experiments.training.program import PROBE_SIZE
@@ -30,6 +30,9 @@ from experiments.training.streams import Streams
 
 from . import _pretrained
 from ._datasets import Data
+from ._metrics import metrics
+from ._tasks import loss as loss_of
+from ._tasks import loss_section, per_example
 from ._training import Training
 from .targets import Config, call, divided, located, target
 
@@ -77,7 +80,7 @@ def model(
     Raises:
         UserError: the model cannot be built, initialized or applied to the data.
     """
-    built = network(config, data.input_shape, len(data.classes))
+    built = network(config, data.input_shape, data.task.outputs)
     common, own = divided(config["init"], Initialization)
     bias = Initialization(**checked(Initialization, common, "init")).bias
     initializer = target(own, "init", supplied=("weight", "tensor", "generator", "outputs"))
@@ -92,7 +95,7 @@ def model(
         raise UserError(f"init: {own[TARGET]} cannot fill a weight of this model: {one_line(error)}") from error
     built = built.to(device)
     use_noise(built, streams.noise)
-    model_layers = layers(built, data.example, len(data.classes))
+    model_layers = layers(built, data.example, data.task.outputs)
     if not any(p.requires_grad for p in built.parameters()):
         raise UserError("model has no parameter to train")
     return built, model_layers, origin
@@ -142,13 +145,19 @@ def freezing(chosen: Any, model: nn.Module) -> dict[str, int]:
     return {name: int(count) for name, count in frozen.items() if 0 < count < math.inf and named[name].requires_grad}
 
 
-def network(config: Config, input_shape: Sequence[int], classes: int) -> nn.Module:
+def network(config: Config, input_shape: Sequence[int], outputs: int) -> nn.Module:
     """Build the model, with the weights of its constructor.
+
+    Args:
+        config: the run's configuration.
+        input_shape: of a prepared example.
+        outputs: the number of scores of an example: the model's parameter `classes` or `outputs`.
 
     Raises:
         UserError: the model cannot be built.
     """
-    built = call(config["model"], "model", {"input_shape": tuple(input_shape), "classes": classes})
+    supplied = {"input_shape": tuple(input_shape), "classes": outputs, "outputs": outputs}
+    built = call(config["model"], "model", supplied)
     if not isinstance(built, nn.Module):
         raise UserError(
             f"model._target_={config['model'][TARGET]!r} built a {type(built).__name__}, expected an nn.Module"
@@ -156,13 +165,13 @@ def network(config: Config, input_shape: Sequence[int], classes: int) -> nn.Modu
     return built
 
 
-def layers(built: nn.Module, example: Tensor, classes: int) -> list[Layer]:
+def layers(built: nn.Module, example: Tensor, outputs: int) -> list[Layer]:
     """Return the model's layers, in the order in which they ran on one prepared example.
 
     Raises:
-        UserError: the model cannot take the example, or returns other scores than one per class.
+        UserError: the model cannot take the example, or returns other scores than the task needs.
     """
-    wanted = (1, classes)
+    wanted = (1, outputs)
     try:
         model_layers, scores = describe(built, example)
     except Exception as error:
@@ -184,34 +193,29 @@ def criterion(config: Config, data: Data) -> Criterion:
     Raises:
         UserError: one of them cannot be built or called.
     """
-    section = config["loss"]
-    parameters = list(parameters_of(located(section, "loss")) or {})
-    if "reduction" not in parameters:
-        raise UserError(
-            f"loss._target_={section[TARGET]!r} has no parameter reduction; expected a function of scores, targets and "
-            "reduction, like those of torch.nn.functional"
-        )
-    loss = target(section, "loss", supplied=(*parameters[:2], "reduction"))
+    task, section = data.task, loss_section(config, data.task)
+    loss = loss_of(config, task)
     penalty = call(config["penalty"], "penalty")
     if not isinstance(penalty, Penalty):
         raise UserError(
             f"penalty._target_={config['penalty'][TARGET]!r} built a {type(penalty).__name__}, expected a Penalty"
         )
     check_penalty(penalty, f"penalty._target_={config['penalty'][TARGET]!r}")
-    scores = torch.zeros(3, len(data.classes), device=data.splits["train"].device)
-    classes = torch.zeros(3, dtype=torch.int64, device=scores.device)
+    scores = torch.zeros(3, task.outputs, device=data.splits["train"].device)
+    targets = task.examples_of_targets(3).to(scores.device)
     try:
         with warnings.catch_warnings(action="ignore"):
-            losses = loss(scores, classes, reduction="none")
+            losses = loss(scores, targets, reduction="none")
     except (ValueError, TypeError, RuntimeError, IndexError) as error:
         raise UserError(
-            f"loss: {section[TARGET]} cannot be called with scores and classes: {one_line(error)}"
+            f"loss: {section[TARGET]} cannot be called with scores and {task.form}: {one_line(error)}"
         ) from error
-    if not isinstance(losses, Tensor) or losses.shape != classes.shape:
+    if isinstance(losses, Tensor) and targets.ndim == 2 and losses.shape == targets.shape:
+        loss = per_example(loss)
+    elif not isinstance(losses, Tensor) or losses.shape != targets.shape[:1]:
         raise UserError(f"loss: {section[TARGET]} does not return one number per example for reduction='none'")
-    task = Classification()
-    task.fit(data.classes, data.splits["train"].y)
-    return Criterion(loss, penalty, data.class_weights, task)
+    others = metrics(config.get("metrics", AUTO), task, data.splits["train"].y)
+    return Criterion(loss, penalty, data.class_weights, task, others)
 
 
 def check_penalty(penalty: Penalty, setting: str) -> None:

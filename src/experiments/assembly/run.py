@@ -1,7 +1,7 @@
 """Assembles the objects of a run from its configuration, and restores them from a checkpoint."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,12 +10,14 @@ import torch
 from experiments import assembly
 from experiments.common.errors import UserError
 from experiments.common.meant import pasted
+from experiments.common.metrics import declare
 from experiments.common.screen import Screen
 from experiments.common.signatures import shown
 from experiments.common.text import one_line
 from experiments.data import memory
-from experiments.folders.run import LAYERS, METRICS, Row, RunFolder
+from experiments.folders.run import LAYERS, METRICS, RunFolder
 from experiments.models.layers import Layer
+from experiments.tasks.base import Task
 from experiments.training import device, processes, shared
 from experiments.training.averaging import batch_norms
 from experiments.training.engine import checkpoint_paths
@@ -23,9 +25,6 @@ from experiments.training.member import Member, best_row
 from experiments.training.position import Plan, Position, epoch_of
 from experiments.training.single import Single
 from experiments.training.streams import Streams, set_global_state
-
-DEFAULT_OBJECTIVE = "val/accuracy"
-"""The objective of `conf/train.yaml`."""
 
 
 @dataclass
@@ -37,6 +36,8 @@ class Parts:
     program: Single
     plan: Plan
     member: Member
+    config: assembly.Config
+    """The configuration in which the task, the loss and the objective are explicit."""
 
 
 def assembled(
@@ -47,7 +48,6 @@ def assembled(
     folder: RunFolder,
     screen: Screen,
     sources: assembly.Sources | None = None,
-    pruned: Callable[[Sequence[Row]], bool] | None = None,
 ) -> Parts:
     """Build all objects that the configuration names.
 
@@ -59,7 +59,6 @@ def assembled(
         folder: the run's folder.
         screen: shows which settings had to be changed.
         sources: the data sets that runs share; None to load the data set for this run only.
-        pruned: see `Member`.
 
     Raises:
         UserError: a part of the configuration cannot be used.
@@ -67,10 +66,13 @@ def assembled(
     with memory.limited(assembly.memory_limit(general)):
         streams = Streams(general.seed, torch_device)
         data = assembly.data(config, streams, torch_device, sources)
+        config = assembly.resolved(config, data.task)
+        general = assembly.general(config)
+        declare(general.metrics)
         check_classes(config, data)
         free = device.free_memory(torch_device)
         held = data.held if memory.is_set() else 0  # what is free does not contain it
-        assembly.check_model(config, settings, data.input_shape, len(data.classes), held, free)
+        assembly.check_model(config, settings, data.input_shape, data.task.outputs, held, free)
         model, layers, origin = assembly.model(config, data, streams, torch_device)
         if settings.precision == "fp64":
             model.double()
@@ -79,7 +81,12 @@ def assembled(
         optimizer, rate = assembly.optimizer(config, model, thaws)
         criterion = assembly.criterion(config, data)
         validate = "val" in data.splits
-        check_objective(general.objective, config, validate=validate)
+        early_stopping = assembly.early_stopping(settings)
+        measured = assembly.measured_names(data.task, criterion.metrics, validate=validate)
+        check_objective(general.objective, config, data.task, measured, validate=validate)
+        if early_stopping is not None:
+            setting = "training.early_stopping.metric"
+            assembly.check_measured(setting, early_stopping.metric, measured, data.task, validate=validate)
         program = (shared.Shared if processes.active() else Single)(
             model,
             optimizer,
@@ -97,23 +104,24 @@ def assembled(
             rate=rate,
             schedule=assembly.schedule(config, validate=validate),
             objective=general.objective,
-            early_stopping=assembly.early_stopping(settings, validate=validate),
+            early_stopping=early_stopping,
             penalized=criterion.penalty.adds,
-            pruned=pruned,
             origin=origin,
         )
         plan = planned(settings, program, validate, screen)
         assembly.check_batches(config, settings, program, plan.batch_size, layers, held, free)
-        return Parts(data, layers, program, plan, member)
+        return Parts(data, layers, program, plan, member, config)
 
 
 def check_classes(config: assembly.Config, data: assembly.Data) -> None:
-    """Refuse data in which there is nothing to tell apart.
+    """Refuse data in which there is nothing to tell apart, if the targets are classes.
 
     Raises:
         UserError: there is only one class, or the training split is too small to hold every class.
     """
     section, count = config["data"], len(data.classes)
+    if data.task.form != "classes":
+        return
     if count < 2:
         given = f"data.keep_classes={shown(section['keep_classes'])}" if section.get("keep_classes") else "data"
         raise UserError(f"{given} has only the class {data.classes[0]!r}; a classifier needs at least two classes")
@@ -122,13 +130,18 @@ def check_classes(config: assembly.Config, data: assembly.Data) -> None:
         raise UserError(f"data.limit={limit} is less than the {count} classes; use at least one example of each class")
 
 
-def check_objective(objective: str, config: assembly.Config, *, validate: bool) -> None:
-    """Refuse an objective that is never measured; the default one then means the last epoch.
+def check_objective(
+    objective: str, config: assembly.Config, task: Task, measured: Sequence[str], *, validate: bool
+) -> None:
+    """Refuse an objective that is never measured; the task's own one then means the last epoch.
 
     Raises:
-        UserError: it is chosen, and there is no validation split.
+        UserError: it is chosen, and is not measured, or there is no validation split.
     """
-    if validate or not objective.startswith("val/") or objective == DEFAULT_OBJECTIVE:
+    if objective == f"val/{task.objective}":
+        return
+    if validate or not objective.startswith("val/"):
+        assembly.check_measured("objective", objective, measured, task, validate=validate)
         return
     reason = f"data.val_fraction={config['data'].get('val_fraction')} leaves no validation split"
     raise UserError(

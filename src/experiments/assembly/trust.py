@@ -14,7 +14,8 @@ OURS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "data.sources": ("digits", "npz", "torchvision_set"),
         "data.pictures": ("image_folder",),
         "data.tables": ("csv",),
-        "data.planes": ("blobs", "circles", "moons", "spiral"),
+        "data.planes": ("blobs", "circles", "moons", "sine", "spiral", "two_gaussians"),
+        "data.embedded": ("breast_cancer", "diabetes", "iris", "linnerud", "wine"),
     },
     "data.preprocess": {
         "data.preprocess": (
@@ -51,7 +52,26 @@ OURS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
             "lsuv",
         ),
     },
-    "loss": {"losses": ("cross_entropy", "hinge", "mse", "quadratic")},
+    "loss": {
+        "losses": (
+            "auto",
+            "binary_cross_entropy",
+            "cross_entropy",
+            "gaussian",
+            "hinge",
+            "huber",
+            "mae",
+            "mse",
+            "poisson",
+            "quadratic",
+        )
+    },
+    "task": {
+        "tasks": ("Auto",),
+        "tasks.classification": ("Classification",),
+        "tasks.multilabel": ("Multilabel",),
+        "tasks.regression": ("Regression",),
+    },
     "penalty": {"penalties": ("Penalty", "L1", "L2", "MaxNorm")},
     "optimizer": {"optimizers": ("Muon",)},
     "scheduler": {
@@ -118,7 +138,7 @@ def advice(target: str, setting: str) -> str:
     return f"if you trust it, add {setting.format(package)}"
 
 
-NEEDED = ("experiments", "hydra", "hydra_plugins", "numpy", "omegaconf", "torch", "torchvision")
+NEEDED = ("experiments", "hydra", "hydra_plugins", "numpy", "omegaconf", "torch", "torchmetrics", "torchvision")
 """Packages that any run needs. Beyond the allow-list they hold no model or optimizer, but much that does harm."""
 
 
@@ -245,6 +265,10 @@ KINDS: Mapping[str, tuple[Kind, ...]] = {
         Kind("torch.nn.", "torch.nn.modules.loss.", is_module),
     ),
     "optimizer": (Kind("torch.optim.", "torch.optim.", is_optimizer),),
+    "metrics": (
+        Kind("torchmetrics.classification.", "torchmetrics.classification.", is_module),
+        Kind("torchmetrics.regression.", "torchmetrics.regression.", is_module),
+    ),
 }
 """Section -> the kinds of torch's and torchvision's objects that it may name."""
 

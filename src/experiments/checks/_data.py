@@ -18,6 +18,8 @@ MOST = 20_000
 """The number of examples of a split that are checked."""
 PART = 10_000_000
 """The number of values that are checked at once."""
+FAR_TARGET, RARE_TARGETS = 20, 0.05
+"""Targets are outliers if they are so many median distances from the median, and so rare."""
 UNEVEN = 10.0
 LEAKED = 0.01
 """The share of a split's examples that may also be in the training split before the check fails."""
@@ -43,11 +45,15 @@ class Findings:
 def examples(subject: Subject) -> CheckResult:
     """Check labels, balance, columns, duplicates between splits, constant features and the inputs' scale."""
     findings = Findings()
-    look_at_labels(subject, findings)
+    if subject.criterion.task.form == "classes":
+        look_at_labels(subject, findings)
+    else:
+        look_at_targets(subject, findings)
     look_at_columns(subject, findings)
     look_for_duplicates(subject, findings)
     look_at_inputs(subject, findings)
-    expected = "balanced, scaled, no duplicates"
+    balanced = "balanced, " if subject.criterion.task.form == "classes" else ""
+    expected = f"{balanced}scaled, no duplicates"
     return CheckResult(
         "; ".join(findings.shown), expected, findings.verdict, " ".join(findings.advice), findings.numbers
     )
@@ -74,6 +80,34 @@ def look_at_labels(subject: Subject, findings: Findings) -> None:
     if uneven > UNEVEN:
         rarest = subject.classes[int(torch.where(counts > 0, counts, counts.max()).argmin())]
         findings.note("warn", f"Classes are imbalanced, and {rarest} is rare: try data.balance=class_weights.")
+
+
+def look_at_targets(subject: Subject, findings: Findings) -> None:
+    """Show the range of numbers, and look for far outliers and for labels with one value."""
+    task, y = subject.criterion.task, subject.splits["train"].y.cpu()
+    true = task.decode(y)
+    if task.form == "labels":
+        shares = true.mean(0)
+        findings.shown.append(f"{len(task.names)} labels, {shares.min():.1%} to {shares.max():.1%} present")
+        constant = [name for name, share in zip(task.names, shares.tolist(), strict=True) if share in (0, 1)]
+        if constant:
+            findings.note("warn", f"{', '.join(constant[:5])} has one value in every training example.")
+        findings.numbers["label_shares"] = shares.tolist()
+        return
+    low, high = true.min(0).values.tolist(), true.max(0).values.tolist()
+    for name, least, most in list(zip(task.names, low, high, strict=True))[:3]:
+        findings.shown.append(f"{name} from {least:.4g} to {most:.4g}")
+    findings.numbers |= {"lowest_targets": low, "highest_targets": high}
+    middle = true.median(0).values
+    usual = (true - middle).abs().median(0).values
+    far = ((true - middle).abs() > FAR_TARGET * usual.clamp_min(1e-300)).any(1).double().mean().item()
+    findings.numbers["far_targets"] = far
+    if 0 < far < RARE_TARGETS and bool((usual > 0).all()):
+        findings.note(
+            "warn",
+            f"{far:.2%} of the targets are more than {FAR_TARGET} times the median distance from the median: try "
+            "loss=huber, or the logarithm of the target.",
+        )
 
 
 def look_at_columns(subject: Subject, findings: Findings) -> None:

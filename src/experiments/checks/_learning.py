@@ -8,7 +8,6 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from experiments.common.metrics import Metric
 from experiments.data.batches import Split
 from experiments.data.split import stratified
 
@@ -44,9 +43,8 @@ def overfit(subject: Subject) -> CheckResult:
             break
     right, loss, updates = best
     numbers = {"examples": len(y), task.metrics[0]: right, "loss": loss, "updates": updates}
-    measured = f"{Metric(task.metrics[0]).value(right)}, loss {loss:.2g} after {updates} updates"
-    if exact:
-        measured = f"{right:.0%}, loss {loss:.2g} after {updates} updates"
+    shown = f"{right:.0%}" if exact else f"{task.metrics[0]} {right:.4g}"
+    measured = f"{shown}, loss {loss:.2g} after {updates} updates"
     if (right == 1 or not exact) and loss < goal:
         return CheckResult(measured, expected, "pass", "", numbers)
     return CheckResult(measured, expected, "fail", why_not(few, y, subject), numbers)
@@ -79,7 +77,10 @@ def memorised(subject: Subject, few: Split, rate: float, goal: float) -> tuple[f
 def why_not(few: Split, y: Tensor, subject: Subject) -> str:
     """Return what may keep a network from memorising a few examples."""
     rows = few.x.flatten(1)
-    same = (rows[:, None] == rows[None]).all(2) & (y[:, None] != y[None])
+    targets = y.reshape(len(y), -1)
+    same = (rows[:, None] == rows[None]).all(2) & (targets[:, None] != targets[None]).any(2)
+    if bool(same.any()) and subject.criterion.task.form != "classes":
+        return "Equal inputs have different targets: check data.path; some column that explains them may be missing."
     if bool(same.any()):
         one, other = (int(n) for n in same.nonzero()[0])
         names = f"{subject.classes[int(y[one])]} and {subject.classes[int(y[other])]}"
@@ -111,7 +112,7 @@ def baseline(subject: Subject) -> CheckResult:
     updates = (WHOLE_STAGES if subject.program(subject.copy()).needs_closure else STAGES)[-1]
     advice = (
         f"The inputs make no difference within {updates} updates: optimizer.lr={subject.rate:g} may be too small "
-        "or too large, the initial weights may pass no signal on, or the inputs may not match the labels."
+        f"or too large, the initial weights may pass no signal on, or the inputs may not match the {subject.targets}."
     )
     return CheckResult(measured, expected, "fail", advice, numbers)
 

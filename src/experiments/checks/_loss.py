@@ -21,6 +21,8 @@ EXAMPLES = 1000
 LARGE, TOO_LARGE = 2.0, 3.0
 """Multiples of the loss of equal scores. He's initialization of the last layer gives scores a standard deviation of
 about 1.4, and ten classes a loss of 1.3 to 1.5 times ln 10; beyond 3 the first epochs only make up for the start."""
+LARGE_NUMBERS, TOO_LARGE_NUMBERS = 3.0, 10.0
+"""The same for numbers: scores as wide as the targets double the variance."""
 WIDE = 3.0
 """The scores' standard deviation up to which a large loss, such as the squared error, soon falls."""
 SCALED_TO = 1.1
@@ -36,12 +38,12 @@ def initial_loss(subject: Subject) -> CheckResult:
     """Compare the loss with that of equal scores, ln C for softmax, and with what the scores' spread explains."""
     scores, y = scores_before_training(subject)
     chance = subject.chance
-    measured = subject.criterion.loss(scores, y, reduction="mean").item()
+    measured = subject.criterion.in_units(scores, y, reduction="mean").item()
     explained, deviation = permuted_loss(subject, scores, y)
     spread = scores.std().item()
     numbers = {"loss": measured, "chance": chance, "explained_by_spread": explained, "score_std": spread}
     shown = f"{measured:.4g}" + (f" ({explained:.4g} by the scores' spread)" if abs(explained - chance) > 0.01 else "")
-    expected = f"{chance:.4g} with equal scores"
+    expected = f"{chance:.4g} " + ("by predicting the mean" if numbers_only(subject) else "with equal scores")
     if not measured < float("inf"):
         advice = (
             "The loss is not finite before any update: try smaller initial weights or scaled inputs (data.preprocess)."
@@ -55,7 +57,8 @@ def initial_loss(subject: Subject) -> CheckResult:
         return CheckResult(shown, expected, "fail", advice, numbers)
     if measured < explained - slack:
         return CheckResult(shown, expected, "pass", "The model already knows something.", numbers)
-    if explained <= LARGE * chance:
+    large, too_large = (LARGE_NUMBERS, TOO_LARGE_NUMBERS) if numbers_only(subject) else (LARGE, TOO_LARGE)
+    if explained <= large * chance:
         return CheckResult(shown, expected, "pass", "", numbers)
     factor = right_scale(subject, scores, y, SCALED_TO * chance)
     last = running_names(subject)[-1:] or ["the last layer"]
@@ -63,7 +66,7 @@ def initial_loss(subject: Subject) -> CheckResult:
         f"The scores are too large; with the weights of {last[0]} times {factor:.2g} the loss starts near {chance:.3g} "
         "(init.gain)."
     )
-    verdict: CheckVerdict = "fail" if explained > TOO_LARGE * chance and spread > WIDE else "warn"
+    verdict: CheckVerdict = "fail" if explained > too_large * chance and spread > WIDE else "warn"
     return CheckResult(shown, expected, verdict, advice, {**numbers, "scale": factor})
 
 
@@ -77,15 +80,22 @@ def scores_before_training(subject: Subject) -> tuple[Tensor, Tensor]:
 
 
 def permuted_loss(subject: Subject, scores: Tensor, y: Tensor) -> tuple[float, float]:
-    """Return the mean and the standard deviation of the loss over random permutations of the scores' columns.
+    """Return the mean and the standard deviation of the loss over random permutations of the scores.
 
-    A network that knows nothing gives its scores to classes by chance: every order of the columns is equally likely.
+    A network that knows nothing gives its scores to classes by chance: every order of the columns is equally likely. If
+    the targets are no classes, every order of the examples is.
     """
-    draw, losses = subject.generator("permutations"), []
+    draw, losses, loss = subject.generator("permutations"), [], subject.criterion.in_units
+    classes = subject.criterion.task.form == "classes"
     for _ in range(PERMUTATIONS):
-        order = torch.randperm(scores.shape[1], generator=draw).to(scores.device)
-        losses.append(subject.criterion.loss(scores[:, order], y, reduction="mean").item())
+        order = torch.randperm(scores.shape[1] if classes else len(scores), generator=draw).to(scores.device)
+        losses.append(loss(scores[:, order] if classes else scores[order], y, reduction="mean").item())
     return statistics.fmean(losses), statistics.stdev(losses)
+
+
+def numbers_only(subject: Subject) -> bool:
+    """Whether the targets are numbers."""
+    return subject.criterion.task.form == "numbers"
 
 
 def right_scale(subject: Subject, scores: Tensor, y: Tensor, wanted: float) -> float:

@@ -82,6 +82,11 @@ class Subject:
         """The device of the model."""
         return self.splits["train"].device
 
+    @property
+    def targets(self) -> str:
+        """What targets are called in a sentence."""
+        return "labels" if self.criterion.task.form == "classes" else "targets"
+
     def generator(self, purpose: str) -> torch.Generator:
         """Return a fresh stream on the CPU for one purpose of one check."""
         return torch.Generator().manual_seed(derived_seed(self.seed, f"check/{purpose}"))

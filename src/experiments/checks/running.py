@@ -138,7 +138,7 @@ def check(cfg: DictConfig) -> None:
     with ExitStack() as stack:
         stack.callback(screen.close)
         stack.enter_context(printing_log(screen))
-        stack.enter_context(device.kernels(deterministic=settings.deterministic))
+        stack.enter_context(device.kernels(deterministic=settings.deterministic, precision=settings.precision))
         stack.enter_context(global_generator(general.seed, torch_device))
         parts = assembled(config, general, settings, torch_device, folder, screen)
         stack.enter_context(device.torch_threads(thread_count(settings, parts, torch_device, None)))

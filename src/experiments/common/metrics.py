@@ -2,11 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any
 
-MetricName = Literal["val/accuracy", "val/loss", "train/accuracy", "train/loss"]
+AUTO = "auto"
+RISING = frozenset(
+    ("accuracy", "balanced_accuracy", "top_k", "f1", "precision", "recall", "auroc", "average_precision", "mcc", "r2",
+     "spearman")
+)  # fmt: skip
+"""The metrics that should rise; all others, such as losses and errors, should fall."""
+SHARES = ("accuracy", "top_k")
+"""The ends of the names of metrics that are shown in per cent."""
+OBJECTIVES = {"Auto": "val/accuracy", "Classification": "val/accuracy"}
+"""The objective of `objective=auto` by the name of the task's class; for every other task it is val/loss."""
+_own: dict[str, bool] = {}
+"""Whether a metric of the user should rise, by name."""
+
+
+def declare(metrics: Any) -> None:
+    """Note the directions of the user's own metrics, from the setting `metrics` of a run."""
+    for entry in metrics if isinstance(metrics, list) else ():
+        if isinstance(entry, Mapping) and isinstance(entry.get("larger_is_better"), bool):
+            _own[str(entry.get("name") or own_name(str(entry.get("_target_"))))] = entry["larger_is_better"]
+
+
+def own_name(target: str) -> str:
+    """Return the name of a metric that has none: the last part of its path, such as `f_beta` of `MyMetrics.FBeta`."""
+    last = target.rpartition(".")[2]
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", last).lower()
+
+
+def objective_of(config: Mapping[str, Any]) -> str:
+    """Return the metric that decides which epoch of a run is best, as far as its configuration shows it.
+
+    Args:
+        config: of a run, nested or with dotted keys.
+    """
+    chosen = str(config.get("objective") or AUTO)
+    if chosen != AUTO:
+        return chosen
+    task = config.get("task")
+    target = task.get("_target_") if isinstance(task, Mapping) else config.get("task._target_")
+    return OBJECTIVES.get(str(target or "Auto").rpartition(".")[2], "val/loss")
+
+
+def split_of(name: str, splits: Iterable[str] = ("train", "val", "test")) -> str | None:
+    """Return the split of a metric's name; None if the name is of another form."""
+    split, slash, kind = name.partition("/")
+    return split if slash and kind and split in splits else None
 
 
 AXES = {"epoch": "epochs", "step": "steps (updates)", "seconds": "time (s)"}
@@ -40,12 +85,13 @@ class Metric:
     @property
     def is_share(self) -> bool:
         """Whether it is shown in per cent."""
-        return self.name.endswith("accuracy")
+        return self.name.endswith(SHARES)
 
     @property
     def larger_is_better(self) -> bool:
         """Whether it should rise, as an accuracy should; a loss should fall."""
-        return self.is_share
+        kind = self.name.rpartition("/")[2]
+        return _own.get(kind, self.is_share or kind in RISING)
 
     def score(self, value: float) -> float:
         """Return a value with the sign that makes the larger one the better one."""
@@ -64,6 +110,7 @@ class Metric:
         """The metric with its unit, for an axis."""
         split, slash, kind = self.name.partition("/")
         words = f"{SPLITS.get(split, split)} {kind}" if slash else {"lr": "learning rate"}.get(self.name, self.name)
+        words = words.replace("_", " ") if slash else words
         return f"{words} (%)" if self.is_share else words
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 import torch
@@ -86,7 +86,7 @@ class TableForm:
     """Examples are rows of a table.
 
     Args:
-        target: the column of the class.
+        target: the column of the class, or the first of several targets.
         columns: the columns of the features, in order.
         drop: columns that are left out if the table has them.
         missing: how missing cells are treated, see `tables.csv`.
@@ -95,6 +95,7 @@ class TableForm:
         encoding: of the file; auto to detect it.
         missing_marks: further texts of a missing cell.
         unknown: what to do about a text that the run does not know.
+        targets: all columns of targets, if there are several.
         kind: the name of this form, in `data.json`.
     """
 
@@ -107,9 +108,12 @@ class TableForm:
     encoding: str = "auto"
     missing_marks: tuple[str, ...] = ()
     unknown: Literal["error", "ignore"] = "error"
+    targets: tuple[str, ...] = ()
     kind: Literal["table"] = "table"
 
 
+TargetForm = Literal["classes", "numbers", "labels"]
+"""The form of targets: one class per example, numbers, or labels that are 0 or 1."""
 Form = ImageForm | TableForm | None
 """None if examples can only be given as arrays."""
 
@@ -119,20 +123,35 @@ class Description:
     """The data that a run was trained on: `data.json` in its folder.
 
     Args:
-        classes: the names of the classes, in the order of their numbers.
+        classes: the names of the classes, in the order of their numbers; empty if the targets are none.
         shape: the shape of a raw example, before preprocessing.
         form: how a file becomes such an example.
         numbers: the type of raw numbers that are not bytes; float64 if float32 would round them too much.
         layout: the order of the axes of pictures in arrays; None if it is not known.
         columns: what became of each column of a table.
+        kind: the form of the targets.
+        targets: the names of the numbers or labels.
+        scaling: how numbers are scaled inside, as the task has fitted it.
     """
 
-    classes: Annotated[tuple[str, ...], MinLen(1)]
+    classes: tuple[str, ...]
     shape: Annotated[tuple[Annotated[int, Ge(1)], ...], MinLen(1)]
     form: Form = None
     numbers: Literal["float32", "float64"] = "float32"
     layout: Literal["nchw", "nhwc"] | None = None
     columns: tuple[ColumnUse, ...] = ()
+    kind: TargetForm = "classes"
+    targets: tuple[str, ...] = ()
+    scaling: dict[str, list[float]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.names:
+            raise ValueError("there is no name of a class or target")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the classes, labels or numbers."""
+        return self.classes if self.kind == "classes" else self.targets
 
 
 def of_bytes(x: Tensor) -> Form:

@@ -7,7 +7,7 @@ import math
 import re
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from . import memory
-from .forms import ColumnUse, Description, Form, ImageForm, TableForm, of_bytes, sides
+from .forms import ColumnUse, Description, Form, ImageForm, TableForm, TargetForm, of_bytes, sides
 from .split import stratified
 
 DIGITS_TEST_SHARE = 0.2
@@ -40,8 +40,9 @@ class Source:
 
     Args:
         x_train, x_test: (examples, features) or (examples, channels, height, width); uint8 or a float type.
-        y_train, y_test: (examples,), class numbers from 0, int64.
-        classes: the names of the classes, in the order of their numbers.
+        y_train, y_test: (examples,), class numbers from 0, int64; or numbers, (examples,) or (examples, targets), in a
+            float type; or labels, (examples, labels), 0 or 1.
+        classes: the names of the classes, in the order of their numbers; empty if the targets are none.
         impute: whether nan is a missing value, which is replaced by the training split's mean.
         mapped: whether x is a memory-mapped file, which may be larger than memory.
         form: how one of the user's own files becomes such an example; None if only arrays can.
@@ -50,6 +51,8 @@ class Source:
         notes: sentences for the user about what was found in the file.
         doubts: sentences about what may be a mistake.
         x_val, y_val: the data set's own validation part, as above; None to take one from the training part.
+        targets: the names of the numbers or labels.
+        kind: the form of the targets; None for what y shows.
 
     Inputs in float64, or in integers that float32 cannot represent, become float32 unless it would round them too much.
     """
@@ -58,7 +61,7 @@ class Source:
     y_train: Tensor
     x_test: Tensor
     y_test: Tensor
-    classes: list[str]
+    classes: list[str] = field(default_factory=list)
     impute: bool = False
     mapped: bool = False
     form: Form = None
@@ -68,6 +71,8 @@ class Source:
     doubts: tuple[str, ...] = ()
     x_val: Tensor | None = None
     y_val: Tensor | None = None
+    targets: Sequence[str] = ()
+    kind: TargetForm | None = None
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -79,9 +84,16 @@ class Source:
             raise ValueError("a validation part needs both x_val and y_val")
         for part in self.parts:
             check_kinds(getattr(self, f"x_{part}"), getattr(self, f"y_{part}"), part)
-            setattr(self, f"y_{part}", getattr(self, f"y_{part}").long())
-        if not isinstance(self.classes, list | tuple) or not self.classes:
-            raise ValueError(f"classes is {self.classes!r:.100}; expected a list of the names of the classes")
+        self.kind = self.kind or target_form([getattr(self, f"y_{part}") for part in self.parts])
+        for part in self.parts:
+            setattr(self, f"y_{part}", of_kind(getattr(self, f"y_{part}"), self.kind, part))
+        if self.kind == "classes":
+            if not isinstance(self.classes, list | tuple) or not self.classes:
+                raise ValueError(f"classes is {self.classes!r:.100}; expected a list of the names of the classes")
+        else:
+            self.targets = target_names(self.targets or self.classes, self.y_train.shape[1])
+            self.classes = []
+            check_targets(self)
         if not self.mapped:
             self.x_train, self.x_test, *rest = of_one_type(*[getattr(self, f"x_{part}") for part in self.ordered])
             self.x_val = rest[0] if rest else None
@@ -127,6 +139,8 @@ class Source:
             "float64" if self.x_train.dtype == torch.float64 else "float32",
             self.layout,
             tuple(self.columns),
+            self.kind or "classes",
+            tuple(self.targets),
         )
 
 
@@ -152,11 +166,73 @@ def check_kinds(x: Any, y: Any, part: str) -> None:
             f"x_{part} has the shape {tuple(x.shape)} and type {str(x.dtype).removeprefix('torch.')}; expected numbers "
             "of shape (examples, features) or (examples, channels, height, width)"
         )
-    if y.ndim != 1 or y.is_floating_point() or y.is_complex():
+    if not 1 <= y.ndim <= 2 or y.is_complex():
         raise ValueError(
             f"y_{part} has the shape {tuple(y.shape)} and type {str(y.dtype).removeprefix('torch.')}; expected a class "
-            "number for each example, in int64; regression is not supported yet"
+            "number for each example, in int64, or numbers of shape (examples, targets)"
         )
+
+
+def target_form(targets: Sequence[Tensor]) -> TargetForm:
+    """Return the form of targets: whole numbers are classes, several columns of 0 and 1 are labels.
+
+    Args:
+        targets: of each part.
+    """
+    if all(y.ndim == 1 and not y.is_floating_point() for y in targets):
+        return "classes"
+    binary = all(y.ndim == 2 and y.shape[1] > 1 and bool(((y == 0) | (y == 1)).all()) for y in targets)
+    return "labels" if binary else "numbers"
+
+
+def of_kind(y: Tensor, kind: TargetForm, part: str) -> Tensor:
+    """Return targets in the type of their form: class numbers in int64, all others as (examples, targets) in float64.
+
+    Raises:
+        ValueError: they have another form.
+    """
+    if kind == "classes":
+        if y.ndim != 1 or y.is_floating_point():
+            raise ValueError(
+                f"y_{part} has the shape {tuple(y.shape)} and type {str(y.dtype).removeprefix('torch.')}; expected a "
+                "class number for each example, in int64"
+            )
+        return y.long()
+    return y.double() if y.ndim == 2 else y.double().unsqueeze(1)
+
+
+def target_names(given: Sequence[str], count: int) -> tuple[str, ...]:
+    """Return the names of numbers or labels: y, or y1, y2, ..., if none are given.
+
+    Raises:
+        ValueError: there are more or fewer names than targets.
+    """
+    if given and len(given) != count:
+        raise ValueError(f"targets has {len(given)} names, but y has {count} columns")
+    return tuple(map(str, given)) or (("y",) if count == 1 else tuple(f"y{n + 1}" for n in range(count)))
+
+
+def check_targets(source: Source) -> None:
+    """Refuse numbers that are not finite, and labels that are not 0 or 1.
+
+    Raises:
+        ValueError: names the first one.
+    """
+    for part in source.parts:
+        y = getattr(source, f"y_{part}")
+        if len(y) and y.shape[1] != len(source.targets):
+            raise ValueError(f"y_{part} has {y.shape[1]} columns, but y_train has {len(source.targets)}")
+        bad = (~y.isfinite()).nonzero()
+        if len(bad):
+            row, column = bad[0].tolist()
+            name = source.targets[column]
+            raise ValueError(f"y_{part} has {y[row, column]:g} in example {row} of {name!r}; a target should be finite")
+        if source.kind == "labels" and not bool(((y == 0) | (y == 1)).all()):
+            row, column = ((y != 0) & (y != 1)).nonzero()[0].tolist()
+            raise ValueError(
+                f"y_{part} has {y[row, column]:g} in example {row} of the label {source.targets[column]!r}; expected 0 "
+                "or 1"
+            )
 
 
 def check_labels(source: Source) -> None:
@@ -165,6 +241,8 @@ def check_labels(source: Source) -> None:
     Raises:
         ValueError: with the first part in which a label is negative or has no class.
     """
+    if source.kind != "classes":
+        return
     for part in source.parts:
         y = getattr(source, f"y_{part}")
         low, high = int(y.min()), int(y.max())
@@ -287,16 +365,22 @@ def torchvision_set(
     return Source(x_train, y_train, x_test, y_test, [str(name) for name in train.classes], form=of_bytes(x_train))
 
 
-def npz(path: str, keys: dict[str, str | None] | None = None, layout: Layout | None = None) -> Source:
+def npz(
+    path: str,
+    keys: dict[str, str | None] | None = None,
+    layout: Layout | None = None,
+    wanted: TargetForm | None = None,
+) -> Source:
     """A file of arrays in the layout of Keras: x_train, y_train, x_test, y_test, and perhaps x_val, y_val.
 
     Args:
         path: the .npz file. x may be (examples, features), (examples, height, width), (examples, height, width,
-            channels) or (examples, channels, height, width); y has a class per example: a number, a text, or a row
-            with a single 1.
+            channels) or (examples, channels, height, width); y has a class per example: a whole number, a text, or a
+            row with a single 1; or numbers, (examples,) or (examples, targets); or labels, (examples, labels).
         keys: the names of the arrays in the file, if they are others: {x_train: train_images, ...}; None as the name of
             x_val or y_val leaves the validation part out.
         layout: nhwc if the channels are the last axis of x, nchw if they are the second; None for what the shape shows.
+        wanted: the form of targets that the task learns; None for what y shows.
 
     Raises:
         ValueError: the file is absent or unreadable, or an array is missing or unsuitable.
@@ -321,6 +405,20 @@ def npz(path: str, keys: dict[str, str | None] | None = None, layout: Layout | N
         if array.size == 0:
             raise ValueError(f"{called[f'x_{part}']} is empty: its shape is {array.shape}")
     labels = {part: arrays[called[f"y_{part}"]] for part in parts}
+    kind = wanted or array_form(list(labels.values()))
+    inputs, order = oriented(as_inputs(arrays[called["x_train"]], called["x_train"]), called["x_train"], layout)
+    if kind != "classes":
+        wide = {part: as_targets(array, called[f"y_{part}"]) for part, array in labels.items()}
+        x = {
+            part: oriented(
+                as_inputs(arrays[called[f"x_{part}"]], called[f"x_{part}"]), called[f"x_{part}"], layout or order
+            )[0]
+            for part in parts
+        }
+        return Source(
+            inputs, wide["train"], x["test"], wide["test"], form=of_bytes(inputs), layout=order, notes=tuple(notes),
+            x_val=x.get("val"), y_val=wide.get("val"), kind=kind,
+        )  # fmt: skip
     names, numbers = numbered(*(class_texts(y, called[f"y_{part}"]) for part, y in labels.items()))
     for part, y in zip(parts[1:], numbers[1:], strict=True):
         unknown = np.setdiff1d(y, numbers[0])
@@ -328,7 +426,6 @@ def npz(path: str, keys: dict[str, str | None] | None = None, layout: Layout | N
             hint = different_labels(labels["train"], labels[part])
             own = called[f"y_{part}"]
             raise ValueError(f"{own} contains the class {names[unknown[0]]}, which is not in {called['y_train']}{hint}")
-    inputs, order = oriented(as_inputs(arrays[called["x_train"]], called["x_train"]), called["x_train"], layout)
     tested, validated = (
         oriented(as_inputs(arrays[called[name]], called[name]), called[name], layout or order)[0]
         if name[2:] in parts
@@ -500,7 +597,7 @@ def class_texts(y: np.ndarray, name: str) -> np.ndarray:
         if odd.any():
             raise ValueError(
                 f"{name} contains {y[odd][0]:g} in example {int(np.argmax(odd))}, which is not a class: {expected}; "
-                "it looks like a quantity, and regression is not supported yet"
+                "it looks like a quantity: try task=regression"
             )
     if y.dtype.kind in "uf" and y.size and y.max() > np.iinfo(np.int64).max:
         raise ValueError(f"{name} contains {y.max()}, which is too large for a class number")
@@ -510,6 +607,33 @@ def class_texts(y: np.ndarray, name: str) -> np.ndarray:
         except UnicodeDecodeError:
             raise ValueError(f"{name} contains texts that are not in UTF-8; save them with dtype=str") from None
     return (y if y.dtype.kind == "U" else y.astype(np.int64)).astype(str)
+
+
+def array_form(targets: Sequence[np.ndarray]) -> TargetForm:
+    """Return the form of targets in arrays: fractions are numbers, rows with other than a single 1 are labels."""
+    first = targets[0]
+    if first.dtype.kind not in "iubf" or not 1 <= first.ndim <= 2 or not first.size:
+        return "classes"
+    if first.ndim == 2 and first.shape[1] > 1:
+        if not all(y.ndim == 2 and ((y == 0) | (y == 1)).all() for y in targets):
+            return "numbers"
+        return "classes" if all((y.sum(1) == 1).all() for y in targets) else "labels"
+    finite = [y[np.isfinite(y)] for y in targets] if first.dtype.kind == "f" else []
+    return "numbers" if any((y != np.floor(y)).any() for y in finite) else "classes"
+
+
+def as_targets(y: np.ndarray, name: str) -> Tensor:
+    """Return numbers or labels as a tensor in float64.
+
+    Raises:
+        ValueError: the array does not hold numbers, or has another shape.
+    """
+    if y.dtype.kind not in "iubf" or not 1 <= y.ndim <= 2:
+        raise ValueError(
+            f"{name} has the shape {y.shape} and type {y.dtype}; expected numbers of shape (examples,) or "
+            "(examples, targets)"
+        )
+    return torch.from_numpy(np.ascontiguousarray(y.astype(np.float64)))
 
 
 def numbered(*labels: np.ndarray) -> tuple[list[str], list[np.ndarray]]:
@@ -562,7 +686,7 @@ def quantity(names: Sequence[str], examples: int, key: str) -> str | None:
     return (
         f"{key} has {len(names)} different numbers, from {min(values):g} to {max(values):g}, with "
         f"{examples / len(names):.1f} examples each: it looks like a quantity, but each number becomes a class; "
-        "a quantity needs regression, which is not supported yet, so divide it into a few ranges first"
+        "task=regression predicts the quantity"
     )
 
 

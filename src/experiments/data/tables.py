@@ -16,9 +16,10 @@ from annotated_types import Gt, Lt
 
 from . import memory
 from .columns import TRUTHS, Kind, amount, as_numbers, days, recognised
-from .forms import Column, ColumnUse, TableForm
+from .forms import Column, ColumnUse, TableForm, TargetForm
 from .sources import ROUNDED, Source, in_order, quantity, rounds, spelling
 from .split import stratified
+from .targets import form_of, values_of
 from .textfiles import (
     AUTO,
     Reading,
@@ -49,7 +50,7 @@ Name = str | int | float | bool | None
 
 def csv(
     path: str,
-    target: Name,
+    target: Name | list[Name],
     test_path: str | None = None,
     test_fraction: Annotated[float, Gt(0), Lt(1)] = 0.2,
     missing: Literal["error", "mean", "drop"] = "error",
@@ -62,8 +63,9 @@ def csv(
     unknown: Literal["error", "ignore"] = "error",
     form: TableForm | None = None,
     val_path: str | None = None,
+    wanted: TargetForm | None = None,
 ) -> Source:
-    r"""A table with a header: one column is the class, the others are features.
+    r"""A table with a header: one column is the class, or one or several are numbers or labels; others are features.
 
     A column of numbers, or of true and false, is one feature; so is one of money, percentages or another amount. A
     column of texts has one feature per text, which is 1 or 0. Dates, identifiers, row numbers and columns with one
@@ -71,7 +73,7 @@ def csv(
 
     Args:
         path: the file.
-        target: the name of the class's column.
+        target: the name of the class's column, of a column of numbers, or a list of columns of numbers or labels.
         test_path: a second table with the same columns, to test on.
         test_fraction: without a second table, the share of the rows to test on, the same rows for every seed.
         missing: what to do about missing cells: `error` refuses the table, `mean` fills in the mean of the training
@@ -86,6 +88,7 @@ def csv(
             `ignore` all features of the column are 0.
         form: the columns of the table that a run was trained on; None to infer the columns from this table.
         val_path: a further table with the same columns, to validate on.
+        wanted: the form of targets that the task learns; None for what the cells show.
 
     Raises:
         ValueError: the file cannot be read as such a table.
@@ -95,12 +98,16 @@ def csv(
     known = form if isinstance(form, TableForm) else None
     marks = tuple(mark for mark in map(mark_text, missing_marks or ()))
     reading = Reading(one_character(separator), known_encoding(encoding), DECIMALS[decimal], marks)
-    tables, layouts = read_tables(paths, target, [] if known is None else textual(known.columns), reading)
+    typed = target if isinstance(target, list) else [target]
+    if not typed or len({*map(str, typed)}) < len(typed):
+        raise ValueError(f"target={target!r} should be a column or a list of different columns")
+    tables, layouts = read_tables(paths, typed[0], [] if known is None else textual(known.columns), reading)
     names = list(map(str, tables[0].columns))
-    target, dropped = spelled(target, names), [spelled(name, names) for name in drop or ()]
+    targets, dropped = [spelled(name, names) for name in typed], [spelled(name, names) for name in drop or ()]
+    target = targets[0]
     chosen = {spelled_key(name, names): kind for name, kind in (kinds or {}).items()}
-    check_columns(tables, list(paths), path, target, dropped, chosen)
-    left_out = {*dropped, *(() if known is None else known.drop)} - {target}
+    check_columns(tables, list(paths), path, targets, dropped, chosen)
+    left_out = {*dropped, *(() if known is None else known.drop)} - {*targets}
     tables = [
         without_missing(
             table.drop(columns=[*left_out & {*table.columns}]) if left_out else table, file, target, missing
@@ -110,14 +117,22 @@ def csv(
 
     whole = labelled(tables, list(paths))  # a row's label is its file and its number there
     del tables
-    texts = whole.pop(target)
-    numbers, classes, notes = class_numbers(texts, target, least=2 if known is None else 1)
-    doubt = quantity(classes, len(numbers), f"target {target!r}")
-    doubts = [*alike(classes, target), *([] if doubt is None else [doubt])]
+    own, whole = whole[targets], whole.drop(columns=targets)
+    kind = wanted or form_of(own, targets, reading.decimal)
+    if kind == "classes":
+        if len(targets) > 1:
+            raise ValueError(f"target={targets} has {len(targets)} columns; the classes are one column")
+        numbers, classes, notes = class_numbers(own[target], target, least=2 if known is None else 1)
+        doubt = quantity(classes, len(numbers), f"target {target!r}")
+        doubts = [*alike(classes, target), *([] if doubt is None else [doubt])]
+    else:
+        numbers, classes, notes, doubts = values_of(own, targets, reading.decimal), [], [], []
+    strata = numbers if kind == "classes" else torch.zeros(len(numbers), dtype=torch.int64)
     uses: list[ColumnUse] = []
     if known is None:
-        changes = int((np.diff(numbers.numpy()[: file_sizes(whole)[0]]) != 0).sum())
-        columns, uses = recognised(whole, chosen, reading.decimal, blocks=changes == len(classes) - 1)
+        changes = int((np.diff(strata.numpy()[: file_sizes(whole)[0]]) != 0).sum())
+        blocks = kind == "classes" and changes == len(classes) - 1
+        columns, uses = recognised(whole, chosen, reading.decimal, blocks=blocks)
     else:
         check_known(whole, known.columns, f"path={path!r}", "; leave it out with 'data.drop'")
         columns = list(known.columns)
@@ -133,6 +148,7 @@ def csv(
         encoding=reading.encoding,
         missing_marks=marks,
         unknown=unknown,
+        targets=tuple(targets) if len(targets) > 1 else (),
     )
     sizes = file_sizes(whole)
     x = torch.from_numpy(features(whole, replace(own_form, unknown=unknown if known is not None else "error")))
@@ -140,12 +156,12 @@ def csv(
     val = None if val_path is None else others.pop(0)
     if test_path is None:
         count = round(test_fraction * len(train))
-        test, train = stratified(numbers[: len(train)], count, torch.Generator().manual_seed(0))
+        test, train = stratified(strata[: len(train)], count, torch.Generator().manual_seed(0))
         refused = f"test_fraction={test_fraction}"
     else:
         (test,) = others
         refused = f"test_path={test_path!r}"
-    if known is None:
+    if known is None and kind == "classes":
         check_parts(numbers[train], numbers[test], classes, refused)
     notes = [*(note for layout in layouts for note in layout.notes), *notes]
     return Source(
@@ -161,6 +177,8 @@ def csv(
         doubts=tuple(doubts),
         x_val=None if val is None else x[val],
         y_val=None if val is None else numbers[val],
+        targets=[] if kind == "classes" else targets,
+        kind=kind,
     )
 
 
@@ -181,7 +199,7 @@ def rows(path: str, form: TableForm) -> tuple[torch.Tensor, list[str]]:
     file = repr(path)
     reading = Reading(AUTO, form.encoding, form.decimal, form.missing_marks, form.separator)
     (table,), layouts = read_tables({file: path}, None, textual(form.columns), reading)
-    table = table[[name for name in table.columns if name not in {form.target, *form.drop}]]
+    table = table[[name for name in table.columns if name not in {form.target, *form.targets, *form.drop}]]
     check_known(table, form.columns, file, "; remove it")
     table.index = table.index + 1
     gaps = table.isna()
@@ -383,7 +401,7 @@ def check_columns(
     tables: list[pd.DataFrame],
     files: list[str],
     path: str,
-    target: str,
+    targets: list[str],
     drop: list[str],
     kinds: Mapping[str, Kind],
 ) -> None:
@@ -393,12 +411,13 @@ def check_columns(
         ValueError: a name is not a column, no feature is left, or a further table lacks a column.
     """
     names = list(tables[0].columns)
-    if len(names) == 1 and names != [target]:
+    if len(names) == 1 and names != targets:
         raise ValueError(
             f"path={path!r} has only one column, {names[0]!r}; give the character between its cells, such as "
             "data.separator=semicolon"
         )
-    for key, name in [("target", target), *(("drop", name) for name in drop), *(("kinds", name) for name in kinds)]:
+    asked = (("target", targets), ("drop", drop), ("kinds", kinds))
+    for key, name in [(key, name) for key, given in asked for name in given]:
         if name not in names:
             close = get_close_matches(name, names, n=1, cutoff=0.5)
             meant = f"; did you mean {close[0]!r}?" if close else ""
@@ -406,9 +425,10 @@ def check_columns(
             raise ValueError(
                 f"{key}={name!r} is not a column of {path}; choose from {', '.join(names[:SHOWN])}{more}{meant}"
             )
-    if target in drop:
-        raise ValueError(f"drop={drop} contains the target; remove {target!r} from it")
-    if len(set(names) - set(drop)) < 2:
+    for target in targets:
+        if target in drop:
+            raise ValueError(f"drop={drop} contains the target; remove {target!r} from it")
+    if len(set(names) - set(drop)) <= len(targets):
         raise ValueError(f"drop={drop} leaves no column but the target; at least one feature is needed")
     for number, file in list(enumerate(files))[1:]:
         table = tables[number]
@@ -492,7 +512,7 @@ def class_numbers(column: pd.Series, target: str, least: int) -> tuple[torch.Ten
         single = names[int(sizes.argmin())]
         hint = ""
         if len(names) > len(labels) / 2:
-            hint = "; it looks like a quantity, but this program predicts classes, and regression is not supported yet"
+            hint = "; it looks like a quantity: try task=regression"
         raise ValueError(f"target={target!r} has only one example of class {single!r}; every class needs two{hint}")
     notes = [
         f"target {target!r}: {', '.join(repr(texts[number]) for number in group)} are one class, {texts[name]!r}, "

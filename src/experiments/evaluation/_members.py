@@ -172,14 +172,16 @@ def examples(members: Sequence[EnsembleMember], split: str) -> list[Split]:
 
 
 def refuse_other_classes(first: Restored, run: Restored) -> None:
-    """Refuse a run whose classes differ from those of the first run.
+    """Refuse a run whose classes or targets differ from those of the first run.
 
     Raises:
         UserError: they differ.
     """
-    if first.classes != run.classes:
+    one, other = first.description, run.description
+    if (one.kind, one.names) != (other.kind, other.names):
         both = f"{shown_path(run.folder.path)} and {shown_path(first.folder.path)}"
-        raise UserError(f"{both} have different classes; an ensemble needs the same")
+        what = "classes" if one.kind == other.kind == "classes" else "targets"
+        raise UserError(f"{both} have different {what}; an ensemble needs the same")
 
 
 def split_settings(config: Mapping[str, Any], split: str) -> list[object]:
@@ -189,9 +191,14 @@ def split_settings(config: Mapping[str, Any], split: str) -> list[object]:
 
 
 def raw(run: Restored, split: str) -> Tensor:
-    """Return the raw examples of a split with their classes, (examples, features + 1), on the CPU."""
+    """Return the raw examples of a split with their targets, (examples, features + targets), on the CPU.
+
+    The targets are rounded, because each run scales them in its own way.
+    """
     examples = run.data.splits[split]
-    return torch.cat([examples.raw().cpu().flatten(1).double(), examples.y.cpu()[:, None].double()], 1)
+    y = run.task.decode(examples.y.cpu()).double().reshape(len(examples), -1)
+    rounded = y if run.classes else y.float().double().mul(1e4).round()
+    return torch.cat([examples.raw().cpu().flatten(1).double(), rounded], 1)
 
 
 def scores(members: Sequence[EnsembleMember], splits: Sequence[Split]) -> list[Tensor]:
@@ -223,7 +230,7 @@ def scores_of_group(runs: Sequence[Restored], splits: Sequence[Split]) -> Sequen
     On a CPU, a stack whose members prepare the examples differently is a fifth slower than one by one.
     """
     settings = runs[0].settings
-    plain = settings.precision in ("fp32", "fp64") and not settings.channels_last
+    plain = settings.precision in ("fp32", "tf32", "fp64") and not settings.channels_last
     pays = all(split is splits[0] for split in splits) or runs[0].device.type == "cuda"
     if len(runs) > 1 and plain and pays:
         with suppress(ValueError), runs[0].surroundings():

@@ -17,6 +17,7 @@ from experiments.common.screen import Screen, table
 from experiments.common.text import shown_path
 from experiments.data.batches import Split
 
+from . import answering
 from ._members import SOUP, EnsembleMember, examples, members, other_weights, scores, souped
 from ._predictions import Predictions
 from .evaluating import FOLDER, Evaluation, evaluation_of, split_folder_name, split_title
@@ -106,12 +107,59 @@ def combine(folders: Sequence[Path], split: str, out: Path, kind: Kind, restorin
     first = own[0].run
     soup, reason = soup_or_reason(own, first.data.splits["train"], kind)
     others = other_weights(folders[0], restoring) if len(folders) == 1 else []
-    ensemble = ensemble_of(own, splits, [*([soup] if soup else []), *others], split)
     name = f"{TOGETHER[kind]}_{split_folder_name(split, restoring.other)}"
     target = unlinked(out / FOLDER, name) / name
+    title, column = split_title(split, restoring.other), "weights" if len(folders) == 1 else "run"
+    if not first.classes:
+        answered_together(screen, own, splits, [*([soup] if soup else []), *others], target, title, column, kind, split)
+        screen.print(f"\nwritten  {shown_path(target)}")
+        return
+    ensemble = ensemble_of(own, splits, [*([soup] if soup else []), *others], split)
     write(target, own, ensemble, splits[0].y.cpu(), kind)
-    show(screen, ensemble, split_title(split, restoring.other), "weights" if len(folders) == 1 else "run", reason)
+    show(screen, ensemble, title, column, reason)
     screen.print(f"\nwritten  {shown_path(target)}")
+
+
+def answered_together(
+    screen: Screen,
+    own: Sequence[EnsembleMember],
+    splits: Sequence[Split],
+    more: Sequence[EnsembleMember],
+    out: Path,
+    title: str,
+    column: str,
+    kind: Kind,
+    split: str,
+) -> None:
+    """Evaluate members whose targets are not classes: each, the mean of their answers, and further weights.
+
+    Args:
+        screen: to print on.
+        own, splits, more, split: see `ensemble_of`.
+        out: the folder for the results.
+        title: of the split.
+        column: the title of the members' column.
+        kind: the answers to write.
+    """
+    task = own[0].run.task
+    true = task.decode(splits[0].y.cpu())
+    every = scores([*own, *more], [*splits, *[splits[0]] * len(more)])
+    answers = [m.run.task.answer(s) for m, s in zip([*own, *more], every, strict=True)]
+    mean = torch.stack(answers[: len(own)]).mean(0)
+    names = [*(member.name for member in own), "ensemble", *(member.name for member in more)]
+    lines = [*answers[: len(own)], mean, *answers[len(own) :]]
+    results = [answering.answers_of(task, {}, line, true, split, None) for line in lines]
+    shown = table(column, *task.metrics, right=tuple(task.metrics), wrapped=(column,))
+    for name, result in zip(names, results, strict=True):
+        shown.add_row(name, *(answering.cell(result, metric) for metric in task.metrics))
+    screen.print(f"{title}, {len(true):,} examples\n")
+    screen.print(shown)
+    chosen = lines[len(own) + 1] if kind == "soup" else mean
+    answering.write_predictions(out, task, chosen, true)
+    members_of = [{"run": str(m.run.folder.path), "epoch": m.run.epoch} for m in own]
+    described = [{**about, **asdict(result)} for about, result in zip(members_of, results, strict=False)]
+    others = {name: asdict(result) for name, result in zip(names[len(own) :], results[len(own) :], strict=True)}
+    write_json(out / "evaluation.json", {**others, "members": described})
 
 
 def soup_or_reason(own: Sequence[EnsembleMember], train: Split, kind: Kind) -> tuple[EnsembleMember | None, str]:

@@ -23,6 +23,7 @@ from experiments.figures.classes import confusion, confusion_figure, drawable, w
 from experiments.figures.regions import FINE, planar, plane, regions_figure
 from experiments.folders.reading import found_below, record
 
+from . import answering
 from ._figures import reliability_figure
 from ._predictions import Predictions
 from ._scores import TOP, Bin, ClassScore, calibration_error, class_scores, reliability, top, wilson
@@ -78,13 +79,25 @@ def evaluate(folders: Sequence[Path], split: str, restoring: RestoreSettings) ->
         if number:
             screen.print("")
         run = restored(folder, restoring)
-        evaluation, scores, probabilities = evaluated(run, split)
-        for note in [*run.data.notes, *run.data.doubts] if restoring.other else []:
-            screen.print(note)
         name = split_folder_name(split, restoring.other)
+        if not run.classes:
+            result, answers, true = answering.answered(run, split)
+            show_notes(screen, run)
+            out = unlinked(folder / FOLDER, name) / name
+            answering.write(out, run, result, answers, true, NAMES[split])
+            answering.show(screen, run, result, split_title(split, run.other), out)
+            continue
+        evaluation, scores, probabilities = evaluated(run, split)
+        show_notes(screen, run)
         out = unlinked(folder / FOLDER, name) / name
         write(out, run, evaluation, scores, probabilities)
         show(screen, run, evaluation, out)
+
+
+def show_notes(screen: Screen, run: Restored) -> None:
+    """Print what is known about another data set."""
+    for note in [*run.data.notes, *run.data.doubts] if run.other else []:
+        screen.print(note)
 
 
 def split_folder_name(split: str, other: Mapping[str, Any]) -> str:

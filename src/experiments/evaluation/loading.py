@@ -36,11 +36,13 @@ from experiments.data.forms import Description, TableForm, sides
 from experiments.data.preprocess import Double
 from experiments.folders.reading import CONFIGURATION
 from experiments.folders.run import RunFolder
+from experiments.tasks.base import Task
 from experiments.training.device import cores, free_memory, kernels, torch_threads
 from experiments.training.member import best_row
 from experiments.training.single import scores_of
 from experiments.training.streams import Streams, global_generator
 
+from ._estimates import Estimates
 from ._predictions import Predictions
 from .settings import RestoreSettings
 
@@ -100,15 +102,22 @@ class Restored:
 
     def __repr__(self) -> str:
         name, count = type(self.model).__name__, sum(p.numel() for p in self.model.parameters())
-        about = f"{sides(self.description.shape)} to {len(self.classes)} classes"
+        what = f"{len(self.classes)} classes" if self.classes else ", ".join(self.task.names[:3])
+        about = f"{sides(self.description.shape)} to {what}"
         return (
             f"<{shown_path(self.folder.path)}: {name} of {count:,} parameters, {about}, weights of epoch {self.epoch}>"
         )
 
     @property
     def classes(self) -> list[str]:
-        """The names of the classes, in the order of the scores."""
+        """The names of the classes, in the order of the scores; empty if the targets are none."""
         return list(self.description.classes)
+
+    @cached_property
+    def task(self) -> Task:
+        """What it has learnt, with the scale of its targets."""
+        with self.building():
+            return assembly.restored_task(self.config, self.description)
 
     @cached_property
     def settings(self) -> assembly.Training:
@@ -136,8 +145,8 @@ class Restored:
         return nullcontext() if self.trusted or self.other else isolated(repr(str(self.folder.path)))
 
     def split(self, x: Tensor) -> Split:
-        """Return raw examples, (examples, *description.shape), as a split; the unknown classes are all 0."""
-        split = assembly.split_of(x, torch.zeros(len(x), dtype=torch.int64), self.prepare, self.device)
+        """Return raw examples, (examples, *description.shape), as a split; the unknown targets are all 0."""
+        split = assembly.split_of(x, self.task.examples_of_targets(len(x)), self.prepare, self.device)
         if self.settings.precision == "fp64":
             split.prepare = Double(split.prepare)
         return split
@@ -171,7 +180,7 @@ class Restored:
     def surroundings(self) -> Iterator[None]:
         """Give the process the settings of the run while the model is called: kernels, generator, threads."""
         with ExitStack() as stack:
-            stack.enter_context(kernels(deterministic=self.settings.deterministic))
+            stack.enter_context(kernels(deterministic=self.settings.deterministic, precision=self.settings.precision))
             stack.enter_context(global_generator(int(self.config["seed"]), self.device))
             if self.device.type == "cpu":
                 stack.enter_context(torch_threads(self.threads))
@@ -183,10 +192,14 @@ class Restored:
 
     def probabilities(self, x: InputExamples) -> Tensor:
         """Return the probabilities of raw examples' classes, (examples, classes), in float64; see `predict`."""
-        return self.scores(x).double().softmax(1)
+        return self.answers(x)
+
+    def answers(self, x: InputExamples) -> Tensor:
+        """Return the answers for raw examples in float64: probabilities, or numbers in the units of the data."""
+        return self.task.answer(self.scores(x))
 
     def predict(self, x: InputExamples) -> Predictions:
-        """Predict the classes of new examples; they are prepared like the run's own.
+        """Predict the classes, labels or numbers of new examples; they are prepared like the run's own.
 
         Args:
             x: an array of raw examples, (examples, *description.shape), or of one raw example; or the path of a
@@ -198,7 +211,10 @@ class Restored:
         examples = self._examples(x)
         for note in examples.notes:
             logging.getLogger("experiments").info("%s", note)
-        return Predictions(examples.names, self.classes, self._scores(examples.x).double().softmax(1).numpy())
+        answers = self.task.answer(self._scores(examples.x)).numpy()
+        if self.classes:
+            return Predictions(examples.names, self.classes, answers)
+        return Estimates(examples.names, self.task.names, answers)
 
     def _scores(self, x: Tensor) -> Tensor:
         return torch.cat([scores.cpu() for scores, _ in self.batches(self.split(x))])
@@ -290,7 +306,8 @@ def restored(
         unfetched = nullcontext() if restoring.trust else isolated(repr(str(run.path)))
         with global_generator(general.seed, device), unfetched:
             description, prepare = expectations(run, config, state["program"]["preparation"], device)
-            model, values = restored_model(config, settings, state["program"]["model"], description, prepare, device)
+            outputs, weights = assembly.restored_task(config, description).outputs, state["program"]["model"]
+            model, values = restored_model(config, settings, weights, description, prepare, device, outputs)
         threads = max(1, min(int(state["program"].get("threads", 1)), cores()))
         epoch = int(state["position"]["epoch"])
     except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
@@ -455,6 +472,7 @@ def restored_model(
     description: Description,
     prepare: Preparation,
     device: torch.device,
+    outputs: int,
 ) -> tuple[nn.Module, int]:
     """Build a run's model with the weights of a checkpoint, for evaluation.
 
@@ -465,18 +483,17 @@ def restored_model(
         UserError: the model cannot be built.
         ValueError: the weights have another architecture.
     """
-    classes = len(description.classes)
     example = prepare(torch.zeros(1, *description.shape, device=device))
     with suppress(NotImplementedError), torch.device("meta"):  # a stranger's configuration may have any size
-        same_tensors(assembly.outline(config, example.shape[1:], classes, weights), weights)
-    model = assembly.network(config, example.shape[1:], classes).to(device)
+        same_tensors(assembly.outline(config, example.shape[1:], outputs, weights), weights)
+    model = assembly.network(config, example.shape[1:], outputs).to(device)
     if settings.precision == "fp64":
         model, example = model.double(), example.double()
     if settings.channels_last:
         model.to(memory_format=torch.channels_last)
     model.load_state_dict(weights)
     model.requires_grad_(False).eval()
-    layers = assembly.layers(model, example, classes)
+    layers = assembly.layers(model, example, outputs)
     return model, max((math.prod(layer.output_shape) for layer in layers), default=0)
 
 

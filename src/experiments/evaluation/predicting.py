@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -69,10 +70,14 @@ def predict_together(folders: Sequence[Path], path: str, out: Path, kind: Kind, 
         predictions = predictions_for(path, souped(own, first.data.splits["train"]).run)
     else:
         each = [predictions_for(path, member.run) for member in own]
-        mean = np.mean([one.probabilities for one in each], axis=0)
-        predictions = Predictions(each[0].names, first.classes, mean)
+        predictions = mean_of(each)
     screen.print(f"{kind} of {', '.join(member.name for member in own)}")
     write(predictions, out, f"{TOGETHER[kind]}_input_{input_folder_name(path)}", screen)
+
+
+def mean_of(each: Sequence[Predictions]) -> Predictions:
+    """Return the mean of the probabilities or of the numbers of several runs."""
+    return replace(each[0], probabilities=np.mean([one.probabilities for one in each], axis=0))
 
 
 def predictions_for(path: str, run: Restored) -> Predictions:

@@ -24,7 +24,7 @@ from experiments.data.forms import ImageForm
 from experiments.data.preprocess import Affine, Imputed, Whitening
 from experiments.evaluation.loading import Restored
 
-INPUT, OUTPUT = "examples", "probabilities"
+INPUT = "examples"
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 BATCH = {INPUT: {0: torch.export.Dim("batch")}}
 """The dimensions of the input that may have any size."""
@@ -35,8 +35,8 @@ LARGEST_TRIAL = 2**26
 GAPS = 0.1
 """The share of missing values in test examples, for a run that fills gaps."""
 
-ProbabilityFunction = Callable[[Tensor], Tensor]
-"""Raw examples -> probabilities, (examples, classes)."""
+AnswerFunction = Callable[[Tensor], Tensor]
+"""Raw examples -> answers: probabilities, (examples, classes), or numbers, (examples, targets)."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +50,12 @@ class WrittenProgram:
     """
 
     content: bytes
-    program: ProbabilityFunction
+    program: AnswerFunction
     about: Mapping[str, Any]
 
 
 class WholeModel(nn.Module):
-    """The whole computation of a run: raw examples -> preparation -> model -> probabilities.
+    """The whole computation of a run: raw examples -> preparation -> model -> answers.
 
     It computes in float32, whatever the precision of the training.
 
@@ -66,12 +66,12 @@ class WholeModel(nn.Module):
     def __init__(self, run: Restored) -> None:
         super().__init__()
         self.model = deepcopy(run.model).float().to(memory_format=torch.contiguous_format)
-        self.prepare = run.prepare
+        self.prepare, self.task = run.prepare, run.task
         self.eval()
 
     def forward(self, examples: Tensor) -> Tensor:
-        """Map raw examples, (batch, *shape), to probabilities, (batch, classes)."""
-        return self.model(self.prepare(examples)).softmax(1)
+        """Map raw examples, (batch, *shape), to answers: probabilities, or numbers in the units of the data."""
+        return self.task.exported(self.model(self.prepare(examples)))
 
 
 def input_type(run: Restored) -> torch.dtype:
@@ -154,7 +154,7 @@ def as_torch(traced: torch.export.ExportedProgram, run: Restored) -> WrittenProg
     use = [
         "import torch",
         "model = torch.export.load('model.pt2').module()",
-        f"{OUTPUT} = model({INPUT})  # a tensor, {type_name(run)}",
+        f"{run.task.answers} = model({INPUT})  # a tensor, {type_name(run)}",
     ]
     return WrittenProgram(file.getvalue(), lambda examples: module(examples), {"use": use})
 
@@ -169,12 +169,12 @@ def as_onnx(traced: torch.export.ExportedProgram, run: Restored) -> WrittenProgr
         with silent(), torch.no_grad():
             onnx = torch.onnx.export(
                 traced, dynamo=True, verbose=False, dynamic_shapes=BATCH,
-                input_names=[INPUT], output_names=[OUTPUT], external_data=False,
+                input_names=[INPUT], output_names=[run.task.answers], external_data=False,
             )  # fmt: skip
             assert onnx is not None
             model = onnx.model_proto
             content = model.SerializeToString()
-            program = onnx_program(content)
+            program = onnx_program(content, run.task.answers)
     except Exception as error:  # as above
         raise UserError(
             f"the model of {str(run.folder.path)!r} cannot be written as ONNX: {one_line(error)}; "
@@ -183,18 +183,23 @@ def as_onnx(traced: torch.export.ExportedProgram, run: Restored) -> WrittenProgr
     use = [
         "import onnxruntime",
         "model = onnxruntime.InferenceSession('model.onnx')",
-        f"({OUTPUT},) = model.run(None, {{'{INPUT}': {INPUT}}})  # an array, {type_name(run)}",
+        f"({run.task.answers},) = model.run(None, {{'{INPUT}': {INPUT}}})  # an array, {type_name(run)}",
     ]
     opset = next(entry.version for entry in model.opset_import if not entry.domain)
     return WrittenProgram(content, program, {"opset": opset, "use": use})
 
 
-def onnx_program(content: bytes) -> ProbabilityFunction:
-    """Return the function that an ONNX model computes."""
+def onnx_program(content: bytes, output: str) -> AnswerFunction:
+    """Return the function that an ONNX model computes.
+
+    Args:
+        content: of the file.
+        output: the name of its output.
+    """
     import onnxruntime
 
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    return lambda examples: torch.from_numpy(session.run([OUTPUT], {INPUT: examples.numpy()})[0])
+    return lambda examples: torch.from_numpy(session.run([output], {INPUT: examples.numpy()})[0])
 
 
 def missing_packages() -> list[str]:

@@ -15,20 +15,20 @@ from experiments.common.errors import UserError
 from experiments.common.files import write_json, write_whole
 from experiments.common.installing import install_command
 from experiments.common.screen import Screen
-from experiments.common.text import shown_path
+from experiments.common.text import counted, shown_path
 from experiments.common.version import __version__
 from experiments.data.forms import sides
 from experiments.evaluation.loading import Restored, restored
 from experiments.evaluation.settings import RestoreSettings
 from experiments.training.single import PRECISIONS
 
-from ._programs import INPUT, OUTPUT, WRITERS, WholeModel, exported, missing_packages, onnx_versions, trials, type_name
+from ._programs import INPUT, WRITERS, WholeModel, exported, missing_packages, onnx_versions, trials, type_name
 from .options import Format
 
 FOLDER = "export"
 NAMES: Mapping[Format, str] = {"torch": "model.pt2", "onnx": "model.onnx"}
 TOLERANCE = 1e-2
-"""The largest difference in probabilities; rounding cannot explain more, so a program with more is wrong."""
+"""The largest difference in probabilities, or in standard deviations of numbers: rounding cannot explain more."""
 
 
 def export(folders: Sequence[Path], only: Format | None, restoring: RestoreSettings) -> None:
@@ -65,7 +65,9 @@ def export_run(run: Restored, formats: Sequence[Format], out: Path, screen: Scre
     if run.note:
         screen.print(f"warning: {run.note}")
     screen.print(f"in          raw examples, {about['input']['type']}, batch x {sides(run.description.shape)}")
-    screen.print(f"out         probabilities, float32, batch x {len(run.classes)} classes")
+    count, form = len(run.task.names), run.task.form
+    what = f"{count} classes" if form == "classes" else counted(count, "label" if form == "labels" else "target")
+    screen.print(f"out         {run.task.answers}, float32, batch x {what}")
     examples = trials(run)
     expected, gap = references(run, examples)
     if gap is not None:
@@ -73,11 +75,11 @@ def export_run(run: Restored, formats: Sequence[Format], out: Path, screen: Scre
     traced = exported(run)
     for kind in formats:
         name, written = NAMES[kind], WRITERS[kind](traced, run)
-        difference = distance([written.program(x) for x in examples], expected)
+        difference = distance([written.program(x) for x in examples], expected) / run.task.answer_size
         if not difference <= TOLERANCE:
             raise UserError(
-                f"{name} is not written, because its probabilities differ from the run's by up to {difference:.2g}; "
-                "does the model draw random numbers, or depend on the other examples in a batch?"
+                f"{name} is not written, because its {run.task.answers} differ from the run's by up to "
+                f"{difference:.2g}; does the model draw random numbers, or depend on the other examples in a batch?"
             )
         reference, count = "the run" if gap is None else "its model in fp32", sum(map(len, examples))
         screen.print(f"{name:<11} differs from {reference} by {difference:.1g} at most, on {count} random examples")
@@ -95,7 +97,7 @@ def references(run: Restored, examples: Sequence[Tensor]) -> tuple[list[Tensor],
     The programs compute in float32. A run with another precision rounds differently, so its programs are compared with
     its model in float32; otherwise they are compared with the run, and the distance is None.
     """
-    own = [run.probabilities(x) for x in examples]
+    own = [run.answers(x) for x in examples]
     if run.settings.precision not in PRECISIONS:
         return own, None
     whole = WholeModel(run)
@@ -116,7 +118,7 @@ def description(run: Restored) -> dict[str, Any]:
         "run": run.folder.path.resolve().name,
         "epoch": run.epoch,
         **({"note": run.note} if run.note else {}),
-        "classes": run.classes,
+        **({"classes": run.classes} if run.classes else {"targets": list(run.task.names)}),
         "input": {
             "name": INPUT,
             "type": type_name(run),
@@ -125,10 +127,10 @@ def description(run: Restored) -> dict[str, Any]:
             "form": None if run.description.form is None else asdict(run.description.form),
         },
         "output": {
-            "name": OUTPUT,
+            "name": run.task.answers,
             "type": "float32",
-            "shape": ["batch", len(run.classes)],
-            "what": "probabilities of the classes, in the order of `classes`: the softmax of the model's scores",
+            "shape": ["batch", len(run.task.names)],
+            "what": run.task.about_answers,
         },
         "precision": {"of the programs": "fp32", "of the run": run.settings.precision},
         "programs": {},

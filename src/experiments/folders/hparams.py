@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
 
+from experiments.common.metrics import objective_of
+
 from .defaults import choices_of, differing, tells
 from .events import FILES, append, records, series
 from .hydra import is_built, task_part
@@ -57,7 +59,11 @@ def metrics_shown(objective: str, *, validated: bool = True) -> list[str]:
         objective: decides which epoch is best.
         validated: whether there is a validation split.
     """
-    return sorted((name for name in METRICS if validated or name.startswith("train/")), key=objective.__ne__)
+    usual = [name for name in METRICS if validated or name.startswith("train/")]
+    kind = objective.partition("/")[2]
+    if kind != "accuracy" and objective not in usual and (validated or not objective.startswith("val/")):
+        usual.append(objective)
+    return sorted(usual, key=objective.__ne__)
 
 
 def session(folder: Path, run: Hyperparameters) -> list[Summary]:
@@ -106,7 +112,7 @@ def metrics_of(config: DictConfig) -> list[str]:
     """
     data = config.get("data") or {}
     unvalidated = data.get("val_fraction") == 0 and data.get("folds") is None
-    return metrics_shown(str(config.get("objective")), validated=not unvalidated)
+    return metrics_shown(objective_of(config), validated=not unvalidated)
 
 
 def hparams_config(

@@ -21,6 +21,7 @@ from experiments.common.errors import UserError
 from experiments.common.files import opened, regular_text
 from experiments.common.foreign import read_csv, read_yaml
 from experiments.common.keys import flattened
+from experiments.common.metrics import declare, objective_of
 
 from .summary import read_summary
 from .sweep import FILE
@@ -66,7 +67,7 @@ class Record:
     @property
     def objective(self) -> str:
         """The metric that decided which epoch is the best."""
-        return str(self.config.get("objective", "val/accuracy"))
+        return objective_of(self.config)
 
     @cached_property
     def metrics(self) -> dict[str, float]:
@@ -191,6 +192,7 @@ def record(folder: Path) -> Record:
     config = read_yaml(folder / CONFIGURATION)
     if not isinstance(config, dict) or "seed" not in config:
         raise ValueError(f"{CONFIGURATION} is not the configuration of a run")
+    declare(config.get("metrics"))
     return Record(
         folder,
         {key: value for key, value in flattened(config).items() if not isinstance(value, Mapping)},

@@ -100,13 +100,13 @@ def layer_row(line: str) -> LayerRow | None:
 
 
 def metrics_text(rows: Sequence[Row]) -> str:
-    """Return the content of `metrics.csv`: our own columns, then those that observers of the user have added."""
+    """Return the content of `metrics.csv`: our own columns, then further metrics and what observers have added."""
     text = io.StringIO()
-    added = dict.fromkeys(name for row in rows for name in row if name not in COLUMNS)
-    columns = [
-        *(name for name in COLUMNS if name not in OPTIONAL or any(name in row for row in rows)),
-        *added,
-    ]
+    named = dict.fromkeys(name for row in rows for name in row)
+    usual = [name for name in COLUMNS if name not in OPTIONAL or name in named]
+    if named and "train/accuracy" not in named:  # of another task: in the order of the rows
+        usual = [name for name in named if name.startswith(("train/", "val/")) or name in COLUMNS]
+    columns = [*usual, *(name for name in named if name not in usual)]
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)

@@ -20,6 +20,7 @@ from experiments.common.errors import UserError
 from experiments.common.files import regular_text, write_whole
 from experiments.common.foreign import read_yaml
 from experiments.common.keys import flattened, meaning
+from experiments.common.metrics import SPLITS
 from experiments.common.text import cut, spreadsheet
 
 from .lock import is_locked, locked
@@ -246,7 +247,7 @@ class Sweep:
             "run": entry.number,
             "status": entry.status,
             "overrides": " ".join(entry.overrides),
-            **{name: metrics.get(name, "") for name in METRICS},
+            **{name: metrics.get(name, "") for name in dict.fromkeys((*METRICS, *metrics))},
             "best_epoch": summary.get("best_epoch") or "",
             "epochs": summary.get("epochs", ""),
             "folder": entry.folder.name,
@@ -258,14 +259,25 @@ class Sweep:
     def write_table(self) -> None:
         """Write `sweep.csv` whole."""
         text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        rows = self.rows()
+        writer = csv.DictWriter(text, columns_of(rows), extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
-        writer.writerows({name: spreadsheet(value) for name, value in row.items()} for row in self.rows())
+        writer.writerows({name: spreadsheet(value) for name, value in row.items()} for row in rows)
         write_whole(self.folder / TABLE, text.getvalue().encode())
 
     def counts(self) -> Counter[str]:
         """Return the number of runs with each status."""
         return Counter(row["status"] for row in self.rows())
+
+
+def columns_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the columns of the table: without accuracies if the runs have none, and with all other metrics."""
+    named = dict.fromkeys(name for row in rows for name in row if "/" in name and name.partition("/")[0] in SPLITS)
+    measured = [name for name in named if any(row.get(name) not in (None, "") for row in rows)]
+    usual = [name for name in METRICS if not measured or name in measured or "train/accuracy" in measured]
+    start, end = COLUMNS.index(METRICS[0]), COLUMNS.index(METRICS[-1]) + 1
+    others = [name for name in measured if name not in METRICS]
+    return [*COLUMNS[:start], *usual, *others, *COLUMNS[end:]]
 
 
 def all_texts(values: Sequence[Any]) -> bool:

@@ -14,10 +14,11 @@ from annotated_types import Ge
 
 from experiments.data.batches import Split
 from experiments.figures.canvas import decades, layer_name, new_figure
-from experiments.figures.classes import confusion, confusion_figure, drawable, worst_figure
+from experiments.figures.classes import drawable
 from experiments.figures.palette import literal
 from experiments.folders.run import LayerRow
 from experiments.initializers import weighted_layers
+from experiments.tasks.base import Task
 from experiments.training.observer import every as every_epochs
 
 from ._drawing import Drawing
@@ -54,6 +55,7 @@ class Pictures(Drawing):
     Args:
         splits: see `Drawing`.
         classes: the names of the classes.
+        task: draws examples with their answers.
         writer: the run's event file; None for no TensorBoard.
         every: epochs between two images of the filters in TensorBoard, the first before training; 0 for never.
     """
@@ -62,10 +64,12 @@ class Pictures(Drawing):
         self,
         splits: Mapping[str, Split],
         classes: Sequence[str],
+        task: Task,
         writer: SummaryWriter | None = None,
         every: Annotated[int, Ge(0)] = 5,
     ) -> None:
         super().__init__(splits, classes, writer)
+        self.task = task
         self.when = every_epochs(every if writer is not None else 0)
         self.at_start = every > 0 and writer is not None
 
@@ -89,9 +93,8 @@ class Pictures(Drawing):
         if rows:
             self.keep("layers", layers_figure(rows), epoch)
         split, scores, about = self.evaluated()
-        self.keep("confusion", confusion_figure(confusion(scores, split.y.cpu()), self.classes, about), epoch)
-        if drawable(self.example_shape):
-            self.keep("worst", worst_figure(split, scores, self.classes, about), epoch)
+        for name, figure in self.task.figures(split, scores, about).items():
+            self.keep(name, figure, epoch)
 
     def show_filters(self, epoch: int) -> None:
         """Write the current filters to TensorBoard, pixel by pixel."""

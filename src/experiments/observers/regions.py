@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class Regions(Drawing):
     """Draws decision regions: as an image in TensorBoard during training, and as a figure at its end.
 
-    Nothing is drawn unless an example has two features.
+    Nothing is drawn unless the targets are classes and an example has two features.
 
     Args:
         splits: see `Drawing`; the dots are examples of the training split.
@@ -45,7 +45,8 @@ class Regions(Drawing):
         every: Annotated[int, Ge(0)] = 1,
     ) -> None:
         super().__init__(splits, classes, writer)
-        self.shown = every > 0 and writer is not None and planar(splits["train"])
+        self.drawn = bool(classes) and planar(splits["train"])
+        self.shown = every > 0 and writer is not None and self.drawn
         self.when = every_epochs(every if self.shown else 0)
 
     def start(self, member: Observed, number: int, program: Program, position: Position) -> None:
@@ -65,7 +66,7 @@ class Regions(Drawing):
     def draw(self, epoch: int) -> None:
         """See `Drawing.draw`."""
         train = self.splits["train"]
-        if planar(train):
+        if self.drawn:
             grid = plane(train, FINE)
             figure = regions_figure(grid, self.scores(grid), train, *self.evaluated(), self.classes)
             self.keep("regions", figure, epoch)

@@ -11,6 +11,7 @@ import torch
 from rich.table import Table
 
 from experiments import assembly
+from experiments.common.metrics import SPLITS
 from experiments.common.screen import Screen, plain, table
 from experiments.common.text import command_name, duration, shown_path
 from experiments.data.forms import ColumnUse, sides
@@ -39,7 +40,7 @@ def introduce(
     if data.description.columns:
         screen.print("")
         screen.print(column_table(data.description.columns))
-    screen.print(f"\ndata     {name}: {sizes}; {sides(data.input_shape)}, {len(data.classes)} classes")
+    screen.print(f"\ndata     {name}: {sizes}; {sides(data.input_shape)}, {what_is_learnt(data)}")
     for note in data.notes:
         screen.print(f"         {note}")
     for doubt in data.doubts:
@@ -48,6 +49,17 @@ def introduce(
     screen.print(f"device   {describe(device)}, {threads} thread{'s' * (threads > 1)}{why}\n")
 
 
+def what_is_learnt(data: assembly.Data) -> str:
+    """Return what a model learns of an example: '10 classes', 'regression of weight and pulse'."""
+    names, task = data.task.names, data.task
+    if task.form == "classes":
+        return f"{len(names)} classes"
+    listed = ", ".join(names[:MOST_NAMES]) + (", ..." if len(names) > MOST_NAMES else "")
+    return f"{task.name} of {len(names)} labels: {listed}" if task.form == "labels" else f"{task.name} of {listed}"
+
+
+MOST_NAMES = 5
+"""The names of targets that are shown."""
 MOST_COLUMNS = 40
 """The columns that are shown; `data.json` has all of them."""
 
@@ -105,10 +117,11 @@ def conclude(
         screen.print(f"diverged: the loss was not finite at step {member.diverged_at}")
     if summary["status"] == "stopped":
         screen.print(f"stopped early: no improvement for {member.early_stopping.patience} epochs")  # type: ignore[union-attr]
-    shown = table("", "loss", "accuracy", right=("loss", "accuracy"))
-    for split in ("train", "val", "test"):
+    names = measured_columns(metrics)
+    shown = table("", *names, right=tuple(names))
+    for split in SPLITS:
         if f"{split}/loss" in metrics:
-            shown.add_row(split, f"{metrics[f'{split}/loss']:.4f}", f"{metrics[f'{split}/accuracy']:.4f}")
+            shown.add_row(split, *(number(metrics.get(f"{split}/{name}")) for name in names))
     if shown.row_count:
         screen.print(shown)
     best = f", best epoch {summary['best_epoch']} by {member.objective}" if summary["best_epoch"] else ""
@@ -124,6 +137,19 @@ def conclude(
         screen.print_command("resume", f"{command_name('python')} -m experiments.train {shlex.join(resuming)}")
     else:
         screen.print_command("view", f"{command_name('tensorboard')} --logdir {shlex.quote(path)}")
+
+
+def measured_columns(metrics: Mapping[str, float]) -> list[str]:
+    """Return the names of the metrics that are printed, the loss first, without their splits."""
+    parts = [name.partition("/") for name in metrics]
+    return list(dict.fromkeys(["loss", *(kind for split, _, kind in parts if split in SPLITS and kind != "penalty")]))
+
+
+def number(value: float | None) -> str:
+    """Return a metric with four decimals, or with four digits if it is large; empty if it was not measured."""
+    if value is None:
+        return ""
+    return f"{value:.4f}" if abs(value) < 1000 else f"{value:,.0f}" if abs(value) < 1e7 else f"{value:.4g}"
 
 
 def print_verdicts(screen: Screen, verdicts: Sequence[Verdict]) -> None:

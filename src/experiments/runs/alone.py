@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from experiments.assembly.run import thread_count
 from experiments.common.errors import UserError
+from experiments.common.metrics import objective_of
 from experiments.common.recorded import recorded
 from experiments.folders.hydra import flush_composed, write_composed
 from experiments.folders.lock import is_locked, locked
@@ -45,7 +46,7 @@ def run(cfg: DictConfig, early: SignalStop | None = None) -> float | None:
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         entry = Entry(HydraConfig.get().job.num, job.folder.path)
         if job.resuming and entry.is_over(retry=job.config["retry_failed"]):
-            return entry.summary.get("metrics", {}).get(job.config["objective"])
+            return result_of(entry.summary, job.config)
         resumable = job.resuming and job.folder.last.exists()
         job.config["resume"] = str(job.folder.path) if resumable else None
         if not (job.folder.path / ".hydra" / "overrides.yaml").exists():
@@ -72,7 +73,12 @@ def run(cfg: DictConfig, early: SignalStop | None = None) -> float | None:
         )
     if stop.signal is not None and summary["status"] == "interrupted":
         sys.exit(EXIT_CODES[signal.Signals(stop.signal)])
-    return summary["metrics"].get(job.config["objective"])
+    return result_of(summary, job.config)
+
+
+def result_of(summary: Mapping[str, Any], config: Mapping[str, Any]) -> float | None:
+    """Return the objective of a run that has ended; None if it was not measured."""
+    return summary.get("metrics", {}).get(summary.get("objective") or objective_of(config))
 
 
 def check_sweep_is_over(folder: Path) -> None:

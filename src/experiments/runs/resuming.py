@@ -18,7 +18,6 @@ from experiments.common.signatures import TARGET
 from experiments.common.text import cut, one_line
 from experiments.data.sources import first_names
 
-
 LATER = "task"
 """The section that runs of earlier versions lack."""
 AUTOMATIC = (AUTO, "experiments.tasks.Auto", "experiments.losses.auto")
@@ -102,6 +101,7 @@ def check_unchanged(
         for key in dict.fromkeys([*saved, *now])
         if not meaning(key).resume
         and not is_automatic(now.get(key))
+        and not (key not in saved and is_automatic(now.get(f"{key.partition('.')[0]}.{TARGET}")))
         and not isinstance(saved.get(key, now.get(key)), Mapping)
         and saved.get(key) != now.get(key)
     ]

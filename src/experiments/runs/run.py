@@ -42,6 +42,8 @@ from .resuming import check_unchanged
 from .summary import disk_problem, story, was_removed, write_failure
 
 Result = TypeVar("Result")
+RESOLVED = ("task", "loss", "objective", "metrics")
+"""The parts of a configuration in which `auto` is replaced by what it stands for."""
 
 
 def of_own_code(error: Exception) -> OwnCodeError | None:
@@ -163,12 +165,17 @@ class Run:
                 folder.clear_unfinished()
             device = chosen_device(settings.device)
         fetching = bool(job.config["data"].get("download"))  # typed: `cli.resuming` leaves out a saved one
-        foreign = job.resuming and not (job.own or job.config.get("trust") or fetching)
-        guard = isolated(f"resume={str(folder.path)!r}") if foreign else nullcontext()
+        foreign = (job.resuming or job.borrowed) and not (job.own or job.config.get("trust") or fetching)
+        source = "run" if job.borrowed else "resume"
+        guard = isolated(f"{source}={str(folder.path)!r}") if foreign else nullcontext()
         with surroundings(self.screen, general, settings, device), guard:
             has_checkpoint = job.resuming and (folder.last.exists() or folder.best.exists())
             config = {**job.config, "init_from": None} if has_checkpoint else job.config  # that file may be gone
-            parts = assembled(config, general, settings, device, folder, self.screen, sources, reporter(general))
+            parts = assembled(config, general, settings, device, folder, self.screen, sources)
+            explicit = {name: parts.config[name] for name in RESOLVED}
+            self.job = replace(job, config={**job.config, **explicit})
+            general = assembly.general(self.job.config)
+            parts.member.pruned = reporter(general)
             state = restored(folder, parts, self.screen) if job.resuming else None
             note = set_horizon(job.config, folder, state, parts) if state is not None else None
             if note is not None:
@@ -225,6 +232,8 @@ class PreparedRun:
         """Open its TensorBoard file, build its observers, and print the model, the data and the device."""
         job, screen, parts = self.run.job, self.run.screen, self.parts
         job.folder.write_description(parts.data.description)
+        if not job.resuming:
+            write_explicit(job.folder, job.config)
         writer = opened_writer(job.config, job.folder, position)
         if writer is not None:
             self.run.files.enter_context(quiet_writer_thread())
@@ -307,7 +316,7 @@ def surroundings(
     """Use a run's settings of the process inside the block: messages, kernels, global generators and threads."""
     with ExitStack() as stack:
         stack.enter_context(printing_log(screen))
-        stack.enter_context(kernels(deterministic=settings.deterministic))
+        stack.enter_context(kernels(deterministic=settings.deterministic, precision=settings.precision))
         stack.enter_context(global_generator(general.seed, device))
         if threads is not None:
             stack.enter_context(torch_threads(threads))
@@ -326,7 +335,15 @@ def offered(job: Job, parts: Parts, screen: Screen, writer: Any) -> dict[str, An
         ),
         "splits": parts.data.splits,
         "classes": parts.data.classes,
+        "task": parts.data.task,
     }
+
+
+def write_explicit(folder: RunFolder, config: assembly.Config) -> None:
+    """Save the configuration in which the task and what follows from it are explicit, as every later verb reads it."""
+    path = folder.path / ".hydra" / "config.yaml"
+    if path.parent.is_dir():
+        write_whole(path, as_yaml(config).encode(), flushed=True)
 
 
 def note_resume(folder: RunFolder, config: assembly.Config, overrides: Sequence[str]) -> None:

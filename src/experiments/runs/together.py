@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from experiments import assembly
 from experiments.common.errors import OwnCodeError, UserError
+from experiments.common.files import flushing
 from experiments.common.groups import add_to_group
 from experiments.common.text import counted, one_line
 from experiments.data.memory import MemoryLimitError, exceeds_handles, exhausts
@@ -263,7 +264,8 @@ def start_group(
 
     def start(prepared: PreparedRun) -> StartedRun | None:
         try:
-            return prepared.start(position, threads)
+            with flushing(len(group) == 1):  # the first checkpoints of several flush everything
+                return prepared.start(position, threads)
         except OwnCodeError as error:
             if len(group) == 1:
                 raise

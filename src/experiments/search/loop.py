@@ -23,7 +23,7 @@ from optuna.trial import FrozenTrial, TrialState
 from experiments.cli.entry import print_traceback
 from experiments.cli.launch import FROM_TASK
 from experiments.common.errors import UserError, nearest
-from experiments.common.metrics import Metric
+from experiments.common.metrics import Metric, objective_of
 from experiments.folders.hparams import Domain, common_settings, hparams_config, metrics_of
 from experiments.folders.hydra import is_built, plain_value
 from experiments.folders.summary import readable_summary
@@ -55,6 +55,9 @@ class Settings:
     max_failure_rate: float
     params: Mapping[str, Any] | None
     custom_search_space: str | None
+    compare: str | None = None
+    fresh_seeds: Any = None
+    spaces: Any = None
 
     def check(self) -> None:
         """Refuse impossible settings.
@@ -76,6 +79,11 @@ class Settings:
             raise UserError(
                 f"hydra.sweeper.direction={self.direction!r} should be minimize, maximize or null"
                 + nearest(str(self.direction), DIRECTIONS, "hydra.sweeper.direction")
+            )
+        if (self.compare is None) != (self.fresh_seeds is None):
+            raise UserError(
+                "a fair comparison needs a choice and fresh seeds, as in: -m search=fair for=optimizer "
+                "optimizer=sgd,adam 'optimizer.lr=tag(log,interval(1e-4,1))'"
             )
         if self.rounds > self.n_trials:
             raise UserError(f"hydra.sweeper.rounds={self.rounds} should be at most n_trials={self.n_trials}")
@@ -130,7 +138,7 @@ class Search:
         self.space = space_of(parser.parse_overrides([*given, *arguments]), custom=self.custom is not None)
         check_seeds(self.space, settings.seeds_per_trial)
         self.composed = self.first_composed()
-        self.objective = str(self.composed.get("objective", "objective"))
+        self.objective = objective_of(self.composed) if "objective" in self.composed else "objective"
         check_measured(self.composed, self.objective)
         if settings.pruner is not None and "trial" not in self.composed:
             raise UserError(
@@ -141,11 +149,7 @@ class Search:
 
     def run(self) -> None:
         """Search until there are `n_trials` trials, the space is exhausted, or the user interrupts."""
-        left = left_running(self.study)
-        self.save_finished([PlannedTrial(number, []) for number in left])
-        for number in left:
-            if self.study.get_trials(deepcopy=False)[number].state == TrialState.FAIL:
-                print(f"trial {number} was left unfinished; its parameters are tried again")
+        self.close_left()
         hparams_config(self.folder, self.domains(), common_settings(self.config), metrics_of(self.config))
         asked: list[PlannedTrial] = []
         try:
@@ -161,6 +165,18 @@ class Search:
             raise UserError(
                 f"none of the {len(counted(self.study))} trials has a result; their folders show the reasons"
             )
+
+    def close_left(self) -> None:
+        """Close the trials whose process has ended: those with a result count, the others are tried again."""
+        left = left_running(self.study)
+        self.save_finished([PlannedTrial(number, []) for number in left])
+        for number in left:
+            if self.study.get_trials(deepcopy=False)[number].state == TrialState.FAIL:
+                print(f"trial {number} was left unfinished; its parameters are tried again")
+
+    def next_job(self) -> int:
+        """Return the first job number that is free."""
+        return next_job(self.folder, self.study)
 
     def conclude(self) -> None:
         """Print and write the findings, if there are any trials."""
@@ -232,7 +248,7 @@ class Search:
         self.sampler.space = space
         left = settings.n_trials - len(counted(study))
         asked: list[PlannedTrial] = []
-        job = next_job(self.folder, study)
+        job = self.next_job()
         try:
             while len(asked) < min(settings.n_jobs, lacking, left):
                 waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
@@ -275,20 +291,27 @@ class Search:
         count = self.settings.seeds_per_trial
         own = space.overrides(trial.params)
         if "trial" in self.composed:
-            described = {
-                "storage": self.at,
-                "study": self.study.study_name,
-                "number": trial.number,
-                "seeds": count,
-                "pruner": self.settings.pruner,
-                "epochs": self.epochs,
-            }
-            own.append(f"trial={typed(described)}")
+            own.append(f"trial={typed(self.described(trial))}")
         if count == 1:
             return [own]
         start = int(self.composed.get("seed", 0))
         without = [override for override in own if not re.match(r"\+{0,2}seed=", override)]
         return [[*without, f"seed={start + seed}"] for seed in range(count)]
+
+    def described(self, trial: optuna.Trial) -> dict[str, Any]:
+        """Return what the configuration of a trial's runs says about it."""
+        return {
+            "storage": self.at,
+            "study": self.study.study_name,
+            "number": trial.number,
+            "seeds": self.settings.seeds_per_trial,
+            "pruner": self.settings.pruner,
+            "epochs": self.epochs,
+        }
+
+    def line(self, trial: FrozenTrial, status: str, value: float | None) -> str:
+        """Return a finished trial as a line."""
+        return line_of(trial, status, value)
 
     def launched(self, asked: Sequence[PlannedTrial]) -> Sequence[JobReturn]:
         """Train a batch in one launch."""
@@ -315,7 +338,10 @@ class Search:
             failed += status in NO_RESULT
         unmeasured = [r for ret in returns if (r := result_of(ret, stopped)).status == "finished" and r.value is None]
         if len(unmeasured) == len(returns):
-            raise UserError("the runs of the first trials return no objective; this command cannot be searched")
+            raise UserError(
+                f"the runs of the first trials return no {self.objective}; set objective= to a metric that they "
+                "measure, or task=regression if their targets are numbers"
+            )
         if unexpected is not None and failed == len(asked):
             raise unexpected
         if failed > self.settings.max_failure_rate * len(asked):
@@ -349,7 +375,7 @@ class Search:
             study.tell(number, state=TrialState.PRUNED)
         else:
             study.tell(number, value)
-        print(line_of(study.get_trials(deepcopy=False)[number], status, value), flush=True)
+        print(self.line(study.get_trials(deepcopy=False)[number], status, value), flush=True)
 
     def save_finished(self, asked: Sequence[PlannedTrial]) -> None:
         """Tell the study the results of the finished trials of a batch that was cut short; queue the others again."""

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from experiments.assembly.trust import untrusted
 from experiments.common.foreign import read_yaml
-from experiments.common.metrics import Metric
+from experiments.common.metrics import Metric, objective_of
 from experiments.common.screen import Screen, fits, narrowed, table
 from experiments.common.text import command_name, counted, visible
 from experiments.folders.reading import CONFIGURATION
@@ -126,8 +126,12 @@ def objective(sweep: Sweep) -> Metric | None:
     """Return the metric that ranks the runs of a sweep; None if they have different ones."""
     if any(line.startswith("objective=") for entry in sweep.entries.values() for line in entry.overrides):
         return None
+    names = {entry.summary.get("objective") for entry in sweep.entries.values() if entry.summary.get("metrics")}
+    if len(names) > 1:
+        return None
     configuration = sweep.asked().get("configuration")
-    name = configuration.get("objective") if isinstance(configuration, Mapping) else None
+    usual = objective_of(configuration) if isinstance(configuration, Mapping) else None
+    name = next(iter(names), None) or usual
     return Metric(name) if isinstance(name, str) else None
 
 

@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from experiments.common.errors import UserError
 from experiments.common.files import flush_all, flushing
+from experiments.common.metrics import Metric, objective_of
 from experiments.common.signatures import checked
 from experiments.common.text import counted, on_terminal, visible
 from experiments.folders.hydra import OF_THE_SWEEP, write_composed
@@ -259,7 +260,7 @@ class Launch:
             working_dir=str(job.entry.folder),
             task_name="train",
             status=JobStatus.COMPLETED,
-            _return_value=metrics.get(job.config["objective"]),
+            _return_value=metrics.get(job.entry.summary.get("objective") or objective_of(job.config)),
         )
 
 
@@ -305,6 +306,6 @@ class Progress:
             return
         objective = active[0].objective
         values = [m.history[-1][objective] for m in active if m.history and objective in m.history[-1]]
-        best = f", best {objective} now {(min if objective.endswith('loss') else max)(values):.4f}" if values else ""
+        best = f", best {objective} now {max(values, key=Metric(objective).score):.4f}" if values else ""
         epoch = f"epoch {position.epoch}/{position.plan.epochs}"
         self.log("  ".join(filter(None, [self.label, f"{epoch}, {counted(len(active), 'run')}{best}"])))

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
 
+from experiments.data.batches import Split
+from experiments.data.forms import TargetForm
 from experiments.losses import Loss
 
 from .metrics import Measure
 
-Form = Literal["classes", "numbers", "labels", "inputs"]
-"""The form of targets: a class per example, numbers, labels that are 0 or 1, or the prepared inputs themselves."""
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Form = TargetForm
+"""The form of targets: a class per example, numbers, or labels that are 0 or 1."""
 
 
 class Task:
@@ -31,6 +36,9 @@ class Task:
         losses: names of our losses that fit, for messages; other losses are tried.
         metrics: those of `metrics=auto`; the first is the running metric, which is also measured in training.
         measures: every metric that fits, by name.
+        objective: the metric of the validation split that decides which epoch is best, without the split.
+        answers: what answers are called, and the name of an exported program's output.
+        about_answers: what an exported program returns.
         unit, shift: the size of 1 and the value of 0 in the user's units, of each target; None if they are not scaled.
         names: of the classes, labels or targets, set by `fit`.
     """
@@ -42,6 +50,8 @@ class Task:
     metrics: ClassVar[Sequence[str]] = ()
     measures: ClassVar[Mapping[str, Measure]] = {}
     objective: ClassVar[str] = "loss"
+    answers: ClassVar[str] = "answers"
+    about_answers: ClassVar[str] = "the answers"
     stratified: ClassVar[bool] = False
 
     score_type: ClassVar[torch.dtype] = torch.float64
@@ -95,6 +105,15 @@ class Task:
         """Return what a user reads, (examples, ...) in float64."""
         return scores.double()
 
+    def exported(self, scores: Tensor) -> Tensor:
+        """Return the answers of an exported program, in the type of the scores."""
+        return self.answer(scores).to(scores.dtype)
+
+    @property
+    def answer_size(self) -> float:
+        """The size of a typical answer, by which differences between answers are divided."""
+        return 1.0
+
     def score(self, scores: Tensor, targets: Tensor) -> Tensor:
         """Return each example's part of the running metric, of shape (..., batch).
 
@@ -107,6 +126,36 @@ class Task:
     def running(self, mean: float) -> float:
         """Return the running metric of a mean of `score`."""
         return mean
+
+    def baseline(self, targets: Tensor) -> float | None:
+        """Return the running metric of a model that knows nothing; None for the share of the most common class.
+
+        Args:
+            targets: encoded, of the training split.
+        """
+        del targets
+        return 0.0
+
+    def residuals(self, scores: Tensor, targets: Tensor) -> dict[str, float]:
+        """Return facts about the errors, which verdicts are based on; empty if there are none.
+
+        Args:
+            scores: (examples, outputs).
+            targets: encoded.
+        """
+        del scores, targets
+        return {}
+
+    def figures(self, split: Split, scores: Tensor, about: str) -> dict[str, Figure]:
+        """Draw examples with their answers; return figures by the names of their files.
+
+        Args:
+            split: the examples, with encoded targets.
+            scores: (examples, outputs), on the CPU.
+            about: the split and the epoch of the weights, for the titles.
+        """
+        del split, scores, about
+        return {}
 
     @property
     def counts_only(self) -> bool:

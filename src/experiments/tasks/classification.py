@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
+from experiments.data.batches import Split
 from experiments.losses import Loss
 
 from .base import Task
 from .metrics import OF_CLASSES
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class Classification(Task):
@@ -21,6 +27,8 @@ class Classification(Task):
     metrics = ("accuracy",)
     measures = OF_CLASSES
     objective = "accuracy"
+    answers = "probabilities"
+    about_answers = "probabilities of the classes, in the order of `classes`: the softmax of the model's scores"
     stratified = True
     score_type = torch.int64
 
@@ -32,10 +40,28 @@ class Classification(Task):
         """See `Task.answer`: the probabilities of the classes."""
         return scores.double().softmax(-1)
 
+    def exported(self, scores: Tensor) -> Tensor:
+        """See `Task.exported`."""
+        return scores.softmax(1)
+
     def score(self, scores: Tensor, targets: Tensor) -> Tensor:
         """See `Task.score`: whether an answer is right; of mixed examples, the larger part counts."""
         wanted = targets.argmax(-1) if targets.ndim == scores.ndim else targets
         return scores.argmax(-1) == wanted
+
+    def baseline(self, targets: Tensor) -> float | None:
+        """See `Task.baseline`."""
+        del targets
+        return None
+
+    def figures(self, split: Split, scores: Tensor, about: str) -> dict[str, Figure]:
+        """See `Task.figures`: the confusion matrix and, of pictures, those that are classified worst."""
+        from experiments.figures.classes import confusion, confusion_figure, drawable, worst_figure
+
+        found = {"confusion": confusion_figure(confusion(scores, split.y.cpu()), self.names, about)}
+        if drawable(split.x.shape[1:]):
+            found["worst"] = worst_figure(split, scores, self.names, about)
+        return found
 
     @property
     def counts_only(self) -> bool:

@@ -137,17 +137,17 @@ def label_brier(p: Tensor, y: Tensor) -> float:
 
 def label_f1(p: Tensor, y: Tensor) -> float:
     """The harmonic mean of precision and recall over all labels of all examples (micro)."""
-    return _called("multilabel_f1_score", p, y.long(), num_labels=p.shape[1], average="micro")
+    return _called("binary_f1_score", p.flatten(), y.flatten().long())
 
 
 def label_precision(p: Tensor, y: Tensor) -> float:
     """The share of right ones among all predicted labels (micro)."""
-    return _called("multilabel_precision", p, y.long(), num_labels=p.shape[1], average="micro")
+    return _called("binary_precision", p.flatten(), y.flatten().long())
 
 
 def label_recall(p: Tensor, y: Tensor) -> float:
     """The share of predicted ones among all labels that are present (micro)."""
-    return _called("multilabel_recall", p, y.long(), num_labels=p.shape[1], average="micro")
+    return _called("binary_recall", p.flatten(), y.flatten().long())
 
 
 def label_auroc(p: Tensor, y: Tensor) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from .base import Task
@@ -18,6 +19,8 @@ class Multilabel(Task):
     metrics = ("accuracy", "f1")
     measures = OF_LABELS
     objective = "loss"
+    answers = "probabilities"
+    about_answers = "probabilities of the labels, in the order of `targets`: the sigmoid of the model's scores"
 
     def encode(self, y: Tensor) -> Tensor:
         """See `Task.encode`."""
@@ -30,6 +33,15 @@ class Multilabel(Task):
     def answer(self, scores: Tensor) -> Tensor:
         """See `Task.answer`: the probabilities of the labels."""
         return scores.double().sigmoid()
+
+    def baseline(self, targets: Tensor) -> float:
+        """See `Task.baseline`: the accuracy of each label's most common value."""
+        share = targets.double().mean(0)
+        return torch.maximum(share, 1 - share).mean().item()
+
+    def exported(self, scores: Tensor) -> Tensor:
+        """See `Task.exported`."""
+        return scores.sigmoid()
 
     def score(self, scores: Tensor, targets: Tensor) -> Tensor:
         """See `Task.score`: the share of right labels."""

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from experiments import losses
+from experiments.data.batches import Split
 from experiments.losses import Loss
 
 from .base import Task
 from .metrics import OF_NUMBERS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+FEWEST_ERRORS = 20
+FAR = 6.0
+"""Times the median error, beyond which an error is an outlier, as in `verdicts`."""
 
 
 def function_of(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -34,6 +44,8 @@ class Regression(Task):
     metrics = ("r2", "rmse")
     measures = OF_NUMBERS
     objective = "loss"
+    answers = "predictions"
+    about_answers = "predictions of the targets, in the order of `targets` and in the units of the data"
 
     def __init__(self) -> None:
         self.shift: Tensor = torch.zeros(0, dtype=torch.float64)
@@ -91,6 +103,16 @@ class Regression(Task):
         means = self._means(scores.double())
         return self.decode(means.exp() if self.counts else means)
 
+    def exported(self, scores: Tensor) -> Tensor:
+        """See `Task.exported`: in float32, without a copy of the scale on another device."""
+        means = self._means(scores)
+        return (means.exp() if self.counts else means) * self.unit.to(means) + self.shift.to(means)
+
+    @property
+    def answer_size(self) -> float:
+        """See `Task.answer_size`: the largest standard deviation of a target."""
+        return self.spread.max().item()
+
     def _means(self, scores: Tensor) -> Tensor:
         """Return the scores without those of the variances."""
         return scores[..., : len(self.names)]
@@ -102,6 +124,39 @@ class Regression(Task):
             return (means - targets).square().mean(-1)
         errors = (means.exp() - targets) * (self.unit / self.spread).to(means)
         return errors.square().mean(-1)
+
+    def residuals(self, scores: Tensor, targets: Tensor) -> dict[str, float]:
+        """See `Task.residuals`: of all targets in units of each one's median error."""
+        answers, true = self.answer(scores), self.decode(targets)
+        errors = (true - answers).abs()
+        usual = errors.median(0).values
+        if len(errors) < FEWEST_ERRORS or not bool((usual > 0).all()):
+            return {}
+        relative = errors / usual
+        ranks = [
+            (column.argsort().argsort().double() for column in pair) for pair in zip(answers.T, errors.T, strict=True)
+        ]
+        trends = [torch.corrcoef(torch.stack(list(pair)))[0, 1].item() for pair in ranks]
+        return {
+            "examples": float(len(errors)),
+            "outliers": (relative > FAR).double().mean().item(),
+            "largest": relative.max().item(),
+            "trend": max(trends, key=abs),
+        }
+
+    def figures(self, split: Split, scores: Tensor, about: str) -> dict[str, Figure]:
+        """See `Task.figures`: predictions against true values, residuals and, with one feature, the fitted curve."""
+        from experiments.figures.numbers import fit_figure, predicted_figure, residuals_figure
+
+        answers, true = self.answer(scores).numpy(), self.decode(split.y.cpu()).numpy()
+        found = {
+            "predicted": predicted_figure(answers, true, self.names, about),
+            "residuals": residuals_figure(answers, true, self.names, about),
+        }
+        if split.x[0].numel() == 1:
+            x = split.raw().reshape(-1).cpu().double().numpy()
+            found["fit"] = fit_figure(x, answers, true, self.names, about)
+        return found
 
     def running(self, mean: float) -> float:
         """See `Task.running`: the explained share of the variance, R^2."""

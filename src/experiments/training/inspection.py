@@ -121,7 +121,7 @@ class Inspector:
             gradients = torch.autograd.grad(loss, wanted, allow_unused=True) if wanted else ()
         signals = recorded.signals
         return Capture(
-            loss=loss.detach(),
+            loss=self.criterion.shown(loss, scores, y),
             scores=scores.detach(),
             activations=recorded.activations,
             signals={name: signals[name] * len(x) for name in recorded.activations if name in signals},

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge
 
-from experiments.common.metrics import Metric, MetricName
+from experiments.common.metrics import Metric
 from experiments.folders.run import Row, RunFolder
 from experiments.schedules import Schedule
 
@@ -27,7 +27,7 @@ class EarlyStopping:
     """
 
     patience: Annotated[int, Ge(1)]
-    metric: MetricName = "val/loss"
+    metric: str = "val/loss"
     min_delta: Annotated[float, Ge(0)] = 0.0
 
     def applies(self, history: Sequence[Row]) -> bool:

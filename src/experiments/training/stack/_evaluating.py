@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from experiments.data.batches import Split
+from experiments.training.device import tolerance
 
 from ._batches import Batches
 from ._forward import called
@@ -58,8 +59,9 @@ def _scores(models: Sequence[nn.Module], splits: Sequence[Split], size: int) -> 
 
 def _compare(models: Sequence[nn.Module], x: Tensor, scores: Tensor, *, shared: bool) -> None:
     """Compare the first scores with the models' own: a model may use more than its parameters and buffers."""
+    allowed = tolerance(TOLERANCE, x.device)
     for number, model in enumerate(models):
         own = model((x if shared else x[number])[:TRIED])
         size = float(own.abs().max())
-        if not torch.allclose(scores[number, :TRIED], own, rtol=TOLERANCE, atol=TOLERANCE * size, equal_nan=True):
+        if not torch.allclose(scores[number, :TRIED], own, rtol=allowed, atol=allowed * size, equal_nan=True):
             raise ValueError("the models give different scores when they are called as one")

@@ -114,7 +114,7 @@ class StackInspector:
             if f"{name}.running_mean" in self.weights.buffers
         }
         return Capture(
-            loss=losses.detach(),
+            loss=self.objective.shown(losses.detach(), scores.detach(), y, 1.0),
             scores=scores.detach(),
             activations={name: a.detach() for name, a in activations.items()},
             signals=signals,

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from experiments.models.layers import describe
+from experiments.training.device import tolerance
 from experiments.training.program import Capture, Look, Measurements
 from experiments.training.separate import OwnPrograms
 from experiments.training.single import Single, part_sizes
@@ -89,9 +90,10 @@ class Stack(OwnPrograms):
                 wanted = torch.stack([p.criterion.mean(own[k], y[k]) for k, p in enumerate(self.programs)])
         except Exception as error:  # a user's model may do anything that vmap does not support
             raise ValueError(f"the model cannot be called for many runs at once ({str(error)[:120]})") from error
+        allowed = tolerance(TOLERANCE, self.device)
         for one, other in ((trained, own), (evaluated, alone), (losses, wanted)):
             size = float(other.abs().max())
-            if not torch.allclose(one, other, rtol=TOLERANCE, atol=TOLERANCE * size, equal_nan=True):
+            if not torch.allclose(one, other, rtol=allowed, atol=allowed * size, equal_nan=True):
                 raise ValueError("the model gives different results when it is called for many runs at once")
 
     def _try(self) -> None:

@@ -1,0 +1,154 @@
+"""Evaluation of runs whose targets are not classes: numbers or labels, one by one and together."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from experiments import assembly
+from experiments.common.files import write_json, write_whole
+from experiments.common.screen import Screen, table
+from experiments.common.text import shown_path
+from experiments.tasks.base import Task
+from experiments.tasks.metrics import Measure
+
+from ._estimates import MOST_TARGETS, Estimates
+from ._intervals import Interval, intervals
+from .loading import Restored, no_split
+
+PER_TARGET: Mapping[str, Sequence[str]] = {
+    "numbers": ("r2", "rmse", "mae"),
+    "labels": ("f1", "precision", "recall", "auroc"),
+}
+"""The metrics of each target, by the form of the targets."""
+
+
+@dataclass(frozen=True)
+class Answered:
+    """The metrics of answers on a split.
+
+    Args:
+        split: train, val or test.
+        examples: how many.
+        loss: the mean of the run's own loss, in the units of the data; None for the answers of several runs.
+        metrics: with their intervals, by name.
+        targets: the metrics of each target, by its name.
+    """
+
+    split: str
+    examples: int
+    loss: float | None
+    metrics: Mapping[str, Interval]
+    targets: Mapping[str, Mapping[str, float]]
+
+
+def answered(run: Restored, split: str) -> tuple[Answered, Tensor, Tensor]:
+    """Return the metrics of a run on a split, its answers and the true values, both (examples, targets).
+
+    Raises:
+        UserError: the run does not have the split.
+    """
+    data = run.data
+    if split not in data.splits:
+        raise no_split(split, run)
+    examples = data.splits[split]
+    with run.building():
+        criterion = assembly.criterion(run.config, data)
+    total = torch.zeros((), dtype=torch.float64, device=run.device)
+    parts = []
+    for scores, y in run.batches(examples):
+        total += criterion.total(scores, y)
+        parts.append(scores.cpu())
+    task = run.task
+    answers, true = task.answer(torch.cat(parts)), task.decode(examples.y.cpu())
+    loss = total.item() / len(examples)
+    return answers_of(task, criterion.metrics, answers, true, split, loss), answers, true
+
+
+def answers_of(
+    task: Task, metrics: Mapping[str, Measure], answers: Tensor, true: Tensor, split: str, loss: float | None
+) -> Answered:
+    """Return the metrics of answers.
+
+    Args:
+        task: what is learnt.
+        metrics: those of the run, besides the task's running one.
+        answers, true: (examples, targets).
+        split: its name.
+        loss: of the run.
+    """
+    names = dict.fromkeys((*task.metrics, *PER_TARGET[task.form]))
+    measures = {**{name: task.measures[name] for name in names}, **metrics}
+    each = {name: measures_of(task, answers[:, k : k + 1], true[:, k : k + 1]) for k, name in enumerate(task.names)}
+    return Answered(split, len(answers), loss, intervals(measures, answers, true), each)
+
+
+def measures_of(task: Task, answers: Tensor, true: Tensor) -> dict[str, float]:
+    """Return the metrics of one target, without those that are not defined; both are (examples, 1)."""
+    found = {key: float(task.measures[key](answers, true)) for key in PER_TARGET[task.form]}
+    return {key: value for key, value in found.items() if isfinite(value)}
+
+
+def write(out: Path, run: Restored, result: Answered, answers: Tensor, true: Tensor, title: str) -> None:
+    """Write the metrics, figures and predictions of an evaluation; each file is written completely or not at all."""
+    split = run.data.splits[result.split]
+    scores = torch.cat([scores.cpu() for scores, _ in run.batches(split)])
+    for name, figure in run.task.figures(split, scores, f"{title}, weights of epoch {run.epoch}").items():
+        content = io.BytesIO()
+        figure.savefig(content, format="png")
+        write_whole(out / f"{name}.png", content.getvalue())
+    write_predictions(out, run.task, answers, true)
+    source: dict[str, Any] = {"run": str(run.folder.path), "epoch": run.epoch}
+    source |= {"data": run.other} if run.other else {}
+    source |= {"note": run.note} if run.note else {}
+    write_json(out / "evaluation.json", {**source, **asdict(result)})
+
+
+def write_predictions(out: Path, task: Task, answers: Tensor, true: Tensor) -> None:
+    """Write the answers for each example next to the true values."""
+    numbers = [str(number) for number in range(len(answers))]
+    estimates = Estimates(numbers, task.names, answers.numpy(), true=true.numpy())
+    write_whole(out / "predictions.csv", estimates.as_csv().encode())
+
+
+def cell(result: Answered, metric: str) -> str:
+    """Return a metric with its interval as a cell; empty if it is not defined."""
+    found = result.metrics.get(metric)
+    return "" if found is None else f"{found.value:.4g} ({found.low:.4g} to {found.high:.4g})"
+
+
+def show(screen: Screen, run: Restored, result: Answered, title: str, out: Path) -> None:
+    """Print an evaluation."""
+    screen.print(f"{shown_path(run.folder.path)}, weights of epoch {run.epoch}")
+    if run.note:
+        screen.print(f"warning: {run.note}")
+    screen.print(f"{title}, {result.examples:,} examples\n")
+    show_metrics(screen, run.task, result)
+    screen.print(f"\nwritten  {shown_path(out)}")
+
+
+def show_metrics(screen: Screen, task: Task, result: Answered) -> None:
+    """Print metrics with their intervals and, of several targets, those of each one."""
+    shown = table("metric", "value", "95 % interval", right=("value", "95 % interval"))
+    if result.loss is not None:
+        shown.add_row("loss", f"{result.loss:.4g}", "")
+    for name, interval in result.metrics.items():
+        shown.add_row(name, f"{interval.value:.4g}", f"{interval.low:.4g} to {interval.high:.4g}")
+    screen.print(shown)
+    resamples = max((interval.resamples for interval in result.metrics.values()), default=0)
+    screen.print(f"intervals: bootstrap over examples, {resamples:,} resamples")
+    if len(task.names) > 1:
+        noun = "target" if task.form == "numbers" else "label"
+        columns = PER_TARGET[task.form]
+        printed = table(noun, *columns, right=tuple(columns))
+        for name, values in list(result.targets.items())[:MOST_TARGETS]:
+            printed.add_row(name, *(f"{values[key]:.4g}" if key in values else "" for key in columns))
+        screen.print("")
+        screen.print(printed)
