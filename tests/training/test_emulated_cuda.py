@@ -1,8 +1,10 @@
 """Whole commands on an emulated CUDA device: placement, waits, and launches per step."""
 
 import json
+import os
 import shutil
 import tempfile
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -17,6 +19,7 @@ from experiments import assembly
 from experiments.assembly.run import Parts, assembled
 from experiments.common.screen import Screen
 from experiments.folders.run import RunFolder
+from experiments.training.device import TF32_HINT, choose, kernels, tolerance
 from experiments.training.single import Single
 from experiments.training.stack import Stack
 from experiments.training.streams import Streams, global_state
@@ -308,3 +311,50 @@ def test_a_moved_generator_repeats_no_draw_and_is_always_the_same() -> None:
         draws = [torch.rand(8, generator=moved.noise, device="cuda:0").cpu() for moved in streams[1:]]
         assert torch.equal(*draws)
         assert not set(draws[0].tolist()) & set(first.tolist())
+
+
+@pytest.mark.parametrize(("precision", "tf32"), [("fp32", False), ("tf32", True)])
+def test_fp32_means_fp32_and_tf32_is_a_choice(
+    commands: Commands, inside: Counter[Wait], monkeypatch: pytest.MonkeyPatch, precision: str, tf32: bool
+) -> None:
+    seen, real = set(), Single.step
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+
+    def step(self: Single, *args: Any) -> Any:
+        seen.add((torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32))
+        return real(self, *args)
+
+    monkeypatch.setattr(Single, "step", step)
+    commands.trained(*SMALL, *UNWATCHED, DEVICE, f"training.precision={precision}", "training.epochs=1")
+    assert inside[Wait("step", "")]
+    assert seen == {(tf32, tf32)}
+    assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == before
+
+
+def test_stacks_may_differ_by_more_if_the_device_rounds_to_tf32() -> None:
+    here, there = torch.device("cpu"), torch.device("cuda:0")
+    with emulated():
+        with kernels(deterministic=False, precision="tf32"):
+            assert (tolerance(1e-4, here), tolerance(1e-4, there)) == (1e-4, 1e-2)
+        with kernels(deterministic=False):
+            assert tolerance(1e-4, there) == 1e-4
+
+
+def test_the_hint_about_tf32_is_no_warning_of_a_run() -> None:
+    """Its words are those of torch's compiler, which warns about it in torch 2.11."""
+    source = Path(torch.__file__).parent / "_inductor" / "compile_fx.py"
+    assert TF32_HINT in source.read_text()
+    with emulated(), kernels(deterministic=False):
+        warnings.warn(f"{TF32_HINT}. Consider setting ...", UserWarning, stacklevel=1)
+    with pytest.raises(UserWarning, match=TF32_HINT):
+        warnings.warn(f"{TF32_HINT}. Consider setting ...", UserWarning, stacklevel=1)
+
+
+@pytest.mark.parametrize("name", ["auto", "cuda", "cuda:1", "cpu"])
+def test_a_cuda_device_gets_the_workspace_of_deterministic_products(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """When it is chosen: torch reads the variable once, at the first product."""
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    with emulated(devices=2):
+        chosen = choose(name)
+    assert str(chosen) == {"auto": "cuda:0", "cuda": "cuda:0"}.get(name, name)
+    assert os.environ.get("CUBLAS_WORKSPACE_CONFIG") == (":4096:8" if name != "cpu" else None)

@@ -1,14 +1,20 @@
 """The device of a run, and its number of threads."""
 
 import os
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 
 import torch
 
 from experiments.data import memory
 
 MULTIPLY_ADDS_PER_THREAD = 20_000_000
+CUBLAS_WORKSPACE = ":4096:8"
+"""The workspace without which cuBLAS has no deterministic kernels; torch reads it at the first product."""
+TF32_TOLERANCE = 1e-2
+TF32_HINT = "TensorFloat32 tensor cores for float32 matrix multiplication available but not enabled"
+"""What torch 2.11 warns about when it compiles for a device that could use TF32; fp32 is a choice here."""
 
 
 def choose(name: str) -> torch.device:
@@ -19,12 +25,13 @@ def choose(name: str) -> torch.device:
     """
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     present = ["cpu", *(f"cuda:{i}" for i in range(count))]
-    if name == "auto":
-        return torch.device("cuda:0" if count else "cpu")
-    wanted = "cuda:0" if name == "cuda" else name
+    wanted = {"auto": "cuda:0" if count else "cpu", "cuda": "cuda:0"}.get(name, name)
     if wanted not in present:
         raise ValueError(f"device={name!r} is not on this machine; allowed: auto, {', '.join(present)}")
-    return torch.device(wanted)
+    device = torch.device(wanted)
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", CUBLAS_WORKSPACE)
+    return device
 
 
 def describe(device: torch.device) -> str:
@@ -67,19 +74,58 @@ def threads_for(multiply_adds: int, *, stacked: bool = False) -> int:
 
 
 @contextmanager
-def kernels(*, deterministic: bool) -> Iterator[None]:
-    """If asked for, refuse kernels with random results inside the block."""
-    if deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS has no deterministic kernels
-    before = torch.are_deterministic_algorithms_enabled()
-    if deterministic == before or before:
+def kernels(*, deterministic: bool, precision: str = "fp32") -> Iterator[None]:
+    """Choose the kernels that compute inside the block.
+
+    Args:
+        deterministic: whether kernels with random results are refused.
+        precision: of `training.precision`; only 'tf32' lets a CUDA device round the factors of products in fp32 to
+            TF32, which has 10 bits instead of 23. (torch lets cuDNN do so by default.)
+    """
+    with ExitStack() as stack:
+        stack.enter_context(_refusing_random_results() if deterministic else nullcontext())
+        if torch.cuda.is_available():
+            stack.enter_context(_multiplying(tf32=precision == "tf32"))
+        yield
+
+
+@contextmanager
+def _refusing_random_results() -> Iterator[None]:
+    if torch.are_deterministic_algorithms_enabled():
         yield  # the call below imports a compiler, which takes a second
         return
     torch.use_deterministic_algorithms(True)
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before)
+        torch.use_deterministic_algorithms(False)
+
+
+@contextmanager
+def _multiplying(*, tf32: bool) -> Iterator[None]:
+    """Set whether products and convolutions of a CUDA device use TF32.
+
+    These are torch's older settings: its compiler reads them, and fails if only the newer ones are set.
+    """
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32
+    matmul.allow_tf32 = cudnn.allow_tf32 = tf32
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", TF32_HINT)
+            yield
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32 = before
+
+
+def tolerance(usual: float, device: torch.device) -> float:
+    """Return the relative difference by rounding that is allowed between two ways to compute the same.
+
+    Args:
+        usual: in fp32.
+        device: on which both are computed; if it uses TF32, more is allowed.
+    """
+    return max(usual, TF32_TOLERANCE) if device.type == "cuda" and torch.backends.cuda.matmul.allow_tf32 else usual
 
 
 @contextmanager

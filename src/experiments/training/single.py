@@ -29,8 +29,9 @@ class Updating:
         micro_batch: examples per forward and backward pass; a larger batch adds up the gradients. None for all.
         clip_norm: largest norm of the whole gradient; None for no limit.
         clip_value: largest absolute value of a gradient's element; None for no limit.
-        precision: of the forward and backward pass: 'fp32', 'fp64', 'bf16', or 'fp16' with the loss scaled so that
-            small gradients do not vanish (Micikevicius et al. 2018). Weights, updates and losses stay in fp32. With
+        precision: of the forward and backward pass: 'fp32', 'tf32' (on a CUDA device, see `device.kernels`; fp32
+            elsewhere), 'fp64', 'bf16', or 'fp16' with the loss scaled so that small gradients do not vanish
+            (Micikevicius et al. 2018). Weights, updates and losses stay in fp32. With
             'fp64' everything is in fp64; the model and the inputs have to be already.
         compiled: the mode of `torch.compile`, or None.
         channels_last: whether pictures are stored with the channels of a pixel next to each other.
@@ -41,7 +42,7 @@ class Updating:
     micro_batch: int | None = None
     clip_norm: float | None = None
     clip_value: float | None = None
-    precision: Literal["fp32", "fp64", "bf16", "fp16"] = "fp32"
+    precision: Literal["fp32", "tf32", "fp64", "bf16", "fp16"] = "fp32"
     compiled: str | None = None
     channels_last: bool = False
     ema: float | None = None
