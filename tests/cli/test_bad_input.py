@@ -85,7 +85,7 @@ CASES = [
     ("training.ema=0.9 training.swa=1", "training.ema=0.9 and training.swa=1 both average", "leave one null"),
     ("training.ema=1", "training.ema=1 should be less than 1", ""),
     ("training.swa=30", "training.swa=30 starts after the last of training.epochs=20", ""),
-    ("training.precision=half", "training.precision='half' should be 'fp32', 'fp64', 'bf16' or 'fp16'", ""),
+    ("training.precision=half", "training.precision='half' should be 'fp32', 'tf32', 'fp64', 'bf16' or 'fp16'", ""),
     ("training.accumulate=0", "training.accumulate=0 should be greater than or equal to 1", ""),
     ("training.compile=fast", "training.compile='fast' should be", "'reduce-overhead'"),
     ("data.folds=5 data.fold=5", "data.fold=5 does not exist", "allows 0 to 4"),

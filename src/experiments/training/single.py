@@ -199,12 +199,23 @@ class Single:
         sizes = part_sizes(len(x), micro)
         total = torch.zeros((), dtype=x.dtype, device=self.device)
         score = torch.zeros((), dtype=self.score_type, device=self.device)
-        for part, wanted in zip(x.split(sizes), targets.split(sizes), strict=True):
+        for number, (part, wanted) in enumerate(zip(x.split(sizes), targets.split(sizes), strict=True)):
             mean, shown, own = self._forward(part, wanted)
             self._scaled(mean * (len(part) / len(x))).backward()
+            if self.updating.compiled is not None and number == 0:
+                self._own_gradients()
             total += shown * (len(part) / len(x))
             score += own
         return total, score
+
+    def _own_gradients(self) -> None:
+        """Copy the gradients of a first part out of the memory of a CUDA graph, which the next part overwrites.
+
+        The gradients of the next parts are added to the copies.
+        """
+        for parameter in self.parameters:
+            if parameter.grad is not None:
+                parameter.grad = parameter.grad.clone()
 
     def _forward(self, x: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the mean loss, the same in the user's units, and the sum of the examples' running metric."""
