@@ -66,7 +66,7 @@ def diagram(names: Sequence[str], ranks: Ranks, styles: Mapping[str, Style], *, 
     k, bars = len(order), ranks.bars()
     rows = {index: row for row, index in enumerate(order)}
     for row, index in enumerate(order):
-        axes.hlines(row, 1, ranks.mean[index], color=INK, alpha=0.25, linewidth=0.8)
+        axes.hlines(row, 1, ranks.mean[index], color=INK, alpha=0.15, linewidth=0.8)  # as the grid
         axes.scatter([ranks.mean[index]], [row], color=styles[names[index]].color, edgecolors=INK, s=45, zorder=3)
     for column, bar in enumerate(bars):
         ends = rows[bar[0]] - 0.2, rows[bar[-1]] + 0.2
