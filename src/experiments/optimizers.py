@@ -148,6 +148,31 @@ def needs_closure(optimizer: torch.optim.Optimizer) -> bool:
     return closure is not None and closure.default is closure.empty
 
 
+def keeps_no_count(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether an optimizer computes with nothing but tensors on its device, so that `step_unless` can undo a step."""
+    return type(optimizer) in (torch.optim.Rprop, torch.optim.RMSprop, torch.optim.Adadelta, torch.optim.Muon)
+
+
+@torch.no_grad()
+def step_unless(optimizer: torch.optim.Optimizer, skipped: Tensor) -> None:
+    """Update, and undo the update on the device if it is to be skipped: nothing waits for the device.
+
+    Gradients of a skipped update count as 0, so that states that the update creates are as if it had not been.
+
+    Args:
+        optimizer: one that `keeps_no_count`.
+        skipped: a Boolean on the device of the parameters.
+    """
+    parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    torch._foreach_copy_(gradients, [torch.where(skipped, 0.0, gradient) for gradient in gradients])
+    states = [value for p in parameters for value in optimizer.state.get(p, {}).values()]
+    changed = [*parameters, *(s for s in states if isinstance(s, Tensor) and s.device == skipped.device)]
+    before = [tensor.detach().clone() for tensor in changed]
+    optimizer.step()
+    torch._foreach_copy_(changed, [torch.where(skipped, *both) for both in zip(before, changed, strict=True)])
+
+
 class Muon(torch.optim.Optimizer):
     """torch's Muon for the hidden layers' weight matrices, and AdamW for everything else.
 
@@ -160,6 +185,9 @@ class Muon(torch.optim.Optimizer):
         momentum, nesterov, ns_steps: of Muon; `ns_steps` is the number of Newton-Schulz iterations.
         betas, eps: of AdamW.
     """
+
+    _step_supports_amp_scaling = True
+    """Tells torch's `GradScaler` to set `found_inf`, and to leave it to `step` whether to update."""
 
     def __init__(
         self,
@@ -195,8 +223,18 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Update both parts."""
         del closure
+        overflowed = getattr(self, "found_inf", None)
+        if overflowed is not None and overflowed.device.type == "cpu" and overflowed.item():
+            return
         for part in self.parts:
-            part.step()
+            if overflowed is None or overflowed.device.type == "cpu":
+                part.step()
+            elif keeps_no_count(part):
+                step_unless(part, overflowed.squeeze() > 0)
+            else:
+                part.found_inf, part.grad_scale = overflowed, None  # type: ignore[attr-defined]
+                part.step()
+                del part.found_inf, part.grad_scale  # type: ignore[attr-defined]
 
     def state_dict(self) -> dict[str, Any]:
         """Return the states of both parts."""

@@ -16,7 +16,7 @@ too; they are replaced.
 """
 
 from ._device import emulated
-from ._record import Record, Wait
+from ._record import Current, Record, Wait
 from ._tensor import CudaTensor
 
-__all__ = ["CudaTensor", "Record", "Wait", "emulated"]
+__all__ = ["CudaTensor", "Current", "Record", "Wait", "emulated"]

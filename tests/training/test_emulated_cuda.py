@@ -7,6 +7,8 @@ import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +21,13 @@ from experiments import assembly
 from experiments.assembly.run import Parts, assembled
 from experiments.common.screen import Screen
 from experiments.folders.run import RunFolder
+from experiments.optimizers import Muon, begin_momentum
 from experiments.training.device import TF32_HINT, choose, kernels, tolerance
+from experiments.training.scaling import Scaler
 from experiments.training.single import Single
 from experiments.training.stack import Stack
 from experiments.training.streams import Streams, global_state
-from tests.emulated_cuda import Record, Wait, emulated
+from tests.emulated_cuda import Current, Record, Wait, emulated
 from tests.helpers import NO_PICTURES, SMALL, Commands, composed, metrics, run_folders, sampled, summary
 from tests.search.searches import SEARCH
 
@@ -358,3 +362,53 @@ def test_a_cuda_device_gets_the_workspace_of_deterministic_products(monkeypatch:
         chosen = choose(name)
     assert str(chosen) == {"auto": "cuda:0", "cuda": "cuda:0"}.get(name, name)
     assert os.environ.get("CUBLAS_WORKSPACE_CONFIG") == (":4096:8" if name != "cpu" else None)
+
+
+def muon(parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
+    """Muon for matrices, and AdamW for the rest."""
+    return Muon(parameters, [p for p in parameters if p.ndim == 2], lr=0.1)
+
+
+SCALED: dict[str, Callable[[Sequence[nn.Parameter]], torch.optim.Optimizer]] = {
+    "Adam": partial(torch.optim.Adam, lr=0.1, fused=True),
+    "SGD": partial(torch.optim.SGD, lr=0.1, momentum=0.9, fused=True),
+    "Muon": muon,
+    "Rprop": partial(torch.optim.Rprop, lr=0.1),
+    "RMSprop": partial(torch.optim.RMSprop, lr=0.1, momentum=0.5),
+    "Adadelta": partial(torch.optim.Adadelta, lr=0.1),
+}
+
+
+def scaled_updates(device: str, name: str, overflowing: Sequence[int]) -> list[list[float]]:
+    """The weights after five updates with gradients of which some overflow."""
+    draw = torch.Generator().manual_seed(0)
+    parameters = [nn.Parameter(torch.randn(size, generator=draw).to(device)) for size in ((3, 4), (3,))]
+    optimizer, scaler = SCALED[name](parameters), Scaler(torch.device(device).type, init_scale=4.0)
+    if name == "SGD":
+        begin_momentum(optimizer)
+    for update in range(5):
+        for parameter in parameters:
+            gradient = torch.randn(parameter.shape, generator=draw)
+            gradient = gradient / (0.0 if update in overflowing else 1.0)
+            parameter.grad = scaler.scale(gradient.to(device))
+        with counting(device) as own:
+            scaler.unscale_(optimizer)
+            scaler.step(optimizer)
+            scaler.update()
+        assert not own.waits
+    return [parameter.detach().cpu().flatten().tolist() for parameter in parameters]
+
+
+def counting(device: str) -> AbstractContextManager[Record]:
+    """Record the work of the emulated device inside the block; on the CPU nothing."""
+    return nullcontext(Record()) if device == "cpu" else Current.record.counted()
+
+
+@pytest.mark.parametrize("overflowing", [(), (0,), (0, 1, 3)], ids=str)
+@pytest.mark.parametrize("name", SCALED)
+def test_updates_in_half_precision_are_skipped_without_a_wait(name: str, overflowing: tuple[int, ...]) -> None:
+    expected = scaled_updates("cpu", name, overflowing)
+    with emulated():
+        found = scaled_updates("cuda:0", name, overflowing)
+    for one, other in zip(found, expected, strict=True):
+        assert one == pytest.approx(other, rel=1e-6, abs=1e-7)

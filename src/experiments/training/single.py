@@ -17,6 +17,7 @@ from .criterion import Criterion, penalized_weights
 from .freezing import frozen_norms, to_training_mode
 from .inspection import Inspector
 from .program import Capture, Look, Measurements
+from .scaling import Scaler
 from .streams import global_state
 from .transfer import to_host
 
@@ -106,7 +107,7 @@ class Single:
         self.device = splits["train"].device
         self.index_device = splits["train"].x.device
         scaled = self.updating.precision == "fp16"
-        self.scaler = torch.amp.GradScaler(self.device.type) if scaled else None
+        self.scaler = Scaler(self.device.type) if scaled else None
         if scaled:
             begin_momentum(optimizer)
         if self.updating.channels_last:
