@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from experiments.cli import _help
 from experiments.cli._help import LESSONS, OFTEN, WIDTH, full_help, settings, short_help
 from experiments.cli._topics import Book, topic_text
 from experiments.cli.verbs import VERBS
@@ -434,3 +435,17 @@ def test_only_reproduce_lists_the_lessons(commands: Commands) -> None:
         assert not any(re.search(rf"\b{name}\b", text) for name in lessons if len(name) > len("zero_weights"))
     (example,) = re.findall(r"^  python -m experiments\.reproduce ((?!.*=)\w.*?)  ", shown, re.MULTILINE)
     assert set(example.split()) <= set(lessons)
+
+
+@pytest.mark.parametrize("columns", [80, 60, 40])
+@pytest.mark.parametrize("words", [(), ("all",), ("data",), ("optimizer.lr",)])
+def test_the_help_fits_a_narrow_terminal(
+    commands: Commands, monkeypatch: pytest.MonkeyPatch, columns: int, words: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(_help, "on_terminal", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    lines = commands.train("--help", *words).out.splitlines()
+    long = [line for line in lines if len(line) > columns]
+    # Commands are not cut, and neither are the keys of settings.
+    assert [line for line in long if " python -m " not in line and "=" not in line and " eval " not in line] == []
+    assert columns < 80 or len(long) <= 2

@@ -48,11 +48,13 @@ def test_long_runs_leave_few_lines(epochs: int, interval: int) -> None:
     assert epochs // interval <= MOST_LINES
 
 
-def on_a_terminal(commands: Commands, patch: pytest.MonkeyPatch, columns: int, *words: str) -> list[str]:
+def on_a_terminal(
+    commands: Commands, patch: pytest.MonkeyPatch, columns: int, *words: str, kind: str = "xterm-256color"
+) -> list[str]:
     """The lines about epochs that a run leaves on a terminal; the bar itself is erased."""
     for name in ("NO_COLOR", "TTY_COMPATIBLE"):
         patch.delenv(name, raising=False)
-    for name, value in {"FORCE_COLOR": "1", "COLUMNS": str(columns), "TERM": "xterm-256color"}.items():
+    for name, value in {"FORCE_COLOR": "1", "COLUMNS": str(columns), "TERM": kind}.items():
         patch.setenv(name, value)
     outcome = commands.train(*SMALL, *words)
     assert outcome.code == 0, outcome.err
@@ -76,6 +78,13 @@ def test_a_long_run_leaves_a_line_every_few_epochs_and_the_last_one(
     assert [int(re.findall(r"\d+", line)[0]) for line in lines] == [1, 5, 10, 12]
     assert all(len(line) <= 40 for line in lines)
     assert logged(commands.folder) == list(range(1, 13))
+
+
+def test_a_terminal_that_cannot_move_its_cursor_has_no_bar(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = on_a_terminal(commands, monkeypatch, 80, "training.epochs=2", kind="dumb")
+    assert [line.split("  ")[0] for line in lines] == ["epoch 1/2", "epoch 2/2"]
+    assert all(len(line) <= 80 for line in lines)
+    assert logged(commands.folder) == [1, 2]
 
 
 def logged(folder: Path) -> list[int]:

@@ -1,6 +1,7 @@
 """The help of a verb: the groups, choices and settings of its configuration, with the comments of the YAML files."""
 
 import re
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,11 +11,15 @@ from typing import Any
 import yaml
 
 from experiments.common.errors import UserError
+from experiments.common.text import on_terminal
 
 from .verbs import INSTALL_COMPLETION
 
-WIDTH, WIDEST = 100, 64
-"""The columns of the help, and the most that the first of two columns takes."""
+WIDTH, WIDEST, NARROWEST = 100, 64, 40
+"""The columns of the help, the most of them that the first of two columns takes, and the least on a terminal."""
+LEAST_ROOM = 32
+"""The columns that the second of two columns has at least, with the margins of both."""
+CHOICES = "Groups and their choices (* is the default):"
 ALL = "all"
 """The topic with every choice and setting."""
 FEW = 15
@@ -79,7 +84,7 @@ def short_help(
     found = often_set(folders, config, known)
     sections = [
         *beginning(command, folders, config, examples),
-        ["Groups and their choices (* is the default):", *table([row_of(group) for group in known])],
+        [*paragraph(CHOICES), *table([row_of(group) for group in known])],
         [
             "Settings that are often changed:",
             *table([(assigned(one), one.comment) for one in found]),
@@ -157,7 +162,7 @@ def further(command: str, known: Sequence[ConfigGroup]) -> list[tuple[str, str]]
 
 def choices_shown(found: Sequence[ConfigGroup]) -> Iterator[list[str]]:
     """Yield a heading, and the choices of each group with the default marked."""
-    yield ["Groups and their choices (* is the default):"]
+    yield paragraph(CHOICES)
     width = max((len(choice) for group in found for choice in group.choices if group.name != LESSONS), default=0)
     for group in found:
         if group.name == LESSONS:
@@ -190,16 +195,23 @@ def table(rows: Sequence[tuple[str, str]], width: int = 0) -> list[str]:
         rows: the texts of the two columns.
         width: the least one of the first column.
     """
-    width = max([width, *(len(left) for left, right in rows if right and len(left) <= WIDEST)])
+    columns = width_shown()
+    widest = min(columns * WIDEST // WIDTH, columns - LEAST_ROOM)
+    width = max([min(width, widest), *(len(left) for left, right in rows if right and len(left) <= widest)])
     lines = []
     for left, right in rows:
-        texts = wrap(right, WIDTH - width - 4, break_long_words=False, break_on_hyphens=False) or [""]
+        texts = wrap(right, columns - width - 4, break_long_words=columns < WIDTH, break_on_hyphens=False) or [""]
         if len(left) > width and right:
             lines.append(f"  {left}")
             left = ""
         lines.append(f"  {left:{width}}  {texts[0]}".rstrip())
         lines += [" " * (width + 4) + text for text in texts[1:]]
     return lines
+
+
+def width_shown() -> int:
+    """Return the columns of the help: those of a narrow terminal, otherwise `WIDTH`."""
+    return min(WIDTH, max(shutil.get_terminal_size().columns, NARROWEST)) if on_terminal() else WIDTH
 
 
 def assigned(setting: Setting) -> str:
@@ -212,7 +224,8 @@ def assigned(setting: Setting) -> str:
 
 def paragraph(text: str) -> list[str]:
     """Return a text as lines."""
-    return wrap(text, WIDTH, break_long_words=False, break_on_hyphens=False)
+    columns = width_shown()
+    return wrap(text, columns, break_long_words=columns < WIDTH, break_on_hyphens=False)
 
 
 def primary(folders: Sequence[Path], config: str) -> Path:

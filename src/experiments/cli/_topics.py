@@ -17,7 +17,6 @@ from experiments.common.signatures import type_hints
 from ._help import (
     ALL,
     LESSONS,
-    WIDTH,
     ConfigGroup,
     Setting,
     assigned,
@@ -27,6 +26,7 @@ from ._help import (
     paragraph,
     settings,
     table,
+    width_shown,
 )
 from ._hints import described, example_of
 
@@ -325,7 +325,7 @@ def about_setting(book: Book, key: str) -> Iterator[list[str]]:
 
 def continued(words: Sequence[str]) -> list[str]:
     """Return the lines of an example; a long command continues on the next line, as a shell reads it."""
-    room = WIDTH - len("  example    \\")
+    room = width_shown() - len("  example    \\")
     first, *rest = wrap(" ".join(words), room, break_long_words=False, break_on_hyphens=False)
     lines = [f"  example  {first}", *(f"             {text}" for text in rest)]
     return [*(f"{line} \\" for line in lines[:-1]), lines[-1]]

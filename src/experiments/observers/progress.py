@@ -86,11 +86,14 @@ class ProgressBar(Observer):
         line = EpochLine(position.epoch, position.plan.epochs, row, position.examples_per_second)
         if f"val/{self.program.running}" in row:
             self.validation = [f"val {row[f'val/{self.program.running}']:.4f}"]
-        if self.bar is None:
+        if not self.screen.terminal.is_terminal:
             self.screen.print(line.whole)
             return
         self.screen.log(line.whole)
         self.unshown = line
+        if self.bar is None:
+            self._leave_line()  # of every epoch: this terminal has no bar
+            return
         if position.epoch in (1, position.plan.epochs) or position.epoch % self.every == 0:
             self._leave_line()
         self._advance(position.epoch, row["train/loss"], row[f"train/{self.program.running}"], line.speed)
