@@ -12,6 +12,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from experiments.search import SAMPLER_OPTIONS
 
+MOST_VALUES = 10
+"""The number of values of a fair comparison for which the folders' names have enough digits."""
+
 
 class SearchSweeper(Sweeper):
     """Chooses runs by the results of earlier ones.
@@ -52,6 +55,7 @@ class SearchSweeper(Sweeper):
         from experiments.common.installing import install_command
 
         try:
+            from experiments.search.fair import fair_search
             from experiments.search.loop import Settings, search
         except ModuleNotFoundError as error:
             raise UserError(
@@ -69,14 +73,22 @@ class SearchSweeper(Sweeper):
         over = False
         settings = Settings(**self.settings)
         settings.check()
+        fair = settings.compare is not None
         with begun(self.config) as folder:
-            number_folders(self.config, settings.n_trials * settings.seeds_per_trial)
+            number_folders(self.config, settings.n_trials * settings.seeds_per_trial * (MOST_VALUES if fair else 1))
             try:
-                search(settings, arguments, self.config, self.hydra_context, self.launcher)
+                run = fair_search if fair else search
+                run(settings, arguments, self.config, self.hydra_context, self.launcher)
                 over = True
             finally:
                 if has_runs(folder):
                     conclude(folder, over=over)
+        if fair:
+            from experiments.comparison.options import CompareOptions
+            from experiments.comparison.running import compare
+
+            print()
+            compare([folder], CompareOptions(), [str(folder)])
 
 
 @dataclass
@@ -111,6 +123,12 @@ class SearchConfig:
     """key -> range or choice, as on the command line, which takes precedence"""
     custom_search_space: str | None = None
     """dotted path of a function (cfg, trial) that adds parameters with trial.suggest_..."""
+    compare: str | None = None
+    """with search=fair, the choice to compare; for=optimizer is short for it"""
+    fresh_seeds: Any = None
+    """with search=fair, how many fresh seeds each best setting is run on, or a list of them: [100,101]"""
+    spaces: Any = None
+    """with search=fair, value -> key -> range for only one value: {sgd: {optimizer.momentum: interval(0,0.99)}}"""
 
 
 PROVIDER = "experiments"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 LONGEST_FOLDER_NAME = 120
-SHORT = {"init_from": "init_from.path"}
+SHORT = {"init_from": "init_from.path", "for": "hydra.sweeper.compare"}
 """Words of the command line, and the keys that they are short for."""
 MULTIRUN = {"-m", "--multirun"}
 VALUED = {
@@ -22,6 +22,8 @@ FLAGS = MULTIRUN | VALUED | PLAIN | INFORMING
 
 def spelled_out(arguments: Sequence[str]) -> list[str]:
     """Return a command line with `init_from=<path>` as `init_from.path='<path>'`; a sweep has several, with commas.
+
+    `for=optimizer`, the choice that a fair comparison is about, becomes a setting of the search.
 
     A file name may contain characters that Hydra's grammar reserves, as the folders of a sweep's runs do. Therefore
     an existing path is quoted, and the longest text that is an existing path counts as one.

@@ -73,8 +73,8 @@ def tuning_sentences(grouping: Grouping, best_first: Sequence[Group]) -> list[st
     sentences = [f"Each group is at its best setting by {grouping.chooser.name}: {chosen}"]
     if grouping.fresh:
         sentences.append(
-            "The settings were chosen with other seeds: only the runs on fresh seeds are compared, so the choice does "
-            "not flatter them"
+            "The settings were chosen by runs with other seeds, and only the runs on fresh seeds are compared, so the "
+            "choice does not flatter them"
         )
     else:
         sentences.append(

@@ -20,6 +20,7 @@ from experiments.figures.svg import inlined, saved
 from . import drawing
 from ._answers import Answer, GroupRow
 from ._critical import critical_figure
+from ._fair import budget_figure
 from ._spread import median, median_interval
 from ._words import LEVEL, chance, named, share
 from .curves import Curve, curves, metrics
@@ -123,6 +124,8 @@ class Report:
             yield drawing.values_figure(self.answer, styles, self.answer.rows[:MOST_VALUES])
         if self.answer.ranks is not None:
             yield critical_figure([row.group.name for row in self.answer.rows], self.answer.ranks, styles)
+        if (tuned := budget_figure(grouping, styles)) is not None:
+            yield tuned
         names = [name for name in metrics([row.group for row in self.drawn]) if name != "lr"]
         for axis in AXES if several_paces(drawn_curves) else ("epoch", "seconds"):
             if names and any(axis in curve.x for curve in drawn_curves):

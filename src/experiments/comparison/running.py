@@ -18,6 +18,7 @@ from experiments.folders.reading import UNFINISHED, FoundRuns, Reader
 from experiments.folders.sweep import Sweep
 
 from ._answers import Question, answered, chooser_of, chosen, metric_of, notes, split_conditions, unmixed
+from ._fair import fair_runs, with_tuning
 from .drawing import undrawn_note
 from .grouping import grouped, known
 from .options import CompareOptions
@@ -32,12 +33,13 @@ MOST_SENTENCES = 12
 MOST_SKIPPED = 5
 
 
-def compare(folders: Sequence[Path], options: CompareOptions) -> int:
+def compare(folders: Sequence[Path], options: CompareOptions, words: Sequence[str] | None = None) -> int:
     """Compare the runs in some folders, and write the report.
 
     Args:
         folders: of runs and sweeps.
         options: the options of the command line.
+        words: the arguments of the command; None for those of this process.
 
     Returns:
         The exit code.
@@ -54,7 +56,7 @@ def compare(folders: Sequence[Path], options: CompareOptions) -> int:
         try:
             found = reader.read()
             watching = options.watch and in_progress(found)
-            report = create_report(found, options, watching=watching)
+            report = create_report(found, options, watching=watching, words=words)
         except UserError as error:
             if not watching:
                 raise
@@ -76,7 +78,9 @@ def in_progress(found: FoundRuns) -> bool:
     return any(time.time() - record.written < LATELY for record in unfinished)
 
 
-def create_report(found: FoundRuns, options: CompareOptions, *, watching: bool = False) -> Report:
+def create_report(
+    found: FoundRuns, options: CompareOptions, *, watching: bool = False, words: Sequence[str] | None = None
+) -> Report:
     """Return the report on some runs.
 
     Raises:
@@ -87,14 +91,19 @@ def create_report(found: FoundRuns, options: CompareOptions, *, watching: bool =
     different = unmixed(records, mixed=options.mixed)
     metric = metric_of(records, options.metric)
     chooser = chooser_of(records, metric)
-    grouping = grouped(records, metric.name, options.keys, options.tuned_keys, options.pooled_keys, chooser)
+    fair = fair_runs(records, found.records)
+    keys = options.keys
+    if fair.key is not None and keys is options.tuned_keys is options.pooled_keys is None:
+        keys = [fair.key]
+    grouping = grouped(fair.compared, metric.name, keys, options.tuned_keys, options.pooled_keys, chooser)
+    grouping = with_tuning(grouping, fair, chooser)
     baseline = split_conditions(options.baseline, "baseline")
     for key, _ in baseline:
         known(key, records)
     answer = answered(grouping, Question(metric, baseline, options.target))
-    report = Report(answer, [], signature(), max(1, round(options.every)) if watching else None)
+    report = Report(answer, [], signature(words), max(1, round(options.every)) if watching else None)
     undrawn = undrawn_note([row.group for row in report.drawn], grouping.groups, metric)
-    sentences = [different, *notes(answer, records), *missing(found), undrawn]
+    sentences = [different, *fair.notes(), *notes(answer, records), *missing(found), undrawn]
     return Report(answer, [note for note in sentences if note], report.signature, report.refresh)
 
 
@@ -115,9 +124,10 @@ def missing(found: FoundRuns) -> list[str]:
     return sentences
 
 
-def signature() -> str:
+def signature(words: Sequence[str] | None) -> str:
     """Return the time and the command of this comparison."""
-    return f"{datetime.now():%Y-%m-%d %H:%M}: python -m experiments.compare {shlex.join(sys.argv[1:])}"
+    arguments = shlex.join(sys.argv[1:] if words is None else words)
+    return f"{datetime.now():%Y-%m-%d %H:%M}: python -m experiments.compare {arguments}"
 
 
 def show(screen: Screen, report: Report, out: Path) -> None:
