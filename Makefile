@@ -7,7 +7,7 @@ ARGS   ?=
 PORT   ?= 6006
 
 .DEFAULT_GOAL := help
-.PHONY: help train check test test-all dashboard bench lint format clean
+.PHONY: help train check test test-all test-cuda dashboard bench lint format clean
 
 help:  ## list these commands and the verbs
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -37,6 +37,9 @@ test: $(STAMP)  ## run the tests (about 10 minutes on 2 cores)
 test-all: $(STAMP)  ## run the tests with every case of the large tables and the longest kills (several times as long)
 	@echo "All tests take several times as long as make test, which takes about 10 minutes on 2 cores."
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "" $(ARGS)
+
+test-cuda: $(STAMP)  ## run the tests that need a CUDA device
+	@TEST_DEVICE=cuda $(BIN)/python -m pytest tests/training/test_cuda.py $(ARGS)
 
 dashboard: $(STAMP)  ## show outputs/ in TensorBoard on http://localhost:6006 (PORT=... changes it)
 	@$(BIN)/python -m experiments.folders.dashboard --logdir outputs --host localhost --port $(PORT) $(ARGS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,8 @@ from tests.helpers import SMALL, Commands, run, run_folders
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+if os.environ.get("TEST_DEVICE") != "cuda":
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # bits are compared on the CPU, also by processes that tests start
 torch.set_num_threads(1)
 
 

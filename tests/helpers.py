@@ -26,7 +26,9 @@ CONF = REPOSITORY / "conf"
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 
 needs_mnist = pytest.mark.skipif(not (SHARED_DATA / "MNIST").is_dir(), reason="MNIST is not on this machine")
-needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
+needs_cuda = pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="no CUDA device, or hidden: make test-cuda shows it"
+)
 
 
 def sampled(cases: Iterable[Any], keep: Collection[Any]) -> list[Any]:

@@ -18,6 +18,7 @@ from tests.helpers import Commands, Outcome, metrics, run_folders, start, summar
 
 CHOICES = (
     "training.epochs=2",
+    "training.device=cpu",
     "data.val_fraction=0.1",
     "optimizer=sgd",
     "optimizer.lr=0.05",

@@ -1,4 +1,7 @@
-"""The same code on a CUDA device."""
+"""The same code on a CUDA device: `make test-cuda`.
+
+Written from torch's sources; what has been run is in `docs/gpu.md`.
+"""
 
 import pytest
 import torch
@@ -45,6 +48,7 @@ def test_a_data_set_larger_than_the_device_stays_on_the_host(
         assert float(one["train/loss"]) == pytest.approx(float(other["train/loss"]), rel=0.02)
 
 
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype feature")
 def test_the_step_does_not_wait_for_the_device(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
     from experiments.training.single import Single
 

@@ -20,6 +20,7 @@ from torch import nn
 from experiments import assembly
 from experiments.assembly.run import Parts, assembled
 from experiments.common.screen import Screen
+from experiments.data import host
 from experiments.folders.run import RunFolder
 from experiments.optimizers import Muon, begin_momentum
 from experiments.training.device import TF32_HINT, choose, kernels, tolerance
@@ -27,7 +28,7 @@ from experiments.training.scaling import Scaler
 from experiments.training.single import Single
 from experiments.training.stack import Stack
 from experiments.training.streams import Streams, global_state
-from tests.emulated_cuda import Current, Record, Wait, emulated
+from tests.emulated_cuda import CudaTensor, Current, Record, Wait, emulated
 from tests.helpers import NO_PICTURES, SMALL, Commands, composed, metrics, run_folders, sampled, summary
 from tests.search.searches import SEARCH
 
@@ -412,3 +413,43 @@ def test_updates_in_half_precision_are_skipped_without_a_wait(name: str, overflo
         found = scaled_updates("cuda:0", name, overflowing)
     for one, other in zip(found, expected, strict=True):
         assert one == pytest.approx(other, rel=1e-6, abs=1e-7)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [("model=cnn",), ("-m", "seed=0,1")], ids=" ".join)
+def test_data_on_the_host_are_copied_without_a_wait(
+    commands: Commands, inside: Counter[Wait], monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    """On a stream of their own, for which the step waits on the device; the bits are those of data on the device."""
+    rows = []
+    for share in (0.5, 0.0):
+        monkeypatch.setattr("experiments.data.batches.RESIDENT_SHARE", share)
+        sweep = commands.folder / f"outputs/{share}"
+        choices = (f"hydra.run.dir={sweep}/0", f"hydra.sweep.dir={sweep}")
+        outcome = commands.train(*words, *SMALL[:2], *UNWATCHED[:-1], DEVICE, *choices)
+        assert outcome.code == 0, outcome.err
+        rows.append([metrics(run) for run in run_folders(commands.folder) if run.is_relative_to(sweep)])
+    assert inside.pop(Wait("step", "")) > 0
+    assert not inside
+    assert rows[0] == rows[1]
+
+
+def test_a_batch_is_used_after_its_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, device = torch.arange(12.0).view(6, 2), torch.device("cuda:0")
+    monkeypatch.setattr(host, "_streams", {})
+    with emulated() as record:
+        for rows in (torch.tensor([3, 0]), slice(1, 3)):
+            batch = host.gathered(x, rows, device)
+            assert not record.waits
+            assert torch.equal((batch + 0).cpu(), x[rows])
+            record.waits.clear()
+        for forgotten, problem in (("wait_stream", "before the stream"), ("record_stream", "may be reused")):
+            with monkeypatch.context() as patch:
+                owner = CudaTensor if forgotten == "record_stream" else type(torch.cuda.current_stream())
+                patch.setattr(owner, forgotten, lambda _self, _other: None)
+                with pytest.raises(RuntimeError, match=problem):
+                    host.gathered(x, torch.tensor([1]), device) + 0
+
+
+def test_devices_are_hidden_from_the_tests() -> None:
+    assert os.environ.get("TEST_DEVICE") == "cuda" or not torch.cuda.is_available()

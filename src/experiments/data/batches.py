@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from .host import gathered
+
 RESIDENT_SHARE = 0.5
 """The share of a device's free memory that a split may take."""
 GATHERED = 1024
@@ -42,7 +44,7 @@ class Split:
     def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Gather and prepare the examples at `index`, a tensor of shape (batch,) on the device of x."""
         rows = index if self.rows is None else self.rows.index_select(0, index)
-        return self._prepared(self.x.index_select(0, rows), self.y.index_select(0, index))
+        return self.prepare(self._on_device(self.x, rows)), self._on_device(self.y, index)
 
     def first(self, count: int) -> tuple[Tensor, Tensor]:
         """Return the first `count` examples, prepared; all of them if there are fewer."""
@@ -58,13 +60,14 @@ class Split:
         """Iterate once over all examples, `size` at a time."""
         for start in range(0, len(self), size):
             part = slice(start, start + size)
-            x = self.x[part] if self.rows is None else self.x.index_select(0, self.rows[part])
-            yield self._prepared(x, self.y[part])
+            x = self._on_device(self.x, part if self.rows is None else self.rows[part])
+            yield self.prepare(x), self._on_device(self.y, part)
 
-    def _prepared(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        if x.device != self.device:
-            x, y = x.to(self.device, non_blocking=True), y.to(self.device, non_blocking=True)
-        return self.prepare(x), y
+    def _on_device(self, tensor: Tensor, rows: Tensor | slice) -> Tensor:
+        """Return rows of x or y on the device of the batches."""
+        if tensor.device != self.device:
+            return gathered(tensor, rows, self.device)
+        return tensor[rows] if isinstance(rows, slice) else tensor.index_select(0, rows)
 
 
 def resident(x: Tensor, y: Tensor, rows: Tensor | None, prepare: Preparation, device: torch.device) -> Split:

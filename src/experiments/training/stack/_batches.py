@@ -5,8 +5,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from experiments.data import host
 from experiments.data.batches import Split
 from experiments.data.preprocess import Affine, Double
+from experiments.training.transfer import to_device
 
 
 class Batches:
@@ -51,9 +53,12 @@ class Batches:
             return torch.stack([x for x, _ in pairs]), torch.stack([y for _, y in pairs])
         whole = slice(None) if members is None else selected(members)
         y = gathered(self.y[whole], index)
-        x = self.x.index_select(0, self.rows[whole].gather(1, index).flatten()).view(*index.shape, *self.x.shape[1:])
-        if x.device != self.device:
-            x, y = x.to(self.device, non_blocking=True), y.to(self.device, non_blocking=True)
+        rows = self.rows[whole].gather(1, index).flatten()
+        if self.x.device != self.device:
+            x, y = host.gathered(self.x, rows, self.device), to_device(y, self.device)
+        else:
+            x = self.x.index_select(0, rows)
+        x = x.view(*index.shape, *self.x.shape[1:])
         if torch.float64 in (x.dtype, self.shift.dtype):
             x = ((x.double() - self.shift[whole]) * self.scale[whole]).float()
         else:
