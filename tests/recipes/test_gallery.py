@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -135,3 +136,12 @@ def test_a_phone_shows_each_lesson_with_its_verdict(browser: Browser, tmp_path: 
     assert expected == ["exactly 1", "at least 0.9"]
     assert tab.locator(".enlarge").first.is_visible() != phone
     context.close()
+
+
+def test_a_result_without_a_narrow_form_leaves_none_of_an_earlier_one(tmp_path: Path) -> None:
+    result = RecipeResult("zero_weights", {"equal units": 1.0}, holds=True, svg=b"<svg/>", narrow=b"<svg/>")
+    _gallery.save(tmp_path, result, RECIPE)
+    assert (tmp_path / "zero_weights.narrow.svg").exists()
+    _gallery.save(tmp_path, replace(result, narrow=b""), RECIPE)
+    assert not (tmp_path / "zero_weights.narrow.svg").exists()
+    assert (tmp_path / "zero_weights.svg").exists()

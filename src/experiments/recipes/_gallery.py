@@ -78,6 +78,8 @@ def save(out: Path, result: RecipeResult, recipe: Recipe) -> None:
         content = facts.pop(kind)
         if content:
             write_whole(out / f"{result.name}.{ending}", content)
+        else:  # such as the narrow form of an earlier figure
+            (out / f"{result.name}.{ending}").unlink(missing_ok=True)
     write_json(out / f"{result.name}.json", {**facts, "recipe": asdict(recipe)})
 
 
