@@ -41,6 +41,7 @@ MEANINGS: dict[str, Meaning] = {
     "seed": SEED,
     "name": RECORD,
     "check": RECORD,
+    "remedy": RECORD,
     "resume": RECORD,
     "retry_failed": RECORD,
     "trust": RECORD,
@@ -108,6 +109,26 @@ def meaning(key: str) -> Meaning:
         key: dotted, such as `training.early_stopping.patience`.
     """
     return next((MEANINGS[above] for above in _upward(key) if above in MEANINGS), STRUCTURE)
+
+
+AUTOMATIC = ("auto", "experiments.tasks.Auto", "experiments.losses.auto")
+"""The values that a run replaces by what they stand for."""
+
+
+def is_found_again(key: str, saved: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Return whether a key stands for what the data show, which a resumed run finds again.
+
+    Args:
+        key: dotted.
+        saved: the settings of the run, by dotted keys; runs of earlier versions lack some.
+        now: the present settings.
+    """
+
+    def is_automatic(name: str) -> bool:
+        value = now.get(name)
+        return isinstance(value, str) and value in AUTOMATIC
+
+    return is_automatic(key) or (key not in saved and is_automatic(f"{key.partition('.')[0]}._target_"))
 
 
 def _upward(key: str) -> list[str]:

@@ -19,7 +19,7 @@ import yaml
 from experiments.common.errors import UserError
 from experiments.common.files import regular_text, write_whole
 from experiments.common.foreign import read_yaml
-from experiments.common.keys import flattened, meaning
+from experiments.common.keys import flattened, is_found_again, meaning
 from experiments.common.metrics import SPLITS
 from experiments.common.text import cut, spreadsheet
 
@@ -212,6 +212,7 @@ class Sweep:
             for one, other in ((before, now), (old, new))
             for key in dict.fromkeys([*one, *other])
             if not meaning(key).sweep
+            and not is_found_again(key, one, other)
             and not isinstance(one.get(key, other.get(key)), Mapping)
             and one.get(key) != other.get(key)
         }

@@ -11,8 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from experiments.assembly.trust import advice, untrusted
 from experiments.common.errors import UserError
 from experiments.common.foreign import read_yaml
-from experiments.common.keys import flattened, meaning
-from experiments.common.metrics import AUTO
+from experiments.common.keys import flattened, is_found_again, meaning
 from experiments.common.recorded import only_within
 from experiments.common.signatures import TARGET
 from experiments.common.text import cut, one_line
@@ -20,13 +19,6 @@ from experiments.data.sources import first_names
 
 LATER = "task"
 """The section that runs of earlier versions lack."""
-AUTOMATIC = (AUTO, "experiments.tasks.Auto", "experiments.losses.auto")
-"""The values that a run replaces by what they stand for."""
-
-
-def is_automatic(value: Any) -> bool:
-    """Return whether a value stands for what the data show, which a resumed run finds again."""
-    return isinstance(value, str) and value in AUTOMATIC
 
 
 def is_given(key: str, given: Collection[str]) -> bool:
@@ -100,8 +92,7 @@ def check_unchanged(
         f"{cut(key)} ({cut(str(saved.get(key, 'absent')))} -> {cut(str(now.get(key, 'absent')))})"
         for key in dict.fromkeys([*saved, *now])
         if not meaning(key).resume
-        and not is_automatic(now.get(key))
-        and not (key not in saved and is_automatic(now.get(f"{key.partition('.')[0]}.{TARGET}")))
+        and not is_found_again(key, saved, now)
         and not isinstance(saved.get(key, now.get(key)), Mapping)
         and saved.get(key) != now.get(key)
     ]
