@@ -48,8 +48,8 @@ RESUMED = [  # epoch, step, lr, train/loss, train/accuracy, val/loss, val/accura
     [5, 15, 1.0926199633097156e-05, 2.435749133427938, 0.11458333333333333, 2.5555337270100913, 0.09027777777777778],
 ]
 TEST_LOSS = 2.550596575083496  # of epoch 4
-SWEPT = [  # train/loss, val/loss, val/accuracy, test/loss, test/accuracy: the old code's epoch of the lowest loss among the
-    # most accurate ones
+# train/loss, val/loss, val/accuracy, test/loss, test/accuracy: the old code's epoch of the lowest loss among the best
+SWEPT = [
     [0.11292427025424938, 0.6381822162204318, 0.8263888888888888, 0.6219942877442721, 0.8105849582172702],
     [0.09701418420687939, 0.5183260175916884, 0.8263888888888888, 0.5038532934883085, 0.8384401114206128],
     [0.07879203456104733, 0.535377025604248, 0.8333333333333334, 0.5317733196352483, 0.8523676880222841],
