@@ -25,8 +25,8 @@ class Ray:
     """a cluster: auto for the one on this machine, or host:port; null starts one here"""
     num_cpus: float = 1
     """cores of each stack"""
-    num_gpus: float = 0
-    """GPUs of each stack; with a fraction, several stacks share one"""
+    num_gpus: Any = "auto"
+    """GPUs of each stack: auto for one if the runs may use any; with a fraction, several stacks share one"""
     max_retries: int = 3
     """how often a stack is restarted after its process was killed"""
 

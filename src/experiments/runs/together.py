@@ -143,8 +143,13 @@ def halves(items: Sequence[Item]) -> tuple[Sequence[Item], Sequence[Item]]:
     return items[:middle], items[middle:]
 
 
-def largest_stack(job: Job) -> int | None:
-    """Return how many runs like this one fit into half of the free memory; None if it cannot be built."""
+def largest_stack(job: Job, share: float = 1.0) -> int | None:
+    """Return how many runs like this one fit into half of the free memory; None if it cannot be built.
+
+    Args:
+        job: the run.
+        share: of the free memory, if other stacks are trained on the same device at the same time.
+    """
     with tempfile.TemporaryDirectory() as folder:
         config = {**job.config, "resume": None, "trial": None}
         run = Run(replace(job, folder=RunFolder(Path(folder)), config=config), quiet=True)
@@ -158,7 +163,7 @@ def largest_stack(job: Job) -> int | None:
     outputs = sum(math.prod(layer.output_shape) for layer in parts.layers)
     values = batch * (math.prod(parts.data.input_shape) + outputs)
     needed = 4 * (WEIGHT_COPIES * weights + ACTIVATION_COPIES * values)
-    return max(1, min(LARGEST_STACK[kind], int(device.free_memory(prepared.device) / 2 // needed)))
+    return max(1, min(LARGEST_STACK[kind], int(share * device.free_memory(prepared.device) / 2 // needed)))
 
 
 def stacks(runs: Sequence[PreparedRun], log: Log) -> list[list[PreparedRun]]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge
 
@@ -24,6 +24,8 @@ from experiments.runs.job import Job
 from experiments.runs.summary import write_failure
 from experiments.runs.together import train_together
 from experiments.training.stop import SignalStop
+
+from ._devices import devices_of, gpus_of_a_stack
 
 if TYPE_CHECKING:
     from ray import ObjectRef
@@ -39,13 +41,13 @@ class RaySettings:
     Args:
         address: of a cluster: auto for the one on this machine, or host:port; null starts one here.
         num_cpus: cores of each stack.
-        num_gpus: GPUs of each stack; with a fraction, several stacks share one.
+        num_gpus: GPUs of each stack; with a fraction, several stacks share one; see `gpus_of_a_stack`.
         max_retries: how often a stack is restarted after its process was killed.
     """
 
     address: str | None
     num_cpus: Annotated[float, Ge(0)]
-    num_gpus: Annotated[float, Ge(0)]
+    num_gpus: Annotated[float, Ge(0)] | Literal["auto"]
     max_retries: Annotated[int, Ge(0)]
 
 
@@ -78,7 +80,9 @@ def train_on_ray(
     chosen = RaySettings(**checked(RaySettings, settings, "hydra.launcher.ray"))
     stop = SignalStop()
     with connected(chosen) as ray, stop.listening():
-        work = ray.remote(max_calls=1, max_retries=0, num_cpus=chosen.num_cpus, num_gpus=chosen.num_gpus)(train)
+        devices = devices_of([job.config for jobs in stacks for job in jobs])
+        gpus = gpus_of_a_stack(chosen.num_gpus, devices, ray.cluster_resources().get("GPU", 0))
+        work = ray.remote(max_calls=1, max_retries=0, num_cpus=chosen.num_cpus, num_gpus=gpus)(train)
         running = {work.remote(list(jobs), str(Path.cwd())): WorkerTask(jobs) for jobs in stacks}
         open_jobs = [job for jobs in stacks for job in jobs]
         cancelled = False

@@ -24,6 +24,7 @@ from experiments.folders.hydra import OF_THE_SWEEP, write_composed
 from experiments.folders.sweep import Entry, Sweep, own_overrides, removed
 
 from ._composer import Composed, Composer
+from ._devices import Sharing, devices_of, sharing
 from ._plan import Planned, described, plan
 
 if TYPE_CHECKING:
@@ -177,17 +178,27 @@ class Launch:
         largest: Any = self.settings.max_stack
         if isinstance(noted, int) and noted > 0 and (largest == "auto" or self.master.get("resume") is not None):
             largest = noted
-        if largest == "auto":
-            largest = self.largest_stack(jobs)
+        else:
+            shared = self.sharing(jobs)
+            most = self.largest_stack(jobs, shared.share) if largest == "auto" else largest
+            largest = shared.largest(most, len(jobs))
         self.sweep.note(max_stack=largest)
         return plan([job.config for job in jobs], largest)
 
-    def largest_stack(self, jobs: Sequence[SweepJob]) -> int:
-        """Return how many runs fit into memory, measured with the first job that can be built."""
+    def sharing(self, jobs: Sequence[SweepJob]) -> Sharing:
+        """Return how the stacks share the GPUs of this machine."""
+        import torch
+
+        devices = devices_of([job.config for job in jobs])
+        present = torch.cuda.device_count() if self.settings.executor == "ray" else 0
+        return sharing(self.settings.executor, self.settings.ray, devices, present)
+
+    def largest_stack(self, jobs: Sequence[SweepJob], share: float) -> int:
+        """Return how many runs fit into a share of the memory, measured with the first job that can be built."""
         from experiments.runs.together import largest_stack
 
         for job in jobs:
-            largest = largest_stack(self.job(job))
+            largest = largest_stack(self.job(job), share)
             if largest is not None:
                 return largest
         return 1
