@@ -139,14 +139,15 @@ def test_a_fair_search_of_another_question_is_not_resumed(commands: Commands) ->
     assert fair(commands, LR, n_trials=2).code == 0
     before = {path: path.read_bytes() for path in (commands.folder / "outputs/s").rglob("*.json")}
     resume = ("resume=outputs/s",)
-    for words, settings, said in (
+    changed: list[tuple[tuple[str, ...], dict[str, int], str]] = [
         ((LR, *resume), {"n_trials": 5}, "is the fair search of another question: trials (2 -> 5) after its best"),
         ((LR, *resume), {"n_trials": 2, "fresh_seeds": 3}, "another question: seeds (1, 2 -> 1, 2, 3)"),
         (("optimizer.lr=interval(0,1)", *resume), {"n_trials": 2}, "resume cannot change optimizer.lr"),
-    ):
+    ]
+    for words, settings, said in changed:
         assert said in fair(commands, *words, **settings).refusal()
-    words = (*FAIR[:2], "for=init", *FAIR[3:], *TINY, *sweeper(n_trials=2, fresh_seeds=2), "optimizer=sgd,adam", LR)
-    assert "another question: for (optimizer -> init)" in commands.train(*words, *resume).refusal()
+    other = (*FAIR[:2], "for=init", *FAIR[3:], *TINY, *sweeper(n_trials=2, fresh_seeds=2), "optimizer=sgd,adam", LR)
+    assert "another question: for (optimizer -> init)" in commands.train(*other, *resume).refusal()
     assert before == {path: path.read_bytes() for path in (commands.folder / "outputs/s").rglob("*.json")}
 
 
@@ -191,6 +192,12 @@ def test_a_command_that_is_not_a_fair_comparison_is_refused(
 )
 def test_a_choice_without_values_is_refused(commands: Commands, words: tuple[str, ...], said: str) -> None:
     assert said in commands.train("-m", "search=fair", FAIR[3], *TINY, LR, *words).refusal()
+
+
+@pytest.mark.parametrize("words", [("for=optimizer",), ("-m", "for=optimizer"), ("search=fair", "for=optimizer")])
+def test_a_choice_without_its_search_is_refused(commands: Commands, words: tuple[str, ...]) -> None:
+    said = commands.train(*words, *TINY).refusal()
+    assert "for=optimizer belongs to a fair comparison; add -m search=fair" in said
 
 
 VALUES = st.lists(st.none() | st.floats(-1e3, 1e3), min_size=1, max_size=7).filter(

@@ -4,6 +4,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from experiments.common.errors import UserError
+
 LONGEST_FOLDER_NAME = 120
 SHORT = {"init_from": "init_from.path", "for": "hydra.sweeper.compare"}
 """Words of the command line, and the keys that they are short for."""
@@ -33,6 +35,19 @@ def spelled_out(arguments: Sequence[str]) -> list[str]:
         for argument in arguments
         for key, equals, value in [argument.partition("=")]
     ]
+
+
+def refuse_lone_choice(arguments: Sequence[str]) -> None:
+    """Refuse `for=<choice>` without the search that compares it.
+
+    Raises:
+        UserError: with the command that was probably meant.
+    """
+    flags, overrides = split_arguments(arguments)
+    choices = [word for word in overrides if word.startswith("for=")]
+    searches = any(word.startswith(("search=", "hydra/sweeper=")) for word in overrides)
+    if choices and not (searches and MULTIRUN & set(flags)):
+        raise UserError(f"{choices[0]} belongs to a fair comparison; add -m search=fair")
 
 
 def split_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

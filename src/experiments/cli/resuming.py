@@ -12,7 +12,7 @@ from experiments.common.keys import known
 from experiments.common.recorded import OUTSIDE, WITHOUT_EFFECT, only_within
 from experiments.common.text import cut
 
-from .overrides import quoted, spelled_out, split_arguments
+from .overrides import quoted, refuse_lone_choice, spelled_out, split_arguments
 
 RESUME = re.compile(r"\+{0,2}resume=")
 RECIPE = re.compile(r"experiment=")
@@ -35,8 +35,9 @@ def resumed_command_line(arguments: Sequence[str]) -> list[str]:
     `resume=`, or of a sweep, is returned unchanged.
 
     Raises:
-        UserError: the folder does not contain a run that can be trusted.
+        UserError: the folder does not contain a run that can be trusted, or `for=` is typed without a search.
     """
+    refuse_lone_choice(arguments)
     arguments = spelled_out(arguments)
     flags, overrides = split_arguments(arguments)
     folder = folder_to_resume(arguments)

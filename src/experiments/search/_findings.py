@@ -7,19 +7,24 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from experiments.common.files import write_json
+from experiments.common.text import counted as counted_noun
 from experiments.common.text import shown_path, visible
 
 from ._rounds import BEST, border
 from ._study import better_first, counted
 from .space import Space
 
-FEWEST = 5
-"""The fewest complete trials for which importance is measured."""
+FEWEST = 25
+"""The fewest complete trials for which importance is measured: five of them are the best fifth, which it is about."""
+RESAMPLES = 100
+"""The number of resampled sets of trials from which the intervals of importance are taken."""
+LEVEL = 0.95
 STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.RUNNING: "running"}
 
 
@@ -32,7 +37,7 @@ def findings(study: optuna.Study, space: Space) -> dict[str, Any]:
         "objective": study.user_attrs.get("objective"),
         "direction": study.direction.name.lower(),
         "best": None if best is None else about(best),
-        "importance": importance(study, trials),
+        **importance(study, trials),
         "position": {} if best is None else positions(best, space),
         "states": states(study),
     }
@@ -58,26 +63,61 @@ def states(study: optuna.Study) -> dict[str, int]:
     return dict(counts)
 
 
-def importance(study: optuna.Study, trials: list[FrozenTrial]) -> dict[str, float]:
-    """Return the share of each hyperparameter in the decision which trials are the best fifth, the largest first.
+def importance(study: optuna.Study, trials: list[FrozenTrial]) -> dict[str, Any]:
+    """Return the share of each hyperparameter in the decision which trials are the best fifth, with its interval.
 
-    The method is PED-ANOVA (Watanabe et al. 2023). The result is empty if there are too few trials.
+    The method is PED-ANOVA (Watanabe et al. 2023); the intervals are those of the bootstrap over trials (Efron 1979).
+    The shares of trials without any effect are unequal too, so shares are given only if at least one of them is
+    certainly above an equal share; of 60 searches of 25 trials and 60 of 60 in which nothing mattered, this was the
+    case in none.
+
+    Returns:
+        `importance`: the shares, the largest first; empty if they cannot be told. `importance_interval`: the ends of
+        their 95 % intervals. `importance_trials`: the number of trials.
     """
     complete = better_first(study, trials)
-    if len(complete) < FEWEST:
-        return {}
-    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+    nothing: dict[str, Any] = {"importance": {}, "importance_interval": {}, "importance_trials": len(complete)}
+    if len(complete) < FEWEST or len(widest(complete)) < 2:
+        return nothing
+    whole = shares_of(study, complete)
+    draws = np.random.default_rng(0).integers(0, len(complete), (RESAMPLES, len(complete)))
+    resampled = [shares_of(study, [complete[index] for index in draw]) for draw in draws]
+    ends = {
+        name: [
+            round(float(np.quantile([one[name] for one in resampled], quantile)), 4)
+            for quantile in ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
+        ]
+        for name in whole
+    }
+    if not any(low > 1 / len(whole) for low, _ in ends.values()):
+        return nothing
+    order = sorted(whole, key=lambda name: -whole[name])
+    return {
+        "importance": {name: round(whole[name], 4) for name in order},
+        "importance_interval": {name: ends[name] for name in order},
+        "importance_trials": len(complete),
+    }
+
+
+def shares_of(study: optuna.Study, complete: list[FrozenTrial]) -> dict[str, float]:
+    """Return the shares of some trials; equal ones if no hyperparameter has an effect."""
+    from optuna.importance import PedAnovaImportanceEvaluator
 
     distributions = widest(complete)
     copy = optuna.create_study(direction=study.direction)
-    for trial in complete:
-        params = {name: trial.params[name] for name in distributions}
-        copy.add_trial(create_trial(params=params, distributions=distributions, value=trial.value))
+    copy.add_trials(
+        create_trial(
+            params={name: trial.params[name] for name in distributions}, distributions=distributions, value=trial.value
+        )
+        for trial in complete
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        evaluator = PedAnovaImportanceEvaluator(target_quantile=BEST)
-        shares = get_param_importances(copy, evaluator=evaluator)
-    return {name: round(float(share), 4) for name, share in sorted(shares.items(), key=lambda item: -item[1])}
+        found = PedAnovaImportanceEvaluator(target_quantile=BEST).evaluate(copy)
+    total = sum(found.values())
+    return {
+        name: float(found.get(name, 0.0)) / total if total > 0 else 1 / len(distributions) for name in distributions
+    }
 
 
 def widest(trials: list[FrozenTrial]) -> dict[str, BaseDistribution]:
@@ -136,11 +176,7 @@ def lines_of(found: dict[str, Any]) -> list[str]:
         return [*lines, "best     none: no trial has a result"]
     params = " ".join(f"{name}={value}" for name, value in best["params"].items())
     lines.append(f"best     trial {best['trial']}: {found['objective']} {best['value']:.4g} with {params}")
-    if found["importance"]:
-        shares = ", ".join(f"{name} {share:.0%}" for name, share in found["importance"].items())
-        lines.append(f"matters  {shares}")
-    else:
-        lines.append(f"matters  unknown: at least {FEWEST} trials with a result are needed")
+    lines.append(f"matters  {importance_text(found)}")
     lines += [
         f"border   {name}={best['params'][name]:.3g} is at the {position['border']} end of {position['low']:.3g} to "
         f"{position['high']:.3g}; extend the range"
@@ -148,3 +184,20 @@ def lines_of(found: dict[str, Any]) -> list[str]:
         if position["border"]
     ]
     return lines
+
+
+def importance_text(found: dict[str, Any]) -> str:
+    """Return which hyperparameters matter, or why that cannot be told."""
+    trials = found["importance_trials"]
+    if found["importance"]:
+        ends = found["importance_interval"]
+        shares = [
+            f"{name} {share:.0%} (95 % {100 * ends[name][0]:.0f} to {100 * ends[name][1]:.0f})"
+            for name, share in found["importance"].items()
+        ]
+        return f"{', '.join(shares)}, n = {trials} trials"
+    if len(found["best"]["params"]) < 2:
+        return "only one hyperparameter was searched"
+    if trials < FEWEST:
+        return f"cannot be told from {counted_noun(trials, 'trial')} with a result; at least {FEWEST} are needed"
+    return f"cannot be told from {trials} trials: no share is certainly above an equal one"
