@@ -11,7 +11,7 @@ import pytest
 from experiments.common.screen import Screen
 from experiments.folders.sweep import Sweep
 from experiments.sweeps import launch
-from experiments.sweeps._outcome import next_commands, print_outcome
+from experiments.sweeps._outcome import next_commands, print_outcome, rows_of
 from experiments.sweeps.jobs import conclude
 from experiments.sweeps.launch import Launch, summary_line
 from tests.helpers import SMALL, Commands
@@ -45,7 +45,7 @@ def outcome(sweep: Sweep, capture: pytest.CaptureFixture[str], columns: int = 16
     screen = Screen()
     screen.terminal.width = columns
     capture.readouterr()
-    print_outcome(screen, sweep)
+    print_outcome(screen, sweep, rows_of(sweep))
     return [line.rstrip() for line in capture.readouterr().out.splitlines() if line.strip()]
 
 
@@ -69,7 +69,7 @@ def test_the_table_is_sorted_by_the_objective_and_names_the_best_run(
         "  1  sgd           0.0001235        0.7000         0.6900       3  finished",
         "  3  adam               1e30             -              -       3  diverged",
         "  4  adam                 -1             -              -       3  failed",
-        "best     02_optimizer=adam,optimizer.lr=0.01  val/accuracy 0.9500",
+        "best run 02_optimizer=adam,optimizer.lr=0.01  val/accuracy 0.9500",
     ]
 
 
@@ -81,7 +81,7 @@ def test_a_loss_is_better_if_it_is_smaller_and_equal_accuracies_are_ranked_by_th
         lines = outcome(planted(tmp_path / name, *runs, objective=objective), capsys)
         assert [line.split()[0] for line in lines[1:4]] == ["1", "2", "0"]
         assert "status" not in lines[0]
-        assert lines[4].startswith(f"best     01_seed=1  {objective} ")
+        assert lines[4].startswith(f"best run 01_seed=1  {objective} ")
     assert "0.00012" in outcome(planted(tmp_path / "c", *runs, objective="val/loss"), capsys)[1]
 
 
@@ -105,7 +105,7 @@ def test_of_long_sweeps_the_best_and_the_failed_are_shown(tmp_path: Path, capsys
     lines = outcome(planted(tmp_path / "s", *bad, *good), capsys)
     assert [line.split()[1] for line in lines[1:16]] == [*map(str, range(49, 39, -1)), *map(str, range(50, 55))]
     assert lines[16] == "and 43 more runs, 3 of which failed or diverged: sweep.csv has all"
-    assert lines[17] == "best     57_seed=49  val/accuracy 0.4900"
+    assert lines[17] == "best run 57_seed=49  val/accuracy 0.4900"
 
 
 def test_runs_with_different_objectives_are_not_ranked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -113,7 +113,9 @@ def test_runs_with_different_objectives_are_not_ranked(tmp_path: Path, capsys: p
     sweep = planted(tmp_path / "s", *runs)
     lines = outcome(sweep, capsys)
     assert [line.split()[0] for line in lines] == ["run", "0", "1"]
-    assert dict(next_commands(sweep))["evaluate"].endswith(f"run={tmp_path / 's' / '00_objective=val/loss'}")
+    assert dict(next_commands(sweep, rows_of(sweep)))["evaluate"].endswith(
+        f"run={tmp_path / 's' / '00_objective=val/loss'}"
+    )
 
 
 def test_a_sweep_without_a_result_has_no_table_and_no_commands(
@@ -121,7 +123,7 @@ def test_a_sweep_without_a_result_has_no_table_and_no_commands(
 ) -> None:
     sweep = planted(tmp_path / "s", ("seed=1", "waiting", {}), ("seed=2", "waiting", {}))
     assert outcome(sweep, capsys) == []
-    assert list(next_commands(sweep)) == []
+    assert list(next_commands(sweep, rows_of(sweep))) == []
     assert outcome(planted(tmp_path / "t"), capsys) == []
 
 
@@ -132,7 +134,7 @@ def test_what_somebody_else_wrote_is_shown_without_control_characters(
     sweep = planted(tmp_path / "s", ("seed=\x1b[31m", "finished", wild), ("seed=" + "9" * 80, "finished", results(0.5)))
     lines = outcome(sweep, capsys)
     assert "\x1b" not in "".join(lines)
-    assert lines[-1].startswith("best     01_seed=9")
+    assert lines[-1].startswith("best run 01_seed=9")
     for path in tmp_path.glob("s/*/summary.json"):
         path.write_text("[" * 10_000)
     assert outcome(sweep, capsys) == []
@@ -145,7 +147,7 @@ def test_the_printed_commands_can_be_pasted(commands: Commands) -> None:
     assert done.code == 0, done.err
     lines = dict(re.findall(r"^(compare|view|evaluate) +(.*)$", done.out, re.MULTILINE))
     assert list(lines) == ["compare", "view", "evaluate"]
-    best = re.findall(r"^best +(\S+)  val/accuracy (0\.\d{4})$", done.out, re.MULTILINE)
+    best = re.findall(r"^best run (\S+)  val/accuracy (0\.\d{4})$", done.out, re.MULTILINE)
     for verb in ("compare", "evaluate"):
         _, _, module, *rest = shlex.split(lines[verb])
         assert module == f"experiments.{verb}"
@@ -166,20 +168,20 @@ def test_data_without_a_test_split_are_evaluated_on_another_one(
         name: value for name, value in {**results(0.9), "train/loss": 0.1}.items() if not name.startswith(missing)
     }
     sweep = planted(tmp_path / "s", ("seed=1", "finished", metrics), ("seed=2", "finished", metrics))
-    assert split in dict(next_commands(sweep))["evaluate"].split()
-    assert "view" not in dict(next_commands(sweep))
+    assert split in dict(next_commands(sweep, rows_of(sweep)))["evaluate"].split()
+    assert "view" not in dict(next_commands(sweep, rows_of(sweep)))
 
 
 def test_code_of_the_users_own_is_trusted_in_the_printed_command(tmp_path: Path) -> None:
     sweep = planted(tmp_path / "s", ("seed=1", "finished", results(0.9)))
     (tmp_path / "s" / "00_seed=1" / ".hydra").mkdir()
     (tmp_path / "s" / "00_seed=1" / ".hydra" / "config.yaml").write_text("optimizer: {_target_: own_code.Lion}\n")
-    assert dict(next_commands(sweep))["evaluate"].split()[-2:] == ["best=1", "trust=own_code"]
+    assert dict(next_commands(sweep, rows_of(sweep)))["evaluate"].split()[-2:] == ["best=1", "trust=own_code"]
 
 
 def test_sweeps_over_data_sets_are_compared(tmp_path: Path) -> None:
     sweep = planted(tmp_path / "s", *((f"data={name}", "finished", results(0.9)) for name in ("moons", "spiral")))
-    assert dict(next_commands(sweep))["compare"].endswith(" mixed=true")
+    assert dict(next_commands(sweep, rows_of(sweep)))["compare"].endswith(" mixed=true")
 
 
 def test_lines_of_runs_fit_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

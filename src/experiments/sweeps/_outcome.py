@@ -37,6 +37,7 @@ class Row:
         metrics: its finite metrics.
         status: of the run.
         epochs: how many it has trained; None if that is unknown.
+        objective: the name of the metric that decided which epoch is its best; None if that is unknown.
     """
 
     entry: Entry
@@ -44,17 +45,23 @@ class Row:
     metrics: Mapping[str, float]
     status: str
     epochs: int | None
+    objective: str | None
 
 
-def print_outcome(screen: Screen, sweep: Sweep) -> None:
+def rows_of(sweep: Sweep) -> list[Row]:
+    """Return the runs of a sweep, by their numbers."""
+    return [row_of(sweep.entries[number]) for number in sorted(sweep.entries)]
+
+
+def print_outcome(screen: Screen, sweep: Sweep, rows: Sequence[Row]) -> None:
     """Print the table of a sweep's runs and the best run, if a run has ended.
 
     Args:
         screen: to print to.
-        sweep: with its entries.
+        sweep: with its configuration.
+        rows: its runs.
     """
-    rows = [row_of(sweep.entries[number]) for number in sorted(sweep.entries)]
-    metric = objective(sweep)
+    metric = objective(sweep, rows)
     ranked = ranking(rows, metric)
     left = [row for row in rows if row not in ranked and row.status in ENDED]
     if not ranked and not left:
@@ -68,17 +75,17 @@ def print_outcome(screen: Screen, sweep: Sweep) -> None:
         best = ranked[0]
         value = shown_value(metric, best.metrics[metric.name])
         screen.print("")
-        screen.print_command("best", visible(f"{best.entry.folder.name}  {metric.name} {value}"))
+        screen.print_command("best run", visible(f"{best.entry.folder.name}  {metric.name} {value}"))
 
 
-def next_commands(sweep: Sweep) -> Iterator[tuple[str, str]]:
+def next_commands(sweep: Sweep, rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
     """Yield labels and commands that show more of a sweep: each works when it is typed.
 
     Args:
-        sweep: with its entries.
+        sweep: with its folder and configuration.
+        rows: its runs.
     """
-    rows = [row_of(sweep.entries[number]) for number in sorted(sweep.entries)]
-    metric = objective(sweep)
+    metric = objective(sweep, rows)
     ranked = ranking(rows, metric)
     measured = ranked or [row for row in rows if row.metrics]
     folder = shlex.quote(str(sweep.folder))
@@ -117,16 +124,17 @@ def row_of(entry: Entry) -> Row:
         entry,
         {key.lstrip("+"): value for key, _, value in (line.partition("=") for line in entry.overrides)},
         {name: float(v) for name, v in numbers if isinstance(v, int | float) and isfinite(v)},
-        entry.status,
+        str(summary.get("status") or entry.status),
         epochs if isinstance(epochs, int) else None,
+        str(summary["objective"]) if metrics and summary.get("objective") else None,
     )
 
 
-def objective(sweep: Sweep) -> Metric | None:
+def objective(sweep: Sweep, rows: Sequence[Row]) -> Metric | None:
     """Return the metric that ranks the runs of a sweep; None if they have different ones."""
-    if any(line.startswith("objective=") for entry in sweep.entries.values() for line in entry.overrides):
+    if any("objective" in row.settings for row in rows):
         return None
-    names = {entry.summary.get("objective") for entry in sweep.entries.values() if entry.summary.get("metrics")}
+    names = {row.objective for row in rows if row.metrics}
     if len(names) > 1:
         return None
     configuration = sweep.asked().get("configuration")

@@ -30,7 +30,7 @@ from experiments.folders.sweep import FILE, Sweep, counts_as_text, exit_code, re
 from experiments.training.stop import ending
 
 from ._numbering import number_folders
-from ._outcome import next_commands, print_outcome
+from ._outcome import next_commands, print_outcome, rows_of
 
 ZIP = "sweep.zip"
 DRAWN = re.compile(r"\b(shuffle|glob)\(")
@@ -187,10 +187,11 @@ def conclude(folder: Path, *, over: bool = False) -> int:
     counts = table.counts()
     screen = Screen()
     screen.widen()
-    print_outcome(screen, table)
+    rows = rows_of(table)
+    print_outcome(screen, table, rows)
     screen.print(f"\n{counted(sum(counts.values()), 'run')}: {counts_as_text(counts)}")
     screen.print_command("sweep", visible(str(folder)))
-    for label, command in next_commands(table):
+    for label, command in next_commands(table, rows):
         screen.print_command(label, command)
     code = exit_code(counts)
     if code == 130 and not over:
@@ -299,6 +300,11 @@ def begin(config: DictConfig) -> None:
     """
     typed = [line for line in config.hydra.overrides.task if not line.startswith(("resume=", "retry_failed="))]
     typed += [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
+    if config.get("remedy") is True:
+        raise UserError(
+            "remedy=true is for a single run, but -m runs several; leave it out, and afterwards give "
+            "experiments.remedy the folder of a run"
+        )
     if not isinstance(config.get("retry_failed"), bool):
         raise UserError(f"retry_failed={config.get('retry_failed')!r} should be true or false")
     configuration: Any = OmegaConf.to_container(task_part(config), resolve=False)
