@@ -70,7 +70,7 @@ def ended(process: subprocess.Popen[str]) -> Outcome:
     return Outcome(process.returncode, out, err)
 
 
-def ranks(folder: Path, processes: int, *overrides: str) -> list[Outcome]:
+def ranks(folder: Path, processes: int, *overrides: str, prelude: str = "") -> list[Outcome]:
     """Run the processes that torchrun would start, with the environment that it gives them."""
     shared = {
         "WORLD_SIZE": str(processes),
@@ -80,7 +80,7 @@ def ranks(folder: Path, processes: int, *overrides: str) -> list[Outcome]:
         "TMPDIR": str(folder),
     }
     own = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(processes)]
-    started = [start(folder, *overrides, env={**shared, **each}) for each in own]
+    started = [start(folder, *overrides, prelude=prelude, env={**shared, **each}) for each in own]
     return [Outcome(process.wait(120), *process.printed()) for process in started]
 
 
@@ -146,6 +146,42 @@ def test_sigterm_ends_all_processes_and_the_run_can_be_resumed(commands: Command
     assert only_run(tmp_path) == shared
     assert summary(shared)["status"] == "finished"
     assert_close(shared, commands.trained(*choices, epochs))
+
+
+WAITING = """
+import time
+import torch.distributed as dist
+from experiments.runs import torchrun
+from experiments.training.shared import Shared
+
+torchrun.LEFT_SECONDS = 1.0
+real, steps = Shared._backward, []
+
+def backward(self, *args):
+    steps.append(1)
+    if len(steps) == 3:
+        if self.rank == FAILING:
+            raise RuntimeError("a kernel failed")
+        time.sleep(600)  # as nccl waits for the sum
+    return real(self, *args)
+
+Shared._backward = backward
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("failing", [1, 0])
+def test_a_process_that_fails_does_not_leave_the_others_waiting(tmp_path: Path, failing: int) -> None:
+    began = time.monotonic()
+    outcomes = ranks(tmp_path, 2, *CHOICES, *MLP, prelude=WAITING.replace("FAILING", str(failing)))
+    assert [outcome.code for outcome in outcomes] == [1, 1]
+    assert time.monotonic() - began < 60
+    assert (only_run(tmp_path) / "checkpoints" / "last.pt").exists()
+    if failing == 1:
+        assert outcomes[0].err.splitlines()[-1] == (
+            "Error: another process of the run has failed, and this one has waited for it for 1 s; "
+            "the last checkpoint is kept: continue with resume=latest"
+        )
 
 
 @pytest.mark.parametrize("typed", ["-m", "--multirun", "hydra.mode=MULTIRUN"])

@@ -1,14 +1,17 @@
 """One run in several processes that torchrun starts: how they join, write and exit."""
 
 import io
+import os
 import re
 import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -23,6 +26,12 @@ EXIT_SECONDS = 5.0
 """How long a failed process waits for the others to exit; some may still be waiting for its part of a sum."""
 FOLLOWED = "followed"
 """Instead of an exit code: the process failed because another one had left."""
+ANSWER_SECONDS = 600.0
+"""How long a process waits for the others' part of a sum. One that evaluates or writes files may take long."""
+POLLED_SECONDS = 0.5
+LEFT_SECONDS = 10.0
+"""How long a process may take to notice that another one has failed. With gloo its next sum fails at once; with nccl it
+would wait for the time above, in the middle of a step, where Python handles no signal."""
 
 
 @contextmanager
@@ -32,19 +41,69 @@ def joined() -> Iterator[Path | None]:
     The output of the others is held back. Their error messages are printed only if process 0 did not fail itself, since
     its message would be the same.
     """
-    dist.init_process_group()
+    dist.init_process_group(timeout=timedelta(seconds=ANSWER_SECONDS))
     if dist.get_rank() == 0:
-        with exiting_together(io.StringIO()):
+        with exiting_together(io.StringIO()), not_left_waiting(None):
             yield None
         return
     held = io.StringIO()
     with (
         tempfile.TemporaryDirectory(prefix="experiments-") as folder,
         exiting_together(held),
+        not_left_waiting(Path(folder)),
         redirect_stdout(io.StringIO()),
         redirect_stderr(held),
     ):
         yield Path(folder)
+
+
+@contextmanager
+def not_left_waiting(folder: Path | None) -> Iterator[None]:
+    """End this process inside the block if another one has failed and this one still waits for its part of a sum.
+
+    Whatever happens, the run has its last checkpoint: its files are written whole, so that a process can end at any
+    moment.
+
+    Args:
+        folder: the temporary folder of this process; None for process 0.
+    """
+    store, left = dist.distributed_c10d._get_default_store(), threading.Event()
+    watch = threading.Thread(target=leave_after_failure, args=(store, dist.get_world_size(), left, folder), daemon=True)
+    watch.start()
+    try:
+        yield
+    finally:
+        left.set()
+        watch.join()
+
+
+def leave_after_failure(store: dist.Store, size: int, left: threading.Event, folder: Path | None) -> None:
+    """Wait until this process has left; end it if it does not leave soon after the failure of another one.
+
+    Args:
+        store: of the processes.
+        size: their number.
+        left: set when this process leaves.
+        folder: see `not_left_waiting`.
+    """
+    with suppress(RuntimeError):  # torchrun, which keeps the store, may have ended
+        while not store.check(["failures"]):
+            if left.wait(POLLED_SECONDS):
+                return
+        if left.wait(LEFT_SECONDS):
+            return
+        codes = [store.get(key).decode() for key in (f"end/{number}" for number in range(size)) if store.check([key])]
+        code = next((int(text) for text in codes if text not in ("0", FOLLOWED)), 1)
+        if folder is None:
+            print(
+                "Error: another process of the run has failed, and this one has waited for it for "
+                f"{LEFT_SECONDS:.0f} s; the last checkpoint is kept: continue with resume=latest",
+                file=sys.stderr,
+                flush=True,
+            )
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+        os._exit(code)
 
 
 @contextmanager
@@ -68,7 +127,8 @@ def exiting_together(held: io.StringIO) -> Iterator[None]:
     with suppress(RuntimeError):  # torchrun, which keeps the store, may have ended
         late = code > 0 and store.add("failures", 1) > 1
         store.set(f"end/{me}", FOLLOWED if late and crash is not None else str(code))
-        dist.destroy_process_group()
+        if not (code and dist.is_nccl_available() and torch.cuda.is_initialized()):
+            dist.destroy_process_group()  # nccl would wait for sums that the others have not begun
         if code:
             ends = exit_codes(store, size)
     for number in EXIT_CODES:  # torchrun signals the others when the first has failed
