@@ -11,8 +11,8 @@ import pytest
 
 from experiments.figures import palette
 from tests.browser import opened
-from tests.comparison.test_figures import Shape, report_of
-from tests.figures.test_page import contrast, groups_drawn, line_colors, strokes
+from tests.colors import contrast, groups_drawn, line_colors, strokes
+from tests.comparison.shapes import Shape, report_of
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

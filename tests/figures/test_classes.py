@@ -85,5 +85,19 @@ def test_few_and_many_classes_are_drawn_inside_the_figure(classes: int) -> None:
     assert not overlaps
     matrix = confusion_figure(confusion(scores, torch.tensor(y)), names, "test split")
     label = matrix.axes[0].get_xlabel()
-    assert label == ("predicted class" if classes == 2 else "predicted class (2,000 classes, names left out)")
+    assert label == (
+        "predicted class" if classes == 2 else "predicted class (2,000 classes in blocks of 20, names left out)"
+    )
     assert not re.search(r"\\x", " ".join(text.get_text() for text in figure.axes[0].texts))
+
+
+def test_the_confusion_of_many_classes_is_seen_in_blocks() -> None:
+    counts = np.zeros((250, 250), dtype=int)
+    counts[np.arange(250), np.arange(250)] = 9
+    counts[249, 0] = 9
+    image = confusion_figure(counts, [str(number) for number in range(250)], "test split").axes[0].get_images()[0]
+    shares = np.asarray(image.get_array())
+    assert shares.shape == (84, 84)
+    assert shares[0, 0] == 1
+    assert shares[83, 0] == shares[83, 83] == 0.5, "the last block holds one class"
+    assert image.get_extent() == [-0.5, 251.5, 251.5, -0.5]

@@ -31,6 +31,8 @@ MOST_NUMBERED = 20
 """The largest number of classes for which a confusion matrix shows its counts."""
 MOST_NAMED = 40
 """The largest number of classes for which it shows their names."""
+MOST_CELLS = 100
+"""The largest number of rows of cells: a cell of more would be smaller than a few pixels."""
 LONGEST_NAME = 20
 """Characters of a class's name."""
 
@@ -59,31 +61,42 @@ def confusion_figure(counts: np.ndarray, classes: Sequence[str], about: str) -> 
         classes: the names of the classes.
         about: the split and the epoch of the weights, for the title.
     """
-    classes = [literal(str(name)[:LONGEST_NAME]) for name in classes]
-    size = min(4 + 0.35 * len(classes), 12)
-    longest = max(map(len, classes)) if len(classes) <= MOST_NAMED else 3
+    names = [literal(str(name)[:LONGEST_NAME]) for name in classes]
+    size = min(4 + 0.35 * len(names), 12)
+    longest = max(map(len, names)) if len(names) <= MOST_NAMED else 3
     margin = 0.7 + 0.08 * longest  # inches
     figure = new_figure(size + 1, size)
     axes = figure.add_axes(
         (margin / (size + 1), margin / size, (size - margin - 0.3) / (size + 1), (size - margin - 0.6) / size)
     )
-    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    shown = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    block = math.ceil(len(names) / MOST_CELLS)
+    cells = blocks(counts, block)
+    shares = cells / np.maximum(cells.sum(1, keepdims=True), 1)
+    edge = -0.5, block * len(cells) - 0.5
+    shown = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, extent=(*edge, *edge[::-1]))
     colours = figure.add_axes(((size + 0.05) / (size + 1), margin / size, 0.02, (size - margin - 0.6) / size))
     figure.colorbar(shown, colours, label="share of the true class")
-    if len(classes) <= MOST_NUMBERED:
+    if len(names) <= MOST_NUMBERED:
         for (row, column), count in np.ndenumerate(counts):
             if count:
                 colour = "white" if shares[row, column] > 0.5 else "black"
                 axes.text(column, row, str(count), ha="center", va="center", color=colour, fontsize=8)
-    if len(classes) <= MOST_NAMED:
-        axes.set_xticks(range(len(classes)), classes, rotation=90 if max(map(len, classes)) > 3 else 0)
-        axes.set_yticks(range(len(classes)), classes)
-    left_out = "" if len(classes) <= MOST_NAMED else f" ({len(classes):,} classes, names left out)"
+    if len(names) <= MOST_NAMED:
+        axes.set_xticks(range(len(names)), names, rotation=90 if max(map(len, names)) > 3 else 0)
+        axes.set_yticks(range(len(names)), names)
+    left_out = "" if len(names) <= MOST_NAMED else f" ({len(names):,} classes, names left out)"
+    if block > 1:
+        left_out = f" ({len(names):,} classes in blocks of {block}, names left out)"
     axes.set_xlabel(f"predicted class{left_out}")
     axes.set_ylabel("true class")
     axes.set_title(f"Confusion matrix: {about}\naccuracy {np.trace(counts) / max(counts.sum(), 1):.4f}", fontsize=10)
     return figure
+
+
+def blocks(counts: np.ndarray, size: int) -> np.ndarray:
+    """Return the sums of a matrix over square blocks; the last ones may be smaller."""
+    starts = np.arange(0, len(counts), size)
+    return np.add.reduceat(np.add.reduceat(counts, starts, 0), starts, 1)
 
 
 def worst_figure(split: Split, scores: Tensor, classes: Sequence[str], about: str) -> Figure:

@@ -9,7 +9,7 @@ import numpy as np
 
 from experiments.common.metrics import AXES, Metric
 from experiments.comparison.curves import curve_of
-from experiments.comparison.drawing import draw_curve
+from experiments.comparison.drawing import begin_with_data, draw_curve
 from experiments.comparison.grouping import Group
 from experiments.figures.canvas import canvas, integers, legend, legend_height, logarithmic
 from experiments.figures.palette import INK, literal, styles
@@ -37,10 +37,13 @@ def curves_of(groups: Mapping[str, Sequence[Record]], *metrics: str, axis: str =
     looks = dict(zip(groups, styles(len(groups)), strict=True))
     for name, axes in zip(metrics, figure.subplots(1, len(metrics), squeeze=False).flat, strict=True):
         metric = Metric(name)
+        drawn = []
         for group, runs in groups.items():
             curve = curve_of(Group(group, {}, dict(enumerate(runs)), name), name)
             if curve is not None and axis in curve.x:
                 draw_curve(axes, curve, looks[group], axis, metric.scale)
+                drawn.append(curve.x[axis])
+        begin_with_data(axes, drawn)
         if log and name.endswith("loss"):
             logarithmic(axes.yaxis)
         if axis == "epoch":
