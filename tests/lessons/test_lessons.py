@@ -16,12 +16,12 @@ from scipy.stats import norm
 
 from experiments import initializers
 from experiments.common.conf import conf_folder
-from experiments.lessons import depth, grids, normalizing
+from experiments.lessons import batch_norm_sigmoids, depth, grids
+from experiments.lessons.batch_norm import batch_normalized, standard_error
 from experiments.lessons.batches import share_of_rises
 from experiments.lessons.initial_weights import LARGEST_OF_TEN
-from experiments.lessons.normalization import batch_normalized, standard_error
+from experiments.lessons.input_scales import condition, descent, features, hessian
 from experiments.lessons.outputs import distance_from_line, gradient, probabilities
-from experiments.lessons.scaling import condition, descent, features, hessian
 from experiments.models.mlp import MLP
 from experiments.recipes._running import RecipeTask, run_recipe
 from experiments.recipes.measured import lead
@@ -46,15 +46,15 @@ def test_percentiles_of_a_sigmoids_inputs_follow_from_its_outputs() -> None:
     with torch.no_grad():
         outputs = model.features(x)
     expected = outputs.sort(0).values[[15, 50, 85]].logit()
-    torch.testing.assert_close(normalizing.percentiles(model, x), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(batch_norm_sigmoids.percentiles(model, x), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_drift_is_the_range_of_the_medians_divided_by_the_spread() -> None:
     one = torch.tensor([[-1.0, 0, 1], [0, 1, 2], [2, 3, 4]])  # epochs, percentiles: it wanders by 3 with a spread of 2
     still = torch.tensor([[-2.0, 0, 2]] * 3)
     inputs = torch.stack([one, still], 2)
-    assert normalizing.unit_drifts(inputs).tolist() == [1.5, 0]
-    assert normalizing.drift(inputs) == 0.75
+    assert batch_norm_sigmoids.unit_drifts(inputs).tolist() == [1.5, 0]
+    assert batch_norm_sigmoids.drift(inputs) == 0.75
 
 
 def test_grid_points_are_in_the_middle_of_their_cells_and_draws_anywhere() -> None:

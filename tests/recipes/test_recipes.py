@@ -12,14 +12,21 @@ import pytest
 import yaml
 
 from experiments import UserError, compose, train
+from experiments.assembly.targets import located
 from experiments.common.conf import conf_folder
 from experiments.recipes._running import RecipeTask, run_recipe
-from experiments.recipes.recipe import recipes
+from experiments.recipes.courses import COURSES, lessons_of, present_lesson
+from experiments.recipes.recipe import recipes, selected
 from tests.helpers import REPOSITORY, Commands, run_folders, sampled, summary
 
 KNOWN = recipes([conf_folder()])
 FAST = {name: recipe for name, recipe in KNOWN.items() if recipe.tier == "fast"}
 DEAR = {
+    "batch_norm_and_dropout",
+    "batch_norm_order",
+    "best_epoch_flatters",
+    "cnn_inputs",
+    "small_weights_shallow",
     "annealing",
     "batch_norm_initializers",
     "batch_norm_rate",
@@ -40,20 +47,30 @@ DEAR = {
 """Recipes that take more than two seconds: `make test-all` runs them."""
 PLANTED = {
     "activation_spread",
+    "adagrad_rates",
+    "adam_bias_correction",
+    "batch_norm_identity",
     "batch_norm_noise",
     "batch_norm_single",
+    "cross_validation",
+    "dropout_keep_or_drop",
+    "dropout_scaled_at_test",
     "feature_scaling",
     "gradient_check",
     "he_signal_30_layers",
     "initial_loss",
     "jacobian_singular_values",
     "linear_boundaries",
+    "log_draws",
     "nesterov",
     "quadratic",
-    "random_over_grid",
+    "quadratic_coefficients",
+    "random_beats_grid",
     "sgd_zigzag",
+    "sigmoid_log_zero",
     "small_weights_vanish",
     "softmax_hardmax",
+    "tanh_saturates",
     "xavier_fails_with_relu",
 }
 """The planted wrong results that `make test` runs too: those of about a second."""
@@ -101,6 +118,7 @@ recipe:
   trains: {trains}
   lesson: {lesson}
   band: {band}
+  sabotage: [{sabotage}]
 """
 MODULE = """
 from matplotlib.figure import Figure
@@ -125,11 +143,15 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
 
     def write(
-        lesson: str = "own_lessons.rows", band: str = "{rows: [2, 2]}", trains: str = "true", more: str = ""
+        lesson: str = "own_lessons.rows",
+        band: str = "{rows: [2, 2]}",
+        trains: str = "true",
+        more: str = "",
+        sabotage: str = "training.epochs=1",
     ) -> Path:
         path = tmp_path / "conf" / "experiment" / "own.yaml"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(LESSON.format(lesson=lesson, band=band, trains=trains) + more)
+        path.write_text(LESSON.format(lesson=lesson, band=band, trains=trains, sabotage=sabotage) + more)
         return tmp_path / "conf"
 
     return write
@@ -184,10 +206,10 @@ def test_a_failed_recipe_keeps_its_last_result_in_the_gallery(commands: Commands
 
 @pytest.mark.slow
 def test_a_sabotage_that_is_not_rejected_is_named(commands: Commands, own: Callable[..., Path]) -> None:
-    folder = own(more="  sabotage: [recipe.settings.plus=1]\n")
+    folder = own(sabotage="recipe.settings.plus=1")
     done = commands.type("reproduce", "own", f"config_dir={folder}", "sabotage=true")
     assert (done.code, "1 of 1 planted results were rejected" in done.out) == (0, True)
-    folder = own(more="  sabotage: [optimizer.lr=0.5]\n")
+    folder = own(sabotage="optimizer.lr=0.5")
     done = commands.type("reproduce", "own", f"config_dir={folder}", "sabotage=true")
     assert (done.code, "not rejected: own" in done.out) == (1, True)
     assert not (commands.folder / "outputs").exists()
@@ -207,7 +229,11 @@ def test_a_lesson_without_runs_trains_nothing(commands: Commands, own: Callable[
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"band": "{}"}, "leaves a quantity without a bound"),
+        ({"band": "{}"}, "recipe lacks band (the values that support the claim). For example: claim: "),
+        (
+            {"sabotage": ""},
+            "lacks sabotage (overrides that plant a wrong result, which the band must reject). For exam",
+        ),
         ({"band": "{rows: [null, null]}"}, "leaves a quantity without a bound"),
         ({"band": "{lines: [1, 2]}"}, "has 'lines', which own_lessons.rows does not measure"),
         ({"lesson": "own_lessons.row"}, "recipe.lesson"),
@@ -232,6 +258,8 @@ def test_an_invalid_recipe_is_refused_in_a_sentence(
         (["tier=quick"], "tier='quick' should"),
         (["tier=mnist", "zero_weights"], "tier=mnist contains none of these recipes: zero_weights"),
         (["jobs=0"], "jobs=0 should"),
+        (["course=cs231"], "course='cs231' should"),
+        (["course=scratch", "zero_biases"], "course=scratch contains none of these recipes: zero_biases"),
         (["-m"], "unknown option '-m' of reproduce"),
     ],
 )
@@ -280,6 +308,37 @@ def test_the_documented_misses_quote_the_claims() -> None:
     assert misses
     for name, line in misses:
         assert line.startswith(f"{KNOWN[name].claim}."), name
+
+
+def test_every_lesson_is_in_a_course_and_courses_name_only_lessons() -> None:
+    listed = {name for course in COURSES for name in lessons_of(course)}
+    assert listed == set(KNOWN)
+    for course in COURSES:
+        assert len(set(lessons_of(course))) == len(lessons_of(course)), course
+
+
+def test_a_course_gives_its_lessons_in_its_order() -> None:
+    chosen = list(selected(KNOWN, [], "fast", "scratch"))
+    assert chosen[:3] == ["sigmoid_log_zero", "gradient_check", "sgd_zigzag"]
+    assert list(selected(KNOWN, ["zero_weights", "sgd_zigzag"], None, "scratch")) == ["sgd_zigzag", "zero_weights"]
+
+
+def test_earlier_names_still_resolve() -> None:
+    assert list(selected(KNOWN, ["random_search", "random_over_grid"], None)) == ["random_hits", "random_beats_grid"]
+    for earlier in ("normalization.noise", "normalizing.sigmoids", "scales.signal", "scaling.feature_scaling"):
+        assert callable(located({"_target_": present_lesson(f"experiments.lessons.{earlier}")}, "recipe.lesson"))
+
+
+@pytest.mark.slow
+def test_a_course_has_a_page_of_its_own_in_its_order(commands: Commands) -> None:
+    names = ["quadratic_coefficients", "quadratic", "softmax_hardmax", "sgd_zigzag"]
+    done = commands.type("reproduce", *names, "course=specialization", "jobs=1")
+    assert done.code == 0, done.err
+    assert "course  specialization: Course 2, week 3: Programming frameworks" in done.out
+    page = (commands.folder / "outputs" / "gallery" / "specialization.html").read_text()
+    titles = ["Sgd zigzag", "Softmax hardmax", "Quadratic", "Quadratic coefficients"]
+    found = [page.index(f"{title}: holds") for title in titles]
+    assert found == sorted(found)
 
 
 @pytest.mark.parametrize("name", KNOWN)

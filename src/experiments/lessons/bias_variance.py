@@ -20,26 +20,30 @@ if TYPE_CHECKING:
 
 
 def high_bias(runs: Sequence[Record], small: str, big: str, short: int, long: int) -> Measured:
-    """Measure the training error of a small network after a short training, and how much two remedies lower it.
+    """Measure the training error of a small network after a short training, and how much three remedies lower it.
 
     Args:
         small, big: the hidden layers, as in the configurations of the runs.
         short, long: epochs.
     """
     groups = {
-        name: [run for run in runs if (level(run, "model.hidden"), run.config["training.epochs"]) == (hidden, epochs)]
-        for name, hidden, epochs in (
-            ("small and short", small, short),
-            ("more units", big, short),
-            ("longer training", small, long),
+        name: [
+            run
+            for run in runs
+            if (level(run, "model"), level(run, "model.hidden"), run.config["training.epochs"])
+            == (model, hidden, epochs)
+        ]
+        for name, model, hidden, epochs in (
+            ("small and short", "mlp", small, short),
+            ("more units", "mlp", big, short),
+            ("longer training", "mlp", small, long),
+            ("a CNN", "cnn", "[]", short),
         )
     }
-    base, units, longer = groups.values()
-    values = {
-        "training error, small and short": fmean(map(training_error, base)),
-        "taken off by more units, least": lead(of_seeds(base, training_error), of_seeds(units, training_error)),
-        "taken off by longer training, least": lead(of_seeds(base, training_error), of_seeds(longer, training_error)),
-    }
+    base = of_seeds(groups["small and short"], training_error)
+    values = {"training error, small and short": fmean(base.values())}
+    for name in ("more units", "longer training", "a CNN"):
+        values[f"taken off by {name}, least"] = lead(base, of_seeds(groups[name], training_error))
     said = [
         f"{name}: a training error of {100 * fmean(map(training_error, group)):.1f} %" for name, group in groups.items()
     ]

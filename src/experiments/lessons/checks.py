@@ -46,6 +46,7 @@ def gradient_check(broken: bool = False) -> Measured:
     least = {key: min(values) for key, values in errors.items()}
     values = {
         "centred, float64": least["float64", "centred"],
+        "centred, float32": least["float32", "centred"],
         "one-sided over centred": least["float64", "one-sided"] / least["float64", "centred"],
         "float32 over float64": least["float32", "centred"] / least["float64", "centred"],
     }

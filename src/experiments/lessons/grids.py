@@ -12,7 +12,7 @@ from annotated_types import Ge, Gt, Lt
 
 from experiments.figures.canvas import canvas
 from experiments.figures.palette import INK, styles
-from experiments.recipes.drawing import HEIGHT
+from experiments.recipes.drawing import HEIGHT, bars
 from experiments.recipes.measured import Measured
 
 if TYPE_CHECKING:
@@ -106,3 +106,52 @@ def searches_figure(searches: dict[str, list[GridPoint]], corner: Sequence[float
         axes.set_ylabel("hyperparameter that does not")
         axes.grid(visible=False)
     return figure
+
+
+DECADES = 4
+"""From 0.0001 to 1."""
+
+
+def decades(draws: Annotated[int, Ge(10)] = 1000, log: bool = True) -> Measured:
+    """Measure how random draws of a hyperparameter from 0.0001 to 1 are shared among the four decades.
+
+    Args:
+        draws: how many.
+        log: whether the first kind of draws is on a logarithmic scale.
+    """
+    kinds = {"logarithmic": drawn(draws, log=log), "linear": drawn(draws, log=False)}
+    shares = {name: [fmean(10.0**-n <= x * (1 + 1e-12) < 10.0 ** (1 - n) for x in own) for n in (4, 3, 2, 1)]
+              for name, own in kinds.items()}  # fmt: skip
+    values = {
+        "logarithmic: furthest share of a decade from a quarter": max(abs(s - 0.25) for s in shares["logarithmic"]),
+        "linear: share of the top decade": shares["linear"][-1],
+    }
+    said = [
+        f"{name.capitalize()} draws from 0.0001 to 1: {', '.join(f'{share:.1%}' for share in own)} in the four decades"
+        for name, own in shares.items()
+    ]
+
+    def draw() -> Figure:
+        figure = canvas(7.0, 3.4)
+        axes = figure.subplots()
+        names = ["0.0001 to 0.001", "to 0.01", "to 0.1", "to 1"]
+        bars(axes, {name: [100 * share for share in own] for name, own in shares.items()}, names)
+        axes.set_ylabel("share of the draws (%)")
+        axes.legend()
+        return figure
+
+    return Measured(values, draw, said)
+
+
+def drawn(draws: int, *, log: bool) -> list[float]:
+    """Return values that a random search draws from 0.0001 to 1."""
+    import optuna
+    from optuna.distributions import FloatDistribution
+
+    from experiments.search.sampling import sampler
+    from experiments.search.space import Dimension, Space
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    space = Space({"value": Dimension("value", FloatDistribution(1e-4, 1, log=log))}, {})
+    study = optuna.create_study(sampler=sampler("random", 0, 0, space))
+    return [study.ask(space.distributions).params["value"] for _ in range(draws)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import math
 from collections.abc import Sequence
 from functools import partial
@@ -70,3 +71,29 @@ def large_weights(runs: Sequence[Record], large: int) -> Measured:
         return curves_of(named, "train/loss", "val/accuracy", log=True)
 
     return Measured(values, draw, said)
+
+
+def shallow_and_deep(runs: Sequence[Record], first: str = "small_normal", second: str = "xavier") -> Measured:
+    """Compare small initial weights with Xavier's, by the number of hidden layers.
+
+    Args:
+        runs: of both initializers, with networks of several depths and the same seeds.
+        first, second: the initializers.
+    """
+    groups = {len(ast.literal_eval(hidden)): by(own, "init") for hidden, own in by(runs, "model.hidden").items()}
+    accuracy = {
+        depth: {name: fmean(last(run, "val/accuracy") for run in own) for name, own in kinds.items()}
+        for depth, kinds in groups.items()
+    }
+    deepest = max(groups)
+    values = {
+        f"accuracy, small over Xavier's, hidden layers: {depth}": own[first] - own[second]
+        for depth, own in accuracy.items()
+    }
+    values[f"accuracy, small, hidden layers: {deepest}"] = accuracy[deepest][first]
+    said = [
+        f"{depth} hidden: validation accuracy {own[first]:.1%} from small and {own[second]:.1%} from Xavier's weights"
+        for depth, own in accuracy.items()
+    ]
+    named = {f"{depth} hidden, {name}": own for depth, kinds in groups.items() for name, own in kinds.items()}
+    return Measured(values, lambda: curves_of(named, "train/loss", "val/accuracy"), said)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,7 +13,7 @@ from experiments.evaluation.loading import load
 from experiments.figures.canvas import canvas, legend, legend_height, logarithmic
 from experiments.figures.palette import styles
 from experiments.folders.reading import Record
-from experiments.recipes.drawing import HEIGHT, WIDTH
+from experiments.recipes.drawing import HEIGHT, WIDTH, curves_of
 from experiments.recipes.measured import Measured, by, curve, last, level
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ def centring(runs: Sequence[Record]) -> Measured:
     values = {f"largest rate by theory's, {name}": largest[name] / theory[name] for name in groups}
     for name in groups:
         values[f"training loss at its best rate, none by {name}"] = lowest.get("none", math.nan) / lowest[name]
+    for name in groups:
+        values[f"largest rate, {name} by none"] = largest[name] / largest["none"] if largest.get("none") else math.nan
     rates = ", ".join(f"{name} {theory[name]:.3g}" for name in groups)
     losses = ", ".join(f"{name} {lowest[name]:.3g}" for name in groups)
     said = [f"Largest stable rate by theory: {rates}", f"Training loss at the best rate: {losses}"]
@@ -83,3 +86,18 @@ def largest_stable(run: Record) -> float:
     x = torch.cat([part.flatten(1) for part, _ in split.in_order(len(split))]).double()
     x = torch.cat([x, torch.ones_like(x[:, :1])], 1)
     return len(data.classes) / float(torch.linalg.eigvalsh(x.T @ x / len(x))[-1])
+
+
+def preparations(runs: Sequence[Record], plain: str = "scale") -> Measured:
+    """Measure how much a network gains if its inputs are prepared with more than a common factor.
+
+    Args:
+        runs: with several `data.preprocess`, with the same seeds.
+        plain: the preparation that only scales.
+    """
+    groups = by(runs, "data.preprocess")
+    accuracy = {name: fmean(last(run, "val/accuracy") for run in own) for name, own in groups.items()}
+    values = {f"accuracy, {name} less {plain}": value - accuracy[plain] for name, value in accuracy.items()}
+    values[f"accuracy, {plain}"] = accuracy[plain]
+    said = [f"Validation accuracy: {', '.join(f'{name} {value:.1%}' for name, value in accuracy.items())}"]
+    return Measured(values, lambda: curves_of(groups, "train/loss", "val/accuracy"), said)

@@ -156,3 +156,43 @@ def gradient(z: Tensor, k: int) -> Tensor:
 def distance(first: Tensor, second: Tensor) -> float:
     """Return the largest difference between the elements of two tensors."""
     return float((first - second).abs().max())
+
+
+def log_of_zero(delta: float = 1e-7, double: bool = False) -> Measured:
+    """Measure the loss of a certain and wrong answer: from a sigmoid's output, and from its score.
+
+    Args:
+        delta: the number that is added inside the logarithm.
+        double: whether to compute in double precision instead of single.
+    """
+    z = torch.arange(0, 41, dtype=torch.float64 if double else torch.float32)
+    a = z.sigmoid()
+    naive, capped = -(1 - a).log(), -(1 - a + delta).log()
+    from_score = torch.nn.functional.binary_cross_entropy_with_logits(z, torch.zeros_like(z), reduction="none")
+    rounded = (a == 1).nonzero().flatten()
+    score = z.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(-(1 - score.sigmoid() + delta).log().sum(), score)
+    values = {
+        "smallest score whose sigmoid is exactly 1": float(z[rounded[0]]) if len(rounded) else math.inf,
+        "infinite losses from the output, of 41 scores": float(naive.isinf().sum()),
+        "loss of the score 40, output plus 1e-7": float(capped[-1]),
+        "gradient of the score 40, output plus 1e-7": float(gradient[-1].abs()),
+        "loss of the score 40, from the score": float(from_score[-1]),
+    }
+    said = [
+        f"In single precision the sigmoid of {values['smallest score whose sigmoid is exactly 1']:g} is exactly 1, so "
+        "the logarithm of 1 - 1 is minus infinity; with 1e-7 inside, the loss stays finite, but its gradient is 0",
+    ]
+
+    def draw() -> Figure:
+        figure = canvas(6.5, 3.6)
+        axes = figure.subplots()
+        curves = {"from the output": naive, f"from the output plus {delta:g}": capped, "from the score": from_score}
+        for (name, own), color, dash in zip(curves.items(), COLORS, ("-", "--", ":"), strict=False):
+            axes.plot(z.numpy(), own.numpy(), color=color, linestyle=dash, label=name)
+        axes.set_xlabel("score of a class that is wrong")
+        axes.set_ylabel("loss")
+        axes.legend()
+        return figure
+
+    return Measured(values, draw, said)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import numpy as np
 from annotated_types import Ge, Gt
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import SGD, Adagrad, Adam, Optimizer
 
 from experiments.recipes.measured import Measured
@@ -82,3 +82,26 @@ def to_the_minimum(rate: LearningRate, steps: Annotated[int, Ge(1)] = 1000) -> M
     ]
     lines = [NamedPath(f"gradient descent, lr={rate:g}", path)]
     return Measured(values, lambda: figure_of(surface, ["w"], lines, f"w² - 10 w + 25: {steps:,} updates from 0"), said)
+
+
+def fed(first: float = -20.0, last: float = 100.0, rate: LearningRate = 0.01) -> Measured:
+    """Measure how gradient descent from 0 goes down w^2 - 20 w + 100, whose coefficients are fed as [1, -20, 100].
+
+    Args:
+        first: the second coefficient.
+        last: the third coefficient.
+        rate: the learning rate.
+    """
+
+    def parabola(w: Tensor) -> Tensor:
+        return w**2 + first * w + last
+
+    low = -first / 2
+    surface = Surface(parabola, [0.0], 1000, ([low],), 0.001, [[-1.0, 2 * low + 1]])
+    path = descend(parabola, partial(SGD, lr=rate), surface.start, surface.steps)
+    w = path.points[:, 0]
+    values = {"w after 1 update": float(w[1]), "w after 1000 updates": float(w[-1])}
+    said = [f"w is {w[1]:.4g} after one update and {w[-1]:.6g} after 1,000; the minimum is {low:g}"]
+    lines = [NamedPath(f"gradient descent, lr={rate:g}", path)]
+    title = "w² - 20 w + 100: 1,000 updates from 0"
+    return Measured(values, lambda: figure_of(surface, ["w"], lines, title), said)

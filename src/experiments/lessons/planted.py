@@ -1,10 +1,12 @@
 """Wrong parts, which a recipe's sabotage uses instead of the right ones."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from experiments.data.sources import Source, digits
 from experiments.initializers import he
 from experiments.models.mlp import MLP
 
@@ -19,6 +21,14 @@ def ungained(weight: Tensor, generator: torch.Generator, *, gain: float = 1.0) -
     """Fill with He initialization, and ignore the gain."""
     del gain
     he(weight, generator)
+
+
+def random_classes() -> Source:
+    """Return the digits with classes that are drawn at random, in all parts: there is nothing to learn."""
+    source = digits()
+    draw = torch.Generator().manual_seed(0)
+    train, test = (torch.randint(10, y.shape, generator=draw) for y in (source.y_train, source.y_test))
+    return replace(source, y_train=train, y_test=test)
 
 
 class Unnormalized(MLP):

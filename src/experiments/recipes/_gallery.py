@@ -15,6 +15,7 @@ from experiments.figures.page import Cell, Figure, Page, PageColumn, PageTable, 
 from experiments.figures.svg import inlined
 
 from ._running import RecipeResult
+from .courses import EARLIER_NAMES, TITLES, CourseName, lessons_of, sections_of
 from .recipe import Recipe, described, within
 
 PICTURES = {"svg": "svg", "png": "png", "narrow": "narrow.svg"}
@@ -83,28 +84,41 @@ def save(out: Path, result: RecipeResult, recipe: Recipe) -> None:
     write_json(out / f"{result.name}.json", {**facts, "recipe": asdict(recipe)})
 
 
-def write(out: Path, known: Mapping[str, Recipe]) -> Path:
+def write(out: Path, known: Mapping[str, Recipe], course: CourseName | None = None) -> Path:
     """Write the page with all lessons that have a result in this folder, and its table as Markdown.
 
+    Args:
+        out: the folder.
+        known: all recipes, by name.
+        course: a course that gets a page of its own, with its lessons in its order.
+
     Returns:
-        The path of the page.
+        The path of the page; with a course, of its page.
 
     Raises:
         OSError: it cannot be written.
     """
-    lessons = [lesson for name, recipe in known.items() if (lesson := read(out, name, recipe)) is not None]
-    write_whole(out / TABLE, f"{as_markdown(measurements(lessons, named=True))}\n".encode())
-    write_whole(out / PAGE, render(page_of(lessons)).encode())
-    return out / PAGE
+    lessons = {name: lesson for name, recipe in known.items() if (lesson := read(out, name, recipe)) is not None}
+    write_whole(out / TABLE, f"{as_markdown(measurements(list(lessons.values()), named=True))}\n".encode())
+    write_whole(out / PAGE, render(page_of(list(lessons.values()))).encode())
+    if course is None:
+        return out / PAGE
+    page = out / f"{course}.html"
+    own = [lessons[name] for name in lessons_of(course) if name in lessons]
+    write_whole(page, render(page_of(own, TITLES[course])).encode())
+    return page
 
 
 def read(out: Path, name: str, recipe: Recipe) -> Lesson | None:
-    """Return the lesson of a recipe; None if it has no saved result."""
-    try:
-        facts = json.loads((out / f"{name}.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return Lesson(name, recipe, facts, *(drawing(out / f"{name}.{PICTURES[kind]}") for kind in ("svg", "narrow")))
+    """Return the lesson of a recipe; None if it has no saved result, under its present name or an earlier one."""
+    for saved in (name, *(earlier for earlier, present in EARLIER_NAMES.items() if present == name)):
+        try:
+            facts = json.loads((out / f"{saved}.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        figures = (drawing(out / f"{saved}.{PICTURES[kind]}") for kind in ("svg", "narrow"))
+        return Lesson(name, recipe, {**facts, "name": name}, *figures)
+    return None
 
 
 def drawing(path: Path) -> str | None:
@@ -115,17 +129,18 @@ def drawing(path: Path) -> str | None:
         return None
 
 
-def page_of(lessons: Sequence[Lesson]) -> Page:
+def page_of(lessons: Sequence[Lesson], title: str = "Lessons") -> Page:
     """Return the page."""
     holds = sum(lesson.holds for lesson in lessons)
     figures = [figure_of(lesson) for lesson in lessons if lesson.svg is not None]
     said = [f"{holds} of {len(lessons)} claims hold"]
-    return Page("Lessons", said, tables=[overview(lessons)], figures=figures, footer="python -m experiments.reproduce")
+    return Page(title, said, tables=[overview(lessons)], figures=figures, footer="python -m experiments.reproduce")
 
 
 def figure_of(lesson: Lesson) -> Figure:
     """Return a lesson's part of the page."""
     recipe, facts = lesson.recipe, lesson.facts
+    taught = "; ".join(f"{course}: {section}" for course, section in sections_of(lesson.name).items())
     said = [f"{recipe.claim}.", recipe.about, " ".join(f"{line}." for line in facts["said"])]
     return Figure(
         f"{lesson.title}: {lesson.verdict}",
@@ -137,6 +152,7 @@ def figure_of(lesson: Lesson) -> Figure:
         facts=[
             ("Source", f"{recipe.source}.", False),
             ("Bounds", f"{recipe.basis}.", False),
+            *([("Course", f"{taught}.", False)] if taught else []),
             ("Command", " ".join(["python -m experiments.reproduce", facts["name"], *facts["overrides"]]), True),
             ("Measured", provenance(facts), False),
         ],

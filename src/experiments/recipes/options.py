@@ -12,14 +12,17 @@ from annotated_types import Ge
 from experiments.cli import arguments
 from experiments.common.signatures import checked
 
+from .courses import CourseName
+
 MEANINGS = {
     "tier": "fast (seconds each, needs no data), mnist (minutes each), long, or all; fast if no recipe is named",
+    "course": "only the lessons of a course, in its order: cs231n, scratch or specialization",
     "jobs": "how many recipes run at once; auto for one per core",
     "out": "the folder of the gallery",
     "sabotage": "true plants each recipe's wrong result, which its band must reject; writes no gallery",
     "config_dir": "a folder with your own recipes, as experiment/<name>.yaml",
 }
-TEXTS = {"tier", "out", "config_dir"}
+TEXTS = {"tier", "course", "out", "config_dir"}
 GALLERY = Path("outputs", "gallery")
 
 
@@ -28,6 +31,7 @@ class ReproduceOptions:
     """The options; see `MEANINGS`."""
 
     tier: Literal["fast", "mnist", "long", "all"] | None = None
+    course: CourseName | None = None
     jobs: Annotated[int, Ge(1)] | Literal["auto"] = "auto"
     out: str = str(GALLERY)
     sabotage: bool = False

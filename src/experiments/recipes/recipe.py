@@ -15,8 +15,24 @@ from omegaconf.errors import OmegaConfBaseException
 from experiments.common.errors import UserError, nearest
 from experiments.common.signatures import checked
 
+from .courses import CourseName, lessons_of, present_lesson, present_name
+
 GROUP = "experiment"
 """The config group of the recipes."""
+NEEDED = {
+    "claim": "one sentence, true or not",
+    "source": "the author and the place of the claim",
+    "tier": "fast, mnist or long",
+    "lesson": "the function that measures",
+    "band": "the values that support the claim",
+    "basis": "the reason for the bounds",
+    "sabotage": "overrides that plant a wrong result, which the band must reject",
+}
+"""What every recipe states, with its meaning."""
+EXAMPLE = (
+    "For example: claim: 'Adam beats SGD', source: 'Kingma and Ba 2015, section 6', tier: fast, lesson: "
+    "own_lessons.lead, band: {lead of adam: [0, null]}, basis: 'a lead is above 0', sabotage: [optimizer.lr=1e-9]"
+)
 Tier = Literal["fast", "mnist", "long"]
 Band = tuple[float | None, float | None]
 """The smallest and the largest value that support a claim; None for no bound."""
@@ -94,29 +110,39 @@ def read(path: Path) -> Recipe:
     section = content.get("recipe") if isinstance(content, dict) else None
     key = f"experiment={path.stem}: recipe"
     if not isinstance(section, dict):
-        raise UserError(f"{key} is missing; it holds the claim, its source and the values that support it")
+        raise UserError(f"{key} is missing; it holds the claim, its source and the values that support it. {EXAMPLE}")
+    missing = [name for name in NEEDED if section.get(name) in (None, "", [], {})]
+    if missing:
+        listed = ", ".join(f"{name} ({NEEDED[name]})" for name in missing)
+        raise UserError(f"{key} lacks {listed}. {EXAMPLE}")
+    section = {**section, "lesson": present_lesson(str(section["lesson"]))}
     try:
         return Recipe(**checked(Recipe, section, key))
     except ValueError as error:
         raise UserError(f"{key}.{error}") from None
 
 
-def selected(known: Mapping[str, Recipe], names: Sequence[str], tier: str | None) -> dict[str, Recipe]:
-    """Return the recipes with these names and of this tier; without names, all recipes of the tier.
+def selected(
+    known: Mapping[str, Recipe], names: Sequence[str], tier: str | None, course: CourseName | None = None
+) -> dict[str, Recipe]:
+    """Return the recipes with these names, of this tier and of this course; without names, all recipes of the tier.
 
     Args:
         known: all recipes, by name.
-        names: of the recipes to select; none for all.
+        names: of the recipes to select, present or earlier ones; none for all.
         tier: the tier; None for all.
+        course: the course, which also gives the order; None for all recipes.
 
     Raises:
         UserError: a name is unknown.
     """
     for name in names:
-        if name not in known:
+        if present_name(name) not in known:
             raise UserError(f"unknown recipe {name!r}; choose from {', '.join(known)}" + nearest(name, known))
-    wanted = {name: known[name] for name in names} if names else dict(known)
-    return {name: recipe for name, recipe in wanted.items() if tier is None or recipe.tier == tier}
+    wanted = [present_name(name) for name in names] or list(known)
+    if course is not None:
+        wanted = [name for name in lessons_of(course) if name in wanted]
+    return {name: known[name] for name in wanted if tier is None or known[name].tier == tier}
 
 
 def within(value: float, band: Band) -> bool:

@@ -19,6 +19,7 @@ from experiments.common.text import duration, shown_path
 
 from . import _gallery
 from ._running import RecipeResult, RecipeTask, run_recipe
+from .courses import sections_of
 from .options import CommandLine
 from .recipe import Recipe, described, recipes, selected, within
 
@@ -36,9 +37,10 @@ def reproduce(line: CommandLine) -> int:
     """
     options = line.options
     known = recipes([conf_folder(), *own_folder(options.config_dir)])
-    chosen = selected(known, line.names, line.tier)
+    chosen = selected(known, line.names, line.tier, options.course)
     if not chosen:
-        raise UserError(f"tier={line.tier} contains none of these recipes: {', '.join(line.names)}")
+        given = [f"{key}={value}" for key, value in (("tier", line.tier), ("course", options.course)) if value]
+        raise UserError(f"{' '.join(given)} contains none of these recipes: {', '.join(line.names or known)}")
     screen, out = Screen(), Path(options.out)
     screen.widen()
     results: dict[str, RecipeResult] = {}
@@ -51,7 +53,10 @@ def reproduce(line: CommandLine) -> int:
                 _gallery.save(out, result, chosen[result.name])
     if options.sabotage:
         return report_sabotage(screen, results)
-    page = _gallery.write(out, known)
+    page = _gallery.write(out, known, options.course)
+    more = len(selected(known, line.names, None, options.course)) - len(chosen)
+    if options.course and more:
+        screen.print(f"\n{more} more lessons of course={options.course} are in other tiers: add tier=all")
     holding = sum(result.holds is True for result in results.values())
     screen.print(f"\n{holding} of {len(results)} claims hold\ngallery  {shown_path(page)}")
     return exit_code(results, holding)
@@ -90,6 +95,8 @@ def show(screen: Screen, result: RecipeResult, recipe: Recipe) -> None:
     screen.print(f"{result.name}: {_gallery.VERDICTS[result.holds]} ({duration(result.seconds)})")
     screen.print(f"  claim   {recipe.claim}")
     screen.print(f"  source  {recipe.source}")
+    for course, section in sections_of(result.name).items():
+        screen.print(f"  course  {course}: {section}")
     if result.error is not None:
         screen.print(f"  error   {result.error}\n")
         return
