@@ -180,7 +180,7 @@ def test_a_process_that_fails_does_not_leave_the_others_waiting(tmp_path: Path, 
     if failing == 1:
         assert outcomes[0].err.splitlines()[-1] == (
             "Error: another process of the run has failed, and this one has waited for it for 1 s; "
-            "the last checkpoint is kept: continue with resume=latest"
+            f"its last checkpoint is kept: continue with resume={only_run(tmp_path).relative_to(tmp_path)}"
         )
 
 

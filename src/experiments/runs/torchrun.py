@@ -16,10 +16,13 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from hydra.core.hydra_config import HydraConfig
 
 from experiments.cli.overrides import quoted
 from experiments.cli.resuming import folder_to_resume, resumed_command_line
 from experiments.common.errors import UserError
+from experiments.common.text import shown_path
+from experiments.folders.run import RunFolder
 from experiments.training.stop import EXIT_CODES
 
 EXIT_SECONDS = 5.0
@@ -97,13 +100,21 @@ def leave_after_failure(store: dist.Store, size: int, left: threading.Event, fol
         if folder is None:
             print(
                 "Error: another process of the run has failed, and this one has waited for it for "
-                f"{LEFT_SECONDS:.0f} s; the last checkpoint is kept: continue with resume=latest",
+                f"{LEFT_SECONDS:.0f} s; {kept_checkpoint()}",
                 file=sys.stderr,
                 flush=True,
             )
         else:
             shutil.rmtree(folder, ignore_errors=True)
         os._exit(code)
+
+
+def kept_checkpoint() -> str:
+    """Return the words that tell how the run of this process can continue."""
+    folder = Path(HydraConfig.get().runtime.output_dir) if HydraConfig.initialized() else None
+    if folder is None or not RunFolder(folder).last.exists():
+        return "there is no checkpoint yet: start the run again"
+    return f"its last checkpoint is kept: continue with resume={shown_path(folder)}"
 
 
 @contextmanager
