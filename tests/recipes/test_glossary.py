@@ -1,0 +1,34 @@
+"""Every command of the glossary can be pasted."""
+
+import re
+import shlex
+
+import pytest
+
+from experiments import compose
+from experiments.common.conf import conf_folder
+from experiments.recipes.recipe import recipes
+from tests.helpers import REPOSITORY
+
+ROWS = [line for line in (REPOSITORY / "docs" / "glossary.md").read_text().splitlines() if re.match(r"\|.*`.*`", line)]
+COMMANDS = [row.rstrip("| ").rpartition("| `")[2].rstrip("`") for row in ROWS]
+ONE_RUN = [words for command in COMMANDS if (words := shlex.split(command))[0] == "train" and "-m" not in words]
+LESSONS = [words for command in COMMANDS if (words := shlex.split(command))[0] == "reproduce"]
+
+
+def test_every_row_has_a_word_in_each_language_and_a_command() -> None:
+    assert len(ONE_RUN) > 15
+    assert len(LESSONS) > 15
+    for row in ROWS:
+        cells = [cell.strip() for cell in row.strip("|").split("|")]
+        assert len(cells) == 6, row
+        assert all(cells), row
+
+
+@pytest.mark.parametrize("words", ONE_RUN, ids=" ".join)
+def test_a_training_command_is_a_configuration(words: list[str]) -> None:
+    compose(*words[1:])
+
+
+def test_the_lessons_exist() -> None:
+    assert {words[1] for words in LESSONS} <= set(recipes([conf_folder()]))
