@@ -15,9 +15,12 @@ from . import (
     comparison,
     crashes,
     default_run,
+    defaults,
     durability,
     epoch,
+    fairness,
     gains,
+    gpu,
     memory,
     observers,
     packing,
@@ -25,6 +28,7 @@ from . import (
     stacks,
     startup,
     tables,
+    tasks,
 )
 from .measure import Settings, SkipError
 from .report import console, machine
@@ -36,13 +40,17 @@ MODULES = (
     startup,
     memory,
     default_run,
+    defaults,
     stacks,
     packing,
     gains,
     photographs,
     tables,
+    tasks,
     comparison,
+    fairness,
     crashes,
+    gpu,
 )
 BENCHMARKS: dict[str, ModuleType] = {module.__name__.rpartition(".")[2]: module for module in MODULES}
 MNIST = Path("MNIST", "raw", "train-images-idx3-ubyte")
