@@ -37,7 +37,12 @@ def task(cfg: Any) -> float | None:
     with stop.listening():  # the run's folder exists: a signal from now on leaves a summary in it
         from .runs.alone import run  # the heavy imports: only after Hydra has accepted the command line
 
-        return run(cfg, stop)
+        result = run(cfg, stop)
+    if cfg.get("remedy") is True and not stop.requested:
+        from .remedies.running import after_training
+
+        after_training(cfg)
+    return result
 
 
 @entry_point

@@ -73,6 +73,7 @@ WORK = {
     "export run=outputs/small format=torch": "outputs/small/*/export/model.pt2",
     "check only=symmetry name=checked": "outputs/checked/*/checks.json",
     "reproduce zero_weights": "outputs/gallery/index.html",
+    "remedy {run} seeds=2 most=1": "outputs/small/*/remedy/remedy.json",
     "surface optimizer=sgd name=followed": "outputs/followed/*/surface.png",
 }
 """A command of each other verb, and a file that it writes last."""
@@ -89,7 +90,8 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("words", sampled(WORK, ["evaluate run=outputs/small"]))
 def test_every_verb_ends_well(small: Path, words: str) -> None:
-    verb, *rest = words.split()
+    (folder,) = small.glob("outputs/small/*")
+    verb, *rest = words.replace("{run}", str(folder)).split()
     ended(start(small, *rest, verb=verb, prelude=NONE), 0)
     assert list(small.glob(WORK[words]))
 

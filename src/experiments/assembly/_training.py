@@ -27,6 +27,7 @@ class General:
     objective: str
     metrics: Any = AUTO
     check: bool = False
+    remedy: bool = False
     resume: str | None = None
     retry_failed: bool = False
     sweep: dict[str, Any] | None = None

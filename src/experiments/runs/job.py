@@ -30,6 +30,7 @@ class Job:
         own: whether the running command has composed the configuration, and not the overrides in the folder of a run,
             which may be from somebody else: the command may name any code.
         config_dir: the folder of `--config-dir`, if one is given.
+        borrowed: whether the overrides are those in the folder of another run, which may be from somebody else.
     """
 
     config: dict[str, Any]
@@ -38,6 +39,7 @@ class Job:
     overrides: Sequence[str] = ()
     own: bool = False
     config_dir: Path | None = None
+    borrowed: bool = False
 
     @property
     def resuming(self) -> bool:

@@ -428,7 +428,10 @@ def low_everywhere(story: Story) -> Verdict | None:
     if known is not None and story.val_score is not None:
         evidence = f"{evidence}; {compared_with(known)}"
     behind = known is None or (story.val_score or 0.0) < known.score - at("errors") * known.error
-    poor = known is None or (known.score - known.chance) / max(1 - known.chance, 1e-9) < at("weak")
+    # Without regularisation, a network is worse on the training examples only if their labels are worse.
+    mislabelled = -story.gap > max(at("dropped"), at("clear") * story.gap_error)
+    skill = 1.0 if known is None else (known.score - known.chance) / max(1 - known.chance, 1e-9)
+    poor = known is None or skill < at("weak") or mislabelled
     if poor and story.parameters >= at("capacity") * story.examples and not story.regularization:
         return Verdict(
             "data suspect",

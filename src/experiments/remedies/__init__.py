@@ -1,0 +1,1 @@
+"""Trying the remedies of a run: the run and each remedy are trained over several seeds and compared."""

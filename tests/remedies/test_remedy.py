@@ -1,0 +1,176 @@
+"""Advice that is tried: what helps and harms is told, nothing is trained twice, bad input is one sentence."""
+
+import json
+import shlex
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments.common.metrics import Metric
+from experiments.remedies._effects import combination, effects, filled, judged
+from experiments.remedies._treatments import Treatment
+from tests.helpers import Commands, run, run_folders, summary
+
+FAULTY = (
+    "data=blobs", "data.examples=150", "init=zeros", "model.hidden=[8]", "training.epochs=6", "optimizer.lr=0.05",
+    "observers.tensorboard.enabled=false", "observers.pictures.enabled=false", "observers.regions.enabled=false",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def faulty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run whose weights all start at zero."""
+    folder = tmp_path_factory.mktemp("faulty")
+    outcome = run(folder, *FAULTY)
+    assert outcome.code == 0, outcome.err
+    (found,) = run_folders(folder)
+    return found
+
+
+@pytest.fixture
+def sick(commands: Commands, faulty: Path) -> Path:
+    """A copy of it, in the folder of the commands."""
+    return Path(shutil.copytree(faulty, commands.folder / "sick"))
+
+
+def content(folder: Path) -> dict[str, Any]:
+    """The content of `remedy.json`."""
+    read: dict[str, Any] = json.loads((folder / "remedy" / "remedy.json").read_text())
+    return read
+
+
+@pytest.mark.slow
+def test_the_advice_is_tried_compared_and_written(commands: Commands, sick: Path) -> None:
+    before = (sick / "summary.json").read_bytes()
+    first = commands.type("remedy", "run=sick", "seeds=4", "most=2")
+    assert first.code == 0, first.err
+    found = content(sick)
+    assert found["verdicts"] == ["symmetry"]
+    assert found["seeds"] == [0, 1, 2, 3]
+    assert {one["name"]: one["effect"] for one in found["remedies"]} == {
+        "He's weights": "helps",
+        "Xavier's weights": "helps",
+    }
+    best = max(found["remedies"], key=lambda one: one["difference"])
+    assert best["low"] > 0
+    assert found["command"].endswith(f"{' '.join(best['overrides'])} seed=0")
+    assert "init=zeros" not in found["command"]
+    assert f"best     {found['command']}" in first.out
+    assert "not combined with" in first.out
+    assert (sick / "remedy" / "remedy.png").stat().st_size > 5_000
+    assert (sick / "summary.json").read_bytes() == before
+
+    times = {path: path.stat().st_mtime_ns for path in sick.glob("remedy/*/summary.json")}
+    assert len(times) == 12
+    again = commands.type("remedy", "sick", "seeds=4", "most=2")
+    assert again.out.count("(done before)") == 3
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+    assert content(sick) == found
+
+    listed = commands.type("compare", "sick")
+    assert "1 run" in listed.out
+    command = shlex.split(found["command"].split("experiments.train ")[1])
+    assert summary(commands.trained(*command))["status"] == "finished"
+
+
+@pytest.mark.slow
+def test_training_with_remedies(commands: Commands) -> None:
+    (folder,) = [commands.trained(*FAULTY, "remedy=true", "training.epochs=2")]
+    assert "remedies" in content(folder)
+
+
+def test_a_sweep_has_no_remedies(commands: Commands) -> None:
+    error = commands.train("-m", "seed=0,1", "remedy=true").refusal()
+    assert error.startswith("Error: remedy=true is for a single run, but -m runs several; ")
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"verdicts": []}, "Error: run='sick' has no verdicts: it trained no epoch"),
+        ({"verdicts": [], "status": "failed"}, "Error: run='sick' has no verdicts: it failed"),
+        (
+            {"verdicts": [], "status": "interrupted"},
+            "Error: run='sick' has no verdicts: it was interrupted; finish it with experiments.train resume=sick",
+        ),
+        ({"objective": "train/loss"}, "Error: run='sick' has no validation split to compare remedies on; "),
+    ],
+)
+def test_a_run_without_verdicts_is_refused(
+    commands: Commands, sick: Path, change: dict[str, Any], sentence: str
+) -> None:
+    path = sick / "summary.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    assert commands.type("remedy", "run=sick").refusal().startswith(sentence)
+
+
+def test_a_strangers_folder_is_read_as_data(commands: Commands, sick: Path) -> None:
+    path = sick / ".hydra" / "overrides.yaml"
+    own = path.read_text()
+    path.write_text(own + "- hydra.run.dir=/tmp/elsewhere\n")
+    assert "which no run of ours writes" in commands.type("remedy", "run=sick").refusal()
+    path.write_text(own + "- model._target_=os.system\n")
+    error = commands.type("remedy", "run=sick").refusal()
+    assert "model._target_='os.system' of 'sick' names code from outside this package; such code is refused" in error
+
+
+def test_other_mistakes_are_one_sentence(commands: Commands, sick: Path) -> None:
+    assert "takes one run at a time, but 2 folders" in commands.type("remedy", "sick", "sick").refusal()
+    assert "seeds=1" in commands.type("remedy", "sick", "seeds=1").refusal()
+    (commands.folder / "empty").mkdir()
+    assert "run='empty' is not a run folder" in commands.type("remedy", "run=empty").refusal()
+    (sick / "sweep.yaml").write_text("{}")
+    assert "is the folder of a sweep; give the folder of one of its runs" in commands.type("remedy", "sick").refusal()
+
+
+RISING, FALLING = Metric("val/accuracy"), Metric("val/loss")
+
+
+def treatment(name: str, *overrides: str) -> Treatment:
+    """A remedy with these overrides."""
+    return Treatment(name, overrides, (), ())
+
+
+def test_effects_are_told_apart() -> None:
+    base = {seed: 0.7 + 0.01 * (seed % 3) for seed in range(8)}
+    moved = {
+        "better": {seed: value + 0.1 + 0.001 * seed for seed, value in base.items()},
+        "same": {seed: value + 0.001 * (-1) ** seed for seed, value in base.items()},
+        "worse": {seed: value - 0.1 - 0.001 * seed for seed, value in base.items()},
+        "wild": {seed: value + 0.3 * (-1) ** seed for seed, value in base.items()},
+    }
+    tried = effects(base, [treatment(name) for name in moved], moved, {}, RISING)
+    assert {one.treatment.name: one.effect for one in tried} == {
+        "better": "helps", "same": "does nothing", "wild": "not clear", "worse": "harms",
+    }  # fmt: skip
+    reversed_ = effects(base, [treatment(name) for name in moved], moved, {}, FALLING)
+    assert {one.treatment.name: one.effect for one in reversed_}["better"] == "harms"
+
+
+def test_a_run_without_a_result_counts_as_the_worst_of_its_seed() -> None:
+    measured: dict[str, dict[int, float | None]] = {
+        "the run": {0: None, 1: 0.5},
+        "a": {0: 0.4, 1: 0.9},
+        "b": {0: 0.6, 1: None},
+    }
+    assert filled(measured, RISING) == {"the run": {0: 0.4, 1: 0.5}, "a": {0: 0.4, 1: 0.9}, "b": {0: 0.6, 1: 0.5}}
+    assert filled(measured, FALLING)["b"] == {0: 0.6, 1: 0.9}
+
+
+def test_remedies_that_help_are_combined_unless_they_contradict_each_other() -> None:
+    base = dict.fromkeys(range(6), 0.5)
+    moved = {
+        "a": {seed: 0.8 + 0.001 * seed for seed in base},
+        "b": {seed: 0.7 + 0.001 * seed for seed in base},
+        "c": {seed: 0.6 + 0.001 * seed for seed in base},
+    }
+    plan = [treatment("a", "optimizer.lr=1"), treatment("b", "optimizer.lr=2"), treatment("c", "init=he")]
+    overrides, names, left_out = combination(effects(base, plan, moved, {}, RISING))
+    assert (overrides, names) == (["optimizer.lr=1", "init=he"], ["a", "c"])
+    assert left_out == ["not combined with a and c, because of optimizer.lr: b"]
+
+
+def test_nothing_to_compare_is_no_effect() -> None:
+    assert judged(None, 1.0, {0: 0.5}, RISING) == "not compared"

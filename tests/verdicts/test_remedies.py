@@ -1,0 +1,95 @@
+"""The table of remedies: every verdict has one, each composes, and each changes the run."""
+
+import math
+from typing import Any
+
+import pytest
+
+from experiments.common.keys import flattened
+from experiments.verdicts.judges import LIMITED
+from experiments.verdicts.remedies import REMEDIES, TABLE, Facts, conflicts, decay, merged, remedies
+from tests.helpers import composed
+
+
+def facts(*overrides: str, steps: int = 1000, suggested: float | None = 0.01) -> Facts:
+    """The facts of a run of 1,000 updates."""
+    return Facts(flattened(composed(*overrides)), steps, suggested)
+
+
+RUNS: dict[str, tuple[str, ...]] = {
+    "default": (),
+    "sgd": ("optimizer=sgd", "optimizer.lr=0.5", "optimizer.weight_decay=1", "optimizer.lr_scale={head:0.1}"),
+    "regularised": ("model.dropout=0.7", "penalty=l2", "loss=cross_entropy", "loss.label_smoothing=0.2"),
+    "tanh": ("model.activation=tanh", "init=small_normal", "init.bias=-3", "training.batch_size=500"),
+    "cnn": ("model=cnn", "data.preprocess=none"),
+    "numbers": ("data=diabetes", "task=regression", "loss=mse"),
+}
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_every_remedy_of_a_run_composes_and_changes_something(run: str) -> None:
+    own = flattened(composed(*RUNS[run]))
+    tried = 0
+    for name, remedy in REMEDIES.items():
+        overrides = remedy(facts(*RUNS[run]))
+        if overrides is not None:
+            changed = flattened(composed(*merged(RUNS[run], overrides)))
+            assert changed != own, name
+            tried += 1
+    assert tried >= 10
+
+
+def test_every_remedy_is_used_and_known() -> None:
+    assert {name for names in TABLE.values() for name in names} == set(REMEDIES)
+
+
+def test_every_remedy_applies_to_a_run() -> None:
+    applied = {name for run in RUNS.values() for name, remedy in REMEDIES.items() if remedy(facts(*run)) is not None}
+    assert applied == set(REMEDIES)
+
+
+def test_first_remedies_of_all_verdicts_come_first() -> None:
+    found = remedies(["overfitting", "still improving"], facts())
+    assert [one.name for one in found[:2]] == ["Dropout 0.5", "twice as long"]
+    assert found[0].verdicts == ("overfitting",)
+    assert len(remedies(["overfitting", "still improving"], facts(), most=3)) == 3
+
+
+def test_a_verdict_without_a_remedy_that_applies_gives_none() -> None:
+    assert remedies(["class imbalance"], facts("data.balance=class_weights")) == []
+    assert remedies(["unknown"], facts()) == []
+
+
+@pytest.mark.parametrize("strength", [1.0, 10.0])
+@pytest.mark.parametrize("run", ["default", "sgd"])
+def test_a_decay_shrinks_the_weights_as_much_as_it_should(strength: float, run: str) -> None:
+    given: Any = facts(*RUNS[run])
+    overrides = decay(strength)(given)
+    assert overrides is not None
+    value = float(overrides[-1].partition("=")[2])
+    assert given.rate * value * given.steps == pytest.approx(strength, rel=0.05)
+    assert math.exp(-strength) < 0.4
+
+
+def test_a_choice_replaces_the_settings_of_the_one_before() -> None:
+    words = ["init=normal", "init.std=2", "optimizer.lr=3", "+data.draw=1"]
+    assert merged(words, ["init=he"]) == ["optimizer.lr=3", "+data.draw=1", "init=he"]
+    assert merged(words, ["optimizer.lr=1"]) == ["init=normal", "init.std=2", "+data.draw=1", "optimizer.lr=1"]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "keys"),
+    [
+        (["optimizer.lr=1"], ["optimizer.lr=2"], ["optimizer.lr"]),
+        (["optimizer.lr=1"], ["optimizer.lr=1"], []),
+        (["optimizer.lr=1"], ["optimizer=adam", "optimizer.lr=1"], ["optimizer"]),
+        (["optimizer=adam"], ["optimizer.lr=1"], ["optimizer"]),
+        (["init=he"], ["model.dropout=0.5"], []),
+    ],
+)
+def test_conflicts_are_named(one: list[str], other: list[str], keys: list[str]) -> None:
+    assert conflicts(one, other) == keys
+
+
+def test_the_table_has_the_verdict_that_nothing_helps() -> None:
+    assert LIMITED in TABLE
