@@ -171,10 +171,10 @@ def draw_boundaries(axes: Axes, plane: Plane, scores: NDArray[np.float64]) -> No
     """Draw the boundary of each class's region, where its score equals the largest other score."""
     if scores.shape[2] < 2:
         return
-    ranked = np.partition(scores, -2, axis=2)
+    first, second = torch.from_numpy(scores).topk(2, dim=2).values.numpy().transpose(2, 0, 1)
     predicted = scores.argmax(2)
     for number in np.unique(predicted)[: scores.shape[2] if scores.shape[2] > 2 else 1]:
-        lead = scores[..., number] - np.where(predicted == number, ranked[..., -2], ranked[..., -1])
+        lead = scores[..., number] - np.where(predicted == number, second, first)
         if lead.min() < 0 < lead.max() < np.inf:
             axes.contour(plane.x, plane.y, lead, levels=[0], colors="black", linewidths=0.8)
 
