@@ -13,7 +13,7 @@ from .cli.resuming import resumed_command_line
 EXAMPLES = (
     ("", "the default run"),
     ("optimizer=sgd optimizer.lr=0.1", "another optimizer and learning rate"),
-    ("model=cnn data=mnist training.epochs=3", "several choices and settings"),
+    ("model=cnn data=mnist", "another model and data set"),
     ("-m init=he,xavier seed=0,1,2", "six runs, one for each combination"),
 )
 
