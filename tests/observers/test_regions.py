@@ -89,7 +89,8 @@ def test_the_dots_are_the_examples(commands: Commands) -> None:
     wrong = answers.argmax(1) != splits["test"].y
     assert 0 < wrong.sum() < 120
     crosses = drawn[f"test split,\nwrong: {int(wrong.sum())} of 120"]
-    assert axes.get_legend().get_title().get_text() == "training split, by class"
+    assert (legend := axes.get_legend()) is not None
+    assert legend.get_title().get_text() == "training split, by class"
     np.testing.assert_allclose(crosses, splits["test"].raw().numpy()[wrong.numpy()], rtol=1e-6)
     assert f"test split\naccuracy {1 - float(wrong.double().mean()):.4f}" in axes.get_title()
     assert found.x[0] < splits["train"].x[:, 0].min() < splits["train"].x[:, 0].max() < found.x[-1]
