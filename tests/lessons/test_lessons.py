@@ -21,7 +21,9 @@ from experiments.lessons.batch_norm import batch_normalized, standard_error
 from experiments.lessons.batches import share_of_rises
 from experiments.lessons.initial_weights import LARGEST_OF_TEN
 from experiments.lessons.input_scales import condition, descent, features, hessian
+from experiments.lessons.models import NormalizedAfter
 from experiments.lessons.outputs import distance_from_line, gradient, probabilities
+from experiments.lessons.weight_scales import as_in_the_book
 from experiments.models.mlp import MLP
 from experiments.recipes._running import RecipeTask, run_recipe
 from experiments.recipes.measured import lead
@@ -67,6 +69,7 @@ def test_grid_points_are_in_the_middle_of_their_cells_and_draws_anywhere() -> No
 
 SMALL = ("data=digits", "data.preprocess=standardize")
 TINY: Mapping[str, tuple[Sequence[str], Mapping[str, Any]]] = {
+    "nielsen_30_units": (["training.epochs=2", "data.limit=100", "data.val_fraction=0.1", "seed=range(2)"], {}),
     "initializers_mnist": (["training.epochs=1", "data.limit=100", "seed=range(2)"], {}),
     "overfitting_mnist": (["training.epochs=2", "data.limit=100", "data.val_fraction=0.1", "seed=range(2)"], {}),
     "coarse_to_fine_mnist": (
@@ -154,6 +157,23 @@ def test_the_rest_of_a_batch_matters_and_the_model_does_not_change() -> None:
     assert not torch.allclose(batch_normalized(model, x)[:3], batch_normalized(model, x[:3]))
     assert not model.training
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_batch_norm_after_the_activation_is_after_the_activation() -> None:
+    model = NormalizedAfter((3,), 2, hidden=[4, 5], batch_norm=True, dropout=0.5)
+    parts = [list(dict(block.named_children())) for block in model.features if isinstance(block, torch.nn.Sequential)]
+    assert parts == [["linear", "activation", "batch_norm", "dropout"]] * 2
+    assert model(torch.randn(6, 3)).shape == (6, 2)
+    assert sum(p.numel() for p in model.parameters()) == sum(
+        p.numel() for p in MLP((3,), 2, hidden=[4, 5], batch_norm=True).parameters()
+    )
+
+
+def test_the_books_training_starts_after_one_update_and_ends_after_191() -> None:
+    x, y = torch.rand(1000, 5, generator=torch.Generator().manual_seed(0)), torch.arange(1000) % 10
+    curves = as_in_the_book(x, y, 0.1, 1e-9)
+    assert {kind: len(values) for kind, values in curves.items()} == {"true": 20, "false": 20}
+    assert len(set(curves["false"])) == 1
 
 
 @pytest.mark.parametrize(("losses", "share"), [([3, 2, 1], 0), ([1, 2, 1, 2], 2 / 3), ([1, 1], 0)])

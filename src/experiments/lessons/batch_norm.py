@@ -367,6 +367,7 @@ def order(runs: Sequence[Record]) -> Measured:
     values = {
         "accuracy, before less after, least": lead(ours, theirs),
         "accuracy, before less after, most": -lead(theirs, ours),
+        "accuracy, worse of the two": min(fmean(ours.values()), fmean(theirs.values())),
         "training loss, without by the worse of the two": losses["none"]
         / max(losses["before it"], losses["after the activation"]),
     }
