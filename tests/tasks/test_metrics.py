@@ -1,5 +1,6 @@
 """Metrics: equal to scikit-learn's on the same predictions, in their edge cases, and as columns of a run."""
 
+import json
 import math
 from typing import Any
 
@@ -137,6 +138,18 @@ def test_metrics_are_columns_objectives_and_stopping_rules(commands: Commands) -
     assert {"test/auroc", "test/f1", "test/brier"} < set(own["metrics"])
     compared = commands.type("compare", str(folder), "metric=test/f1")
     assert (compared.code, compared.out.startswith("test/f1 of 1 run")) == (0, True), compared.err
+
+
+def test_evaluate_shows_metrics_with_intervals_and_thresholds(commands: Commands) -> None:
+    folder = commands.trained("data=breast_cancer", *SMALL[3:], "training.epochs=2", "metrics=[auroc,f1]")
+    outcome = commands.type("evaluate", f"run={folder}")
+    assert outcome.code == 0, outcome.err
+    found = json.loads((folder / "evaluation" / "test" / "evaluation.json").read_text())
+    auroc = found["metrics"]["auroc"]
+    assert_allclose(auroc["value"], summary(folder)["metrics"]["test/auroc"], atol=1e-12)
+    assert auroc["low"] <= auroc["value"] <= auroc["high"] <= 1
+    assert f"auroc  {auroc['value']:.4g} (95 % {auroc['low']:.4g} to {auroc['high']:.4g})" in outcome.out
+    assert (folder / "evaluation" / "test" / "thresholds.png").is_file()
 
 
 def test_a_run_with_metrics_has_the_same_weights_and_numbers(commands: Commands) -> None:

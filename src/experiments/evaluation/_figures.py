@@ -5,11 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ._scores import Bin, wilson
+import numpy as np
+
+from experiments.common.arrays import Array
+from experiments.figures.canvas import canvas
+from experiments.figures.palette import literal
+
+from ._scores import Bin, ClassNumbers, wilson
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+THRESHOLDS = (0.1, 0.3, 0.5, 0.7, 0.9)
+"""The thresholds that are marked on a curve."""
 BAR, LINE = "#1f6fb4", "#6b6b6b"
 
 
@@ -53,3 +62,40 @@ def compact(count: int) -> str:
     if count < 100_000:
         return f"{count:,}"
     return f"{count / 1000:.0f}k" if count < 1_000_000 else f"{count / 1e6:.1f}M"
+
+
+def thresholds_figure(probability: Array, y: ClassNumbers, name: str, about: str) -> Figure:
+    """Draw the ROC curve and the precision-recall curve of the second of two classes, with thresholds from 0.1 to 0.9.
+
+    Args:
+        probability: of the class, (examples,).
+        y: class numbers, (examples,).
+        name: of the class.
+        about: the split and the epoch of the weights, for the title.
+    """
+    from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
+
+    figure = canvas(9, 4.4)
+    left, right = figure.subplots(1, 2)
+    figure.suptitle(f"Thresholds of {literal(name)}: {about}", fontsize=10)
+    if 0 < y.sum() < len(y):
+        false, true, cuts = roc_curve(y, probability)
+        precision, recall, levels = precision_recall_curve(y, probability)
+        draw_curve(left, false, true, cuts, f"AUROC {roc_auc_score(y, probability):.4f}")
+        found = f"average precision {average_precision_score(y, probability):.4f}"
+        draw_curve(right, recall[:-1], precision[:-1], levels, found)
+    left.plot([0, 1], [0, 1], "--", color="grey", linewidth=1)
+    right.axhline(float(y.mean()), linestyle="--", color="grey", linewidth=1)
+    left.set(xlabel="false positive rate", ylabel="true positive rate", xlim=(0, 1), ylim=(0, 1.02))
+    right.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
+    return figure
+
+
+def draw_curve(axes: Axes, x: Array, y: Array, cuts: Array, title: str) -> None:
+    """Draw a curve over all thresholds, with a dot at some of them."""
+    axes.plot(x, y, linewidth=2)
+    for cut in THRESHOLDS:
+        nearest = int(np.abs(cuts - cut).argmin())
+        axes.plot(x[nearest], y[nearest], "o", color="#D55E00", markersize=4)
+        axes.annotate(f"{cut:g}", (x[nearest], y[nearest]), fontsize=8, xytext=(4, -8), textcoords="offset points")
+    axes.set_title(title, fontsize=10)

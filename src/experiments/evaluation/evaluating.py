@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,9 @@ from experiments.figures.regions import FINE, planar, plane, regions_figure
 from experiments.folders.reading import found_below, record
 
 from . import answering
-from ._figures import reliability_figure
+from ._figures import reliability_figure, thresholds_figure
+from ._intervals import Interval, intervals
+from ._intervals import line as metric_line
 from ._predictions import Predictions
 from ._scores import TOP, Bin, ClassScore, calibration_error, class_scores, reliability, top, wilson
 from .loading import Restored, no_split, restored
@@ -48,6 +50,7 @@ class Evaluation:
         calibration_error: the expected one, see `_scores.calibration_error`.
         classes: precision, recall and F1 of each class.
         bins: accuracy by confidence.
+        metrics: the run's further metrics with their intervals, by name.
     """
 
     split: str
@@ -60,6 +63,7 @@ class Evaluation:
     calibration_error: float
     classes: Sequence[ClassScore]
     bins: Sequence[Bin]
+    metrics: Mapping[str, Interval] = field(default_factory=dict)
 
 
 def evaluate(folders: Sequence[Path], split: str, restoring: RestoreSettings) -> None:
@@ -163,8 +167,10 @@ def evaluated(run: Restored, split: str) -> tuple[Evaluation, Tensor, Tensor]:
         parts.append(scores.cpu())
     scores = torch.cat(parts)
     probabilities = scores.double().softmax(1)
-    loss = total.item() / len(examples)
-    return evaluation_of(probabilities, examples.y.cpu(), run.classes, split, loss), scores, probabilities
+    loss, y = total.item() / len(examples), examples.y.cpu()
+    evaluation = evaluation_of(probabilities, y, run.classes, split, loss)
+    evaluation = replace(evaluation, metrics=intervals(criterion.metrics, probabilities, y))
+    return evaluation, scores, probabilities
 
 
 def evaluation_of(probabilities: Tensor, y: Tensor, names: Sequence[str], split: str, loss: float) -> Evaluation:
@@ -203,6 +209,8 @@ def write(out: Path, run: Restored, evaluation: Evaluation, scores: Tensor, prob
         "confusion": confusion_figure(confusion(scores, y), names, about),
         "calibration": reliability_figure(evaluation.bins, evaluation.calibration_error, about),
     }
+    if len(names) == 2:
+        figures["thresholds"] = thresholds_figure(probabilities[:, 1].numpy(), y.numpy(), names[1], about)
     if drawable(run.data.input_shape):
         figures["worst"] = worst_figure(split, scores, names, about)
     train = run.data.splits["train"]
@@ -233,7 +241,10 @@ def show(screen: Screen, run: Restored, evaluation: Evaluation, out: Path) -> No
     for k, value in evaluation.top.items():
         if k > 1:
             screen.print(f"top {k}     {value:.2%}")
-    screen.print(f"expected calibration error  {evaluation.calibration_error:.4f}\n")
+    screen.print(f"expected calibration error  {evaluation.calibration_error:.4f}")
+    for name, interval_of in evaluation.metrics.items():
+        screen.print(metric_line(name, interval_of))
+    screen.print("")
     shown = table("class", "precision", "recall", "F1", "examples", right=("precision", "recall", "F1", "examples"))
     for score in evaluation.classes:
         numbers = [f"{number:.3f}" for number in (score.precision, score.recall, score.f1)]
