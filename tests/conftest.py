@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tests.browser import CHROMIUM
-from tests.helpers import SMALL, Commands, run, run_folders
+from tests.helpers import SMALL, Commands, trained_in
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -31,11 +31,7 @@ def commands(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: py
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small trained run on digits, to be copied."""
-    folder = tmp_path_factory.mktemp("trained")
-    outcome = run(folder, *SMALL, "model.batch_norm=true")
-    assert outcome.code == 0, outcome.err
-    (found,) = run_folders(folder)
-    return found
+    return trained_in(tmp_path_factory.mktemp("trained"), *SMALL, "model.batch_norm=true")
 
 
 @pytest.fixture

@@ -36,6 +36,14 @@ def sampled(cases: Iterable[Any], keep: Collection[Any]) -> list[Any]:
     return [pytest.param(case, marks=() if case in keep else pytest.mark.exhaustive) for case in cases]
 
 
+def trained_in(folder: Path, *words: str) -> Path:
+    """Train a run in a folder, and return the run's folder."""
+    outcome = run(folder, *words)
+    assert outcome.code == 0, outcome.err
+    (found,) = run_folders(folder)
+    return found
+
+
 def thinned(cases: Iterable[Any]) -> list[Any]:
     """Return the cases of a long table: `make test` runs every second one, `make test-all` runs all."""
     return [pytest.param(case, marks=[pytest.mark.exhaustive] * (number % 2)) for number, case in enumerate(cases)]

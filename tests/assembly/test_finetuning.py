@@ -18,7 +18,18 @@ from experiments.data.batches import Split
 from experiments.data.sources import Source
 from experiments.training.freezing import frozen_norms, to_training_mode
 from experiments.training.streams import Streams
-from tests.helpers import SMALL, Commands, assert_equal_weights, composed, metrics, run, run_folders, summary, weights
+from tests.helpers import (
+    SMALL,
+    Commands,
+    assert_equal_weights,
+    composed,
+    metrics,
+    run,
+    run_folders,
+    summary,
+    trained_in,
+    weights,
+)
 from tests.stacks import DOUBLE, apart, assert_same_run, together
 
 SOURCE = (*SMALL, "model.batch_norm=true", "model.hidden=[12,8]", "data.keep_classes=[0,1,2]", "name=source")
@@ -30,10 +41,7 @@ NEW = ("data.keep_classes=[3,4,5,6,7]", "init_from.replace=[head]")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A trained run of three classes, in a folder whose name Hydra's grammar would misread."""
     folder = tmp_path_factory.mktemp("source")
-    done = run(folder, *SOURCE)
-    assert done.code == 0, done.err
-    (made,) = run_folders(folder)
-    return made.rename(folder / "0_init=he,seed=1 (a)")
+    return trained_in(folder, *SOURCE).rename(folder / "0_init=he,seed=1 (a)")
 
 
 # what is copied

@@ -11,7 +11,7 @@ import pytest
 from experiments.common.metrics import Metric
 from experiments.remedies._effects import combination, effects, filled, judged
 from experiments.remedies._treatments import Treatment
-from tests.helpers import Commands, run, run_folders, summary
+from tests.helpers import Commands, summary, trained_in
 
 FAULTY = (
     "data=blobs", "data.examples=150", "init=zeros", "model.hidden=[8]", "training.epochs=6", "optimizer.lr=0.05",
@@ -22,11 +22,7 @@ FAULTY = (
 @pytest.fixture(scope="module")
 def faulty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run whose weights all start at zero."""
-    folder = tmp_path_factory.mktemp("faulty")
-    outcome = run(folder, *FAULTY)
-    assert outcome.code == 0, outcome.err
-    (found,) = run_folders(folder)
-    return found
+    return trained_in(tmp_path_factory.mktemp("faulty"), *FAULTY)
 
 
 @pytest.fixture

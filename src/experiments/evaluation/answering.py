@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from experiments import assembly
 from experiments.common.files import write_json, write_whole
 from experiments.common.screen import Screen, table
 from experiments.common.text import shown_path
@@ -21,7 +20,7 @@ from experiments.tasks.metrics import Measure
 
 from ._estimates import MOST_TARGETS, Estimates
 from ._intervals import Interval, intervals
-from .loading import Restored, no_split
+from .loading import Restored, scored
 
 PER_TARGET: Mapping[str, Sequence[str]] = {
     "numbers": ("r2", "rmse", "mae"),
@@ -55,21 +54,9 @@ def answered(run: Restored, split: str) -> tuple[Answered, Tensor, Tensor]:
     Raises:
         UserError: the run does not have the split.
     """
-    data = run.data
-    if split not in data.splits:
-        raise no_split(split, run)
-    examples = data.splits[split]
-    with run.building():
-        criterion = assembly.criterion(run.config, data)
-    total = torch.zeros((), dtype=torch.float64, device=run.device)
-    parts = []
-    for scores, y in run.batches(examples):
-        total += criterion.total(scores, y)
-        parts.append(scores.cpu())
-    task = run.task
-    answers, true = task.answer(torch.cat(parts)), task.decode(examples.y.cpu())
-    loss = total.item() / len(examples)
-    return answers_of(task, criterion.metrics, answers, true, split, loss), answers, true
+    scores, y, loss, measures = scored(run, split)
+    answers, true = run.task.answer(scores), run.task.decode(y)
+    return answers_of(run.task, measures, answers, true, split, loss), answers, true
 
 
 def answers_of(

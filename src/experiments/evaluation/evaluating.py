@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from experiments import assembly
 from experiments.cli.arguments import unlinked
 from experiments.cli.overrides import clipped
 from experiments.common.errors import UserError
@@ -29,7 +28,7 @@ from ._intervals import Interval, intervals
 from ._intervals import line as metric_line
 from ._predictions import Predictions
 from ._scores import TOP, Bin, ClassScore, calibration_error, class_scores, reliability, top, wilson
-from .loading import Restored, no_split, restored
+from .loading import Restored, restored, scored
 from .settings import RestoreSettings
 
 FOLDER = "evaluation"
@@ -154,22 +153,10 @@ def evaluated(run: Restored, split: str) -> tuple[Evaluation, Tensor, Tensor]:
     Raises:
         UserError: the run does not have the split.
     """
-    data = run.data
-    if split not in data.splits:
-        raise no_split(split, run)
-    examples = data.splits[split]
-    with run.building():
-        criterion = assembly.criterion(run.config, data)
-    total = torch.zeros((), dtype=torch.float64, device=run.device)
-    parts = []
-    for scores, y in run.batches(examples):
-        total += criterion.total(scores, y)
-        parts.append(scores.cpu())
-    scores = torch.cat(parts)
+    scores, y, loss, measures = scored(run, split)
     probabilities = scores.double().softmax(1)
-    loss, y = total.item() / len(examples), examples.y.cpu()
     evaluation = evaluation_of(probabilities, y, run.classes, split, loss)
-    evaluation = replace(evaluation, metrics=intervals(criterion.metrics, probabilities, y))
+    evaluation = replace(evaluation, metrics=intervals(measures, probabilities, y))
     return evaluation, scores, probabilities
 
 

@@ -37,6 +37,7 @@ from experiments.data.preprocess import Double
 from experiments.folders.reading import CONFIGURATION
 from experiments.folders.run import RunFolder
 from experiments.tasks.base import Task
+from experiments.tasks.metrics import Measure
 from experiments.training.device import cores, free_memory, kernels, torch_threads
 from experiments.training.member import best_row
 from experiments.training.single import scores_of
@@ -353,6 +354,26 @@ def other_section(section: Mapping[str, Any], other: Mapping[str, Any]) -> dict[
 def cannot(run: RunFolder, reason: str) -> UserError:
     """Return the error for a run that cannot be restored."""
     return UserError(f"{str(run.path)!r} cannot be evaluated: {reason}")
+
+
+def scored(run: Restored, split: str) -> tuple[Tensor, Tensor, float, Mapping[str, Measure]]:
+    """Return the scores of a split's examples, their targets, both on the CPU, the loss, and the run's measures.
+
+    Raises:
+        UserError: the run does not have the split.
+    """
+    data = run.data
+    if split not in data.splits:
+        raise no_split(split, run)
+    examples = data.splits[split]
+    with run.building():
+        criterion = assembly.criterion(run.config, data)
+    total = torch.zeros((), dtype=torch.float64, device=run.device)
+    parts = []
+    for scores, y in run.batches(examples):
+        total += criterion.total(scores, y)
+        parts.append(scores.cpu())
+    return torch.cat(parts), examples.y.cpu(), total.item() / len(examples), criterion.metrics
 
 
 def no_split(split: str, run: Restored) -> UserError:

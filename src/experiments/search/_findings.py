@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -177,13 +178,22 @@ def lines_of(found: dict[str, Any]) -> list[str]:
     params = " ".join(f"{name}={value}" for name, value in best["params"].items())
     lines.append(f"best     trial {best['trial']}: {found['objective']} {best['value']:.4g} with {params}")
     lines.append(f"matters  {importance_text(found)}")
-    lines += [
-        f"border   {name}={best['params'][name]:.3g} is at the {position['border']} end of {position['low']:.3g} to "
-        f"{position['high']:.3g}; extend the range"
+    return [*lines, *border_lines(found)]
+
+
+def border_lines(found: Mapping[str, Any], of: str = "") -> list[str]:
+    """Return a line for each number of the best trial that is at a border of its range.
+
+    Args:
+        found: the findings; there is a best trial.
+        of: what the trial is of, before the number; empty for nothing.
+    """
+    return [
+        f"border   {of}{name}={found['best']['params'][name]:.3g} is at the {position['border']} end of "
+        f"{position['low']:.3g} to {position['high']:.3g}; extend the range"
         for name, position in found["position"].items()
         if position["border"]
     ]
-    return lines
 
 
 def importance_text(found: dict[str, Any]) -> str:

@@ -31,7 +31,7 @@ from experiments.folders.hparams import Domain, common_settings, hparams_config,
 from experiments.folders.sweep import Sweep
 
 from . import _storage
-from ._findings import about, positions, states
+from ._findings import about, border_lines, positions, states
 from ._study import better_first, counted
 from .loop import INTERRUPTED, PlannedTrial, Search, Settings, line_of, next_job, result_of, yaml_text
 
@@ -337,13 +337,7 @@ def lines_of(arm: Arm, found: Mapping[str, Any]) -> list[str]:
         return [f"tuned    {arm.label}: no trial has a result ({counts})"]
     params = " ".join(f"{name}={value}" for name, value in best["params"].items())
     lines = [f"tuned    {arm.label}: {arm.objective} {best['value']:.4g} with {params} ({counts})"]
-    lines += [
-        f"border   {arm.label}: {name}={best['params'][name]:.3g} is at the {position['border']} end of "
-        f"{position['low']:.3g} to {position['high']:.3g}; extend the range"
-        for name, position in found["position"].items()
-        if position["border"]
-    ]
-    return lines
+    return [*lines, *border_lines(found, f"{arm.label}: ")]
 
 
 def choice_of(wanted: str, overrides: Sequence[Override], context: HydraContext) -> tuple[str, list[str]]:
