@@ -600,7 +600,7 @@ def histograms(
     if narrow:
         for row, text in enumerate(names):
             position: dict[str, Any] = {"transform": grid[0].get_yaxis_transform(), "va": "top", "fontsize": 8}
-            grid[0].text(0, row + 0.97, text, **position)
+            grid[0].text(0, row + 0.97, text, **position).set_in_layout(False)  # it may reach over the other columns
     else:
         grid[0].set_yticks([row + 0.4 for row in range(len(found))], names, fontsize=9)
         grid[0].tick_params(axis="y", length=0)
