@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from experiments.comparison._fair import luck_of
 from tests.comparison.planted import compared, plant, refused, rows_of
 from tests.helpers import SMALL, Commands
 
@@ -168,3 +172,65 @@ def test_settings_are_not_repetitions_in_a_real_sweep(commands: Commands) -> Non
     assert rows["optimizer=sgd"]["setting"] == "optimizer.lr=0.3"
     assert rows["optimizer=adam"]["setting"] == "optimizer.lr=0.003"
     assert "1,000 seeds" not in said
+
+
+def fair_search(folder: Path, *, seeds: int = 4, gap: float = 0.05) -> None:
+    """Plant a fair search of two optimizers: six rates each, and the best one on fresh seeds."""
+    for optimizer, better in (("sgd", 0.0), ("adam", gap)):
+        for number, rate in enumerate((0.001, 0.003, 0.01, 0.03, 0.1, 0.3)):
+            value = 0.9 + better - 0.002 * (number - 2) ** 2
+            plant(
+                folder / f"{optimizer}_{number}", value, metric="val/accuracy", objective="val/accuracy", seed=0,
+                optimizer=optimizer, optimizer__lr=rate, trial__compare="optimizer", trial__independent=True,
+                trial__number=number,
+            )  # fmt: skip
+        for seed in range(1, seeds + 1):
+            value = 0.89 + better + 0.003 * seed + 0.001 * (seed % 2) * (optimizer == "adam")
+            plant(
+                folder / f"{optimizer}_fresh_{seed}", value, metric="val/accuracy", objective="val/accuracy",
+                seed=seed, optimizer=optimizer, optimizer__lr=0.01,
+            )  # fmt: skip
+
+
+def test_only_the_runs_on_fresh_seeds_of_a_fair_search_are_compared(commands: Commands) -> None:
+    fair_search(commands.folder / "s")
+    said = compared(commands, "s").out
+    rows = rows_of(commands.folder / "s")
+    assert [(row["group"], row["n"], row["setting"]) for row in rows] == [
+        ("optimizer=adam", "4", "optimizer.lr=0.01"), ("optimizer=sgd", "4", "optimizer.lr=0.01"),
+    ]  # fmt: skip
+    assert said.startswith("val/accuracy of 8 runs in 2 groups\n")
+    assert re.search(r"differences include the luck of the choice \(standard deviation 0\.\d+ points\)", said)
+    assert "note: 12 runs of the tuning left out: they chose the settings" in said
+    assert "Shares of the variance" not in said
+    assert "seeds would show" not in said
+    assert "optimizer=adam beats optimizer=sgd by 5" in said
+
+
+def test_a_difference_as_small_as_the_luck_of_the_choice_is_not_claimed(commands: Commands) -> None:
+    fair_search(commands.folder / "s", gap=0.002)
+    said = compared(commands, "s").out
+    (row,) = rows_of(commands.folder / "s", "differences")
+    assert float(row["p"]) > 0.05
+    assert "cannot be told apart at n = 4 (difference 0.2" in said
+    for path in (commands.folder / "s").glob("[as]*[md]_[0-9]"):
+        shutil.rmtree(path)
+    compared(commands, "s")
+    (alone,) = rows_of(commands.folder / "s", "differences")
+    assert float(alone["p"]) < 0.05
+    assert float(alone["low"]) > float(row["low"])
+
+
+def test_a_fair_search_without_fresh_runs_says_so(commands: Commands) -> None:
+    fair_search(commands.folder / "s", seeds=0)
+    said = compared(commands, "s").out
+    assert "note: The runs on fresh seeds have not started: these are the runs of the tuning, which flatter" in said
+    assert [row["settings_tried"] for row in rows_of(commands.folder / "s")] == ["6", "6"]
+
+
+def test_the_luck_of_a_choice_is_zero_if_the_choice_is_clear() -> None:
+    scores = np.array([0.1, 0.5, 0.9])
+    assert luck_of(scores, scores, 0.01) == 0.0
+    close = np.array([0.9, 0.89, 0.5])
+    assert luck_of(close, close, 0.01) == pytest.approx(0.85 * 0.0043, rel=0.15)
+    assert luck_of(close, np.array([0.9, 0.9, 0.5]), 0.01) == 0.0

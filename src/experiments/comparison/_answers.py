@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import combinations
-from math import prod
+from math import hypot, prod
 from typing import Any
 
 from experiments.common.errors import UserError, nearest
@@ -83,7 +83,8 @@ class GroupDifference:
         wilcoxon: Wilcoxon's p value, corrected in the same way; None if no p value could be below 5 % after that.
         needed: seeds that would show a difference of this size; None if it is shown, or for more than 1,000.
         tests: the number of comparisons that are corrected together.
-        sized: whether the number of seeds can be given: a group that averages over settings has no seeds to add.
+        sized: whether the number of seeds can be given: not if groups average over settings, or if luck of the choice
+            of a setting remains.
     """
 
     group: Group
@@ -146,7 +147,7 @@ class Answer:
         metric, sentences = self.question.metric, [self.headline()]
         if self.rows[0].estimate is None:
             return sentences
-        sentences += tuning_sentences(self.grouping, [row.group for row in self.rows])
+        sentences += tuning_sentences(metric, self.grouping, [row.group for row in self.rows])
         sentences += [pair.sentence(metric) for pair in self.differences]
         sentences += [
             odd(metric, row.group, row.spread, self.grouping.repeated, self.question.target, row.epochs)
@@ -210,9 +211,11 @@ def answered(grouping: Grouping, question: Question) -> Answer:
         differences = compared(pairs, resolution)
     else:
         differences = best_against_others([row.group for row in rows], resolution) if few else []
-    if grouping.pooled:
+    if grouping.pooled or grouping.fresh:
         differences = [replace(pair, needed=None, sized=False) for pair in differences]
-    runs, names = crossing(grouping)
+    if grouping.fresh:  # ranks do not know the luck of the choice
+        differences = [replace(pair, wilcoxon=None) for pair in differences]
+    runs, names = crossing(grouping) if not grouping.fresh else ([], [])
     return Answer(
         question,
         grouping,
@@ -240,7 +243,8 @@ def merit_of(row: GroupRow, metric: Metric) -> tuple[float, float]:
 
 def with_places(rows: Sequence[GroupRow], metric: Metric, resolution: float, *, lettered: bool) -> list[GroupRow]:
     """Return the rows with their places and, unless the question is about a baseline, with letters."""
-    tests = pair_tests([row.group.values for row in rows], metric.larger_is_better, resolution)
+    lucks = [row.group.luck for row in rows]
+    tests = pair_tests([row.group.values for row in rows], metric.larger_is_better, resolution, LEVEL, lucks)
     tested = [index for index in range(len(rows)) if index in tests.tested]
     position = {index: number for number, index in enumerate(tested)}
     found = letters(len(tested), {(position[one], position[other]) for one, other in tests.shown}) if lettered else None
@@ -362,7 +366,10 @@ def paired_with_baseline(
 
 def compared(pairs: Sequence[tuple[Group, Group]], resolution: float) -> list[GroupDifference]:
     """Return the differences of pairs of groups, corrected for their number."""
-    differences = [(pair, difference(pair[0].values, pair[1].values, resolution)) for pair in pairs]
+    differences = [
+        (pair, difference(pair[0].values, pair[1].values, resolution, luck=hypot(pair[0].luck, pair[1].luck)))
+        for pair in pairs
+    ]
     tested = [(pair, test) for pair, test in differences if test is not None]
     corrected = holm([test.t_p for _, test in tested])
     ranked = holm([test.wilcoxon_p for _, test in tested])

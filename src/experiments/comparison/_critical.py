@@ -20,13 +20,16 @@ NAME = 44
 """Characters of a group's name next to the diagram."""
 
 
-def critical_figure(names: Sequence[str], ranks: Ranks, styles: Mapping[str, Style]) -> DrawnFigure:
+def critical_figure(
+    names: Sequence[str], ranks: Ranks, styles: Mapping[str, Style], *, tuned: bool = False
+) -> DrawnFigure:
     """Draw the mean ranks of some groups (Demšar 2006, figure 1), a row for each group.
 
     Args:
         names: of the groups, in the order of their ranks' list.
         ranks: of the groups.
         styles: of the groups, by name.
+        tuned: whether the groups are runs of chosen settings on fresh seeds.
     """
     if ranks.p < 0.05:
         shown = (
@@ -40,6 +43,8 @@ def critical_figure(names: Sequence[str], ranks: Ranks, styles: Mapping[str, Sty
         f"Mean ranks over {ranks.blocks} seeds; 1 is the best. {shown} Ranks ignore how large a difference is, so this "
         "diagram shows less than the paired t-tests of the table."
     )
+    if tuned:
+        caption += " It compares the chosen settings, without the luck of the choice."
     return DrawnFigure(
         "critical_difference",
         "Critical difference diagram",

@@ -58,10 +58,11 @@ def differing(
     return f"{start}; at least {needed:,} seeds would show a difference of {metric.size(found.mean)}"
 
 
-def tuning_sentences(grouping: Grouping, best_first: Sequence[Group]) -> list[str]:
+def tuning_sentences(metric: Metric, grouping: Grouping, best_first: Sequence[Group]) -> list[str]:
     """Return which settings of the nuisance keys were chosen, and what the choice does to the values.
 
     Args:
+        metric: that is compared.
         grouping: of the runs.
         best_first: its groups.
     """
@@ -72,9 +73,11 @@ def tuning_sentences(grouping: Grouping, best_first: Sequence[Group]) -> list[st
     chosen = ", ".join(f"{group.name} at {group.settings[0].name} (best of {len(group.settings)})" for group in tuned)
     sentences = [f"Each group is at its best setting by {grouping.chooser.name}: {chosen}"]
     if grouping.fresh:
+        lucks = sorted(metric.size(group.luck) for group in tuned)
+        size = lucks[0] if lucks[0] == lucks[-1] else f"{lucks[0].removesuffix(' points')} to {lucks[-1]}"
         sentences.append(
             "The settings were chosen by runs with other seeds, and only the runs on fresh seeds are compared, so the "
-            "choice does not flatter them"
+            f"choice does not flatter them; differences include the luck of the choice (standard deviation {size})"
         )
     else:
         sentences.append(

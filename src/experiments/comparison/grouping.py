@@ -56,6 +56,7 @@ class Group:
         records: its runs, one for each repetition.
         metric: the metric to compare.
         settings: what was tried for the nuisance keys, the best first; empty without such keys.
+        luck: the standard deviation of its mean by the choice of its setting, of runs on fresh seeds.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Group:
     records: Mapping[Hashable, Record]
     metric: str
     settings: Sequence[Setting] = ()
+    luck: float = 0.0
 
     @cached_property
     def values(self) -> dict[Hashable, float]:

@@ -123,7 +123,8 @@ class Report:
         if self.answer.rows[0].estimate is not None:
             yield drawing.values_figure(self.answer, styles, self.answer.rows[:MOST_VALUES])
         if self.answer.ranks is not None:
-            yield critical_figure([row.group.name for row in self.answer.rows], self.answer.ranks, styles)
+            ordered = [row.group.name for row in self.answer.rows]
+            yield critical_figure(ordered, self.answer.ranks, styles, tuned=grouping.fresh)
         if (tuned := budget_figure(grouping, styles)) is not None:
             yield tuned
         names = [name for name in metrics([row.group for row in self.drawn]) if name != "lr"]
@@ -292,7 +293,11 @@ class Report:
             "Groups are paired by seed, as runs of one seed share the split, the initial draw and the order of "
             "batches. The p values are corrected by Holm's method over all comparisons; the intervals are not."
         )
-        if not all(pair.wilcoxon is not None for pair in self.answer.differences):
+        if self.answer.grouping.fresh:
+            note += (
+                " The intervals and p values include the luck of the choice of the settings, which ranks do not know."
+            )
+        elif not all(pair.wilcoxon is not None for pair in self.answer.differences):
             left_out = "is left out" if not ranked else "is left out for groups with fewer seeds"
             note += (
                 f" Wilcoxon's test {left_out}: after the correction it cannot show any difference with fewer than "

@@ -129,7 +129,7 @@ def estimate(values: Sequence[float], level: float = 0.95, resolution: float = 0
 
 
 def difference(
-    first: SeedValues, second: SeedValues, resolution: float = 0.0, level: float = 0.95
+    first: SeedValues, second: SeedValues, resolution: float = 0.0, level: float = 0.95, luck: float = 0.0
 ) -> Difference | None:
     """Return the first group's mean minus the second's, with its tests; None if there are too few runs.
 
@@ -145,11 +145,12 @@ def difference(
         second: value by seed.
         resolution: the step between adjacent possible values; 0 for a continuous metric.
         level: of the interval.
+        luck: a standard deviation of the difference that more seeds do not reduce, see `_fair.luck_of`.
 
     Raises:
         ValueError: if a value is not finite.
     """
-    test = t_test(first, second, resolution)
+    test = t_test(first, second, resolution, luck)
     if test is None:
         return None
     low, high = interval(test.mean, test.error, test.freedom, level)
@@ -157,28 +158,30 @@ def difference(
     return Difference(test.n, test.mean, test.std, low, high, test.p, rank_p, test.paired)
 
 
-def t_test(first: SeedValues, second: SeedValues, resolution: float = 0.0) -> TTest | None:
-    """Return the t-test that suits two groups: paired, Welch's, or None."""
+def t_test(first: SeedValues, second: SeedValues, resolution: float = 0.0, luck: float = 0.0) -> TTest | None:
+    """Return the t-test that suits two groups: paired, Welch's, or None; `luck` is that of `difference`."""
     refuse_infinite([*first.values(), *second.values()])
     common = common_seeds(first, second)
     if len(common) >= 2:
-        return paired_test(first, second, common, resolution)
+        return paired_test(first, second, common, resolution, luck)
     if min(len(first), len(second)) >= 2:
-        return welch_test(list(first.values()), list(second.values()), resolution)
+        return welch_test(list(first.values()), list(second.values()), resolution, luck)
     return None
 
 
-def paired_test(first: SeedValues, second: SeedValues, common: Sequence[Hashable], resolution: float) -> TTest:
+def paired_test(
+    first: SeedValues, second: SeedValues, common: Sequence[Hashable], resolution: float, luck: float = 0.0
+) -> TTest:
     """Return Student's test of the differences' mean (Student 1908)."""
     n = len(common)
     differences = [first[seed] - second[seed] for seed in common]
     noise = NOISE * scale_of([*first.values(), *second.values()])
     mean = 0.0 if abs(mean_of(differences)) <= noise else mean_of(differences)
     std = math.hypot(clean_std(differences, noise), resolution / math.sqrt(6))
-    return judged(n, mean, std, std / math.sqrt(n), n - 1, 2.0 / 2.0**n, paired=True)
+    return judged(n, mean, std, math.hypot(std / math.sqrt(n), luck), n - 1, 2.0 / 2.0**n, paired=True)
 
 
-def welch_test(first: Sequence[float], second: Sequence[float], resolution: float) -> TTest:
+def welch_test(first: Sequence[float], second: Sequence[float], resolution: float, luck: float = 0.0) -> TTest:
     """Return Welch's test of two means, whose variances may differ (Welch 1947).
 
     Welch's degrees of freedom are too many for a small group next to a large one: two runs against eight gave 9 %
@@ -196,7 +199,7 @@ def welch_test(first: Sequence[float], second: Sequence[float], resolution: floa
     share = (one / error) ** 2 / n if error > 0 else 0.5
     freedom = 1 / (share**2 / (n - 1) + (1 - share) ** 2 / (m - 1)) if n == m else min(n, m) - 1
     std = math.hypot(one, two) / math.sqrt(2)
-    return judged(min(n, m), mean, std, error, freedom, 2 / math.comb(n + m, n), paired=False)
+    return judged(min(n, m), mean, std, math.hypot(error, luck), freedom, 2 / math.comb(n + m, n), paired=False)
 
 
 def judged(n: int, mean: float, std: float, error: float, freedom: float, same_signs: float, *, paired: bool) -> TTest:
@@ -379,13 +382,26 @@ class PairTests:
 
 
 def pair_tests(
-    values: Sequence[SeedValues], larger_is_better: bool, resolution: float = 0.0, alpha: float = 0.05
+    values: Sequence[SeedValues],
+    larger_is_better: bool,
+    resolution: float = 0.0,
+    alpha: float = 0.05,
+    lucks: Sequence[float] = (),
 ) -> PairTests:
-    """Test all pairs of groups together: if all groups are equal, the chance of any claim is at most alpha."""
+    """Test all pairs of groups together: if all groups are equal, the chance of any claim is at most alpha.
+
+    Args:
+        values: of each group, by seed.
+        larger_is_better: the direction of the metric.
+        resolution: the step between adjacent possible values; 0 for a continuous metric.
+        alpha: the chance of a false claim.
+        lucks: of each group, see `difference`; empty for none.
+    """
+    lucks = lucks or [0.0] * len(values)
     tests = {
         (i, j): test
         for i, j in combinations(range(len(values)), 2)
-        if (test := t_test(values[i], values[j], resolution)) is not None
+        if (test := t_test(values[i], values[j], resolution, math.hypot(lucks[i], lucks[j]))) is not None
     }
     corrected = holm([test.p for test in tests.values()])
     shown = {
