@@ -48,6 +48,7 @@ class Results:
         together: the combination of those that help; None if there are fewer than two.
         best: the treatment with the best mean.
         left_out: sentences about remedies that were not tried or not combined.
+        order: the names of the remedies, the most likely one first.
     """
 
     run: Patient
@@ -56,6 +57,7 @@ class Results:
     together: Tried | None
     best: Treatment | None
     left_out: Sequence[str]
+    order: Sequence[str] = ()
 
     @property
     def command(self) -> str | None:
@@ -136,7 +138,7 @@ def tried_out(run: Patient, out: Path, screen: Screen, stop: SignalStop) -> Resu
     if is_stopped(stop):
         return None
     best = best_of([*tried, *([together] if together is not None else [])], metric)
-    return Results(run, values[ORIGINAL], tried, together, best, [*left_out, *unfit])
+    return Results(run, values[ORIGINAL], tried, together, best, [*left_out, *unfit], [one.name for one in treatments])
 
 
 def planned(run: Patient, out: Path) -> tuple[dict[Treatment, list[Job]], list[str]]:
@@ -289,6 +291,7 @@ def written(results: Results) -> dict[str, Any]:
         "metric": results.run.metric,
         "seeds": results.run.seeds,
         "original": {str(seed): value for seed, value in results.original.items()},
+        "order": list(results.order),
         "remedies": [one.as_dict() for one in results.tried],
         "together": None if results.together is None else results.together.as_dict(),
         "left_out": list(results.left_out),

@@ -68,7 +68,12 @@ def suggested(facts: Facts) -> Overrides:
 
 def weights(name: str) -> Callable[[Facts], Overrides]:
     """Return the remedy of other initial weights."""
-    return lambda facts: [f"init={name}"] if facts.name("init") not in (name, f"{name}_default") else None
+
+    def remedy(facts: Facts) -> Overrides:
+        same = facts.name("init") in (name, f"{name}_default") and facts.get("init.gain", 1) == 1
+        return None if same else [f"init={name}"]
+
+    return remedy
 
 
 def setting(key: str, value: str) -> Callable[[Facts], Overrides]:
