@@ -1,0 +1,100 @@
+"""Draw `docs/verdicts.png`: for each verdict, the curve of a real training that shows it.
+
+`python -m benchmarks.verdict_pictures docs/verdicts.png` trains them again, in a few minutes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import shlex
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from experiments.library import compose, job_of
+from experiments.runs import alone
+
+EXAMPLES: Mapping[str, tuple[str, str]] = {
+    "symmetry": ("init=zeros", "twins"),
+    "initial loss off": ("init=unit_normal", "loss"),
+    "learning rate too high": ("optimizer=sgd optimizer.lr=2 data.limit=400", "loss"),
+    "learning rate too low": ("optimizer=sgd optimizer.lr=1e-4", ""),
+    "stuck": ("init.bias=-3 optimizer=sgd optimizer.lr=0.01", ""),
+    "vanishing gradients": (
+        "init=small_normal model.activation=tanh model.hidden=[50,50,50,50,50] training.epochs=6", "signal",
+    ),
+    "exploding gradients": ("init=unit_normal model.hidden=[50,50,50,50,50,50] training.epochs=5", "signal"),
+    "dead units": ("optimizer=adagrad optimizer.lr=0.2", "dead"),
+    "saturation": ("init=unit_normal model.activation=tanh", "saturated"),
+    "one class": ("data=moons data.imbalance=3 init=small_normal optimizer=sgd optimizer.lr=0.05 training.epochs=5",
+                  "top_class"),
+    "updates too large": ("optimizer=sgd optimizer.lr=0.1 optimizer.weight_decay=3", "update_ratio"),
+    "updates too small": ("optimizer.lr_scale={features:1e-4,head:1}", "update_ratio"),
+    "overfitting": ("data.limit=60 training.epochs=60", ""),
+    "best epoch long past": ("optimizer=lbfgs training.epochs=10", ""),
+    "underfitting": ("data=circles model.hidden=[]", ""),
+    "limited by the data or by the model": ("data=two_gaussians data.distance=1.68", ""),
+    "data suspect": ("data.label_noise=0.9", ""),
+    "still improving": ("optimizer=sgd optimizer.lr=0.001", ""),
+    "large batch": ("training.batch_size=1000 training.epochs=150", ""),
+    "healthy": ("", ""),
+}  # fmt: skip
+"""Verdict -> a command line that gets it, and the quantity of `layers.csv` that shows it; the losses without one."""
+COLUMNS = 4
+HIDDEN = [
+    f"observers.{name}.enabled=false" for name in ("progress", "tensorboard", "histograms", "pictures", "regions")
+]
+LOGARITHMIC = ("update_ratio", "signal", "loss")
+Curves = Mapping[str, Sequence[tuple[float, float]]]
+
+
+def curves(folder: Path, quantity: str) -> Curves:
+    """Return the curves of a run: of a quantity by layer, or of the losses."""
+    found: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    if not quantity:
+        with (folder / "metrics.csv").open() as file:
+            for row in csv.DictReader(file):
+                for split in ("train", "val"):
+                    found[split].append((float(row["epoch"]), float(row[f"{split}/loss"])))
+        return found
+    with (folder / "layers.csv").open() as file:
+        for row in csv.DictReader(file):
+            if row["quantity"] == quantity and not row["layer"].endswith("bias"):
+                name = row["layer"].removeprefix("features.").removesuffix(".activation").removesuffix(".linear")
+                found[name].append((float(row["epoch"]), float(row["value"])))
+    return found
+
+
+def main(path: str) -> None:
+    """Train, and draw."""
+    from matplotlib.figure import Figure
+
+    rows = -(-len(EXAMPLES) // COLUMNS)
+    figure = Figure(figsize=(13, 2.6 * rows), layout="constrained", dpi=80)
+    grid = figure.subplots(rows, COLUMNS).flat
+    with tempfile.TemporaryDirectory() as below, contextlib.chdir(below):
+        for axes, (verdict, (line, quantity)) in zip(grid, EXAMPLES.items(), strict=False):
+            job = job_of(compose(*shlex.split(line), *HIDDEN, f"name={verdict.replace(' ', '_')}"))
+            with contextlib.redirect_stdout(io.StringIO()):
+                summary = alone.train(job.config, job.folder, choices=job.choices, overrides=job.overrides, own=True)
+            if verdict not in [one["name"] for one in summary["verdicts"]]:
+                print(f"{line} is not {verdict} any more: {[one['name'] for one in summary['verdicts']]}")
+            for name, points in curves(job.folder.path, quantity).items():
+                axes.plot(*zip(*points, strict=True), marker="." if len(points) < 8 else None, label=name)
+            if quantity in LOGARITHMIC:
+                axes.set_yscale("log")
+            axes.set_title(verdict, fontsize=10, loc="left", fontweight="bold")
+            axes.set_ylabel(quantity.replace("_", " ") or "loss", fontsize=8)
+            axes.set_xlabel("epoch", fontsize=8)
+            axes.tick_params(labelsize=7)
+            if axes.lines:
+                axes.legend(fontsize=6, loc="best")
+    figure.savefig(path)
+
+
+if __name__ == "__main__":
+    main(str(Path(sys.argv[1]).absolute()))
