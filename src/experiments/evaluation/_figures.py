@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+APART = 0.06
+"""The distance between two dots whose thresholds can be read."""
 THRESHOLDS = (0.1, 0.3, 0.5, 0.7, 0.9)
 """The thresholds that are marked on a curve."""
 BAR, LINE = "#1f6fb4", "#6b6b6b"
@@ -92,10 +95,14 @@ def thresholds_figure(probability: Array, y: ClassNumbers, name: str, about: str
 
 
 def draw_curve(axes: Axes, x: Array, y: Array, cuts: Array, title: str) -> None:
-    """Draw a curve over all thresholds, with a dot at some of them."""
+    """Draw a curve over all thresholds, with a dot at some of them, and their numbers if they are apart."""
     axes.plot(x, y, linewidth=2)
+    named: list[tuple[float, float]] = []
     for cut in THRESHOLDS:
         nearest = int(np.abs(cuts - cut).argmin())
-        axes.plot(x[nearest], y[nearest], "o", color="#D55E00", markersize=4)
-        axes.annotate(f"{cut:g}", (x[nearest], y[nearest]), fontsize=8, xytext=(4, -8), textcoords="offset points")
+        at = float(x[nearest]), float(y[nearest])
+        axes.plot(*at, "o", color="#D55E00", markersize=4)
+        if all(math.dist(at, other) > APART for other in named):
+            axes.annotate(f"{cut:g}", at, fontsize=8, xytext=(-6, -12), textcoords="offset points", ha="right")
+            named.append(at)
     axes.set_title(title, fontsize=10)
