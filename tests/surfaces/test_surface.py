@@ -284,7 +284,7 @@ BAD = [
     ("surface=ravin", "unknown surface 'ravin'; choose from .*; did you mean 'surface=ravine'?"),
     ("surface.start=[1,2,3]", "surface.start=[1, 2, 3] should have at most 2 items"),
     ("surface.start=[1]", "surface.start=[1.0] should have one item for each coordinate: x, y"),
-    ("surface.start=3", "surface.start=3 should be a valid array"),
+    ("surface.start=3", "surface.start=3 should be a valid array; did you mean 'surface.start=[3]'?"),
     ("surface.start=[nan,1]", "surface.start[0]=NaN should be a finite number"),
     (
         "surface.start=[1e200,0]",
