@@ -127,10 +127,11 @@ def test_a_phone_shows_each_lesson_with_its_verdict(browser: Browser, tmp_path: 
     titles = tab.locator("main section h2").all_inner_texts()
     assert titles == ["All lessons", "Zero weights: holds", "One weights: does not hold"]
     first = tab.locator("#figure-1")
-    assert first.locator("dt").all_inner_texts() == ["Source", "Bounds", "Command", "Measured"]
-    assert first.locator("dd").all_inner_texts() == [
-        f"{RECIPE.source}.", f"{RECIPE.basis}.", COMMAND, "on 2026-11-27 in 3 s, with torch 2.15.0",
-    ]  # fmt: skip
+    facts = dict(zip(first.locator("dt").all_inner_texts(), first.locator("dd").all_inner_texts(), strict=True))
+    assert facts["Source"] == f"{RECIPE.source}."
+    assert facts["Bounds"] == f"{RECIPE.basis}."
+    assert facts["Command"] == COMMAND
+    assert facts["Measured"] == "on 2026-11-27 in 3 s, with torch 2.15.0"
     assert first.locator("code").inner_text() == COMMAND
     expected = [row.locator("td").nth(1).inner_text() for row in first.locator("tbody tr").all()]
     assert expected == ["exactly 1", "at least 0.9"]
