@@ -13,6 +13,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from experiments import assembly
+from experiments.cli.overrides import padded
 from experiments.common.files import write_json, write_whole
 from experiments.common.screen import Screen, table
 from experiments.common.signatures import checked
@@ -95,7 +96,7 @@ def report_sweep(traces: Sequence[Trace]) -> None:
     for index, group in enumerate(surfaces.values()):
         folder = group[0].sweep
         assert folder is not None
-        report(folder if len(surfaces) == 1 else folder / f"{index}_{group[0].choices['surface']}", group)
+        report(folder if len(surfaces) == 1 else folder / f"{padded(index)}_{group[0].choices['surface']}", group)
 
 
 def report(folder: Path, traces: Sequence[Trace]) -> None:
