@@ -27,6 +27,7 @@ DEAR = {
     "best_epoch_flatters",
     "cnn_inputs",
     "small_weights_shallow",
+    "split_bug",
     "annealing",
     "batch_norm_initializers",
     "batch_norm_rate",

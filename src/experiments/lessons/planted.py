@@ -23,12 +23,36 @@ def ungained(weight: Tensor, generator: torch.Generator, *, gain: float = 1.0) -
     he(weight, generator)
 
 
-def random_classes() -> Source:
-    """Return the digits with classes that are drawn at random, in all parts: there is nothing to learn."""
+def random_classes(draw: int = 0) -> Source:
+    """Return the digits with classes that are drawn at random, in all parts: there is nothing to learn.
+
+    Args:
+        draw: the seed of the classes.
+    """
     source = digits()
-    draw = torch.Generator().manual_seed(0)
-    train, test = (torch.randint(10, y.shape, generator=draw) for y in (source.y_train, source.y_test))
+    generator = torch.Generator().manual_seed(draw)
+    train, test = (torch.randint(10, y.shape, generator=generator) for y in (source.y_train, source.y_test))
     return replace(source, y_train=train, y_test=test)
+
+
+VALIDATION = 287
+
+
+def right_slice() -> Source:
+    """Return the shuffled digits: the first 287 of the training part validate, the others train."""
+    return _divided(slice(VALIDATION, None))
+
+
+def wrong_slice() -> Source:
+    """Return the shuffled digits: the first 287 of the training part validate, and train as well."""
+    return _divided(slice(VALIDATION))
+
+
+def _divided(train: slice) -> Source:
+    source = digits()
+    order = torch.randperm(len(source.y_train), generator=torch.Generator().manual_seed(0))
+    x, y = source.x_train[order], source.y_train[order]
+    return replace(source, x_train=x[train], y_train=y[train], x_val=x[:VALIDATION], y_val=y[:VALIDATION])
 
 
 class Unnormalized(MLP):

@@ -16,7 +16,7 @@ TITLES: Mapping[CourseName, str] = {
 }
 COURSES: Mapping[CourseName, Sections] = {
     "cs231n": {
-        "Image classification: validation sets": ["cross_validation", "best_epoch_flatters"],
+        "Image classification: validation sets": ["split_bug", "cross_validation", "best_epoch_flatters"],
         "Neural networks 1: architectures": ["high_bias"],
         "Neural networks 2: data preprocessing": ["centred_inputs", "cnn_inputs"],
         "Neural networks 2: weight initialization": [
@@ -89,6 +89,7 @@ COURSES: Mapping[CourseName, Sections] = {
             "ensemble",
         ],
         "6.5 Hyperparameters": [
+            "split_bug",
             "best_epoch_flatters",
             "log_draws",
             "random_hits",
