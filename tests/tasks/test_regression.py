@@ -221,6 +221,31 @@ def test_regressions_are_evaluated_together(commands: Commands) -> None:
     assert_allclose(own, np.mean(each, axis=0), rtol=1e-5)
 
 
+@pytest.mark.slow
+def test_a_search_minimizes_the_loss_of_a_regression(commands: Commands) -> None:
+    outcome = commands.train(
+        "-m", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=3", "data=diabetes", *QUICK,
+        "optimizer.lr=interval(0.0001,0.01)",
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    (found,) = commands.folder.glob("outputs/train/*/search.json")
+    best = json.loads(found.read_text())
+    losses_of = [summary(folder)["metrics"]["val/loss"] for folder in run_folders(commands.folder)]
+    assert (best["objective"], best["best"]["value"]) == ("val/loss", min(losses_of))
+
+
+@pytest.mark.slow
+def test_a_search_of_an_own_table_says_which_objective_is_missing(commands: Commands) -> None:
+    path = table(commands.folder, *FRACTIONS)
+    words = (
+        "-m", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=2", "data=csv", f"data.path={path}", *QUICK,
+        "data.target=y1", "optimizer.lr=interval(0.0001,0.01)",
+    )  # fmt: skip
+    outcome = commands.train(*words)
+    assert (outcome.code, "return no val/accuracy; set objective=" in outcome.err) == (2, True), outcome.err
+    assert commands.train(*words, "task=regression").code == 0
+
+
 def table(folder: Path, *rows: str) -> str:
     """A csv file with two numbers to predict."""
     path = folder / "own.csv"

@@ -17,6 +17,8 @@ SHARES = ("accuracy", "top_k")
 """The ends of the names of metrics that are shown in per cent."""
 OBJECTIVES = {"Auto": "val/accuracy", "Classification": "val/accuracy"}
 """The objective of `objective=auto` by the name of the task's class; for every other task it is val/loss."""
+OF_NUMBERS = tuple(f"experiments.data.{name}" for name in ("embedded.diabetes", "embedded.linnerud", "planes.sine"))
+"""Our data sets whose targets are numbers."""
 _own: dict[str, bool] = {}
 """Whether a metric of the user should rise, by name."""
 
@@ -45,7 +47,12 @@ def objective_of(config: Mapping[str, Any]) -> str:
         return chosen
     task = config.get("task")
     target = task.get("_target_") if isinstance(task, Mapping) else config.get("task._target_")
-    return OBJECTIVES.get(str(target or "Auto").rpartition(".")[2], "val/loss")
+    kind = str(target or "Auto").rpartition(".")[2]
+    data = config.get("data")
+    source = data.get("_target_") if isinstance(data, Mapping) else config.get("data._target_")
+    if kind == "Auto" and source in OF_NUMBERS:
+        return "val/loss"
+    return OBJECTIVES.get(kind, "val/loss")
 
 
 def split_of(name: str, splits: Iterable[str] = ("train", "val", "test")) -> str | None:

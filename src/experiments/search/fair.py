@@ -287,7 +287,7 @@ class FairSearch:
         print(f"fresh    {counted_noun(len(self.arms), 'best setting')} x {len(seeds)} seeds: {as_text(list(seeds))}")
         returns = self.launcher.launch(batch, initial_job_idx=first)
         stopped = getattr(self.launcher, "signal", None) is not None
-        results = [result_of(ret, stopped) for ret in returns]
+        results = [result_of(ret, stopped, self.arms[0].objective) for ret in returns]
         if any(result.status == "interrupted" for result in results):
             sys.exit(INTERRUPTED)
         defect = next((result.error for result in results if result.defect), None)

@@ -330,13 +330,17 @@ class Search:
         unexpected: BaseException | None = None
         stopped = getattr(self.launcher, "signal", None) is not None
         for index, trial in enumerate(asked):
-            results = [result_of(ret, stopped) for ret in returns[index * count : (index + 1) * count]]
+            results = [result_of(ret, stopped, self.objective) for ret in returns[index * count : (index + 1) * count]]
             status = status_of(results)
             unexpected = unexpected or next((r.error for r in results if r.defect), None)
             self.finish(trial.number, status, results)
             interrupted |= status == "interrupted"
             failed += status in NO_RESULT
-        unmeasured = [r for ret in returns if (r := result_of(ret, stopped)).status == "finished" and r.value is None]
+        unmeasured = [
+            r
+            for ret in returns
+            if (r := result_of(ret, stopped, self.objective)).status == "finished" and r.value is None
+        ]
         if len(unmeasured) == len(returns):
             raise UserError(
                 f"the runs of the first trials return no {self.objective}; set objective= to a metric that they "
@@ -417,12 +421,13 @@ class RunResult:
         return self.error is not None and getattr(self.error, FROM_TASK, None) == "a defect"
 
 
-def result_of(ret: JobReturn, stopped: bool) -> RunResult:
+def result_of(ret: JobReturn, stopped: bool, objective: str) -> RunResult:
     """Return a run's result from the launcher's return value and the run's folder.
 
     Args:
         ret: the launcher's return value.
         stopped: whether the launcher was asked to stop: then a run without a summary has not started.
+        objective: of the study; a run with another one, which its data have decided, has no result.
     """
     folder = Path(ret.hydra_cfg.hydra.runtime.output_dir) if ret.hydra_cfg is not None else None
     summary = readable_summary(folder) if folder is not None else {}
@@ -433,6 +438,7 @@ def result_of(ret: JobReturn, stopped: bool) -> RunResult:
             print_traceback(type(error), error, error.__traceback__)
         return RunResult("failed", None, str(folder or ""), error=error)
     finite = isinstance(value, int | float) and math.isfinite(value)
+    finite = finite and summary.get("objective", objective) == objective
     status = str(summary.get("status", "interrupted" if stopped else "finished"))
     return RunResult(status, float(value) if finite else None, str(folder or ""), loss_of(summary))
 
