@@ -3,9 +3,12 @@
 Written from torch's sources; what has been run is in `docs/gpu.md`.
 """
 
+from typing import Any
+
 import pytest
 import torch
 
+from experiments.training.single import Single
 from tests.helpers import Commands, assert_equal_weights, metrics, needs_cuda, run_folders, summary, weights
 
 pytestmark = needs_cuda
@@ -50,8 +53,6 @@ def test_a_data_set_larger_than_the_device_stays_on_the_host(
 
 @pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype feature")
 def test_the_step_does_not_wait_for_the_device(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
-    from experiments.training.single import Single
-
     real = Single.step
 
     def step(self: Single, *args: object) -> object:
@@ -102,3 +103,67 @@ def test_faster_settings_have_the_same_results(commands: Commands, choice: str) 
     plain, other = commands.trained(*CHOICES, "model=cnn"), commands.trained(*CHOICES, "model=cnn", choice)
     for one, two in zip(metrics(plain), metrics(other), strict=True):
         assert float(one["train/loss"]) == pytest.approx(float(two["train/loss"]), rel=0.05)
+
+
+def test_a_run_can_be_resumed_on_another_device(commands: Commands) -> None:
+    choices = (*CHOICES, "model.dropout=0.2", "training.epochs=1")
+    for first, second in (("cpu", "cuda"), ("cuda", "cpu")):
+        folder = commands.trained(*choices, f"training.device={first}")
+        outcome = commands.train(f"resume={folder}", f"training.device={second}", "training.epochs=3")
+        assert outcome.code == 0, outcome.err
+        assert "The run was trained on" in outcome.out
+        assert summary(folder)["device"].startswith(second)
+
+
+def test_deterministic_runs_are_possible_after_other_products(commands: Commands) -> None:
+    """torch reads the workspace of cuBLAS at the first product."""
+    commands.trained(*CHOICES)
+    choices = (*CHOICES, "training.deterministic=true")
+    assert_equal_weights(weights(commands.trained(*choices)), weights(commands.trained(*choices)))
+
+
+def test_fp32_is_more_exact_than_tf32(commands: Commands) -> None:
+    """The first loss against that in fp64; the devices of the last ten years without TF32 give the same twice."""
+    choices = (*CHOICES, "model=cnn", "training.epochs=1")
+    losses = {
+        precision: float(metrics(commands.trained(*choices, f"training.precision={precision}"))[0]["train/loss"])
+        for precision in ("fp64", "fp32", "tf32")
+    }
+    assert losses["fp32"] == pytest.approx(losses["fp64"], rel=1e-4)
+    assert losses["tf32"] == pytest.approx(losses["fp64"], rel=0.02)
+    if torch.cuda.get_device_capability() >= (8, 0):
+        assert losses["tf32"] != losses["fp32"]
+
+
+def test_accumulated_gradients_survive_cuda_graphs(commands: Commands) -> None:
+    choices = (*CHOICES, "model=cnn", "training.batch_size=16", "training.accumulate=2")
+    plain = commands.trained(*choices)
+    graphed = commands.trained(*choices, "training.compile=reduce-overhead")
+    for one, two in zip(metrics(plain), metrics(graphed), strict=True):
+        assert float(one["train/loss"]) == pytest.approx(float(two["train/loss"]), rel=0.05)
+
+
+def test_data_on_the_host_have_the_same_bits(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch that is used before its copy is done, or whose memory is reused too early, would show."""
+    choices = (*CHOICES, "model=cnn", "training.deterministic=true")
+    resident = commands.trained(*choices)
+    monkeypatch.setattr("experiments.data.batches.RESIDENT_SHARE", 0.0)
+    assert_equal_weights(weights(resident), weights(commands.trained(*choices)))
+
+
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype feature")
+@pytest.mark.parametrize("optimizer", ["adam", "muon", "rprop", "rmsprop", "adadelta"])
+def test_half_precision_does_not_wait_for_the_device(
+    commands: Commands, monkeypatch: pytest.MonkeyPatch, optimizer: str
+) -> None:
+    real = Single.step
+
+    def step(self: Single, *args: Any) -> Any:
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            return real(self, *args)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+    monkeypatch.setattr(Single, "step", step)
+    commands.trained(*CHOICES, "training.precision=fp16", f"optimizer={optimizer}")
