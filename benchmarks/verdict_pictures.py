@@ -36,7 +36,7 @@ EXAMPLES: Mapping[str, tuple[str, str]] = {
     "updates too small": ("optimizer.lr_scale={features:1e-4,head:1}", "update_ratio"),
     "overfitting": ("data.limit=60 training.epochs=60", ""),
     "best epoch long past": ("optimizer=lbfgs training.epochs=10", ""),
-    "underfitting": ("data=circles model.hidden=[]", ""),
+    "underfitting": ("model.dropout=0.9", ""),
     "limited by the data or by the model": ("data=two_gaussians data.distance=1.68", ""),
     "data suspect": ("data.label_noise=0.9", ""),
     "still improving": ("optimizer=sgd optimizer.lr=0.001", ""),
@@ -87,7 +87,7 @@ def main(path: str) -> None:
                 axes.plot(*zip(*points, strict=True), marker="." if len(points) < 8 else None, label=name)
             if quantity in LOGARITHMIC:
                 axes.set_yscale("log")
-            axes.set_title(verdict, fontsize=10, loc="left", fontweight="bold")
+            axes.set_title(verdict, fontsize=9, loc="left", fontweight="bold")
             axes.set_ylabel(quantity.replace("_", " ") or "loss", fontsize=8)
             axes.set_xlabel("epoch", fontsize=8)
             axes.tick_params(labelsize=7)

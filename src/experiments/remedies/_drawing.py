@@ -39,13 +39,13 @@ def draw(path: Path, tried: Sequence[Tried], metric: Metric, run: str) -> None:
             color, marker = COLORS.get(one.effect, OTHER), MARKERS.get(one.effect, "o")
             low = one.found.mean if one.found.low is None else one.found.low
             high = one.found.mean if one.found.high is None else one.found.high
-            axes.plot([low, high], [row, row], color=color, linewidth=2)
+            axes.plot([low, high], [row, row], color=color, linewidth=2, linestyle="-")
             axes.plot(one.found.mean, row, marker, color=color, markersize=7)
         axes.axvline(0, color=palette.INK, linewidth=1)
         names = [textwrap.shorten(f"{one.treatment.name}: {one.effect}", LONGEST, placeholder="...") for one in shown]
         axes.set_yticks(range(len(shown)), names)
         axes.set_ylim(len(shown) - 0.5, -0.5)
         better = "right" if metric.larger_is_better else "left"
-        axes.set_xlabel(f"{metric.name} minus that of the run, with 95 % intervals (better to the {better})")
+        axes.set_xlabel(f"difference in {metric.name}, with 95 % intervals (better to the {better})", fontsize=9)
         axes.set_title(f"Remedies of {palette.literal(run)}", loc="left")
         write_whole(path, saved(figure, "png"))

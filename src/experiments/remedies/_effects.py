@@ -122,6 +122,11 @@ def judged(found: Difference | None, corrected: float, original: Values, metric:
     return "does nothing" if max(bounds, default=abs(found.mean)) <= small else "not clear"
 
 
+def joined(names: Sequence[str]) -> str:
+    """Return names as a list in a sentence."""
+    return " and ".join([*([", ".join(names[:-1])] if len(names) > 1 else []), *names[-1:]])
+
+
 def combination(tried: Sequence[Tried]) -> tuple[list[str], list[str], list[str]]:
     """Return the overrides of all remedies that help, their names, and sentences about those that do not fit.
 
@@ -140,7 +145,6 @@ def combination(tried: Sequence[Tried]) -> tuple[list[str], list[str], list[str]
         overrides += [word for word in one.treatment.overrides if word not in overrides]
         names.append(one.treatment.name)
     left_out = [
-        f"not combined with {' and '.join(names)}, because of {key}: {', '.join(others)}"
-        for key, others in unfit.items()
+        f"not combined with {joined(names)}, because of {key}: {', '.join(others)}" for key, others in unfit.items()
     ]
     return overrides, names, left_out

@@ -26,7 +26,7 @@ from experiments.training.stop import SignalStop
 from experiments.verdicts.remedies import TABLE, remedies
 
 from ._drawing import draw
-from ._effects import Tried, combination, effects, filled
+from ._effects import Tried, combination, effects, filled, joined
 from ._treatments import ORIGINAL, Patient, Treatment, facts, jobs, patient, suggested_rate
 from .options import RemedyOptions
 
@@ -180,8 +180,8 @@ def combined(
     try:
         plan = {treatment: jobs(run, treatment, out)}
     except UserError as error:
-        return None, [*unfit, f"{' and '.join(names)} cannot be combined: {error}"]
-    screen.print(f"training {' and '.join(names)} together")
+        return None, [*unfit, f"{joined(names)} cannot be combined: {error}"]
+    screen.print(f"training {joined(names)} together")
     if not train(plan, screen, stop):
         return None, unfit
     every = {**measured, TOGETHER: measure(run, treatment, out)}

@@ -545,7 +545,8 @@ def best_long_past(story: Story) -> Verdict | None:
         return None
     best = losses.index(min(losses)) + 1
     worse = max(at("worse"), 1 + story.noise(story.val_examples))
-    if best > at("past") * len(losses) or losses[-1] < worse * losses[best - 1]:
+    solved = losses[-1] < at("settled_loss") * story.chance
+    if solved or best > at("past") * len(losses) or losses[-1] < worse * losses[best - 1]:
         return None
     return Verdict(
         "best epoch long past",

@@ -181,6 +181,7 @@ REMEDIES: Mapping[str, Callable[[Facts], Overrides]] = {
     "cosine schedule": lambda facts: ["scheduler=cosine"] if facts.name("scheduler") != "cosine" else None,
     "Adam": adam,
     "batches of 16": batch,
+    "early stopping": setting("training.early_stopping.patience", "5"),
     "equal rates": lambda facts: ["optimizer.lr_scale=null"] if facts.get("optimizer.lr_scale") else None,
     "Huber's loss": lambda facts: ["loss=huber"] if facts.name("loss") == "mse" else None,
     "absolute errors": lambda facts: ["loss=mae"] if facts.name("loss") == "mse" else None,
@@ -209,6 +210,7 @@ TABLE: Mapping[str, Sequence[str]] = {
     "updates too small": ("equal rates", "ten times the rate", "Adam"),
     "overfitting": (
         "Dropout 0.5", "weight decay", "Dropout 0.2", "strong weight decay", "torch's weights", "a smaller network",
+        "early stopping",
     ),
     "underfitting": (
         "no Dropout", "no penalty", "no weight decay", "no label smoothing", "a larger network", "half the Dropout",
@@ -218,7 +220,7 @@ TABLE: Mapping[str, Sequence[str]] = {
     "data suspect": ("a smaller network", "strong weight decay"),
     "outliers": ("Huber's loss", "absolute errors"),
     "uneven errors": ("a learnt variance", "absolute errors"),
-    "best epoch long past": ("Dropout 0.5", "weight decay", "a third of the rate"),
+    "best epoch long past": ("Dropout 0.5", "weight decay", "a third of the rate", "early stopping"),
     "still improving": ("twice as long", "three times the rate", "the rate of the range test", "four times as long"),
     "large batch": ("batches of 16", "three times the rate", "four times as long"),
     "questionable data": ("standardized inputs",),
