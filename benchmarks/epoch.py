@@ -56,17 +56,30 @@ def run(settings: Settings, console: Console) -> None:
 def compare(settings: Settings, root: Path, device: torch.device, console: Console) -> None:
     """Measure all on one device with the threads that are set, and print the table."""
     threads = torch.get_num_threads()
+    samples, difference = measured(settings, root, device)
+    where = f"{device}, {threads} thread{'s' * (threads > 1)}" if device.type == "cpu" else str(device)
+    same = "the same to the bit" if difference == 0 else f"within {difference:.1e} of each other"
+    console.print(f"\n[bold]{where}[/bold]  (after the first epoch the weights of a and b are {same})")
+    console.print(tabulated("s", lines(samples)))
+
+
+def measured(
+    settings: Settings, root: Path, device: torch.device, *, loaders: bool = True
+) -> tuple[dict[str, list[float]], float]:
+    """Return the seconds of an epoch in each way, and the largest difference between weights, see `contestants`.
+
+    Args:
+        settings, root, device: what is measured.
+        loaders: whether the usual loaders take part, which are many times slower.
+    """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         project = stack.enter_context(Project(overrides(root, device), folder))
         actions, difference = contestants(project, root, device)
         slow = {LOADER, LOADER_WORKERS, LIGHTNING}
+        actions = {name: action for name, action in actions.items() if loaders or name not in slow}
         rounds = {name: settings.repeats(SLOW_ROUNDS if name in slow else ROUNDS) for name in actions}
-        samples = interleaved(actions, rounds)
-    where = f"{device}, {threads} thread{'s' * (threads > 1)}" if device.type == "cpu" else str(device)
-    same = "the same to the bit" if difference == 0 else f"within {difference:.1e} of each other"
-    console.print(f"\n[bold]{where}[/bold]  (after the first epoch the weights of a and b are {same})")
-    console.print(tabulated("s", lines(samples)))
+        return interleaved(actions, rounds), difference
 
 
 def overrides(root: Path, device: torch.device) -> list[str]:

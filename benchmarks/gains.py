@@ -1,6 +1,7 @@
 """What precision, compiling and the layout of pictures gain, against the plain run."""
 
 import tempfile
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -53,7 +54,17 @@ def run(settings: Settings, console: Console) -> None:
 
 def compare(settings: Settings, model: str, device: str, console: Console) -> None:
     """Measure all choices for one model on one device, and print the table."""
-    choices = {**CHOICES, **(WITH_GRAPHS if device.startswith("cuda") else {})}
+    console.print(f"\n[bold]{model}, {device}[/bold]")
+    console.print(tabulated("s", lines(settings, model, device, choices(torch.device(device)))))
+
+
+def choices(device: torch.device) -> dict[str, tuple[str, ...]]:
+    """Return the settings to measure on a device, by name."""
+    return {**CHOICES, **(WITH_GRAPHS if device.type == "cuda" else {})}
+
+
+def lines(settings: Settings, model: str, device: str, choices: Mapping[str, tuple[str, ...]]) -> list[Line]:
+    """Measure some choices for one model on one device."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         common = (
@@ -70,9 +81,8 @@ def compare(settings: Settings, model: str, device: str, console: Console) -> No
             actions[name] = timed(project.epoch)
         samples = interleaved(actions, dict.fromkeys(actions, settings.repeats(ROUNDS)))
     others = [name for name in choices if name != PLAIN]
-    lines = [Line(name, samples[name], f"{PLAIN} / this", ratios(samples, PLAIN, name)) for name in others]
-    console.print(f"\n[bold]{model}, {device}[/bold]")
-    console.print(tabulated("s", [Line(PLAIN, samples[PLAIN]), *lines]))
+    compared = [Line(name, samples[name], f"{PLAIN} / this", ratios(samples, PLAIN, name)) for name in others]
+    return [Line(PLAIN, samples[PLAIN]), *compared]
 
 
 def pictures(folder: Path) -> Path:

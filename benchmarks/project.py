@@ -15,6 +15,7 @@ from experiments.cli.overrides import clipped
 from experiments.common.conf import conf_folder
 from experiments.common.screen import Screen
 from experiments.folders.run import RunFolder
+from experiments.runs.job import Job
 from experiments.runs.run import offered
 from experiments.training.engine import fit
 from experiments.training.position import Position
@@ -86,7 +87,7 @@ class Project:
 
             self.writer = SummaryWriter(str(parts.member.folder.path), max_queue=1000)
             self.stack.callback(self.writer.close)
-        return assembly.observers(config, offered(config, {}, parts, screen, self.writer))
+        return assembly.observers(config, offered(Job(config, parts.member.folder), parts, screen, self.writer))
 
     def epoch(self) -> None:
         """Train for one epoch, with all that belongs to it, until everything is written."""

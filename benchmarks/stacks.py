@@ -46,15 +46,18 @@ def run(settings: Settings, console: Console) -> None:
 def sweeps(settings: Settings, console: Console, name: str, overrides: Sequence[str], target: Target) -> None:
     """Compare whole commands, in processes of their own."""
     runs = QUICK_RUNS if settings.quick else RUNS
+    console.print(f"\n[bold]{runs} runs: {name}[/bold], all observers but the pictures")
+    console.print(tabulated("s", sweep_lines(settings, overrides, target, runs)))
+
+
+def sweep_lines(settings: Settings, overrides: Sequence[str], target: Target | None, runs: int) -> list[Line]:
+    """Measure whole commands of a sweep, in processes of their own."""
     swept = (f"optimizer={','.join(OPTIMIZERS)}", f"seed=range({runs // len(OPTIMIZERS)})")
     actions = {launcher: command([*overrides, *swept, *more]) for launcher, more in LAUNCHERS.items()}
     samples = interleaved(actions, dict.fromkeys(actions, settings.repeats(2)))
     slow, fast = LAUNCHERS
     figures = ratios(samples, slow, fast)
-    console.print(f"\n[bold]{runs} runs: {name}[/bold], all observers but the pictures")
-    console.print(
-        tabulated("s", [Line(slow, samples[slow]), Line(fast, samples[fast], f"{slow} / this", figures, target=target)])
-    )
+    return [Line(slow, samples[slow]), Line(fast, samples[fast], f"{slow} / this", figures, target=target)]
 
 
 def command(overrides: Sequence[str]) -> Callable[[], float]:
