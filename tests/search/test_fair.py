@@ -194,6 +194,18 @@ def test_a_choice_without_values_is_refused(commands: Commands, words: tuple[str
     assert said in commands.train("-m", "search=fair", FAIR[3], *TINY, LR, *words).refusal()
 
 
+@pytest.mark.slow
+def test_all_choices_of_a_group_are_compared_without_a_list(
+    commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[str]] = []
+    monkeypatch.setattr(FairSearch, "run", lambda self: asked.append([arm.label for arm in self.arms]))
+    commands.train("-m", "search=fair", "for=scheduler", FAIR[3], *TINY, LR)
+    (labels,) = asked
+    assert len(labels) == 12
+    assert {"scheduler=constant", "scheduler=cosine"} <= {*labels}
+
+
 @pytest.mark.parametrize("words", [("for=optimizer",), ("-m", "for=optimizer"), ("search=fair", "for=optimizer")])
 def test_a_choice_without_its_search_is_refused(commands: Commands, words: tuple[str, ...]) -> None:
     said = commands.train(*words, *TINY).refusal()
