@@ -415,7 +415,7 @@ def test_mixed_colour_modes_become_rgb_with_a_note_at_every_start(
         f"The pictures in {str(folder)!r} are converted to RGB; their colour modes are "
         "20 RGB, 1 I;16, 1 L, 1 P, 1 RGBA.",
         f"The 16-bit grey pictures in {str(folder)!r} are scaled from 97 to 63,796 to bytes; "
-        "data.grey_range=[0,65535] sets other values of black and white.",
+        "'data.grey_range=[0,65535]' sets other values of black and white.",
     ]
     assert caplog.messages == said
     load(folder)

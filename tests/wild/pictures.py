@@ -165,6 +165,9 @@ CASES: dict[str, Folder] = {
         refused=r"has the folders 'seen', 'unseen', which all have the sub-folders 'cat', 'dog'; if the latter are the "
         r"classes, add 'data.parts={train:seen,test:unseen}'; if 'seen', 'unseen' are the classes, add data.parts=none",
     ),
+    "names with other words": Folder(
+        named("seg_test", "seg_train", "seg_val"), refused="data.parts={train:seg_train,test:seg_test,val:seg_val}"
+    ),
     "other names, parts": Folder(
         named("seen", "un seen"), settings={"parts": {"train": "seen", "test": "un seen"}}, sizes=HALF
     ),

@@ -22,6 +22,7 @@ class Table:
         refused: a pattern of the sentence that refuses the table; None if it is read.
         classes: their names.
         columns: of each column that counts in this case, what it holds and the number of its features.
+        task: what is learnt.
         said: patterns of what is said about the table or its columns.
     """
 
@@ -32,6 +33,7 @@ class Table:
     classes: Sequence[str] | None = None
     columns: Mapping[str, tuple[str, int]] = field(default_factory=dict)
     said: Sequence[str] = ()
+    task: str = "auto"
 
 
 Cell = Callable[[int], object]
@@ -263,9 +265,31 @@ CASES: dict[str, Table] = {
     ),
     "prices as classes": Table(
         table(rows=600, x=noise, y=lambda i: int(SHUFFLED[i]) % 300 if i < 300 else int(SHUFFLED[i - 300]) % 300),
-        said=["looks like a quantity.*regression, which is not supported yet"],
+        said=["looks like a quantity, but each number becomes a class; task=regression predicts the quantity"],
     ),
-    "measurements as classes": Table(
-        table(x=noise, y=lambda i: f"{i / 7:.3f}"), refused="regression is not supported yet"
+    "whole prices, one of them once": Table(
+        table(x=noise, y=lambda i: int(SHUFFLED[i]) % 300),
+        refused="has only one example of class .*; it looks like a quantity: try task=regression",
+    ),
+    "measurements": Table(table(x=noise, y=lambda i: f"{i / 7:.3f}"), classes=[]),
+    "few measurements": Table(
+        table(x=noise, y=lambda i: ("0.5", "1.0", "1.5")[i % 3]),
+        classes=[],
+        said=["target 'y' has 3 different numbers and is predicted as a number; task=classification takes them as"],
+    ),
+    "prices in dollars": Table(
+        table(x=noise, y=lambda i: f"${i / 7:.2f}"), refused="looks like a quantity: try task=regression"
+    ),
+    "prices in dollars as numbers": Table(
+        table(x=noise, y=lambda i: f"${i / 7:.2f}"), task="regression", classes=[], columns={"x": ("numbers", 1)}
+    ),
+    "prices with decimal commas": Table(
+        table(";", x=noise, y=lambda i: f"{i / 7:.2f}".replace(".", ",")),
+        task="regression",
+        refused=r"'0,00' in row 1 of the target 'y'.*if the comma is a decimal mark, add data.decimal=comma",
+    ),
+    "a different name in each row as classes": Table(
+        table(x=noise, y=lambda i: f"Ms {SHUFFLED[i]}"),
+        refused="only one example of class '[^']*'; every class needs two$",
     ),
 }

@@ -26,7 +26,7 @@ QUICK = (*(word for word in SMALL if not word.startswith("data.limit")), "observ
 
 def loaded(path: Path, case: Table) -> assembly.Data:
     """Load a table as a run does."""
-    config = composed("data=csv", "data.path=x", "data.target=y")
+    config = composed("data=csv", "data.path=x", "data.target=y", f"task={case.task}")
     section = {**config["data"], "path": str(path), "target": case.target, **case.settings}
     return assembly.data({**config, "data": section}, Streams(0), CPU)
 

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
@@ -326,6 +327,12 @@ def recognised_parts(root: Path, path: str) -> dict[str, str]:
     return {}
 
 
+def likeness(name: str, part: str) -> int:
+    """Return 0 if a folder's name has a word for a part in it, as `seg_train`, 2 if for another part, otherwise 1."""
+    inside = [one for one, words in NAMES.items() if any(word in name.casefold() for word in words)]
+    return 0 if part in inside else 2 if inside else 1
+
+
 def suggested(called: Mapping[str, str], names: Sequence[str]) -> str:
     """Return the setting that makes parts of folders.
 
@@ -333,9 +340,14 @@ def suggested(called: Mapping[str, str], names: Sequence[str]) -> str:
         called: those that are known.
         names: of all folders.
     """
-    free = [name for name in names if name not in called.values()]
-    wanted = [part for part in ("train", "test") if part not in called]
-    chosen = {**called, **dict(zip(wanted, free, strict=False))}
+    chosen = dict(called)
+    for part in ("train", "test"):
+        free = [name for name in names if name not in chosen.values()]
+        if part not in chosen and free:
+            chosen[part] = min(free, key=partial(likeness, part=part))
+    for name in names:
+        if name not in chosen.values() and likeness(name, "val") == 0:
+            chosen.setdefault("val", name)
     return f"'data.parts={shown({part: chosen[part] for part in NAMES if part in chosen})}'"
 
 
@@ -574,7 +586,7 @@ def log_facts(facts: Facts, path: str, background: str | None) -> None:
         black, white = facts.limits
         LOG.info(
             f"The 16-bit grey pictures in {path!r} are scaled from {black:,g} to {white:,g} to bytes; "
-            "data.grey_range=[0,65535] sets other values of black and white."
+            "'data.grey_range=[0,65535]' sets other values of black and white."
         )
 
 

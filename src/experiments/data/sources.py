@@ -415,6 +415,8 @@ def npz(
             )[0]
             for part in parts
         }
+        if kind == "numbers" and wanted is None:
+            notes += few_numbers(wide["train"], called["y_train"])
         return Source(
             inputs, wide["train"], x["test"], wide["test"], form=of_bytes(inputs), layout=order, notes=tuple(notes),
             x_val=x.get("val"), y_val=wide.get("val"), kind=kind,
@@ -424,6 +426,8 @@ def npz(
         unknown = np.setdiff1d(y, numbers[0])
         if len(unknown):
             hint = different_labels(labels["train"], labels[part])
+            if not hint and quantity(names, len(numbers[0]), called["y_train"]) is not None:
+                hint = "; it looks like a quantity: try task=regression"
             own = called[f"y_{part}"]
             raise ValueError(f"{own} contains the class {names[unknown[0]]}, which is not in {called['y_train']}{hint}")
     tested, validated = (
@@ -690,6 +694,24 @@ def quantity(names: Sequence[str], examples: int, key: str) -> str | None:
     )
 
 
+def few_numbers(values: Tensor, key: str) -> list[str]:
+    """Return a sentence if the targets of a regression may be classes: few different numbers, each of them frequent.
+
+    Args:
+        values: (examples, targets) or (examples,).
+        key: the name of the targets.
+    """
+    if values.ndim == 2 and values.shape[1] > 1:
+        return []
+    found, counts = values.unique(return_counts=True)
+    if len(found) >= FEWEST_OF_A_QUANTITY or counts.min() < RARE:
+        return []
+    return [
+        f"{key} has {len(found)} different numbers and is predicted as a number; task=classification takes them as "
+        "classes"
+    ]
+
+
 def different_labels(y_train: np.ndarray, y_test: np.ndarray) -> str:
     """Return the end of a sentence if one part has texts and the other numbers."""
     kinds = ["texts" if y.dtype.kind in "US" else "numbers" for y in (y_train, y_test)]
@@ -728,9 +750,10 @@ def oriented(x: Tensor, name: str, layout: Layout | None) -> tuple[Tensor, Layou
     layout = layout or layout_of(x.shape[1:])
     if layout is None:
         first, last = sides((x.shape[2], x.shape[3])), sides((x.shape[1], x.shape[2]))
+        channels = [f"{count} channel{'s' * (count > 1)}" for count in (x.shape[1], x.shape[3])]
         raise ValueError(
-            f"{name} has the shape {tuple(x.shape)}, which can be pictures of {first} with {x.shape[1]} channels or of "
-            f"{last} with {x.shape[3]} channels; add data.layout=nchw for the first, data.layout=nhwc for the second"
+            f"{name} has the shape {tuple(x.shape)}, which can be pictures of {first} with {channels[0]} or of "
+            f"{last} with {channels[1]}; add data.layout=nchw for the first, data.layout=nhwc for the second"
         )
     return (x.contiguous() if layout == "nchw" else channels_first(x)), layout
 

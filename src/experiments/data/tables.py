@@ -17,9 +17,9 @@ from annotated_types import Gt, Lt
 from . import memory
 from .columns import TRUTHS, Kind, amount, as_numbers, days, recognised
 from .forms import Column, ColumnUse, TableForm, TargetForm
-from .sources import ROUNDED, Source, in_order, quantity, rounds, spelling
+from .sources import ROUNDED, Source, few_numbers, in_order, quantity, rounds, spelling
 from .split import stratified
-from .targets import form_of, values_of
+from .targets import form_of, is_quantity, values_of
 from .textfiles import (
     AUTO,
     Reading,
@@ -127,6 +127,8 @@ def csv(
         doubts = [*alike(classes, target), *([] if doubt is None else [doubt])]
     else:
         numbers, classes, notes, doubts = values_of(own, targets, reading.decimal), [], [], []
+        if kind == "numbers" and wanted is None:
+            notes = few_numbers(numbers, f"target {target!r}")
     strata = numbers if kind == "classes" else torch.zeros(len(numbers), dtype=torch.int64)
     uses: list[ColumnUse] = []
     if known is None:
@@ -511,7 +513,8 @@ def class_numbers(column: pd.Series, target: str, least: int) -> tuple[torch.Ten
     if sizes.min() < least:
         single = names[int(sizes.argmin())]
         hint = ""
-        if len(names) > len(labels) / 2:
+        rare = len(names) > len(labels) / 2 and is_quantity(names)
+        if rare or quantity(names, len(labels), target) is not None:
             hint = "; it looks like a quantity: try task=regression"
         raise ValueError(f"target={target!r} has only one example of class {single!r}; every class needs two{hint}")
     notes = [
