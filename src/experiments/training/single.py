@@ -107,7 +107,7 @@ class Single:
         self.device = splits["train"].device
         self.index_device = splits["train"].x.device
         scaled = self.updating.precision == "fp16"
-        self.scaler = Scaler(self.device.type) if scaled else None
+        self.scaler: torch.amp.GradScaler | None = Scaler(self.device.type) if scaled else None
         if scaled:
             begin_momentum(optimizer)
         if self.updating.channels_last:
