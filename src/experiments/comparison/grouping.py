@@ -255,8 +255,7 @@ def settings_of(
         chooser: the metric that chooses.
     """
     everything = [record for settings in members for runs in settings.values() for record in runs.values()]
-    telling = shortest(nuisance, everything)
-    text = {key: telling_text(key, everything) for key in telling}
+    text = {key: telling_text(key, everything) for key in nuisance}
 
     def rank(runs: Mapping[Hashable, Record]) -> tuple[int, tuple[float, float]]:
         completed = measured(runs, chooser.name)
@@ -275,7 +274,7 @@ def settings_of(
         ranked.append([])
         for runs in best_first:
             first, completed = next(iter(runs.values())), measured(runs, chooser.name)
-            shown = [f"{key}={value}" for key in telling if (value := text[key](first, key)) != ABSENT]
+            shown = [f"{key}={value}" for key in nuisance if (value := text[key](first, key)) != ABSENT]
             name = " ".join(shown) or "no such key"
             ranked[-1].append(Setting(name, runs, mean(completed) if completed else None))
     return ranked
