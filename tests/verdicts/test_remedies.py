@@ -50,7 +50,7 @@ def test_every_remedy_applies_to_a_run() -> None:
 
 def test_first_remedies_of_all_verdicts_come_first() -> None:
     found = remedies(["overfitting", "still improving"], facts())
-    assert [one.name for one in found[:2]] == ["Dropout 0.5", "twice as long"]
+    assert [one.name for one in found[:2]] == ["weight decay", "twice as long"]
     assert found[0].verdicts == ("overfitting",)
     assert len(remedies(["overfitting", "still improving"], facts(), most=3)) == 3
 

@@ -48,6 +48,8 @@ def verdicts(story: Story) -> list[Verdict]:
         return [unsuitable_inputs(story)]
     given: list[Verdict] = []
     for judge in JUDGES:
+        if judge in OF_RATIOS and not story.ratios and story.status != "diverged":
+            continue
         verdict = judge(story)
         if verdict is not None and not any(verdict.name in EXPLAINS.get(cause.name, ()) for cause in given):
             given.append(verdict)
@@ -585,6 +587,7 @@ def healthy(story: Story) -> Verdict:
     if dead:
         numbers.append(f"at most {max(dead):.0%} dead units in a layer")
     unseen = "" if story.layers else " The layers were not recorded."
+    unseen += "" if story.ratios else " The curves of a likelihood, which may be negative, are not judged."
     unseen += "" if story.long_enough else f" Curves of fewer than {FEWEST_EPOCHS} epochs are not judged."
     return Verdict("healthy", f"These numbers show no problem.{unseen}", "; ".join(numbers), "all epochs", [])
 
@@ -660,6 +663,8 @@ JUDGES: tuple[Judge, ...] = (
     still_improving,
 )
 
+OF_RATIOS = (initial_loss, rate_too_high, rate_too_low, stuck, best_long_past, still_improving)
+"""The judges of ratios of losses."""
 LOW = ("underfitting", "data suspect", LIMITED)
 EXPLAINS: dict[str, tuple[str, ...]] = {
     "symmetry": ("stuck", "dead units", "one class", *LOW),

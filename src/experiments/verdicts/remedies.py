@@ -209,7 +209,7 @@ TABLE: Mapping[str, Sequence[str]] = {
     "updates too large": ("no weight decay", "a tenth of the rate", "cosine schedule"),
     "updates too small": ("equal rates", "ten times the rate", "Adam"),
     "overfitting": (
-        "Dropout 0.5", "weight decay", "Dropout 0.2", "strong weight decay", "torch's weights", "a smaller network",
+        "weight decay", "Dropout 0.2", "torch's weights", "Dropout 0.5", "strong weight decay", "a smaller network",
         "early stopping",
     ),
     "underfitting": (
@@ -220,7 +220,7 @@ TABLE: Mapping[str, Sequence[str]] = {
     "data suspect": ("a smaller network", "strong weight decay"),
     "outliers": ("Huber's loss", "absolute errors"),
     "uneven errors": ("a learnt variance", "absolute errors"),
-    "best epoch long past": ("Dropout 0.5", "weight decay", "a third of the rate", "early stopping"),
+    "best epoch long past": ("weight decay", "Dropout 0.2", "a third of the rate", "early stopping"),
     "still improving": ("twice as long", "three times the rate", "the rate of the range test", "four times as long"),
     "large batch": ("batches of 16", "three times the rate", "four times as long"),
     "questionable data": ("standardized inputs",),

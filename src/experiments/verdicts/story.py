@@ -63,6 +63,7 @@ class Story:
         score: the name of the metric that is measured in training too, which should rise.
         baseline: the score of a model that knows nothing; None for the share of the most common class.
         residuals: facts about the errors of a regression on new examples, see `tasks.residuals`.
+        ratios: whether ratios of losses say something, see `tasks.base`.
         command: the words of the run's command line, without the verb.
         optimizer: the name of its class.
         reference: returns the scores of simple models, which takes a second; None if there is no validation split.
@@ -88,6 +89,7 @@ class Story:
     score: str = "accuracy"
     baseline: float | None = None
     residuals: Mapping[str, float] = field(default_factory=dict)
+    ratios: bool = True
     optimizer: str = ""
     reference: Callable[[], Reference | None] | None = None
 
