@@ -77,8 +77,8 @@ def of_folds(x: Array, y: NDArray[np.int64], order: NDArray[np.int64]) -> list[f
 
 def fitted(x: Array, y: NDArray[np.int64]) -> Array:
     """Return the weights of a linear classifier of the digits, by ridge regression on one-hot classes."""
-    x = np.concatenate([x, np.ones((len(x), 1))], 1)
-    weights: Array = np.linalg.solve(x.T @ x + STRENGTH * np.eye(x.shape[1]), x.T @ np.eye(10)[y])
+    inputs = np.concatenate([x, np.ones((len(x), 1))], 1)
+    weights: Array = np.linalg.solve(inputs.T @ inputs + STRENGTH * np.eye(inputs.shape[1]), inputs.T @ np.eye(10)[y])
     return weights
 
 
