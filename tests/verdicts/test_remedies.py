@@ -7,7 +7,7 @@ import pytest
 
 from experiments.common.keys import flattened
 from experiments.verdicts.judges import LIMITED
-from experiments.verdicts.remedies import REMEDIES, TABLE, Facts, conflicts, decay, merged, remedies
+from experiments.verdicts.remedies import RANGE_TEST, REMEDIES, TABLE, Facts, conflicts, decay, merged, remedies
 from tests.helpers import composed
 
 
@@ -53,6 +53,21 @@ def test_first_remedies_of_all_verdicts_come_first() -> None:
     assert [one.name for one in found[:2]] == ["weight decay", "twice as long"]
     assert found[0].verdicts == ("overfitting",)
     assert len(remedies(["overfitting", "still improving"], facts(), most=3)) == 3
+
+
+@pytest.mark.parametrize(
+    ("verdict", "rate", "tried"),
+    [
+        ("learning rate too low", 0.1, True),
+        ("learning rate too low", 1e-4, False),
+        ("learning rate too high", 1e-4, True),
+        ("learning rate too high", 0.1, False),
+        ("underfitting", 1e-4, True),
+    ],
+)
+def test_a_rate_from_the_range_test_goes_the_right_way(verdict: str, rate: float, tried: bool) -> None:
+    names = [one.name for one in remedies([verdict], facts(suggested=rate))]
+    assert (RANGE_TEST in names) == tried
 
 
 def test_a_verdict_without_a_remedy_that_applies_gives_none() -> None:

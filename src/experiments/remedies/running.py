@@ -23,7 +23,7 @@ from experiments.runs.job import Job, composed
 from experiments.runs.run import Run
 from experiments.runs.together import train_together
 from experiments.training.stop import SignalStop
-from experiments.verdicts.remedies import TABLE, remedies
+from experiments.verdicts.remedies import RANGE_TEST, TABLE, remedies
 
 from ._drawing import draw
 from ._effects import Tried, combination, effects, filled, joined
@@ -34,7 +34,6 @@ FOLDER, FILE, PICTURE = "remedy", "remedy.json", "remedy.png"
 INTERRUPTED = 130
 COMPLETED = ("finished", "stopped")
 TOGETHER = "together"
-RANGE_TEST = "the rate of the range test"
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,10 @@ from typing import Any
 
 from .judges import LIMITED
 
+RANGE_TEST = "the rate of the range test"
+TOO_SMALL = ("learning rate too low", "still improving", "stuck")
+"""Verdicts on a run whose rate should not be lowered."""
+TOO_LARGE = "learning rate too high"
 WIDEST = 2_000
 """Units of a hidden layer beyond which no larger network is tried."""
 
@@ -153,7 +157,7 @@ REMEDIES: Mapping[str, Callable[[Facts], Overrides]] = {
     "a third of the rate": rate(1 / 3),
     "three times the rate": rate(3),
     "ten times the rate": rate(10),
-    "the rate of the range test": suggested,
+    RANGE_TEST: suggested,
     "He's weights": weights("he"),
     "Xavier's weights": weights("xavier"),
     "torch's weights": weights("torch"),
@@ -254,15 +258,25 @@ def remedies(verdicts: Sequence[str], facts: Facts, most: int | None = None) -> 
         facts: of the run.
         most: the largest number of remedies; None for all.
     """
-    lists = [TABLE.get(verdict, ()) for verdict in verdicts]
+    lists = [fitting(verdict, facts) for verdict in verdicts]
     ordered = [names[n] for n in range(max(map(len, lists), default=0)) for names in lists if n < len(names)]
     found: dict[tuple[str, ...], Remedy] = {}
     for name in dict.fromkeys(ordered):
         overrides = REMEDIES[name](facts)
         if overrides is not None and tuple(overrides) not in found:
-            own = tuple(verdict for verdict in verdicts if name in TABLE.get(verdict, ()))
+            own = tuple(verdict for verdict, names in zip(verdicts, lists, strict=True) if name in names)
             found[tuple(overrides)] = Remedy(name, tuple(overrides), own)
     return list(found.values())[:most]
+
+
+def fitting(verdict: str, facts: Facts) -> list[str]:
+    """Return the remedies of a verdict, without a rate from the range test that goes the wrong way."""
+    names = list(TABLE.get(verdict, ()))
+    if facts.suggested is None:
+        return names
+    wrong = facts.suggested <= facts.rate if verdict in TOO_SMALL else facts.suggested >= facts.rate
+    against = verdict in (*TOO_SMALL, TOO_LARGE) and wrong
+    return [name for name in names if not (against and name == RANGE_TEST)]
 
 
 def merged(overrides: Sequence[str], more: Sequence[str]) -> list[str]:
