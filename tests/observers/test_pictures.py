@@ -47,7 +47,7 @@ def test_names_are_readable_and_the_maps_fill_the_figure(names: Sequence[str], e
         labels = [label for label in axes.get_yticklabels() if label.get_text()]
         boxes = [label.get_window_extent() for label in labels]
         assert all(box.x0 >= 0 and box.y0 >= 0 and box.y1 <= height for box in boxes)
-        assert min(label.get_fontsize() for label in labels) >= 8
+        assert min(float(label.get_fontsize()) for label in labels) >= 8
         ordered = sorted(boxes, key=lambda box: box.y0)
         assert all(low.y1 <= high.y0 + 3 for low, high in itertools.pairwise(ordered))
         shown = ["".join(label.get_text().split()) for label in labels]
@@ -69,7 +69,7 @@ def test_hidden_layers_do_not_share_one_colour() -> None:
     )
     for axes in (axes for axes in figure.axes if axes.get_images()):
         image = axes.get_images()[0]
-        first, second, head = image.norm(np.ma.asarray(image.get_array())[:, 0])
+        first, second, head = np.ma.asarray(image.norm(np.ma.asarray(image.get_array())[:, 0]))
         assert second - first > 0.15
         assert head == pytest.approx(1)
         assert [text.get_text() for text in axes.texts] == ["0.5", "0.5", "1", "1", "20", "20"]
