@@ -211,6 +211,13 @@ def test_every_verb_takes_a_regression(commands: Commands, folder: Path) -> None
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("loss", ["mae", "gaussian", "poisson"])
+def test_a_sound_regression_passes_the_checks(commands: Commands, loss: str) -> None:
+    outcome = commands.type("check", "data=diabetes", f"loss={loss}", "only=[initial_loss,overfit,baseline]")
+    assert outcome.code == 0, outcome.out
+
+
+@pytest.mark.slow
 def test_regressions_are_evaluated_together(commands: Commands) -> None:
     assert commands.train("-m", "seed=0,1,2", "data=linnerud", *QUICK).code == 0
     top = run_folders(commands.folder)[0].parent

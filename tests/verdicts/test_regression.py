@@ -8,7 +8,13 @@ import pytest
 
 from tests.helpers import NO_PICTURES, Commands, summary
 
-QUICK = (NO_PICTURES, "observers.tensorboard.enabled=false", "model.hidden=[30]", "training.epochs=40", "optimizer.lr=0.01")
+QUICK = (
+    NO_PICTURES,
+    "observers.tensorboard.enabled=false",
+    "model.hidden=[30]",
+    "training.epochs=40",
+    "optimizer.lr=0.01",
+)
 
 
 def planted(folder: Path, noise: Any) -> str:
@@ -42,6 +48,7 @@ def wild(draw: np.random.Generator, x: np.ndarray) -> np.ndarray:
         (plain, ("init=zeros", "model.hidden=[]", "optimizer.lr=1e-9", "training.epochs=5"), {"stuck"}),
         (plain, ("optimizer=sgd", "optimizer.lr=50"), {"learning rate too high"}),
         (plain, ("model.hidden=[]",), {"underfitting"}),
+        (plain, ("loss=gaussian",), {"healthy"}),
     ],
 )
 def test_a_regression_gets_the_verdicts_that_are_true_of_it(

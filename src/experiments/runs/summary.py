@@ -105,6 +105,7 @@ def story(job: Job, data: assembly.Data, program: Single, member: Member, batch_
         command=job.words,
         kind=task.form,
         score=task.metrics[0],
+        ratios=task.ratios,
         baseline=task.baseline(train.y.cpu()),
         residuals=residuals(data, program) if member.status in ("finished", "stopped", "pruned") else {},
         optimizer=type(program.optimizer).__name__,

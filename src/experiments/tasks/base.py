@@ -59,6 +59,8 @@ class Task:
     unit: Tensor | None = None
     shift: Tensor | None = None
     names: tuple[str, ...] = ()
+    ratios: bool = True
+    """Whether a loss is at least 0, so that ratios of losses say something; those of likelihoods do not."""
     per_target: int = 1
     """Outputs of the model for each name; `use` sets it."""
 

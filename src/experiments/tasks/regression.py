@@ -56,6 +56,7 @@ class Regression(Task):
     def use(self, loss: Loss) -> None:
         """See `Task.use`."""
         self.counts = function_of(loss) is losses.poisson
+        self.ratios = function_of(loss) not in (losses.poisson, losses.gaussian)
         self.per_target = 2 if function_of(loss) is losses.gaussian else 1
 
     def fit(self, names: Sequence[str], y: Tensor) -> None:
