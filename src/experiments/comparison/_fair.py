@@ -131,7 +131,7 @@ def luck_of(scores: Array, values: Array, noise: float) -> float:
     """Return the standard deviation of a group's mean by the choice of its setting: other runs choose another one.
 
     Without it, groups that are equally good at their best are often told apart, because the trials of one of them chose
-    worse (Bouthillier et al. 2021): in 18 % of simulated studies of four equal optimizers. It is the spread of the
+    worse (Bouthillier et al. 2021): in 16 % of simulated studies of four equal optimizers. It is the spread of the
     values that the chosen setting has if the noise of a run is added to the scores once more (a parametric bootstrap of
     the choice), times 0.85, with which at most 5 % of such studies claim a difference (`benchmarks fairness`).
 
