@@ -22,6 +22,18 @@ MEANT = {
     "device=gpu": "training.device=auto",
     "weight_decay=0.1": "optimizer.weight_decay=0.1",
     "data_path=own.csv": "data=csv data.path=own.csv",
+    "bs=64": "training.batch_size=64",
+    "wd=1e-4": "optimizer.weight_decay=1e-4",
+    "hidden=100": "model.hidden=[100]",
+    "training.lr=0.1": "optimizer.lr=0.1",
+    "data.split=0.2": "data.val_fraction=0.2",
+    # a choice as other programs have it
+    "optimizer.name=sgd": "optimizer=sgd",
+    "scheduler.type=cosine": "scheduler=cosine",
+    "loss=ce": "loss=cross_entropy",
+    "loss=bce": "loss=binary_cross_entropy",
+    "data=own.csv": "data=csv data.path=own.csv",
+    "own.npz": "data=npz data.path=own.npz",
     # a setting that another choice has
     "momentum=0.9": "optimizer=momentum optimizer.momentum=0.9",
     "optimizer=sgd optimizer.momentum=0.9": "optimizer=momentum optimizer.momentum=0.9",
@@ -33,6 +45,7 @@ MEANT = {
     "optimizer sgd": "optimizer=sgd",
     "optimizer = sgd": "optimizer=sgd",
     "optimizer= sgd": "optimizer=sgd",
+    "optimizer:sgd": "optimizer=sgd",
     # as other libraries call it
     "optimizer=SGD": "optimizer=sgd",
     "optimizer=AdamW": "optimizer=adamw",
@@ -74,6 +87,7 @@ MEANT = {
     "--multirun optimizer.lr=0.1, 0.01": "--multirun optimizer.lr=0.1,0.01",
     "seed=1-5": "-m 'seed=range(1,6)'",
     "-m seed=1..5": "-m 'seed=range(1,6)'",
+    "seed=[1,2]": "-m seed=1,2",
     # numbers
     "model.dropout=50": "model.dropout=0.5",
     "data.val_fraction=20%": "data.val_fraction=0.2",
@@ -84,6 +98,7 @@ MEANT = {
     "model.batch_norm=yes": "model.batch_norm=true",
     # a section
     "training.early_stopping=5": "training.early_stopping.patience=5",
+    "training.early_stopping=true": "training.early_stopping.patience=5",
     "early_stopping=5": "training.early_stopping.patience=5",
     "training=5": "training.epochs=5",
     "optimizer=0.1": "optimizer.lr=0.1",
@@ -95,8 +110,8 @@ OFTEN = {
     *("'data.separator=;'", "~scheduler", "optimizer=sgd optimizer.momentum=0.9", "model.dropout=50", "-m seed=1..5"),
 }  # fmt: skip
 """Those that `make test` takes; `make test-all` takes all."""
-UNTRAINED = ("data=", "model=torchvision", "training.precision=")
-"""Words with which a run needs a file, much memory or another device: these are only composed."""
+UNTRAINED = ("data=", "model=torchvision", "training.precision=", "loss=binary_cross_entropy")
+"""Words with which a run needs a file, labels, much memory or another device: these are only composed."""
 
 
 def asked(outcome_text: str) -> list[str]:
@@ -174,7 +189,7 @@ def test_a_number_of_the_environment_is_a_number(commands: Commands, monkeypatch
 
 @pytest.mark.slow
 def test_meaningless_remedies_are_not_suggested(commands: Commands) -> None:
-    for words in (["xyzzy"], ["model.layers=3"], ["--frobnicate"], ["data.fold=many"]):
+    for words in (["xyzzy"], ["model.layers=3"], ["layers=3"], ["--frobnicate"], ["data.fold=many"]):
         outcome = commands.train(*words)
         assert outcome.code == 2
         assert "did you mean" not in outcome.err, outcome.err

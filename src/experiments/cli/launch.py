@@ -185,9 +185,8 @@ def explained(error: Exception, config_name: str, typed: Sequence[str]) -> str:
             return f"{key} cannot be set like this: {reason}"
         siblings = [k.rpartition(".")[2] for k in known if k.rpartition(".")[0] == key.rpartition(".")[0]]
         choices = f"; choose from {', '.join(siblings)}" if siblings and "." in key else ""
-        return f"unknown key {key!r}{choices}" + (
-            suggestion(config_name, typed) or nearest(key, known if "." not in key else ())
-        )
+        alike = [] if "." in key else [one for one in known if not one.startswith("observers")]
+        return f"unknown key {key!r}{choices}" + (suggestion(config_name, typed) or nearest(key, alike))
     unresolved = re.match(r"\w+ raised while resolving interpolation: (?P<reason>.*)\s+full_key: (?P<key>\S+)", message)
     if unresolved:
         return f"{unresolved['key']} cannot be resolved: {unresolved['reason'].strip(chr(34))}"

@@ -29,6 +29,12 @@ from ._help import ConfigGroup, groups, loaded
 from .composing import composed_whole, isolated_hydra
 from .overrides import MULTIRUN, split_arguments, unknown_flag
 
+YES = ("true", "yes", "on")
+NO = ("false", "no", "off")
+USUAL = 5
+"""A value for a number that somebody wants to be on."""
+KINDS = ("name", "type", "kind", "class")
+"""Names under which other programs have the choice of a group."""
 NOTHING = ("none", "null", "off", "no", "false", "")
 """Words for leaving something out, which a group of choices has under another name or by default."""
 OF_THE_RESUME = re.compile(r"resume=|hydra\.(run\.dir|output_subdir|mode)=")
@@ -146,22 +152,37 @@ class Meaning:
         if len(full) == 1 and full[0] in self.groups:
             return self.choice(f"{full[0]}={value}")
         if len(full) == 1:
+            if full[0].startswith("observers.") and isinstance(self.flat[full[0]], Mapping) and not is_truth(value):
+                return [word]
             text = isinstance(self.flat[full[0]], str)
             return self.setting(full[0], SYNONYMS.get(value.casefold(), value) if text else value)
         if full:
             return [word]
+        parent, _, name = key.rpartition(".")
+        if name in KINDS and parent in self.groups and name_meant_exactly(value, self.groups[parent].choices):
+            return self.choice(f"{parent}={value}")
         elsewhere = self.elsewhere(key, value) or self.elsewhere(key.replace("_", ".", 1), value)
         if elsewhere:
             group_name, choice, name = elsewhere
             return [f"{group_name}={choice}", f"{group_name}.{name}={readable(value)}"]
+        homes = self.full_keys(name) if parent in self.flat else []
+        if len(homes) == 1 and homes[0] not in self.groups and not homes[0].startswith("observers."):
+            return self.setting(homes[0], value)
         near = self.near(key)
-        if near is None:
+        if near is None or (near.startswith("observers") and isinstance(self.flat.get(near), Mapping)):
             return [word]
         return self.choice(f"{near}={value}") if near in self.groups else self.setting(near, value)
 
     def bare(self, word: str) -> list[str]:
         """Return the words that a word without `=` was probably meant to be: a choice, or the value of a setting."""
+        key, colon, value = word.partition(":")
+        if colon and value and len(self.full_keys(key)) == 1:
+            return self.repaired(f"{key}={value}")
         name = word.rstrip(",")
+        for group in self.groups.values():
+            of_file = self.by_file(group, name)
+            if of_file:
+                return of_file
         holders = [group for group in self.groups if name_meant_exactly(name, self.groups[group].choices)]
         holders = [group for group in holders if not self.groups[group].added] or holders
         if len(holders) == 1:
@@ -195,6 +216,9 @@ class Meaning:
                 float(text)
                 below = next(self.first_numbers(name, group.default), None)
                 return [f"{below}={value}"] if below else [word]
+            of_file = self.by_file(group, text) if len(texts) == 1 else []
+            if of_file:
+                return of_file
             named = self.by_name(group, text) if len(texts) == 1 else []
             if named and not name_meant_exactly(text, group.choices):
                 return named
@@ -203,6 +227,13 @@ class Meaning:
                 return [word]
             found.append(meant)
         return [f"{name}={','.join(found)}"]
+
+    def by_file(self, group: ConfigGroup, text: str) -> list[str]:
+        """Return the words for a choice of a group that reads files with this ending, such as `own.csv`."""
+        choice = Path(text).suffix[1:].casefold()
+        if choice in group.choices and "path" in self.of_choice(group.name, choice):
+            return [f"{group.name}={choice}", f"{group.name}.path={readable(text)}"]
+        return []
 
     def by_name(self, group: ConfigGroup, word: str) -> list[str]:
         """Return the words for a choice of a group whose setting `name` may have this value, such as a known model."""
@@ -220,6 +251,13 @@ class Meaning:
         now = self.flat.get(key)
         text = value.strip()
         if isinstance(now, Mapping):
+            if is_truth(text):
+                number = self.first_number(key)
+                switch = f"{key}.enabled"
+                usual = USUAL if text.casefold() in YES else "null"
+                return [
+                    f"{switch}={text}" if switch in self.flat else f"{number}={usual}" if number else f"{key}={text}"
+                ]
             below = self.first_number(key) or next((k for k in self.flat if k.startswith(f"{key}.")), None)
             return [f"{below}={value}"] if below and text[:1] not in "{$" and text != "null" else [f"{key}={value}"]
         if text.startswith("(") and text.endswith(")"):
@@ -232,7 +270,7 @@ class Meaning:
                 return ["-m", f"{key}={as_range(interval)}"]
             if DECIMAL_COMMA.fullmatch(text) and isinstance(now, float | None) and text.lstrip("+-").startswith("0,"):
                 text = text.replace(",", ".")
-            if "," in text and isinstance(now, list):
+            if isinstance(now, list) and ("," in text or text.isdigit()):
                 text = f"[{text}]"
         return [f"{key}={readable(text)}"]
 
@@ -315,6 +353,11 @@ class Meaning:
             except (HydraException, OmegaConfBaseException, ValueError):
                 return False
         return True
+
+
+def is_truth(value: str) -> bool:
+    """Whether a word is a yes or a no."""
+    return value.casefold() in (*YES, *NO)
 
 
 def may_be_number(value: Any) -> bool:

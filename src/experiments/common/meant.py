@@ -20,6 +20,11 @@ SYNONYMS = {
     "float64": "fp64",
     "double": "fp64",
     "learning_rate": "lr",
+    "wd": "weight_decay",
+    "bs": "batch_size",
+    "ce": "cross_entropy",
+    "bce": "binary_cross_entropy",
+    "split": "val_fraction",
     "dataset": "data",
     "network": "model",
     "criterion": "loss",
@@ -99,9 +104,14 @@ def value_meant(key: str, value: Any, accepts: Callable[[Any], bool]) -> list[st
     interval = RANGE.fullmatch(value.strip()) if isinstance(value, str) else None
     if interval and accepts(int(interval[1])):
         return ["-m", f"{key}={as_range(interval)}"]
+    several = [value] if isinstance(value, list) else []
     for reading in readings(value):
         if accepts(reading):
             return [f"{key}={as_typed(reading)}"]
+        several += [reading] if isinstance(reading, list) else []
+    for items in several:
+        if len(items) > 1 and all(isinstance(item, int | float) and accepts(item) for item in items):
+            return ["-m", f"{key}={','.join(map(as_typed, items))}"]
     return []
 
 

@@ -43,4 +43,4 @@ class RunOptions:
 
     def restoring(self, device: str = "auto", other: Mapping[str, Any] | None = None) -> RestoreSettings:
         """Return the settings with which the runs are restored."""
-        return RestoreSettings(listed(self.trust), device, other or {}, self.strict)
+        return RestoreSettings(listed(self.trust and self.trust.strip("[] ")), device, other or {}, self.strict)
