@@ -207,3 +207,17 @@ def test_names_are_found_in_longer_words() -> None:
     assert [name_meant(word, choices) for word in ("MultiStepLR", "zzz", "he_normal", "Cosine")] == [
         *("multistep", None, "he", "cosine"),
     ]
+
+
+@pytest.mark.slow
+def test_a_resumed_run_asks_for_the_folder_of_its_choices(commands: Commands) -> None:
+    path = commands.folder / "own" / "data" / "mine.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text("_target_: experiments.data.planes.moons\n")
+    own = ("--config-dir", str(commands.folder / "own"))
+    folder = commands.trained(*own, "data=mine", *TINY)
+    outcome = commands.train(f"resume={folder}", "training.epochs=2")
+    assert outcome.code == 2
+    assert "unknown data 'mine'" in outcome.err
+    assert outcome.err.endswith("; add the --config-dir that the run was started with\n")
+    assert commands.train(*own, f"resume={folder}", "training.epochs=2").code == 0

@@ -163,6 +163,8 @@ def explained(error: Exception, config_name: str, typed: Sequence[str]) -> str:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, choice = error.missing_cfg_file.rpartition("/")
         meant = suggestion(config_name, typed) or nearest(choice, error.options, group)
+        if any(word.startswith("resume=") for word in typed) and not any(w.startswith("--config-dir") for w in typed):
+            meant = "; add the --config-dir that the run was started with"
         return f"unknown {group} {choice!r}; choose from {', '.join(error.options)}{meant}"
     if isinstance(error, OSError) and not isinstance(error, HydraException):
         return cannot_write(error)
