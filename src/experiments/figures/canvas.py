@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 from .palette import Style, literal
@@ -42,6 +43,21 @@ def canvas(width: float, height: float) -> Figure:
     if _narrow.get():
         restack(figure)
     return figure
+
+
+def on_axes(width: float, height: float) -> Callable[[Callable[[Axes], None]], Callable[[], Figure]]:
+    """Decorate a function that draws on axes, so that it draws a figure of a size in inches with one pair of axes."""
+
+    def decorated(draw: Callable[[Axes], None]) -> Callable[[], Figure]:
+        @wraps(draw)
+        def drawn() -> Figure:
+            figure = canvas(width, height)
+            draw(figure.subplots())
+            return figure
+
+        return drawn
+
+    return decorated
 
 
 @contextmanager

@@ -10,12 +10,12 @@ import torch
 from annotated_types import Ge, Gt
 from numpy.typing import NDArray
 
-from experiments.figures.canvas import canvas, logarithmic
+from experiments.figures.canvas import logarithmic, on_axes
 from experiments.figures.palette import INK, styles
 from experiments.recipes.measured import Measured
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.axes import Axes
 
 STEEP, RARE = 100.0, 10
 """How many times as large one element's gradient is, and how many times as rare another one's."""
@@ -53,9 +53,8 @@ def bias_correction(
         f"from update {int(np.argmax((t > without.argmax()) & (without < 1.1))) + 1} on it is within 10 % of the rate"
     ]
 
-    def draw() -> Figure:
-        figure = canvas(6.5, 3.6)
-        axes = figure.subplots()
+    @on_axes(6.5, 3.6)
+    def draw(axes: Axes) -> None:
         sizes = {"with bias correction": with_it, "without": without}
         for (name, own), look in zip(sizes.items(), styles(2), strict=True):
             axes.plot(t, own, color=look.color, linestyle=look.linestyle, label=name)
@@ -63,7 +62,6 @@ def bias_correction(
         axes.set_xlabel("update")
         axes.set_ylabel("size of the update / learning rate")
         axes.legend()
-        return figure
 
     return Measured(values, draw, said)
 
@@ -95,9 +93,8 @@ def per_element(
         f"and {values['effective rate, rare by frequent']:.2f} times if it is {RARE} times as rare"
     ]
 
-    def draw() -> Figure:
-        figure = canvas(6.5, 3.6)
-        axes = figure.subplots()
+    @on_axes(6.5, 3.6)
+    def draw(axes: Axes) -> None:
         t = np.arange(1, updates + 1)
         names = (f"gradient {STEEP:g}", "gradient 1", f"gradient 1 in every {RARE}th update")
         for name, own, look in zip(names, (steep, flat, rare), styles(3), strict=True):
@@ -109,7 +106,6 @@ def per_element(
         axes.set_xlabel("update")
         axes.set_ylabel("size of the update")
         axes.legend()
-        return figure
 
     return Measured(values, draw, said)
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from experiments.evaluation.loading import Restored, load
-from experiments.figures.canvas import canvas, logarithmic
+from experiments.figures.canvas import canvas, logarithmic, on_axes
 from experiments.figures.palette import INK, styles
 from experiments.folders.reading import Record
 from experiments.losses import cross_entropy
@@ -20,6 +20,7 @@ from experiments.recipes.drawing import bars, curves_of
 from experiments.recipes.measured import Measured, by, last, lead, level, of_seeds
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 NAMES = {"false": "without BatchNorm", "true": "with BatchNorm"}
@@ -57,9 +58,8 @@ def largest_rate(runs: Sequence[Record]) -> Measured:
     values = {"largest rate, with over without": largest[NAMES["true"]] / largest[NAMES["false"]]}
     said = [f"The largest rate with which the network learns is {rate:g} {name}" for name, rate in largest.items()]
 
-    def draw() -> Figure:
-        figure = canvas(6.5, 3.8)
-        axes = figure.subplots()
+    @on_axes(6.5, 3.8)
+    def draw(axes: Axes) -> None:
         for (name, own), look in zip(accuracies.items(), styles(2), strict=True):
             shown = [100 * value for value in own.values()]
             axes.plot([float(rate) for rate in own], shown, "o", color=look.color, linestyle=look.linestyle, label=name)
@@ -68,7 +68,6 @@ def largest_rate(runs: Sequence[Record]) -> Measured:
         axes.set_xlabel("learning rate")
         axes.set_ylabel("validation accuracy (%)")
         axes.legend()
-        return figure
 
     return Measured(values, draw, said)
 
@@ -83,9 +82,8 @@ def initializers(runs: Sequence[Record]) -> Measured:
     }
     said = [f"The accuracies differ by {100 * size:.1f} points {name}" for name, size in spread.items()]
 
-    def draw() -> Figure:
-        figure = canvas(6.5, 3.8)
-        axes = figure.subplots()
+    @on_axes(6.5, 3.8)
+    def draw(axes: Axes) -> None:
         heights = {name: [100 * value for value in own.values()] for name, own in accuracies.items()}
         bars(axes, heights, list(next(iter(accuracies.values()))))
         axes.axhline(100 * CHANCE, color=INK, linewidth=0.8, linestyle=":")
@@ -93,7 +91,6 @@ def initializers(runs: Sequence[Record]) -> Measured:
         axes.set_ylim(0, 120)
         axes.set_yticks(range(0, 101, 20))
         axes.legend(loc="upper center", ncols=2)
-        return figure
 
     return Measured(values, draw, said)
 
@@ -339,9 +336,8 @@ def identity(eps: float = 1e-5, restored: bool = True) -> Measured:
         "with gamma 1 and beta 0: smallest spread of a unit": float(plain.std(0, correction=0).min()),
     }
 
-    def draw() -> Figure:
-        figure = canvas(6.5, 3.6)
-        axes = figure.subplots()
+    @on_axes(6.5, 3.6)
+    def draw(axes: Axes) -> None:
         pairs = {"gamma = 1, beta = 0": plain, "gamma = spread, beta = mean": outputs}
         for (name, own), look in zip(pairs.items(), styles(2), strict=True):
             axes.plot(x[:, 0].numpy(), own[:, 0].numpy(), ".", color=look.color, label=name)
@@ -349,7 +345,6 @@ def identity(eps: float = 1e-5, restored: bool = True) -> Measured:
         axes.set_xlabel("input of BatchNorm")
         axes.set_ylabel("output")
         axes.legend()
-        return figure
 
     return Measured(values, draw)
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from experiments.figures.canvas import canvas, logarithmic
+from experiments.figures.canvas import logarithmic, on_axes
 from experiments.figures.palette import INK, styles
 from experiments.folders.reading import Record
 from experiments.initializers import initialize, xavier
@@ -21,6 +21,7 @@ from experiments.recipes.drawing import curves_of, dots
 from experiments.recipes.measured import Measured, by, curve, last, quantity
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 STEPS = 10.0 ** np.arange(-11, 0.01, 0.5)
@@ -51,9 +52,8 @@ def gradient_check(broken: bool = False) -> Measured:
         "float32 over float64": least["float32", "centred"] / least["float64", "centred"],
     }
 
-    def draw() -> Figure:
-        figure = canvas(6.5, 3.8)
-        axes = figure.subplots()
+    @on_axes(6.5, 3.8)
+    def draw(axes: Axes) -> None:
         for (name, medians), style in zip(errors.items(), styles(len(errors)), strict=True):
             axes.plot(STEPS, np.maximum(medians, 1e-14), label=", ".join(name), color=style.color, ls=style.linestyle)
         axes.axhline(1e-7, color=INK, linewidth=0.8, linestyle=":")
@@ -63,7 +63,6 @@ def gradient_check(broken: bool = False) -> Measured:
         axes.set_xlabel("step h of the difference")
         axes.set_ylabel("relative error (median)")
         axes.legend()
-        return figure
 
     best = STEPS[int(np.argmin(errors["float64", "centred"]))]
     said = [

@@ -10,12 +10,13 @@ import torch
 from annotated_types import Ge, Gt, Lt
 from torch import Tensor
 
-from experiments.figures.canvas import canvas
+from experiments.figures.canvas import canvas, on_axes
 from experiments.figures.palette import INK, styles
 from experiments.models.blocks import Dropout
 from experiments.recipes.measured import Measured
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 UNITS, SCORES, DRAWS = 10, 3, 20_000
@@ -90,15 +91,13 @@ def readings(p: Probability = 0.2, units: Annotated[int, Ge(1)] = 100_000) -> Me
         f"needs model.dropout={1 - p:g} here"
     ]
 
-    def draw() -> Figure:
-        figure = canvas(6.5, 2.6)
-        axes = figure.subplots()
+    @on_axes(6.5, 2.6)
+    def draw(axes: Axes) -> None:
         shares = {f"p = {p:g} is dropped (here)": dropped, f"p = {p:g} is kept (other sources)": 1 - p}
         for row, ((name, share), look) in enumerate(zip(shares.items(), styles(2), strict=True)):
             axes.barh([row], [100 * share], color=look.color, label=name)
         axes.set_yticks(range(len(shares)), list(shares))
         axes.set_xlabel("units that are dropped (%)")
         axes.set_xlim(0, 100)
-        return figure
 
     return Measured(values, draw, said)

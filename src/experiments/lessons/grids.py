@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import torch
 from annotated_types import Ge, Gt, Lt
 
-from experiments.figures.canvas import canvas
+from experiments.figures.canvas import canvas, on_axes
 from experiments.figures.palette import INK, styles
 from experiments.recipes.drawing import HEIGHT, bars
 from experiments.recipes.measured import Measured
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from optuna.distributions import BaseDistribution
 
@@ -131,14 +132,12 @@ def decades(draws: Annotated[int, Ge(10)] = 1000, log: bool = True) -> Measured:
         for name, own in shares.items()
     ]
 
-    def draw() -> Figure:
-        figure = canvas(7.0, 3.4)
-        axes = figure.subplots()
+    @on_axes(7.0, 3.4)
+    def draw(axes: Axes) -> None:
         names = ["0.0001 to 0.001", "to 0.01", "to 0.1", "to 1"]
         bars(axes, {name: [100 * share for share in own] for name, own in shares.items()}, names)
         axes.set_ylabel("share of the draws (%)")
         axes.legend()
-        return figure
 
     return Measured(values, draw, said)
 

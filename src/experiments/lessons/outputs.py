@@ -14,7 +14,7 @@ from torch import Tensor
 
 from experiments.common.arrays import Array
 from experiments.evaluation.loading import Restored, load
-from experiments.figures.canvas import canvas
+from experiments.figures.canvas import on_axes
 from experiments.figures.palette import COLORS, INK
 from experiments.folders.reading import Record
 from experiments.losses import cross_entropy
@@ -22,7 +22,7 @@ from experiments.recipes.drawing import bars
 from experiments.recipes.measured import Measured, best
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.axes import Axes
 
 SIDE = 6.0
 """The boundaries are searched for from -6 to 6 in both directions."""
@@ -45,9 +45,8 @@ def linear_boundaries(runs: Sequence[Record]) -> Measured:
     }
     said = [f"No point of a boundary is further than {furthest:.1e} from its straight line"]
 
-    def draw() -> Figure:
-        figure = canvas(5.5, 4.8)
-        axes = figure.subplots()
+    @on_axes(5.5, 4.8)
+    def draw(axes: Axes) -> None:
         grid = torch.linspace(-SIDE, SIDE, 240)
         points = torch.stack(torch.meshgrid(grid, grid, indexing="xy"), -1)
         answers = answer(restored[0], points.view(-1, 2)).view(len(grid), len(grid))
@@ -65,7 +64,6 @@ def linear_boundaries(runs: Sequence[Record]) -> Measured:
         axes.set_xlabel("1st feature")
         axes.set_ylabel("2nd feature")
         axes.legend(loc="upper right")
-        return figure
 
     return Measured(values, draw, said)
 
@@ -129,14 +127,12 @@ def softmax_hardmax(scores: Sequence[float], base: float = math.e) -> Measured:
     }
     said = [f"Softmax gives {', '.join(f'{p:.3f}' for p in soft.tolist())}"]
 
-    def draw() -> Figure:
-        figure = canvas(6.5, 3.6)
-        axes = figure.subplots()
+    @on_axes(6.5, 3.6)
+    def draw(axes: Axes) -> None:
         bars(axes, {name: p.tolist() for name, p in shown.items()}, [f"{score:g}" for score in scores])
         axes.set_xlabel("score of the class")
         axes.set_ylabel("probability")
         axes.legend()
-        return figure
 
     return Measured(values, draw, said)
 
@@ -184,15 +180,13 @@ def log_of_zero(delta: float = 1e-7, double: bool = False) -> Measured:
         "the logarithm of 1 - 1 is minus infinity; with 1e-7 inside, the loss stays finite, but its gradient is 0",
     ]
 
-    def draw() -> Figure:
-        figure = canvas(6.5, 3.6)
-        axes = figure.subplots()
+    @on_axes(6.5, 3.6)
+    def draw(axes: Axes) -> None:
         curves = {"from the output": naive, f"from the output plus {delta:g}": capped, "from the score": from_score}
         for (name, own), color, dash in zip(curves.items(), COLORS, ("-", "--", ":"), strict=False):
             axes.plot(z.numpy(), own.numpy(), color=color, linestyle=dash, label=name)
         axes.set_xlabel("score of a class that is wrong")
         axes.set_ylabel("loss")
         axes.legend()
-        return figure
 
     return Measured(values, draw, said)

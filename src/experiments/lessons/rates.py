@@ -13,7 +13,7 @@ import torch
 from scipy.stats import spearmanr
 
 from experiments.comparison.statistics import estimate
-from experiments.figures.canvas import canvas, logarithmic
+from experiments.figures.canvas import logarithmic, on_axes
 from experiments.figures.palette import INK, styles
 from experiments.folders.reading import Record
 from experiments.recipes.drawing import curves_of
@@ -21,6 +21,7 @@ from experiments.recipes.measured import Measured, best, by, curve, last, quanti
 from experiments.surfaces.descent import descend
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 TARGET = 1e-6
@@ -46,9 +47,8 @@ def update_ratio(runs: Sequence[Record]) -> Measured:
         "best rate": right,
     }
 
-    def draw() -> Figure:
-        figure = canvas(6.5, 3.8)
-        axes = figure.subplots()
+    @on_axes(6.5, 3.8)
+    def draw(axes: Axes) -> None:
         other, (blue, orange, *_) = axes.twinx(), styles(2)
         axes.plot(rates, [ratios[rate] for rate in rates], "o-", color=blue.color)
         other.plot(rates, [100 * accuracy[rate] for rate in rates], "s--", color=orange.color)
@@ -59,7 +59,6 @@ def update_ratio(runs: Sequence[Record]) -> Measured:
         axes.set_ylabel("norm of update / norm of weights", color=blue.color)
         other.set_ylabel("validation accuracy (%)", color=orange.color)
         other.grid(visible=False)
-        return figure
 
     said = [f"The best rate, {right:g}, has a ratio of {ratios[right]:.1e}"]
     return Measured(values, draw, said)
@@ -138,9 +137,8 @@ def nesterov(rate: float, momentum: float, curvature: float, nesterov: bool = Tr
     needed = {name: float(np.argmax(own < TARGET)) for name, own in envelope.items()}
     values["updates to a millionth, Nesterov over momentum"] = needed["Nesterov"] / needed["momentum"]
 
-    def draw() -> Figure:
-        figure = canvas(6.5, 3.8)
-        axes = figure.subplots()
+    @on_axes(6.5, 3.8)
+    def draw(axes: Axes) -> None:
         for (name, path), style in zip(paths.items(), styles(2), strict=True):
             axes.plot(np.abs(path), color=style.color, linestyle=style.linestyle, label=name)
             axes.plot(theory[name] ** np.arange(len(path)), color=INK, linewidth=0.8, linestyle=":")
@@ -149,7 +147,6 @@ def nesterov(rate: float, momentum: float, curvature: float, nesterov: bool = Tr
         axes.set_xlabel("updates")
         axes.set_ylabel("distance to the minimum (dotted: theory)")
         axes.legend()
-        return figure
 
     said = [
         f"Momentum is within a millionth after {needed['momentum']:g} updates, Nesterov after {needed['Nesterov']:g}"

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from experiments.common.arrays import Array
 from experiments.comparison.statistics import estimate
 from experiments.data.sources import digits
-from experiments.figures.canvas import canvas
+from experiments.figures.canvas import on_axes
 from experiments.figures.palette import INK, styles
 from experiments.folders.reading import Record
 from experiments.recipes.drawing import curves_of
 from experiments.recipes.measured import Measured, best, curve
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.axes import Axes
 
 EXAMPLES, FOLDS, STRENGTH = 200, 5, 10.0
 
@@ -53,9 +53,8 @@ def cross_validation(repeats: Annotated[int, Ge(10)] = 200, folds: Annotated[int
         f"{several.min():.1%} to {several.max():.1%}, depending on how the same {EXAMPLES} digits are divided"
     ]
 
-    def draw() -> Figure:
-        figure = canvas(6.5, 3.6)
-        axes = figure.subplots()
+    @on_axes(6.5, 3.6)
+    def draw(axes: Axes) -> None:
         bins = np.linspace(one.min(), 1, 25) * 100
         for (name, own), look in zip({"one split": one, "mean of five folds": several}.items(), styles(2), strict=True):
             axes.hist(100 * own, bins.tolist(), color=look.color, alpha=0.6, label=name)
@@ -63,7 +62,6 @@ def cross_validation(repeats: Annotated[int, Ge(10)] = 200, folds: Annotated[int
         axes.set_xlabel("estimated accuracy (%)")
         axes.set_ylabel("divisions of the digits")
         axes.legend()
-        return figure
 
     return Measured(values, draw, said)
 
