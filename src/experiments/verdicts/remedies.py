@@ -225,7 +225,7 @@ TABLE: Mapping[str, Sequence[str]] = {
     "outliers": ("Huber's loss", "absolute errors"),
     "uneven errors": ("a learnt variance", "absolute errors"),
     "best epoch long past": ("weight decay", "Dropout 0.2", "a third of the rate", "early stopping"),
-    "still improving": ("twice as long", "three times the rate", "the rate of the range test", "four times as long"),
+    "still improving": ("twice as long", "three times the rate", "four times as long"),
     "large batch": ("batches of 16", "three times the rate", "four times as long"),
     "questionable data": ("standardized inputs",),
     "healthy": ("the rate of the range test", "cosine schedule", "torch's weights"),
