@@ -26,7 +26,10 @@ GROUPS = ("data", "model", "init", "loss", "penalty", "optimizer", "scheduler")
 NOT_HERE = {"mnist", "fashion_mnist", "cifar10", "cifar100", "torchvision"}
 """Data that a clone does not have, and models that take too long: see `test_vision`."""
 
-FLAT = {"csv", "moons", "circles", "spiral", "blobs"}
+FLAT = {
+    "csv", "moons", "circles", "spiral", "blobs", "breast_cancer", "diabetes", "iris", "linnerud", "sine",
+    "two_gaussians", "wine",
+}  # fmt: skip
 """Data without pictures."""
 
 EXPECTED = (
@@ -40,6 +43,9 @@ EXPECTED = (
     r"optimizer\.lr_scale='features.*' matches no parameter",
     r"freeze='features.*' matches no parameter",
     r"training\.batch_size=1 gives BatchNorm a variance of 0",
+    r"loss=\w+ does not fit task=\w+; choose from auto",
+    r"(data\.label_noise|data\.balance|loss\.label_smoothing)=.* is for task=classification, not for regression",
+    r"data\.limit=12 is more than the \d+ training examples",
 )
 """Why some compositions are refused: no other reason is good enough."""
 
