@@ -17,6 +17,7 @@ from experiments.checks.running import check_parts, chosen
 from experiments.cli.entry import cannot_write
 from experiments.common.errors import OwnCodeError, UserError, location, raised
 from experiments.common.files import write_whole
+from experiments.common.foreign import read_yaml
 from experiments.common.isolation import isolated
 from experiments.common.recorded import recorded
 from experiments.common.screen import Screen, printing_log
@@ -342,8 +343,11 @@ def offered(job: Job, parts: Parts, screen: Screen, writer: Any) -> dict[str, An
 def write_explicit(folder: RunFolder, config: assembly.Config) -> None:
     """Save the configuration in which the task and what follows from it are explicit, as every later verb reads it."""
     path = folder.path / ".hydra" / "config.yaml"
-    if path.parent.is_dir():
-        write_whole(path, as_yaml(config).encode(), flushed=True)
+    with suppress(OSError, ValueError):  # a run without Hydra has no such file
+        saved = read_yaml(path)
+        if isinstance(saved, dict):
+            explicit = {name: config[name] for name in RESOLVED}
+            write_whole(path, as_yaml({**saved, **explicit}).encode(), flushed=True)
 
 
 def note_resume(folder: RunFolder, config: assembly.Config, overrides: Sequence[str]) -> None:
