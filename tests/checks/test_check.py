@@ -127,7 +127,7 @@ def test_a_run_that_fails_its_checks_is_not_trained(commands: Commands) -> None:
     assert outcome.code == 1
     (folder,) = run_folders(commands.folder)
     assert summary(folder)["status"] == "failed"
-    assert summary(folder)["error"].startswith("4 of 10 checks failed: symmetry, signal")
+    assert summary(folder)["error"].startswith("4 of 11 checks failed: symmetry, signal")
     assert not (folder / "metrics.csv").exists()
 
 

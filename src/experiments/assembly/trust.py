@@ -16,6 +16,7 @@ OURS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "data.tables": ("csv",),
         "data.planes": ("blobs", "circles", "moons", "sine", "spiral", "two_gaussians"),
         "data.embedded": ("breast_cancer", "diabetes", "iris", "linnerud", "wine"),
+        "lessons.planted": ("random_classes", "right_slice", "wrong_slice"),
     },
     "data.preprocess": {
         "data.preprocess": (

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from experiments.common.conf import conf_folder
-from experiments.common.keys import SEED, flattened, meaning
+from experiments.common.keys import AUTOMATIC, SEED, flattened, meaning
 
 VERB = "train"
 
@@ -42,7 +42,10 @@ def differing(config: Mapping[str, Any], choices: Mapping[str, Any], overrides: 
                 continue
             if section in unknown and key not in before and key not in typed:
                 continue
-            if not same(value, before.get(key, "absent")):
+            default = before.get(key, "absent")
+            if default in AUTOMATIC and "." not in key and key not in typed:  # a run writes what it stood for
+                continue
+            if not same(value, default):
                 found[key] = value
     first = {key: found[key] for key in typed if key in found}
     return first | found
