@@ -193,15 +193,7 @@ def train(config: Configuration) -> Trained:
         raise UserError(f"train({config!r}) needs a configuration; give it the result of compose(...)")
     run, stop = job_of(config), SignalStop()
     with stop.listening():
-        summary = alone.train(
-            run.config,
-            run.folder,
-            choices=run.choices,
-            overrides=run.overrides,
-            own=run.own,
-            config_dir=run.config_dir,
-            stop=stop,
-        )
+        summary = alone.train_job(run, stop)
     if summary["status"] == "interrupted":
         words = [repr(word) for word in run.resuming_words]
         folder = [] if run.config_dir is None else [f"config_dir={shown_path(run.config_dir)!r}"]

@@ -72,9 +72,9 @@ class SearchSweeper(Sweeper):
             )
         over = False
         settings = Settings(**self.settings)
-        settings.check()
         fair = settings.compare is not None
         with begun(self.config) as folder:
+            settings.check()
             number_folders(self.config, settings.n_trials * settings.seeds_per_trial * (MOST_VALUES if fair else 1))
             try:
                 run = fair_search if fair else search

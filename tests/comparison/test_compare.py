@@ -333,7 +333,7 @@ def test_patterns_that_match_nothing_are_refused_in_one_sentence(commands: Comma
         ("every=0", "every=0"),
         ("every=.inf", "every"),
         ("mixed=perhaps", "mixed='perhaps' should be a valid boolean"),
-        ("watsh=true", "unknown option 'watsh' of compare; choose from by, where, metric"),
+        ("watsh=true", "unknown option 'watsh' of compare; choose from by, best, pool, where, metric"),
         ("out=", "out"),
         ("target=2020-13-45", "target='2020-13-45' should be a valid number"),
         ("where=init=2020-13-45", "for init choose from he, xavier"),

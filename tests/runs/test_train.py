@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -55,6 +56,13 @@ def test_every_choice_composes_and_trains(
         more = ["model.name=shufflenet_v2_x0_5", "data.limit=48"]
     if choice == "npz":
         more = [f"data.path={npz}"]
+    if choice in ("gaussian", "huber", "mae", "poisson", "regression"):
+        more = ["data=diabetes"]
+    if choice in ("binary_cross_entropy", "multilabel"):
+        generator = np.random.default_rng(0)
+        x, y = generator.normal(size=(2, 80, 3)), generator.integers(0, 2, size=(2, 80, 2))
+        np.savez(tmp_path / "labels.npz", x_train=x[0], y_train=y[0], x_test=x[1], y_test=y[1])
+        more = ["data=npz", f"data.path={tmp_path / 'labels.npz'}"]
     small = [] if group == "model" else ["model.hidden=[12]"]
     quick = [] if group in ("data", "model") else [NO_PICTURES]
     if choice == "csv":
@@ -65,7 +73,7 @@ def test_every_choice_composes_and_trains(
             (tmp_path / "own" / f"c{i % 2}").mkdir(parents=True, exist_ok=True)
             Image.new("RGB", (9, 8), (i, 4 * i, 255 * (i % 2))).save(tmp_path / "own" / f"c{i % 2}" / f"{i}.png")
         more = [f"data.path={tmp_path / 'own'}", "data.size=8", f"data.cache={tmp_path / 'cache'}"]
-    size = 24 if choice in ("npz", "csv", "image_folder") else 64
+    size = 12 if choice == "linnerud" else 24 if choice in ("npz", "csv", "image_folder") else 64
     folder = commands.trained(
         f"{group}={choice}",
         *more,

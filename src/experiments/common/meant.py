@@ -76,6 +76,8 @@ def name_meant(word: str, allowed: Iterable[str], *, inside: bool = True) -> str
     for one in (word, renamed):
         if spelled(one) in by_spelling:
             return by_spelling[spelled(one)]
+    if "." in word and (keys := get_close_matches(word, [name for name in names if "." in name], 1, 0.8)):
+        return keys[0]
     parts = [name for name in names if is_part(name, renamed)] if inside else []
     first = [name.casefold().split("_")[0] for name in parts]
     order = sorted(zip(parts, first, strict=True), key=lambda one: (spelled(renamed).index(one[1]), -len(one[0])))

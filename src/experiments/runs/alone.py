@@ -62,18 +62,23 @@ def run(cfg: DictConfig, early: SignalStop | None = None) -> float | None:
         else:
             flush_composed(job.folder.path)
     with nullcontext() if stop is early else stop.listening():
-        summary = train(
-            job.config,
-            job.folder,
-            choices=job.choices,
-            overrides=job.overrides,
-            own=job.own,
-            config_dir=job.config_dir,
-            stop=stop,
-        )
+        summary = train_job(job, stop)
     if stop.signal is not None and summary["status"] == "interrupted":
         sys.exit(EXIT_CODES[signal.Signals(stop.signal)])
     return result_of(summary, job.config)
+
+
+def train_job(job: Job, stop: Stop) -> dict[str, Any]:
+    """Train a run that is composed, and return its summary; see `train`."""
+    return train(
+        job.config,
+        job.folder,
+        choices=job.choices,
+        overrides=job.overrides,
+        own=job.own,
+        config_dir=job.config_dir,
+        stop=stop,
+    )
 
 
 def result_of(summary: Mapping[str, Any], config: Mapping[str, Any]) -> float | None:

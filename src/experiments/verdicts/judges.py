@@ -414,8 +414,10 @@ def decay(story: Story) -> list[str]:
 
 def low_everywhere(story: Story) -> Verdict | None:
     """The training and validation accuracy are both low, or Dropout keeps them low, and the loss no longer falls."""
+    if not story.long_enough:
+        return None
     dropped = story.dropout >= at("strong_dropout") and -story.gap > at("gap")
-    low = story.long_enough and (story.skill < at("low_skill") or dropped) and story.gap < at("gap")
+    low = (story.skill < at("low_skill") or dropped) and story.gap < at("gap")
     # Weights for rare classes cost accuracy on the common ones; a handful of updates shows nothing.
     if not low or story.weighted or story.last["step"] < FEWEST_UPDATES:
         return None
