@@ -105,7 +105,7 @@ def test_an_ensemble_is_the_mean_of_its_members(commands: Commands) -> None:
     assert commands.type("evaluate", f"run={sweep}").code == 0
     outcome = commands.type("evaluate", f"run={sweep}", "ensemble=mean")
     assert outcome.code == 0, outcome.err
-    tables = [pd.read_csv(path / "evaluation" / "test" / "predictions.csv") for path in sorted(sweep.glob("[0-2]_*"))]
+    tables = [pd.read_csv(path / "evaluation" / "test" / "predictions.csv") for path in sorted(sweep.glob("0[0-2]_*"))]
     mean = np.mean([table.filter(like="p(").to_numpy() for table in tables], axis=0)
     written = pd.read_csv(sweep / "evaluation" / "ensemble_test" / "predictions.csv")
     np.testing.assert_allclose(written.filter(like="p(").to_numpy(), mean, atol=1e-8)

@@ -306,7 +306,7 @@ def test_a_sweep_leaves_a_folder_for_each_job(commands: Commands) -> None:
     folders = run_folders(commands.folder)
     assert len(folders) == 4
     assert {summary(f)["seed"] for f in folders} == {0, 1}
-    assert [f.name.partition("_")[0] for f in folders] == ["0", "1", "2", "3"]
+    assert [f.name.partition("_")[0] for f in folders] == ["00", "01", "02", "03"]
 
 
 @pytest.mark.slow
