@@ -23,13 +23,16 @@ def ungained(weight: Tensor, generator: torch.Generator, *, gain: float = 1.0) -
     he(weight, generator)
 
 
-def random_classes(draw: int = 0) -> Source:
+def random_classes(draw: int = 0, random: bool = True) -> Source:
     """Return the digits with classes that are drawn at random, in all parts: there is nothing to learn.
 
     Args:
         draw: the seed of the classes.
+        random: false for the digits' own classes.
     """
     source = digits()
+    if not random:
+        return source
     generator = torch.Generator().manual_seed(draw)
     train, test = (torch.randint(10, y.shape, generator=generator) for y in (source.y_train, source.y_test))
     return replace(source, y_train=train, y_test=test)
