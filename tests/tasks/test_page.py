@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import sys
 
 import pytest
 
@@ -40,6 +41,7 @@ def test_the_commands_run(commands: Commands, monkeypatch: pytest.MonkeyPatch, l
     )
     (commands.folder / "my_metrics.py").write_text(code)
     monkeypatch.syspath_prepend(str(commands.folder))
+    monkeypatch.delitem(sys.modules, "my_metrics", raising=False)
     folder = commands.trained(*shlex.split(line), *QUICK)
     assert summary(folder)["objective"] in metrics(folder)[0]
 
