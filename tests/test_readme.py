@@ -141,7 +141,7 @@ def test_the_checks_run_and_print_what_is_shown(commands: Commands, command: str
         (shown,) = re.findall(r"^check +measured.*?```", README, re.DOTALL | re.MULTILINE)
         rows = re.findall(r"^(\w+)  .* (pass|warn|fail) *$", shown, re.MULTILINE)
         assert rows == re.findall(r"^(\w+)  .* (pass|warn|fail) *$", outcome.out, re.MULTILINE)
-        assert len(rows) == 10
+        assert len(rows) == 11
 
 
 @pytest.mark.slow
