@@ -248,7 +248,7 @@ CASES: dict[str, Folder] = {
         twelve_bits,
         channels=1,
         values=(0, 1, 250),
-        said=[r"16-bit grey pictures in '.*' are scaled from 0 to 4,095 to bytes; data.grey_range=\[0,65535\] sets"],
+        said=[r"16-bit grey pictures in '.*' are scaled from 0 to 4,095 to bytes; 'data.grey_range=\[0,65535\]' sets"],
     ),
     "12 bits in 16, as if they were 16": Folder(
         WHOLE, twelve_bits, {"grey_range": [0, 65535]}, channels=1, values=(0, 16 / 255, 17)
