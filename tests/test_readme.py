@@ -126,7 +126,11 @@ def test_the_commands_run(commands: Commands, command: str) -> None:
         words = [re.sub(r"seed=range.*", "seed=1,2", word) for word in words]
     if not any(word.startswith("observers.pictures") for word in words):
         words.append(NO_PICTURES)
-    words = [re.sub(r"(n_trials=).*", r"\g<1>6", word) for word in words if not word.startswith("training.epochs=")]
+    words = [
+        re.sub(r"(n_trials|fresh_seeds)=.*", r"\g<1>=3", word)
+        for word in words
+        if not word.startswith("training.epochs=")
+    ]
     outcome = commands.train(*words, *QUICK)
     assert outcome.code == 0, outcome.err
     assert {summary(folder)["status"] for folder in run_folders(commands.folder)} == {"finished"}

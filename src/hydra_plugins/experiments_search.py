@@ -55,8 +55,9 @@ class SearchSweeper(Sweeper):
         from experiments.common.installing import install_command
 
         try:
-            from experiments.search.fair import fair_search
-            from experiments.search.loop import Settings, search
+            from experiments.search import _storage
+            from experiments.search.fair import FairSearch
+            from experiments.search.loop import Search, SearchCommand, Settings
         except ModuleNotFoundError as error:
             raise UserError(
                 f"hydra/sweeper=optuna needs {error.name}; install the extra with: {install_command('search')}"
@@ -77,10 +78,11 @@ class SearchSweeper(Sweeper):
             settings.check()
             number_folders(self.config, settings.n_trials * settings.seeds_per_trial * (MOST_VALUES if fair else 1))
             try:
-                run = fair_search if fair else search
-                run(settings, arguments, self.config, self.hydra_context, self.launcher)
+                search = FairSearch if fair else Search
+                search(SearchCommand(settings, arguments, self.config, self.hydra_context, self.launcher)).run()
                 over = True
             finally:
+                _storage.close_all()
                 if has_runs(folder):
                     conclude(folder, over=over)
         if fair:

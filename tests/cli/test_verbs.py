@@ -134,3 +134,15 @@ def test_torchrun_starts_it(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     (folder,) = run_folders(tmp_path)
     assert summary(folder)["status"] == "finished"
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["typed", "in a file of the user"])
+def test_a_sweep_may_be_asked_for_by_hydras_mode(own: bool, commands: Commands) -> None:
+    words = ["hydra.mode=MULTIRUN"]
+    if own:
+        path = commands.folder / "own" / "experiment" / "several.yaml"
+        path.parent.mkdir(parents=True)
+        path.write_text("# @package _global_\nhydra:\n  mode: MULTIRUN\n")
+        words = ["--config-dir", "own", "experiment=several"]
+    assert commands.train(*SMALL, *words, "seed=1,2").code == 0
+    assert len(run_folders(commands.folder)) == 2

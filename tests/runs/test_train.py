@@ -20,6 +20,7 @@ from tests.helpers import (
     run_folders,
     start_fresh,
     summary,
+    thinned,
     weights,
 )
 from tests.restless import RESTLESS
@@ -42,10 +43,9 @@ def npz(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("group", "choice"), CHOICES)
-def test_every_choice_composes_and_trains(
-    commands: Commands, tmp_path: Path, npz: Path, group: str, choice: str
-) -> None:
+@pytest.mark.parametrize("name", thinned(CHOICES), ids="=".join)
+def test_every_choice_composes_and_trains(commands: Commands, tmp_path: Path, npz: Path, name: tuple[str, str]) -> None:
+    group, choice = name
     more = []
     if choice in TORCHVISION:
         if not (choice == "mnist" and (SHARED_DATA / "MNIST").is_dir()):

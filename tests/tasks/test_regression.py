@@ -17,7 +17,7 @@ from experiments.data.planes import sine, two_gaussians
 from experiments.evaluation.loading import load
 from experiments.tasks.regression import Regression
 from experiments.training.criterion import Criterion
-from tests.helpers import NO_PICTURES, Commands, assert_equal_weights, metrics, run_folders, summary, weights
+from tests.helpers import NO_PICTURES, Commands, assert_equal_weights, metrics, run_folders, summary, thinned, weights
 
 QUICK = (NO_PICTURES, "observers.tensorboard.enabled=false", "model.hidden=[16]", "training.epochs=3")
 
@@ -163,7 +163,7 @@ def test_a_resumed_regression_has_the_bits_of_an_uninterrupted_one(commands: Com
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", thinned(LOSSES))
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-5), ("fp64", 1e-8)])
 def test_members_of_a_stack_agree_with_runs_on_their_own(
     commands: Commands, loss: str, precision: str, tolerance: float

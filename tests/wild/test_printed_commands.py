@@ -12,7 +12,7 @@ import yaml
 from PIL import Image
 
 from tests.forked import start
-from tests.helpers import CONF, NO_PICTURES, Commands, Outcome, run, run_folders, summary
+from tests.helpers import CONF, NO_PICTURES, Commands, Outcome, run, run_folders, sampled, summary
 
 QUIET = ("observers.tensorboard.enabled=false", NO_PICTURES, "observers.regions.enabled=false")
 SHORT = ("training.epochs=2", "data.limit=40", "training.batch_size=10", "model.hidden=[6]", *QUIET)
@@ -172,7 +172,7 @@ QUICK = {"train": SHORT, "surface": ("surface.steps=3",)}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("verb", ["train", "compare", "evaluate", "export", "surface"])
+@pytest.mark.parametrize("verb", sampled(["train", "compare", "evaluate", "export", "surface"], {"train", "evaluate"}))
 def test_the_examples_of_the_help_can_be_pasted(commands: Commands, verb: str) -> None:
     lines = [line for line in EPILOGUE.findall(commands.type(verb, "--help").out) if not any(w in line for w in LONG)]
     assert lines

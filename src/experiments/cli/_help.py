@@ -3,7 +3,9 @@
 import re
 import shutil
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from textwrap import wrap
 from typing import Any
@@ -350,7 +352,17 @@ def uncommented(lines: Sequence[str]) -> str:
 
 
 def loaded(path: Path) -> dict[str, Any]:
-    """Return the mapping in a YAML file."""
+    """Return the mapping in a YAML file.
+
+    Raises:
+        UserError: it is not YAML.
+    """
+    return deepcopy(loaded_as_of(path, path.stat().st_mtime_ns))
+
+
+@lru_cache(maxsize=512)
+def loaded_as_of(path: Path, _: int) -> dict[str, Any]:
+    """Return the mapping in a YAML file, read once per time of its last change: a suggestion asks for every choice."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:

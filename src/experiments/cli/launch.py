@@ -3,12 +3,14 @@
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra._internal.hydra import Hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
@@ -30,6 +32,8 @@ from .suggestions import suggestion, unclosed
 
 VERB = "verb"
 """The attribute of a task with the name of its verb; the plugins are for the runs of `train`."""
+MODE = re.compile(r"hydra(\.mode)?=|experiment=|search=")
+"""Words that may set Hydra's mode: by its name, or by a choice that holds Hydra's settings too."""
 FROM_TASK = "from_task"
 """The mark of an error that the task raised; an error of composing has none."""
 
@@ -86,7 +90,7 @@ def launch(task: Callable[[DictConfig], Any], config_name: str) -> None:
     setattr(reported, VERB, config_name)
     os.environ[FULL_ERROR] = "1"  # Hydra raises its errors, instead of printing them and exiting with code 1
     try:
-        with standing_in(Path.cwd()):
+        with standing_in(Path.cwd()), composed_once(config_name):
             hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=config_name)(reported)()
     except Exception as error:
         if before or getattr(error, FROM_TASK, None) == "a defect":
@@ -97,6 +101,27 @@ def launch(task: Callable[[DictConfig], Any], config_name: str) -> None:
     finally:
         if before is None:
             del os.environ[FULL_ERROR]
+
+
+@contextmanager
+def composed_once(config_name: str) -> Iterator[None]:
+    """Spare Hydra the first of its two compositions, which only reads `hydra.mode`, if nothing can have set that."""
+    real = Hydra.get_mode
+    if not mode_may_be_set(config_name, sys.argv[1:]):
+        Hydra.get_mode = lambda *_, **__: None  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Hydra.get_mode = real  # type: ignore[method-assign]
+
+
+def mode_may_be_set(config_name: str, words: Sequence[str]) -> bool:
+    """Whether the words, or the files of Hydra's own settings, may set `hydra.mode`."""
+    given, _ = get_args_parser().parse_known_args(words)
+    if given.config_dir or given.config_name or given.config_path or any(MODE.search(word) for word in words):
+        return True
+    files = [conf_folder() / f"{config_name}.yaml", *(conf_folder() / "hydra").rglob("*.yaml")]
+    return any(re.search(r"(?m)^\s*mode:", path.read_text(encoding="utf-8")) for path in files)
 
 
 def refuse_unknown_flags(verb: str, typed: Sequence[str]) -> None:

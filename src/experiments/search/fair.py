@@ -9,16 +9,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import optuna
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn
-from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext
-from omegaconf import DictConfig
 from optuna.trial import FrozenTrial
 
 from experiments.common.budget import expected_best
@@ -30,10 +26,9 @@ from experiments.common.text import shown_path, visible
 from experiments.folders.hparams import Domain, common_settings, hparams_config, metrics_of
 from experiments.folders.sweep import Sweep
 
-from . import _storage
 from ._findings import about, border_lines, positions, states
 from ._study import better_first, counted
-from .loop import INTERRUPTED, PlannedTrial, Search, Settings, line_of, next_job, result_of, yaml_text
+from .loop import INTERRUPTED, PlannedTrial, Search, SearchCommand, Settings, line_of, next_job, result_of, yaml_text
 
 NOTE = "fair"
 """The entry of `sweep.yaml` that holds the question and, once they are planned, the runs on fresh seeds."""
@@ -41,16 +36,6 @@ FILE = "fair.json"
 FEWEST_SEEDS = 2
 INDEPENDENT = ("random", "qmc", "RandomSampler", "QMCSampler")
 """The samplers whose trials do not depend on earlier results."""
-
-
-def fair_search(
-    settings: Settings, arguments: Sequence[str], config: DictConfig, context: HydraContext, launcher: Launcher
-) -> None:
-    """Search, and close the study's storage; the arguments are those of `FairSearch`."""
-    try:
-        FairSearch(settings, arguments, config, context, launcher).run()
-    finally:
-        _storage.close_all()
 
 
 class Arm(Search):
@@ -67,7 +52,7 @@ class Arm(Search):
         self.whole = whole
         self.label = f"{whole.key.lstrip('+')}={value}"
         own = replace(settings, study_name=self.label)
-        super().__init__(own, arguments, whole.config, whole.context, whole.launcher)
+        super().__init__(replace(whole.command, settings=own, arguments=arguments))
 
     def next_job(self) -> int:
         """Return the first job number that is free in all searches."""
@@ -117,35 +102,23 @@ class FairSearch:
     """A search for each value of a choice, and then the runs of the best settings.
 
     Args:
-        settings: the sweeper's configuration.
-        arguments: the command line's overrides.
-        config: the sweep's composed configuration.
-        context: Hydra's.
-        launcher: trains a batch of runs.
+        command: the command that asked for it.
 
     Raises:
         UserError: the command does not ask for a fair comparison.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        arguments: Sequence[str],
-        config: DictConfig,
-        context: HydraContext,
-        launcher: Launcher,
-    ) -> None:
-        self.settings, self.config, self.context, self.launcher = settings, config, context, launcher
-        self.folder = Path(config.hydra.sweep.dir)
+    def __init__(self, command: SearchCommand) -> None:
+        settings = command.settings
+        self.command = command
+        self.settings, self.config, self.folder = settings, command.config, command.folder
         self.arms: list[Arm] = []
         if settings.storage is not None:
             raise UserError(
                 "hydra.sweeper.storage should be null with search=fair, which keeps its studies in its folder"
             )
-        given = [f"{key}={yaml_text(value)}" for key, value in (settings.params or {}).items()]
-        lines = [*given, *arguments]
-        parsed = OverridesParser.create(config_loader=context.config_loader).parse_overrides(lines)
-        self.key, values = choice_of(str(settings.compare), parsed, context)
+        lines, parsed = command.overrides(), command.parsed()
+        self.key, values = choice_of(str(settings.compare), parsed, command.context)
         spaces = spaces_of(settings.spaces, values, self.key)
         rest = [line for line, override in zip(lines, parsed, strict=True) if key_of(override) != key_name(self.key)]
         shared = replace(settings, params=None)
@@ -235,7 +208,7 @@ class FairSearch:
         batch = [overrides for _, trials in asked for trial in trials for overrides in trial.overrides]
         arm, trials = next((arm, trials) for arm, trials in asked if trials)
         first = arm.study.get_trials(deepcopy=False)[trials[0].number].user_attrs["jobs"][1]
-        returns: Sequence[JobReturn] = self.launcher.launch(batch, initial_job_idx=first)
+        returns: Sequence[JobReturn] = self.command.launcher.launch(batch, initial_job_idx=first)
         return returns
 
     def tell(self, asked: Sequence[tuple[Arm, Sequence[PlannedTrial]]], returns: Sequence[JobReturn]) -> bool:
@@ -285,8 +258,8 @@ class FairSearch:
             batch += arm.fresh_overrides(trials[number], seeds)
         first = min(int(entry["job"]) for entry in fresh.values())
         print(f"fresh    {counted_noun(len(self.arms), 'best setting')} x {len(seeds)} seeds: {as_text(list(seeds))}")
-        returns = self.launcher.launch(batch, initial_job_idx=first)
-        stopped = getattr(self.launcher, "signal", None) is not None
+        returns = self.command.launcher.launch(batch, initial_job_idx=first)
+        stopped = getattr(self.command.launcher, "signal", None) is not None
         results = [result_of(ret, stopped, self.arms[0].objective) for ret in returns]
         if any(result.status == "interrupted" for result in results):
             sys.exit(INTERRUPTED)

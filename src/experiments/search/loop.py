@@ -13,6 +13,7 @@ from typing import Any
 
 import optuna
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext
@@ -89,14 +90,37 @@ class Settings:
             raise UserError(f"hydra.sweeper.rounds={self.rounds} should be at most n_trials={self.n_trials}")
 
 
-def search(
-    settings: Settings, arguments: Sequence[str], config: DictConfig, context: HydraContext, launcher: Launcher
-) -> None:
-    """Search, and close the study's storage; the arguments are those of `Search`."""
-    try:
-        Search(settings, arguments, config, context, launcher).run()
-    finally:
-        _storage.close_all()
+@dataclass(frozen=True)
+class SearchCommand:
+    """The command of a search, as Hydra hands it to a sweeper.
+
+    Args:
+        settings: the sweeper's configuration.
+        arguments: the command line's overrides.
+        config: the sweep's composed configuration.
+        context: Hydra's.
+        launcher: trains a batch of runs.
+    """
+
+    settings: Settings
+    arguments: Sequence[str]
+    config: DictConfig
+    context: HydraContext
+    launcher: Launcher
+
+    @property
+    def folder(self) -> Path:
+        """The sweep's folder."""
+        return Path(self.config.hydra.sweep.dir)
+
+    def overrides(self) -> list[str]:
+        """Return `hydra.sweeper.params` as overrides, and then those of the command line, which take precedence."""
+        given = [f"{key}={yaml_text(value)}" for key, value in (self.settings.params or {}).items()]
+        return [*given, *self.arguments]
+
+    def parsed(self) -> list[Override]:
+        """Return `overrides()`, parsed by Hydra."""
+        return OverridesParser.create(config_loader=self.context.config_loader).parse_overrides(self.overrides())
 
 
 @dataclass
@@ -111,31 +135,16 @@ class Search:
     """One search, or one process's part in it.
 
     Args:
-        settings: the sweeper's configuration.
-        arguments: the command line's overrides.
-        config: the sweep's composed configuration.
-        context: Hydra's.
-        launcher: trains a batch of runs.
+        command: the command that asked for it.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        arguments: Sequence[str],
-        config: DictConfig,
-        context: HydraContext,
-        launcher: Launcher,
-    ) -> None:
-        self.settings = settings
-        self.config = config
-        self.context = context
-        self.launcher = launcher
-        self.folder = Path(config.hydra.sweep.dir)
+    def __init__(self, command: SearchCommand) -> None:
+        settings = command.settings
+        self.command = command
+        self.settings, self.config, self.folder = settings, command.config, command.folder
         self.custom = custom_space(settings.custom_search_space)
         settings.check()
-        parser = OverridesParser.create(config_loader=context.config_loader)
-        given = [f"{key}={yaml_text(value)}" for key, value in (settings.params or {}).items()]
-        self.space = space_of(parser.parse_overrides([*given, *arguments]), custom=self.custom is not None)
+        self.space = space_of(command.parsed(), custom=self.custom is not None)
         check_seeds(self.space, settings.seeds_per_trial)
         self.composed = self.first_composed()
         self.objective = objective_of(self.composed) if "objective" in self.composed else "objective"
@@ -192,7 +201,7 @@ class Search:
         for name, dimension in self.space.dimensions.items():
             if not dimension.numeric:
                 points += [{**first, name: value} for value in (dimension.values() or [])[1:]]
-        loader = self.context.config_loader
+        loader = self.command.context.config_loader
         composed = [loader.load_sweep_config(self.config, self.space.overrides(point)) for point in points]
         return composed[0]
 
@@ -317,7 +326,7 @@ class Search:
         """Train a batch in one launch."""
         batch = [overrides for trial in asked for overrides in trial.overrides]
         first = self.study.get_trials(deepcopy=False)[asked[0].number].user_attrs["jobs"][1]
-        returns: Sequence[JobReturn] = self.launcher.launch(batch, initial_job_idx=first)
+        returns: Sequence[JobReturn] = self.command.launcher.launch(batch, initial_job_idx=first)
         return returns
 
     def tell(self, asked: Sequence[PlannedTrial], returns: Sequence[JobReturn]) -> bool:
@@ -328,7 +337,7 @@ class Search:
         """
         count, failed, interrupted = self.settings.seeds_per_trial, 0, False
         unexpected: BaseException | None = None
-        stopped = getattr(self.launcher, "signal", None) is not None
+        stopped = getattr(self.command.launcher, "signal", None) is not None
         for index, trial in enumerate(asked):
             results = [result_of(ret, stopped, self.objective) for ret in returns[index * count : (index + 1) * count]]
             status = status_of(results)

@@ -12,6 +12,7 @@ from experiments.training.single import Single
 from experiments.training.stack._updates import parts
 from experiments.training.stack._weights import Weights
 from experiments.training.stack.rules import RULES, rule_of
+from tests.helpers import thinned
 
 Problem = Callable[[Sequence[Tensor]], Tensor]
 STEPS = 200
@@ -102,7 +103,7 @@ def by_rules(programs: list[Single], problem: Problem, lrs: list[list[float]]) -
 
 @pytest.mark.slow
 @pytest.mark.parametrize("problem", PROBLEMS, ids=lambda f: f.__name__)
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", thinned(OPTIMIZERS))
 def test_a_rule_does_what_torch_does(name: str, problem: Problem) -> None:
     kind, settings = OPTIMIZERS[name]
     others = [settings, {**settings, "lr": settings["lr"] * 0.3}]
