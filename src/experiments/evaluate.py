@@ -44,18 +44,20 @@ def command_line(words: Sequence[str]) -> None:
     folders, options, other = parsed(words)
     from .evaluation.ensembles import combine  # torch: only for a valid command line
     from .evaluation.evaluating import chosen, evaluate
+    from .evaluation.loading import limited
     from .evaluation.predicting import predict, predict_together
 
     runs = chosen(folders, options.best)
     restoring = options.restoring(options.device, other)
-    if options.input is not None and options.ensemble is None:
-        predict(runs, options.input, restoring)
-    elif options.input is not None and options.ensemble is not None:
-        predict_together(runs, options.input, arguments.above(folders), options.ensemble, restoring)
-    elif options.ensemble is None:
-        evaluate(runs, options.split, restoring)
-    else:
-        combine(runs, options.split, arguments.above(folders), options.ensemble, restoring)
+    with limited(options):
+        if options.input is not None and options.ensemble is None:
+            predict(runs, options.input, restoring)
+        elif options.input is not None and options.ensemble is not None:
+            predict_together(runs, options.input, arguments.above(folders), options.ensemble, restoring)
+        elif options.ensemble is None:
+            evaluate(runs, options.split, restoring)
+        else:
+            combine(runs, options.split, arguments.above(folders), options.ensemble, restoring)
 
 
 @entry_point

@@ -41,9 +41,11 @@ def command_line(words: Sequence[str]) -> None:
     """
     folders, options = parsed(words)
     from .evaluation.evaluating import chosen  # torch: only for a valid command line
+    from .evaluation.loading import limited
     from .exporting.running import export
 
-    export(chosen(folders, options.best), options.format, options.restoring())
+    with limited(options):
+        export(chosen(folders, options.best), options.format, options.restoring())
 
 
 @entry_point

@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import partial, wraps
 from typing import Any
 
 from .cli.entry import entry_point
@@ -29,15 +29,20 @@ def signatures() -> dict[str, type]:
     return SIGNATURES
 
 
-def task(cfg: Any) -> float | None:
-    """Train the composed run and return its objective, which a search needs."""
+def task(cfg: Any, typed: Sequence[str] = ()) -> float | None:
+    """Train the composed run and return its objective, which a search needs.
+
+    Args:
+        cfg: the configuration.
+        typed: the arguments of the command, from which it is composed together with the overrides of a resumed run.
+    """
     from .training.stop import SignalStop
 
     stop = SignalStop()
     with stop.listening():  # the run's folder exists: a signal from now on leaves a summary in it
         from .runs.alone import run  # the heavy imports: only after Hydra has accepted the command line
 
-        result = run(cfg, stop)
+        result = run(cfg, stop, typed)
     if cfg.get("remedy") is True and not stop.requested:
         from .remedies.running import after_training
 
@@ -64,8 +69,9 @@ def command_line(completed: Callable[[Sequence[str]], list[str]]) -> None:
         completed: returns the arguments for Hydra, given the typed ones.
     """
     if not help_printed("train", EXAMPLES, signatures):
-        sys.argv[1:] = completed(sys.argv[1:])
-        launch(task, "train")
+        typed = sys.argv[1:]
+        sys.argv[1:] = completed(typed)
+        launch(wraps(task)(lambda cfg: task(cfg, typed)), "train")
 
 
 if __name__ == "__main__":

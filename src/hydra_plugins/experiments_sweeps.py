@@ -93,6 +93,14 @@ class StackedLauncher(Launcher):
         self.signal = launch.signal
         return returned
 
+    def check(self, job_overrides: Sequence[Sequence[str]]) -> list[Exception]:
+        """See `experiments.sweeps.launch.Launch.check`; nothing is trained or written."""
+        from experiments.sweeps.launch import Launch
+
+        return Launch(self.loader, self.config, OmegaConf.to_container(OmegaConf.create(self.settings))).check(
+            job_overrides
+        )
+
 
 class GridSweeper(Sweeper):
     """See `experiments.sweeps.jobs`; for the task of another program, Hydra's basic sweeper."""

@@ -250,16 +250,43 @@ DAMAGES: dict[str, tuple[Callable[[bytes], bytes | None], str]] = {
 
 
 @pytest.mark.slow
+def damage_layers(run: Path, kind: str) -> bytes | None:
+    """Damage `layers.csv`, and return its content."""
+    path = run / "layers.csv"
+    damaged = DAMAGES[kind][0](path.read_bytes())
+    path.unlink()
+    if damaged is not None:
+        path.write_bytes(damaged)
+    return damaged
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", DAMAGES)
+def test_a_damaged_layers_file_is_written_again_from_the_checkpoint(
+    commands: Commands, interrupted: Path, kind: str
+) -> None:
+    expected = (interrupted / "layers.csv").read_text()
+    damaged = damage_layers(interrupted, kind)
+    outcome = commands.train(f"resume={interrupted}")
+    assert outcome.code == 0, outcome.err
+    was = "missing" if damaged is None else "damaged"
+    assert f"layers.csv was {was}; it is written again from the checkpoint" in outcome.out
+    assert damaged is None or (interrupted / "layers.csv.damaged").read_bytes() == damaged
+    assert (interrupted / "layers.csv").read_text().startswith(expected)
+
+
 @pytest.mark.parametrize("kind", DAMAGES)
 def test_a_damaged_layers_file_is_set_aside_and_the_run_is_resumed(
     commands: Commands, interrupted: Path, kind: str
 ) -> None:
-    change, said = DAMAGES[kind]
-    path = interrupted / "layers.csv"
-    damaged = change(path.read_bytes())
-    path.unlink()
-    if damaged is not None:
-        path.write_bytes(damaged)
+    """The checkpoint is of an earlier version, without a copy of the rows."""
+    for name in ("last", "best"):
+        path = interrupted / "checkpoints" / f"{name}.pt"
+        state = torch.load(path, weights_only=True)
+        del state["copies"]
+        torch.save(state, path)
+    said = DAMAGES[kind][1]
+    damaged = damage_layers(interrupted, kind)
     outcome = commands.train(f"resume={interrupted}", "training.epochs=3")
     assert outcome.code == 0, outcome.err
     assert said in outcome.out

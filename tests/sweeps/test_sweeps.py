@@ -385,7 +385,8 @@ def test_a_refused_sweep_leaves_nothing_and_latest_passes_over_other_commands(co
     assert commands.train(*command, "optimizer.lr=0.1").code == 0
     before = sorted(commands.folder.glob("outputs/*/*"))
     assert len(before) == 2
-    refused = ("optimizer.lrr=1,2", "hydra.launcher.max_stack=0", "hydra.sweep.subdir=same")
+    refused = ("optimizer.lrr=1,2", "hydra.launcher.max_stack=0", "hydra.sweep.subdir=same", "objective=nonsense")
+    refused += ("observers.layers.every=-1", "data.limit=1", "model.hidden=[0]")
     for word in refused:
         assert commands.train(*command, word).code == 2
         assert sorted(commands.folder.glob("outputs/*/*")) == before
@@ -399,6 +400,25 @@ def test_a_refused_sweep_leaves_nothing_and_latest_passes_over_other_commands(co
     assert (outcome.code, outcome.err.count("\n")) == (2, 1)
     assert "resume=latest found no sweep of this command in outputs/train; the newest is " in outcome.err
     assert "resume cannot change" in outcome.err
+
+
+@pytest.mark.slow
+def test_a_sweep_of_which_some_runs_can_be_built_keeps_all(commands: Commands) -> None:
+    outcome = commands.train("-m", *SMALL, "training.epochs=1", "model.hidden=[0],[8]")
+    assert outcome.code == 1
+    assert statuses(only_sweep(commands.folder)) == ["failed", "finished"]
+
+
+def test_latest_without_the_flag_of_a_sweep_names_it(commands: Commands) -> None:
+    (commands.folder / "outputs" / "train" / "1" / ".hydra").mkdir(parents=True)
+    (commands.folder / "outputs" / "train" / "1" / ".hydra" / "config.yaml").write_text("")
+    (commands.folder / "outputs" / "train" / "2").mkdir()
+    (commands.folder / "outputs" / "train" / "2" / "sweep.yaml").write_text("")
+    assert commands.train("resume=latest").refusal() == (
+        "Error: resume=latest resumes sweeps: repeat the command of the sweep with -m; the newest in outputs/train is "
+        "outputs/train/2; for a single run, give its folder: resume=outputs/train/1\n"
+    )
+    assert "with -m; for a single run" in commands.train("resume=latest", "name=other").refusal()
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ from ._tasks import restored as restored_task
 from ._training import General, Training, early_stopping, general, keep_every, memory_limit, sections, training
 from .parts import (
     apart,
+    check_observers,
     criterion,
     enabled,
     freezing,
@@ -33,6 +34,7 @@ __all__ = [
     "check_batches",
     "check_measured",
     "check_model",
+    "check_observers",
     "criterion",
     "data",
     "data_choice",

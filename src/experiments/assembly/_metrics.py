@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from experiments.common.errors import OwnCodeError, UserError, location, nearest, raised
+from experiments.common.meant import pasted
 from experiments.common.metrics import AUTO, own_name
 from experiments.common.signatures import TARGET, parameters_of, shown
 from experiments.common.text import one_line
@@ -161,8 +162,14 @@ def check_measured(setting: str, name: str, measured: Iterable[str], task: Task,
     if name in measured:
         return
     split, _, kind = name.partition("/")
+    usual = [task.metrics[0], "loss"]
+    further = [one for one in (word.removeprefix("val/") for word in measured) if one in task.measures]
+    more = f"metrics=[{','.join([one for one in dict.fromkeys(further) if one not in usual] + [kind or name])}]"
+    if name in (*task.measures, *usual) and validate:
+        words = [*([] if name in usual else [more]), f"{setting}=val/{name}"]
+        raise UserError(f"{setting}={name!r} does not name the split{pasted(words)}")
     if kind in task.measures and split == "val" and validate:
-        raise UserError(f"{setting}={name!r} is not measured; add 'metrics=[{kind}]'")
+        raise UserError(f"{setting}={name!r} is not measured; add {more!r}")
     reason = "" if validate else " (data.val_fraction=0 leaves no validation split)"
     raise UserError(
         f"{setting}={name!r} is not measured{reason}; choose from {', '.join(measured)}"

@@ -36,7 +36,8 @@ class General:
     freeze: Any = None
     limits: dict[str, Any] | None = None
     recipe: dict[str, Any] | None = None
-    trust: tuple[str, ...] = ()
+    trust: tuple[str, ...] | str = ()
+    earlier_rates: list[Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -93,13 +94,16 @@ def general(config: Config) -> General:
     return settings
 
 
-def memory_limit(settings: General) -> int | None:
+def memory_limit(limits: Mapping[str, Any] | None) -> int | None:
     """Return the bytes of `limits.memory`; None for the memory that is free.
+
+    Args:
+        limits: the section, or the option of a verb; None for no limit.
 
     Raises:
         UserError: it is not a size.
     """
-    chosen = Limits(**checked(Limits, settings.limits or {}, "limits")).memory
+    chosen = Limits(**checked(Limits, limits or {}, "limits")).memory
     if not isinstance(chosen, str):
         return None if chosen is None else int(chosen)
     try:

@@ -370,6 +370,25 @@ def observers(config: Config, given: Mapping[str, Any]) -> list[Any]:
         config: each entry of `observers` names its class by `_target_`.
         given: parameter name -> the object passed to the observers that have this parameter. An object may be None,
             such as the writer of a disabled TensorBoard; an observer that needs it is then left out, unless its
+OFFERED = ("screen", "writer", "configuration", "overrides", "hyperparameters", "splits", "classes", "task")
+"""The parameters of observers that the program passes."""
+
+
+def check_observers(config: Config) -> None:
+    """Check the settings of all observers; nothing is built.
+
+    Raises:
+        UserError: a setting does not fit.
+    """
+    for name, entry in config["observers"].items():
+        if entry is not None:
+            enabled(config, name)
+            cls = located(entry, f"observers.{name}")
+            given = {k: v for k, v in entry.items() if k not in ("enabled", TARGET, "_partial_")}
+            supplied = tuple(p for p in parameters_of(cls) or {} if p in OFFERED)
+            checked(cls, given, f"observers.{name}", supplied=supplied)
+
+
             parameter has a default.
     """
     built = []

@@ -63,7 +63,7 @@ def assembled(
     Raises:
         UserError: a part of the configuration cannot be used.
     """
-    with memory.limited(assembly.memory_limit(general)):
+    with memory.limited(assembly.memory_limit(general.limits)):
         streams = Streams(general.seed, torch_device)
         data = assembly.data(config, streams, torch_device, sources)
         config = assembly.resolved(config, data.task)
@@ -263,7 +263,8 @@ def repaired(folder: RunFolder, state: Mapping[str, Any], member: Member, positi
     tables = state.get("tables") or {}
     sentences: list[str | None] = [*folder.clear_unreplaceable()]
     sentences.append(folder.repair_metrics(member.history, tables.get(METRICS)))
-    sentences.append(folder.repair_layers(position.step, tables.get(LAYERS)))
+    copies = state.get("copies") or {}
+    sentences.append(folder.repair_layers(position.step, tables.get(LAYERS), copies.get(LAYERS)))
     return [sentence for sentence in [*sentences, lost_best(folder, member, position)] if sentence]
 
 

@@ -31,6 +31,7 @@ OURS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     },
     "data.augment": {"data.augment": ("CropFlip", "Cutout", "Mixup")},
     "model": {
+        "models.autoencoder": ("Autoencoder",),
         "models.mlp": ("MLP",),
         "models.cnn": ("CNN",),
         "models.vision": ("torchvision_model",),
@@ -71,6 +72,7 @@ OURS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "tasks": ("Auto",),
         "tasks.classification": ("Classification",),
         "tasks.multilabel": ("Multilabel",),
+        "tasks.reconstruction": ("Reconstruction",),
         "tasks.regression": ("Regression",),
     },
     "penalty": {"penalties": ("Penalty", "L1", "L2", "MaxNorm")},
@@ -126,6 +128,11 @@ def untrusted(config: Mapping[str, Any], trust: Sequence[str]) -> Iterator[tuple
     )
 
 
+def packages(setting: Any) -> list[str]:
+    """Return the setting `trust` as a list; a single package may be typed without brackets."""
+    return [setting] if isinstance(setting, str) else list(setting or ())
+
+
 def advice(target: str, setting: str) -> str:
     """Return what a user can do about a target that is not trusted: trust its package, if that can be reasonable.
 
@@ -177,11 +184,13 @@ def allowed(path: str, section: str) -> bool:
 
 
 def trusted(path: str, trust: Sequence[str]) -> bool:
-    """Return whether a dotted path leads to a function or class that is defined in a module that the user trusts."""
+    """Return whether a user trusts a dotted path: itself, or a module in which its function or class is defined."""
 
     def inside(name: str) -> bool:
         return any(name == prefix or name.startswith(f"{prefix}.") for prefix in trust)
 
+    if "." in path and path in trust:
+        return True  # exactly this is named
     if not inside(path):
         return False
     try:

@@ -60,7 +60,7 @@ def parsed(
             read_option(argument, given, texts)
         elif Path(value if equals and name == FOLDER else argument).exists():
             folders.append(Path(value if equals and name == FOLDER else argument))
-        elif equals and name != FOLDER and name.isidentifier():
+        elif equals and name != FOLDER and all(map(str.isidentifier, name.split("."))):
             raise unknown_option(name, verb, meanings)
         elif argument.startswith("-"):
             raise unknown_option(argument, verb, meanings)
@@ -69,7 +69,16 @@ def parsed(
             raise UserError(f"{path!r} does not exist; give the folders of runs or sweeps, or a folder above them")
     if not folders:
         raise UserError("no folder given; give the folders of runs or sweeps, or a folder above them, such as outputs")
-    return folders, checked(kind, given, "")
+    return folders, checked(kind, sectioned(given), "")
+
+
+def sectioned(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options of which those with a dot in their name, such as `limits.memory`, are in a section."""
+    found: dict[str, Any] = {}
+    for name, value in given.items():
+        section, dot, key = name.rpartition(".")
+        (found.setdefault(section, {}) if dot else found)[key] = value
+    return found
 
 
 def is_option(word: str, meanings: Mapping[str, str]) -> bool:

@@ -27,7 +27,7 @@ from ._help import ALL, full_help, short_help
 from .completion import completion
 from .composing import known_keys, own_folder, register_resolvers
 from .entry import FULL_ERROR, cannot_write, memory_reported, print_error
-from .overrides import flags_first, split_arguments, unknown_flag
+from .overrides import flags_first, refuse_flag_values, split_arguments, unknown_flag
 from .suggestions import suggestion, unclosed
 
 VERB = "verb"
@@ -49,8 +49,10 @@ def help_printed(
         signatures: returns the classes with the types of the settings, by section.
 
     Raises:
-        UserError: the configuration for the help, its topic or the shell is unknown.
+        UserError: the configuration for the help, its topic or the shell is unknown; or a flag has a value that it does
+            not take.
     """
+    refuse_flag_values(sys.argv[1:])
     given, _ = get_args_parser().parse_known_args()
     if given.help:
         folders, config = [conf_folder(), *own_folder(given.config_dir)], given.config_name or verb
@@ -187,6 +189,8 @@ def explained(error: Exception, config_name: str, typed: Sequence[str]) -> str:
         return str(error) + meant_by(error, config_name, typed)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, choice = error.missing_cfg_file.rpartition("/")
+        pairs = [(key, value) for key, _, value in (word.partition("=") for word in typed)]
+        group, choice = next((p for p in pairs if "/".join(p) == error.missing_cfg_file), (group, choice))
         meant = suggestion(config_name, typed) or nearest(choice, error.options, group)
         if any(word.startswith("resume=") for word in typed) and not any(w.startswith("--config-dir") for w in typed):
             meant = "; add the --config-dir that the run was started with"
@@ -237,6 +241,9 @@ def unreadable(word: str) -> str:
 def meant_by(error: UserError, verb: str, typed: Sequence[str]) -> str:
     """Return the question whether something else was meant, if an error about a typed word does not ask it already."""
     sentence = str(error)
-    key = sentence.partition("=")[0]
-    named = any(word.partition("=")[0] == key or (word[:1] == "~" and key.startswith(word[1:])) for word in typed)
+    unknown = re.match(r"unknown setting '([^']+)'", sentence)
+    key = unknown[1] if unknown else sentence.partition("=")[0]
+    named = any(
+        word.partition("=")[0].lstrip("+") == key or (word[:1] == "~" and key.startswith(word[1:])) for word in typed
+    )
     return suggestion(verb, typed) if named and "did you mean" not in sentence else ""

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.common.errors import UserError
+from experiments.common.meant import pasted
 
 LONGEST_FOLDER_NAME = 120
 SHORT = {"init_from": "init_from.path", "for": "hydra.sweeper.compare"}
@@ -17,6 +18,7 @@ VALUED = {
 """Hydra's flags that take the next word as their value."""
 PLAIN = {"--help", "-h", "--hydra-help", "--version", "--resolve", "--run", "-r", "--shell-completion", "-sc"}
 """Its other flags, without `--info`, which may have a value."""
+HELP = {"--help", "-h"}
 INFORMING = {"--info", "-i"}
 INFORMATION = {"all", "config", "defaults", "defaults-tree", "plugins", "searchpath"}
 FLAGS = MULTIRUN | VALUED | PLAIN | INFORMING
@@ -74,6 +76,20 @@ def unknown_flag(argument: str) -> bool:
     if not argument.startswith("-") or name in FLAGS:
         return False
     return not (name.startswith("--") and any(flag.startswith(name) for flag in FLAGS) and len(name) > 2)
+
+
+def refuse_flag_values(arguments: Sequence[str]) -> None:
+    """Refuse a value of a flag that takes none, such as `-h=optimizer` or `-m=true`.
+
+    Raises:
+        UserError: with the words that were probably meant.
+    """
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if equals and name in MULTIRUN | PLAIN:
+            topic = value if name in HELP and re.match(r"[a-z]\w", value) else ""
+            more = [value] if "=" in value or topic else []
+            raise UserError(f"{argument} gives {name} a value, but {name} takes none{pasted([name, *more])}")
 
 
 def quoted_paths(value: str) -> str:

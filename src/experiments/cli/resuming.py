@@ -22,6 +22,8 @@ CACHE, DOWNLOAD = "data.cache", "data.download"
 """The settings with which a data set writes files."""
 LARGEST = 20_000
 """Characters of all saved overrides; Hydra reads about a thousand of them in a second."""
+LATEST = "latest"
+"""Resumes the newest sweep of a command."""
 LIMITS = "limits"
 """The section of the limits of this machine."""
 CLOSED = OUTSIDE
@@ -45,6 +47,8 @@ def resumed_command_line(arguments: Sequence[str]) -> list[str]:
         return list(arguments)
     if any(RECIPE.match(override) for override in overrides) and not (folder / ".hydra").exists():
         return list(arguments)  # of a recipe, whose configuration may be that of a sweep
+    if str(folder) == LATEST and not folder.exists():
+        raise UserError(latest_of_a_run(overrides))
     if (folder / "sweep.yaml").exists():
         raise UserError(
             f"resume={str(folder)!r} is a sweep folder; to resume it, give the command of the sweep again, with -m"
@@ -59,6 +63,28 @@ def resumed_command_line(arguments: Sequence[str]) -> list[str]:
         "hydra.mode=RUN",
     ]
     return [*flags, *own, *rest, *destination]
+
+
+def latest_of_a_run(overrides: Sequence[str]) -> str:
+    """Return the sentence about `resume=latest` without -m, which names the newest sweep and the newest run.
+
+    Args:
+        overrides: as typed, perhaps with the name of the runs.
+    """
+    named = [override.partition("=")[2].strip("'\"") for override in overrides if override.startswith("name=")]
+    below = Path("outputs", named[-1] if named else "train")
+    sweep, run = (newest(below, pattern) for pattern in ("*/sweep.yaml", "*/.hydra/config.yaml"))
+    found = f"; the newest in {below} is {sweep.parent}" if sweep is not None else ""
+    single = f"resume={run.parents[1]}" if run is not None else "resume=<folder>"
+    return (
+        f"resume=latest resumes sweeps: repeat the command of the sweep with -m{found}; "
+        f"for a single run, give its folder: {single}"
+    )
+
+
+def newest(below: Path, pattern: str) -> Path | None:
+    """Return the newest of the files that fit a pattern; None if there is none."""
+    return max(below.glob(pattern), key=lambda path: path.lstat().st_mtime, default=None)
 
 
 def folder_to_resume(arguments: Sequence[str]) -> Path | None:

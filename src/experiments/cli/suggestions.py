@@ -35,6 +35,8 @@ USUAL = 5
 """A value for a number that somebody wants to be on."""
 KINDS = ("name", "type", "kind", "class")
 """Names under which other programs have the choice of a group."""
+DEVICES = ("cuda", "gpu", "gpus", "use_cuda", "use_gpu")
+"""Names under which other programs take a GPU."""
 NOTHING = ("none", "null", "off", "no", "false", "")
 """Words for leaving something out, which a group of choices has under another name or by default."""
 OF_THE_RESUME = re.compile(r"resume=|hydra\.(run\.dir|output_subdir|mode)=")
@@ -140,10 +142,17 @@ class Meaning:
         if word.startswith("~"):
             group = self.groups.get(key.lstrip("~"))
             return [f"{group.name}={choice}" for choice in group.default] if group and group.default else [word]
-        if word.startswith("+") or key.startswith("hydra"):
+        if key.lstrip("+").startswith("hydra"):
             return [word]
+        if word.startswith("+"):
+            return self.unsigned(word)
         if not equals:
             return self.bare(word)
+        if key.casefold() in DEVICES and key not in self.flat and self.full_keys("device"):
+            number = value.isdigit() and int(value) > 0
+            return [
+                f"{self.full_keys('device')[0]}={'auto' if number or value.casefold() not in (*NO, '0') else 'cpu'}"
+            ]
         if key in self.groups:
             return self.choice(word)
         if key in self.flat:
@@ -173,9 +182,22 @@ class Meaning:
             return [word]
         return self.choice(f"{near}={value}") if near in self.groups else self.setting(near, value)
 
+    def unsigned(self, word: str) -> list[str]:
+        """Return the words that a word with + was probably meant to be: no setting at the top level can be added."""
+        plain = word.lstrip("+")
+        key = plain.partition("=")[0]
+        known = key in self.flat and not word.startswith("++")
+        if key in self.groups or not (known or ("." not in key and key not in self.flat)):
+            return [word]
+        meant = self.repaired(plain)
+        return [word] if meant == [plain] and not known else meant
+
     def bare(self, word: str) -> list[str]:
         """Return the words that a word without `=` was probably meant to be: a choice, or the value of a setting."""
         key, colon, value = word.partition(":")
+        devices = self.full_keys("device")
+        if key.casefold() in (*DEVICES, "cpu") and devices and (not colon or value.isdigit()):
+            return [f"{devices[0]}={'cpu' if key.casefold() == 'cpu' else 'auto'}"]
         if colon and value and len(self.full_keys(key)) == 1:
             return self.repaired(f"{key}={value}")
         name = word.rstrip(",")

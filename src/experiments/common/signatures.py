@@ -62,9 +62,8 @@ def checked(
     for name in given:
         if name not in settable and inspect.Parameter.VAR_KEYWORD not in kinds:
             choices = f"choose from {', '.join(settable)}" if settable else "it has no settings"
-            raise UserError(
-                f"unknown setting {dotted(key, name)!r} of {title(target)}; {choices}" + nearest(name, settable)
-            )
+            of = f" of {title(target)}" if key else ""
+            raise UserError(f"unknown setting {dotted(key, name)!r}{of}; {choices}" + nearest(name, settable))
         if given[name] == MISSING:
             raise UserError(f"{dotted(key, name)} is missing; set {dotted(key, name)}=...")
     for name in settable:

@@ -6,16 +6,17 @@ import gzip
 import math
 import re
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, Any, BinaryIO, Literal
+from typing import IO, Annotated, Any, BinaryIO, Literal
 from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 import torch
+from annotated_types import Gt, Lt
 from torch import Tensor
 
 from . import memory
@@ -370,6 +371,7 @@ def npz(
     keys: dict[str, str | None] | None = None,
     layout: Layout | None = None,
     wanted: TargetForm | None = None,
+    test_fraction: Annotated[float, Gt(0), Lt(1)] | None = None,
 ) -> Source:
     """A file of arrays in the layout of Keras: x_train, y_train, x_test, y_test, and perhaps x_val, y_val.
 
@@ -381,6 +383,8 @@ def npz(
             x_val or y_val leaves the validation part out.
         layout: nhwc if the channels are the last axis of x, nchw if they are the second; None for what the shape shows.
         wanted: the form of targets that the task learns; None for what y shows.
+        test_fraction: for a file without x_test and y_test, the share of the examples to test on, the same ones for
+            every seed; None to refuse such a file.
 
     Raises:
         ValueError: the file is absent or unreadable, or an array is missing or unsuitable.
@@ -395,10 +399,22 @@ def npz(
             raise ValueError(f"keys={keys} leaves out {key}; only x_val and y_val can be left out")
     called = {name: keys.get(name) or name for name in (*NAMES, *VALIDATION)}
     optional = [] if None in (keys.get(name, name) for name in VALIDATION) else [called[name] for name in VALIDATION]
-    if keys.keys() & set(VALIDATION) and optional:
-        arrays, notes = read_arrays(path, list(called.values()))
-    else:
-        arrays, notes = read_arrays(path, [called[name] for name in NAMES], optional)
+    needed, groups = [called[name] for name in NAMES], []
+    if test_fraction is not None:
+        needed, groups = needed[:2], [needed[2:]]
+    if optional and keys.keys() & set(VALIDATION):
+        needed += optional
+    elif optional:
+        groups.append(optional)
+    try:
+        arrays, notes = read_arrays(path, needed, groups)
+    except MissingArraysError as error:
+        raise ValueError(without_test(path, error.available, called) or str(error)) from None
+    if test_fraction is not None and called["x_test"] in arrays:
+        notes.append(f"{Path(path).name} has a test part; data.test_fraction={test_fraction} is not used")
+    elif test_fraction is not None:
+        arrays, note = with_test_drawn(arrays, called, test_fraction, wanted)
+        notes.append(f"{Path(path).name} {note}")
     parts = ["train", "test", *(["val"] if called["x_val"] in arrays and optional else [])]
     for part in parts:
         array = arrays[called[f"x_{part}"]]
@@ -468,15 +484,99 @@ MAGIC = b"\x93NUMPY"
 """The first bytes of a .npy file."""
 
 
+class MissingArraysError(ValueError):
+    """An .npz file lacks arrays.
+
+    Args:
+        sentence: about them.
+        available: the names of the arrays in the file.
+    """
+
+    def __init__(self, sentence: str, available: Sequence[str]) -> None:
+        super().__init__(sentence)
+        self.available = available
+
+
+def without_test(path: str, available: Sequence[str], called: Mapping[str, str]) -> str | None:
+    """Return the sentence about a file that has training examples, and no test part; None for any other file.
+
+    Args:
+        path: of the file.
+        available: the names of its arrays.
+        called: the names that its arrays should have, by our own.
+    """
+    if any("test" in name.lower() for name in available) or {called["x_test"], called["y_test"]} & {*available}:
+        return None
+    found = {}
+    for name in NAMES[:2]:
+        words = (*WORDS[name[0]], *(f"{word}{mark}train" for word in WORDS[name[0]] for mark in ("_", "-", "")))
+        words += tuple(f"train{mark}{word}" for word in WORDS[name[0]] for mark in ("_", "-", ""))
+        match = [other for other in available if other == called[name]] or [
+            other for other in available if other.lower() in words
+        ]
+        if len(match) != 1:
+            return None
+        found[name] = match[0]
+    other = {name: own for name, own in found.items() if own != called[name]}
+    keys = [f"'data.keys={{{','.join(f'{name}:{own}' for name, own in found.items())}}}'"] if other else []
+    return (
+        f"path={path!r} has no test part; it contains {first_names(available)}; to test on a fifth of the examples, "
+        f"add {' '.join([*keys, 'data.test_fraction=0.2'])}"
+    )
+
+
+def with_test_drawn(
+    arrays: Mapping[str, np.ndarray], called: Mapping[str, str], fraction: float, wanted: TargetForm | None
+) -> tuple[dict[str, np.ndarray], str]:
+    """Return arrays in which a share of the training examples are those to test on, and the words about it.
+
+    Args:
+        arrays: by their names in the file.
+        called: these names, by our own.
+        fraction: the share.
+        wanted: the form of targets that the task learns; None for what y shows.
+
+    Raises:
+        ValueError: the numbers of examples differ, a class has one example, or no example is left for a part.
+    """
+    names = [called[name] for name in NAMES]
+    x, y = (arrays[name] for name in names[:2])
+    if not x.ndim or not y.ndim or len(x) != len(y):
+        counts = ["no" if not array.ndim else f"{len(array):,}" for array in (x, y)]
+        raise ValueError(f"{names[0]} has {counts[0]} examples but {names[1]} has {counts[1]}; the numbers must agree")
+    strata = np.zeros(len(y), np.int64)
+    if (wanted or array_form([y])) == "classes":
+        texts, strata, counted = np.unique(class_texts(y, names[1]), return_inverse=True, return_counts=True)
+        if len(y) and counted.min() < 2:
+            doubt = quantity(list(texts), len(y), names[1])
+            hint = "; it looks like a quantity: try task=regression" if doubt is not None else ""
+            single = str(texts[int(counted.argmin())])
+            raise ValueError(f"{names[1]} has only one example of class {single!r}; every class needs two{hint}")
+    test, train = stratified(torch.from_numpy(strata), round(fraction * len(y)), torch.Generator().manual_seed(0))
+    if not len(test) or len(np.unique(strata[train])) < len(np.unique(strata)):
+        lacking = (
+            "example to test on; use a larger" if not len(test) else "example of a class to train on; use a smaller"
+        )
+        raise ValueError(f"test_fraction={fraction} leaves no {lacking} fraction")
+    divided = {
+        name: array[part]
+        for part, pair in ((train, names[:2]), (test, names[2:]))
+        for name, array in zip(pair, (x, y), strict=True)
+    }
+    return {**arrays, **divided}, (
+        f"has no test part; {len(test):,} of its {len(y):,} examples are drawn for testing, the same for every seed"
+    )
+
+
 def read_arrays(
-    path: str, names: Sequence[str], optional: Sequence[str] = ()
+    path: str, names: Sequence[str], optional: Sequence[Sequence[str]] = ()
 ) -> tuple[dict[str, np.ndarray], list[str]]:
     """Read the named arrays of an .npz file; pickled objects are refused.
 
     Args:
         path: the file.
         names: of the arrays.
-        optional: the names of arrays that are read too if the file has all of them.
+        optional: groups of names of arrays; a group is read too if the file has all of it.
 
     Returns:
         The arrays by name, and a sentence about further arrays if there are any.
@@ -490,12 +590,12 @@ def read_arrays(
             if opened.read(len(MAGIC)) == MAGIC:
                 raise ValueError(f"it is a single array, as in an .npy file; save {listed} together with numpy.savez")
             opened.seek(0)
-            check_sizes(opened, [*names, *optional], f"path={path!r}")
+            check_sizes(opened, [*names, *(name for group in optional for name in group)], f"path={path!r}")
             opened.seek(0)
             with np.load(opened, allow_pickle=False) as file:
                 available = list(getattr(file, "files", ()))
                 missing = [name for name in names if name not in available]
-                names = [*names, *(optional if {*optional} <= {*available} else ())]
+                names = [*names, *(name for group in optional if {*group} <= {*available} for name in group)]
                 arrays = {name: file[name] for name in names if name in available}
     except FileNotFoundError:
         raise ValueError(f"path={path!r} does not exist; give an .npz file with {listed}") from None
@@ -508,7 +608,8 @@ def read_arrays(
         contents = first_names(available) or "nothing"
         validates = {*missing} <= {*NAMES} and "'" in guessed_keys(VALIDATION, available)
         guess = guessed_keys([*missing, *(VALIDATION if validates else ())], available)
-        raise ValueError(f"path={path!r} has no {' and no '.join(missing)}; it contains {contents}{guess}")
+        sentence = f"path={path!r} has no {' and no '.join(missing)}; it contains {contents}{guess}"
+        raise MissingArraysError(sentence, available)
     further = [name for name in available if name not in names]
     if not further:
         return arrays, []

@@ -19,7 +19,7 @@ from .columns import TRUTHS, Kind, amount, as_numbers, days, recognised
 from .forms import Column, ColumnUse, TableForm, TargetForm
 from .sources import ROUNDED, Source, few_numbers, in_order, quantity, rounds, spelling
 from .split import stratified
-from .targets import form_of, is_quantity, values_of
+from .targets import form_of, is_quantity, refuse_dates, values_of
 from .textfiles import (
     AUTO,
     Reading,
@@ -83,7 +83,8 @@ def csv(
         decimal: point or comma.
         encoding: of the file; auto finds UTF-8 and UTF-16.
         missing_marks: further texts or numbers of a missing cell, such as ["?",-999].
-        kinds: column -> numbers, texts, amounts or dates, instead of what its cells look like.
+        kinds: column -> numbers, texts, amounts or dates, instead of what its cells look like; a target of texts is the
+            class, and one of another kind is predicted as a number.
         unknown: what to do, in prediction, about a text that the training did not know: `error` refuses the row, with
             `ignore` all features of the column are 0.
         form: the columns of the table that a run was trained on; None to infer the columns from this table.
@@ -118,15 +119,19 @@ def csv(
     whole = labelled(tables, list(paths))  # a row's label is its file and its number there
     del tables
     own, whole = whole[targets], whole.drop(columns=targets)
-    kind = wanted or form_of(own, targets, reading.decimal)
+    dated = {name for name in targets if chosen.get(name) == "dates"}
+    quantities = any(chosen.get(name) in ("dates", "numbers", "amounts") for name in targets)
+    kind = wanted or ("numbers" if quantities else form_of(own, targets, reading.decimal))
     if kind == "classes":
         if len(targets) > 1:
             raise ValueError(f"target={targets} has {len(targets)} columns; the classes are one column")
+        if known is None and chosen.get(target) != "texts":
+            refuse_dates(own[target], target)
         numbers, classes, notes = class_numbers(own[target], target, least=2 if known is None else 1)
         doubt = quantity(classes, len(numbers), f"target {target!r}")
         doubts = [*alike(classes, target), *([] if doubt is None else [doubt])]
     else:
-        numbers, classes, notes, doubts = values_of(own, targets, reading.decimal), [], [], []
+        numbers, classes, notes, doubts = values_of(own, targets, reading.decimal, dated), [], [], []
         if kind == "numbers" and wanted is None:
             notes = few_numbers(numbers, f"target {target!r}")
     strata = numbers if kind == "classes" else torch.zeros(len(numbers), dtype=torch.int64)

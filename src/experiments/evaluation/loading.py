@@ -45,7 +45,7 @@ from experiments.training.streams import Streams, global_generator
 
 from ._estimates import Estimates
 from ._predictions import Predictions
-from .settings import RestoreSettings
+from .settings import RestoreSettings, RunOptions
 
 InputExamples = Tensor | ArrayLike | str | Path
 """The examples that a run can predict for."""
@@ -236,6 +236,15 @@ class Restored:
             return own.arrays(array[None] if single else array, self.description, "the array")
         except ValueError as error:
             raise UserError(one_line(error)) from error
+
+
+def limited(options: RunOptions) -> AbstractContextManager[None]:
+    """Return the block in which a verb takes no more memory than `limits.memory` allows, or than is free.
+
+    Raises:
+        UserError: it is not a size.
+    """
+    return memory.limited(assembly.memory_limit(options.limits))
 
 
 class BestWeightsError(UserError):

@@ -21,6 +21,7 @@ MEANINGS = {
     "device": "auto (CUDA if there is a GPU), cpu, cuda or cuda:1",
     "strict": MEANINGS_OF_RUNS["strict"],
     "trust": MEANINGS_OF_RUNS["trust"],
+    "limits.memory": MEANINGS_OF_RUNS["limits.memory"],
 }
 OTHER_DATA = {
     "data.<key>": "a setting of the data set, to evaluate on other data: data.test_path=newer.csv, or data=<choice>"

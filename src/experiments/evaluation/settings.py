@@ -12,6 +12,7 @@ MEANINGS_OF_RUNS = {
     "best": "only the best N runs of a sweep or of several runs, by their objective",
     "strict": "true ends with code 1 if the weights of the best epoch cannot be read; false warns and uses the last",
     "trust": "modules that a run's configuration may take code from, besides torch and this package: trust=my_package",
+    "limits.memory": "the most memory that a run may need, such as 8GB; without it what is free on the device",
 }
 """The meanings of `RunOptions`, for the help."""
 
@@ -40,6 +41,7 @@ class RunOptions:
     best: Annotated[int, Ge(1)] | None = None
     strict: bool = False
     trust: str | None = None
+    limits: dict[str, Any] | None = None
 
     def restoring(self, device: str = "auto", other: Mapping[str, Any] | None = None) -> RestoreSettings:
         """Return the settings with which the runs are restored."""

@@ -38,6 +38,10 @@ COLUMNS = (
 LAYERS, METRICS = "layers.csv", "metrics.csv"
 LARGEST_TABLE = 500_000_000
 """Bytes of a run's own table."""
+LARGEST_COPY = 4_000_000
+"""Bytes of the compressed copy of a table in a checkpoint."""
+MOST_REPEATED = 200
+"""How many times longer the rows may be than their compressed copy."""
 OPTIONAL = {"train/penalty"}
 """Columns that are written only if they have a value."""
 KEPT = re.compile(r"epoch_\d+\.pt")
@@ -86,6 +90,56 @@ def table_digest(rows: Iterable[str], before: TableDigest = (0, 0)) -> tuple[int
     for row in rows:
         number, digest = number + 1, zlib.crc32(row.encode(), digest)
     return number, digest
+
+
+class TableCopy:
+    """A compressed copy of a table's rows for the checkpoint, from which a damaged file is written again.
+
+    Each call of `add` compresses only the new rows. A copy that becomes too large for a checkpoint is given up.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._packed: bytearray | None = bytearray()
+        self._packer = zlib.compressobj(level=1, wbits=-13, memLevel=6)
+
+    def add(self, rows: Sequence[str]) -> None:
+        """Add the rows that follow the first `count` ones.
+
+        Args:
+            rows: all rows of the table.
+        """
+        if self._packed is None or len(rows) == self.count:
+            return
+        new, self.count = rows[self.count :], len(rows)
+        self._packed += self._packer.compress("".join(new).encode()) + self._packer.flush(zlib.Z_SYNC_FLUSH)
+        if len(self._packed) > LARGEST_COPY:
+            self._packed = None
+
+    def tensor(self) -> torch.Tensor | None:
+        """Return the copy as bytes; None if it is empty or has been given up."""
+        return torch.frombuffer(bytearray(self._packed), dtype=torch.uint8) if self._packed else None
+
+
+def copied_rows(copy: object, known: TableDigest | None) -> list[str] | None:
+    """Return the rows of `layers.csv` in the copy of a checkpoint; None if it has none, or is damaged.
+
+    Args:
+        copy: see `TableCopy.tensor`; the checkpoint may be from somebody else.
+        known: the digest of the rows.
+    """
+    if not isinstance(copy, torch.Tensor) or copy.dtype != torch.uint8 or copy.ndim != 1 or known is None:
+        return None
+    content = copy.numpy().tobytes()
+    unpacker = zlib.decompressobj(wbits=-13)
+    try:
+        text = unpacker.decompress(content, MOST_REPEATED * len(content) + 1).decode()
+    except (zlib.error, UnicodeDecodeError):
+        return None
+    rows = [f"{line}\n" for line in text.split("\n")[:-1]]
+    if unpacker.unconsumed_tail or list(table_digest(rows)) != list(known) or None in map(layer_row, rows):
+        return None
+    return rows
 
 
 def layer_row(line: str) -> LayerRow | None:
@@ -161,12 +215,13 @@ class RunFolder:
             raise ValueError(f"{self.path / LAYERS} is damaged")
         return [row for row in rows if row is not None]
 
-    def repair_layers(self, step: int, known: TableDigest | None) -> str | None:
-        """Put a damaged `layers.csv` aside, and write a new one with the rows that can be read.
+    def repair_layers(self, step: int, known: TableDigest | None, copy: object = None) -> str | None:
+        """Put a damaged `layers.csv` aside, and write a new one: from the checkpoint, or else with its readable rows.
 
         Args:
             step: of the checkpoint; later rows do not count.
             known: the rows at the checkpoint; None if the run did not write the file, or by an earlier version.
+            copy: of the rows in the checkpoint, see `TableCopy.tensor`; None if it has none.
 
         Returns:
             A sentence about the damage; None if there is none.
@@ -179,6 +234,10 @@ class RunFolder:
         try:
             header, lines, rest = divided(regular_text(path, LARGEST_TABLE))
         except FileNotFoundError:
+            rows_again = copied_rows(copy, known)
+            if rows_again is not None:
+                self.write_layers(rows_again)
+                return f"{LAYERS} was missing; it is written again from the checkpoint"
             return f"{LAYERS} is missing; its {written}rows are lost, and the new file begins here" if written else None
         except (ValueError, IsADirectoryError):
             header, lines, rest = "", [], "unreadable"
@@ -188,6 +247,13 @@ class RunFolder:
         if whole and (known is None or table_digest(lines[: known[0]]) == tuple(known)):
             return None
         aside = put_aside(path)
+        rows_again = copied_rows(copy, known)
+        if rows_again is not None:
+            self.write_layers(rows_again)
+            return (
+                f"{LAYERS} was damaged; it is written again from the checkpoint, and the damaged file is now "
+                f"{aside.name}"
+            )
         self.write_layers(good)
         of = f" of {written}" if known else " "
         return (

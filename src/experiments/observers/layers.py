@@ -33,7 +33,7 @@ from annotated_types import Ge
 from torch import Tensor, nn
 
 from experiments.folders import events
-from experiments.folders.run import LAYERS, row_text, table_digest
+from experiments.folders.run import LAYERS, TableCopy, row_text, table_digest
 from experiments.initializers import weighted_layers
 from experiments.models import measures
 from experiments.models.measures import norms
@@ -116,6 +116,7 @@ class Layers(Observer):
         self.rows: list[str] = []
         self.unwritten = False
         self.digest = (0, 0)
+        self.copy = TableCopy()
         self.pending: list[tuple[int, list[tuple[str, str]], Tensor]] = []
         if position.step > 0:
             rows = [row for row in member.folder.read_layers() if row.step <= position.step]
@@ -181,6 +182,12 @@ class Layers(Observer):
         """See `Observer.tables`."""
         self.digest = table_digest(self.rows[self.digest[0] :], self.digest)
         return {LAYERS: self.digest}
+
+    def copies(self) -> dict[str, Tensor]:
+        """See `Observer.copies`."""
+        self.copy.add(self.rows)
+        copy = self.copy.tensor()
+        return {} if copy is None else {LAYERS: copy}
 
     def close(self) -> None:
         """See `Observer.close`."""

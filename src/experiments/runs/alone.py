@@ -14,6 +14,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.assembly.run import thread_count
+from experiments.assembly.trust import packages
 from experiments.common.errors import UserError
 from experiments.common.metrics import objective_of
 from experiments.common.recorded import recorded
@@ -29,17 +30,18 @@ from experiments.training.program import Program
 from experiments.training.stop import EXIT_CODES, SignalStop, Stop
 from experiments.training.streams import set_global_state
 
-from .job import Job, composed
+from .job import Job, composed, named_code
 from .run import PreparedRun, Run, StartedRun
 from .summary import outcomes
 
 
-def run(cfg: DictConfig, early: SignalStop | None = None) -> float | None:
+def run(cfg: DictConfig, early: SignalStop | None = None, typed: Sequence[str] = ()) -> float | None:
     """Train the run that Hydra composed, in the folder that Hydra created; an interrupted run ends the process.
 
     Args:
         cfg: the composed configuration.
         early: listens to signals since Hydra created the folder; None if nothing does.
+        typed: the arguments of the command; code that they name themselves is trusted.
     """
     stop = processes.stop(early)
     job = composed(cfg)
@@ -54,6 +56,7 @@ def run(cfg: DictConfig, early: SignalStop | None = None) -> float | None:
             write_composed(job.config, own, job.folder.path)
     elif job.resuming:
         check_sweep_is_over(job.folder.path)
+        job.config["trust"] = [*packages(job.config.get("trust")), *named_code(typed)]
     if not job.resuming and processes.rank() == 0:
         whole: Any = OmegaConf.to_container(HydraConfig.get(), resolve=False)
         typed = whole["overrides"]["task"]

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from experiments.assembly.trust import untrusted
+from experiments.cli.composing import composed_whole, isolated_hydra, own_folder
+from experiments.cli.overrides import spelled_out, split_arguments
+from experiments.common.errors import UserError
 from experiments.common.recorded import recorded
 from experiments.common.text import shown_path
+from experiments.folders.hydra import task_part
 from experiments.folders.run import RunFolder
 from experiments.training import processes
 
@@ -73,6 +81,25 @@ def composed(cfg: DictConfig) -> Job:
     own = hydra.mode == RunMode.MULTIRUN or config.get("resume") is None
     folder, given = RunFolder(Path(hydra.runtime.output_dir)), given_folder(hydra.runtime.config_sources)
     return Job(config, folder, choices, list(hydra.overrides.task), own, given)
+
+
+def named_code(typed: Sequence[str]) -> list[str]:
+    """Return the functions and classes from outside this package that a command line names itself.
+
+    A resumed run is composed from the overrides in its folder too, which may be from somebody else.
+
+    Args:
+        typed: the arguments.
+    """
+    given, _ = get_args_parser().parse_known_args(list(typed))
+    words = [word for word in spelled_out(split_arguments(typed)[1]) if not word.lstrip("+").startswith("resume=")]
+    if not given.config_dir and not any("_target_" in word for word in words):
+        return []
+    with isolated_hydra(), suppress(HydraException, OmegaConfBaseException, UserError):
+        whole = composed_whole(given.config_name or "train", words, own_folder(given.config_dir))
+        config: Any = OmegaConf.to_container(task_part(whole))
+        return [str(value) for _, value in untrusted(config, ())]
+    return []
 
 
 def given_folder(sources: Iterable[Any]) -> Path | None:

@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from experiments.assembly.trust import advice, untrusted
+from experiments.assembly.trust import advice, packages, untrusted
 from experiments.common.errors import UserError
 from experiments.common.foreign import read_yaml
 from experiments.common.keys import flattened, is_found_again, meaning
@@ -106,7 +106,7 @@ def check_unchanged(
                 f"resume={str(folder)!r}: .hydra/overrides.yaml is incomplete, as config.yaml has {key}={value}; "
                 "repeat this override on the command line"
             )
-    for key, value in () if own else untrusted(config, config.get("trust") or ()):
+    for key, value in () if own else untrusted(config, packages(config.get("trust"))):
         raise UserError(
             f"{key}={value!r} in resume={str(folder)!r} names code from outside this package; "
             + advice(str(value), "'trust=[{}]'")

@@ -173,6 +173,7 @@ class Run:
             has_checkpoint = job.resuming and (folder.last.exists() or folder.best.exists())
             config = {**job.config, "init_from": None} if has_checkpoint else job.config  # that file may be gone
             parts = assembled(config, general, settings, device, folder, self.screen, sources)
+            assembly.check_observers(config)
             explicit = {name: parts.config[name] for name in RESOLVED}
             self.job = replace(job, config={**job.config, **explicit})
             general = assembly.general(self.job.config)

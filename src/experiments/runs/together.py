@@ -143,12 +143,15 @@ def halves(items: Sequence[Item]) -> tuple[Sequence[Item], Sequence[Item]]:
     return items[:middle], items[middle:]
 
 
-def largest_stack(job: Job, share: float = 1.0) -> int | None:
-    """Return how many runs like this one fit into half of the free memory; None if it cannot be built.
+def largest_stack(job: Job, share: float = 1.0) -> int:
+    """Return how many runs like this one fit into half of the free memory; nothing is written.
 
     Args:
         job: the run.
         share: of the free memory, if other stacks are trained on the same device at the same time.
+
+    Raises:
+        Exception: the run cannot be built.
     """
     with tempfile.TemporaryDirectory() as folder:
         config = {**job.config, "resume": None, "trial": None}
@@ -156,7 +159,7 @@ def largest_stack(job: Job, share: float = 1.0) -> int | None:
         prepared = run.attempt(partial(run.prepare, assembly.Sources()))
         run.close()
     if prepared is None:
-        return None
+        raise run.error or UserError("the run cannot be built")
     parts, kind = prepared.parts, prepared.device.type
     weights = sum(p.numel() for p in parts.program.parameters)
     batch = parts.program.updating.micro_batch or parts.plan.batch_size

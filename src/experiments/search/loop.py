@@ -149,6 +149,7 @@ class Search:
         self.composed = self.first_composed()
         self.objective = objective_of(self.composed) if "objective" in self.composed else "objective"
         check_measured(self.composed, self.objective)
+        self.check_trials()
         if settings.pruner is not None and "trial" not in self.composed:
             raise UserError(
                 f"hydra.sweeper.pruner={settings.pruner!r} needs runs that report every epoch, unlike this command's"
@@ -196,14 +197,33 @@ class Search:
 
     def first_composed(self) -> DictConfig:
         """Compose a run for every choice, so that errors come before anything is trained; return the first one."""
+        loader = self.command.context.config_loader
+        composed = [loader.load_sweep_config(self.config, self.space.overrides(one)) for one in self.first_points()]
+        return composed[0]
+
+    def first_points(self) -> list[dict[str, Any]]:
+        """Return a point for every choice of every dimension."""
         first = {name: first_of(dimension) for name, dimension in self.space.dimensions.items()}
         points = [first]
         for name, dimension in self.space.dimensions.items():
             if not dimension.numeric:
                 points += [{**first, name: value} for value in (dimension.values() or [])[1:]]
-        loader = self.command.context.config_loader
-        composed = [loader.load_sweep_config(self.config, self.space.overrides(point)) for point in points]
-        return composed[0]
+        return points
+
+    def check_trials(self) -> None:
+        """Refuse a new search of which no run can be built, whatever its trials choose.
+
+        Raises:
+            UserError: with the reason, if it is not about a key that is searched.
+        """
+        check = getattr(self.command.launcher, "check", None)
+        if check is None or self.config.get("resume") is not None or self.custom is not None:
+            return
+        problems = check([self.space.overrides(point) for point in self.first_points()])
+        keys = {str(problem).partition("=")[0] for problem in problems}
+        searched = any(key == name or key.startswith(f"{name}.") for key in keys for name in self.space.dimensions)
+        if problems and not searched and all(type(problem) is UserError for problem in problems):
+            raise problems[0]
 
     def opened(self) -> optuna.Study:
         """Open the study with its sampler and pruner.

@@ -115,6 +115,7 @@ class Launch:
         self.sweep.find()
         jobs = self.composed(job_overrides, first)
         stacks = self.planned(jobs)
+        self.write(jobs)
         todo = {job.number for job in jobs if not job.entry.is_over(retry=bool(job.config["retry_failed"]))}
         skipped = len(jobs) - len(todo)
         for line in described(stacks, [job.config for job in jobs], first):
@@ -138,7 +139,7 @@ class Launch:
             raise UserError(removed(self.sweep.folder))
 
     def composed(self, job_overrides: Sequence[Sequence[str]], first: int) -> list[SweepJob]:
-        """Compose every job, and write the configurations of new ones to their folders."""
+        """Compose every job; nothing is written, as the sweep may be refused."""
         composer = Composer(self.loader, self.master)
         typed = list(self.master.hydra.overrides.task)
         composed = {n: composer.compose(overrides, n) for n, overrides in enumerate(job_overrides, first)}
@@ -155,6 +156,10 @@ class Launch:
             for name in self.settings.without:
                 self.leave_out(job.task, name, job_overrides[number - first])
             jobs.append(SweepJob(number, job, self.sweep.add(number, folders[number], own[number])))
+        return jobs
+
+    def write(self, jobs: Sequence[SweepJob]) -> None:
+        """Write the configurations of new jobs to their folders, and note them in the sweep's."""
         new = [job for job in jobs if not (job.entry.folder / ".hydra" / "overrides.yaml").exists()]
         with flushing(len(new) == 1):
             for asked in new:
@@ -162,7 +167,6 @@ class Launch:
         if len(new) > 1:
             flush_all()
         self.sweep.note_runs([asked.entry for asked in jobs])
-        return jobs
 
     @staticmethod
     def leave_out(config: dict[str, Any], observer: str, overrides: Sequence[str]) -> None:
@@ -180,8 +184,8 @@ class Launch:
             largest = noted
         else:
             shared = self.sharing(jobs)
-            most = self.largest_stack(jobs, shared.share) if largest == "auto" else largest
-            largest = shared.largest(most, len(jobs))
+            fitting = self.largest_stack(jobs, shared.share)
+            largest = shared.largest(fitting if largest == "auto" else largest, len(jobs))
         self.sweep.note(max_stack=largest)
         return plan([job.config for job in jobs], largest)
 
@@ -194,14 +198,39 @@ class Launch:
         return sharing(self.settings.executor, self.settings.ray, devices, present)
 
     def largest_stack(self, jobs: Sequence[SweepJob], share: float) -> int:
-        """Return how many runs fit into a share of the memory, measured with the first job that can be built."""
+        """Return how many runs fit into a share of the memory, measured with the first job that can be built.
+
+        Raises:
+            UserError: this is a new sweep, and no job can be built; nothing is written then.
+        """
         from experiments.runs.together import largest_stack
 
+        problems = []
         for job in jobs:
-            largest = largest_stack(self.job(job), share)
-            if largest is not None:
-                return largest
+            try:
+                return largest_stack(self.job(job), share)
+            except Exception as error:
+                problems.append(error)
+        new = self.master.get("resume") is None and not any(job.config.get("trial") for job in jobs)
+        if new and problems and all(type(problem) is UserError for problem in problems):
+            raise problems[0]
         return 1
+
+    def check(self, job_overrides: Sequence[Sequence[str]]) -> list[Exception]:
+        """Return why none of some jobs can be built; empty if one of them can be."""
+        from experiments.runs.together import largest_stack
+
+        composer, problems = Composer(self.loader, self.master), []
+        for number, overrides in enumerate(job_overrides):
+            composed = composer.compose(overrides, number)
+            job = SweepJob(number, composed, Entry(number, composed.folder))
+            try:
+                largest_stack(self.job(job))
+            except Exception as error:
+                problems.append(error)
+            else:
+                return []
+        return problems
 
     def job(self, asked: SweepJob) -> Job:
         """Return the run of a job; it continues if it was interrupted or failed after a checkpoint."""

@@ -277,5 +277,6 @@ def state_of(program: Program, k: int, member: Member, position: Position) -> di
         "history": json.dumps(member.history),  # text takes a tenth of the time that the numbers would
         **({"origin": dict(member.origin)} if member.origin is not None else {}),
         "tables": {name: list(digest) for o in member.observers for name, digest in o.tables().items()},
+        "copies": {name: copy for o in member.observers for name, copy in o.copies().items()},
     }
     return state_to_host(state)

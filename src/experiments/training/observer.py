@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from experiments.folders.run import Row, RunFolder
 
     from .position import Position
@@ -85,6 +87,10 @@ class Observer:
 
         A resumed run then notices whether they are damaged.
         """
+        return {}
+
+    def copies(self) -> Mapping[str, Tensor]:
+        """Return compressed copies of tables whose rows the checkpoint does not have otherwise; see `run.TableCopy`."""
         return {}
 
     def close(self) -> None:

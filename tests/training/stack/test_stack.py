@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from experiments import assembly
 from experiments.assembly.run import assembled
+from experiments.common.errors import UserError
 from experiments.common.screen import Screen
 from experiments.folders.hydra import as_yaml
 from experiments.folders.run import RunFolder
@@ -262,7 +263,8 @@ def test_stacks_are_as_large_as_memory_allows(tmp_path: Path, monkeypatch: pytes
     assert 1 <= few < 64
     monkeypatch.setattr("experiments.training.device.free_memory", lambda _device: 2**34)
     assert largest_stack(job(tmp_path, [*DOUBLE])) == 64
-    assert largest_stack(job(tmp_path, [*DOUBLE, "model.hidden=[0]"])) is None
+    with pytest.raises(UserError, match=r"model.hidden"):
+        largest_stack(job(tmp_path, [*DOUBLE, "model.hidden=[0]"]))
     assert not run_folders(tmp_path)
 
 
