@@ -17,6 +17,7 @@ import yaml
 
 from experiments.folders.run import RunFolder
 from tests.helpers import (
+    SMALL,
     Commands,
     assert_equal_weights,
     metrics,
@@ -249,7 +250,6 @@ DAMAGES: dict[str, tuple[Callable[[bytes], bytes | None], str]] = {
 }
 
 
-@pytest.mark.slow
 def damage_layers(run: Path, kind: str) -> bytes | None:
     """Damage `layers.csv`, and return its content."""
     path = run / "layers.csv"
@@ -354,11 +354,39 @@ def test_another_models_checkpoint_is_refused_by_the_parameters_name(commands: C
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+def test_the_rate_may_be_changed_by_hand_and_the_folder_shows_it(commands: Commands) -> None:
+    run = commands.trained(*SMALL, "optimizer.lr=0.1", "training.epochs=2", "hydra.run.dir=outputs/a/0")
+    config = run / ".hydra" / "config.yaml"
+    outcome = commands.train(f"resume={run}", "training.epochs=3", "optimizer.lr=0.01")
+    assert outcome.code == 0, outcome.err
+    said = (
+        "The learning rate was 0.1 until epoch 2 and is 0.01 from here on; earlier_rates in .hydra/config.yaml shows it"
+    )
+    assert said in " ".join(outcome.out.split())
+    assert yaml.safe_load(config.read_text())["earlier_rates"] == [[0.1, 2]]
+    again = commands.train(f"resume={run}", "training.epochs=4")
+    assert again.code == 0, again.err
+    assert "The learning rate was" not in again.out
+    assert [float(row["lr"]) for row in metrics(run)] == [0.1, 0.1, 0.01, 0.01]
+    assert yaml.safe_load(config.read_text())["earlier_rates"] == [[0.1, 2]]
+    assert commands.type("evaluate", f"run={run}").code == 0
+    commands.trained(*SMALL, "optimizer.lr=0.01", "training.epochs=4", "hydra.run.dir=outputs/a/1")
+    said = commands.type("compare", "outputs/a").out
+    assert "2 runs in 2 groups" in said
+    assert "earlier_rates=[[0.1,2]]" in said
+    incomplete = yaml.safe_load((run / ".hydra" / "overrides.yaml").read_text())
+    incomplete = [line for line in incomplete if not line.startswith("optimizer.lr=")]
+    (run / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump(incomplete))
+    refused = commands.train(f"resume={run}", "training.epochs=5").refusal()
+    assert ".hydra/overrides.yaml is incomplete, as config.yaml has optimizer.lr=0.01" in refused
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
         ("model.hidden=[10]", "model.hidden ([16] -> [10])"),
-        ("optimizer.lr=0.5", "optimizer.lr (0.001 -> 0.5)"),
+        ("optimizer.eps=0.5", "optimizer.eps ("),
         ("model=cnn", "model._target_"),
         ("seed=4", "seed (0 -> 4)"),
     ],

@@ -37,6 +37,10 @@ RECORD = replace(ENVIRONMENT, stack=True)
 DURATION = Meaning(resume=True)
 """How long a run trains: a resumed run may train longer."""
 
+RATE, EARLIER_RATES = "optimizer.lr", "earlier_rates"
+"""The learning rate, and what a run writes that is resumed at another one: earlier rates, each with the epoch after
+which it changed."""
+
 MEANINGS: dict[str, Meaning] = {
     "seed": SEED,
     "name": RECORD,
@@ -47,6 +51,7 @@ MEANINGS: dict[str, Meaning] = {
     "trust": RECORD,
     "trial": RECORD,
     "recipe": RECORD,
+    "earlier_rates": replace(RECORD, group=True),
     "search": RECORD,
     "experiment": RECORD,
     "sweep": replace(RECORD, sweep=False, study=False),
@@ -60,6 +65,7 @@ MEANINGS: dict[str, Meaning] = {
     "init_from": LEARNING,
     "init": LEARNING,
     "optimizer": LEARNING,
+    "optimizer.lr": replace(LEARNING, resume=True),
     "scheduler": LEARNING,
     "scheduler.horizon": RECORD,
     "penalty": LEARNING,

@@ -17,7 +17,7 @@ from experiments.figures.canvas import logarithmic, on_axes
 from experiments.figures.palette import INK, styles
 from experiments.folders.reading import Record
 from experiments.recipes.drawing import curves_of
-from experiments.recipes.measured import Measured, best, by, curve, last, quantity
+from experiments.recipes.measured import Measured, best, by, curve, last, lead, of_seeds, quantity
 from experiments.surfaces.descent import descend
 
 if TYPE_CHECKING:
@@ -119,6 +119,34 @@ def annealing(runs: Sequence[Record]) -> Measured:
     def draw() -> Figure:
         return curves_of(by(runs, "scheduler"), "train/loss", "val/accuracy")
 
+    return Measured(values, draw, said)
+
+
+def babysitting(runs: Sequence[Record], same: float, lower: float) -> Measured:
+    """Measure what a run gains that is resumed at a lower rate by hand, against the same run at its own rate.
+
+    Args:
+        runs: that were resumed after half of their epochs.
+        same, lower: the two rates, as in the configurations of the runs.
+    """
+    groups = by(runs, "optimizer.lr")
+    kept, changed = groups[str(same)], groups[str(lower)]
+    losses = [curve(run, "train/loss") for run in kept]
+    quarter = len(losses[0]) // 4
+    stalled = fmean(fmean(own[-quarter:]) / fmean(own[len(own) // 2 - quarter : len(own) // 2]) for own in losses)
+    gain = lead(of_seeds(kept, end), of_seeds(changed, end))
+    rates = [curve(run, "lr") for run in changed]
+    values = {
+        "loss at the same rate, last six epochs by the six before the change": stalled,
+        "loss at the same rate less that at a tenth, least": gain,
+        "first rate by the last one": fmean(own[0] / own[-1] for own in rates),
+    }
+    named = {f"resumed at {lower}": changed, f"resumed at {same}": kept}
+
+    def draw() -> Figure:
+        return curves_of(named, "train/loss", "lr")
+
+    said = [f"The last loss is {fmean(map(end, kept)):.3g} at {same} and {fmean(map(end, changed)):.3g} at {lower}"]
     return Measured(values, draw, said)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import platform
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ from experiments.assembly.targets import located, target
 from experiments.cli.arguments import read
 from experiments.cli.launch import launch
 from experiments.cli.overrides import quoted
+from experiments.cli.resuming import resumed_command_line
 from experiments.common.errors import UserError
 from experiments.common.signatures import TARGET
 from experiments.common.version import __version__
@@ -167,7 +169,25 @@ def train_runs(task: RecipeTask, overrides: Sequence[str]) -> list[Record]:
         train([*task.recipe.before, *data_overrides(task.overrides)], before, task)
         then = [override.replace(BEFORE, quoted(before.absolute())) for override in then]
     train([f"{GROUP}={task.name}", *then, *overrides], task.folder, task)
-    runs = Reader([task.folder]).read().records
+    runs = runs_in(task.folder)
+    if not task.recipe.continued:
+        return runs
+    copies = task.folder.with_name(f"{task.folder.name}_continued")
+    for number, own in enumerate(task.recipe.continued):
+        for record in runs:
+            copy = copies / str(number) / record.folder.name
+            shutil.copytree(record.folder, copy)
+            train([f"resume={quoted(copy.absolute())}", *own], copy, task)
+    return runs_in(copies)
+
+
+def runs_in(folder: Path) -> list[Record]:
+    """Return the runs in a folder.
+
+    Raises:
+        UserError: one of them failed.
+    """
+    runs = Reader([folder]).read().records
     failed = [run for run in runs if run.status == "failed"]
     if failed:
         raise UserError(f"{len(failed)} of {len(runs)} runs failed: {failed[0].summary.get('error')}")
@@ -187,7 +207,8 @@ def train(words: Sequence[str], folder: Path, task: RecipeTask) -> None:
     """
     folders = [f"hydra.{kind}.dir={quoted(folder)}" for kind in ("run", "sweep")]
     own = ["--config-dir", task.config_dir] if task.config_dir else []
-    before, sys.argv = sys.argv, ["experiments.train", *own, "training.threads=1", *words, *folders]
+    typed = resumed_command_line([*own, "training.threads=1", *words, *folders])
+    before, sys.argv = sys.argv, ["experiments.train", *typed]
     try:
         launch(run, "train")
     except SystemExit as stopped:

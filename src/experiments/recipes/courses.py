@@ -45,7 +45,7 @@ COURSES: Mapping[CourseName, Sections] = {
         ],
         "Neural networks 3: gradient checks": ["gradient_check"],
         "Neural networks 3: sanity checks": ["initial_loss", "overfit_twenty"],
-        "Neural networks 3: babysitting the learning process": ["learning_rates", "update_ratio"],
+        "Neural networks 3: babysitting the learning process": ["learning_rates", "update_ratio", "babysitting"],
         "Neural networks 3: parameter updates": [
             "nesterov",
             "annealing",
@@ -123,7 +123,13 @@ COURSES: Mapping[CourseName, Sections] = {
             "optimizer_speed",
             "annealing",
         ],
-        "Course 2, week 3: Hyperparameter tuning": ["random_hits", "random_beats_grid", "log_draws", "update_ratio"],
+        "Course 2, week 3: Hyperparameter tuning": [
+            "random_hits",
+            "random_beats_grid",
+            "log_draws",
+            "update_ratio",
+            "babysitting",
+        ],
         "Course 2, week 3: Batch Normalization": [
             "batch_norm_identity",
             "batch_norm_order",

@@ -56,6 +56,8 @@ class Recipe:
         settings: further arguments of the lesson.
         before: overrides of a run that is trained first; its folder, quoted, replaces `{before}` in `then`.
         then: overrides of the recipe's own runs.
+        continued: overrides with which a copy of every run is resumed, a list for each copy; the lesson gets the copies
+            instead of the runs.
         sabotage: overrides that plant a wrong result, such as a wrong initializer, which the band must reject.
         about: two or three sentences for the reader of the gallery.
     """
@@ -71,6 +73,7 @@ class Recipe:
     settings: dict[str, Any] = field(default_factory=dict)
     before: list[str] = field(default_factory=list)
     then: list[str] = field(default_factory=list)
+    continued: list[list[str]] = field(default_factory=list)
     sabotage: list[str] = field(default_factory=list)
     about: str = ""
 

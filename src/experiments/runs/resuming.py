@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from experiments.assembly.trust import advice, packages, untrusted
 from experiments.common.errors import UserError
 from experiments.common.foreign import read_yaml
-from experiments.common.keys import flattened, is_found_again, meaning
+from experiments.common.keys import EARLIER_RATES, RATE, flattened, is_found_again, meaning
 from experiments.common.recorded import only_within
 from experiments.common.signatures import TARGET
 from experiments.common.text import cut, one_line
@@ -100,7 +101,12 @@ def check_unchanged(
         raise UserError(f"resume cannot change {first_names(differing)}; start a new run, or keep the old values")
     given = {line.partition("=")[0].lstrip("+~") for line in overrides}
     for key, value in saved.items():
-        changed = key.startswith("training.") and key in now and now[key] != value and not isinstance(value, Mapping)
+        changed = (
+            (key == RATE or key.startswith("training."))
+            and key in now
+            and now[key] != value
+            and not isinstance(value, Mapping)
+        )
         if changed and not is_given(key, given):
             raise UserError(
                 f"resume={str(folder)!r}: .hydra/overrides.yaml is incomplete, as config.yaml has {key}={value}; "
@@ -111,3 +117,59 @@ def check_unchanged(
             f"{key}={value!r} in resume={str(folder)!r} names code from outside this package; "
             + advice(str(value), "'trust=[{}]'")
         )
+
+
+@dataclass(frozen=True)
+class Rates:
+    """The learning rates of a run that is resumed.
+
+    Args:
+        before: the last one; None if the folder does not show it.
+        now: the one with which it continues.
+        earlier: those before it, each with the epoch after which it changed.
+    """
+
+    before: float | None
+    now: float | None
+    earlier: list[list[float]]
+
+    @property
+    def changed(self) -> bool:
+        """Whether it continues with another rate."""
+        return self.before is not None and self.before != self.now
+
+
+def rates_of(folder: Path, config: Mapping[str, Any], epoch: int) -> Rates:
+    """Return the learning rates of a run that is resumed, so that its folder can show them.
+
+    Args:
+        folder: of the run.
+        config: its configuration as it is composed now.
+        epoch: the number of epochs that it has trained.
+    """
+    now = flattened(config)
+    try:
+        content = read_yaml(folder / ".hydra" / "config.yaml")
+    except (OSError, ValueError):
+        content = None
+    saved = resolved(content, now) if isinstance(content, dict) else {}
+    before, rate = (value if is_number(value := keys.get(RATE)) else None for keys in (saved, now))
+    listed = saved.get(EARLIER_RATES)
+    earlier = [list(pair) for pair in listed if is_rate(pair)] if isinstance(listed, list) else []
+    if before is not None and before != rate and epoch:
+        if earlier and earlier[-1][1] == epoch:  # no epoch was trained with the last one
+            if earlier[-1][0] == rate:
+                earlier.pop()
+        else:
+            earlier.append([before, epoch])
+    return Rates(before, rate, earlier)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a number."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def is_rate(pair: Any) -> bool:
+    """Whether a value is a rate with an epoch."""
+    return isinstance(pair, list) and len(pair) == 2 and all(map(is_number, pair))

@@ -19,6 +19,7 @@ from experiments.common.errors import OwnCodeError, UserError, location, raised
 from experiments.common.files import write_whole
 from experiments.common.foreign import read_yaml
 from experiments.common.isolation import isolated
+from experiments.common.keys import EARLIER_RATES
 from experiments.common.recorded import recorded
 from experiments.common.screen import Screen, printing_log
 from experiments.common.text import counted
@@ -39,7 +40,7 @@ from ._memory import memory_problem
 from ._messages import conclude, initial_weights, introduce
 from ._tensorboard import hyperparameters, opened_writer, quiet_writer_thread
 from .job import Job
-from .resuming import check_unchanged
+from .resuming import check_unchanged, rates_of
 from .summary import disk_problem, story, was_removed, write_failure
 
 Result = TypeVar("Result")
@@ -172,8 +173,8 @@ class Run:
         with surroundings(self.screen, general, settings, device), guard:
             has_checkpoint = job.resuming and (folder.last.exists() or folder.best.exists())
             config = {**job.config, "init_from": None} if has_checkpoint else job.config  # that file may be gone
-            parts = assembled(config, general, settings, device, folder, self.screen, sources)
             assembly.check_observers(config)
+            parts = assembled(config, general, settings, device, folder, self.screen, sources)
             explicit = {name: parts.config[name] for name in RESOLVED}
             self.job = replace(job, config={**job.config, **explicit})
             general = assembly.general(self.job.config)
@@ -247,7 +248,7 @@ class PreparedRun:
         if processes.active():
             screen.print(f"torchrun {processes.described()['processes']} processes share every batch\n")
         if job.resuming:
-            note_resume(job.folder, job.config, job.overrides)
+            note_resume(job, position.epoch, screen)
         elif self.general.check:
             check_parts(job.config, parts, chosen(None), screen, list(job.overrides))
         return StartedRun(self, threads, writer)
@@ -351,8 +352,20 @@ def write_explicit(folder: RunFolder, config: assembly.Config) -> None:
             write_whole(path, as_yaml({**saved, **explicit}).encode(), flushed=True)
 
 
-def note_resume(folder: RunFolder, config: assembly.Config, overrides: Sequence[str]) -> None:
-    """Save what a resume changed, such as more epochs, so that the folder describes the run as it continues."""
-    own = {**config, "resume": None}
-    for name, content in (("overrides.yaml", recorded(overrides, config)), ("config.yaml", own)):
-        write_whole(folder.path / ".hydra" / name, as_yaml(content).encode(), flushed=True)
+def note_resume(job: Job, epoch: int, screen: Screen) -> None:
+    """Save what a resume changed, such as more epochs, so that the folder describes the run as it continues.
+
+    Args:
+        job: the run.
+        epoch: the number of epochs that it has trained.
+        screen: for a sentence about a rate that was changed by hand.
+    """
+    rates = rates_of(job.folder.path, job.config, epoch)
+    if rates.changed and epoch:
+        screen.print(
+            f"The learning rate was {rates.before:g} until epoch {epoch} and is {rates.now:g} from here on; "
+            f"{EARLIER_RATES} in .hydra/config.yaml shows it"
+        )
+    own = {**job.config, "resume": None, **({EARLIER_RATES: rates.earlier} if rates.earlier else {})}
+    for name, content in (("overrides.yaml", recorded(job.overrides, job.config)), ("config.yaml", own)):
+        write_whole(job.folder.path / ".hydra" / name, as_yaml(content).encode(), flushed=True)
