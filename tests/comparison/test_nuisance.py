@@ -86,13 +86,18 @@ def test_best_names_the_nuisance_keys_and_pool_those_to_average_over(commands: C
     assert "The runs of a group differ in seed, optimizer.lr; runs that agree in all of them are paired" in said
 
 
-def test_a_nuisance_need_not_be_a_number(commands: Commands) -> None:
+def test_a_nuisance_that_is_no_number_has_to_be_listed(commands: Commands) -> None:
     for init, mean in (("he", 0.5), ("xavier", 0.4)):
         for optimizer, better in (("sgd", 0.0), ("adam", 0.1)):
             for seed in (1, 2, 3):
                 value = mean - better + 0.01 * seed + 0.001 * len(optimizer) * (seed == 2)
                 plant(commands.folder / f"{init}{optimizer}{seed}", value, seed=seed, init=init, optimizer=optimizer)
-    compared(commands, ".", "by=optimizer")
+    assert (
+        "init differs within the groups and is not a number (he); give best=init to tune it for each group, add it "
+        "to by for a group for each value, or average over it with pool=init"
+    ) in refused(commands, ".", "by=optimizer")
+    assert not (commands.folder / "comparison").exists()
+    compared(commands, ".", "by=optimizer", "best=init")
     assert [(row["group"], row["n"], row["setting"]) for row in rows_of(commands.folder)] == [
         ("optimizer=adam", "3", "init=xavier"), ("optimizer=sgd", "3", "init=xavier"),
     ]  # fmt: skip

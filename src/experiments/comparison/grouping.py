@@ -171,6 +171,26 @@ def keys_of(
     return Keys(differing, identity, telling, nuisance, [key for key in free if key not in nuisance])
 
 
+def refuse_unlisted(nuisance: Sequence[str], records: Sequence[Record]) -> None:
+    """Refuse to tune a key that is not a number if it is not listed: it may be a question of its own.
+
+    Args:
+        nuisance: the keys that would be tuned.
+        records: the runs.
+
+    Raises:
+        UserError: with the key.
+    """
+    for key in nuisance:
+        odd = [r for r in records if number_of(r, key) is None and value_of(r, key) not in (ABSENT, None)]
+        if odd:
+            raise UserError(
+                f"{key} differs within the groups and is not a number ({shown(odd[0], key)}); give "
+                f"best={','.join(nuisance)} to tune it for each group, add it to by for a group for each value, or "
+                f"average over it with pool={key}"
+            )
+
+
 def refuse_contradictions(given: Mapping[str, Sequence[str] | None]) -> None:
     """Refuse a key in two of the lists `by`, `best` and `pool`, and a seed that is tuned.
 

@@ -14,7 +14,7 @@ from experiments.cli import arguments
 LARGEST, DAY = 1e300, 86_400.0
 MEANINGS = {
     "by": "config groups and keys that define the groups: by=optimizer,init; default: all that differ, except the seed",
-    "best": "keys that are tuned for each group: best=optimizer.lr; default: all others that differ, except seeds",
+    "best": "keys that are tuned for each group: best=optimizer.lr; default: all other numbers that differ but seeds",
     "pool": "keys to average over on purpose, instead of tuning them: pool=init",
     "where": "a condition that leaves other runs out: where=model.dropout=0.5; several: where=optimizer=adam,init=he",
     "metric": "the metric to compare; default: the runs' objective",

@@ -20,7 +20,7 @@ from experiments.folders.sweep import Sweep
 from ._answers import Question, answered, chooser_of, chosen, metric_of, notes, split_conditions, unmixed
 from ._fair import fair_runs, with_tuning
 from .drawing import undrawn_note
-from .grouping import grouped, known
+from .grouping import grouped, known, refuse_unlisted
 from .options import CompareOptions
 from .report import FOLDER, Report
 
@@ -92,10 +92,12 @@ def create_report(
     metric = metric_of(records, options.metric)
     chooser = chooser_of(records, metric)
     fair = fair_runs(records, found.records)
-    keys = options.keys
+    keys, is_fair = options.keys, False
     if fair.key is not None and keys is options.tuned_keys is options.pooled_keys is None:
-        keys = [fair.key]
+        keys, is_fair = [fair.key], True
     grouping = grouped(fair.compared, metric.name, keys, options.tuned_keys, options.pooled_keys, chooser)
+    if options.tuned_keys is None and not is_fair:
+        refuse_unlisted(grouping.nuisance, fair.compared)
     grouping = with_tuning(grouping, fair, chooser)
     baseline = split_conditions(options.baseline, "baseline")
     for key, _ in baseline:
