@@ -23,6 +23,7 @@ from experiments.folders.run import RunFolder
 from experiments.models import sizes
 from experiments.models.cnn import CNN
 from experiments.models.mlp import MLP
+from experiments.tasks import Classification
 from experiments.training.single import Single
 from tests.helpers import SMALL, Commands, Outcome, composed, run_folders
 
@@ -113,6 +114,33 @@ def test_a_limit_that_is_large_enough_changes_nothing(commands: Commands, given:
     assert commands.train(*SMALL, "training.epochs=0", f"limits.memory={given}").code == 0
 
 
+@pytest.mark.parametrize("verb", ["evaluate", "export"])
+def test_a_verb_that_restores_runs_takes_a_limit(commands: Commands, copied: Path, verb: str) -> None:
+    error = refused(commands.type(verb, f"run={copied}", "limits.memory=10kB"))
+    assert re.search(
+        r"checkpoints/best\.pt needs about [\d.]+ kB of memory, but limits\.memory=10\.0 kB; limits", error
+    )
+    error = refused(commands.type(verb, f"run={copied}", "limits.memory=much"))
+    assert error == "Error: limits.memory='much' should be a size such as 8GB or 500MB, or null\n"
+    error = refused(commands.type(verb, f"run={copied}", "limits.memmory=1GB"))
+    assert "unknown option 'limits.memmory' of" in error
+    assert "did you mean 'limits.memory'?" in error
+
+
+@pytest.mark.slow
+def test_an_evaluation_within_its_limit_is_the_same(commands: Commands, copied: Path) -> None:
+    assert commands.type("evaluate", f"run={copied}", "device=cpu", "limits.memory=1GB").code == 0
+    within = (copied / "evaluation" / "test" / "evaluation.json").read_text()
+    assert commands.type("evaluate", f"run={copied}", "device=cpu").code == 0
+    assert (copied / "evaluation" / "test" / "evaluation.json").read_text() == within
+
+
+def test_a_list_that_takes_minutes_to_read_is_refused(commands: Commands) -> None:
+    for words in (["model.hidden=[" + "1," * 20_000 + "1]"], ["-m", "seed=" + "1," * 20_000 + "2"]):
+        error = refused(commands.train(*words))
+        assert re.match(r"Error: (model\.hidden|seed) has 20,001 values, but a setting on the command line has", error)
+
+
 def test_a_file_of_arrays_counts_with_its_size_in_memory(commands: Commands) -> None:
     labels = np.arange(1000) % 2
     arrays: Any = {
@@ -152,7 +180,9 @@ def test_the_sizes_of_our_models_are_those_of_the_built_ones(hidden: list[int], 
             built = CNN(shape, 4, kernel=5, **settings)
             measured = _needs.whole(sizes.cnn(shape, 4, kernel=5, **settings))
             assert measured.numbers == numbers(built)
-            layers = assembly.layers(built, torch.zeros(1, *shape), 4)
+            task = Classification()
+            task.fit("abcd", torch.arange(4))
+            layers = assembly.layers(built, torch.zeros(1, *shape), task)
             assert measured.outputs == sum(_needs.values(layer) for layer in layers if layer.multiply_adds)
 
 

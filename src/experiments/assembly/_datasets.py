@@ -14,6 +14,7 @@ from experiments.common.conf import conf_folder
 from experiments.common.errors import OwnCodeError, UserError, location, nearest, raised
 from experiments.common.signatures import TARGET, checked, dotted, parameters_of, shown
 from experiments.common.text import one_line
+from experiments.data import memory
 from experiments.data.augment import AUGMENTS, Augmentation, Transformed, is_transform
 from experiments.data.batches import Preparation, Split, resident
 from experiments.data.forms import Description, Form, TargetForm, sides
@@ -24,7 +25,7 @@ from experiments.data.transforms import TRANSFORMS
 from experiments.tasks.base import Task
 from experiments.training.streams import Streams
 
-from ._tasks import task_for, wanted
+from ._tasks import of_data, task_for, wanted
 from .targets import Config, call, divided, located, target
 
 AHEAD_ROWS = 4096
@@ -109,8 +110,9 @@ class Data:
     @property
     def held(self) -> int:
         """The bytes of its inputs in memory; several splits may share them."""
-        stored = [split.x.untyped_storage() for split in self.splits.values()]
-        return 0 if self.mapped else sum({one.data_ptr(): one.nbytes() for one in stored}.values())
+        stored = [] if self.mapped else [split.x.untyped_storage() for split in self.splits.values()]
+        stored += [split.y.untyped_storage() for split in self.splits.values() if self.task.of_inputs]
+        return sum({one.data_ptr(): one.nbytes() for one in stored}.values())
 
     @property
     def example(self) -> Tensor:
@@ -213,15 +215,14 @@ def data(
     settings = Splitting(**checked(Splitting, common, "data"))
     fit = preprocess(settings.preprocess)
     form = None if known is None else known.description.form
-    kind = wanted(config) if known is None else known.description.kind
+    kind = wanted(config) if known is None else of_data(known.description.kind)
     source = loaded(own, form, kind) if sources is None else sources.load(own, form, kind)
     task = task_for(config, source)
-    if source.kind != "classes":
-        refuse_for_classes(settings, task)
+    refuse_for_classes(settings, source, task)
     if settings.keep_classes is not None:
         source = of_classes(source, settings.keep_classes)
     if known is not None:
-        source = matched(source, known.description)
+        source = matched(source, known.description, task)
     if source.kind == "classes":
         kept, tested = [(labels >= 0).nonzero().flatten() for labels in (source.y_train, source.y_test)]
     else:
@@ -233,13 +234,15 @@ def data(
         if len(source.classes) < 2:
             raise UserError(f"data.label_noise={settings.label_noise} needs at least two classes")
         labels = with_label_noise(labels, settings.label_noise, len(source.classes), streams.split)
-    description = fit_task(task, source, labels, known)
     prepare = fitted(fit, source, kept[train], device) if known is None else known.prepare
     parts = {
         "train": (source.x_train, labels, kept[train]),
         "val": (source.x_train, y[val], kept[val]) if source.x_val is None else own_validation(source, settings),
         "test": (source.x_test, source.y_test[tested], None if settings.keep_classes is None else tested),
     }
+    if task.of_inputs:
+        parts = with_inputs_as_targets(parts, prepare, device, mapped=source.mapped)
+    description = fit_task(task, source, parts["train"][1], known)
     splits = {
         name: split_of(x, task.encode(y), prepare, device, rows=rows, mapped=source.mapped, sources=sources)
         for name, (x, y, rows) in parts.items()
@@ -265,7 +268,7 @@ def fit_task(task: Task, source: Source, y: Tensor, known: Known | None) -> Desc
     Raises:
         UserError: nothing can be learnt from the targets.
     """
-    description = source.description
+    description = described(source.description, task, y)
     if known is not None:
         task.load(known.description.names, known.description.scaling)
         return description
@@ -276,15 +279,62 @@ def fit_task(task: Task, source: Source, y: Tensor, known: Known | None) -> Desc
     return replace(description, scaling=task.state_dict())
 
 
-def refuse_for_classes(settings: Splitting, task: Task) -> None:
-    """Refuse the settings that are about classes.
+def described(description: Description, task: Task, y: Tensor) -> Description:
+    """Return the description of a data set for a task: the targets of a reconstruction are the inputs.
+
+    Args:
+        description: of the source.
+        task: what is learnt.
+        y: the training targets.
+    """
+    if not task.of_inputs:
+        return description
+    return replace(description, kind=task.form, classes=(), targets=tuple(str(n) for n in range(y.shape[1])))
+
+
+def with_inputs_as_targets(
+    parts: Mapping[str, tuple[Tensor, Tensor, Tensor | None]],
+    prepare: Preparation,
+    device: torch.device,
+    *,
+    mapped: bool,
+) -> dict[str, tuple[Tensor, Tensor, Tensor | None]]:
+    """Return parts of a data set whose targets are the inputs as the model gets them, (examples, values).
+
+    Args:
+        parts: inputs, targets and the rows of each split.
+        prepare: the fitted preparation.
+        device: of the run.
+        mapped: whether inputs are memory-mapped.
+
+    Raises:
+        UserError: the copy of the inputs needs more memory than it may take.
+    """
+    found = {}
+    for name, (x, y, rows) in parts.items():
+        if not len(y):
+            found[name] = (x, y, rows)
+            continue
+        try:
+            memory.require(4 * x[0].numel() * len(y), "task=reconstruction, whose targets are copies of the inputs,")
+        except memory.MemoryLimitError as error:
+            raise UserError(str(error)) from None
+        split = split_of(x, torch.zeros(len(y)), prepare, device, rows=rows, mapped=mapped)
+        found[name] = (x, torch.cat([part.flatten(1).cpu() for part, _ in split.in_order(AHEAD_ROWS)]), rows)
+    return found
+
+
+def refuse_for_classes(settings: Splitting, source: Source, task: Task) -> None:
+    """Refuse the settings that are about classes, if others are learnt; a reconstruction may be of some classes only.
 
     Raises:
         UserError: one of them is chosen.
     """
+    if task.form == "classes":
+        return
     for name, usual in (("keep_classes", None), ("label_noise", 0.0), ("balance", "none")):
         value = getattr(settings, name)
-        if value not in (usual, None):
+        if value not in (usual, None) and not (name == "keep_classes" and source.kind == "classes"):
             raise UserError(f"data.{name}={shown(value)} is for task=classification, not for {task.name}")
 
 
@@ -316,13 +366,20 @@ def of_classes(source: Source, wanted: Sequence[str | float]) -> Source:
     return selected
 
 
-def matched(source: Source, expected: Description) -> Source:
+def matched(source: Source, expected: Description, task: Task) -> Source:
     """Return a data set with its classes in the order of a run's classes.
+
+    Args:
+        source: the data set.
+        expected: the data that the run was trained on.
+        task: what it has learnt.
 
     Raises:
         UserError: its examples have another shape, or it has a class that the run does not know.
     """
     given = source.description
+    if task.of_inputs:
+        given = replace(given, kind=expected.kind, classes=expected.classes, targets=expected.targets)
     if given.shape != expected.shape:
         raise UserError(
             f"data: its examples have the shape {sides(given.shape)}; the run was trained on {sides(expected.shape)}"

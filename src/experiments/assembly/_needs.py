@@ -207,7 +207,7 @@ def counted(section: Config, input_shape: Sequence[int], classes: int, each: int
 
     try:
         with counting(size, check), torch.random.fork_rng(devices=()), torch.device("meta"):
-            call(section, "model", {"input_shape": tuple(input_shape), "classes": classes})
+            call(section, "model", {"input_shape": tuple(input_shape), "classes": classes, "outputs": classes})
     except TooLargeError as error:
         raise memory.MemoryLimitError(str(error)) from None
     except RuntimeError as error:

@@ -23,6 +23,7 @@ WORDS: Mapping[str, str] = {
     "classes": "a class for each example",
     "numbers": "numbers",
     "labels": "labels that are 0 or 1",
+    "inputs": "numbers as inputs",
 }
 """What targets of a form are."""
 
@@ -47,7 +48,12 @@ def chosen(config: Config) -> Task | None:
 def wanted(config: Config) -> Form | None:
     """Return the form of targets that the chosen task learns; None for any."""
     task = chosen(config)
-    return None if task is None else task.form
+    return None if task is None else of_data(task.form)
+
+
+def of_data(form: Form) -> Form | None:
+    """Return a form of targets if a data set can have it; None for any."""
+    return None if form == "inputs" else form
 
 
 def task_for(config: Config, source: Source) -> Task:
@@ -58,7 +64,7 @@ def task_for(config: Config, source: Source) -> Task:
     """
     kind = source.kind or "classes"
     task = chosen(config) or FITTING[kind]()
-    if task.form != kind:
+    if task.form != kind and not task.of_inputs:
         fitting = FITTING[kind].name
         raise UserError(
             f"task={task.name} needs {WORDS[task.form]}, but the targets of this data set are {WORDS[kind]}; "

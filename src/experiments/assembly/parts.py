@@ -21,7 +21,9 @@ from experiments.common.signatures import TARGET, checked, parameters_of, shown,
 from experiments.common.text import one_line
 from experiments.models.blocks import use_noise
 from experiments.models.layers import Layer, describe
+from experiments.models.terms import with_terms
 from experiments.penalties import Penalty
+from experiments.tasks.base import Task
 from experiments.training.criterion import Criterion
 from experiments.training.observer import Observer
 from experiments.training.program import PROBE_SIZE
@@ -31,6 +33,7 @@ from experiments.training.streams import Streams
 from . import _pretrained
 from ._datasets import Data
 from ._metrics import metrics
+from ._tasks import chosen as chosen_task
 from ._tasks import loss as loss_of
 from ._tasks import loss_section, per_example
 from ._training import Training
@@ -95,7 +98,7 @@ def model(
         raise UserError(f"init: {own[TARGET]} cannot fill a weight of this model: {one_line(error)}") from error
     built = built.to(device)
     use_noise(built, streams.noise)
-    model_layers = layers(built, data.example, data.task.outputs)
+    model_layers = layers(built, data.example, data.task)
     if not any(p.requires_grad for p in built.parameters()):
         raise UserError("model has no parameter to train")
     return built, model_layers, origin
@@ -156,22 +159,25 @@ def network(config: Config, input_shape: Sequence[int], outputs: int) -> nn.Modu
     Raises:
         UserError: the model cannot be built.
     """
+    task = chosen_task(config)
     supplied = {"input_shape": tuple(input_shape), "classes": outputs, "outputs": outputs}
     built = call(config["model"], "model", supplied)
     if not isinstance(built, nn.Module):
         raise UserError(
             f"model._target_={config['model'][TARGET]!r} built a {type(built).__name__}, expected an nn.Module"
         )
+    if task is not None and task.of_inputs:
+        built.register_forward_hook(with_terms)
     return built
 
 
-def layers(built: nn.Module, example: Tensor, outputs: int) -> list[Layer]:
+def layers(built: nn.Module, example: Tensor, task: Task) -> list[Layer]:
     """Return the model's layers, in the order in which they ran on one prepared example.
 
     Raises:
         UserError: the model cannot take the example, or returns other scores than the task needs.
     """
-    wanted = (1, outputs)
+    wanted = (1, *task.score_shape(example.shape[1:]))
     try:
         model_layers, scores = describe(built, example)
     except Exception as error:
@@ -181,7 +187,8 @@ def layers(built: nn.Module, example: Tensor, outputs: int) -> list[Layer]:
             raise
         reason = one_line(error) if known else f"it {raised(error)}"
         raise UserError(f"model cannot take an example of shape {shape}: {reason}") from error
-    if not isinstance(scores, Tensor) or tuple(scores.shape) != wanted:
+    numbers = task.separated(scores)[0] if isinstance(scores, Tensor) else None
+    if numbers is None or tuple(numbers.shape) != wanted:
         got = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
         raise UserError(f"model returns {got} for one example, expected scores of shape {wanted}")
     return model_layers
@@ -363,13 +370,6 @@ def horizon(config: Config) -> str:
     return Scheduling(**checked(Scheduling, common, "scheduler")).horizon
 
 
-def observers(config: Config, given: Mapping[str, Any]) -> list[Any]:
-    """Build the observers that are enabled.
-
-    Args:
-        config: each entry of `observers` names its class by `_target_`.
-        given: parameter name -> the object passed to the observers that have this parameter. An object may be None,
-            such as the writer of a disabled TensorBoard; an observer that needs it is then left out, unless its
 OFFERED = ("screen", "writer", "configuration", "overrides", "hyperparameters", "splits", "classes", "task")
 """The parameters of observers that the program passes."""
 
@@ -389,6 +389,13 @@ def check_observers(config: Config) -> None:
             checked(cls, given, f"observers.{name}", supplied=supplied)
 
 
+def observers(config: Config, given: Mapping[str, Any]) -> list[Any]:
+    """Build the observers that are enabled.
+
+    Args:
+        config: each entry of `observers` names its class by `_target_`.
+        given: parameter name -> the object passed to the observers that have this parameter. An object may be None,
+            such as the writer of a disabled TensorBoard; an observer that needs it is then left out, unless its
             parameter has a default.
     """
     built = []

@@ -47,7 +47,7 @@ def examples(subject: Subject) -> CheckResult:
     findings = Findings()
     if subject.criterion.task.form == "classes":
         look_at_labels(subject, findings)
-    else:
+    elif not subject.criterion.task.of_inputs:
         look_at_targets(subject, findings)
     look_at_columns(subject, findings)
     look_for_duplicates(subject, findings)

@@ -14,8 +14,6 @@ from experiments.data.split import stratified
 from ._subject import CheckResult, Subject
 
 FEW = 20
-NEAR = 0.01
-"""The share of the way from the lowest possible loss to the loss of equal scores that may be left."""
 UPDATES = 500
 RATES = (1e-3, 1e-2, 1e-4)
 """Adam's rates, tried in turn: the check is of the model and the data, not of the run's optimizer."""
@@ -32,12 +30,13 @@ def overfit(subject: Subject) -> CheckResult:
     few, y = few_examples(subject)
     task, targets = subject.criterion.task, few.y
     lowest = task.lowest(subject.criterion.in_units, targets)
-    goal = lowest + NEAR * (subject.criterion.chance(targets) - lowest)
+    goal = lowest + task.memorized * (subject.criterion.chance(targets) - lowest)
     exact = task.stratified  # whether an answer is either right or wrong
     expected = f"100 %, loss below {goal:.2g}" if exact else f"loss below {goal:.2g}"
     least = 1.0 if exact else -float("inf")
     if not task.ratios:  # the loss may be negative
-        least, goal, expected = 1 - NEAR, float("inf"), f"{task.metrics[0]} at least {1 - NEAR:g}"
+        least = 1 - task.memorized
+        goal, expected = float("inf"), f"{task.metrics[0]} at least {least:g}"
     best = (0.0, float("inf"), 0)
     for rate in RATES:
         right, loss, updates = memorised(subject, few, rate, least, goal)

@@ -43,7 +43,7 @@ def initial_loss(subject: Subject) -> CheckResult:
     spread = scores.std().item()
     numbers = {"loss": measured, "chance": chance, "explained_by_spread": explained, "score_std": spread}
     shown = f"{measured:.4g}" + (f" ({explained:.4g} by the scores' spread)" if abs(explained - chance) > 0.01 else "")
-    expected = f"{chance:.4g} " + ("by predicting the mean" if numbers_only(subject) else "with equal scores")
+    expected = f"{chance:.4g} {subject.criterion.task.ignorance}"
     if not measured < float("inf"):
         advice = (
             "The loss is not finite before any update: try smaller initial weights or scaled inputs (data.preprocess)."
@@ -51,6 +51,7 @@ def initial_loss(subject: Subject) -> CheckResult:
         return CheckResult(shown, expected, "fail", advice, numbers)
     if not subject.criterion.task.ratios:
         return CheckResult(shown, expected, "pass", "", numbers)
+    of_inputs = subject.criterion.task.of_inputs
     slack = DEVIATIONS * deviation + SLACK * chance
     if measured > explained + slack:
         advice = (
@@ -58,9 +59,10 @@ def initial_loss(subject: Subject) -> CheckResult:
         )
         return CheckResult(shown, expected, "fail", advice, numbers)
     if measured < explained - slack:
-        return CheckResult(shown, expected, "pass", "The model already knows something.", numbers)
+        advice = "" if of_inputs else "The model already knows something."
+        return CheckResult(shown, expected, "pass", advice, numbers)
     large, too_large = (LARGE_NUMBERS, TOO_LARGE_NUMBERS) if numbers_only(subject) else (LARGE, TOO_LARGE)
-    if explained <= large * chance:
+    if explained <= large * chance or of_inputs:  # the last layer learns the scale of the inputs in a few updates
         return CheckResult(shown, expected, "pass", "", numbers)
     factor = right_scale(subject, scores, y, SCALED_TO * chance)
     last = running_names(subject)[-1:] or ["the last layer"]
@@ -97,7 +99,7 @@ def permuted_loss(subject: Subject, scores: Tensor, y: Tensor) -> tuple[float, f
 
 def numbers_only(subject: Subject) -> bool:
     """Whether the targets are numbers."""
-    return subject.criterion.task.form == "numbers"
+    return subject.criterion.task.form in ("numbers", "inputs")
 
 
 def right_scale(subject: Subject, scores: Tensor, y: Tensor, wanted: float) -> float:

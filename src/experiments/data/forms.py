@@ -112,8 +112,8 @@ class TableForm:
     kind: Literal["table"] = "table"
 
 
-TargetForm = Literal["classes", "numbers", "labels"]
-"""The form of targets: one class per example, numbers, or labels that are 0 or 1."""
+TargetForm = Literal["classes", "numbers", "labels", "inputs"]
+"""The form of targets: one class per example, numbers, labels that are 0 or 1, or the inputs themselves."""
 Form = ImageForm | TableForm | None
 """None if examples can only be given as arrays."""
 

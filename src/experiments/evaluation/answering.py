@@ -26,7 +26,7 @@ PER_TARGET: Mapping[str, Sequence[str]] = {
     "numbers": ("r2", "rmse", "mae"),
     "labels": ("f1", "precision", "recall", "auroc"),
 }
-"""The metrics of each target, by the form of the targets."""
+"""The metrics of each target, by the form of the targets; none for other forms."""
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,11 @@ def answers_of(
         split: its name.
         loss: of the run.
     """
-    names = dict.fromkeys((*task.metrics, *PER_TARGET[task.form]))
+    names = dict.fromkeys((*task.metrics, *PER_TARGET.get(task.form, ())))
     measures = {**{name: task.measures[name] for name in names}, **metrics}
-    each = {name: measures_of(task, answers[:, k : k + 1], true[:, k : k + 1]) for k, name in enumerate(task.names)}
+    each = {}
+    if task.form in PER_TARGET:
+        each = {name: measures_of(task, answers[:, k : k + 1], true[:, k : k + 1]) for k, name in enumerate(task.names)}
     return Answered(split, len(answers), loss, intervals(measures, answers, true), each)
 
 
@@ -101,6 +103,11 @@ def write(out: Path, run: Restored, result: Answered, answers: Tensor, true: Ten
 def write_predictions(out: Path, task: Task, answers: Tensor, true: Tensor) -> None:
     """Write the answers for each example next to the true values."""
     numbers = [str(number) for number in range(len(answers))]
+    if columns := task.rows(answers, true):
+        lines = [["example", *columns], *map(list, zip(numbers, *columns.values(), strict=True))]
+        text = "".join(",".join(c if isinstance(c, str) else f"{c:.7g}" for c in line) + "\n" for line in lines)
+        write_whole(out / "predictions.csv", text.encode())
+        return
     estimates = Estimates(numbers, task.names, answers.numpy(), true=true.numpy())
     write_whole(out / "predictions.csv", estimates.as_csv().encode())
 
@@ -131,7 +138,7 @@ def show_metrics(screen: Screen, task: Task, result: Answered) -> None:
     screen.print(shown)
     resamples = max((interval.resamples for interval in result.metrics.values()), default=0)
     screen.print(f"intervals: bootstrap over examples, {resamples:,} resamples")
-    if len(task.names) > 1:
+    if len(task.names) > 1 and task.form in PER_TARGET:
         noun = "target" if task.form == "numbers" else "label"
         columns = PER_TARGET[task.form]
         printed = table(noun, *columns, right=tuple(columns))

@@ -316,8 +316,8 @@ def restored(
         unfetched = nullcontext() if restoring.trust else isolated(repr(str(run.path)))
         with global_generator(general.seed, device), unfetched:
             description, prepare = expectations(run, config, state["program"]["preparation"], device)
-            outputs, weights = assembly.restored_task(config, description).outputs, state["program"]["model"]
-            model, values = restored_model(config, settings, weights, description, prepare, device, outputs)
+            task, weights = assembly.restored_task(config, description), state["program"]["model"]
+            model, values = restored_model(config, settings, weights, description, prepare, device, task)
         threads = max(1, min(int(state["program"].get("threads", 1)), cores()))
         epoch = int(state["position"]["epoch"])
     except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
@@ -502,7 +502,7 @@ def restored_model(
     description: Description,
     prepare: Preparation,
     device: torch.device,
-    outputs: int,
+    task: Task,
 ) -> tuple[nn.Module, int]:
     """Build a run's model with the weights of a checkpoint, for evaluation.
 
@@ -515,15 +515,15 @@ def restored_model(
     """
     example = prepare(torch.zeros(1, *description.shape, device=device))
     with suppress(NotImplementedError), torch.device("meta"):  # a stranger's configuration may have any size
-        same_tensors(assembly.outline(config, example.shape[1:], outputs, weights), weights)
-    model = assembly.network(config, example.shape[1:], outputs).to(device)
+        same_tensors(assembly.outline(config, example.shape[1:], task.outputs, weights), weights)
+    model = assembly.network(config, example.shape[1:], task.outputs).to(device)
     if settings.precision == "fp64":
         model, example = model.double(), example.double()
     if settings.channels_last:
         model.to(memory_format=torch.channels_last)
     model.load_state_dict(weights)
     model.requires_grad_(False).eval()
-    layers = assembly.layers(model, example, outputs)
+    layers = assembly.layers(model, example, task)
     return model, max((math.prod(layer.output_shape) for layer in layers), default=0)
 
 

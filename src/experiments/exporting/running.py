@@ -66,7 +66,8 @@ def export_run(run: Restored, formats: Sequence[Format], out: Path, screen: Scre
         screen.print(f"warning: {run.note}")
     screen.print(f"in          raw examples, {about['input']['type']}, batch x {sides(run.description.shape)}")
     count, form = len(run.task.names), run.task.form
-    what = f"{count} classes" if form == "classes" else counted(count, "label" if form == "labels" else "target")
+    nouns = {"labels": "label", "inputs": "input"}
+    what = f"{count} classes" if form == "classes" else counted(count, nouns.get(form, "target"))
     screen.print(f"out         {run.task.answers}, float32, batch x {what}")
     examples = trials(run)
     expected, gap = references(run, examples)

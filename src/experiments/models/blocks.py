@@ -96,6 +96,16 @@ class Dropout(nn.Dropout):
         return x * (mask.to(x.dtype) / keep)
 
 
+class Noise(nn.Module):
+    """Standard normal noise that is drawn from a given generator, not from torch's global one."""
+
+    generator: torch.Generator | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return noise of the shape of x."""
+        return torch.randn(x.shape, generator=self.generator, device=x.device, dtype=x.dtype)
+
+
 def dropout_mask(shape: torch.Size, keep: float, generator: torch.Generator) -> Tensor:
     """Draw a mask on the generator's device whose elements are true with probability `keep`, to a resolution of 2^-32.
 
@@ -108,9 +118,9 @@ def dropout_mask(shape: torch.Size, keep: float, generator: torch.Generator) -> 
 
 
 def use_noise(model: nn.Module, generator: torch.Generator) -> None:
-    """Set the generator of every Dropout in the model: the run's `noise` stream."""
+    """Set the generator of every Dropout and of all noise in the model: the run's `noise` stream."""
     for module in model.modules():
-        if isinstance(module, Dropout):
+        if isinstance(module, Dropout | Noise):
             module.generator = generator
 
 

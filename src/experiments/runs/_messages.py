@@ -40,7 +40,7 @@ def introduce(
     if data.description.columns:
         screen.print("")
         screen.print(column_table(data.description.columns))
-    screen.print(f"\ndata     {name}: {sizes}; {sides(data.input_shape)}, {what_is_learnt(data)}")
+    screen.print(f"\ndata     {name}: {sizes}; {sides(data.input_shape)}, {data.task.summary}")
     for note in data.notes:
         screen.print(f"         {note}")
     for doubt in data.doubts:
@@ -49,17 +49,6 @@ def introduce(
     screen.print(f"device   {describe(device)}, {threads} thread{'s' * (threads > 1)}{why}\n")
 
 
-def what_is_learnt(data: assembly.Data) -> str:
-    """Return what a model learns of an example: '10 classes', 'regression of weight and pulse'."""
-    names, task = data.task.names, data.task
-    if task.form == "classes":
-        return f"{len(names)} classes"
-    listed = ", ".join(names[:MOST_NAMES]) + (", ..." if len(names) > MOST_NAMES else "")
-    return f"{task.name} of {len(names)} labels: {listed}" if task.form == "labels" else f"{task.name} of {listed}"
-
-
-MOST_NAMES = 5
-"""The names of targets that are shown."""
 MOST_COLUMNS = 40
 """The columns that are shown; `data.json` has all of them."""
 

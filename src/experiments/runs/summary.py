@@ -17,6 +17,7 @@ from experiments.common.keys import flattened
 from experiments.common.text import one_line, shown_path
 from experiments.folders.identity import identity
 from experiments.folders.run import RunFolder
+from experiments.tasks import Task
 from experiments.training.member import Member, best_row
 from experiments.training.position import Position, epoch_of
 from experiments.training.program import Program
@@ -120,10 +121,11 @@ def class_counts(data: assembly.Data) -> list[int]:
 
 
 def residuals(data: assembly.Data, program: Single) -> dict[str, float]:
-    """Return facts about the errors on new examples; empty if the targets are no numbers."""
-    if data.task.form != "numbers" or "val" not in data.splits:
+    """Return facts about the answers for new examples, which the verdicts of some tasks need."""
+    task = data.task
+    if "val" not in data.splits or (type(task).facts is Task.facts and type(task).residuals is Task.residuals):
         return {}
-    return data.task.residuals(program.scores(0, "val").cpu(), data.splits["val"].y.cpu())
+    return task.facts(data.splits["train"], data.splits["val"], program.scores(0, "val").cpu())
 
 
 REGULARIZING = (

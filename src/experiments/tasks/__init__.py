@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from .base import Form, Task
 from .classification import Classification
 from .multilabel import Multilabel
+from .reconstruction import Reconstruction
 from .regression import Regression
 
 
@@ -12,7 +13,12 @@ class Auto:
     """Stands for the task that fits the targets: whole numbers or texts are classes, other numbers a regression."""
 
 
-FITTING: Mapping[Form, type[Task]] = {"classes": Classification, "numbers": Regression, "labels": Multilabel}
-"""The task of `task=auto` by the form of the targets."""
+FITTING: Mapping[Form, type[Task]] = {
+    "classes": Classification,
+    "numbers": Regression,
+    "labels": Multilabel,
+    "inputs": Reconstruction,
+}
+"""The task by the form of the targets; no data set has the form `inputs`, so `task=auto` is never a reconstruction."""
 
-__all__ = ["FITTING", "Auto", "Classification", "Form", "Multilabel", "Regression", "Task"]
+__all__ = ["FITTING", "Auto", "Classification", "Form", "Multilabel", "Reconstruction", "Regression", "Task"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -19,7 +19,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Form = TargetForm
-"""The form of targets: a class per example, numbers, or labels that are 0 or 1."""
+"""The form of targets, see `data.forms`."""
+
+
+MOST_NAMES = 5
+"""The names of targets that `Task.summary` has."""
 
 
 class Task:
@@ -53,6 +57,12 @@ class Task:
     answers: ClassVar[str] = "answers"
     about_answers: ClassVar[str] = "the answers"
     stratified: ClassVar[bool] = False
+    of_inputs: ClassVar[bool] = False
+    """Whether the targets are the inputs."""
+    ignorance: ClassVar[str] = "with equal scores"
+    """How a model that knows nothing reaches the loss of `chance`."""
+    memorized: ClassVar[float] = 0.01
+    """The share of the loss of `chance` that a network which has memorized a few examples may have left."""
 
     score_type: ClassVar[torch.dtype] = torch.float64
     """Of sums of `score`."""
@@ -88,8 +98,27 @@ class Task:
 
     @property
     def outputs(self) -> int:
-        """The number of scores of an example."""
+        """The number of scores of an example, or of each position of a sequence."""
         return len(self.names) * self.per_target
+
+    def score_shape(self, input_shape: Sequence[int]) -> tuple[int, ...]:
+        """Return the shape of the scores of an example whose inputs have a shape."""
+        del input_shape
+        return (self.outputs,)
+
+    @property
+    def summary(self) -> str:
+        """What is learnt, for people: '10 classes', 'regression of weight and pulse'."""
+        listed = ", ".join(self.names[:MOST_NAMES]) + (", ..." if len(self.names) > MOST_NAMES else "")
+        return f"{self.name} of {listed}"
+
+    def separated(self, scores: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Divide a model's scores into those of the task and further terms of the loss, (..., batch, terms), or None.
+
+        Args:
+            scores: (..., batch, outputs + terms).
+        """
+        return scores, None
 
     def encode(self, y: Tensor) -> Tensor:
         """Return the targets that training uses."""
@@ -147,6 +176,37 @@ class Task:
         """
         del scores, targets
         return {}
+
+    def facts(self, train: Split, new: Split, scores: Tensor) -> dict[str, float]:
+        """Return facts about the answers for new examples, which verdicts are based on; empty if there are none.
+
+        Args:
+            train: the training split.
+            new: the examples.
+            scores: their scores, on the CPU.
+        """
+        del train
+        return self.residuals(scores, new.y.cpu())
+
+    def rows(self, answers: Tensor, true: Tensor) -> dict[str, Tensor]:
+        """Return columns of numbers for a table of examples; empty for the answers themselves.
+
+        Args:
+            answers: see `answer`.
+            true: decoded targets.
+        """
+        del answers, true
+        return {}
+
+    def samples(self, forward: Callable[[Tensor], Tensor], split: Split) -> str:
+        """Return a text that the model has written; empty if it writes none.
+
+        Args:
+            forward: returns the scores of prepared examples.
+            split: the examples.
+        """
+        del forward, split
+        return ""
 
     def figures(self, split: Split, scores: Tensor, about: str) -> dict[str, Figure]:
         """Draw examples with their answers; return figures by the names of their files.

@@ -32,6 +32,11 @@ class Classification(Task):
     stratified = True
     score_type = torch.int64
 
+    @property
+    def summary(self) -> str:
+        """See `Task.summary`."""
+        return f"{len(self.names)} classes"
+
     def strata(self, y: Tensor) -> Tensor:
         """See `Task.strata`: the classes."""
         return y

@@ -111,6 +111,12 @@ def r2(predicted: Tensor, y: Tensor) -> float:
     return (1 - (predicted - y).square().sum(0) / spread).mean().item()
 
 
+def explained(predicted: Tensor, y: Tensor) -> float:
+    """The explained share of the variance of all inputs together, as of principal components; constant ones count."""
+    spread = (y - y.mean(0)).square().sum()
+    return float("nan") if not bool(spread > 0) else (1 - (predicted - y).square().sum() / spread).item()
+
+
 def spearman(predicted: Tensor, y: Tensor) -> float:
     """The correlation of the ranks of predictions and targets, averaged over the targets."""
     if len(y) < 2:
@@ -167,6 +173,7 @@ OF_CLASSES: Mapping[str, Measure] = {
     )
 }  # fmt: skip
 OF_NUMBERS: Mapping[str, Measure] = {measure.__name__: measure for measure in (r2, rmse, mse, mae, spearman)}
+OF_INPUTS: Mapping[str, Measure] = {"r2": explained, "mse": mse, "rmse": rmse, "mae": mae}
 OF_LABELS: Mapping[str, Measure] = {
     measure.__name__.removeprefix("label_"): measure
     for measure in (

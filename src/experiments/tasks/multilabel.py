@@ -22,6 +22,11 @@ class Multilabel(Task):
     answers = "probabilities"
     about_answers = "probabilities of the labels, in the order of `targets`: the sigmoid of the model's scores"
 
+    @property
+    def summary(self) -> str:
+        """See `Task.summary`."""
+        return super().summary.replace(" of ", f" of {len(self.names)} labels: ", 1)
+
     def encode(self, y: Tensor) -> Tensor:
         """See `Task.encode`."""
         return y.float()

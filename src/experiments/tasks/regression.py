@@ -44,6 +44,7 @@ class Regression(Task):
     metrics = ("r2", "rmse")
     measures = OF_NUMBERS
     objective = "loss"
+    ignorance = "by predicting the mean"
     answers = "predictions"
     about_answers = "predictions of the targets, in the order of `targets` and in the units of the data"
 

@@ -41,7 +41,7 @@ class Criterion:
         `weight` is, so the gradient of a batch is the mean of the gradients of its parts.
         """
         if self.class_weights is None:
-            return self.loss(scores, targets, reduction="mean")
+            return with_terms(self.loss, self.task)(scores, targets, reduction="mean")
         weights = self.class_weights[targets] if targets.ndim == 1 else targets @ self.class_weights
         return (self.loss(scores, targets, reduction="none") * weights).mean()
 
@@ -58,7 +58,7 @@ class Criterion:
     @cached_property
     def in_units(self) -> losses.Loss:
         """The loss in the user's units."""
-        return in_units(self.loss, self.task.unit, self.task.shift)
+        return in_units(with_terms(self.loss, self.task), self.task.unit, self.task.shift)
 
     def total(self, scores: Tensor, targets: Tensor) -> Tensor:
         """Return the sum of the examples' losses for evaluation, in the user's units; all examples count equally."""
@@ -81,6 +81,24 @@ class Criterion:
             targets: encoded.
         """
         return self.task.measured(scores.cpu(), targets.cpu(), self.metrics)
+
+
+def with_terms(loss: losses.Loss, task: Task) -> losses.Loss:
+    """Return a loss that adds the further terms of a model's scores; see `Task.separated`.
+
+    Args:
+        loss: of scores and targets.
+        task: what is learnt.
+    """
+    if not task.of_inputs:
+        return loss
+
+    def added(scores: Tensor, targets: Tensor, reduction: str) -> Tensor:
+        own, terms = task.separated(scores)
+        value = loss(own, targets, reduction=reduction)
+        return value if terms is None else value + losses.reduced(terms.sum(-1), reduction)
+
+    return added
 
 
 def in_units(loss: losses.Loss, unit: Tensor | None, shift: Tensor | None) -> losses.Loss:

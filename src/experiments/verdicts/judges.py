@@ -34,7 +34,11 @@ class Verdict:
     advice: Sequence[str]
 
 
-PICTURES = {"classes": "pictures/worst.png", "numbers": "pictures/residuals.png"}
+PICTURES = {
+    "classes": "pictures/worst.png",
+    "numbers": "pictures/residuals.png",
+    "inputs": "pictures/reconstructions.png",
+}
 """Where examples are shown, by the form of the targets."""
 
 LIMITED = "limited by the data or by the model"
@@ -214,8 +218,13 @@ def stuck(story: Story) -> Verdict | None:
     findings = {
         "classes": "The loss does not change: the network gives all classes the same score and learns nothing.",
         "numbers": "The loss does not change: the network predicts the mean of every example and learns nothing.",
+        "inputs": "The loss does not change: the network returns the mean of the inputs and learns nothing.",
     }
-    ways = {"classes": "by always answering the most common class", "numbers": "by always predicting the mean"}
+    ways = {
+        "classes": "by always answering the most common class",
+        "numbers": "by always predicting the mean",
+        "inputs": "by always returning the mean",
+    }
     return Verdict(
         "stuck",
         findings.get(story.kind, "The loss does not change: the network gives every example the same answer."),

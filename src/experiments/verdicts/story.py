@@ -11,6 +11,9 @@ from experiments.folders.run import LayerRow, Row
 from ._tail import Tail, tail_of
 from ._thresholds import FEWEST_EPOCHS, at
 
+MEANS = ("numbers", "inputs")
+"""The forms of targets of which a model that knows nothing predicts the mean."""
+
 
 @dataclass(frozen=True)
 class Reference:
@@ -101,7 +104,7 @@ class Story:
     @property
     def ignorance(self) -> str:
         """The end of a phrase about the loss of a model that knows nothing."""
-        return "if the mean is always predicted" if self.kind == "numbers" else "with equal scores"
+        return "if the mean is always predicted" if self.kind in MEANS else "with equal scores"
 
     @cached_property
     def train_score(self) -> float:
@@ -227,7 +230,7 @@ class Story:
     def gap_error(self) -> float:
         """The standard error of the validation score: of a share, or of R^2 with Gaussian errors."""
         score, count = 1.0 if self.val_score is None else self.val_score, max(self.val_examples, 1)
-        if self.kind == "numbers":
+        if self.kind in MEANS:
             return abs(1 - score) * math.sqrt(2 / count)
         return math.sqrt(score * (1 - score) / count)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.func import vmap
 
 from experiments.penalties import Penalty
-from experiments.training.criterion import Criterion, in_units
+from experiments.training.criterion import Criterion, in_units, with_terms
 from experiments.training.single import Single
 
 from ._batches import selected
@@ -46,7 +46,8 @@ class Objective:
         """Return the members' mean losses of a training batch, (members,)."""
 
         def mean(own: Tensor, wanted: Tensor, numbers: Mapping[str, Tensor], weights: Tensor | None) -> Tensor:
-            return Criterion(partial(self.loss, **numbers), class_weights=weights).mean(own, wanted)
+            loss = partial(self.loss, **numbers)
+            return Criterion(loss, class_weights=weights, task=self.tasks[0]).mean(own, wanted)
 
         dims = (0, 0, 0, None if self.class_weights is None else 0)
         return vmap(mean, in_dims=dims)(scores, targets, self.numbers, self.class_weights)
@@ -76,7 +77,8 @@ class Objective:
 
         def own(scores: Tensor, wanted: Tensor, numbers: Mapping[str, Tensor], units: Tensor | None) -> Tensor:
             unit, shift = (None, None) if units is None else units.unbind(0)
-            return in_units(partial(self.loss, **numbers), unit, shift)(scores, wanted, reduction=reduction)
+            loss = with_terms(partial(self.loss, **numbers), self.tasks[0])
+            return in_units(loss, unit, shift)(scores, wanted, reduction=reduction)
 
         units = None if self.units is None else self.units[selected(rows)]
         return vmap(own, in_dims=(0, 0, 0, None if units is None else 0))(scores, targets, numbers, units)
@@ -89,7 +91,7 @@ class Objective:
             rows: of the members; None for all.
         """
         tasks = self.tasks if rows is None else [self.tasks[row] for row in rows]
-        if self.units is None:
+        if self.units is None and not tasks[0].of_inputs:
             return tasks[0].score(scores, targets).sum(1)
         each = [task.score(*own).sum() for task, *own in zip(tasks, scores, targets, strict=True)]
         return torch.stack(each)
