@@ -52,6 +52,12 @@ def inputs(*shape: int, **more: Any) -> dict[str, Any]:
     return {"x_train": drawn(TRAIN, *shape), "x_test": drawn(TEST, *shape), **more}
 
 
+def without_test(**names: str) -> dict[str, Any]:
+    """Return the arrays of a file that has only training examples, called otherwise."""
+    train = {name: array for name, array in sound().items() if "train" in name}
+    return {**dict.fromkeys(sound()), **{names.get(name, name): array for name, array in train.items()}}
+
+
 def labels(train: Any) -> dict[str, Any]:
     """Return labels, of which the first are the test labels too."""
     return {"y_train": np.asarray(train), "y_test": np.asarray(train)[:TEST]}
@@ -124,6 +130,66 @@ CASES: dict[str, Arrays] = {
     ),
     "an unknown key": Arrays(
         {}, {"keys": {"x_trian": "a"}}, refused="'x_trian', which no data set has; choose from x_train"
+    ),
+    "only X and y": Arrays(
+        without_test(x_train="X", y_train="y"),
+        refused="has no test part; it contains X, y; to test on a fifth of the examples, add "
+        "'data.keys={x_train:X,y_train:y}' data.test_fraction=0.2$",
+    ),
+    "only data and labels": Arrays(
+        without_test(x_train="data", y_train="labels"),
+        refused="add 'data.keys={x_train:data,y_train:labels}' data.test_fraction=0.2$",
+    ),
+    "only a training part": Arrays(
+        without_test(), refused="contains x_train, y_train; to test on a fifth .*, add data.test_fraction=0.2$"
+    ),
+    "only a named training part": Arrays(
+        without_test(x_train="X", y_train="y"),
+        {"keys": {"x_train": "X", "y_train": "y"}},
+        refused="contains X, y; to test on a fifth of the examples, add data.test_fraction=0.2$",
+    ),
+    "a test part that is drawn": Arrays(
+        without_test(x_train="X", y_train="y"),
+        {"keys": {"x_train": "X", "y_train": "y"}, "test_fraction": 0.25},
+        classes=["0", "1", "2"],
+        sizes={"train": 14, "val": 4, "test": 6},
+        said=["own.npz has no test part; 6 of its 24 examples are drawn for testing, the same for every seed"],
+    ),
+    "a test part of pictures that is drawn": Arrays(
+        {**without_test(), "x_train": drawn(TRAIN, 3, 12, 10)}, {"test_fraction": 0.5}, shape=(3, 12, 10)
+    ),
+    "a test part of numbers that is drawn": Arrays(
+        {**without_test(), "y_train": THREE + 0.25}, {"test_fraction": 0.5}, classes=[], sizes={"test": 12}
+    ),
+    "a test part of texts that is drawn": Arrays(
+        {**without_test(), "y_train": np.array(["b", "a"])[THREE % 2]}, {"test_fraction": 0.5}, classes=["a", "b"]
+    ),
+    "a test part of one-hot rows that is drawn": Arrays(
+        {**without_test(), "y_train": np.eye(3)[THREE]}, {"test_fraction": 0.5}, classes=["0", "1", "2"]
+    ),
+    "a test part that is drawn next to a validation part": Arrays(
+        {**without_test(), "x_val": drawn(5, 4), "y_val": THREE[:5]},
+        {"test_fraction": 0.5},
+        sizes={"train": 12, "val": 5, "test": 12},
+    ),
+    "a test part that is there": Arrays(
+        {}, {"test_fraction": 0.5}, sizes={"test": TEST}, said=["has a test part; data.test_fraction=0.5 is not used"]
+    ),
+    "a test part that is too small": Arrays(
+        without_test(), {"test_fraction": 0.01}, refused="data.test_fraction=0.01 leaves no example to test on"
+    ),
+    "a test part without a class to train on": Arrays(
+        without_test(), {"test_fraction": 0.99}, refused="leaves no example of a class to train on; use a smaller"
+    ),
+    "a test part of a class with one example": Arrays(
+        {**without_test(), "y_train": np.minimum(np.arange(TRAIN), 1)},
+        {"test_fraction": 0.5},
+        refused="y_train has only one example of class '0'; every class needs two",
+    ),
+    "a test part of unequal parts": Arrays(
+        {**without_test(), "y_train": THREE[:20]},
+        {"test_fraction": 0.5},
+        refused="x_train has 24 examples but y_train has 20; the numbers must agree",
     ),
     "a validation part": Arrays(
         {"x_val": drawn(5, 4), "y_val": THREE[:5]},

@@ -142,7 +142,44 @@ CASES: dict[str, Table] = {
         for name, cell in DATES.items()
     },
     "dates as days": Table(table(d=DATES["dates"]), {"kinds": {"d": "dates"}}, columns={"d": ("dates", 1)}),
+    "numbers as dates, as days": Table(
+        table(d=DATES["numbers as dates"]), {"kinds": {"d": "dates"}}, columns={"d": ("dates", 1)}
+    ),
+    "numbers that are not dates, as days": Table(
+        table(d=lambda i: i + 0.5),
+        {"kinds": {"d": "dates"}},
+        refused=r"0.5 in row 1 of column .d., which is not a date",
+    ),
     "dates as texts": Table(table(d=DATES["dates"]), {"kinds": {"d": "texts"}}, columns={"d": ("texts", ROWS)}),
+    **{
+        f"{name} as the target": Table(
+            table(x=noise, y=cell),
+            refused=r"data.target='y' holds dates such as '.*, and each of them would be a class",
+        )
+        for name, cell in DATES.items()
+    },
+    "dates as the target, given as days": Table(
+        table(x=noise, y=DATES["dates"]), {"kinds": {"y": "dates"}}, classes=[], columns={"x": ("numbers", 1)}
+    ),
+    "compact dates as the target, given as days": Table(
+        table(x=noise, y=DATES["numbers as dates"]), {"kinds": {"y": "dates"}}, classes=[]
+    ),
+    "years and months as classes": Table(
+        table(x=noise, y=lambda i: f"2024-{1 + i % 3:02}"),
+        {"kinds": {"y": "texts"}},
+        classes=["2024-01", "2024-02", "2024-03"],
+    ),
+    "a word among dates as the target": Table(
+        table(x=noise, y=lambda i: "soon" if i == 4 else DATES["dates"](i)),
+        {"kinds": {"y": "dates"}},
+        refused=r"'soon' in row 5 of the target 'y', which is not a date",
+    ),
+    "dates as numbers of a regression": Table(
+        table(x=noise, y=DATES["dates"]),
+        task="regression",
+        refused=r"'data.kinds={y:dates}' reads dates as days since 1970",
+    ),
+    "a whole number as a quantity": Table(table(x=noise, y=lambda i: i % 7), {"kinds": {"y": "numbers"}}, classes=[]),
     "versions are texts": Table(table(d=lambda i: f"3.{i % 3}.99"), columns={"d": ("texts", 3)}),
     **{
         name: Table(table(p=cell), columns={"p": (holds.replace("\\", ""), 1)})

@@ -75,6 +75,17 @@ def test_dates_are_days(tmp_path: Path, cell: str, expected: int) -> None:
     assert set(source.x_train.flatten().tolist()) == {expected}
 
 
+def test_a_target_of_dates_is_days(tmp_path: Path) -> None:
+    path = tmp_path / "own.csv"
+    for cells, days in ((("2020-04-03", "13.4.2020"), None), (("3.4.2020", "13.4.2020"), {18355, 18365})):
+        path.write_text("x,y\n" + "".join(f"{i},{cells[i % 2]}\n" for i in range(8)))
+        source = csv(str(path), "y", kinds={"y": "dates"})
+        assert source.kind == "numbers"
+        assert days is None or set(torch.cat([source.y_train, source.y_test]).flatten().tolist()) == days
+    path.write_text("x,y\n" + "".join(f"{i},{(20200403, 20200413)[i % 2]}\n" for i in range(8)))
+    assert set(csv(str(path), "y", kinds={"y": "dates"}).y_train.flatten().tolist()) == {18355, 18365}
+
+
 @pytest.mark.slow
 def test_numbers_are_centred_before_they_are_rounded(commands: Commands) -> None:
     """A table of Unix times is learnt, evaluated, predicted, exported and resumed to the last digit."""

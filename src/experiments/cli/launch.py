@@ -27,7 +27,7 @@ from ._help import ALL, full_help, short_help
 from .completion import completion
 from .composing import known_keys, own_folder, register_resolvers
 from .entry import FULL_ERROR, cannot_write, memory_reported, print_error
-from .overrides import flags_first, refuse_flag_values, split_arguments, unknown_flag
+from .overrides import flags_first, refuse_flag_values, refuse_long_lists, split_arguments, unknown_flag
 from .suggestions import suggestion, unclosed
 
 VERB = "verb"
@@ -50,9 +50,10 @@ def help_printed(
 
     Raises:
         UserError: the configuration for the help, its topic or the shell is unknown; or a flag has a value that it does
-            not take.
+            not take, or a setting has too many.
     """
     refuse_flag_values(sys.argv[1:])
+    refuse_long_lists(sys.argv[1:])
     given, _ = get_args_parser().parse_known_args()
     if given.help:
         folders, config = [conf_folder(), *own_folder(given.config_dir)], given.config_name or verb

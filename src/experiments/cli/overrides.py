@@ -6,6 +6,7 @@ from pathlib import Path
 
 from experiments.common.errors import UserError
 from experiments.common.meant import pasted
+from experiments.common.text import cut
 
 LONGEST_FOLDER_NAME = 120
 SHORT = {"init_from": "init_from.path", "for": "hydra.sweeper.compare"}
@@ -18,6 +19,8 @@ VALUED = {
 """Hydra's flags that take the next word as their value."""
 PLAIN = {"--help", "-h", "--hydra-help", "--version", "--resolve", "--run", "-r", "--shell-completion", "-sc"}
 """Its other flags, without `--info`, which may have a value."""
+MOST_VALUES = 4000
+"""Values of a word on the command line; Hydra reads a list of this many in about two seconds."""
 HELP = {"--help", "-h"}
 INFORMING = {"--info", "-i"}
 INFORMATION = {"all", "config", "defaults", "defaults-tree", "plugins", "searchpath"}
@@ -90,6 +93,22 @@ def refuse_flag_values(arguments: Sequence[str]) -> None:
             topic = value if name in HELP and re.match(r"[a-z]\w", value) else ""
             more = [value] if "=" in value or topic else []
             raise UserError(f"{argument} gives {name} a value, but {name} takes none{pasted([name, *more])}")
+
+
+def refuse_long_lists(arguments: Sequence[str]) -> None:
+    """Refuse a word with so many values that Hydra reads it for minutes: the time grows with their square.
+
+    Raises:
+        UserError: with the setting and the number of its values.
+    """
+    for argument in arguments:
+        count = argument.count(",") + 1
+        if count > MOST_VALUES:
+            key = argument.partition("=")[0]
+            raise UserError(
+                f"{cut(key)} has {count:,} values, but a setting on the command line has at most {MOST_VALUES:,}; "
+                "write a longer list into a file of a folder for --config-dir, or use range(first,last)"
+            )
 
 
 def quoted_paths(value: str) -> str:

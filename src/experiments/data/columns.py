@@ -209,7 +209,8 @@ def days(column: pd.Series, *, first: bool) -> pd.Series:
     from pandas.api.types import is_numeric_dtype
 
     if is_numeric_dtype(column):
-        dates = pd.to_datetime(column, format="%Y%m%d", errors="coerce", utc=True)
+        texts = column.where(column % 1 == 0).astype("Int64").astype("string")  # pandas 4 takes numbers as seconds
+        dates = pd.to_datetime(texts, format="%Y%m%d", errors="coerce", utc=True)
     else:
         clock = column.str.fullmatch(TIME, case=False).fillna(False).astype(bool)
         dates = pd.to_datetime(

@@ -19,7 +19,7 @@ from .columns import TRUTHS, Kind, amount, as_numbers, days, recognised
 from .forms import Column, ColumnUse, TableForm, TargetForm
 from .sources import ROUNDED, Source, few_numbers, in_order, quantity, rounds, spelling
 from .split import stratified
-from .targets import form_of, is_quantity, refuse_dates, values_of
+from .targets import form_of, is_quantity, refuse_dates, values_of, written
 from .textfiles import (
     AUTO,
     Reading,
@@ -670,7 +670,7 @@ def refuse_cells(column: pd.Series, wrong: pd.Series, reason: str) -> None:
     if wrong.any():
         first = int(np.argmax(wrong.to_numpy()))
         file, row = column.index[first]
-        raise ValueError(f"{file} has {column.iloc[first]!r} in row {row} of column {column.name!r}, {reason}")
+        raise ValueError(f"{file} has {written(column.iloc[first])} in row {row} of column {column.name!r}, {reason}")
 
 
 def check_parts(y_train: torch.Tensor, y_test: torch.Tensor, classes: list[str], refused: str) -> None:

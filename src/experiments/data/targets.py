@@ -111,10 +111,15 @@ def values_of(table: pd.DataFrame, names: Sequence[str], decimal: str, dated: Co
             if is_date(cell):
                 comma = f"; 'data.kinds={{{name}:dates}}' reads dates as days since 1970"
             raise ValueError(
-                f"{file} has {table[name].iloc[first]!r} in row {row} of the target {name!r}, which is not a finite "
+                f"{file} has {written(table[name].iloc[first])} in row {row} of the target {name!r}, which is not a finite "
                 f"number; several targets, and those of a regression, should be numbers{comma}"
             )
     return torch.from_numpy(np.stack(columns, 1))
+
+
+def written(cell: object) -> str:
+    """Return a cell as an error shows it: a text in quotes, or a number."""
+    return repr(cell) if isinstance(cell, str) else str(cell)
 
 
 def days_of(cells: pd.Series) -> np.ndarray:
