@@ -7,7 +7,7 @@ ARGS   ?=
 PORT   ?= 6006
 
 .DEFAULT_GOAL := help
-.PHONY: help train check test test-all test-cuda dashboard bench lint format clean
+.PHONY: help train check test test-all test-cuda dashboard bench docs lint format clean
 
 help:  ## list these commands and the verbs
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -47,6 +47,16 @@ dashboard: $(STAMP)  ## show outputs/ in TensorBoard on http://localhost:6006 (P
 bench: $(STAMP)  ## measure speed, start-up and memory against hand-written loops
 	@$(BIN)/python -m benchmarks $(ARGS)
 
+# Made anew only when the dependencies change; docs alone needs these packages.
+$(VENV)/.docs: $(STAMP)
+	@echo "Installing what builds the documentation (once) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
+	@touch $@
+
+docs: $(VENV)/.docs  ## build the documentation into site/
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict $(ARGS)
+	@echo "The documentation is in site/index.html"
+
 lint: $(STAMP)  ## check style and types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
@@ -54,5 +64,5 @@ format: $(STAMP)  ## put the code into the house style
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
 clean:  ## remove the environment and caches; outputs/ stays
-	@rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache
+	@rm -rf $(VENV) dist site .pytest_cache .mypy_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

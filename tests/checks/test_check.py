@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from experiments.checks import CHECKS
-from tests.helpers import REPOSITORY, SMALL, Commands, run_folders, summary
+from tests.helpers import SMALL, Commands, run_folders, summary
 
 QUICK = "only=[initial_loss,symmetry,examples]"
 
@@ -183,9 +183,3 @@ def test_help_names_the_checks_own_setting(commands: Commands) -> None:
     assert "only=null" in shown
     assert "optimizer=" in shown
     assert "python -m experiments.check only=lr_range" in shown
-
-
-def test_every_check_is_in_the_readme() -> None:
-    text = (REPOSITORY / "README.md").read_text()
-    for name in CHECKS:
-        assert f"`{name}`" in text, name

@@ -1,0 +1,98 @@
+"""README.md is short, and what it shows is what its commands print."""
+
+import re
+import subprocess
+
+import pytest
+
+from experiments.cli.verbs import VERBS
+from tests.documents.pages import PAGES, Reader, commands_of, masked, shown_after
+from tests.helpers import NO_PICTURES, REPOSITORY, Commands
+
+README = PAGES["README.md"]
+MOST_LINES = 200
+FEWEST_ROWS = 3
+"""Of an output that is shown."""
+
+
+def test_it_is_short() -> None:
+    assert README.count("\n") <= MOST_LINES
+
+
+def command(page: str, part: str) -> str:
+    """The command of a page that has this part."""
+    (line,) = [line for line in commands_of(page) if part in line]
+    return line
+
+
+def assert_shown(page: str, line: str, printed: str) -> None:
+    """Fail unless a page shows rows of the output of a command, apart from numbers that depend on the machine."""
+    rows = [row for row in shown_after(page, line).splitlines() if row.strip() and row != "..."]
+    assert len(rows) >= FEWEST_ROWS
+    real = {row.strip() for row in masked(printed).splitlines()}
+    assert [row for row in rows if masked(row).strip() not in real] == []
+
+
+@pytest.mark.slow
+def test_the_training_prints_what_is_shown(reader: Reader) -> None:
+    line = command("README.md", "optimizer.lr=0.1 init=xavier")
+    assert_shown("README.md", line, reader.commands.train(*reader.typed(line)[1], NO_PICTURES).out)
+
+
+@pytest.mark.slow
+def test_the_sweep_and_its_comparison_print_what_is_shown(reader: Reader) -> None:
+    sweep, compare = (command("README.md", part) for part in ("name=rates", "compare outputs/rates"))
+    assert reader.commands.train(*reader.typed(sweep)[1], NO_PICTURES).code == 0
+    outcome = reader.commands.type("compare", "outputs/rates")
+    assert_shown("README.md", compare, outcome.out)
+    assert (reader.commands.folder / "outputs" / "rates" / "comparison" / "report.html").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", ["README.md", "docs/howto/own_data.md", "docs/data.md"])
+def test_the_table_of_columns_is_the_real_one(reader: Reader, monkeypatch: pytest.MonkeyPatch, page: str) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    _, words = reader.typed(command("README.md", "patients.csv"))
+    outcome = reader.commands.train(*words, "training.epochs=1", NO_PICTURES)
+    assert outcome.code == 0, outcome.err
+    (shown,) = re.findall(r"^column    holds.*?(?=```)", PAGES[page], re.DOTALL | re.M)
+    printed = [row.strip() for row in outcome.out.splitlines()]
+    assert [row for row in shown.splitlines() if row.strip() not in printed] == []
+
+
+@pytest.mark.slow
+@pytest.mark.exhaustive
+def test_the_fair_comparison_prints_what_is_shown(reader: Reader) -> None:
+    line = command("README.md", "search=fair")
+    outcome = reader.commands.train(*reader.typed(line)[1], NO_PICTURES)
+    assert_shown("README.md", line, outcome.out)
+
+
+@pytest.mark.slow
+def test_the_evaluation_and_the_export_print_what_is_shown(reader: Reader) -> None:
+    folder = reader.commands.trained("optimizer=sgd", "optimizer.lr=0.1", "init=xavier", NO_PICTURES)
+    outcomes = [reader.commands.type(verb, f"run={folder}") for verb in ("evaluate", "export")]
+    assert [outcome.code for outcome in outcomes] == [0, 0], outcomes
+    assert_shown("README.md", command("README.md", "experiments.export"), outcomes[0].out + outcomes[1].out)
+
+
+@pytest.mark.slow
+@pytest.mark.exhaustive
+def test_the_tutorial_prints_what_it_shows(commands: Commands) -> None:
+    page = "docs/tutorial.md"
+    for line in commands_of(page):
+        verb, words = Reader(commands).typed(line)
+        outcome = commands.type(verb, *words, *([NO_PICTURES] if verb == "train" else []))
+        assert_shown(page, line, outcome.out + outcome.err)
+
+
+def test_the_make_targets_exist() -> None:
+    named = {name for text in PAGES.values() for name in re.findall(r"\bmake ([a-z]+(?:-[a-z]+)?)\b[ `;]", text)}
+    listed = subprocess.run(["make", "help"], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    assert named <= set(re.findall(r"^  make ([a-z-]+)", listed, re.MULTILINE))
+    assert {"train", "dashboard", "docs", "check", "test"} <= named
+    assert set(re.findall(r"^  experiments (\w+)", listed, re.MULTILINE)) == set(VERBS)
+    for target, words in {"check": "the quick one", "test": "minutes"}.items():
+        assert re.search(rf"^  make {target} +.*{words}", listed, re.MULTILINE)
+    said = subprocess.run(["make", "-n", "test"], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    assert "about 10 minutes on 2 cores" in said
