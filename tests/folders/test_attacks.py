@@ -20,7 +20,7 @@ import yaml
 from experiments.common.conf import conf_folder
 from experiments.common.errors import UserError
 from experiments.evaluation.loading import load
-from tests.helpers import SMALL, Commands, Outcome, composed, run, run_folders
+from tests.helpers import SMALL, Commands, Outcome, composed, run, run_folders, sampled
 
 pytestmark = pytest.mark.slow
 
@@ -179,6 +179,7 @@ def linked_hard(name: str) -> Attack:
     def attack(run: Path, outside: Path) -> None:
         (outside / "precious").write_text("precious\n")
         (run / name).unlink(missing_ok=True)
+        (run / name).parent.mkdir(parents=True, exist_ok=True)
         (run / name).hardlink_to(outside / "precious")
 
     return attack
@@ -189,6 +190,7 @@ def piped(name: str) -> Attack:
 
     def attack(run: Path, _outside: Path) -> None:
         (run / name).unlink(missing_ok=True)
+        (run / name).parent.mkdir(parents=True, exist_ok=True)
         os.mkfifo(run / name)
 
     return attack
@@ -314,6 +316,27 @@ WRITTEN: dict[str, tuple[str, Attack]] = {
         "evaluate", linked("evaluation/test/.evaluation.json.PID.tmp"),
     ),
     "export": ("export", linked("export", folder=True)),
+    "remedy": ("remedy", linked("remedy", folder=True)),
+    "remedy/.lock": ("remedy", linked("remedy/.lock")),
+    "remedy/remedy.json": ("remedy", linked("remedy/remedy.json")),
+    "remedy/.remedy.json.tmp": ("remedy", linked("remedy/.remedy.json.PID.tmp")),
+    "remedy/the_run_seed=0": ("remedy", linked("remedy/the_run_seed=0", folder=True)),
+    "remedy/the_run_seed=0/train.log": ("remedy", linked("remedy/the_run_seed=0/train.log")),
+    "remedy/the_run_seed=0/.hydra": ("remedy", linked("remedy/the_run_seed=0/.hydra", folder=True)),
+    "remedy/the_run_seed=0/checkpoints": ("remedy", linked("remedy/the_run_seed=0/checkpoints", folder=True)),
+    "a second name at remedy/the_run_seed=0/train.log": (
+        "remedy", linked_hard("remedy/the_run_seed=0/train.log"),
+    ),
+    "a pipe at remedy/.lock": ("remedy", piped("remedy/.lock")),
+    "comparison": ("compare", linked("comparison", folder=True)),
+    "comparison/table.csv": ("compare", linked("comparison/table.csv")),
+    "comparison/figures": ("compare", linked("comparison/figures", folder=True)),
+    "a second name at comparison/runs.csv": ("compare", linked_hard("comparison/runs.csv")),
+    "export/model.pt2": ("export", linked("export/model.pt2")),
+    "a second name at export/model.json": ("export", linked_hard("export/model.json")),
+    "a second name at evaluation/test/predictions.csv": (
+        "evaluate", linked_hard("evaluation/test/predictions.csv"),
+    ),
     "a second name at metrics.csv": ("resume", linked_hard("metrics.csv")),
     "a second name at train.log": ("resume", linked_hard("train.log")),
     "a second name at .lock": ("resume", linked_hard(".lock")),
@@ -355,6 +378,8 @@ def attacked(commands: Commands, verb: str, folder: Path) -> Outcome:
         return Outcome(0, "", "")
     if verb == "resume":
         return commands.train(f"resume={folder}")
+    if verb == "remedy":
+        return commands.type("remedy", f"run={folder}", "seeds=2", "most=1")
     return commands.type(verb, str(folder))
 
 
@@ -400,12 +425,49 @@ def test_a_run_that_reaches_beyond_its_folder_is_not_resumed(
         assert re.search(reason, outcome.refusal()), outcome.err
 
 
-@pytest.mark.parametrize("name", WRITTEN)
+SELDOM = ("remedy", "comparison", "export/", "a second name at", "a pipe at remedy")
+"""The beginnings of the names of those that `make test` does not take, with one exception."""
+
+
+@pytest.mark.parametrize(
+    "name", sampled(WRITTEN, ["remedy/the_run_seed=0", *(name for name in WRITTEN if not name.startswith(SELDOM))])
+)
 def test_nothing_is_written_through_a_link(commands: Commands, copied: Path, outside: Path, name: str) -> None:
     verb, attack = WRITTEN[name]
     attack(copied, outside)
     for _, outcome in held(commands, copied, outside, (verb,)):
         assert outcome.code in (0, 2), outcome.err
+
+
+TRIED = [name for name in CODE if "checkpoint" not in name]
+SET_BY_REMEDY = ("resume=", "trust=", "trial=", "name=")
+"""Saved overrides that the trials set themselves, so that they do not count."""
+REFUSED_BY_REMEDY = "names code from outside this package|which no run of ours writes|is outside the run's folder"
+
+
+@pytest.mark.parametrize(
+    "name", sampled(TRIED, ("os.system as model", "weights that torch.hub fetches", "a tag of YAML"))
+)
+def test_no_code_of_a_stranger_is_run_by_its_remedies(
+    commands: Commands, copied: Path, outside: Path, name: str
+) -> None:
+    CODE[name](copied, outside)
+    for _, outcome in held(commands, copied, outside, ("remedy",)):
+        if outcome.code:  # it leaves the observers out
+            refused = rf"{REFUSED_BY_REMEDY}|{REASONS.get(name, 'no reason')}|is not a run folder"
+            assert re.search(refused, outcome.refusal()), outcome.err
+        else:
+            assert "observer" in name
+
+
+@pytest.mark.parametrize("name", sampled(OVERRIDES, ("optimizer=UP", "+optimizer@hydra.callbacks.x=adam")))
+def test_remedies_reach_no_further_than_the_run(commands: Commands, copied: Path, outside: Path, name: str) -> None:
+    OVERRIDES[name](copied, outside)
+    for _, outcome in held(commands, copied, outside, ("remedy",)):
+        if outcome.code:
+            assert re.search(REFUSED_BY_REMEDY, outcome.refusal()), outcome.err
+        else:
+            assert name.lstrip("+").startswith(SET_BY_REMEDY)
 
 
 def test_a_folder_for_decoded_pictures_is_used_when_it_is_typed_again(commands: Commands, copied: Path) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from experiments.comparison.report import Report
-from tests.helpers import Commands, Outcome, assert_equal_weights, run, weights
+from tests.helpers import Commands, Outcome, assert_equal_weights, run, sampled, weights
 from tests.search.searches import LR, TINY
 
 pytestmark = pytest.mark.slow
@@ -167,6 +167,20 @@ def test_a_damaged_run(commands: Commands, trained: Path, file: str, damage: str
             assert_equal_weights(weights(copy), weights(trained))
         elif outcome.code == 0 and command == "evaluate":
             assert accuracy(copy) == right or "warning: " in outcome.out
+
+
+REMEDIES = sampled(
+    [(file, damage) for file in OF_A_RUN for damage in DAMAGES],
+    [(".hydra/overrides.yaml", "garbled"), ("summary.json", "cut to half"), (".hydra/config.yaml", "a pipe")],
+)
+
+
+@pytest.mark.parametrize("case", REMEDIES, ids=", ".join)
+def test_the_remedies_of_a_damaged_run(commands: Commands, trained: Path, case: tuple[str, str]) -> None:
+    file, damage = case
+    copy = Path(shutil.copytree(trained, commands.folder / "remedy"))
+    DAMAGES[damage](copy / file)
+    one_sentence(commands.type("remedy", f"run={copy}", "seeds=2", "most=1"))
 
 
 def damaged_sweep(commands: Commands, whole: Path, file: str, damage: str, *command: str) -> None:

@@ -196,6 +196,11 @@ def worded(progress: float) -> Any:
     return f"slow at {progress}"
 
 
+def growing(progress: float) -> float:
+    """A schedule that works."""
+    return 1.0 + progress
+
+
 def broken(progress: float) -> float:
     """A schedule that fails in the second half of the training."""
     factors: dict[str, float] = {}

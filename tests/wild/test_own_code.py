@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from torchvision.transforms import v2
 
 from experiments import assembly
@@ -173,6 +174,40 @@ def test_own_code_is_trusted_by_the_command_that_names_it(commands: Commands) ->
     )
     refused = commands.train(f"resume={run_folders(commands.folder)[0]}")
     assert "names code from outside this package" in refused.err
+
+
+@pytest.mark.slow
+def test_own_code_that_is_typed_again_needs_no_trust(commands: Commands) -> None:
+    path = commands.folder / "own" / "scheduler" / "growing.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text(f"_target_: {HERE}.growing\n")
+    typed = ("--config-dir", "own", "scheduler=growing", "optimizer.lr=1e-9")
+    folder = commands.trained(*typed, *QUICK)
+    more = (f"resume={folder}", "training.epochs=3")
+    for words in (("--config-dir", "own"), ("--config-dir", "own", "optimizer.lr=1e-9")):
+        assert "scheduler._target_='tests.wild.own_code.growing'" in commands.train(*words, *more).refusal()
+    assert commands.train(*typed, *more).code == 0
+    assert summary(folder)["epochs"] == 3
+    named = commands.train(*typed[:2], f"scheduler._target_={HERE}.growing", f"resume={folder}", "training.epochs=4")
+    assert named.code == 0, named.err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("other", ["os.system", f"{HERE}.broken", f"{HERE}.torch.load"])
+def test_only_the_code_that_is_typed_again_is_trusted(commands: Commands, other: str) -> None:
+    own = f"scheduler._target_={HERE}.growing"
+    folder = commands.trained(own, "optimizer.lr=1e-9", *QUICK)
+    for name, added in (("overrides", f"optimizer._target_={other}"), ("config", {"_target_": other})):
+        path = folder / ".hydra" / f"{name}.yaml"
+        content = yaml.safe_load(path.read_text())
+        if isinstance(added, str):
+            content.append(added)
+        else:
+            content["optimizer"] |= added
+        path.write_text(yaml.safe_dump(content))
+    error = commands.train(f"resume={folder}", own, "training.epochs=3").refusal()
+    assert f"optimizer._target_={other!r} in resume=" in error
+    assert "names code from outside this package" in error
 
 
 # ----------------------------------------------------------------------------------------------------- data

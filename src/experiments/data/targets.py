@@ -111,8 +111,8 @@ def values_of(table: pd.DataFrame, names: Sequence[str], decimal: str, dated: Co
             if is_date(cell):
                 comma = f"; 'data.kinds={{{name}:dates}}' reads dates as days since 1970"
             raise ValueError(
-                f"{file} has {written(table[name].iloc[first])} in row {row} of the target {name!r}, which is not a finite "
-                f"number; several targets, and those of a regression, should be numbers{comma}"
+                f"{file} has {written(table[name].iloc[first])} in row {row} of the target {name!r}, which is not a "
+                f"finite number; several targets, and those of a regression, should be numbers{comma}"
             )
     return torch.from_numpy(np.stack(columns, 1))
 

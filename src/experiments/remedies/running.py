@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 
 from experiments.assembly.trust import untrusted
 from experiments.cli.arguments import unlinked
+from experiments.common.confined import refuse_links
 from experiments.common.errors import UserError
 from experiments.common.files import write_json
 from experiments.common.metrics import Metric, declare
@@ -83,6 +84,7 @@ def remedy(folder: Path, options: RemedyOptions) -> int:
     run = patient(folder, options)
     declare(run.record.config.get("metrics"))
     out = unlinked(Path(options.out) if options.out is not None else folder / FOLDER)
+    refuse_links(out, f"remedy of {str(folder)!r}")
     screen, stop = Screen(), SignalStop()
     with locked(out, "remedy"), stop.listening():
         results = tried_out(run, out, screen, stop)
