@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from experiments.data.augment import Augmentation
 from experiments.data.batches import Split
-from experiments.optimizers import begin_momentum, needs_closure
+from experiments.optimizers import begin_momentum, count_on_host, needs_closure
 
 from .averaging import Average, refresh_statistics
 from .criterion import Criterion, penalized_weights
@@ -315,9 +315,9 @@ class Single:
         return measure(self.capture(member, brief=brief))
 
     def in_evaluation(self, x: Tensor) -> Tensor:
-        """Return the scores in evaluation mode."""
+        """Return the scores in evaluation mode, in the precision of the weights."""
         self.model.eval()
-        scores = self._scores(self.model, x)
+        scores = self.model(x)
         to_training_mode(self.model)
         return scores
 
@@ -381,6 +381,7 @@ class Single:
                 raise ValueError("the data set has changed: the statistics of its training split are different")
         self.model.load_state_dict(state.get("trained", state["model"]))
         self.optimizer.load_state_dict(state["optimizer"])
+        count_on_host(self.optimizer)
         if self.average is not None:
             self.average.load(state["model"], state.get("averaged", 0))
         if self.scaler is not None:

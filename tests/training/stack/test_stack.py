@@ -277,7 +277,6 @@ def test_stacks_are_as_large_as_memory_allows(tmp_path: Path, monkeypatch: pytes
         "+optimizer.amsgrad=true",
         "training.compile=true",
         "training.channels_last=true",
-        "training.precision=bf16",
         "training.ema=0.9",
         "training.swa=1",
         "freeze={features:1}",

@@ -1,16 +1,17 @@
 """One forward pass for all members: the model is called with every member's weights."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from functools import partial
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from experiments.models.blocks import Dropout, dropout_mask
 from experiments.training.freezing import to_training_mode
-from experiments.training.single import Single
+from experiments.training.single import PRECISIONS, Single
 
 
 class Masked(nn.Module):
@@ -24,7 +25,8 @@ class Masked(nn.Module):
 
 
 class Forward:
-    """The forward pass of a stack.
+    """The forward pass of a stack: `model` and `evaluating` compute in the precision of the weights, `train` and
+    `evaluate` in that of the runs.
 
     Args:
         programs: of one signature; the rates of their Dropout may differ, and some may have none.
@@ -47,6 +49,11 @@ class Forward:
             masked.register_buffer("mask", torch.ones(()), persistent=False)
             setattr(model.get_submodule(owner), own, masked)
         self.model, self.evaluating = model, deepcopy(model).eval()
+        self.in_precision = [self.model, self.evaluating]
+        if (dtype := PRECISIONS.get(programs[0].updating.precision)) is not None:
+            self.in_precision = [deepcopy(self.model), deepcopy(self.evaluating)]
+            for layer in (layer for copy in self.in_precision for layer in copy.modules()):
+                multiply_in(layer, dtype)
         self.masks = self._shapes(programs[0].splits["train"].first(1)[0]) if most else {}
 
     @torch.no_grad()
@@ -89,11 +96,11 @@ class Forward:
         Returns:
             (members, batch, classes).
         """
-        return called(self.model, weights, x)
+        return called(self.in_precision[0], weights, x)
 
     def evaluate(self, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
         """Return the scores in evaluation mode; see `train`."""
-        return called(self.evaluating, weights, x)
+        return called(self.in_precision[1], weights, x)
 
 
 def called(model: nn.Module, weights: Mapping[str, Tensor], x: Tensor, *, shared: bool = False) -> Tensor:
@@ -103,6 +110,30 @@ def called(model: nn.Module, weights: Mapping[str, Tensor], x: Tensor, *, shared
         return functional_call(model, own, (inputs,))
 
     return vmap(call, in_dims=(0, None if shared else 0))(dict(weights), x)
+
+
+def multiply_in(layer: nn.Module, dtype: torch.dtype) -> None:
+    """Let a layer compute its products in 16 bits, as `torch.autocast` does, which does not reach into `vmap`.
+
+    Everything else, which autocast computes partly in 16 bits, stays in fp32.
+
+    Args:
+        layer: changed if it is one of torch's fully connected or convolutional layers.
+        dtype: of the factors.
+    """
+    own: Callable[[Tensor, Tensor, Tensor | None], Tensor]
+    if type(layer) is nn.Linear:
+        own = F.linear
+    elif isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d) and type(layer).__module__ == nn.Conv2d.__module__:
+        own = layer._conv_forward
+    else:
+        return
+
+    def forward(x: Tensor) -> Tensor:
+        bias = None if layer.bias is None else layer.bias.to(dtype)
+        return own(x.to(dtype), layer.weight.to(dtype), bias).to(x.dtype)
+
+    layer.forward = forward  # type: ignore[method-assign, assignment]
 
 
 def dropouts(model: nn.Module) -> dict[str, Dropout]:

@@ -18,9 +18,10 @@ from experiments.training.streams import undrawn
 from experiments.training.transfer import to_device, to_host
 
 from ._batches import Batches
-from ._forward import Forward
+from ._forward import Forward, called
 from ._inspection import StackInspector
 from ._objective import Objective
+from ._scaling import Scales
 from ._updates import Part, parts
 from ._weights import Weights
 
@@ -68,6 +69,7 @@ class Stack(OwnPrograms):
         self.parts: list[Part] = parts(programs, self.weights)
         self.forward = Forward(programs)
         self.objective = Objective(programs, self.weights)
+        self.scales = Scales(programs, self.weights.flat) if programs[0].scaler is not None else None
         self.inspector = StackInspector(programs, self.forward.evaluating, self.weights, self.objective)
         self.batches = {name: Batches([p.splits[name] for p in programs]) for name in programs[0].splits}
         self.rates: Sequence[float] = [0.0] * len(programs)
@@ -82,8 +84,8 @@ class Stack(OwnPrograms):
         masks = {f"{name}.mask": x.new_ones(self.members, len(x[0]), *s) for name, s in self.forward.masks.items()}
         try:
             with undrawn(self.device):
-                trained = self.forward.train({**self.weights.all(), **buffers, **masks}, x)
-                evaluated = self.forward.evaluate(self.weights.all(), x)
+                trained = called(self.forward.model, {**self.weights.all(), **buffers, **masks}, x)
+                evaluated = called(self.forward.evaluating, self.weights.all(), x)
                 own = torch.stack([p.inspector.as_in_training(x[k]) for k, p in enumerate(self.programs)])
                 alone = torch.stack([p.in_evaluation(x[k]) for k, p in enumerate(self.programs)])
                 losses = self.objective.losses(own, y)
@@ -120,12 +122,13 @@ class Stack(OwnPrograms):
         self._forget()
         x, targets = self.batches["train"].batch(index)
         measured = self._backward(x, targets, self.forward.drawn(x.shape[1], x.dtype))
+        skipped = None if self.scales is None else self.scales.unscale(self.weights.gradient)
         self.objective.clip()
         if rates != self.rates:
             self.rates, self.lr = rates, self._column(rates)
         with torch.no_grad():
             for part in self.parts:
-                part.update(self.lr)
+                part.update(self.lr, skipped)
         self.objective.bound()
         return measured
 
@@ -146,8 +149,9 @@ class Stack(OwnPrograms):
             scores = self.forward.train({**self.weights.all(), **own}, x[:, part] if len(sizes) > 1 else x)
             wanted = targets[:, part] if len(sizes) > 1 else targets
             losses = self.objective.losses(scores, wanted) * (size / x.shape[1])
-            whole = losses.sum() if terms is None or start > size else (losses + terms).sum()
-            self._store(torch.autograd.grad(whole, list(self.weights.leaves.values())), add=start > size)
+            whole = losses if terms is None or start > size else losses + terms
+            whole = whole if self.scales is None else whole * self.scales.scale
+            self._store(torch.autograd.grad(whole.sum(), list(self.weights.leaves.values())), add=start > size)
             loss = loss + self.objective.shown(losses.detach(), scores.detach(), wanted, size / x.shape[1])
             score = score + self.objective.score(scores.detach(), wanted)
         return Measurements(loss, score, None if terms is None else terms.detach())
@@ -183,6 +187,8 @@ class Stack(OwnPrograms):
         row, program = self.active.index(member), self.programs[member]
         part = next(part for part in self.parts if part.rows.start <= row < part.rows.stop)
         part.give_back(program)
+        if self.scales is not None:
+            self.scales.give_back(row, program)
         if part.t:
             for group, share in zip(program.optimizer.param_groups, program.shares, strict=True):
                 group["lr"] = self.rates[row] * share
@@ -240,6 +246,8 @@ class Stack(OwnPrograms):
         self._forget()
         for part in self.parts:
             part.gather()
+        if self.scales is not None:
+            self.scales = Scales([self.programs[k] for k in self.active], self.weights.flat)
 
     def load_model(self, member: int, state: Mapping[str, Any]) -> None:
         """See `Program.load_model`."""

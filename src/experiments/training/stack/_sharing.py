@@ -29,13 +29,11 @@ class Traits:
     Args:
         optimizer: the class of its optimizer, or a name if it is not one of torch's.
         options: the optimizer's settings.
-        precision: of the forward and backward pass.
         used: the settings that no stack supports -> whether the run uses them.
     """
 
     optimizer: type | str
     options: Mapping[str, Any]
-    precision: str
     used: Mapping[str, bool]
 
     def reason_apart(self) -> str | None:
@@ -46,7 +44,6 @@ class Traits:
             return f"{name} has no update rule for stacks"
         unsupported = [f"optimizer.{option}" for option in on]
         unsupported += [setting for setting, uses in self.used.items() if uses]
-        unsupported += [f"training.precision={self.precision}"] if self.precision in ("bf16", "fp16") else []
         return f"{unsupported[0]} is not supported in stacks" if unsupported else None
 
 
@@ -58,7 +55,6 @@ def configured(config: Mapping[str, Any]) -> Traits:
     return Traits(
         optimizer=kind or name or str(config["optimizer"].get("_target_")),
         options=config["optimizer"],
-        precision=training.get("precision", "fp32"),
         used={
             "training.compile": training.get("compile", False) not in (None, False),
             "training.channels_last": bool(training.get("channels_last")),
@@ -76,7 +72,6 @@ def built(program: Single) -> Traits:
     return Traits(
         optimizer=type(program.optimizer),
         options={name: any(group.get(name) for group in groups) for name in UNSUPPORTED},
-        precision=updating.precision,
         used={
             "training.compile": updating.compiled is not None,
             "training.channels_last": updating.channels_last,
@@ -115,6 +110,7 @@ def signature(program: Single) -> dict[str, object]:
         "task": (type(program.criterion.task), program.criterion.task.outputs),
         "metrics": sorted(program.criterion.metrics),
         "device": program.device,
+        "precision": program.updating.precision,
     }
 
 

@@ -42,7 +42,9 @@ class Part:
 
     def gather(self) -> None:
         """Take over the states of the members' optimizers; a new optimizer gets its first state."""
-        self.t = max(self._updates(program) for program in self.programs)
+        updates = [self._updates(program) for program in self.programs]
+        self.t = max(updates)
+        self.counts = self.weights.flat.new_tensor(updates).unsqueeze(1)
         self.state = {name: torch.stack([self._slot(p, name) for p in self.programs]) for name in self.rule.slots}
         self.state |= {
             name: torch.stack([self._scalar(p, name, start) for p in self.programs])
@@ -73,26 +75,38 @@ class Part:
         had = self._had(program, name)[0]
         return self.weights.flat.new_tensor([start if had is None else float(had)])
 
-    def update(self, lr: Tensor) -> None:
+    def update(self, lr: Tensor, skipped: Tensor | None = None) -> None:
         """Update the weights once.
 
         Args:
             lr: (members of the stack, 1), the scheduled rates.
+            skipped: (members of the stack,), whether a member's update is skipped and does not count; None for none.
         """
         self.t += 1
+        if skipped is None:
+            self._update(lr, self.t)
+            return
+        own = skipped[self.rows].unsqueeze(1)
+        changed = [self.weights.flat[self.rows], *self.state.values(), self.counts]
+        before = [tensor.clone() for tensor in changed]
+        self.counts += 1
+        self._update(lr, self.counts if self.rule.counted else self.t)
+        for tensor, old in zip(changed, before, strict=True):
+            tensor.copy_(torch.where(own, old, tensor))
+
+    def _update(self, lr: Tensor, t: int | Tensor) -> None:
         rows = self.rows
         rates = lr[rows] * self.shares
-        self.rule.update(
-            Slice(self.weights.flat[rows], self.weights.gradient[rows], self.state, self.hyper, rates, self.t)
-        )
+        self.rule.update(Slice(self.weights.flat[rows], self.weights.gradient[rows], self.state, self.hyper, rates, t))
 
     def give_back(self, program: Single) -> None:
         """Give a member's own optimizer its state, as views."""
         if self.t == 0 and not self.rule.eager:
             return
         row = self.programs.index(program)
+        steps = float(self.t if program.scaler is None else self.counts[row])
         for c in self.weights.columns:
-            own: dict[str, Any] = {"step": torch.tensor(float(self.t))} if self.rule.counted else {}
+            own: dict[str, Any] = {"step": torch.tensor(steps)} if self.rule.counted else {}
             own |= {name: self.state[name][row, 0].clone() for name in self.rule.scalars}  # a copy for each parameter
             own |= {name: self.state[name][row, c.span].view(c.shape) for name in self.rule.slots}
             program.optimizer.state[program.named[c.name]] = own

@@ -22,7 +22,7 @@ class Slice(NamedTuple):
         state: (runs, parameters) each, changed in place.
         hyper: the hyperparameters, (runs, 1), or (runs, parameters) if groups of parameters differ.
         lr: the scheduled rates, in the same shapes.
-        t: the number of the update, counted from 1.
+        t: the number of the update, counted from 1; (runs, 1) if it differs between the runs.
     """
 
     p: Tensor
@@ -30,7 +30,7 @@ class Slice(NamedTuple):
     state: Mapping[str, Tensor]
     hyper: Mapping[str, Tensor]
     lr: Tensor
-    t: int
+    t: int | Tensor
 
 
 UpdateRule = Callable[[Slice], None]
@@ -67,7 +67,7 @@ def decay_apart(s: Slice) -> None:
     s.p.mul_(1 - s.lr * s.hyper["weight_decay"])
 
 
-def left(beta: Tensor, t: int) -> Tensor:
+def left(beta: Tensor, t: int | Tensor) -> Tensor:
     """Return `1 - beta^t`, the total weight of the values in a running average that started at zero."""
     return (1 - beta.double() ** t).to(beta.dtype)
 
