@@ -385,7 +385,12 @@ def test_a_refused_sweep_leaves_nothing_and_latest_passes_over_other_commands(co
     assert commands.train(*command, "optimizer.lr=0.1").code == 0
     before = sorted(commands.folder.glob("outputs/*/*"))
     assert len(before) == 2
-    refused = ("optimizer.lrr=1,2", "hydra.launcher.max_stack=0", "hydra.sweep.subdir=same", "objective=nonsense")
+    refused: tuple[str, ...] = (
+        "optimizer.lrr=1,2",
+        "hydra.launcher.max_stack=0",
+        "hydra.sweep.subdir=same",
+        "objective=nonsense",
+    )
     refused += ("observers.layers.every=-1", "data.limit=1", "model.hidden=[0]")
     for word in refused:
         assert commands.train(*command, word).code == 2
