@@ -152,7 +152,9 @@ def test_data_on_the_host_have_the_same_bits(commands: Commands, monkeypatch: py
 
 
 @pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype feature")
-@pytest.mark.parametrize("optimizer", ["adam", "muon", "rprop", "rmsprop", "adadelta"])
+@pytest.mark.parametrize(
+    "optimizer", ["adam", "muon", "rprop", "rmsprop", "adadelta", "adamax", "asgd", "nadam", "radam"]
+)
 def test_half_precision_does_not_wait_for_the_device(
     commands: Commands, monkeypatch: pytest.MonkeyPatch, optimizer: str
 ) -> None:
