@@ -56,6 +56,7 @@ COURSES: Mapping[CourseName, Sections] = {
         "Neural networks 3: hyperparameter optimization": ["random_hits", "random_beats_grid", "log_draws"],
         "Neural networks 3: model ensembles": ["dropout_ensemble", "ensemble"],
         "Transfer learning": ["fine_tuning"],
+        "Generative models (lecture 13 of 2017): autoencoders": ["autoencoder"],
     },
     "scratch": {
         "4.2 Loss functions": ["sigmoid_log_zero"],
