@@ -10,7 +10,7 @@ CONF = Path(__file__).parent / "conf"
 MARK = "<!-- settings -->"
 
 
-def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+def on_page_markdown(markdown: str, **_: Any) -> str:
     """Put the tables of all settings into their page."""
     return markdown.replace(MARK, "\n".join(tables())) if MARK in markdown else markdown
 

@@ -38,6 +38,8 @@ def test_the_wheel_has_every_configuration_file(wheel: Path) -> None:
     for path in CONF.rglob("*.yaml"):
         assert f"experiments/conf/{path.relative_to(CONF)}" in names
     assert "experiments/py.typed" in names
+    for path in (REPOSITORY / "src" / "experiments" / "projects" / "template").iterdir():
+        assert f"experiments/projects/template/{path.name}" in names
     assert not [name for name in names if name.startswith(("tests/", "outputs/", "benchmarks/"))]
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from .cli.entry import entry_point
 from .cli.launch import help_printed, launch
 from .cli.overrides import spelled_out
+from .cli.project import with_project
 
 EXAMPLES = (
     ("", "all checks of the default run"),
@@ -32,6 +33,7 @@ def task(cfg: Any) -> None:
 @entry_point
 def main() -> None:
     """Run the command line."""
+    sys.argv[1:] = with_project(sys.argv[1:])
     if not help_printed("check", EXAMPLES, signatures):
         sys.argv[1:] = spelled_out(sys.argv[1:])
         launch(task, "check")

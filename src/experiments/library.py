@@ -22,6 +22,7 @@ from .cli.composing import composed_whole, isolated_hydra, own_folder
 from .cli.entry import FULL_ERROR
 from .cli.folders import claimed
 from .cli.launch import explained
+from .cli.project import own_project
 from .cli.resuming import resumed_command_line
 from .common.errors import UserError
 from .common.text import shown_path
@@ -149,7 +150,7 @@ def compose(*overrides: str, config_dir: str | Path | None = None) -> Configurat
 
     Args:
         overrides: `group=choice` and `group.key=value`; `resume=<folder>` resumes the run in that folder.
-        config_dir: a folder with your own choices, as in `--config-dir`.
+        config_dir: a folder with your own choices, as in `--config-dir`; None for that of `experiments.toml`.
 
     Raises:
         UserError: one of them does not fit; `HYDRA_FULL_ERROR=1` shows the traceback of the cause.
@@ -157,7 +158,8 @@ def compose(*overrides: str, config_dir: str | Path | None = None) -> Configurat
     for word in overrides:
         if not isinstance(word, str) or word.startswith("-"):
             raise UserError(f"{word!r} is not an override; give texts such as 'optimizer=adam', 'optimizer.lr=0.1'")
-    own = own_folder(None if config_dir is None else str(config_dir))
+    given = own_project().config_dir if config_dir is None else str(config_dir)
+    own = own_folder(given)
     with isolated_hydra():
         try:
             whole = composed_whole("train", resumed_command_line(overrides), own)

@@ -1,10 +1,12 @@
 """Follow optimizers down a surface: `python -m experiments.surface -m optimizer=sgd,momentum,adagrad,adam`."""
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 from .cli.entry import cannot_write, entry_point
 from .cli.launch import help_printed, launch
+from .cli.project import with_project
 from .common.errors import UserError
 
 EXAMPLES = (
@@ -18,6 +20,7 @@ EXAMPLES = (
 @entry_point
 def main() -> None:
     """Run the command line."""
+    sys.argv[1:] = with_project(sys.argv[1:])
     if help_printed("surface", EXAMPLES):
         return
     traces: list[Any] = []

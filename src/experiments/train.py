@@ -8,6 +8,7 @@ from typing import Any
 
 from .cli.entry import entry_point
 from .cli.launch import help_printed, launch
+from .cli.project import with_project
 from .cli.resuming import resumed_command_line
 
 EXAMPLES = (
@@ -68,6 +69,7 @@ def command_line(completed: Callable[[Sequence[str]], list[str]]) -> None:
     Args:
         completed: returns the arguments for Hydra, given the typed ones.
     """
+    sys.argv[1:] = with_project(sys.argv[1:])
     if not help_printed("train", EXAMPLES, signatures):
         typed = sys.argv[1:]
         sys.argv[1:] = completed(typed)

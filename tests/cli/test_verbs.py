@@ -69,7 +69,7 @@ def test_every_command_prints_the_version_of_this_package(commands: Commands, ve
 )
 def test_an_unknown_verb_is_one_sentence(commands: Commands, word: str, hint: str) -> None:
     outcome = commands.type("__main__", word, "optimizer=adam")
-    allowed = "train, check, compare, evaluate, export, reproduce, remedy, surface"
+    allowed = "train, check, compare, evaluate, export, reproduce, remedy, surface, new"
     assert (outcome.code, outcome.out) == (2, "")
     assert outcome.err == f"Error: unknown verb {word!r}; choose from {allowed}{hint}\n"
 

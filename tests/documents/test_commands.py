@@ -199,6 +199,7 @@ def links() -> list[tuple[str, str]]:
     return [
         (page, link.partition("#")[0])
         for page, text in PAGES.items()
+        for text in [re.sub(r"```.*?```", "", text, flags=re.DOTALL)]
         for link in re.findall(r"\]\((?!http|#)([^)\s]+)\)", text)
     ]
 

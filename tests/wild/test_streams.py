@@ -74,6 +74,7 @@ WORK = {
     "check only=symmetry name=checked": "outputs/checked/*/checks.json",
     "reproduce zero_weights": "outputs/gallery/index.html",
     "remedy {run} seeds=2 most=1": "outputs/small/*/remedy/remedy.json",
+    "new small_study": "small_study/README.md",
     "surface optimizer=sgd name=followed": "outputs/followed/*/surface.png",
 }
 """A command of each other verb, and a file that it writes last."""

@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from experiments.common.conf import conf_folder
 
 from ._help import ALL, groups
+from .project import own_project
 
 UNQUOTED = re.compile(r"[\w./:@%+,\[\]-]*")
 """A word that needs no quotes on a command line."""
@@ -61,7 +62,8 @@ def override_replies(words: Sequence[str], word: str, verb: str) -> list[str]:
     """Return the candidates for an override: config groups and their choices, keys and their present values."""
     given, further = get_args_parser().parse_known_args(words)
     overrides = [*given.overrides, *further]
-    folders = [conf_folder(), *([Path(given.config_dir).expanduser().absolute()] if given.config_dir else [])]
+    own = given.config_dir or own_project().config_dir
+    folders = [conf_folder(), *([Path(own).expanduser().absolute()] if own else [])]
     config = given.config_name or verb
     key, equals, value = word.partition("=")
     sign = key[: len(key) - len(key.lstrip("+~"))]

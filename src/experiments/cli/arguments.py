@@ -14,6 +14,7 @@ from experiments.common.errors import UserError, nearest
 from experiments.common.signatures import checked
 
 from ._help import paragraph, table
+from .project import with_options
 
 FOLDER = "run"
 """`run=<folder>` is the same as `<folder>`."""
@@ -30,7 +31,8 @@ def help_text(usage: str, purpose: str, examples: Sequence[tuple[str, str]], mea
     """
     paragraphs = [paragraph(" ".join(text.split())) for text in purpose.strip().split("\n\n")]
     options = table([(f"{name}=", meaning) for name, meaning in meanings.items()])
-    sections = [[f"usage: {usage}"], *paragraphs, ["Examples:", *table(examples)], ["Options:", *options]]
+    sections = [[f"usage: {usage}"], *paragraphs, ["Examples:", *table(examples)]]
+    sections += [["Options:", *options]] if meanings else []
     return "\n\n".join("\n".join(section) for section in sections)
 
 
@@ -54,7 +56,7 @@ def parsed(
     """
     folders: list[Path] = []
     given: dict[str, object] = {}
-    for argument in arguments:
+    for argument in with_options(arguments, meanings):
         name, equals, value = argument.partition("=")
         if is_option(argument, meanings):
             read_option(argument, given, texts)

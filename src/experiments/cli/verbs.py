@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1]
-VERBS = ("train", "check", "compare", "evaluate", "export", "reproduce", "remedy", "surface")
+VERBS = ("train", "check", "compare", "evaluate", "export", "reproduce", "remedy", "surface", "new")
 """In the order of the list that `experiments --help` prints."""
 INSTALL_COMPLETION = 'eval "$(experiments -sc install=bash)"'
 """The command that a shell's user types once, or writes into a start-up file."""

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from experiments import assembly
 from experiments.assembly.run import chosen_device
 from experiments.assembly.trust import advice, untrusted
+from experiments.cli.project import trusted_in
 from experiments.common.errors import UserError
 from experiments.common.files import regular_text
 from experiments.common.foreign import parsed_json, read_yaml
@@ -228,6 +229,11 @@ class Restored:
         return replace(self.description, form=replace(form, unknown=self.other["unknown"]))
 
     def _examples(self, x: InputExamples) -> own.NamedExamples:
+        if isinstance(x, str | Path) and self.task.form == "tokens":
+            raise UserError(
+                f"{str(x)!r} cannot be predicted: a run with task=sequence answers each position; its samples of text "
+                "are in evaluation/, see `python -m experiments.evaluate run=...`"
+            )
         try:
             if isinstance(x, str | Path):
                 return own.read(str(x), self._description_for_files())
@@ -269,13 +275,14 @@ def load(
 
     Args:
         folder: of the run.
-        trust, device, other, strict: see `RestoreSettings`.
+        trust: see `RestoreSettings`; if none is given, what the present folder's `experiments.toml` trusts.
+        device, other, strict: see `RestoreSettings`.
         checkpoint, sources: see `restored`.
 
     Raises:
         UserError: see `restored`.
     """
-    restoring = RestoreSettings(trust, device, other or {}, strict)
+    restoring = RestoreSettings(trust or trusted_in(folder), device, other or {}, strict)
     run = restored(folder, restoring, checkpoint=checkpoint, sources=sources)
     if run.note is not None:
         warnings.warn(run.note, stacklevel=2)

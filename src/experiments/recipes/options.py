@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge
 
 from experiments.cli import arguments
+from experiments.cli.project import with_options
 from experiments.common.signatures import checked
 
 from .courses import CourseName
@@ -68,7 +69,7 @@ def parsed(words: Sequence[str]) -> CommandLine:
     names: list[str] = []
     overrides: list[str] = []
     given: dict[str, Any] = {}
-    for word in words:
+    for word in with_options(words, MEANINGS):
         if arguments.is_option(word, MEANINGS):
             arguments.read_option(word, given, TEXTS)
         elif word.startswith("-"):
