@@ -94,6 +94,9 @@ DATES: dict[str, Cell] = {
     "clock": lambda i: f"{i % 24}:{i % 60:02}",
     "months": lambda i: f"20{20 + i % 4}-{1 + i % 12:02}",
     "numbers as dates": lambda i: f"2024{1 + i % 12:02}{1 + i % 28:02}",
+    "months in German": lambda i: f"{1 + i % 28}. {('Januar', 'März', 'Mai', 'Okt', 'Dezember')[i % 5]} 2024",
+    "months in French": lambda i: f"{1 + i % 28} {('janvier', 'février', 'août', 'décembre')[i % 4]} 2024",
+    "dates in Chinese": lambda i: f"2024年{1 + i % 12}月{1 + i % 28}日",
 }
 AMOUNTS: dict[str, tuple[Cell, str]] = {
     "dollars": (lambda i: f"${1000 + 7 * i}", r"money \(\$\)"),
@@ -125,6 +128,16 @@ CASES: dict[str, Table] = {
         table(x=noise, y=lambda i: ("1", "1", "1.0", "2")[i % 4]),
         classes=["1", "2"],
         said=["'1', '1.0' are one class, '1', because they are the same number"],
+    ),
+    "1_0 is not 10": Table(table(x=noise, y=lambda i: ("1_0", "10", "5")[i % 3]), classes=["10", "1_0", "5"]),
+    "a class called NA": Table(
+        table(x=noise, y=lambda i: ("NA", "DE", "FR")[i % 3]),
+        {"missing": "drop"},
+        classes=["DE", "FR"],
+        said=["missing cells in 20 of 60 rows, which are left out; 20 of them have no 'y'"],
+    ),
+    "cells that are filled in": Table(
+        table(x=gap("")), {"missing": "mean"}, said=["2 missing cells, filled in by data.missing=mean"]
     ),
     "1.0 stays": Table(table(x=noise, y=lambda i: f"{1 + i % 2}.0"), classes=["1.0", "2.0"]),
     "10 after 9": Table(table(x=noise, y=lambda i: 8 + i % 3), classes=["8", "9", "10"]),
@@ -193,6 +206,24 @@ CASES: dict[str, Table] = {
     ),
     "thousands as amounts": Table(
         table(p=lambda i: f'"{1000 + 31 * i:,}"'), {"kinds": {"p": "amounts"}}, columns={"p": ("amounts", 1)}
+    ),
+    "thousands with spaces": Table(
+        table(p=lambda i: f"{1 + i} {100 + i}"),
+        columns={"p": ("numbers", 1)},
+        said=["read as numbers: '9 108' is 9108; 'data.kinds={p:texts}' uses it as texts"],
+    ),
+    "thousands with apostrophes": Table(
+        table(p=lambda i: f"{i}.20" if i < 4 else f"{i}'{100 + i}.50"), columns={"p": ("numbers", 1)}
+    ),
+    "francs with apostrophes": Table(table(p=lambda i: f"CHF {1 + i}'{100 + i}"), columns={"p": ("money (CHF)", 1)}),
+    "percentages with decimal commas": Table(
+        table(";", p=lambda i: f"{i},5%"),
+        refused="'0,5%' in row 1 of column 'p': amounts with decimal commas; add data",
+    ),
+    "an identifier that repeats": Table(
+        table(user_id=lambda i: 10_000 + i // 2),
+        columns={"user_id": ("numbers", 1)},
+        said=["its name says that it names things, .*'data.kinds={user_id:texts}' takes one feature per value"],
     ),
     "an odd amount": Table(
         table(p=lambda i: "free" if i == 5 else f"${i * i}"),

@@ -67,7 +67,13 @@ def test_amounts_are_the_numbers_that_they_show(tmp_path: Path) -> None:
     assert sorted(set(x.tolist())) == [-4, -3, 5, 7, 1000.5]
 
 
-@pytest.mark.parametrize(("cell", "expected"), [("3.4.2020", 18355), ("2020-04-03", 18355), ("13/4/2020", 18365)])
+@pytest.mark.parametrize(
+    ("cell", "expected"),
+    [
+        *(("3.4.2020", 18355), ("2020-04-03", 18355), ("13/4/2020", 18365), ("3. April 2020", 18355)),
+        *(("3 avril 2020", 18355), ("2020年4月3日", 18355), ("3-Mai-2020", 18385), ("20200403", 18355)),
+    ],
+)
 def test_dates_are_days(tmp_path: Path, cell: str, expected: int) -> None:
     path = tmp_path / "own.csv"
     path.write_text("d,y\n" + f"{cell},a\n{cell},b\n" * 4)

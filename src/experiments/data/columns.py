@@ -35,16 +35,33 @@ SAMPLED = 2000
 
 CURRENCY = r"[$€£¥₹₽₩]|USD|EUR|GBP|CHF|JPY|CNY|INR|CAD|AUD"
 UNIT = r"%|‰|°[CF]|kg|mg|g|lbs?|oz|km/h|mph|km|cm|mm|mi|ft|kWh|kW|MB|GB|ml|ms|min|hrs?|h"
+SPACES = " '\u2019\u00a0\u202f"
+"""What separates thousands in other countries than a comma or a point."""
 AMOUNT = re.compile(
     rf"(?P<sign>[-+]?)\s*(?P<before>{CURRENCY})?\s*(?P<inner>[-+]?)"
-    rf"(?P<number>\d{{1,3}}(?:,\d{{3}})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)\s*(?P<after>{CURRENCY}|{UNIT})?"
+    rf"(?P<number>\d{{1,3}}(?:[,{SPACES}]\d{{3}})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)\s*(?P<after>{CURRENCY}|{UNIT})?"
 )
 AMOUNT_COMMA = re.compile(
     rf"(?P<sign>[-+]?)\s*(?P<before>{CURRENCY})?\s*(?P<inner>[-+]?)"
-    rf"(?P<number>\d{{1,3}}(?:\.\d{{3}})+(?:,\d+)?|\d+(?:,\d+)?|,\d+)\s*(?P<after>{CURRENCY}|{UNIT})?"
+    rf"(?P<number>\d{{1,3}}(?:[.{SPACES}]\d{{3}})+(?:,\d+)?|\d+(?:,\d+)?|,\d+)\s*(?P<after>{CURRENCY}|{UNIT})?"
 )
 """The same with a decimal comma."""
-MONTHS = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
+MONTHS_BY_NAME = {
+    "Jan": "jan|ene|gen",
+    "Feb": "feb|f[eé]v",
+    "Mar": "mar|mär|maer|mrz",
+    "Apr": "apr|avr|abr",
+    "May": "ma[yijg]|mei",
+    "Jun": "jun|juin|giu",
+    "Jul": "jul|juil|lug",
+    "Aug": "aug|ao[uû]|ago",
+    "Sep": "sep|set",
+    "Oct": "o[ckt]t|out",
+    "Nov": "nov",
+    "Dec": "d[eéi][cz]",
+}
+"""The beginnings of the months' names in some languages, by the English ones."""
+MONTHS = rf"(?:{'|'.join(MONTHS_BY_NAME.values())})[^\W\d_]*\.?"
 TIME = r"\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?(?:\s?[ap]m)?"
 ZONE = r"(?:\s?(?:z|utc|[+-]\d{2}:?\d{2}))?"
 DATE = re.compile(
@@ -52,7 +69,7 @@ DATE = re.compile(
     rf"(?:(?:(?P<year>\d{{4}})(?P<sep>[-/.])(?P<month>\d{{1,2}})(?P=sep)(?P<day>\d{{1,2}})"
     rf"|(?P<first>\d{{1,2}})(?P<mark>[-/.])(?P<second>\d{{1,2}})(?P=mark)(?:\d{{4}}|\d{{2}})"
     rf"|\d{{1,2}}\.?[\s-]?{MONTHS},?[\s-]?\d{{2,4}}|{MONTHS}\s?\d{{1,2}},?\s\d{{4}}|{MONTHS}[\s-]\d{{4}}"
-    rf"|\d{{4}}[-/](?P<alone>\d{{2}}))(?:[t\s,]+{TIME}{ZONE})?|{TIME})",
+    rf"|\d{{4}}年\d{{1,2}}月(?:\d{{1,2}}日)?|\d{{4}}[-/](?P<alone>\d{{2}}))(?:[t\s,]+{TIME}{ZONE})?|{TIME})",
     re.IGNORECASE,
 )
 IDENTIFIER_NAME = re.compile(
@@ -145,7 +162,7 @@ def amount(text: str, decimal: str) -> float:
     match = (AMOUNT if decimal == "." else AMOUNT_COMMA).fullmatch(text)
     if match is None:
         return np.nan
-    number = match["number"].replace("," if decimal == "." else ".", "").replace(decimal, ".")
+    number = re.sub(f"[{SPACES}{',' if decimal == '.' else '.'}]", "", match["number"]).replace(decimal, ".")
     return float(number) * (-1.0 if "-" in (match["sign"], match["inner"]) else 1.0)
 
 
@@ -177,6 +194,23 @@ def refuse_odd_amounts(column: pd.Series, texts: Sequence[str], name: str, decim
         f"'data.missing_marks=[{quoted(odd.iloc[0])}]' if it stands for a missing cell, or leave the column out with "
         f"'data.drop=[{quoted(name)}]'"
     )
+
+
+def refuse_other_decimal(column: pd.Series, texts: Sequence[str], name: str, decimal: str) -> None:
+    """Refuse a column of amounts with the other decimal mark.
+
+    Raises:
+        ValueError: with the first amount, and the setting.
+    """
+    other, setting = (",", "comma") if decimal == "." else (".", "point")
+    if affix_of(texts[:SAMPLED], other):
+        first = column.dropna()
+        first = first[first.str.contains(other, regex=False)]
+        file, row = first.index[0]
+        raise ValueError(
+            f"{file} has {first.iloc[0]!r} in row {row} of column {name!r}: amounts with decimal {setting}s; add "
+            f"data.decimal={setting}, or leave the column out with 'data.drop=[{quoted(name)}]'"
+        )
 
 
 def is_date(text: str) -> bool:
@@ -213,10 +247,24 @@ def days(column: pd.Series, *, first: bool) -> pd.Series:
         dates = pd.to_datetime(texts, format="%Y%m%d", errors="coerce", utc=True)
     else:
         clock = column.str.fullmatch(TIME, case=False).fillna(False).astype(bool)
+        column = column.map({text: in_english(text) for text in map(str, column.dropna().unique())})
         dates = pd.to_datetime(
             column.where(~clock, "1970-01-01 " + column), format="mixed", dayfirst=first, errors="coerce", utc=True
         )
     return (dates - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(days=1)
+
+
+def in_english(text: str) -> str:
+    """Return a date with the English name of its month, or in digits if it is written as 2024年1月31日."""
+    text = re.sub(r"(\d{4})年(\d{1,2})月(?:(\d{1,2})日)?", lambda m: f"{m[1]}-{int(m[2]):02}-{int(m[3] or 1):02}", text)
+    word = re.search(r"[^\W\d_]{3,}", text)
+    names = (name for name, starts in MONTHS_BY_NAME.items() if word and re.match(starts, word[0], re.IGNORECASE))
+    month = next(names, None)
+    return (
+        text
+        if month is None or word is None
+        else f"{text[: word.start()]}{month}{text[word.end() :].removeprefix('.')}"
+    )
 
 
 def recognised(
@@ -304,6 +352,13 @@ def of_numbers(column: pd.Series, name: str, blocks: bool) -> tuple[Column | Non
             without = f"'data.drop=[{quoted(name)}]'"
             note = f"it numbers the rows in another order; leave it out with {without} if it means nothing"
             return Column(name), ColumnUse(name, "numbers", 1, note, doubtful=True)
+    if whole and IDENTIFIER_NAME.fullmatch(name) and len(np.unique(values)) > 2:
+        texts = used_as(name, "texts").removesuffix(" uses it")
+        note = (
+            f"its name says that it names things, and it is used as an amount; {texts} takes one feature per value, "
+            f"'data.drop=[{quoted(name)}]' leaves it out"
+        )
+        return Column(name), ColumnUse(name, "numbers", 1, note)
     if whole and low >= 19000101 and high <= 21001231 and compact_dates(values):
         return None, left_out_dates(name, f"{int(low)}")
     for mark in SENTINELS:
@@ -364,6 +419,10 @@ def of_texts(
             if len({amount(text, decimal) for text in texts}) == 1:
                 return None, ColumnUse(name, "one value", 0, f"left out: every cell is {texts[0]!r}; {remedy}")
             return Column(name, "amounts", affix=affix), ColumnUse(name, affix_name(affix), 1, "read as numbers")
+        if affix == "" and not is_padded(set(texts)):
+            note = f"read as numbers: {texts[-1]!r} is {amount(texts[-1], decimal):g}; {remedy} as texts"
+            return Column(name, "amounts"), ColumnUse(name, "numbers", 1, note)
+        refuse_other_decimal(column, texts, name, decimal)
         refuse_odd_amounts(column, texts, name, decimal)
         if len(texts) > 1 and mostly_dates(texts[:SAMPLED]):
             return None, left_out_dates(name, texts[0])

@@ -8,7 +8,7 @@ import re
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Annotated, Any, BinaryIO, Literal
@@ -759,32 +759,31 @@ def in_order(texts: Sequence[str]) -> list[str]:
     """Return texts in the order of their numbers if all of them are numbers, otherwise in that of texts."""
     try:
         return sorted(texts, key=lambda text: (Decimal(text), text))
-    except InvalidOperation:
-        return sorted(texts)
+    return sorted(texts)
 
 
 def spelling(text: str) -> object:
     """Return what different spellings of one class share: the number, unless it has leading zeros."""
-    if re.match(r"[-+]?0\d", text):
+    if re.match(r"[-+]?0\d", text) or not NUMBER.fullmatch(text):
         return text
-    try:
-        number = Decimal(text)
-    except InvalidOperation:
-        return text
-    return number if number.is_finite() else text
+    return Decimal(text)
 
 
 def quantity(names: Sequence[str], examples: int, key: str) -> str | None:
     """Return a sentence if classes look like a quantity: many different numbers, most of them rare.
 
     Args:
+NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,3})?")
+"""A number as files have it; Python would also take `1_0`, and digits of other scripts."""
+
+
         names: of the classes.
         examples: their number.
         key: the name of the labels.
     """
     if len(names) < FEWEST_OF_A_QUANTITY or examples >= RARE * len(names):
         return None
-    try:
+    if all(map(NUMBER.fullmatch, texts)):
         values = [float(name) for name in names]
     except ValueError:
         return None

@@ -109,12 +109,11 @@ def csv(
     chosen = {spelled_key(name, names): kind for name, kind in (kinds or {}).items()}
     check_columns(tables, list(paths), path, targets, dropped, chosen)
     left_out = {*dropped, *(() if known is None else known.drop)} - {*targets}
-    tables = [
-        without_missing(
-            table.drop(columns=[*left_out & {*table.columns}]) if left_out else table, file, target, missing
-        )
-        for table, file in zip(tables, paths, strict=True)
-    ]
+    gaps: list[str] = []
+    for number, (table, file) in enumerate(zip(tables, paths, strict=True)):
+        kept = table.drop(columns=[*left_out & {*table.columns}]) if left_out else table
+        tables[number] = without_missing(kept, file, target, missing)
+        gaps += about_gaps(kept, tables[number], Path(paths[file]).name, target)
 
     whole = labelled(tables, list(paths))  # a row's label is its file and its number there
     del tables
@@ -170,7 +169,7 @@ def csv(
         refused = f"test_path={test_path!r}"
     if known is None and kind == "classes":
         check_parts(numbers[train], numbers[test], classes, refused)
-    notes = [*(note for layout in layouts for note in layout.notes), *notes]
+    notes = [*(note for layout in layouts for note in layout.notes), *gaps, *notes]
     return Source(
         x[train],
         numbers[train],
@@ -487,6 +486,23 @@ def without_missing(table: pd.DataFrame, file: str, target: str, missing: str) -
             f"({int(cells.sum())} missing cells in total); use mean or drop"
         )
     return table
+
+
+def about_gaps(before: pd.DataFrame, after: pd.DataFrame, file: str, target: str) -> list[str]:
+    """Return a sentence about the missing cells of a table, if there are any.
+
+    Args:
+        before, after: the table as it is, and with its missing cells treated.
+        file: its name.
+        target: the column of the class.
+    """
+    lost = len(before) - len(after)
+    if lost:
+        without = int(before[target].isna().sum())
+        of_target = f"; {without} of them {'has' if without == 1 else 'have'} no {target!r}" if without else ""
+        return [f"{file} has missing cells in {lost:,} of {len(before):,} rows, which are left out{of_target}"]
+    count = int(after.isna().to_numpy().sum())
+    return [f"{file} has {count:,} missing cell{'s' * (count > 1)}, filled in by data.missing=mean"] if count else []
 
 
 def class_numbers(column: pd.Series, target: str, least: int) -> tuple[torch.Tensor, list[str], list[str]]:
