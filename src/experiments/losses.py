@@ -1,7 +1,8 @@
 """Losses, called like those of `torch.nn.functional`: `loss(scores, targets, reduction=...)`.
 
 Scores have the shape (batch, classes). Targets are class numbers of shape (batch,), or probabilities of shape
-(batch, classes), for which the loss is the expectation over the classes. `reduction` is 'mean' or 'sum' over the
+(batch, classes), for which the loss is the expectation over the classes. In a sequence both have positions after the
+batch, over which the loss of an example is averaged. `reduction` is 'mean' or 'sum' over the
 batch, or 'none' for the loss of each example.
 
 In a regression scores and targets are numbers of shape (batch, targets). Training sees targets of mean 0 and standard
@@ -36,6 +37,9 @@ def cross_entropy(
         label_smoothing: the share of the target that is spread over all classes (Szegedy et al. 2016, section 7); a
             scalar tensor in a stack, which torch's own function does not take.
     """
+    if scores.ndim == 3:  # a class at each position
+        flat = cross_entropy(scores.flatten(0, 1), targets.flatten(), "none", label_smoothing=label_smoothing)
+        return reduced(flat.view(targets.shape).mean(1), reduction)
     if isinstance(label_smoothing, Tensor):
         true = F.cross_entropy(scores, targets, reduction=reduction)
         uniform = reduced(-scores.log_softmax(1).mean(1), reduction)

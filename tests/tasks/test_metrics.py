@@ -200,7 +200,10 @@ def test_own_metrics_and_those_of_torchmetrics(commands: Commands, own_module: s
     ("words", "said"),
     [
         ("metrics=[auroc,f2]", "unknown metric 'f2' in metrics; choose from accuracy, balanced_accuracy, top_k"),
-        ("metrics=[rmse]", "metrics: 'rmse' is a metric of regression and reconstruction, not of classification; choose from"),
+        (
+            "metrics=[rmse]",
+            "metrics: 'rmse' is a metric of regression and reconstruction, not of classification; choose from",
+        ),
         ("metrics=[f1,f1]", "has 'f1' twice; name each metric once"),
         ("metrics=3", "metrics=3 should be auto, or a list such as [accuracy]"),
         ("objective=val/f1", "objective='val/f1' is not measured; add 'metrics=[f1]'"),

@@ -18,7 +18,7 @@ from experiments.data import memory
 from experiments.data.augment import AUGMENTS, Augmentation, Transformed, is_transform
 from experiments.data.batches import Preparation, Split, resident
 from experiments.data.forms import Description, Form, TargetForm, sides
-from experiments.data.preprocess import PREPROCESSES, Affine, Ahead, Double, Imputed, column_means
+from experiments.data.preprocess import PREPROCESSES, Affine, Ahead, Double, Imputed, Tokens, column_means
 from experiments.data.sources import Source, check_labels, feature_names, first_names, lost
 from experiments.data.split import folds, stratified, with_label_noise
 from experiments.data.transforms import TRANSFORMS
@@ -228,13 +228,19 @@ def data(
     else:
         kept, tested = torch.arange(len(source.y_train)), torch.arange(len(source.y_test))
     y = source.y_train[kept]
-    train, val = divided_rows(task.strata(y), settings, streams.split, validated=source.y_val is not None)
+    validated, ordered = source.y_val is not None, source.kind == "tokens"
+    train, val = divided_rows(task.strata(y), settings, streams.split, validated=validated, ordered=ordered)
     labels = y[train]
     if settings.label_noise:
         if len(source.classes) < 2:
             raise UserError(f"data.label_noise={settings.label_noise} needs at least two classes")
         labels = with_label_noise(labels, settings.label_noise, len(source.classes), streams.split)
-    prepare = fitted(fit, source, kept[train], device) if known is None else known.prepare
+    if known is not None:
+        prepare = known.prepare
+    elif source.kind == "tokens":
+        prepare = of_tokens(settings, source)
+    else:
+        prepare = fitted(fit, source, kept[train], device)
     parts = {
         "train": (source.x_train, labels, kept[train]),
         "val": (source.x_train, y[val], kept[val]) if source.x_val is None else own_validation(source, settings),
@@ -423,7 +429,12 @@ def own_validation(source: Source, settings: Splitting) -> tuple[Tensor, Tensor,
 
 
 def divided_rows(
-    labels: Tensor, settings: Splitting, generator: torch.Generator, *, validated: bool = False
+    labels: Tensor,
+    settings: Splitting,
+    generator: torch.Generator,
+    *,
+    validated: bool = False,
+    ordered: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Return the rows of the training split and of the validation split.
 
@@ -432,6 +443,8 @@ def divided_rows(
         settings: of the section.
         generator: draws the splits.
         validated: whether the data set has its own validation part; the training part is then not divided.
+        ordered: whether neighbours belong together, as in a text: a validation split is then a part without gaps, by
+            default the end.
 
     Raises:
         UserError: a setting does not fit the number of examples, or no training example is left.
@@ -445,9 +458,12 @@ def divided_rows(
         _, train = stratified(labels, 0, generator)
         val = train[:0]
     elif settings.folds is not None:
-        train, val = one_fold(labels, settings, generator)
+        train, val = one_fold(labels, settings, generator, ordered=ordered)
     elif settings.fold is not None:
         raise UserError(f"data.fold={settings.fold} needs the number of folds; add data.folds=5")
+    elif ordered:
+        first = len(labels) - round(settings.val_fraction * len(labels))
+        train, val = torch.randperm(first, generator=generator), torch.arange(first, len(labels))
     else:
         val, train = stratified(labels, round(settings.val_fraction * len(labels)), generator)
     if settings.limit is not None:
@@ -460,8 +476,13 @@ def divided_rows(
     return train, val
 
 
-def one_fold(labels: Tensor, settings: Splitting, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def one_fold(
+    labels: Tensor, settings: Splitting, generator: torch.Generator, *, ordered: bool = False
+) -> tuple[Tensor, Tensor]:
     """Return the rows outside and inside a fold, both shuffled; the division into folds does not depend on `fold`.
+
+    Args:
+        labels, settings, generator, ordered: see `divided_rows`.
 
     Raises:
         UserError: there are too many folds, or no such fold.
@@ -475,7 +496,7 @@ def one_fold(labels: Tensor, settings: Splitting, generator: torch.Generator) ->
         )
     if fold >= count:
         raise UserError(f"data.fold={fold} does not exist; data.folds={count} allows 0 to {count - 1}")
-    number = folds(labels, count, generator)
+    number = torch.arange(len(labels)) * count // len(labels) if ordered else folds(labels, count, generator)
     shuffled = torch.randperm(len(labels), generator=generator)
     inside = number[shuffled] == fold
     return shuffled[~inside], shuffled[inside]
@@ -551,6 +572,19 @@ def fitted(fit: Callable[[Tensor], Any], source: Source, train: Tensor, device: 
     if means is not None:
         prepare = Imputed(means, prepare)
     return prepare.to(device) if hasattr(prepare, "to") else prepare
+
+
+def of_tokens(settings: Splitting, source: Source) -> Tokens:
+    """Return the preparation of tokens, which stay as they are.
+
+    Raises:
+        UserError: another preparation or an augmentation is chosen.
+    """
+    for name, usual in (("preprocess", ("standardize", "none")), ("augment", ("none", []))):
+        value = getattr(settings, name)
+        if value is not None and value not in usual:
+            raise UserError(f"data.{name}={shown(value)} is for numbers, but the inputs of this data set are tokens")
+    return Tokens(len(source.targets))
 
 
 def split_of(

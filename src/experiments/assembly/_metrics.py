@@ -1,5 +1,6 @@
 """The metrics of a run, and the names of everything that is measured."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -77,7 +78,8 @@ def own(entry: Config, key: str, task: Task, targets: Tensor) -> tuple[str, Meas
         raise UserError(f"{key}.larger_is_better={shown(entry['larger_is_better'])} should be true or false")
     measure = built({k: v for k, v in entry.items() if k not in OF_OURS}, key, task)
     y = targets[:TRIED].cpu()
-    scores = torch.linspace(-1, 1, len(y) * task.outputs).reshape(len(y), task.outputs)
+    shape = (len(y), *task.score_shape(y.shape[1:]))
+    scores = torch.linspace(-1, 1, math.prod(shape)).reshape(shape)
     try:
         value = measure(task.answer(scores), task.decode(y))
     except Exception as error:

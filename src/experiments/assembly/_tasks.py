@@ -24,6 +24,7 @@ WORDS: Mapping[str, str] = {
     "numbers": "numbers",
     "labels": "labels that are 0 or 1",
     "inputs": "numbers as inputs",
+    "tokens": "tokens, such as the characters of a text",
 }
 """What targets of a form are."""
 
@@ -53,7 +54,7 @@ def wanted(config: Config) -> Form | None:
 
 def of_data(form: Form) -> Form | None:
     """Return a form of targets if a data set can have it; None for any."""
-    return None if form == "inputs" else form
+    return None if form in ("inputs", "tokens") else form
 
 
 def task_for(config: Config, source: Source) -> Task:
@@ -64,7 +65,7 @@ def task_for(config: Config, source: Source) -> Task:
     """
     kind = source.kind or "classes"
     task = chosen(config) or FITTING[kind]()
-    if task.form != kind and not task.of_inputs:
+    if task.form != kind and (not task.of_inputs or kind == "tokens"):
         fitting = FITTING[kind].name
         raise UserError(
             f"task={task.name} needs {WORDS[task.form]}, but the targets of this data set are {WORDS[kind]}; "
@@ -120,7 +121,7 @@ def loss_section(config: Config, task: Task) -> Config:
     if section.get(TARGET) != f"{OURS}{losses.auto.__name__}":
         return section
     settings = {key: value for key, value in section.items() if key != TARGET}
-    if task.form != "classes":
+    if task.form not in ("classes", "tokens"):
         smoothing = settings.pop("label_smoothing", 0)
         if smoothing:
             raise UserError(f"loss.label_smoothing={shown(smoothing)} is for task=classification, not for {task.name}")

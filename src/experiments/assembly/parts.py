@@ -160,7 +160,9 @@ def network(config: Config, input_shape: Sequence[int], outputs: int) -> nn.Modu
         UserError: the model cannot be built.
     """
     task = chosen_task(config)
-    supplied = {"input_shape": tuple(input_shape), "classes": outputs, "outputs": outputs}
+    vocabulary = outputs if task is not None and task.form == "tokens" else 0
+    shape = tuple(input_shape)
+    supplied = {"input_shape": shape, "classes": outputs, "outputs": outputs, "vocabulary": vocabulary}
     built = call(config["model"], "model", supplied)
     if not isinstance(built, nn.Module):
         raise UserError(
@@ -186,6 +188,8 @@ def layers(built: nn.Module, example: Tensor, task: Task) -> list[Layer]:
         if not known and location(error) is None:
             raise
         reason = one_line(error) if known else f"it {raised(error)}"
+        if not example.is_floating_point():
+            reason += "; tokens need a model that embeds them, such as model=rnn or model=transformer"
         raise UserError(f"model cannot take an example of shape {shape}: {reason}") from error
     numbers = task.separated(scores)[0] if isinstance(scores, Tensor) else None
     if numbers is None or tuple(numbers.shape) != wanted:
@@ -208,8 +212,8 @@ def criterion(config: Config, data: Data) -> Criterion:
             f"penalty._target_={config['penalty'][TARGET]!r} built a {type(penalty).__name__}, expected a Penalty"
         )
     check_penalty(penalty, f"penalty._target_={config['penalty'][TARGET]!r}")
-    scores = torch.zeros(3, task.outputs, device=data.splits["train"].device)
-    targets = task.examples_of_targets(3).to(scores.device)
+    targets = task.examples_of_targets(3).to(data.splits["train"].device)
+    scores = torch.zeros(3, *task.score_shape(targets.shape[1:]), device=targets.device)
     try:
         with warnings.catch_warnings(action="ignore"):
             losses = loss(scores, targets, reduction="none")

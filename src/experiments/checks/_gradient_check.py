@@ -127,7 +127,7 @@ def in_double(subject: Subject, model: nn.Module) -> tuple[nn.Module, Losses]:
     for parameter in model.parameters():
         parameter.data = parameter.data.contiguous()  # its elements are changed one by one
     x, y = subject.splits["train"].first(EXAMPLES)
-    x = x.double()
+    x = x.double() if x.is_floating_point() else x
     for module in model.modules():
         if isinstance(module, BatchNorm) and len(x) > 1:
             module.train()

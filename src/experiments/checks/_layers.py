@@ -151,6 +151,14 @@ def leak(subject: Subject) -> CheckResult:
             training = mixing(model.train(), x)
     numbers = {"evaluation": evaluation, "training": training}
     measured = f"{evaluation:.2g} in evaluation" + ("" if batch_norms(model) else f", {training:.2g} in training")
+    if subject.criterion.task.form == "tokens":
+        with evaluating(model), undrawn(subject.device):
+            numbers["future"] = from_later(model, x)
+        measured += f", {numbers['future']:.2g} from later positions"
+        expected = "0: neither examples nor later positions"
+        if numbers["future"] > 0:
+            advice = "A score depends on later positions, so the model sees what it should predict: mask its attention."
+            return CheckResult(measured, expected, "fail", advice, numbers)
     if evaluation > 0:
         advice = "A score depends on the other examples of the batch: look for a reshape, mean or softmax over axis 0."
         return CheckResult(measured, expected, "fail", advice, numbers)
@@ -164,6 +172,8 @@ def leak(subject: Subject) -> CheckResult:
 
 def mixing(model: nn.Module, x: Tensor) -> float:
     """Return the largest gradient of an example's scores with respect to another example's input."""
+    if not x.is_floating_point():  # tokens have no gradient
+        return 0.0
     x = x.detach().clone().requires_grad_()
     with torch.enable_grad():
         scores = model(x)
@@ -180,9 +190,20 @@ def mixing(model: nn.Module, x: Tensor) -> float:
 
 
 @torch.no_grad()
+def from_later(model: nn.Module, x: Tensor) -> float:
+    """Return how much the scores of the first half of a sequence change with the tokens of the second half."""
+    half = x.shape[1] // 2
+    changed = torch.cat([x[:, :half], x.roll(1, 0)[:, half:].flip(1)], 1)
+    before = model(x)[:, :half]
+    gap = (model(changed)[:, :half] - before).abs().max().nan_to_num(torch.inf).item()
+    return gap if gap > ROUNDING * (1 + before.abs().max().item()) else 0.0
+
+
+@torch.no_grad()
 def moved(model: nn.Module, x: Tensor) -> float:
     """Return how much an example's scores change with the other examples, for dependences without a gradient."""
-    changed = torch.cat([x[:1], -x[1:].flip(0)])
+    others = x[1:].flip(0)
+    changed = torch.cat([x[:1], -others if x.is_floating_point() else others])
     with undrawn(x.device):
         before = model(x)[0]
     with undrawn(x.device):

@@ -11,6 +11,7 @@ import torch
 
 from experiments.data.batches import Split
 from experiments.tasks.base import Task
+from experiments.tasks.sequence import bigrams, pairs
 from experiments.verdicts.story import Reference
 
 from ._subject import CheckResult, Subject
@@ -18,6 +19,7 @@ from ._subject import CheckResult, Subject
 MOST_TRAINED, MOST_SCORED, MOST_VALUES = 2_000, 1_000, 4_000_000
 """The training and the new examples that the references use, and the values of the former: they take a second."""
 NEIGHBOURS = 5
+BIGRAM = "bigram table"
 SEEN, NEW, CHANCE = 3.0, 2.0, 1e-12
 """Standard errors by which a reference must be better than chance; the smallest standard error."""
 
@@ -54,6 +56,8 @@ def best_reference(task: Task, train: Split, new: Split) -> Reference | None:
         train: the examples to fit.
         new: the examples to score.
     """
+    if task.form == "tokens":
+        return of_tokens(task, train, new)
     if task.form not in ("classes", "numbers"):
         return None
     width = max(1, train.x[0].numel())
@@ -70,6 +74,16 @@ def best_reference(task: Task, train: Split, new: Split) -> Reference | None:
     answers = np.bincount(y.astype(np.int64)).argmax()
     chance = float((y_new == answers).mean())
     return Reference(scores, chance, math.sqrt(max(best * (1 - best), 0.25 / count) / count), count)
+
+
+def of_tokens(task: Task, train: Split, new: Split) -> Reference:
+    """Return the share of right characters of a table that knows only the last one."""
+    table = bigrams(*pairs(train), task.outputs)
+    first, second = pairs(new)
+    right = (table.argmax(1)[first] == second).double()
+    common = (second == torch.bincount(pairs(train)[1]).argmax()).double().mean().item()
+    share = right.mean().item()
+    return Reference({BIGRAM: share}, common, math.sqrt(share * (1 - share) / len(right)), len(right))
 
 
 def some(split: Split, most: int) -> tuple[np.ndarray, np.ndarray]:

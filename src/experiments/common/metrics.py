@@ -17,8 +17,9 @@ SHARES = ("accuracy", "top_k")
 """The ends of the names of metrics that are shown in per cent."""
 OBJECTIVES = {"Auto": "val/accuracy", "Classification": "val/accuracy"}
 """The objective of `objective=auto` by the name of the task's class; for every other task it is val/loss."""
-OF_NUMBERS = tuple(f"experiments.data.{name}" for name in ("embedded.diabetes", "embedded.linnerud", "planes.sine"))
-"""Our data sets whose targets are numbers."""
+OTHERS = ("embedded.diabetes", "embedded.linnerud", "planes.sine", "text.text")
+WITHOUT_CLASSES = tuple(f"experiments.data.{name}" for name in OTHERS)
+"""Our data sets whose targets are no classes."""
 _own: dict[str, bool] = {}
 """Whether a metric of the user should rise, by name."""
 
@@ -50,7 +51,7 @@ def objective_of(config: Mapping[str, Any]) -> str:
     kind = str(target or "Auto").rpartition(".")[2]
     data = config.get("data")
     source = data.get("_target_") if isinstance(data, Mapping) else config.get("data._target_")
-    if kind == "Auto" and source in OF_NUMBERS:
+    if kind == "Auto" and source in WITHOUT_CLASSES:
         return "val/loss"
     return OBJECTIVES.get(kind, "val/loss")
 

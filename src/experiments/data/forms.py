@@ -112,9 +112,24 @@ class TableForm:
     kind: Literal["table"] = "table"
 
 
-TargetForm = Literal["classes", "numbers", "labels", "inputs"]
-"""The form of targets: one class per example, numbers, labels that are 0 or 1, or the inputs themselves."""
-Form = ImageForm | TableForm | None
+@dataclass(frozen=True)
+class TokenForm:
+    """Examples are sequences of tokens: whole numbers that stand for the entries of a vocabulary.
+
+    Args:
+        vocabulary: the characters, in the order of their numbers.
+        unknown: the token of all others.
+        kind: the name of this form, in `data.json`.
+    """
+
+    vocabulary: Annotated[tuple[str, ...], MinLen(1)]
+    unknown: Annotated[int, Ge(0)] = 0
+    kind: Literal["characters"] = "characters"
+
+
+TargetForm = Literal["classes", "numbers", "labels", "inputs", "tokens"]
+"""The form of targets: one class per example, numbers, labels that are 0 or 1, the inputs themselves, or tokens."""
+Form = ImageForm | TableForm | TokenForm | None
 """None if examples can only be given as arrays."""
 
 

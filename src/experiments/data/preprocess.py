@@ -129,21 +129,46 @@ class Ahead:
 
 
 @dataclass
+class Tokens:
+    """Tokens stay whole numbers.
+
+    Args:
+        count: of different tokens.
+    """
+
+    count: int
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return tokens of shape (batch, positions) in int64."""
+        return x.long()
+
+    def to(self, device: torch.device) -> "Tokens":
+        """Return the same preparation, which has nothing on a device."""
+        del device
+        return self
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the number of tokens, for a checkpoint."""
+        return {"tokens": torch.tensor(self.count)}
+
+
+@dataclass
 class Double:
-    """A preparation whose results are converted to float64."""
+    """A preparation whose results are converted to float64, unless they are whole numbers."""
 
     inner: Any
 
     def __call__(self, x: Tensor) -> Tensor:
         """Prepare inputs of shape (batch, *input_shape)."""
-        return self.inner(x).double()
+        prepared = self.inner(x)
+        return prepared.double() if prepared.is_floating_point() else prepared
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the fitted numbers, for a checkpoint."""
         return self.inner.state_dict() if hasattr(self.inner, "state_dict") else {}
 
 
-def restored(state: Mapping[str, Any], shape: Sequence[int]) -> Affine | Whitening | Imputed | None:
+def restored(state: Mapping[str, Any], shape: Sequence[int]) -> Affine | Whitening | Imputed | Tokens | None:
     """Return the preparation with a checkpoint's fitted numbers; None if these do not show which preparation it is.
 
     Args:
@@ -156,6 +181,8 @@ def restored(state: Mapping[str, Any], shape: Sequence[int]) -> Affine | Whiteni
     if "means" in state:
         inner = restored({name: value for name, value in state.items() if name != "means"}, shape)
         return inner and Imputed(_fits(state["means"], tuple(shape) == tuple(state["means"].shape)), inner)
+    if state.keys() == {"tokens"}:
+        return Tokens(int(state["tokens"]))
     if state.keys() == {"shift", "scale"}:
         return Affine(*(_fits(state[name], _broadcasts(state[name], shape)) for name in ("shift", "scale")))
     if state.keys() == {"shift", "matrix", "shape"}:

@@ -42,7 +42,7 @@ class Source:
     Args:
         x_train, x_test: (examples, features) or (examples, channels, height, width); uint8 or a float type.
         y_train, y_test: (examples,), class numbers from 0, int64; or numbers, (examples,) or (examples, targets), in a
-            float type; or labels, (examples, labels), 0 or 1.
+            float type; or labels, (examples, labels), 0 or 1; or tokens, (examples, positions), like x.
         classes: the names of the classes, in the order of their numbers; empty if the targets are none.
         impute: whether nan is a missing value, which is replaced by the training split's mean.
         mapped: whether x is a memory-mapped file, which may be larger than memory.
@@ -91,11 +91,13 @@ class Source:
         if self.kind == "classes":
             if not isinstance(self.classes, list | tuple) or not self.classes:
                 raise ValueError(f"classes is {self.classes!r:.100}; expected a list of the names of the classes")
+        elif self.kind == "tokens":
+            check_tokens(self)
         else:
             self.targets = target_names(self.targets or self.classes, self.y_train.shape[1])
             self.classes = []
             check_targets(self)
-        if not self.mapped:
+        if not self.mapped and self.kind != "tokens":
             self.x_train, self.x_test, *rest = of_one_type(*[getattr(self, f"x_{part}") for part in self.ordered])
             self.x_val = rest[0] if rest else None
         for part in self.parts:
@@ -199,6 +201,8 @@ def of_kind(y: Tensor, kind: TargetForm, part: str) -> Tensor:
                 "class number for each example, in int64"
             )
         return y.long()
+    if kind == "tokens":
+        return y.long()
     return y.double() if y.ndim == 2 else y.double().unsqueeze(1)
 
 
@@ -234,6 +238,25 @@ def check_targets(source: Source) -> None:
                 f"y_{part} has {y[row, column]:g} in example {row} of the label {source.targets[column]!r}; expected 0 "
                 "or 1"
             )
+
+
+def check_tokens(source: Source) -> None:
+    """Refuse tokens that are not numbers of the vocabulary.
+
+    Raises:
+        ValueError: names the first part with another number or type.
+    """
+    most = len(source.targets)
+    for name in [f"{kind}_{part}" for part in source.parts for kind in "xy"]:
+        tokens = getattr(source, name)
+        if tokens.dtype != torch.int64 or tokens.ndim != 2:
+            raise ValueError(
+                f"{name} has the shape {tuple(tokens.shape)} and type {str(tokens.dtype).removeprefix('torch.')}; "
+                "expected tokens of shape (examples, positions) in int64"
+            )
+        if tokens.numel() and not 0 <= int(tokens.min()) <= int(tokens.max()) < most:
+            low, high = int(tokens.min()), int(tokens.max())
+            raise ValueError(f"{name} has tokens from {low} to {high}; expected numbers from 0 to {most - 1}")
 
 
 def check_labels(source: Source) -> None:
@@ -755,9 +778,13 @@ def numbered(*labels: np.ndarray) -> tuple[list[str], list[np.ndarray]]:
     return names, [number[np.searchsorted(sorted_names, part)] for part in labels]
 
 
+NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,3})?")
+"""A number as files have it; Python would also take `1_0`, and digits of other scripts."""
+
+
 def in_order(texts: Sequence[str]) -> list[str]:
     """Return texts in the order of their numbers if all of them are numbers, otherwise in that of texts."""
-    try:
+    if all(map(NUMBER.fullmatch, texts)):
         return sorted(texts, key=lambda text: (Decimal(text), text))
     return sorted(texts)
 
@@ -773,17 +800,13 @@ def quantity(names: Sequence[str], examples: int, key: str) -> str | None:
     """Return a sentence if classes look like a quantity: many different numbers, most of them rare.
 
     Args:
-NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,3})?")
-"""A number as files have it; Python would also take `1_0`, and digits of other scripts."""
-
-
         names: of the classes.
         examples: their number.
         key: the name of the labels.
     """
     if len(names) < FEWEST_OF_A_QUANTITY or examples >= RARE * len(names):
         return None
-    if all(map(NUMBER.fullmatch, texts)):
+    try:
         values = [float(name) for name in names]
     except ValueError:
         return None

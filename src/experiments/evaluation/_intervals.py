@@ -46,7 +46,7 @@ def intervals(measures: Mapping[str, Measure], answers: Tensor, targets: Tensor)
         value = float(measure(answers, targets))
         if isfinite(value):
             draw = torch.Generator().manual_seed(0)
-            count = RESAMPLES if len(answers) < MANY else FEWER
+            count = RESAMPLES if len(answers) < MANY and answers.ndim < 3 else FEWER
             rows = (torch.randint(len(answers), (len(answers),), generator=draw) for _ in range(count))
             drawn = torch.tensor([float(measure(answers[own], targets[own])) for own in rows], dtype=torch.float64)
             drawn = drawn[drawn.isfinite()]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich.text import Text
 from torch import Tensor
 
 from experiments.common.files import write_json, write_whole
@@ -17,6 +18,7 @@ from experiments.common.screen import Screen, table
 from experiments.common.text import shown_path
 from experiments.tasks.base import Task
 from experiments.tasks.metrics import Measure
+from experiments.training.single import scores_of
 
 from ._estimates import MOST_TARGETS, Estimates
 from ._intervals import Interval, intervals
@@ -94,10 +96,22 @@ def write(out: Path, run: Restored, result: Answered, answers: Tensor, true: Ten
         figure.savefig(content, format="png")
         write_whole(out / f"{name}.png", content.getvalue())
     write_predictions(out, run.task, answers, true)
+    if text := samples(run, result.split):
+        write_whole(out / "samples.txt", text.encode())
     source: dict[str, Any] = {"run": str(run.folder.path), "epoch": run.epoch}
     source |= {"data": run.other} if run.other else {}
     source |= {"note": run.note} if run.note else {}
     write_json(out / "evaluation.json", {**source, **asdict(result)})
+
+
+def samples(run: Restored, split: str) -> str:
+    """Return a text that the model has written; empty if it writes none."""
+
+    def forward(x: Tensor) -> Tensor:
+        return scores_of(run.model, x, run.settings.precision, channels_last=False)
+
+    with run.surroundings(), torch.no_grad():
+        return run.task.samples(forward, run.data.splits[split])
 
 
 def write_predictions(out: Path, task: Task, answers: Tensor, true: Tensor) -> None:
@@ -125,6 +139,9 @@ def show(screen: Screen, run: Restored, result: Answered, title: str, out: Path)
         screen.print(f"warning: {run.note}")
     screen.print(f"{title}, {result.examples:,} examples\n")
     show_metrics(screen, run.task, result)
+    if (out / "samples.txt").exists():
+        screen.print("")
+        screen.print(Text((out / "samples.txt").read_text(encoding="utf-8")))
     screen.print(f"\nwritten  {shown_path(out)}")
 
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from experiments.common.errors import UserError
 from experiments.common.text import one_line
 from experiments.data.batches import Preparation
-from experiments.data.forms import ImageForm
+from experiments.data.forms import ImageForm, TokenForm
 from experiments.data.preprocess import Affine, Imputed, Whitening
 from experiments.evaluation.loading import Restored
 
@@ -78,6 +78,8 @@ def input_type(run: Restored) -> torch.dtype:
     """Return the type of raw examples: uint8 for pictures, otherwise float32, or float64 if the run needs it."""
     if isinstance(run.description.form, ImageForm):
         return torch.uint8
+    if isinstance(run.description.form, TokenForm):
+        return torch.int64
     return torch.float64 if run.description.numbers == "float64" else torch.float32
 
 
@@ -93,6 +95,8 @@ def trials(run: Restored) -> list[Tensor]:
     sizes = BATCHES if sum(BATCHES) * math.prod(shape) <= LARGEST_TRIAL else BATCHES[:1]
     if isinstance(form, ImageForm):
         return [torch.randint(min(form.white, 255) + 1, (n, *shape), generator=draw, dtype=torch.uint8) for n in sizes]
+    if isinstance(form, TokenForm):
+        return [torch.randint(len(form.vocabulary), (n, *shape), generator=draw) for n in sizes]
     noise = [torch.randn(n, *shape, generator=draw) for n in sizes]
     examples = [unprepared(run.prepare, each).to(input_type(run)) for each in noise]
     if isinstance(run.prepare, Imputed):

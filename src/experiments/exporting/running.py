@@ -66,8 +66,10 @@ def export_run(run: Restored, formats: Sequence[Format], out: Path, screen: Scre
         screen.print(f"warning: {run.note}")
     screen.print(f"in          raw examples, {about['input']['type']}, batch x {sides(run.description.shape)}")
     count, form = len(run.task.names), run.task.form
-    nouns = {"labels": "label", "inputs": "input"}
+    nouns = {"labels": "label", "inputs": "input", "tokens": "character"}
     what = f"{count} classes" if form == "classes" else counted(count, nouns.get(form, "target"))
+    if len(shape := run.task.answer_shape(run.description.shape)) > 1:
+        what = f"{sides(shape[:-1])} x {what}"
     screen.print(f"out         {run.task.answers}, float32, batch x {what}")
     examples = trials(run)
     expected, gap = references(run, examples)
@@ -130,7 +132,7 @@ def description(run: Restored) -> dict[str, Any]:
         "output": {
             "name": run.task.answers,
             "type": "float32",
-            "shape": ["batch", len(run.task.names)],
+            "shape": ["batch", *run.task.answer_shape(run.description.shape)],
             "what": run.task.about_answers,
         },
         "precision": {"of the programs": "fp32", "of the run": run.settings.precision},

@@ -31,6 +31,8 @@ def describe(model: nn.Module, example: Tensor) -> tuple[list[Layer], Any]:
     layers: list[Layer] = []
 
     def record(name: str, module: nn.Module, _inputs: Any, output: Any) -> None:
+        if isinstance(module, nn.RNNBase):
+            output = output[0]
         if isinstance(output, Tensor):
             parameters = sum(p.numel() for p in module.parameters())
             cost = multiply_adds(module, output)
@@ -51,6 +53,8 @@ def describe(model: nn.Module, example: Tensor) -> tuple[list[Layer], Any]:
 
 def multiply_adds(module: nn.Module, output: Tensor) -> int:
     """Return the multiplications for one example: each weight counts once per output position."""
+    if isinstance(module, nn.RNNBase):
+        return output[0].numel() // output.shape[-1] * sum(p.numel() for p in module.parameters() if p.ndim > 1)
     if not isinstance(module, nn.Linear | nn.modules.conv._ConvNd):
         return 0
     return output[0].numel() * module.weight[0].numel()

@@ -214,12 +214,13 @@ class Layers(Observer):
             capture: activations, gradients and weights on the probe.
             whole: whether to measure all quantities, as at the end of an epoch.
         """
-        names, activations = list(capture.activations), list(capture.activations.values())
+        by_name = by_units(capture)
+        names, activations = list(by_name), list(by_name.values())
         means = torch.stack([a.mean() for a in activations])
         yield names, "activation_mean", means
         # This takes a third of the time of `std` on a CPU.
         yield names, "activation_std", root_mean_square([a - mean for a, mean in zip(activations, means, strict=True)])
-        for name, a in capture.activations.items():
+        for name, a in by_name.items():
             limits = measures.SATURATION.get(type(self.modules[name]))
             if limits is not None:
                 yield [name], "saturated", measures.saturated(a, *limits).reshape(1)
@@ -239,8 +240,9 @@ class Layers(Observer):
                 yield [name], "spread_drift", measures.spread_drift(batch, running).reshape(1)
         yield [MODEL], "loss", capture.loss.reshape(1)
         if whole:
-            predictions = measures.counts(capture.scores.argmax(1), capture.scores.shape[1])
-            yield [MODEL], "top_class", predictions.max().reshape(1) / len(capture.scores)
+            answers = capture.scores.argmax(-1).flatten()
+            predictions = measures.counts(answers, capture.scores.shape[-1])
+            yield [MODEL], "top_class", predictions.max().reshape(1) / len(answers)
 
     def signals(self, capture: Capture) -> Readings:
         """Yield the size of the gradients with respect to the activations; the last layer's are the scores'."""
@@ -325,6 +327,16 @@ class Layers(Observer):
             seen["update_ratio"] = weights
         drawn = [chart(self.group, quantity, seen[quantity]) for quantity in CHARTED if seen.get(quantity)]
         return {"layers": dict(drawn)} if drawn else {}
+
+
+def by_units(capture: Capture) -> Mapping[str, Tensor]:
+    """Return activations by name with units on the second axis, as `measures` needs them.
+
+    If there are scores at each position of a sequence, the units of hidden layers are on the last axis.
+    """
+    if capture.scores.ndim < 3:
+        return capture.activations
+    return {name: a.movedim(-1, 1) if a.ndim == 3 else a for name, a in capture.activations.items()}
 
 
 def chart(group: str, quantity: str, layers: Sequence[str]) -> tuple[str, list[str]]:

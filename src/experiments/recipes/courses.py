@@ -56,6 +56,7 @@ COURSES: Mapping[CourseName, Sections] = {
         "Neural networks 3: hyperparameter optimization": ["random_hits", "random_beats_grid", "log_draws"],
         "Neural networks 3: model ensembles": ["dropout_ensemble", "ensemble"],
         "Transfer learning": ["fine_tuning"],
+        "Recurrent neural networks (lecture 10 of 2017): language models": ["language_model"],
         "Generative models (lecture 13 of 2017): autoencoders": ["autoencoder"],
     },
     "scratch": {
@@ -144,6 +145,7 @@ COURSES: Mapping[CourseName, Sections] = {
         "Course 2, week 3: Multi-class classification": ["softmax_hardmax", "linear_boundaries"],
         "Course 2, week 3: Programming frameworks": ["quadratic", "quadratic_coefficients"],
         "Course 3, week 2: Transfer learning": ["fine_tuning"],
+        "Course 5, week 1: Recurrent neural networks": ["language_model"],
     },
 }
 

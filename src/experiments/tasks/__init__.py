@@ -7,6 +7,7 @@ from .classification import Classification
 from .multilabel import Multilabel
 from .reconstruction import Reconstruction
 from .regression import Regression
+from .sequence import Sequence
 
 
 class Auto:
@@ -18,7 +19,18 @@ FITTING: Mapping[Form, type[Task]] = {
     "numbers": Regression,
     "labels": Multilabel,
     "inputs": Reconstruction,
+    "tokens": Sequence,
 }
 """The task by the form of the targets; no data set has the form `inputs`, so `task=auto` is never a reconstruction."""
 
-__all__ = ["FITTING", "Auto", "Classification", "Form", "Multilabel", "Reconstruction", "Regression", "Task"]
+__all__ = [
+    "FITTING",
+    "Auto",
+    "Classification",
+    "Form",
+    "Multilabel",
+    "Reconstruction",
+    "Regression",
+    "Sequence",
+    "Task",
+]

@@ -106,6 +106,11 @@ class Task:
         del input_shape
         return (self.outputs,)
 
+    def answer_shape(self, input_shape: Sequence[int]) -> tuple[int, ...]:
+        """Return the shape of the answer for an example whose inputs have a shape."""
+        del input_shape
+        return (len(self.names),)
+
     @property
     def summary(self) -> str:
         """What is learnt, for people: '10 classes', 'regression of weight and pulse'."""

@@ -6,6 +6,7 @@ of a split with one class, is nan. What torchmetrics has is taken from it; it is
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -166,6 +167,27 @@ def label_average_precision(p: Tensor, y: Tensor) -> float:
     return _mean_over_labels("binary_average_precision", p, y)
 
 
+def token_accuracy(p: Tensor, y: Tensor) -> float:
+    """The share of right tokens, of all positions of all examples."""
+    return (p.argmax(2) == y).double().mean().item()
+
+
+def token_log_loss(p: Tensor, y: Tensor) -> float:
+    """The mean negative logarithm of the probability of the right token, in nats."""
+    least = torch.finfo(torch.float64).eps
+    return -p.gather(2, y.unsqueeze(2)).clamp(least, 1 - least).log().mean().item()
+
+
+def token_perplexity(p: Tensor, y: Tensor) -> float:
+    """The number of equally likely tokens with the same log loss: its exponential."""
+    return math.exp(token_log_loss(p, y))
+
+
+def token_bits_per_character(p: Tensor, y: Tensor) -> float:
+    """The log loss in bits."""
+    return token_log_loss(p, y) / math.log(2)
+
+
 OF_CLASSES: Mapping[str, Measure] = {
     measure.__name__: measure
     for measure in (
@@ -174,6 +196,10 @@ OF_CLASSES: Mapping[str, Measure] = {
 }  # fmt: skip
 OF_NUMBERS: Mapping[str, Measure] = {measure.__name__: measure for measure in (r2, rmse, mse, mae, spearman)}
 OF_INPUTS: Mapping[str, Measure] = {"r2": explained, "mse": mse, "rmse": rmse, "mae": mae}
+OF_TOKENS: Mapping[str, Measure] = {
+    measure.__name__.removeprefix("token_"): measure
+    for measure in (token_accuracy, token_bits_per_character, token_perplexity, token_log_loss)
+}
 OF_LABELS: Mapping[str, Measure] = {
     measure.__name__.removeprefix("label_"): measure
     for measure in (

@@ -112,7 +112,7 @@ class Inspector:
 
     def _capture(self, x: Tensor, y: Tensor, *, brief: bool) -> Capture:
         trained = {name: p for name, p in self.parameters.items() if p.requires_grad}
-        frozen = len(trained) < len(self.parameters)
+        frozen = len(trained) < len(self.parameters) and x.is_floating_point()
         x = x.detach().requires_grad_(frozen)  # otherwise no signal comes back through frozen layers
         with undrawn(self.train.device), self.recorder.recording() as recorded:
             scores = self.as_in_training(x)

@@ -198,7 +198,7 @@ class Single:
     def _in_parts(self, x: Tensor, targets: Tensor, micro: int) -> tuple[Tensor, Tensor]:
         """Add up the gradients of parts of the batch."""
         sizes = part_sizes(len(x), micro)
-        total = torch.zeros((), dtype=x.dtype, device=self.device)
+        total = torch.zeros((), dtype=self.parameters[0].dtype, device=self.device)
         score = torch.zeros((), dtype=self.score_type, device=self.device)
         for number, (part, wanted) in enumerate(zip(x.split(sizes), targets.split(sizes), strict=True)):
             mean, shown, own = self._forward(part, wanted)

@@ -42,6 +42,7 @@ PICTURES = {
 """Where examples are shown, by the form of the targets."""
 
 LIMITED = "limited by the data or by the model"
+MORE_DATA = "more data, or augmentation: data.augment=crop_flip for photographs"
 
 Judge = Callable[[Story], Verdict | None]
 
@@ -188,6 +189,8 @@ def rate_too_low(story: Story) -> Verdict | None:
     """The loss falls steadily but slowly, with tiny updates."""
     ratios = [value for values in story.weight_ratios.values() for value in values]
     if not story.long_enough or (ratios and median(ratios) >= at("slow_ratio")):
+        return None
+    if story.residuals.get("loss", 0.0) < story.residuals.get("bigram", 0.0):  # no text can be predicted without loss
         return None
     first = story.initial_loss or story.losses[0]
     falling = sum(two < one for one, two in zip(story.losses, story.losses[1:], strict=False))
@@ -402,7 +405,7 @@ def overfitting(story: Story) -> Verdict | None:
         story.scores,
         f"epoch {len(story.history)}",
         [
-            "more data, or augmentation: data.augment=crop_flip for photographs",
+            "more text" if story.kind == "tokens" else MORE_DATA,
             " or ".join([f"model.dropout={min(0.8, story.dropout + 0.3):g}", *weaker_weights, "a smaller network"]),
         ],
     )
@@ -519,6 +522,20 @@ def still_improving(story: Story) -> Verdict | None:
         f"in the last {trend.epochs} epochs (95 % interval {least:.1%} to {most:.1%})",
         f"epoch {len(losses)}",
         [f"training.epochs={2 * len(losses)} with resume=<this run's folder>, or a larger optimizer.lr"],
+    )
+
+
+def no_better_than_bigrams(story: Story) -> Verdict | None:
+    """A network that predicts characters is no better than a table of pairs of characters."""
+    loss, table = story.residuals.get("loss"), story.residuals.get("bigram")
+    if loss is None or table is None or loss < table or not story.history or story.last["step"] < FEWEST_UPDATES:
+        return None
+    return Verdict(
+        "not better than the bigram table",
+        "A table that knows only the last character predicts the next one at least as well.",
+        f"{loss:.3f} nats per character on the validation split, {table:.3f} by the table",
+        f"epoch {len(story.history)}",
+        ["longer training, or a larger optimizer.lr", "more text; model.dropout=0.2 if the training loss is far lower"],
     )
 
 
@@ -666,6 +683,7 @@ JUDGES: tuple[Judge, ...] = (
     updates_too_small,
     nothing_carries_over,
     overfitting,
+    no_better_than_bigrams,
     low_everywhere,
     outliers,
     uneven_errors,
@@ -702,6 +720,7 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     "vanishing gradients": ("learning rate too low", "updates too small", *LOW),
     "exploding gradients": LOW,
     "overfitting": ("best epoch long past",),
+    "not better than the bigram table": LOW,
     "large batch": ("still improving",),
     "data suspect": ("overfitting", "best epoch long past", *LOW),
 }

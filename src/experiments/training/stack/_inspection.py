@@ -97,7 +97,8 @@ class StackInspector:
     def _capture(self, part: slice, *, brief: bool) -> Capture:
         assert self.shapes is not None
         x, y = self.x[:, part], self.y[:, part]
-        taps = {name: x.new_zeros(*x.shape[:2], *shape).requires_grad_() for name, shape in self.shapes.items()}
+        like = self.weights.flat  # inputs may be tokens
+        taps = {name: like.new_zeros(*x.shape[:2], *shape).requires_grad_() for name, shape in self.shapes.items()}
         buffers = {name: buffer.clone() for name, buffer in self.weights.buffers.items()}
         scores, activations, statistics = vmap(self._called)({**self.weights.all(), **buffers}, x, taps)
         losses = self.objective.losses(scores, y)

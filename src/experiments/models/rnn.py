@@ -1,0 +1,74 @@
+"""Recurrent networks."""
+
+import math
+from collections.abc import Callable, Mapping
+from itertools import pairwise
+from typing import Literal
+
+from torch import Tensor, nn
+
+from .blocks import Dropout
+from .mlp import DropRate, Units
+
+CELLS: Mapping[str, Callable[..., nn.RNNBase]] = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
+
+
+class RNN(nn.Module):
+    """A recurrent network: scores at each position of a text, or of a whole example after its last step.
+
+    An example of numbers is a sequence too: of the rows of a picture, or of single features.
+
+    Args:
+        input_shape: (positions,) of tokens; or (channels, rows, columns), (steps, features) or (steps,) of numbers.
+        outputs: the number of scores, at each position of a text.
+        vocabulary: the number of different tokens; 0 if the inputs are numbers.
+        cell: 'rnn' with tanh (Elman 1990), 'gru' (Cho et al. 2014) or 'lstm' (Hochreiter and Schmidhuber 1997).
+        hidden: the units of each layer.
+        layers: how many.
+        embedding: the numbers that stand for a token.
+        dropout: the probability of dropping a number of the embedding, or a unit of a layer.
+    """
+
+    def __init__(
+        self,
+        input_shape: tuple[int, ...],
+        outputs: int,
+        *,
+        vocabulary: int = 0,
+        cell: Literal["rnn", "gru", "lstm"] = "lstm",
+        hidden: Units = 128,
+        layers: Units = 1,
+        embedding: Units = 64,
+        dropout: DropRate = 0.0,
+    ) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(vocabulary, embedding) if vocabulary else None
+        self.features = embedding if vocabulary else features(input_shape)
+        self.dropout = nn.ModuleList([Dropout(dropout) for _ in range((layers + 1) * (dropout > 0))])
+        sizes = [self.features, *[hidden] * layers]
+        self.layers = nn.ModuleList(
+            [CELLS[cell](one, other, batch_first=True) for one, other in pairwise(sizes)]
+        )
+        self.head = nn.Linear(hidden, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map tokens, (batch, positions), to scores, (batch, positions, outputs); numbers to (batch, outputs)."""
+        states = self.steps(x) if self.embedding is None else self.embedding(x)
+        for number, layer in enumerate(self.layers):
+            states = layer(self.dropout[number](states) if self.dropout else states)[0]
+        if self.embedding is None:
+            states = states[:, -1]
+        return self.head(self.dropout[-1](states) if self.dropout else states)
+
+    def steps(self, x: Tensor) -> Tensor:
+        """Return examples of numbers as sequences, (batch, steps, features)."""
+        if x.ndim == 4:
+            x = x.transpose(1, 2).flatten(2)
+        return x if x.ndim == 3 else x.unsqueeze(2)
+
+
+def features(input_shape: tuple[int, ...]) -> int:
+    """Return the numbers at each step of an example."""
+    if len(input_shape) == 3:
+        return input_shape[0] * input_shape[2]
+    return math.prod(input_shape[1:])
