@@ -332,6 +332,14 @@ def test_a_course_gives_its_lessons_in_its_order() -> None:
     assert list(selected(KNOWN, ["zero_weights", "sgd_zigzag"], None, "scratch")) == ["sgd_zigzag", "zero_weights"]
 
 
+def test_the_documentation_lists_the_courses_in_their_order() -> None:
+    text = (REPOSITORY / "docs" / "lessons.md").read_text()
+    assert re.findall(r"^`course=(\w+)` runs", text, re.MULTILINE) == list(COURSES)
+    rows = re.findall(r"^\| ([^|]+) \| (`\w+`(?:, `\w+`)*) \|$", text, re.MULTILINE)
+    listed = [(section, lessons.replace("`", "").split(", ")) for section, lessons in rows]
+    assert listed == [(section, list(names)) for sections in COURSES.values() for section, names in sections.items()]
+
+
 def test_earlier_names_still_resolve() -> None:
     assert list(selected(KNOWN, ["random_search", "random_over_grid"], None)) == ["random_hits", "random_beats_grid"]
     for earlier in ("normalization.noise", "normalizing.sigmoids", "scales.signal", "scaling.feature_scaling"):
