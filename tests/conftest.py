@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra.plugins.config_source import ConfigResult
 
 from tests.browser import CHROMIUM
 from tests.helpers import SMALL, Commands, trained_in
@@ -20,6 +24,45 @@ if TYPE_CHECKING:
 if os.environ.get("TEST_DEVICE") != "cuda":
     os.environ["CUDA_VISIBLE_DEVICES"] = ""  # bits are compared on the CPU, also by processes that tests start
 torch.set_num_threads(1)
+
+DONE = pytest.StashKey[int]()
+COLLECTED_EVERY = 100
+"""Tests between two collections of garbage that set aside what is in use: the next ones need not look at it."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _yaml_read_once() -> Iterator[None]:
+    """Let Hydra parse a YAML file once per version of it: thousands of commands compose the same files."""
+    real, known = FileConfigSource.load_config, {}
+
+    def load_config(self: FileConfigSource, config_path: str) -> ConfigResult:
+        path = Path(self.path) / self._normalize_file_name(config_path)
+        try:
+            state = path.stat()
+        except OSError:
+            return real(self, config_path)
+        key = (self.provider, self.path, config_path, state.st_mtime_ns, state.st_size)
+        if key not in known:
+            known[key] = real(self, config_path)
+        return deepcopy(known[key])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FileConfigSource, "load_config", load_config)
+        yield
+
+
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """Set aside the objects that are in use, those of imported modules above all."""
+    done = item.config.stash.setdefault(DONE, 0)
+    item.config.stash[DONE] = done + 1
+    if done % COLLECTED_EVERY == 0:
+        gc.collect()
+        gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    """Let the interpreter free the objects that were set aside."""
+    gc.unfreeze()
 
 
 @pytest.fixture

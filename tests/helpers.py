@@ -44,9 +44,11 @@ def trained_in(folder: Path, *words: str) -> Path:
     return found
 
 
-def thinned(cases: Iterable[Any]) -> list[Any]:
-    """Return the cases of a long table: `make test` runs every second one, `make test-all` runs all."""
-    return [pytest.param(case, marks=[pytest.mark.exhaustive] * (number % 2)) for number, case in enumerate(cases)]
+def thinned(cases: Iterable[Any], step: int = 2) -> list[Any]:
+    """Return the cases of a long table: `make test` runs one of `step`, `make test-all` runs all."""
+    return [
+        pytest.param(case, marks=[pytest.mark.exhaustive] * (number % step > 0)) for number, case in enumerate(cases)
+    ]
 
 
 NO_PICTURES = "observers.pictures.enabled=false"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from experiments.cli.entry import entry_point
-from tests.helpers import SMALL, run_fresh
+from tests.helpers import SMALL, run_fresh, thinned
 
 FAILING = """
 from experiments.runs import alone
@@ -17,7 +17,7 @@ alone.train = fail
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", [(), ("-m", "hydra/launcher=basic")])
+@pytest.mark.parametrize("command", thinned([(), ("-m", "hydra/launcher=basic")]))
 def test_a_traceback_shows_control_characters(tmp_path: Path, command: tuple[str, ...]) -> None:
     outcome = run_fresh(tmp_path, *command, *SMALL, prelude=FAILING)
     assert outcome.code == 1

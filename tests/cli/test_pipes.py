@@ -11,7 +11,7 @@ import pytest
 
 from experiments.cli.entry import PLAINLY, independent, plainly
 from experiments.cli.verbs import VERBS
-from tests.helpers import SMALL, run_folders, sampled, summary
+from tests.helpers import SMALL, run_folders, sampled, summary, thinned
 
 pytestmark = pytest.mark.slow
 
@@ -170,16 +170,16 @@ def test_an_output_without_unicode_is_no_error(tmp_path: Path, text: str, shown:
     assert (tmp_path / "out").read_bytes() == shown
 
 
-def test_a_run_and_a_sweep_without_unicode_and_colours(tmp_path: Path) -> None:
+@pytest.mark.parametrize("words", thinned([(), ("-m", "seed=1,2")]), ids=["a run", "a sweep"])
+def test_a_run_and_a_sweep_without_unicode_and_colours(tmp_path: Path, words: tuple[str, ...]) -> None:
     code = "import sys; sys.argv[0] = 'train'; from experiments.train import main; main()"
     plain = {**os.environ, "PYTHONIOENCODING": "ascii", "LC_ALL": "C", "LANG": "C", "NO_COLOR": "1", "COLUMNS": "40"}
-    for words in ((), ("-m", "seed=1,2")):
-        done = subprocess.run(
-            [sys.executable, "-c", code, *words, *SMALL, "name='caf\u00e9'"],
-            cwd=tmp_path,
-            env=plain,
-            capture_output=True,
-        )
-        assert done.returncode == 0, done.stderr
-        assert b"caf\\xe9" in done.stdout
-        assert max(done.stdout) < 128
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words, *SMALL, "name='caf\u00e9'"],
+        cwd=tmp_path,
+        env=plain,
+        capture_output=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert b"caf\\xe9" in done.stdout
+    assert max(done.stdout) < 128

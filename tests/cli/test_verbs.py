@@ -94,7 +94,7 @@ def test_a_verb_answers_as_its_module_does(commands: Commands, words: tuple[str,
     assert commands.type("__main__", *words) == commands.type(verb, *rest)
 
 
-@pytest.mark.parametrize("words", sampled([("--unknown",), ("--config-dir",), ("optimizer=adm",)], [("--unknown",)]))
+@pytest.mark.parametrize("words", sampled([("--unknown",), ("--config-dir",), ("optimizer=adm",)], []))
 def test_the_names_of_programs_in_messages_are_the_same(tmp_path: Path, words: tuple[str, ...]) -> None:
     outcomes = [
         real(tmp_path, *command, *words)
@@ -104,6 +104,7 @@ def test_the_names_of_programs_in_messages_are_the_same(tmp_path: Path, words: t
     assert outcomes[0].stderr == outcomes[1].stderr != ""
 
 
+@pytest.mark.exhaustive
 def test_a_run_is_the_same_and_its_folder_too(tmp_path: Path) -> None:
     for name, command in (("module", ["-m", "experiments.train"]), ("program", [PROGRAM, "train"])):
         done = real(tmp_path, sys.executable, *command, *SMALL, f"hydra.run.dir={name}")

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from tests.comparison.planted import compared, plant, plant_all, refused, rows_of
-from tests.helpers import Commands
+from tests.helpers import Commands, thinned
 
 plain = pytest.mark.usefixtures("undrawn")
 
@@ -133,7 +133,7 @@ def more(run: Path, text: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ODD)
+@pytest.mark.parametrize("kind", thinned(ODD))
 def test_odd_contents_end_in_no_traceback(commands: Commands, kind: str) -> None:
     """Read or skipped: the other runs are compared in any case, with every figure."""
     plant_all(commands.folder, [0.5, 0.6])

@@ -18,7 +18,7 @@ from experiments.data.sources import Source
 from experiments.evaluation.evaluating import evaluated
 from experiments.evaluation.loading import Restored, configuration, load
 from experiments.folders.run import RunFolder
-from tests.helpers import SMALL, Commands, summary
+from tests.helpers import SMALL, Commands, summary, thinned
 
 CPU = torch.device("cpu")
 
@@ -72,7 +72,7 @@ PARITY = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("more", PARITY.values(), ids=PARITY.keys())
+@pytest.mark.parametrize("more", thinned(PARITY.values()), ids=PARITY.keys())
 def test_the_scores_have_the_bits_of_the_run(commands: Commands, more: tuple[str, ...]) -> None:
     small = [word for word in SMALL if not (word.startswith("model.hidden") and "model=cnn" in more)]
     folder = commands.trained(*small, *more)

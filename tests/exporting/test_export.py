@@ -16,7 +16,7 @@ from experiments.assembly.targets import divided
 from experiments.common.installing import install_command
 from experiments.evaluation.loading import Restored, load
 from experiments.train import main
-from tests.helpers import Commands, own_model, start, summary
+from tests.helpers import Commands, own_model, start, summary, thinned
 
 OTHERS = [
     f"observers.{name}.enabled=false"
@@ -64,7 +64,7 @@ def used(folder: Path, name: str, batches: Sequence[Any]) -> list[np.ndarray]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", RUNS)
+@pytest.mark.parametrize("kind", thinned(RUNS))
 def test_both_programs_give_the_runs_own_probabilities(commands: Commands, kind: str) -> None:
     write_colours(commands.folder / "own.csv")
     folder = commands.trained(*SMALL, *RUNS[kind])

@@ -28,6 +28,7 @@ from experiments.models.mlp import MLP
 from experiments.recipes._running import RecipeTask, run_recipe
 from experiments.recipes.measured import lead
 from experiments.recipes.recipe import recipes
+from tests.helpers import thinned
 
 
 def test_orthogonal_layers_pass_everything_on() -> None:
@@ -80,7 +81,7 @@ TINY: Mapping[str, tuple[Sequence[str], Mapping[str, Any]]] = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize("name", thinned(TINY))
 def test_a_lesson_on_mnist_measures_what_its_band_names_and_draws(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

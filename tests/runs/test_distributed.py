@@ -14,7 +14,7 @@ import torch
 
 from experiments.common.errors import UserError
 from experiments.runs.torchrun import own_command_line
-from tests.helpers import Commands, Outcome, metrics, run_folders, start, summary, weights
+from tests.helpers import Commands, Outcome, metrics, run_folders, start, summary, thinned, weights
 
 CHOICES = (
     "training.epochs=2",
@@ -170,7 +170,7 @@ Shared._backward = backward
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("failing", [1, 0])
+@pytest.mark.parametrize("failing", thinned([1, 0]))
 def test_a_process_that_fails_does_not_leave_the_others_waiting(tmp_path: Path, failing: int) -> None:
     began = time.monotonic()
     outcomes = ranks(tmp_path, 2, *CHOICES, *MLP, prelude=WAITING.replace("FAILING", str(failing)))

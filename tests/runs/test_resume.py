@@ -27,6 +27,7 @@ from tests.helpers import (
     sampled,
     start,
     summary,
+    thinned,
     weights,
 )
 from tests.interrupted import CHOICES, IN_REPLACE, assert_same_run
@@ -120,7 +121,7 @@ sys.meta_path.insert(0, Signalled())
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sweep", [(), ("-m", "seed=1,2")], ids=["a run", "a sweep"])
+@pytest.mark.parametrize("sweep", thinned([("-m", "seed=1,2"), ()]), ids=["a sweep", "a run"])
 def test_a_signal_during_the_first_imports_leaves_a_folder_that_can_be_resumed(
     commands: Commands, sweep: tuple[str, ...]
 ) -> None:
@@ -275,6 +276,7 @@ def test_a_damaged_layers_file_is_written_again_from_the_checkpoint(
     assert (interrupted / "layers.csv").read_text().startswith(expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", DAMAGES)
 def test_a_damaged_layers_file_is_set_aside_and_the_run_is_resumed(
     commands: Commands, interrupted: Path, kind: str
@@ -354,7 +356,6 @@ def test_another_models_checkpoint_is_refused_by_the_parameters_name(commands: C
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_the_rate_may_be_changed_by_hand_and_the_folder_shows_it(commands: Commands) -> None:
     run = commands.trained(*SMALL, "optimizer.lr=0.1", "training.epochs=2", "hydra.run.dir=outputs/a/0")
     config = run / ".hydra" / "config.yaml"
@@ -382,6 +383,7 @@ def test_the_rate_may_be_changed_by_hand_and_the_folder_shows_it(commands: Comma
     assert ".hydra/overrides.yaml is incomplete, as config.yaml has optimizer.lr=0.01" in refused
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "said"),
     [

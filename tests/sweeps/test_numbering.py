@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from experiments.cli.composing import register_resolvers
 from experiments.sweeps._numbering import number_folders
-from tests.helpers import SMALL, Commands, run, run_folders, summary
+from tests.helpers import SMALL, Commands, run, run_folders, summary, thinned
 
 SUBDIR = "${padded:${hydra.job.num}}_${clipped:${hydra.job.override_dirname}}"
 
@@ -55,7 +55,7 @@ def test_names_that_the_user_chose_stay(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", ["stacked", "basic"])
+@pytest.mark.parametrize("launcher", thinned(["stacked", "basic"]))
 @pytest.mark.parametrize("noted", [True, False], ids=["noted", "not noted"])
 def test_a_sweep_of_an_earlier_version_is_resumed_in_its_folders(
     commands: Commands, launcher: str, noted: bool

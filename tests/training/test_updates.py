@@ -18,7 +18,17 @@ from experiments.training.averaging import Average
 from experiments.training.criterion import Criterion
 from experiments.training.single import Single, Updating, part_sizes
 from experiments.training.streams import Streams
-from tests.helpers import NO_PICTURES, SMALL, Commands, assert_equal_weights, metrics, run_folders, summary, weights
+from tests.helpers import (
+    NO_PICTURES,
+    SMALL,
+    Commands,
+    assert_equal_weights,
+    metrics,
+    run_folders,
+    summary,
+    thinned,
+    weights,
+)
 
 CPU = torch.device("cpu")
 
@@ -258,7 +268,7 @@ CASES = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("choices", CASES.values(), ids=list(CASES))
+@pytest.mark.parametrize("choices", thinned(CASES.values()), ids=list(CASES))
 def test_a_run_resumes_to_the_same_bits(commands: Commands, choices: tuple[str, ...]) -> None:
     quiet = ("observers.tensorboard.enabled=false", NO_PICTURES)
     small = ("data.limit=96", "model.hidden=[12,8]", "training.batch_size=20", *quiet)

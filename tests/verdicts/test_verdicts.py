@@ -116,7 +116,7 @@ def names(command_line: str) -> set[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command_line", thinned(TABLE))
+@pytest.mark.parametrize("command_line", thinned(TABLE, 3))
 def test_a_training_gets_the_verdicts_that_are_true_of_it(command_line: str) -> None:
     assert names(command_line) == TABLE[command_line]
 
