@@ -134,7 +134,11 @@ BAD: dict[str, tuple[list[str], dict[str, Any], str]] = {
     "no such column": ([HEADER, *ROWS], {"target": "answr"}, r"target='answr' is not a column .*mean 'answer'\?"),
     "nothing to drop": ([HEADER, *ROWS], {"drop": ["color"]}, r"drop='color' is not a column .*mean 'colour'\?"),
     "target dropped": ([HEADER, *ROWS], {"drop": ["answer"]}, r"drop=\['answer'\] contains the target"),
-    "no feature": (["answer", *"abab"], {}, r"drop=\[\] leaves no column but the target"),
+    "no feature": (
+        ["answer", *"abab"],
+        {},
+        r"path='.*' has only the column 'answer', the target; at least one feature",
+    ),
     "only a header": ([HEADER], {}, r"path='.*' has a header but no row"),
     "ragged": ([HEADER, *ROWS, "1,2,3,4,5,6,7"], {}, r"path='.*' cannot be read as a csv file: .*line 42"),
     "twice": (["a,a,answer", "1,2,x", "1,2,y"], {}, r"path='.*' has two columns called 'a'"),
@@ -198,7 +202,9 @@ def test_files_that_are_not_tables(tmp_path: Path) -> None:
     for name, content in (("empty", b""), ("binary", bytes(range(256)) * 9), ("latin", "a,b\né,ü\n".encode("latin-1"))):
         path = tmp_path / name
         path.write_bytes(content)
-        with pytest.raises(ValueError, match=r"^path='.*' (cannot be read as a csv file|is not text in UTF-8)"):
+        with pytest.raises(
+            ValueError, match=r"^path='.*' (cannot be read as a csv file|is not text in UTF-8|is empty)"
+        ):
             csv(str(path), "b")
     with pytest.raises(ValueError, match=r"path='.*' is not a file"):
         csv(str(tmp_path / "absent"), "b")

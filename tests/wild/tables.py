@@ -319,6 +319,44 @@ CASES: dict[str, Table] = {
     "UTF-16": Table(table(encoding="utf-16", x=noise, y=lambda i: "äö"[i % 2]), classes=["ä", "ö"], said=["utf-16"]),
     "UTF-16 without a mark": Table(table(encoding="utf-16-le", x=noise), classes=["a", "b"], said=["utf-16-le"]),
     "a mark of UTF-8": Table(table(encoding="utf-8-sig", x=noise), classes=["a", "b"]),
+    "UTF-32": Table(table(encoding="utf-32", x=noise, y=lambda i: "äö"[i % 2]), classes=["ä", "ö"], said=["utf-32"]),
+    **{
+        f"not a table but {what}": Table(content + bytes(range(256)), refused=f"is not a csv file but {kind}.*; ")
+        for what, content, kind in (
+            ("gzip", b"\x1f\x8b", "a compressed file"),
+            ("Excel", b"PK\x03\x04", "an Excel file"),
+            ("Parquet", b"PAR1", "a Parquet file"),
+            ("JSON", b'[{"y": 1}]', "JSON"),
+            ("a page", b"\n<!DOCTYPE html>", "HTML or XML"),
+            ("arrays", b"\x93NUMPY", "an .npy file"),
+        )
+    },
+    "a column called PK": Table(table(PK=noise), columns={"PK": ("numbers", 1)}),
+    "an empty file": Table(b" \n", refused="is empty; give a csv file with a header"),
+    "a damaged end": Table(table(x=noise) + bytes(50), refused="is damaged: it has a byte of 0 in line 62"),
+    "commas at the ends of lines": Table(table(x=noise).replace(b"\n", b",,\n"), columns={"x": ("numbers", 1)}),
+    "a long row": Table(table(x=noise) + b"a,1,2\n", refused="line 62 has 3 cells instead of 2; data.separator"),
+    "no header": Table(
+        b"5.1,3.5,1\n4.9,3.5,2\n" * 9, target=2, refused="; if the first line is a row and not the header, add a header"
+    ),
+    "no header, twice the same": Table(
+        b"1,1,a\n2,1,b\n" * 9, target=2, refused="two columns called '1'; .*; if the first line is a row"
+    ),
+    "only the target": Table(b"y\n" + b"a\nb\n" * 9, refused="has only the column 'y', the target"),
+    "leading zeros in the middle of a large file": Table(
+        table(rows=40_000, zip=lambda i: f"{i % 100 if 15_000 < i < 25_000 else 10_000 + i % 100:05}"),
+        columns={"zip": ("codes", 200)},
+    ),
+    "points and commas": Table(
+        table(";", x=lambda i: f"1.{100 + i},5"),
+        {"decimal": "comma"},
+        refused="numbers with points and commas; add 'data.kinds={x:amounts}' if the points separate thousands",
+    ),
+    "points and commas as amounts": Table(
+        table(";", x=lambda i: f"1.{100 + i},5"),
+        {"decimal": "comma", "kinds": {"x": "amounts"}},
+        columns={"x": ("amounts", 1)},
+    ),
     "an unknown encoding": Table(
         table(x=noise), {"encoding": "utf-9"}, refused="encoding='utf-9' is not known; choose"
     ),

@@ -105,6 +105,14 @@ def is_numeric(column: pd.Series, decimal: str = ".") -> bool:
     marked = odd[odd.str.contains(other, regex=False)]
     if len(marked) and as_numbers(odd.str.replace(other, ""), decimal).notna().mean() > 0.5:
         file, row = marked.index[0]
+        both = decimal == "," and odd.str.fullmatch(r".*\.\d{3}.*,.*").any()
+        if both and affix_of(map(str, present.unique()[:SAMPLED]), decimal) == "":
+            where = f"in row {row} of column {column.name!r}"
+            raise ValueError(
+                f"{file} has {marked.iloc[0]!r} {where}: numbers with points and commas; add "
+                f"'data.kinds={{{column.name}:amounts}}' if the points separate thousands, or leave the column out "
+                f"with 'data.drop=[{quoted(str(column.name))}]'"
+            )
         if decimal == ",":
             raise ValueError(
                 f"{file} has {marked.iloc[0]!r} in row {row} of column {column.name!r}: numbers with points; use "

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
+from itertools import dropwhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -352,14 +354,19 @@ def read_table(
         layout = layout_of(path, file, reading)
         header = parsed(path, layout, reading, header=None, nrows=1, dtype=str, na_filter=False)
         names = [str(name).strip() for name in header.iloc[0]]
-        repeated = [name for name, count in Counter(names).items() if count > 1]
+        nameless = len(names) - len([*dropwhile(lambda name: not name, reversed(names))])  # after commas at the ends
+        repeated = [name for name, count in Counter(names).items() if count > 1 and (name or nameless < count)]
         if repeated:
-            raise ValueError(f"{file} has two columns called {repeated[0]!r}; column names must be unique")
+            raise ValueError(
+                f"{file} has two columns called {repeated[0]!r}; column names must be unique{without_header(names)}"
+            )
         wanted = {*texts, spelled(target, names)}
         numbers = {number for number, name in enumerate(names) if name in wanted or number in layout.codes}
         with warnings.catch_warnings():
             warnings.simplefilter("error", ParserWarning)  # a first row that is longer than the header
             table = in_parts(path, layout, reading, len(names), numbers)
+        if nameless and nameless < len(names) and len(table) and table.iloc[:, -nameless:].isna().to_numpy().all():
+            names, table = names[:-nameless], table.iloc[:, :-nameless]
     except UnicodeDecodeError:
         raise undecodable(file, reading.encoding, reading.encoding == AUTO) from None
     except ParserWarning:
@@ -368,14 +375,23 @@ def read_table(
             "data.separator sets the character between its cells"
         ) from None
     except (pd.errors.EmptyDataError, pd.errors.ParserError, OverflowError, OSError) as error:
+        found = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error))
+        reason = (
+            f"line {found[2]} has {found[3]} cells instead of {found[1]}" if found else " ".join(str(error).split())
+        )
         raise ValueError(
-            f"{file} cannot be read as a csv file: {' '.join(str(error).split())}; "
-            "data.separator and data.encoding set how it is read"
+            f"{file} cannot be read as a csv file: {reason}; data.separator and data.encoding set how it is read"
         ) from None
     if len(table) == 0:
         raise ValueError(f"{file} has a header but no row")
     table.columns = pd.Index(names)
     return table, layout
+
+
+def without_header(names: Sequence[str]) -> str:
+    """Return the end of a sentence if the first line of a file is probably no header: half of its cells are numbers."""
+    count = sum(number_of(name) is not None for name in names)
+    return "; if the first line is a row and not the header, add a header" if 2 * count >= len(names) > 0 else ""
 
 
 def with_texts(table: pd.DataFrame, texts: set[str], path: str, layout: TextLayout, reading: Reading) -> pd.DataFrame:
@@ -430,10 +446,13 @@ def check_columns(
             more = ", ..." if len(names) > SHOWN else ""
             raise ValueError(
                 f"{key}={name!r} is not a column of {path}; choose from {', '.join(names[:SHOWN])}{more}{meant}"
+                f"{without_header(names)}"
             )
     for target in targets:
         if target in drop:
             raise ValueError(f"drop={drop} contains the target; remove {target!r} from it")
+    if len(names) <= len(targets):
+        raise ValueError(f"path={path!r} has only the column {names[0]!r}, the target; at least one feature is needed")
     if len(set(names) - set(drop)) <= len(targets):
         raise ValueError(f"drop={drop} leaves no column but the target; at least one feature is needed")
     for number, file in list(enumerate(files))[1:]:

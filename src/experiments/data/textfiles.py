@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import numpy as np
 
@@ -28,6 +28,20 @@ SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bar
 """The separators that are found by themselves, with their names."""
 WORDS = {"comma": ",", "semicolon": ";", "tab": "\t", "\\t": "\t", "pipe": "|", "space": " "}
 """Names of separators that a command line can hardly hold."""
+OTHERS = {
+    b"\x1f\x8b": "a compressed file (gzip); unpack it first",
+    b"PK\x03\x04": "an Excel file or another zip archive; save the table as CSV",
+    b"\xd0\xcf\x11\xe0": "an old Excel file; save the table as CSV",
+    b"PAR1": "a Parquet file; save the table as CSV",
+    b"\x89HDF": "an HDF5 file; save the table as CSV",
+    b"SQLite format 3": "a SQLite database; save the table as CSV",
+    b"%PDF": "a PDF file; save the table as CSV",
+    b"\x93NUMPY": "an .npy file; save the arrays with numpy.savez and read them with data=npz",
+    b"{": "JSON; save the table as CSV",
+    b"[{": "JSON; save the table as CSV",
+    b"<": "HTML or XML, such as the page of an error; save the table as CSV",
+}
+"""The first bytes of files that are no tables of text, and what they are."""
 MISSING_TEXTS = ["", "NA", "N/A", "NaN", "nan", "NULL", "null"]
 """The texts of a missing cell."""
 
@@ -119,6 +133,8 @@ def layout_of(path: str, file: str, reading: Reading) -> TextLayout:
     """
     with Path(path).open("rb") as opened:
         raw = opened.read(SAMPLE)
+        further = [part_at(opened, position) for position in further_positions(path)]
+    refuse_others(raw, file)
     encoding = found_encoding(raw) if reading.encoding == AUTO else reading.encoding
     if reading.encoding in ("utf-8", "utf8"):
         encoding = "utf-8-sig"
@@ -127,6 +143,8 @@ def layout_of(path: str, file: str, reading: Reading) -> TextLayout:
         text = codecs.getincrementaldecoder(encoding)().decode(raw, final=whole)
     except UnicodeDecodeError:
         raise undecodable(file, encoding, reading.encoding == AUTO) from None
+    if not encoding.startswith(("utf-16", "utf-32")):
+        refuse_zero_bytes(path, file)
     lines = text.splitlines()
     if not whole:
         lines = lines[:-1]
@@ -146,7 +164,54 @@ def layout_of(path: str, file: str, reading: Reading) -> TextLayout:
         plural = f"first {skip} lines" if skip > 1 else "first line"
         are = "are" if skip > 1 else "is"
         notes.append(f"{name}: the {plural} before the header {are} left out: {lines[0][:60]!r}")
-    return TextLayout(encoding, skip, separator, tuple(notes), zero_padded(lines[skip + 1 :], separator))
+    parts = [lines[skip + 1 :], *(part.decode(encoding, "ignore").splitlines()[1:-1] for part in further)]
+    sample = [line for part in parts for line in part[:SAMPLE_ROWS]]
+    return TextLayout(encoding, skip, separator, tuple(notes), zero_padded(sample, separator))
+
+
+def further_positions(path: str) -> list[int]:
+    """Return where a large file is read besides its beginning: in the middle, and near the end."""
+    size = Path(path).stat().st_size
+    return [start - start % 4 for start in (size // 2, size - SAMPLE)] if size > 3 * SAMPLE else []
+
+
+def part_at(opened: BinaryIO, position: int) -> bytes:
+    """Return some bytes of a file from a position on."""
+    opened.seek(position)
+    return opened.read(SAMPLE)
+
+
+def refuse_others(raw: bytes, file: str) -> None:
+    """Refuse a file of another kind.
+
+    Args:
+        raw: its first bytes.
+        file: its name in an error.
+
+    Raises:
+        ValueError: with what it is.
+    """
+    if not raw.strip():
+        raise ValueError(f"{file} is empty; give a csv file with a header")
+    start = raw.lstrip()
+    for magic, kind in OTHERS.items():
+        if start.startswith(magic):
+            raise ValueError(f"{file} is not a csv file but {kind}")
+
+
+def refuse_zero_bytes(path: str, file: str) -> None:
+    """Refuse a file with bytes of 0, which a computer that lost its power leaves; pandas cuts the cells there.
+
+    Raises:
+        ValueError: with the line of the first one.
+    """
+    line = 1
+    with Path(path).open("rb") as opened:
+        while part := opened.read(CHUNK):
+            if (found := part.find(0)) >= 0:
+                line += part.count(b"\n", 0, found)
+                raise ValueError(f"{file} is damaged: it has a byte of 0 in line {line:,}; restore it from a copy")
+            line += part.count(b"\n")
 
 
 def undecodable(file: str, encoding: str, automatic: bool) -> ValueError:
@@ -159,7 +224,9 @@ def undecodable(file: str, encoding: str, automatic: bool) -> ValueError:
 
 
 def found_encoding(raw: bytes) -> str:
-    """Return the encoding that the first bytes of a file show: UTF-16 or UTF-8."""
+    """Return the encoding that the first bytes of a file show: UTF-32, UTF-16 or UTF-8."""
+    if raw.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return "utf-32"
     if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
     pairs = max(1, len(raw) // 2)
@@ -214,7 +281,7 @@ def found_separator(lines: Sequence[str], likely: str) -> str:
 def zero_padded(lines: Sequence[str], separator: str) -> tuple[int, ...]:
     """Return the positions of columns whose cells are digits of one length, some with leading zeros."""
     try:
-        rows = [row for row in csv.reader(lines[:SAMPLE_ROWS], delimiter=separator, skipinitialspace=True) if row]
+        rows = [row for row in csv.reader(lines, delimiter=separator, skipinitialspace=True) if row]
     except csv.Error:
         return ()
     columns: list[set[str]] = [set() for _ in range(max(map(len, rows), default=0))]
