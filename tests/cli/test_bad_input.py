@@ -70,8 +70,9 @@ CASES = [
     ("scheduler=plateau data.val_fraction=0", "scheduler=plateau needs the validation loss", ""),
     ("model=cnn model.stages=[[4],[4],[4],[4]]", "model.stages has 4 pooling layers of size 2", "8 x 8"),
     ("model=cnn model.kernel=2", "model.kernel=2 is even", "use an odd number such as 3"),
-    ("model._target_=torch.nn.Linear ~model.hidden ~model.activation ~model.batch_norm ~model.dropout "
-     "~model.input_dropout +model.in_features=5 +model.out_features=10", "model cannot take an example", "(1, 8, 8)"),
+    ("model._target_=torch.nn.Linear ~model.hidden ~model.activation ~model.batch_norm ~model.norm ~model.groups "
+     "~model.residual ~model.dropout ~model.input_dropout +model.in_features=5 +model.out_features=10",
+     "model cannot take an example", "(1, 8, 8)"),
     ("optimizer=lbfgs training.accumulate=2", "training.accumulate cannot be combined with LBFGS", "uses the whole"),
     ("optimizer=lbfgs training.clip_norm=1", "training.clip_norm cannot be combined with LBFGS", "leave one of"),
     ("optimizer=lbfgs training.precision=fp16", "training.precision cannot be combined with LBFGS", "scaled loss"),

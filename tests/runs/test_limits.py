@@ -25,7 +25,7 @@ from experiments.models.cnn import CNN
 from experiments.models.mlp import MLP
 from experiments.tasks import Classification
 from experiments.training.single import Single
-from tests.helpers import SMALL, Commands, Outcome, composed, run_folders
+from tests.helpers import CONF, SMALL, Commands, Outcome, composed, run_folders
 
 GIGABYTE = 10**9
 
@@ -41,6 +41,8 @@ def refused(outcome: Outcome) -> str:
 
 FREE = r"but only [\d.,]+ [kMG]B is free; "
 SET = r"; limits\.memory=<size> sets another limit\n"
+UNSET = [f"~model.{name}" for name in yaml.safe_load((CONF / "model" / "mlp.yaml").read_text()) if name != "_target_"]
+"""The words that leave out the settings of the default model."""
 TOO_MUCH: dict[str, tuple[tuple[str, ...], str]] = {
     **{
         name: (
@@ -83,13 +85,12 @@ TOO_MUCH: dict[str, tuple[tuple[str, ...], str]] = {
         r"training\.eval_batch_size=1000000 needs about 10\.\d MB of memory, but limits\.memory=3\.5 MB; at most \d+ e",
     ),
     "a function of torch": (
-        ("model._target_=torch.nn.Linear", "~model.hidden", "~model.activation", "~model.batch_norm", "~model.dropout",
-         "~model.input_dropout", "+model.in_features=1000000000", "+model.out_features=1000000000"),
+        ("model._target_=torch.nn.Linear", *UNSET, "+model.in_features=1000000000", "+model.out_features=1000000000"),
         r"model\._target_=torch\.nn\.Linear needs at least 16\.0 EB of memory",
     ),
     "more than can be addressed": (
-        ("model._target_=torch.nn.Linear", "~model.hidden", "~model.activation", "~model.batch_norm", "~model.dropout",
-         "~model.input_dropout", "+model.in_features=1000000000000", "+model.out_features=1000000000000"),
+        ("model._target_=torch.nn.Linear", *UNSET, "+model.in_features=1000000000000",
+         "+model.out_features=1000000000000"),
         r"model\._target_=torch\.nn\.Linear needs more memory than any machine has",
     ),
     "not a size": (("limits.memory=much",), r"limits\.memory='much' should be a size such as 8GB or 500MB, or null"),

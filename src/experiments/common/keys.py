@@ -121,8 +121,18 @@ AUTOMATIC = ("auto", "experiments.tasks.Auto", "experiments.losses.auto")
 """The values that a run replaces by what they stand for."""
 
 
+ADDED: Mapping[str, Any] = {
+    "model.norm": "none",
+    "model.groups": 4,
+    "model.residual": False,
+    "model.strides": 1,
+    "model.depthwise": False,
+}
+"""Settings that runs of earlier versions lack, with the values that stand for what these runs did."""
+
+
 def is_found_again(key: str, saved: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
-    """Return whether a key stands for what the data show, which a resumed run finds again.
+    """Return whether a key stands for what a resumed run does anyway: what the data show, or what it has always done.
 
     Args:
         key: dotted.
@@ -134,6 +144,8 @@ def is_found_again(key: str, saved: Mapping[str, Any], now: Mapping[str, Any]) -
         value = now.get(name)
         return isinstance(value, str) and value in AUTOMATIC
 
+    if key not in saved and key in ADDED:
+        return bool(now.get(key) == ADDED[key])
     return is_automatic(key) or (key not in saved and is_automatic(f"{key.partition('.')[0]}._target_"))
 
 

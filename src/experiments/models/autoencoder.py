@@ -6,6 +6,7 @@ from typing import Annotated
 from annotated_types import Ge
 from torch import Tensor, nn
 
+from . import norms
 from .blocks import Noise, hidden_layers
 from .mlp import DropRate, Units
 
@@ -41,12 +42,13 @@ class Autoencoder(nn.Module):
         beta: Annotated[float, Ge(0)] = 1.0,
     ) -> None:
         super().__init__()
-        layers, size = hidden_layers(math.prod(input_shape), hidden, activation, batch_norm, dropout)
+        norm = norms.chosen("none", batch_norm)
+        layers, size = hidden_layers(math.prod(input_shape), hidden, activation, norm, dropout)
         self.encoder = nn.Sequential(layers)
         self.code = nn.Linear(size, code)
         self.log_variance = nn.Linear(size, code) if variational else None
         self.noise = Noise() if variational else None
-        layers, size = hidden_layers(code, hidden[::-1], activation, batch_norm, dropout)
+        layers, size = hidden_layers(code, hidden[::-1], activation, norm, dropout)
         self.decoder = nn.Sequential(layers)
         self.head = nn.Linear(size, outputs)
         self.beta = beta / outputs

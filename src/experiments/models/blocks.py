@@ -2,12 +2,15 @@
 
 import inspect
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 
 import torch
 from torch import Tensor, nn
+
+from . import norms
+from .norms import NormName
 
 
 def _normalized(name: str) -> str:
@@ -124,33 +127,75 @@ def use_noise(model: nn.Module, generator: torch.Generator) -> None:
             module.generator = generator
 
 
-def block(name: str, layer: nn.Module, activation_name: str, norm: nn.Module | None, dropout: float) -> nn.Sequential:
-    """Build a hidden layer: linear or convolution, BatchNorm before the activation, Dropout after it.
+class Residual(nn.Sequential):
+    """A hidden layer that is added to its input (He et al. 2016)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x plus the layer's output, of the same shape."""
+        return x + super().forward(x)
+
+
+def block(
+    layers: Mapping[str, nn.Module],
+    activation_name: str,
+    norm: nn.Module | None,
+    dropout: float,
+    *,
+    residual: bool = False,
+) -> nn.Sequential:
+    """Build a hidden layer: linear or convolution, normalization before the activation, Dropout after it.
 
     Args:
-        name: the name of the linear or convolutional layer inside the block.
-        layer: the layer itself; without a bias if a norm follows, because the norm's shift replaces the bias.
+        layers: the linear or convolutional layers by their names inside the block; without a bias if BatchNorm follows,
+            because its shift replaces the bias.
         activation_name: see `activation`.
-        norm: BatchNorm, or None.
+        norm: see `norms.build`.
         dropout: the probability of dropping a unit, in [0, 1).
+        residual: whether the block is added to its input.
     """
-    parts = OrderedDict([(name, layer)])
+    parts = OrderedDict(layers)
     if norm is not None:
-        parts["batch_norm"] = norm
+        parts["batch_norm" if isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d) else "norm"] = norm
     parts["activation"] = activation(activation_name)
     if dropout > 0:
         parts["dropout"] = Dropout(dropout)
-    return nn.Sequential(parts)
+    return (Residual if residual else nn.Sequential)(parts)
 
 
 def hidden_layers(
-    inputs: int, sizes: list[int], activation_name: str, batch_norm: bool, dropout: float
+    inputs: int,
+    sizes: Sequence[int],
+    activation_name: str,
+    norm: NormName,
+    dropout: float,
+    *,
+    groups: int = 1,
+    residual: bool = False,
 ) -> tuple["OrderedDict[str, nn.Module]", int]:
-    """Return fully connected blocks `hidden1`, `hidden2`, ... and the output size of the last one."""
+    """Return fully connected blocks `hidden1`, `hidden2`, ... and the output size of the last one.
+
+    Args:
+        inputs: the number of inputs.
+        sizes: of the blocks.
+        activation_name, dropout: see `block`.
+        norm, groups: see `norms.build`.
+        residual: whether blocks with as many inputs as outputs are added to their inputs.
+    """
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     for number, size in enumerate(sizes, 1):
-        linear = nn.Linear(inputs, size, bias=not batch_norm)
-        norm = nn.BatchNorm1d(size) if batch_norm else None
-        layers[f"hidden{number}"] = block("linear", linear, activation_name, norm, dropout)
+        linear = nn.Linear(inputs, size, bias=norm != "batch")
+        own = norms.build(norm, size, groups, pictures=False)
+        added = residual and size == inputs
+        layers[f"hidden{number}"] = block({"linear": linear}, activation_name, own, dropout, residual=added)
         inputs = size
     return layers, inputs
+
+
+def check_residual(model: nn.Module) -> None:
+    """Refuse `residual=true` if no layer can be added to its input.
+
+    Raises:
+        ValueError: no layer has as many inputs as outputs.
+    """
+    if not any(isinstance(module, Residual) for module in model.modules()):
+        raise ValueError("residual=true adds nothing: no layer has outputs of the same shape as its inputs")

@@ -46,9 +46,7 @@ class RNN(nn.Module):
         self.features = embedding if vocabulary else features(input_shape)
         self.dropout = nn.ModuleList([Dropout(dropout) for _ in range((layers + 1) * (dropout > 0))])
         sizes = [self.features, *[hidden] * layers]
-        self.layers = nn.ModuleList(
-            [CELLS[cell](one, other, batch_first=True) for one, other in pairwise(sizes)]
-        )
+        self.layers = nn.ModuleList([CELLS[cell](one, other, batch_first=True) for one, other in pairwise(sizes)])
         self.head = nn.Linear(hidden, outputs)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -5,6 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from . import norms
+from .cnn import POOLS, of_each, strided
+from .norms import NormName
+
 
 @dataclass
 class Size:
@@ -28,10 +32,16 @@ class Size:
 
 
 def mlp(
-    input_shape: Sequence[int], classes: int, *, hidden: Sequence[int], batch_norm: bool = False, **_others: Any
+    input_shape: Sequence[int],
+    classes: int,
+    *,
+    hidden: Sequence[int],
+    batch_norm: bool = False,
+    norm: NormName = "none",
+    **_others: Any,
 ) -> Mapping[str, Size]:
     """Return the sizes of an `MLP` by the setting that decides them; the head is part of `hidden`."""
-    return {"hidden": fully_connected(math.prod(input_shape), classes, hidden, batch_norm)}
+    return {"hidden": fully_connected(math.prod(input_shape), classes, hidden, norms.chosen(norm, batch_norm))}
 
 
 def cnn(
@@ -40,34 +50,43 @@ def cnn(
     *,
     stages: Sequence[Sequence[int]],
     hidden: Sequence[int],
-    kernel: int = 3,
+    kernel: int | Sequence[int] = 3,
+    strides: int | Sequence[int] = 1,
+    depthwise: bool = False,
     pool: str = "max",
     pool_size: int = 2,
     batch_norm: bool = False,
+    norm: NormName = "none",
     **_others: Any,
 ) -> Mapping[str, Size]:
     """Return the sizes of a `CNN` by the setting that decides them; the head is part of `hidden`."""
     channels, height, width = input_shape
+    norm = norms.chosen(norm, batch_norm)
     size = Size()
-    for widths in stages:
-        for out in widths:
-            size.add(out * channels * kernel**2 + normalized(out, batch_norm), out * height * width)
+    sides, steps = of_each(kernel, len(stages), "kernel"), of_each(strides, len(stages), "strides")
+    for widths, side, first in zip(stages, sides, steps, strict=True):
+        for number, out in enumerate(widths):
+            step = first if number == 0 else 1
+            height, width = strided(height, step), strided(width, step)
+            if depthwise:
+                size.add(channels * side**2, channels * height * width)
+                side_of_last = 1
+            else:
+                side_of_last = side
+            size.add(out * channels * side_of_last**2 + norms.numbers(norm, out), out * height * width)
             channels = out
-        if pool != "none":
+        if pool in POOLS:
             height, width = height // pool_size, width // pool_size
-    return {"stages": size, "hidden": fully_connected(channels * height * width, classes, hidden, batch_norm)}
+    if pool == "global":
+        height = width = 1
+    return {"stages": size, "hidden": fully_connected(channels * height * width, classes, hidden, norm)}
 
 
-def fully_connected(inputs: int, classes: int, hidden: Sequence[int], batch_norm: bool) -> Size:
+def fully_connected(inputs: int, classes: int, hidden: Sequence[int], norm: NormName) -> Size:
     """Return the size of hidden layers and the head."""
     size = Size()
     for units in hidden:
-        size.add(inputs * units + normalized(units, batch_norm), units)
+        size.add(inputs * units + norms.numbers(norm, units), units)
         inputs = units
     size.add(inputs * classes + classes, classes)
     return size
-
-
-def normalized(units: int, batch_norm: bool) -> int:
-    """Return the numbers of a layer besides its weights: biases, or scale, shift, two statistics and a count."""
-    return 4 * units + 1 if batch_norm else units

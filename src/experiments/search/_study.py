@@ -14,7 +14,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from experiments.common.errors import UserError
-from experiments.common.keys import meaning
+from experiments.common.keys import is_found_again, meaning
 from experiments.common.metrics import merit
 from experiments.folders.lock import started_at
 
@@ -80,7 +80,8 @@ def check_same(study: optuna.Study, identity: Mapping[str, Any]) -> None:
         differing += [
             f"{key} ({before.get(key, 'absent')} -> {now.get(key, 'absent')})"
             for key in dict.fromkeys([*before, *now])
-            if before.get(key) != now.get(key) and not (part == "fixed" and meaning(key).study)
+            if before.get(key) != now.get(key)
+            and not (part == "fixed" and (meaning(key).study or (before and is_found_again(key, before, now))))
         ]
     differing += [
         f"{part} ({saved.get(part, 'absent')} -> {identity[part]})"
