@@ -53,7 +53,7 @@ $(VENV)/.docs: $(STAMP)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
 	@touch $@
 
-docs: $(VENV)/.docs  ## build the documentation into site/
+docs: $(VENV)/.docs  ## build the documentation into site/, with warnings as errors
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict $(ARGS)
 	@echo "The documentation is in site/index.html"
 
