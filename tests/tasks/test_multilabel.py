@@ -11,6 +11,7 @@ from sklearn.datasets import make_multilabel_classification
 from sklearn.metrics import f1_score, roc_auc_score
 
 from experiments import losses
+from experiments.data.planes import topics
 from experiments.evaluation.loading import load
 from tests.helpers import NO_PICTURES, Commands, metrics, summary, weights
 
@@ -23,6 +24,14 @@ def made(folder: Path, *, labels: int = 5) -> tuple[str, np.ndarray, np.ndarray]
     path = folder / "labels.npz"
     np.savez(path, x_train=x[:480], y_train=y[:480], x_test=x[480:], y_test=y[480:])
     return str(path), x[480:], y[480:]
+
+
+def test_topics_are_those_of_scikit_learn() -> None:
+    source = topics(examples=50, words=8, labels=3, draw=2)
+    x, y = make_multilabel_classification(100, n_features=8, n_classes=3, random_state=2)
+    assert_allclose(torch.cat([source.x_train, source.x_test]), x)
+    assert_allclose(torch.cat([source.y_train, source.y_test]), y)
+    assert source.kind == "labels"
 
 
 def test_binary_cross_entropy_is_that_of_torch() -> None:

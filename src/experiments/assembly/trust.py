@@ -14,7 +14,7 @@ OURS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "data.sources": ("digits", "npz", "torchvision_set"),
         "data.pictures": ("image_folder",),
         "data.tables": ("csv",),
-        "data.planes": ("blobs", "circles", "moons", "sine", "spiral", "two_gaussians"),
+        "data.planes": ("blobs", "circles", "moons", "sine", "spiral", "topics", "two_gaussians"),
         "data.text": ("text",),
         "data.embedded": ("breast_cancer", "diabetes", "iris", "linnerud", "wine"),
         "lessons.planted": ("random_classes", "right_slice", "wrong_slice"),

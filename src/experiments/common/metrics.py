@@ -17,7 +17,7 @@ SHARES = ("accuracy", "top_k")
 """The ends of the names of metrics that are shown in per cent."""
 OBJECTIVES = {"Auto": "val/accuracy", "Classification": "val/accuracy"}
 """The objective of `objective=auto` by the name of the task's class; for every other task it is val/loss."""
-OTHERS = ("embedded.diabetes", "embedded.linnerud", "planes.sine", "text.text")
+OTHERS = ("embedded.diabetes", "embedded.linnerud", "planes.sine", "planes.topics", "text.text")
 WITHOUT_CLASSES = tuple(f"experiments.data.{name}" for name in OTHERS)
 """Our data sets whose targets are no classes."""
 _own: dict[str, bool] = {}

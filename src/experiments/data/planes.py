@@ -166,6 +166,30 @@ def sine(
     return Source(x_train, y_train, x_test, y_test, targets=["y"])
 
 
+def topics(
+    examples: ExampleCount = 1000,
+    words: Annotated[int, Ge(2), Le(1000)] = 20,
+    labels: Annotated[int, Ge(2), Le(100)] = 5,
+    draw: Seed = 0,
+) -> Source:
+    """Counts of words in documents, each about several topics (scikit-learn's `make_multilabel_classification`).
+
+    Args:
+        examples, draw: see `moons`; training and test examples have the same topics.
+        words: the number of features.
+        labels: the number of topics.
+    """
+    from sklearn.datasets import make_multilabel_classification
+
+    each = 8 * DRAWN * max(1, (words + labels) // 8)
+    memory.require(each * examples, f"examples={examples}", memory.at_most(each, "examples"))
+    drawn = {"n_samples": 2 * examples, "n_features": words, "n_classes": labels}
+    x, y = make_multilabel_classification(**drawn, random_state=draw)
+    x, y = torch.from_numpy(x.astype(np.float32)), torch.from_numpy(y.astype(np.float64))
+    names = [f"topic {number}" for number in range(labels)]
+    return Source(x[:examples], y[:examples], x[examples:], y[examples:], targets=names, kind="labels")
+
+
 def class_sizes(examples: int, classes: int, imbalance: float) -> list[int]:
     """Divide examples among classes whose sizes fall geometrically; the first is `imbalance` times the last.
 

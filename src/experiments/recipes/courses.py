@@ -17,7 +17,7 @@ TITLES: Mapping[CourseName, str] = {
 COURSES: Mapping[CourseName, Sections] = {
     "cs231n": {
         "Image classification: validation sets": ["split_bug", "cross_validation", "best_epoch_flatters"],
-        "Neural networks 1: architectures": ["high_bias"],
+        "Neural networks 1: architectures": ["high_bias", "sine_regression"],
         "Neural networks 2: data preprocessing": ["centred_inputs", "cnn_inputs"],
         "Neural networks 2: weight initialization": [
             "zero_weights",
@@ -56,7 +56,7 @@ COURSES: Mapping[CourseName, Sections] = {
         "Neural networks 3: hyperparameter optimization": ["random_hits", "random_beats_grid", "log_draws"],
         "Neural networks 3: model ensembles": ["dropout_ensemble", "ensemble"],
         "Transfer learning": ["fine_tuning"],
-        "Recurrent neural networks (lecture 10 of 2017): language models": ["language_model"],
+        "Recurrent neural networks (lecture 10 of 2017)": ["language_model", "gradient_through_time"],
         "Generative models (lecture 13 of 2017): autoencoders": ["autoencoder"],
     },
     "scratch": {
@@ -145,7 +145,8 @@ COURSES: Mapping[CourseName, Sections] = {
         "Course 2, week 3: Multi-class classification": ["softmax_hardmax", "linear_boundaries"],
         "Course 2, week 3: Programming frameworks": ["quadratic", "quadratic_coefficients"],
         "Course 3, week 2: Transfer learning": ["fine_tuning"],
-        "Course 5, week 1: Recurrent neural networks": ["language_model"],
+        "Course 3, week 2: Multi-task learning": ["many_labels"],
+        "Course 5, week 1: Recurrent neural networks": ["language_model", "gradient_through_time"],
     },
 }
 
