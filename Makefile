@@ -56,7 +56,7 @@ $(VENV)/.docs: $(STAMP)
 
 docs: $(VENV)/.docs  ## build the documentation into site/, with warnings as errors
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict $(ARGS)
-	@echo "The documentation is in site/index.html"
+	@echo "The documentation is site/index.html; for its search too: $(BIN)/python -m http.server --directory site"
 
 lint: $(STAMP)  ## check style and types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

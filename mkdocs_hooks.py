@@ -1,5 +1,6 @@
 """What the documentation site takes from the configuration: `mkdocs.yml` names this file."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,5 +36,6 @@ def tables() -> Iterator[str]:
 
 def row(*cells: str | None) -> str:
     """Return a row of a table; the first two cells are code."""
-    texts = [(cell or "").replace("|", "\\|") for cell in cells]
-    return "| " + " | ".join([*(f"`{text}`" if text else "" for text in texts[:-1]), texts[-1]]) + " |"
+    *code, text = [(cell or "").replace("|", "\\|") for cell in cells]
+    plain = re.sub(r"[_*<>\[\]]", r"\\\g<0>", text)
+    return "| " + " | ".join([*(f"`{cell}`" if cell else "" for cell in code), plain]) + " |"
