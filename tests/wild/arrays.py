@@ -114,7 +114,25 @@ CASES: dict[str, Arrays] = {
         labels(np.full((TRAIN, 3), "a")), refused="y_train has the shape .* a row with a single 1"
     ),
     "few numbers": Arrays(labels(THREE + 0.25), classes=[]),
-    "labels with gaps": Arrays(labels(np.where(THREE == 1, np.nan, 0.0)), refused="y_train contains nan in example 1"),
+    "labels with gaps": Arrays(
+        labels(np.where(THREE == 1, np.nan, 0.0)), refused="y_train contains nan in example 1; leave out examples"
+    ),
+    "one-hot rows and numbers": Arrays(
+        {"y_train": np.eye(3)[THREE], "y_test": THREE[:TEST]}, classes=["0", "1", "2"], labels=[0, 1, 2]
+    ),
+    "probabilities of classes": Arrays(
+        labels(0.9 * np.eye(3)[THREE] + 0.1 / 3),
+        classes=[],
+        said=["the rows of y_train sum to 1, like probabilities of 3 classes, .* save y_train.argmax"],
+    ),
+    "bytes and fractions": Arrays(
+        {"x_train": np.arange(TRAIN * 64, dtype=np.uint8).reshape(TRAIN, 8, 8), "x_test": np.full((TEST, 8, 8), 0.5)},
+        refused="x_train up to 255 and x_test up to 0.5 are scaled differently",
+    ),
+    "bytes and whole numbers": Arrays(
+        {"x_train": np.arange(TRAIN * 64, dtype=np.uint8).reshape(TRAIN, 8, 8), "x_test": np.full((TEST, 8, 8), 200)},
+        shape=(1, 8, 8),
+    ),
     "many numbers": Arrays(labels(np.arange(TRAIN)), said=["y_train has 24 different numbers.*looks like a quantity"]),
     "texts and numbers": Arrays(
         {"y_train": np.array(["a", "b", "c"])[THREE]}, refused="training labels are texts, the test labels are numbers"

@@ -160,6 +160,22 @@ CASES: dict[str, Folder] = {
         sizes={"train": 8, "val": 10, "test": 2},
         said=["folders in '.*' are not used, only train and val are: 'test'"],
     ),
+    "what macOS adds to archives": Folder(
+        [*WHOLE, "__MACOSX/cat/0.png", "__MACOSX/1.png", "cat/__MACOSX/1.png"], sizes={"train": 13, "val": 3, "test": 4}
+    ),
+    "a stray picture": Folder(
+        [*WHOLE, "cover.png"], said=["1 picture in no folder of a class is not used: 'cover.png'"]
+    ),
+    "stray pictures next to the classes of parts": Folder(
+        [*named("train", "test"), "train/cover.png", "test/cover.png"],
+        sizes=HALF,
+        said=["2 pictures in no folder of a class are not used: 'test/cover.png', 'train/cover.png'"],
+    ),
+    "sub-folders of classes": Folder(
+        [*named("", count=5), *(f"cat/{c}/{n}.png" for c in ("big", "small") for n in range(3))],
+        sizes={"train": 10, "val": 3, "test": 3},
+        said=["Pictures in sub-folders of a class in '.*' count for it: 'cat' has 'big', 'small'"],
+    ),
     "other names": Folder(
         named("seen", "unseen"),
         refused=r"has the folders 'seen', 'unseen', which all have the sub-folders 'cat', 'dog'; if the latter are the "

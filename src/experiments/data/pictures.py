@@ -40,6 +40,9 @@ CLASSES = "none"
 SYSTEM = {"thumbs.db", "desktop.ini"}
 """Files that an operating system puts into folders, in addition to hidden ones."""
 
+SYSTEM_FOLDERS = {"__macosx", "@eadir", "lost+found"}
+"""Folders that an operating system or its archives put next to one's own, in addition to hidden ones."""
+
 ALL_OF_16_BITS = (0, 65535)
 
 WHOLE = "whole"
@@ -103,7 +106,7 @@ def image_folder(
         raise ValueError(f"grey_range={list(grey_range)} should be the value of black, then a larger one of white")
     trained = form if isinstance(form, ImageForm) else None
     found = listed(root, path, parts)
-    for sentence in (*found.notes, *left_aside(found.others, path)):
+    for sentence in (*found.notes, *deeper(found.files, path), *left_aside(found.others, path), *strays(root, found)):
         LOG.info(f"{sentence}.")
     packing = Packing(
         root,
@@ -296,7 +299,13 @@ def recognised_parts(root: Path, path: str) -> dict[str, str]:
         ValueError: the folders can be read as parts and as classes, or a part lacks its classes.
     """
     above = folders(root)
-    divided = [name for name in above if divided_into_classes(root / name)]
+    words_of_parts = {word for words in NAMES.values() for word in words}
+    divided = [
+        name
+        for name in above
+        if divided_into_classes(root / name)
+        or (name.casefold() in words_of_parts and len(folders(root / name)) > 1)  # with a stray picture
+    ]
     called: dict[str, str] = {}
     for part, words in NAMES.items():
         names = [name for name in divided if name.casefold() in words]
@@ -366,9 +375,13 @@ def divided_into_classes(folder: Path) -> bool:
 
 
 def folders(folder: Path) -> list[str]:
-    """Return the sorted names of a folder's sub-folders, without those that begin with a dot."""
+    """Return the sorted names of a folder's sub-folders, without hidden ones and those of the operating system."""
     with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+        return sorted(
+            entry.name
+            for entry in entries
+            if entry.is_dir() and not entry.name.startswith(".") and entry.name.lower() not in SYSTEM_FOLDERS
+        )
 
 
 def by_class(folder: Path, prefix: str, root: Path, others: list[str]) -> dict[str, list[File]]:
@@ -393,7 +406,7 @@ def files(folder: Path, prefix: str, above: frozenset[tuple[int, int]], others: 
         for entry in entries:
             if is_picture(entry):
                 yield file(entry, prefix)
-            elif entry.name.startswith(".") or entry.name.lower() in SYSTEM:
+            elif entry.name.startswith(".") or entry.name.lower() in (*SYSTEM, *SYSTEM_FOLDERS):
                 continue
             elif entry.is_dir():
                 yield from files(Path(entry.path), f"{prefix}{entry.name}/", above | {own}, others)
@@ -409,6 +422,38 @@ def left_aside(others: Sequence[str], path: str) -> list[str]:
     counts = ", ".join(f"{count:,} {ending}" for ending, count in sorted(endings.items(), key=lambda i: (-i[1], i[0])))
     noun, verb = ("file", "is") if len(others) == 1 else ("files", "are")
     return [f"{len(others):,} {noun} in {path!r} {verb} not read as pictures ({counts}), such as {min(others)!r}"]
+
+
+def deeper(listing: Listing, path: str) -> list[str]:
+    """Return a sentence about classes whose pictures are in sub-folders; none if there are none.
+
+    Args:
+        listing: the files by part and class.
+        path: the folder as the user wrote it.
+    """
+    inside: dict[str, set[str]] = {}
+    for part, classes in listing.items():
+        for name, some in classes.items():
+            for each in some:
+                steps = each.name.split("/")[(0 if part == WHOLE else 1) + 1 : -1]
+                if steps:
+                    inside.setdefault(name, set()).add(steps[0])
+    if not inside:
+        return []
+    name = min(inside)
+    return [f"Pictures in sub-folders of a class in {path!r} count for it: {name!r} has {quoted(sorted(inside[name]))}"]
+
+
+def strays(root: Path, found: Found) -> list[str]:
+    """Return a sentence about pictures that are in no folder of a class; none if there are none."""
+    names = []
+    for folder in (root, *(root / name for name in found.called.values())):
+        with os.scandir(folder) as entries:
+            names += [str(Path(entry.path).relative_to(root)) for entry in entries if is_picture(entry)]
+    if not names:
+        return []
+    noun, verb = ("picture", "is") if len(names) == 1 else ("pictures", "are")
+    return [f"{len(names):,} {noun} in no folder of a class {verb} not used: {quoted(sorted(names))}"]
 
 
 def identity(folder: Path) -> tuple[int, int]:

@@ -455,7 +455,8 @@ def npz(
             for part in parts
         }
         if kind == "numbers" and wanted is None:
-            notes += few_numbers(wide["train"], called["y_train"])
+            notes += [*few_numbers(wide["train"], called["y_train"]), *shares(wide["train"], called["y_train"])]
+        check_scales(inputs, x, called)
         return Source(
             inputs, wide["train"], x["test"], wide["test"], form=of_bytes(inputs), layout=order, notes=tuple(notes),
             x_val=x.get("val"), y_val=wide.get("val"), kind=kind,
@@ -476,6 +477,7 @@ def npz(
         for name in ("x_test", "x_val")
     )
     assert tested is not None
+    check_scales(inputs, {"test": tested, "val": validated}, called)
     if order == "nchw" and layout is None:
         notes.append(f"{called['x_train']} is read as {sides(inputs.shape[1:])}: channels, height, width")
     doubt = quantity(names, len(numbers[0]), called["y_train"])
@@ -721,6 +723,10 @@ def class_texts(y: np.ndarray, name: str) -> np.ndarray:
     if y.ndim != 1 or y.dtype.kind not in "iubfUS":
         raise ValueError(f"{name} has the shape {y.shape} and type {y.dtype}; {expected}")
     if y.dtype.kind == "f":
+        if np.isnan(y).any():
+            raise ValueError(
+                f"{name} contains nan in example {int(np.argmax(np.isnan(y)))}; leave out examples without a class"
+            )
         odd = ~np.isfinite(y) | (y != np.floor(y))
         if odd.any():
             raise ValueError(
@@ -743,6 +749,8 @@ def array_form(targets: Sequence[np.ndarray]) -> TargetForm:
     if first.dtype.kind not in "iubf" or not 1 <= first.ndim <= 2 or not first.size:
         return "classes"
     if first.ndim == 2 and first.shape[1] > 1:
+        if ((first == 0) | (first == 1)).all() and (first.sum(1) == 1).all() and all(y.ndim == 1 for y in targets[1:]):
+            return "classes"
         if not all(y.ndim == 2 and ((y == 0) | (y == 1)).all() for y in targets):
             return "numbers"
         return "classes" if all((y.sum(1) == 1).all() for y in targets) else "labels"
@@ -833,6 +841,40 @@ def few_numbers(values: Tensor, key: str) -> list[str]:
         f"{key} has {len(found)} different numbers and is predicted as a number; task=classification takes them as "
         "classes"
     ]
+
+
+def shares(values: Tensor, key: str) -> list[str]:
+    """Return a sentence if the targets of a regression look like probabilities of classes: their rows sum to 1."""
+    if values.ndim != 2 or values.shape[1] < 2 or values.min() < 0 or (values.sum(1) - 1).abs().max() > 1e-4:
+        return []
+    return [
+        f"the rows of {key} sum to 1, like probabilities of {values.shape[1]} classes, and are predicted as numbers; "
+        f"for classes, save {key}.argmax(1)"
+    ]
+
+
+def check_scales(train: Tensor, others: Mapping[str, Tensor | None], called: Mapping[str, str]) -> None:
+    """Refuse inputs of which one part is in bytes, and another one between 0 and 1.
+
+    Args:
+        train: the inputs to train on.
+        others: those of the other parts.
+        called: the names of the arrays.
+
+    Raises:
+        ValueError: names the arrays.
+    """
+    for part, x in others.items():
+        if x is None or not x.numel() or not train.numel() or (x.dtype == torch.uint8) == (train.dtype == torch.uint8):
+            continue
+        own, largest = called[f"x_{part}"], {name: float(a.max()) for name, a in (("train", train), (part, x))}
+        if max(largest.values()) > BYTES * max(min(largest.values()), 0):
+            listed = " and ".join(f"{called[f'x_{name}']} up to {value:g}" for name, value in largest.items())
+            raise ValueError(f"{listed} are scaled differently; save {called['x_train']} and {own} in the same way")
+
+
+BYTES = 100
+"""How much larger bytes are than the same values between 0 and 1, at least."""
 
 
 def different_labels(y_train: np.ndarray, y_test: np.ndarray) -> str:
