@@ -114,6 +114,8 @@ def test_verbs_of_a_run_keep_to_their_devices(commands: Commands, cuda: Record) 
         ("export", f"run={run}", "format=torch"),
         ("check", "data.limit=96", "model.hidden=[12]", DEVICE),
         ("surface", "surface.steps=2"),
+        ("remedy", f"run={run}", "seeds=2", "most=1"),
+        ("reproduce", "initial_loss", DEVICE, "seed=0", "jobs=1"),
     ):
         outcome = commands.type(*words)
         assert outcome.code == 0, outcome.err
