@@ -27,20 +27,27 @@ from tests.documents.pages import (
 from tests.helpers import NO_PICTURES, REPOSITORY, SHARED_DATA, Commands, run_folders, summary
 
 DEAR = (
-    "data=mnist",
-    "executor=ray",
-    "launcher=joblib",
-    "reproduce ",
-    "hydra/sweeper=optuna",
-    "search=coarse_to_fine",
-    "python -m experiments.check",
+    *("data=mnist", "executor=ray", "launcher=joblib", "reproduce ", "hydra/sweeper=optuna", "search=coarse_to_fine"),
+    *(
+        "python -m experiments.check",
+        "experiments.compare",
+        "experiments.export",
+        "experiments.evaluate",
+        "search=fair",
+    ),
+    *("experiment=zero_weights", "name=xavier", "name=he ", "surface=rosenbrock", "optimizer=sgd,momentum,ada"),
 )
-"""Parts of commands that take several seconds even when they are small."""
+"""Parts of commands that take several seconds even when they are small, or that another test runs too."""
 KEPT = (
+    "experiments.compare outputs/rates",
+    "experiments.evaluate run=outputs/train/<date>_<time> best=5 ensemble=mean",
+    "experiments.evaluate run=outputs/train/<date>_<time> input=own/pictures",
+    "search=fair for=optimizer optimizer=sgd,adam 'optimizer.lr=tag(log,interval(1e-4,1))' hydra.sweeper.n_trials=8",
+    "'seed=range(8)' resume=latest",
     "data=mnist data.download=true training.batch_size=128",
     "data=mnist data.download=true model=cnn 'data.keep_classes=[0,1,2,3,4]'",
 )
-"""Ends of such commands that `make test` runs anyway; the whole `check` is run by the test of its output."""
+"""Such commands that `make test` runs anyway; the tests of outputs run `check`, `export` and `evaluate` too."""
 CODES = {"only=signal": 1, "optimizer=adm": 2}
 """Commands that are there to fail."""
 
@@ -161,6 +168,7 @@ def test_the_shown_verdict_is_the_real_one(reader: Reader) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_export_prints_what_is_shown(reader: Reader) -> None:
     (line,) = commands_of("docs/howto/export.md")
     outcome = reader.commands.type("export", *reader.typed(line)[1])

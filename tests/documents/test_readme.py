@@ -40,6 +40,7 @@ def test_the_training_prints_what_is_shown(reader: Reader) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_sweep_and_its_comparison_print_what_is_shown(reader: Reader) -> None:
     sweep, compare = (command("README.md", part) for part in ("name=rates", "compare outputs/rates"))
     assert reader.commands.train(*reader.typed(sweep)[1], NO_PICTURES).code == 0
@@ -49,15 +50,15 @@ def test_the_sweep_and_its_comparison_print_what_is_shown(reader: Reader) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", ["README.md", "docs/howto/own_data.md", "docs/data.md"])
-def test_the_table_of_columns_is_the_real_one(reader: Reader, monkeypatch: pytest.MonkeyPatch, page: str) -> None:
+def test_the_table_of_columns_is_the_real_one(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "160")
     _, words = reader.typed(command("README.md", "patients.csv"))
     outcome = reader.commands.train(*words, "training.epochs=1", NO_PICTURES)
     assert outcome.code == 0, outcome.err
-    (shown,) = re.findall(r"^column    holds.*?(?=```)", PAGES[page], re.DOTALL | re.M)
     printed = [row.strip() for row in outcome.out.splitlines()]
-    assert [row for row in shown.splitlines() if row.strip() not in printed] == []
+    for page in ("README.md", "docs/howto/own_data.md", "docs/data.md"):
+        (shown,) = re.findall(r"^column    holds.*?(?=```)", PAGES[page], re.DOTALL | re.MULTILINE)
+        assert [row for row in shown.splitlines() if row.strip() not in printed] == [], page
 
 
 @pytest.mark.slow
