@@ -28,7 +28,7 @@ NOT_HERE = {"mnist", "fashion_mnist", "cifar10", "cifar100", "torchvision"}
 
 FLAT = {
     "csv", "moons", "circles", "spiral", "blobs", "breast_cancer", "diabetes", "iris", "linnerud", "sine",
-    "two_gaussians", "wine",
+    "text", "topics", "two_gaussians", "wine",
 }  # fmt: skip
 """Data without pictures."""
 
@@ -44,7 +44,14 @@ EXPECTED = (
     r"freeze='features.*' matches no parameter",
     r"training\.batch_size=1 gives BatchNorm a variance of 0",
     r"loss=\w+ does not fit task=\w+; choose from auto",
-    r"(data\.label_noise|data\.balance|loss\.label_smoothing)=.* is for task=classification, not for regression",
+    r"(data\.label_noise|data\.balance|loss\.label_smoothing)=.* is for task=classification, not for \w+",
+    r"data\.(preprocess|augment)=.* is for numbers, but the inputs of this data set are tokens",
+    r"tokens need a model that embeds them, such as model=rnn or model=transformer",
+    r"a transformer needs tokens, but an example holds numbers",
+    r"task=reconstruction needs numbers as inputs, but the targets of this data set are tokens",
+    r"loss=binary_cross_entropy needs inputs from 0 to 1",
+    r"model\.residual=true adds nothing: no layer",
+    r"model\.norm=\w+ cannot be combined with batch_norm=true",
     r"data\.limit=\d+ is more than the \d+ training examples",
 )
 """Why some compositions are refused: no other reason is good enough."""
@@ -58,6 +65,7 @@ def own_data() -> Path:
     rows = [
         f"{draw.normal():.3f},{'abc'[i % 3]},{'' if i % 9 == 0 else i % 7},{['no', 'yes'][i % 2]}" for i in range(90)
     ]
+    (folder / "own.txt").write_text("".join(f"{n} and {n % 7};\n" for n in range(80)))
     (folder / "own.csv").write_text("\n".join(["size,kind,count,answer", *rows]) + "\n")
     x, y = draw.integers(0, 256, (96, 8, 8, 3), dtype=np.uint8), np.arange(96) % 3
     np.savez(folder / "own.npz", x_train=x, y_train=y, x_test=x[:12], y_test=y[:12])
@@ -82,6 +90,8 @@ def places(data: str) -> dict[str, Any]:
     told: dict[str, dict[str, Any]] = {
         "csv": {"path": str(own / "own.csv"), "target": "answer", "missing": "mean"},
         "npz": {"path": str(own / "own.npz")},
+        "text": {"path": str(own / "own.txt"), "length": 8},
+        "topics": {"examples": 100},
         "image_folder": {"path": str(own / "own"), "size": 8, "cache": str(own / "cache")},
     }
     return told.get(data, {})
@@ -125,8 +135,18 @@ MODEL = {
     "batch_norm": some(False, True),
     "dropout": some(0.0, 0.4),
     "input_dropout": some(0.0, 0.2),
-    "hidden": some([8], [], [8, 6]),
+    "hidden": some([8], [], [8, 6], [8, 8]),
+    "norm": some("none", "layer", "group", "rms", "batch"),
+    "residual": some(False, True),
 }
+SMALLER: dict[str, dict[str, Any]] = {
+    "rnn": {"hidden": 8, "embedding": 4},
+    "transformer": {"width": 8, "heads": 2, "layers": 1},
+    "autoencoder": {"code": 2},
+    "cnn": {"groups": 1},
+    "mlp": {"groups": 2},
+}
+"""Settings of models that take less time, or fit all sizes."""
 
 
 @st.composite
@@ -141,10 +161,19 @@ def compositions(draw: st.DrawFn, epochs: int = 1) -> dict[str, Any]:
         flat = flat or name in FLAT
         name = "mlp" if sensible and flat and name == "cnn" else name
         config[group] = {**{k: default[group][k] for k in COMMON.get(group, {})}, **choices(group)[name]}
-        config[group] |= places(name)
+        config[group] |= places(name) | (SMALLER.get(name, {}) if group == "model" else {})
     for section, values in COMMON.items():
         config[section] = {**config[section], **{key: draw(value) for key, value in values.items()}}
-    config["model"] |= {key: draw(value) for key, value in MODEL.items()}
+    own = {key: draw(value) for key, value in MODEL.items()}
+    given = {key: value for key, value in own.items() if type(value) is type(config["model"].get(key))}
+    if sensible and given.get("hidden") != [8, 8]:
+        given.pop("residual", None)
+    if sensible and given.get("norm", "none") != "none":
+        given["batch_norm"] = False
+    config["model"] |= given
+    if config["model"]["_target_"].endswith(("Autoencoder", "MLP")) and draw(st.booleans()):
+        config["task"] = choices("task")["reconstruction"]
+        config["loss"] = choices("loss")["auto"] if sensible else config["loss"]
     if sensible and (flat or config["data"]["preprocess"] == "pca_whiten"):
         config["data"]["augment"] = draw(some("none", "mixup"))
     if sensible and config["training"]["swa"]:

@@ -10,6 +10,14 @@ NormName = Literal["none", "batch", "layer", "group", "rms"]
 Groups = Annotated[int, Ge(1)]
 
 
+class RMSNorm(nn.RMSNorm):
+    """RMSNorm whose scale follows the precision of the inputs, which torch's own does not under autocast."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalize x of shape (batch, units)."""
+        return nn.functional.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
+
+
 class ChannelRMSNorm(nn.Module):
     """RMSNorm of pictures: each example is divided by its root mean square over channels and positions.
 
@@ -64,7 +72,7 @@ def build(norm: NormName, size: int, groups: int, *, pictures: bool) -> nn.Modul
     if norm == "layer":
         return nn.GroupNorm(1, size) if pictures else nn.LayerNorm(size)
     if norm == "rms":
-        return ChannelRMSNorm(size) if pictures else nn.RMSNorm(size)
+        return ChannelRMSNorm(size) if pictures else RMSNorm(size)
     if size % groups:
         raise ValueError(f"groups={groups} does not divide a layer of {size}; choose a divisor of every layer's size")
     return nn.GroupNorm(groups, size)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from .blocks import Dropout
@@ -53,7 +54,7 @@ class RNN(nn.Module):
         """Map tokens, (batch, positions), to scores, (batch, positions, outputs); numbers to (batch, outputs)."""
         states = self.steps(x) if self.embedding is None else self.embedding(x)
         for number, layer in enumerate(self.layers):
-            states = layer(self.dropout[number](states) if self.dropout else states)[0]
+            states = recurrent(layer, self.dropout[number](states) if self.dropout else states)
         if self.embedding is None:
             states = states[:, -1]
         return self.head(self.dropout[-1](states) if self.dropout else states)
@@ -63,6 +64,14 @@ class RNN(nn.Module):
         if x.ndim == 4:
             x = x.transpose(1, 2).flatten(2)
         return x if x.ndim == 3 else x.unsqueeze(2)
+
+
+def recurrent(layer: nn.Module, x: Tensor) -> Tensor:
+    """Return the states of a layer, (batch, steps, units); on a CPU in float32, as it has no kernels for 16 bits."""
+    if x.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
+        return layer(x)[0]
+    with torch.autocast("cpu", enabled=False):
+        return layer(x.float())[0]
 
 
 def features(input_shape: tuple[int, ...]) -> int:
