@@ -11,7 +11,7 @@ from tests.helpers import NO_PICTURES, REPOSITORY, Commands
 
 README = PAGES["README.md"]
 MOST_LINES = 200
-FEWEST_ROWS = 3
+FEWEST_ROWS = 1
 """Of an output that is shown."""
 
 
