@@ -85,6 +85,7 @@ def test_a_stack_agrees_with_separate_runs(commands: Commands, words: tuple[str,
             assert_allclose(weights(folder)[name], value, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [

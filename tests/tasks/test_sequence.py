@@ -143,6 +143,7 @@ def test_checks_and_export(commands: Commands, written: tuple[str, ...], name: s
     assert about["output"]["shape"] == ["batch", 16, len(load(folder).task.names)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "fp64"])
 def test_a_stack_of_transformers_agrees_with_separate_runs(
     commands: Commands, written: tuple[str, ...], precision: str

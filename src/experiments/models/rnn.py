@@ -67,7 +67,13 @@ class RNN(nn.Module):
 
 
 def recurrent(layer: nn.Module, x: Tensor) -> Tensor:
-    """Return the states of a layer, (batch, steps, units); on a CPU in float32, as it has no kernels for 16 bits."""
+    """Return the states of a layer, (batch, steps, units); on a CPU in float32, as it has no kernels for 16 bits.
+
+    The kernels of cuDNN give no gradient in evaluation mode, in which the layers are measured.
+    """
+    if x.device.type == "cuda" and torch.is_grad_enabled() and not layer.training:
+        with torch.backends.cudnn.flags(enabled=False):
+            return layer(x)[0]
     if x.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
         return layer(x)[0]
     with torch.autocast("cpu", enabled=False):
