@@ -21,7 +21,7 @@ CASES = [
     ("training.epoch=3", "unknown key 'training.epoch'; choose from ", "did you mean 'training.epochs=3'?"),
     ("optimizer=sgd optimizer.betas=[0,0]", "unknown key 'optimizer.betas'", "; choose from decay_exempt, lr_scale, "),
     ("+optimizer.momentum=0.9", "unknown setting 'optimizer.momentum' of Adam", "; choose from lr, betas"),
-    ("+extra=1", "unknown setting 'extra' of ", "; choose from name, seed"),
+    ("+extra=1", "unknown setting 'extra'", "; choose from name, seed"),
     # wrong type
     ("optimizer.lr=fast", "optimizer.lr='fast' should be a valid number", ""),
     ("training.epochs=2.5", "training.epochs=2.5 should be a valid integer", ""),

@@ -117,7 +117,10 @@ def broken(row: int, value: float) -> np.ndarray:
             r"y_train has the shape \(6,\) and type complex128; expected one class",
         ),
         ({"y_train": np.eye(6, 2, dtype=int)}, "y_test has 1 columns, but y_train has 2"),
-        ({"y_train": np.full(6, np.nan) / 1.5}, "y_train contains nan in example 0; leave out examples without a class"),
+        (
+            {"y_train": np.full(6, np.nan) / 1.5},
+            "y_train contains nan in example 0; leave out examples without a class",
+        ),
         ({"y_train": np.array([0.5, np.nan, 1, 2, 3, 4])}, "y_train has nan in example 1 of 'y'; a target should be"),
         ({"y_test": np.zeros((2, 1, 1), dtype=int)}, r"y_test has the shape \(2, 1, 1\)"),
         ({"y_train": np.array([0, 1, 2])}, "x_train has 6 examples but y_train has 3; the numbers must agree"),

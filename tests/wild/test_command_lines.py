@@ -40,6 +40,16 @@ MEANT = {
     "++dropout=0.5": "model.dropout=0.5",
     "objective=f1": "'metrics=[f1]' objective=val/f1",
     "objective=loss": "objective=val/loss",
+    "objective=test/loss": "objective=val/loss",
+    "metrics=auroc,f1": "'metrics=[auroc,f1]'",
+    "epoch=2": "training.epochs=2",
+    "grad_clip=1": "training.clip_norm=1",
+    "monitor=val/loss patience=3": "training.early_stopping.metric=val/loss training.early_stopping.patience=3",
+    "loss=nll": "loss=cross_entropy",
+    "precision=16": "training.precision=fp16",
+    "optimizer=[sgd,adam]": "-m optimizer=sgd,adam",
+    "-m 'optimizer=[sgd, adam]'": "-m optimizer=sgd,adam",
+    "model=[mlp]": "model=mlp",
     # the device
     "cuda": "training.device=auto",
     "cpu": "training.device=cpu",
@@ -120,7 +130,7 @@ OFTEN = {
     *("lr=0.01", "momentum=0.9", "optimizer=SGD", "swish", "model=resnet18", "--epochs 3", "optimizer = sgd"),
     *("optimizer sgd", "model.hidden=100", "model.hidden=[100,100", "lr=0,01", "training.early_stopping=5"),
     *("'data.separator=;'", "~scheduler", "optimizer=sgd optimizer.momentum=0.9", "model.dropout=50", "-m seed=1..5"),
-    *("+lr=0.1", "objective=f1", "gpu=1"),
+    *("+lr=0.1", "objective=f1", "gpu=1", "optimizer=[sgd,adam]", "epoch=2"),
 }  # fmt: skip
 """Those that `make test` takes; `make test-all` takes all."""
 UNTRAINED = ("data=", "model=torchvision", "training.precision=", "loss=binary_cross_entropy")
@@ -218,7 +228,8 @@ def test_a_number_of_the_environment_is_a_number(commands: Commands, monkeypatch
 
 @pytest.mark.slow
 def test_meaningless_remedies_are_not_suggested(commands: Commands) -> None:
-    for words in (["xyzzy"], ["model.layers=3"], ["layers=3"], ["--frobnicate"], ["data.fold=many"]):
+    wrong = ("shuffle=true", "output=out", "save_path=out", "amp=true", "pretrained=true", "num_workers=4")
+    for words in (["xyzzy"], ["--frobnicate"], ["data.fold=many"], *([word] for word in wrong)):
         outcome = commands.train(*words)
         assert outcome.code == 2
         assert "did you mean" not in outcome.err, outcome.err

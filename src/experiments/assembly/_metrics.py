@@ -172,6 +172,11 @@ def check_measured(setting: str, name: str, measured: Iterable[str], task: Task,
         raise UserError(f"{setting}={name!r} does not name the split{pasted(words)}")
     if kind in task.measures and split == "val" and validate:
         raise UserError(f"{setting}={name!r} is not measured; add {more!r}")
+    if split == "test":
+        words = [f"{setting}=val/{kind}"] if f"val/{kind}" in measured else []
+        raise UserError(
+            f"{setting}={name!r} cannot decide anything: the test split is looked at once, at the end{pasted(words)}"
+        )
     reason = "" if validate else " (data.val_fraction=0 leaves no validation split)"
     raise UserError(
         f"{setting}={name!r} is not measured{reason}; choose from {', '.join(measured)}"

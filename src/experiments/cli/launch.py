@@ -21,14 +21,22 @@ from omegaconf.errors import OmegaConfBaseException
 
 from experiments.common.conf import conf_folder
 from experiments.common.errors import UserError, location, nearest, raised
+from experiments.common.meant import name_meant, pasted
 from experiments.common.text import standing_in
 
 from ._help import ALL, full_help, short_help
 from .completion import completion
 from .composing import known_keys, own_folder, register_resolvers
 from .entry import FULL_ERROR, cannot_write, memory_reported, print_error
-from .overrides import flags_first, refuse_flag_values, refuse_long_lists, split_arguments, unknown_flag
-from .suggestions import suggestion, unclosed
+from .overrides import (
+    flags_first,
+    refuse_flag_values,
+    refuse_long_lists,
+    refuse_merged_choices,
+    split_arguments,
+    unknown_flag,
+)
+from .suggestions import SURE, suggestion, unclosed
 
 VERB = "verb"
 """The attribute of a task with the name of its verb; the plugins are for the runs of `train`."""
@@ -54,6 +62,7 @@ def help_printed(
     """
     refuse_flag_values(sys.argv[1:])
     refuse_long_lists(sys.argv[1:])
+    refuse_merged_choices(sys.argv[1:])
     given, _ = get_args_parser().parse_known_args()
     if given.help:
         folders, config = [conf_folder(), *own_folder(given.config_dir)], given.config_name or verb
@@ -218,7 +227,11 @@ def explained(error: Exception, config_name: str, typed: Sequence[str]) -> str:
         siblings = [k.rpartition(".")[2] for k in known if k.rpartition(".")[0] == key.rpartition(".")[0]]
         choices = f"; choose from {', '.join(siblings)}" if siblings and "." in key else ""
         alike = [] if "." in key else [one for one in known if not one.startswith("observers")]
-        return f"unknown key {key!r}{choices}" + (suggestion(config_name, typed) or nearest(key, alike))
+        meant = name_meant(key, alike, inside=False, likeness=SURE)
+        value = next((word.partition("=")[2] for word in typed if word.partition("=")[0].lstrip("+") == key), "")
+        return f"unknown key {key!r}{choices}" + (
+            suggestion(config_name, typed) or pasted([] if meant is None else [f"{meant}={value}"])
+        )
     unresolved = re.match(r"\w+ raised while resolving interpolation: (?P<reason>.*)\s+full_key: (?P<key>\S+)", message)
     if unresolved:
         return f"{unresolved['key']} cannot be resolved: {unresolved['reason'].strip(chr(34))}"

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from experiments.common.conf import conf_folder
 from experiments.common.errors import UserError
 from experiments.common.meant import pasted
 from experiments.common.text import cut
@@ -19,6 +20,8 @@ VALUED = {
 """Hydra's flags that take the next word as their value."""
 PLAIN = {"--help", "-h", "--hydra-help", "--version", "--resolve", "--run", "-r", "--shell-completion", "-sc"}
 """Its other flags, without `--info`, which may have a value."""
+RECIPES = "experiment"
+"""The only group of which several choices may be merged."""
 MOST_VALUES = 4000
 """Values of a word on the command line; Hydra reads a list of this many in about two seconds."""
 HELP = {"--help", "-h"}
@@ -109,6 +112,20 @@ def refuse_long_lists(arguments: Sequence[str]) -> None:
                 f"{cut(key)} has {count:,} values, but a setting on the command line has at most {MOST_VALUES:,}; "
                 "write a longer list into a file of a folder for --config-dir, or use range(first,last)"
             )
+
+
+def refuse_merged_choices(arguments: Sequence[str]) -> None:
+    """Refuse a list of choices of a group, such as `optimizer=[sgd,adam]`: Hydra would merge their settings.
+
+    Raises:
+        UserError: with the choices one after another.
+    """
+    for argument in arguments:
+        match = re.fullmatch(r"([a-z_]+)=\[([\w\s,-]*)\]", argument)
+        if match and match[1] != RECIPES and (conf_folder() / match[1]).is_dir():
+            choices = [choice.strip() for choice in match[2].split(",") if choice.strip()]
+            words = [*(["-m"] if len(choices) > 1 else []), f"{match[1]}={','.join(choices)}"] if choices else []
+            raise UserError(f"{argument} would merge the settings of its choices into one{pasted(words)}")
 
 
 def quoted_paths(value: str) -> str:

@@ -31,6 +31,8 @@ from .overrides import MULTIRUN, split_arguments, unknown_flag
 
 YES = ("true", "yes", "on")
 NO = ("false", "no", "off")
+SURE = 0.8
+"""How much like a key a word at the top level has to be: a wrong answer is worse than none."""
 USUAL = 5
 """A value for a number that somebody wants to be on."""
 KINDS = ("name", "type", "kind", "class")
@@ -292,7 +294,8 @@ class Meaning:
                 return ["-m", f"{key}={as_range(interval)}"]
             if DECIMAL_COMMA.fullmatch(text) and isinstance(now, float | None) and text.lstrip("+-").startswith("0,"):
                 text = text.replace(",", ".")
-            if isinstance(now, list) and ("," in text or text.isdigit()):
+            listed = isinstance(now, list) or key == "metrics"
+            if listed and ("," in text or text.isdigit()):
                 text = f"[{text}]"
         return [f"{key}={readable(text)}"]
 
@@ -301,7 +304,7 @@ class Meaning:
         name = word.replace("-", "_")
         if name in self.groups:
             return [name]
-        for one in (name, name.casefold(), SYNONYMS.get(name.casefold(), name)):
+        for one in (name, name.casefold(), SYNONYMS.get(name.casefold(), name), f"{name}s", name.removesuffix("s")):
             if one in self.groups:
                 return [one]
             found = [key for key in self.flat if key == one or key.endswith(f".{one}")]
@@ -317,7 +320,7 @@ class Meaning:
             siblings = [one.rpartition(".")[2] for one in self.flat if one.rpartition(".")[0] == parent]
             meant = name_meant(name, siblings, inside=False)
             return meant and f"{parent}{dot}{meant}"
-        return name_meant(key, [*self.groups, *self.flat], inside=False)
+        return name_meant(key, [*self.groups, *self.flat], inside=False, likeness=SURE)
 
     def elsewhere(self, key: str, value: str) -> tuple[str, str, str] | None:
         """Return the group, the choice and the setting that a key is of, if another choice has it."""

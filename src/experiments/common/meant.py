@@ -11,6 +11,17 @@ from typing import Any
 SYNONYMS = {
     "swish": "silu",
     "gpu": "auto",
+    "mps": "auto",
+    "16": "fp16",
+    "32": "fp32",
+    "64": "fp64",
+    "monitor": "metric",
+    "clip": "clip_norm",
+    "clip_grad": "clip_norm",
+    "grad_clip": "clip_norm",
+    "gradient_clip_val": "clip_norm",
+    "nll": "cross_entropy",
+    "log_loss": "cross_entropy",
     "kaiming": "he",
     "glorot": "xavier",
     "half": "fp16",
@@ -57,7 +68,7 @@ def spelled(name: str) -> str:
     return re.sub(r"[_\-.\s]", "", name).casefold()
 
 
-def name_meant(word: str, allowed: Iterable[str], *, inside: bool = True) -> str | None:
+def name_meant(word: str, allowed: Iterable[str], *, inside: bool = True, likeness: float = 0.5) -> str | None:
     """Return the allowed name that a word probably means; None if there is none.
 
     A name counts in another spelling (`SGD`), as another library calls it (`swish`, `kaiming_normal`), as a part of a
@@ -67,6 +78,7 @@ def name_meant(word: str, allowed: Iterable[str], *, inside: bool = True) -> str
         word: as typed.
         allowed: the names.
         inside: whether names that are parts of the word count.
+        likeness: from 0 to 1, which a name that is only nearly the same needs.
     """
     names = list(allowed)
     by_spelling = {spelled(name): name for name in reversed(names)}
@@ -83,8 +95,8 @@ def name_meant(word: str, allowed: Iterable[str], *, inside: bool = True) -> str
     order = sorted(zip(parts, first, strict=True), key=lambda one: (spelled(renamed).index(one[1]), -len(one[0])))
     if order:
         return order[0][0]
-    close = get_close_matches(word, names, 1, 0.5)
-    spellings = [] if close else get_close_matches(spelled(word), list(by_spelling), 1, 0.5)
+    close = get_close_matches(word, names, 1, likeness)
+    spellings = [] if close else get_close_matches(spelled(word), list(by_spelling), 1, likeness)
     return close[0] if close else by_spelling[spellings[0]] if spellings else None
 
 

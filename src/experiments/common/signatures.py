@@ -63,7 +63,8 @@ def checked(
         if name not in settable and inspect.Parameter.VAR_KEYWORD not in kinds:
             choices = f"choose from {', '.join(settable)}" if settable else "it has no settings"
             of = f" of {title(target)}" if key else ""
-            raise UserError(f"unknown setting {dotted(key, name)!r}{of}; {choices}" + nearest(name, settable))
+            meant = nearest(name, settable) if key else ""  # at the top level, the command line knows better
+            raise UserError(f"unknown setting {dotted(key, name)!r}{of}; {choices}{meant}")
         if given[name] == MISSING:
             raise UserError(f"{dotted(key, name)} is missing; set {dotted(key, name)}=...")
     for name in settable:

@@ -451,7 +451,7 @@ def check_columns(
     for target in targets:
         if target in drop:
             raise ValueError(f"drop={drop} contains the target; remove {target!r} from it")
-    if len(names) <= len(targets):
+    if len(names) == 1:
         raise ValueError(f"path={path!r} has only the column {names[0]!r}, the target; at least one feature is needed")
     if len(set(names) - set(drop)) <= len(targets):
         raise ValueError(f"drop={drop} leaves no column but the target; at least one feature is needed")
