@@ -12,6 +12,7 @@ from experiments import compose, load
 from experiments.cli.completion import replies
 from experiments.cli.project import FILE, with_options, with_project
 from experiments.common.errors import UserError
+from experiments.recipes.recipe import recipes
 from tests.helpers import NO_PICTURES, REPOSITORY, Commands, run_folders, summary, table
 
 QUICK = ("training.epochs=2", "observers.tensorboard.enabled=false", "observers.layers.enabled=false", NO_PICTURES)
@@ -85,6 +86,12 @@ def test_the_commands_of_its_readme_are_its_own(project: Commands) -> None:
     for line in re.findall(r"^python -m experiments\.train (.*)$", text + page, re.MULTILINE):
         outcome = project.train(*shlex.split(line), "training.epochs=1", *QUICK[1:])
         assert outcome.code == 0, outcome.err
+
+
+def test_its_composition_is_no_lesson_and_does_not_disturb_the_others(project: Commands) -> None:
+    assert "rings" not in recipes([Path("conf")])
+    refused = project.type("reproduce", "rings").refusal()
+    assert refused.startswith("Error: experiment=rings: recipe is missing")
 
 
 def test_a_folder_that_is_not_empty_is_left_alone(commands: Commands) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -90,14 +90,18 @@ class Recipe:
         return {**self.band, **self.stricter}
 
 
-def recipes(folders: Sequence[Path]) -> dict[str, Recipe]:
+def recipes(folders: Sequence[Path], named: Collection[str] = ()) -> dict[str, Recipe]:
     """Return the recipes in configuration folders, by name; if two have the same name, the later folder's is used.
+
+    Args:
+        folders: of configurations.
+        named: those that are asked for; another file that mentions no `recipe` is only a composition, and left out.
 
     Raises:
         UserError: a recipe is not valid.
     """
     paths = [path for folder in folders for path in sorted((folder / GROUP).glob("*.yaml"))]
-    return {path.stem: read(path) for path in paths}
+    return {path.stem: read(path) for path in paths if path.stem in named or b"recipe" in path.read_bytes()}
 
 
 def read(path: Path) -> Recipe:

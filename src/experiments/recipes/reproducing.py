@@ -36,7 +36,7 @@ def reproduce(line: CommandLine) -> int:
         OSError: the gallery cannot be written.
     """
     options = line.options
-    known = recipes([conf_folder(), *own_folder(options.config_dir)])
+    known = recipes([conf_folder(), *own_folder(options.config_dir)], line.names)
     chosen = selected(known, line.names, line.tier, options.course)
     if not chosen:
         given = [f"{key}={value}" for key, value in (("tier", line.tier), ("course", options.course)) if value]
