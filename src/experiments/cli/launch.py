@@ -227,10 +227,10 @@ def explained(error: Exception, config_name: str, typed: Sequence[str]) -> str:
         siblings = [k.rpartition(".")[2] for k in known if k.rpartition(".")[0] == key.rpartition(".")[0]]
         choices = f"; choose from {', '.join(siblings)}" if siblings and "." in key else ""
         alike = [] if "." in key else [one for one in known if not one.startswith("observers")]
-        meant = name_meant(key, alike, inside=False, likeness=SURE)
+        near = name_meant(key, alike, inside=False, likeness=SURE)
         value = next((word.partition("=")[2] for word in typed if word.partition("=")[0].lstrip("+") == key), "")
         return f"unknown key {key!r}{choices}" + (
-            suggestion(config_name, typed) or pasted([] if meant is None else [f"{meant}={value}"])
+            suggestion(config_name, typed) or pasted([] if near is None else [f"{near}={value}"])
         )
     unresolved = re.match(r"\w+ raised while resolving interpolation: (?P<reason>.*)\s+full_key: (?P<key>\S+)", message)
     if unresolved:
