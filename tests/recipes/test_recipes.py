@@ -55,6 +55,9 @@ DEAR = {
     "update_ratio",
     "zero_biases",
     "zero_weights",
+    "gradient_through_time",
+    "many_labels",
+    "sine_regression",
 }
 """Recipes that take more than 1.4 seconds: `make test-all` runs them."""
 PLANTED = {
