@@ -74,6 +74,11 @@ def of_observers(wait: Wait) -> bool:
     return wait.line.startswith(OBSERVERS)
 
 
+TOKENS = (
+    *(SMALL[0], NO_PICTURES, "data=text", "data.length=16", "data.characters=4000"),
+    *("model=transformer", "model.width=8", "model.heads=2"),
+)
+"""A small text, and a model of it; the layers of torch that are recurrent need a real driver."""
 TRAININGS: dict[str, tuple[str, ...]] = {
     "single": (*SMALL, "model.dropout=0.2", "training.clip_norm=1.0"),
     "cnn": (*SMALL[:2], NO_PICTURES, "model=cnn", "model.batch_norm=true", "data.augment=crop_flip"),
@@ -82,6 +87,9 @@ TRAININGS: dict[str, tuple[str, ...]] = {
     "muon": (*SMALL, "optimizer=muon", "data.balance=class_weights", "penalty=max_norm"),
     "mixed": (*SMALL, "data.augment=[cutout,mixup]", "model=cnn"),
     "numbers": (*SMALL, "data=diabetes", "model.hidden=[8]"),
+    "inputs": (*SMALL, "task=reconstruction", "model=autoencoder", "model.variational=true"),
+    "tokens": TOKENS,
+    "stack of tokens": ("-m", *TOKENS, "seed=0,1"),
     "stack": ("-m", *SMALL, "optimizer=adam,sgd,momentum,adagrad", "model.dropout=0.2"),
     "stack of numbers": ("-m", *SMALL, "data=diabetes", "seed=0,1"),
     "search": (*SEARCH, *SMALL, "optimizer.lr=interval(0.001,0.1)", "hydra.sweeper.n_trials=2"),
@@ -92,7 +100,7 @@ MAY_WAIT = {"closure"}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sampled(TRAININGS, ("single", "cnn", "muon", "numbers", "stack", "search")))
+@pytest.mark.parametrize("name", sampled(TRAININGS, ("single", "cnn", "muon", "numbers", "tokens", "stack", "search")))
 def test_no_step_waits_for_the_device(commands: Commands, inside: Counter[Wait], name: str) -> None:
     outcome = commands.train(*TRAININGS[name], DEVICE)
     assert outcome.code == 0, outcome.err
@@ -116,6 +124,18 @@ def test_verbs_of_a_run_keep_to_their_devices(commands: Commands, cuda: Record) 
         ("surface", "surface.steps=2"),
         ("remedy", f"run={run}", "seeds=2", "most=1"),
         ("reproduce", "initial_loss", DEVICE, "seed=0", "jobs=1"),
+    ):
+        outcome = commands.type(*words)
+        assert outcome.code == 0, outcome.err
+    assert cuda.launches
+
+
+@pytest.mark.slow
+def test_verbs_of_a_text_keep_to_their_devices(commands: Commands, cuda: Record) -> None:
+    run = commands.trained(*TOKENS, DEVICE)
+    for words in (
+        ("evaluate", f"run={run}", "device=cuda"),
+        ("check", *TOKENS, "only=[gradient,signal,leak,reference]", DEVICE),
     ):
         outcome = commands.type(*words)
         assert outcome.code == 0, outcome.err
