@@ -6,6 +6,7 @@ import shlex
 import shutil
 import signal
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 import torch
 import yaml
 
-from experiments.folders.run import RunFolder
+from experiments.folders.run import RunFolder, TableCopy, copied_rows, table_digest
 from tests.helpers import (
     SMALL,
     Commands,
@@ -274,6 +275,22 @@ def test_a_damaged_layers_file_is_written_again_from_the_checkpoint(
     assert f"layers.csv was {was}; it is written again from the checkpoint" in outcome.out
     assert damaged is None or (interrupted / "layers.csv.damaged").read_bytes() == damaged
     assert (interrupted / "layers.csv").read_text().startswith(expected)
+
+
+def test_the_copy_of_a_table_is_read_within_limits() -> None:
+    rows = [f"{n},{n},layer{n % 5},dead,{n / 7:.6g}\n" for n in range(2000)]
+    table = TableCopy()
+    for end in (1, 500, 500, 2000):
+        table.add(rows[:end])
+    copy = table.tensor()
+    assert copy is not None
+    assert 3 * len(copy) < len("".join(rows))
+    assert copied_rows(copy, table_digest(rows)) == rows
+    assert copied_rows(copy, table_digest(rows[:-1])) is None
+    assert copied_rows(copy[:50], table_digest(rows)) is None
+    assert copied_rows(torch.zeros(50), table_digest(rows)) is None
+    bomb = torch.frombuffer(bytearray(zlib.compress(bytes(10**7), wbits=-13)), dtype=torch.uint8)
+    assert copied_rows(bomb, (1, 0)) is None
 
 
 @pytest.mark.slow

@@ -40,7 +40,7 @@ LARGEST_TABLE = 500_000_000
 """Bytes of a run's own table."""
 LARGEST_COPY = 4_000_000
 """Bytes of the compressed copy of a table in a checkpoint."""
-MOST_REPEATED = 200
+MOST_REPEATED = 60
 """How many times longer the rows may be than their compressed copy."""
 OPTIONAL = {"train/penalty"}
 """Columns that are written only if they have a value."""
@@ -129,6 +129,8 @@ def copied_rows(copy: object, known: TableDigest | None) -> list[str] | None:
         known: the digest of the rows.
     """
     if not isinstance(copy, torch.Tensor) or copy.dtype != torch.uint8 or copy.ndim != 1 or known is None:
+        return None
+    if len(copy) > LARGEST_COPY:
         return None
     content = copy.numpy().tobytes()
     unpacker = zlib.decompressobj(wbits=-13)
