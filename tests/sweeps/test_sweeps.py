@@ -270,13 +270,15 @@ def test_a_resumed_sweep_trains_only_the_remaining_runs(commands: Commands) -> N
 
 @pytest.mark.slow
 def test_failed_runs_are_tried_again_on_request(commands: Commands) -> None:
-    command = ("-m", *SMALL, "data=npz", "data.path=own.npz", "seed=1,2")
-    assert commands.train(*command).code == 1
-    sweep = only_sweep(commands.folder)
     import numpy as np
 
+    command = ("-m", *SMALL, "data=npz", "data.path=own.npz,other.npz")
     draw = np.random.default_rng(0)
     x, y = draw.normal(size=(200, 4)).astype("float32"), draw.integers(0, 3, 200)
+    np.savez(commands.folder / "other.npz", x_train=x, y_train=y, x_test=x[:50], y_test=y[:50])
+    assert commands.train(*command).code == 1
+    sweep = only_sweep(commands.folder)
+    assert statuses(sweep) == ["failed", "finished"]
     np.savez(commands.folder / "own.npz", x_train=x, y_train=y, x_test=x[:50], y_test=y[:50])
     assert commands.train(*command, f"resume={sweep}").code == 1
     outcome = commands.train(*command, f"resume={sweep}", "retry_failed=true")
