@@ -41,6 +41,25 @@ class Composed:
     overrides: Sequence[str]
 
 
+@dataclass(frozen=True)
+class Base:
+    """What the jobs with the same choices of groups have in common.
+
+    Args:
+        whole: as Hydra composes it.
+        task: the task's part, plain; None if a job needs Hydra, because the part has interpolations.
+        hydra: Hydra's part, plain.
+        directory: the sweep's folder.
+        choices: the file chosen in each config group.
+    """
+
+    whole: DictConfig
+    task: dict[str, Any] | None
+    hydra: dict[str, Any]
+    directory: str
+    choices: Mapping[str, str]
+
+
 class Composer:
     """Composes jobs.
 
@@ -57,7 +76,8 @@ class Composer:
         self.loader, self.master = loader, master
         self.parser = OverridesParser.create(config_loader=loader)
         self.common = {str(line).casefold() for line in master.hydra.overrides.task}
-        self.bases: dict[tuple[str, ...], tuple[DictConfig, dict[str, Any] | None]] = {}
+        self.bases: dict[tuple[str, ...], Base] = {}
+        self.lines: dict[str, Override] = {}
 
     def compose(self, overrides: Sequence[str], number: int) -> Composed:
         """Compose a job.
@@ -65,28 +85,38 @@ class Composer:
         Raises:
             HydraException: an override does not fit.
         """
-        parsed = self.parser.parse_overrides(list(overrides))
+        parsed = [self._parsed(line) for line in overrides]
         groups = tuple(str(override.input_line) for override in parsed if self._is_group(override))
         values = [override for override in parsed if override.input_line not in groups]
-        whole, plain = self._base(groups)
-        task = with_values(plain, values) if plain is not None else None
+        base = self._base(groups)
+        task = with_values(base.task, values) if base.task is not None else None
         if task is None:
             whole = self.loader.load_sweep_config(self.master, list(overrides))
             OmegaConf.set_readonly(whole.hydra, False)
-        name_after(whole, parsed, self.common)
-        with open_dict(whole):
-            whole.hydra.job.id, whole.hydra.job.num = str(number), number
-        HydraConfig.instance().cfg = whole  # type: ignore[assignment]
-        folder = Path(str(whole.hydra.sweep.dir), str(whole.hydra.sweep.subdir)).absolute()
-        with open_dict(whole):
-            whole.hydra.runtime.output_dir = str(folder)
-        container: Any = OmegaConf.to_container(whole.hydra, resolve=False)
-        choices = {str(k): v for k, v in whole.hydra.runtime.choices.items() if not str(k).startswith("hydra/")}
-        own: Any = OmegaConf.to_container(task_part(whole), resolve=True) if task is None else task
-        return Composed(own, container, folder, choices, list(whole.hydra.overrides.task))
+            base = based_on(whole, None)
+        lines, dirname = names(base.whole, parsed, self.common)
+        with open_dict(base.whole):
+            base.whole.hydra.job.override_dirname = dirname
+            base.whole.hydra.job.id, base.whole.hydra.job.num = str(number), number
+            if "overrides" in str(base.hydra["sweep"]):
+                base.whole.hydra.overrides.task = lines
+        HydraConfig.instance().cfg = base.whole  # type: ignore[assignment]
+        folder = Path(base.directory, str(base.whole.hydra.sweep.subdir)).absolute()
+        hydra = {
+            **base.hydra,
+            "overrides": {**base.hydra["overrides"], "task": lines},
+            "job": {**base.hydra["job"], "override_dirname": dirname, "id": str(number), "num": number},
+            "runtime": {**base.hydra["runtime"], "output_dir": str(folder)},
+        }
+        if task is None:
+            with open_dict(base.whole):
+                base.whole.hydra.overrides.task = lines
+                base.whole.hydra.runtime.output_dir = str(folder)
+            task = resolved(base.whole)
+        return Composed(task, hydra, folder, base.choices, lines)
 
-    def _base(self, groups: tuple[str, ...]) -> tuple[DictConfig, dict[str, Any] | None]:
-        """Return the configuration of a choice of groups, and its task's part as plain data, None if it needs Hydra."""
+    def _base(self, groups: tuple[str, ...]) -> Base:
+        """Return the configuration of a choice of groups."""
         if groups not in self.bases:
             whole = self.loader.load_sweep_config(self.master, list(groups))
             OmegaConf.set_readonly(whole.hydra, False)
@@ -95,8 +125,15 @@ class Composer:
             folders: Any = OmegaConf.to_container(whole.hydra.sweep, resolve=False)
             usual = not any(str(line).startswith("hydra.searchpath") for line in typed)
             usual = usual and not OF_THE_TASK.search(f"{folders['dir']} {folders['subdir']}")
-            self.bases[groups] = whole, raw if usual and "${" not in json.dumps(raw, default=str) else None
+            plain = raw if usual and "${" not in json.dumps(raw, default=str) else None
+            self.bases[groups] = based_on(whole, plain)
         return self.bases[groups]
+
+    def _parsed(self, line: str) -> Override:
+        """Return an override, parsed once: most of a job's are those of all others."""
+        if line not in self.lines:
+            self.lines[line] = self.parser.parse_override(line)
+        return self.lines[line]
 
     def _is_group(self, override: Override) -> bool:
         return self.loader.repository.group_exists(override.key_or_group)
@@ -127,12 +164,26 @@ def with_values(plain: dict[str, Any], values: Sequence[Override]) -> dict[str, 
     return changed
 
 
-def name_after(whole: DictConfig, parsed: Sequence[Override], common: Set[str]) -> None:
-    """Set a job's overrides in Hydra's part, as Hydra does; its name leaves out those that all jobs have."""
+def based_on(whole: DictConfig, task: dict[str, Any] | None) -> Base:
+    """Return what jobs have in common whose configuration Hydra has composed."""
+    HydraConfig.instance().cfg = whole  # type: ignore[assignment]
+    hydra: Any = OmegaConf.to_container(whole.hydra, resolve=False)
+    choices = {str(k): v for k, v in whole.hydra.runtime.choices.items() if not str(k).startswith("hydra/")}
+    return Base(whole, task, hydra, str(whole.hydra.sweep.dir), choices)
+
+
+def resolved(whole: DictConfig) -> dict[str, Any]:
+    """Return the task's part, plain, with its interpolations resolved."""
+    container: Any = OmegaConf.to_container(task_part(whole), resolve=True)
+    return dict(container)
+
+
+def names(whole: DictConfig, parsed: Sequence[Override], common: Set[str]) -> tuple[list[str], str]:
+    """Return a job's overrides as typed, and its name, as Hydra's: it leaves out the overrides that all jobs have."""
     own = [override for override in parsed if not override.is_hydra_override()]
     telling = [override for override in own if str(override.input_line).casefold() not in common]
-    whole.hydra.overrides.task = [override.input_line for override in own]
     naming = whole.hydra.job.config.override_dirname
-    whole.hydra.job.override_dirname = get_overrides_dirname(
+    dirname = get_overrides_dirname(
         overrides=telling, kv_sep=naming.kv_sep, item_sep=naming.item_sep, exclude_keys=naming.exclude_keys
     )
+    return [str(override.input_line) for override in own], dirname

@@ -1,4 +1,4 @@
-"""Launching the jobs of a sweep: planned as stacks, trained here or by workers, and written down as they end."""
+"""Launching the jobs of a sweep: planned as stacks, trained here or by workers, and listed in a table as they end."""
 
 from __future__ import annotations
 
@@ -38,6 +38,9 @@ SHOWN_SECONDS = 5.0
 """The least time between two messages about the progress of a stack."""
 MOST_REPORTED = 20
 """The runs whose end is always reported."""
+TABLE_SECONDS, TABLE_SHARE = 1.0, 0.05
+"""The least time between two tables while runs end, and the share of the time that writing them takes at most: the
+table of thousands of runs is long, and each run's own folder has its result at once."""
 SHORTEST_NAME = 9
 """The characters of a run's name that a narrow terminal shows."""
 WITH_RESULT = ("finished", "stopped", "pruned")
@@ -95,6 +98,7 @@ class Launch:
         self.sweep = Sweep(Path(master.hydra.sweep.dir).absolute())
         self.signal: int | None = None
         self.reported, self.reported_at = 0, 0.0
+        self.next_table = 0.0
 
     def __call__(self, job_overrides: Sequence[Sequence[str]], first: int) -> list[JobReturn]:
         """Train the jobs and return their results.
@@ -267,7 +271,7 @@ class Launch:
         """Print how a run ended, and write it to the table."""
         failed = {"status": "failed", "error": run.error}
         self.report(run.name, run.summary or failed)
-        self.write_table()
+        self.refresh_table()
 
     def report(self, name: str, summary: Mapping[str, Any]) -> None:
         """Print how a run ended; of many runs on a terminal, those without a result, and one every few seconds."""
@@ -278,16 +282,20 @@ class Launch:
         self.reported_at = time.monotonic()
         print(summary_line(name, summary), flush=True)
 
-    def write_table(self) -> None:
-        """Write the table, unless somebody has removed the sweep's folder."""
-        if self.sweep.was_begun():
-            self.sweep.write_table()
+    def refresh_table(self) -> None:
+        """Write the table, unless it was written just now, or somebody has removed the sweep's folder."""
+        started = time.monotonic()
+        if started < self.next_table or not self.sweep.was_begun():
+            return
+        self.sweep.write_table()
+        ended = time.monotonic()
+        self.next_table = ended + max(TABLE_SECONDS, (ended - started) / TABLE_SHARE)
 
     def on_jobs_finished(self, jobs: Sequence[Job]) -> None:
         """Print how runs in workers ended, and write it to the table."""
         for job in jobs:
             self.report(job.folder.path.name, Entry(0, job.folder.path).summary)
-        self.write_table()
+        self.refresh_table()
 
     def returned(self, job: SweepJob) -> JobReturn:
         """Return the result of a job for Hydra's sweepers."""
