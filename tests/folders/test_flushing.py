@@ -2,10 +2,12 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from experiments.common import files
+from experiments.folders.hydra import write_composed
 from tests.helpers import SMALL, Commands, run_folders
 
 COMPOSED = ("config.yaml", "hydra.yaml", "overrides.yaml")
@@ -45,8 +47,14 @@ def test_the_configurations_of_a_sweep_are_flushed_together(
     commands: Commands, flushed: set[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[int] = []
-    monkeypatch.setattr("experiments.sweeps.launch.flush_all", lambda: calls.append(len(flushed)))
+
+    def write(*arguments: Any) -> None:
+        flushed.clear()
+        write_composed(*arguments)
+        calls.append(len(flushed))
+
+    monkeypatch.setattr("experiments.sweeps.launch.write_composed", write)
+    monkeypatch.setattr("experiments.sweeps.launch.flush_all", lambda: calls.append(-1))
     assert commands.train("-m", *SMALL, "training.epochs=0", "seed=1,2").code == 0
-    assert len(calls) == 1
-    assert not any(composed(folder) & flushed for folder in run_folders(commands.folder))
+    assert calls == [0, 0, -1]
     assert files._flushing.get()

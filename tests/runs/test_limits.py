@@ -378,7 +378,7 @@ def test_examples_of_a_strangers_size_are_refused(
     (copied / "data.json").write_text(json.dumps({**about, "shape": [1, 2**12, 2**12]}))
     little(monkeypatch, GIGABYTE // 10)
     error = refused(commands.type("evaluate", str(copied)))
-    assert "data.json is damaged (an example needs about 201 MB of memory, but only 100 MB is free)" in error
+    assert "data.json is damaged (an example needs about 201 MB of memory, but only 100 MB is free; " in error
 
 
 def test_a_batch_of_a_strangers_size_is_refused(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:

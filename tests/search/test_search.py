@@ -87,7 +87,7 @@ def test_a_trial_without_result_does_not_end_the_search(commands: Commands) -> N
 
 @pytest.mark.slow
 def test_a_search_without_any_result_ends_in_one_sentence(commands: Commands) -> None:
-    outcome = searched(commands, "training.batch_size=1,2", "model.hidden=[-1]", n_trials=2, sampler="grid")
+    outcome = searched(commands, "training.batch_size=16,32", "optimizer.lr=1e30", n_trials=2, sampler="grid")
     assert outcome.code == 2
     assert "none of the 2 trials has a result" in outcome.err
     assert found_in(commands.folder / "outputs/s")["best"] is None

@@ -300,7 +300,7 @@ BAD = [
     ("scheduler.warmup=1", "scheduler.warmup=1 should be less than 1"),
     ("optimizer=muon", "optimizer._target_='experiments.optimizers.Muon' updates weight matrices, .*"),
     ("training.epochs=3", "unknown key 'training.epochs'.*"),
-    ("+extra=1", "unknown setting 'extra' of SurfaceGeneral; choose from name"),
+    ("+extra=1", "unknown setting 'extra'; choose from name"),
     (
         "surface=summed",
         r"surface: owned.summed returns () for coordinates of shape (2,); expected values of that shape",

@@ -31,7 +31,7 @@ from .overrides import MULTIRUN, split_arguments, unknown_flag
 
 YES = ("true", "yes", "on")
 NO = ("false", "no", "off")
-SURE = 0.8
+SURE = 0.75
 """How much like a key a word at the top level has to be: a wrong answer is worse than none."""
 USUAL = 5
 """A value for a number that somebody wants to be on."""

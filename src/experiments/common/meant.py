@@ -96,7 +96,7 @@ def name_meant(word: str, allowed: Iterable[str], *, inside: bool = True, likene
     if order:
         return order[0][0]
     close = get_close_matches(word, names, 1, likeness)
-    spellings = [] if close else get_close_matches(spelled(word), list(by_spelling), 1, likeness)
+    spellings = [] if close else get_close_matches(spelled(word), list(by_spelling), 1, likeness + 0.02)
     return close[0] if close else by_spelling[spellings[0]] if spellings else None
 
 
