@@ -55,9 +55,8 @@ class SearchSweeper(Sweeper):
         from experiments.common.installing import install_command
 
         try:
-            from experiments.search import _storage
-            from experiments.search.fair import FairSearch
-            from experiments.search.loop import Search, SearchCommand, Settings
+            from experiments.search.fair import run_search
+            from experiments.search.loop import SearchCommand, Settings
         except ModuleNotFoundError as error:
             raise UserError(
                 f"hydra/sweeper=optuna needs {error.name}; install the extra with: {install_command('search')}"
@@ -78,11 +77,9 @@ class SearchSweeper(Sweeper):
             settings.check()
             number_folders(self.config, settings.n_trials * settings.seeds_per_trial * (MOST_VALUES if fair else 1))
             try:
-                search = FairSearch if fair else Search
-                search(SearchCommand(settings, arguments, self.config, self.hydra_context, self.launcher)).run()
+                run_search(SearchCommand(settings, arguments, self.config, self.hydra_context, self.launcher))
                 over = True
             finally:
-                _storage.close_all()
                 if has_runs(folder):
                     conclude(folder, over=over)
         if fair:

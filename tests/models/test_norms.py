@@ -74,15 +74,19 @@ def test_a_residual_layer_is_added_to_its_input() -> None:
     assert_allclose(first(x).detach(), (x + part(x)).detach())
 
 
-@pytest.mark.parametrize("words", [("model.norm=layer",), ("model.norm=rms", "model.residual=true")])
-def test_a_stack_agrees_with_separate_runs(commands: Commands, words: tuple[str, ...]) -> None:
-    words = (*SMALL, "model.hidden=[16,16]", *words)
+def assert_a_stack_agrees(commands: Commands, *words: str) -> None:
+    """Train two runs as a stack and separately, and compare their weights."""
     assert commands.train("-m", *words, "seed=0,1").code == 0
     for folder in run_folders(commands.folder):
         assert torch.load(folder / "checkpoints" / "last.pt", weights_only=True)["program"]["stacked"]
         alone = commands.trained(*words, f"seed={summary(folder)['seed']}")
         for name, value in weights(alone).items():
             assert_allclose(weights(folder)[name], value, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("words", [("model.norm=layer",), ("model.norm=rms", "model.residual=true")])
+def test_a_stack_agrees_with_separate_runs(commands: Commands, words: tuple[str, ...]) -> None:
+    assert_a_stack_agrees(commands, *SMALL, "model.hidden=[16,16]", *words)
 
 
 @pytest.mark.slow
@@ -95,13 +99,7 @@ def test_a_stack_agrees_with_separate_runs(commands: Commands, words: tuple[str,
     ],
 )
 def test_a_stack_of_convolutional_networks_agrees_with_separate_runs(commands: Commands, words: str) -> None:
-    chosen = (*SMALL, "model=cnn", "model.stages=[[8],[8]]", *words.split(" "))
-    assert commands.train("-m", *chosen, "seed=0,1").code == 0
-    for folder in run_folders(commands.folder):
-        assert torch.load(folder / "checkpoints" / "last.pt", weights_only=True)["program"]["stacked"]
-        alone = commands.trained(*chosen, f"seed={summary(folder)['seed']}")
-        for name, value in weights(alone).items():
-            assert_allclose(weights(folder)[name], value, rtol=0, atol=1e-5)
+    assert_a_stack_agrees(commands, *SMALL, "model=cnn", "model.stages=[[8],[8]]", *words.split(" "))
 
 
 @pytest.mark.slow

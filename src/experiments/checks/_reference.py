@@ -32,7 +32,7 @@ def reference(subject: Subject) -> CheckResult:
         return CheckResult("not run", "", "skip", "There is no validation split: data.val_fraction=0.")
     best = best_reference(task, train, new)
     if best is None:
-        return CheckResult("not run", "", "skip", f"There is no simple model to compare task={task.name} with.")
+        return CheckResult("not run", "", "skip", f"No simple reference model exists for task={task.name}.")
     chance = best.chance
     measured = ", ".join(f"{name} {score:.3g}" for name, score in best.scores.items())
     numbers = {**best.scores, "chance": chance, "standard_error": best.error, "examples": best.examples}

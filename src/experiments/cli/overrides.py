@@ -99,7 +99,7 @@ def refuse_flag_values(arguments: Sequence[str]) -> None:
 
 
 def refuse_long_lists(arguments: Sequence[str]) -> None:
-    """Refuse a word with so many values that Hydra reads it for minutes: the time grows with their square.
+    """Refuse a word with too many values: the time that Hydra takes to parse it grows with the square of their number.
 
     Raises:
         UserError: with the setting and the number of its values.

@@ -26,6 +26,7 @@ from experiments.common.text import shown_path, visible
 from experiments.folders.hparams import Domain, common_settings, hparams_config, metrics_of
 from experiments.folders.sweep import Sweep
 
+from . import _storage
 from ._findings import about, border_lines, positions, states
 from ._study import better_first, counted
 from .loop import INTERRUPTED, PlannedTrial, Search, SearchCommand, Settings, line_of, next_job, result_of, yaml_text
@@ -36,6 +37,15 @@ FILE = "fair.json"
 FEWEST_SEEDS = 2
 INDEPENDENT = ("random", "qmc", "RandomSampler", "QMCSampler")
 """The samplers whose trials do not depend on earlier results."""
+
+
+def run_search(command: SearchCommand) -> None:
+    """Search as the command asks, for the best settings or for a fair comparison, and close the study's storage."""
+    search = Search if command.settings.compare is None else FairSearch
+    try:
+        search(command).run()
+    finally:
+        _storage.close_all()
 
 
 class Arm(Search):

@@ -90,15 +90,14 @@ class Composer:
         values = [override for override in parsed if override.input_line not in groups]
         base = self._base(groups)
         task = with_values(base.task, values) if base.task is not None else None
-        if task is None:
-            whole = self.loader.load_sweep_config(self.master, list(overrides))
-            OmegaConf.set_readonly(whole.hydra, False)
-            base = based_on(whole, None)
+        by_hydra = task is None
+        if by_hydra:
+            base = based_on(self._composed(overrides), None)
         lines, dirname = names(base.whole, parsed, self.common)
         with open_dict(base.whole):
             base.whole.hydra.job.override_dirname = dirname
             base.whole.hydra.job.id, base.whole.hydra.job.num = str(number), number
-            if "overrides" in str(base.hydra["sweep"]):
+            if by_hydra or "overrides" in str(base.hydra["sweep"]):
                 base.whole.hydra.overrides.task = lines
         HydraConfig.instance().cfg = base.whole  # type: ignore[assignment]
         folder = Path(base.directory, str(base.whole.hydra.sweep.subdir)).absolute()
@@ -108,18 +107,23 @@ class Composer:
             "job": {**base.hydra["job"], "override_dirname": dirname, "id": str(number), "num": number},
             "runtime": {**base.hydra["runtime"], "output_dir": str(folder)},
         }
-        if task is None:
+        if by_hydra:
             with open_dict(base.whole):
-                base.whole.hydra.overrides.task = lines
                 base.whole.hydra.runtime.output_dir = str(folder)
-            task = resolved(base.whole)
+            task = OmegaConf.to_container(task_part(base.whole), resolve=True)  # type: ignore[assignment]
+        assert task is not None
         return Composed(task, hydra, folder, base.choices, lines)
+
+    def _composed(self, overrides: Sequence[str]) -> DictConfig:
+        """Return a configuration as Hydra composes it, with a part of Hydra's that can be changed."""
+        whole: DictConfig = self.loader.load_sweep_config(self.master, list(overrides))
+        OmegaConf.set_readonly(whole.hydra, False)
+        return whole
 
     def _base(self, groups: tuple[str, ...]) -> Base:
         """Return the configuration of a choice of groups."""
         if groups not in self.bases:
-            whole = self.loader.load_sweep_config(self.master, list(groups))
-            OmegaConf.set_readonly(whole.hydra, False)
+            whole = self._composed(groups)
             raw: Any = OmegaConf.to_container(task_part(whole), resolve=False)
             typed: Any = OmegaConf.to_container(self.master.hydra.overrides.hydra, resolve=False)
             folders: Any = OmegaConf.to_container(whole.hydra.sweep, resolve=False)
@@ -170,12 +174,6 @@ def based_on(whole: DictConfig, task: dict[str, Any] | None) -> Base:
     hydra: Any = OmegaConf.to_container(whole.hydra, resolve=False)
     choices = {str(k): v for k, v in whole.hydra.runtime.choices.items() if not str(k).startswith("hydra/")}
     return Base(whole, task, hydra, str(whole.hydra.sweep.dir), choices)
-
-
-def resolved(whole: DictConfig) -> dict[str, Any]:
-    """Return the task's part, plain, with its interpolations resolved."""
-    container: Any = OmegaConf.to_container(task_part(whole), resolve=True)
-    return dict(container)
 
 
 def names(whole: DictConfig, parsed: Sequence[Override], common: Set[str]) -> tuple[list[str], str]:

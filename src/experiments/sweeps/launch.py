@@ -6,7 +6,7 @@ import re
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -207,14 +207,9 @@ class Launch:
         Raises:
             UserError: this is a new sweep, and no job can be built; nothing is written then.
         """
-        from experiments.runs.together import largest_stack
-
-        problems = []
-        for job in jobs:
-            try:
-                return largest_stack(self.job(job), share)
-            except Exception as error:
-                problems.append(error)
+        fitting, problems = self.measured(jobs, share)
+        if fitting is not None:
+            return fitting
         new = self.master.get("resume") is None and not any(job.config.get("trial") for job in jobs)
         if new and problems and all(type(problem) is UserError for problem in problems):
             raise problems[0]
@@ -222,19 +217,23 @@ class Launch:
 
     def check(self, job_overrides: Sequence[Sequence[str]]) -> list[Exception]:
         """Return why none of some jobs can be built; empty if one of them can be."""
+        composer = Composer(self.loader, self.master)
+        composed = (composer.compose(overrides, number) for number, overrides in enumerate(job_overrides))
+        jobs = (SweepJob(number, job, Entry(number, job.folder)) for number, job in enumerate(composed))
+        fitting, problems = self.measured(jobs)
+        return problems if fitting is None else []
+
+    def measured(self, jobs: Iterable[SweepJob], share: float = 1.0) -> tuple[int | None, list[Exception]]:
+        """Return how many runs like the first job that can be built fit, and why those before it cannot be built."""
         from experiments.runs.together import largest_stack
 
-        composer, problems = Composer(self.loader, self.master), []
-        for number, overrides in enumerate(job_overrides):
-            composed = composer.compose(overrides, number)
-            job = SweepJob(number, composed, Entry(number, composed.folder))
+        problems: list[Exception] = []
+        for job in jobs:
             try:
-                largest_stack(self.job(job))
+                return largest_stack(self.job(job), share), problems
             except Exception as error:
                 problems.append(error)
-            else:
-                return []
-        return problems
+        return None, problems
 
     def job(self, asked: SweepJob) -> Job:
         """Return the run of a job; it continues if it was interrupted or failed after a checkpoint."""

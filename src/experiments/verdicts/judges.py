@@ -526,7 +526,7 @@ def still_improving(story: Story) -> Verdict | None:
 
 
 def no_better_than_bigrams(story: Story) -> Verdict | None:
-    """A network that predicts characters is no better than a table of pairs of characters."""
+    """The network does not predict characters better than the bigram table does."""
     loss, table = story.residuals.get("loss"), story.residuals.get("bigram")
     if loss is None or table is None or loss < table or not story.history or story.last["step"] < FEWEST_UPDATES:
         return None
