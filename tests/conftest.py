@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import gc
 import os
+import pickle
 import shutil
-from collections.abc import Iterator
-from copy import deepcopy
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from hydra._internal.core_plugins.file_config_source import FileConfigSource
-from hydra.plugins.config_source import ConfigResult
+from hydra._internal.sources_registry import SourcesRegistry
+from hydra.core.plugins import Plugins
+from hydra.plugins.config_source import ConfigResult, ConfigSource
 
 from tests.browser import CHROMIUM
 from tests.helpers import SMALL, Commands, trained_in
@@ -33,22 +34,31 @@ COLLECTED_EVERY = 100
 @pytest.fixture(scope="session", autouse=True)
 def _yaml_read_once() -> Iterator[None]:
     """Let Hydra parse a YAML file once per version of it: thousands of commands compose the same files."""
-    real, known = FileConfigSource.load_config, {}
-
-    def load_config(self: FileConfigSource, config_path: str) -> ConfigResult:
-        path = Path(self.path) / self._normalize_file_name(config_path)
-        try:
-            state = path.stat()
-        except OSError:
-            return real(self, config_path)
-        key = (self.provider, self.path, config_path, state.st_mtime_ns, state.st_size)
-        if key not in known:
-            known[key] = real(self, config_path)
-        return deepcopy(known[key])
-
+    Plugins.instance()  # imports the sources of configuration anew: the classes in use are those that it registers
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(FileConfigSource, "load_config", load_config)
+        for scheme in ("file", "pkg"):
+            source = SourcesRegistry.instance().resolve(scheme)
+            patch.setattr(source, "load_config", read_once(source.load_config))
         yield
+
+
+def read_once(real: Callable[[ConfigSource, str], ConfigResult]) -> Callable[[ConfigSource, str], ConfigResult]:
+    """Return a reader of a source that keeps what it read, pickled, as long as the file is not changed."""
+    known: dict[tuple[object, ...], bytes] = {}
+
+    def load_config(self: ConfigSource, config_path: str) -> ConfigResult:
+        key: tuple[object, ...] = (self.provider, self.path, config_path)
+        if self.scheme() == "file":
+            try:
+                state = (Path(self.path) / self._normalize_file_name(config_path)).stat()
+            except OSError:
+                return real(self, config_path)
+            key += (state.st_mtime_ns, state.st_size)
+        if key not in known:
+            known[key] = pickle.dumps(real(self, config_path))
+        return pickle.loads(known[key])
+
+    return load_config
 
 
 def pytest_runtest_teardown(item: pytest.Item) -> None:
