@@ -14,8 +14,8 @@ from rich.table import Table
 
 from experiments.comparison.statistics import difference, holm
 from experiments.folders.run import RunFolder
-from experiments.library import compose
 from experiments.runs.job import Job
+from experiments.runs.library import compose
 from experiments.runs.together import train_together
 from experiments.training.stop import Stop
 

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from experiments.library import compose, job_of
 from experiments.remedies.options import RemedyOptions
 from experiments.remedies.running import FILE, FOLDER, remedy
 from experiments.runs import alone
+from experiments.runs.library import compose, job_of
 
 from .measure import Settings
 

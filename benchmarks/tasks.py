@@ -112,8 +112,8 @@ def trained(
     x: np.ndarray, y: np.ndarray, train: np.ndarray, test: np.ndarray, words: Sequence[str]
 ) -> dict[str, float]:
     """Return the metrics of a run on a fold, whose best epoch is chosen on a fifth of the training part."""
-    from experiments.library import compose
-    from experiments.library import train as start
+    from experiments.runs.library import compose
+    from experiments.runs.library import train as start
 
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary, "fold.npz")

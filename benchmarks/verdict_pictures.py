@@ -15,8 +15,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from experiments.library import compose, job_of
 from experiments.runs import alone
+from experiments.runs.library import compose, job_of
 
 EXAMPLES: Mapping[str, tuple[str, str]] = {
     "symmetry": ("init=zeros", "twins"),

@@ -13,11 +13,16 @@ from .common.version import __version__ as __version__
 if TYPE_CHECKING:
     from .common.errors import UserError as UserError
     from .evaluation.loading import load as load
-    from .library import compose as compose
-    from .library import train as train
+    from .runs.library import compose as compose
+    from .runs.library import train as train
 
 
-PUBLIC = {"compose": "library", "train": "library", "load": "evaluation.loading", "UserError": "common.errors"}
+PUBLIC = {
+    "compose": "runs.library",
+    "train": "runs.library",
+    "load": "evaluation.loading",
+    "UserError": "common.errors",
+}
 """The public names and their modules, which are imported on first use, because they import torch."""
 
 

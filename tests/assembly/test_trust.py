@@ -108,7 +108,9 @@ def test_other_code_of_the_libraries_is_refused(section: str, path: str) -> None
 def test_our_own_names_are_functions_and_classes_of_the_modules_that_they_are_listed_with(section: str) -> None:
     for path in ours(section):
         found = imported(path)
-        assert f"{found.__module__}.{found.__qualname__}" == path
+        module, _, name = path.rpartition(".")
+        assert found.__qualname__ == name
+        assert f"{found.__module__}.".startswith(f"{module}.")  # a package may hand on what is in one of its files
 
 
 @pytest.mark.parametrize("path", sorted(CONF.rglob("*.yaml")), ids=lambda path: str(path.relative_to(CONF)))

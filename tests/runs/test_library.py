@@ -78,13 +78,13 @@ ORDERS = (
 @pytest.mark.slow
 def test_train_is_the_function_in_any_order_of_imports_and_the_verb_stays_a_module(tmp_path: Path) -> None:
     code = f"""
-        import sys, experiments.library  # what the others need is imported once
+        import sys, experiments.runs.library  # what the others need is imported once
         for order in {ORDERS!r}:
-            for name in ('experiments', 'experiments.train', 'experiments.library'):
+            for name in ('experiments', 'experiments.train', 'experiments.runs.library'):
                 sys.modules.pop(name, None)
             names = {{}}
             exec(order, names)
-            from experiments.library import train
+            from experiments.runs.library import train
             assert names['train'] is train, order
             from experiments.train import main
             assert main.__module__ == 'experiments.train', order

@@ -17,25 +17,26 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from .assembly.trust import untrusted
-from .cli.composing import composed_whole, isolated_hydra, own_folder
-from .cli.entry import FULL_ERROR
-from .cli.folders import claimed
-from .cli.launch import explained
-from .cli.project import own_project
-from .cli.resuming import resumed_command_line
-from .common.errors import UserError
-from .common.text import shown_path
-from .folders.hydra import as_yaml, task_part, write_composed
-from .folders.run import LayerRow, RunFolder
-from .runs import alone, job
-from .training.stop import SignalStop
+from experiments.assembly.trust import untrusted
+from experiments.cli.composing import composed_whole, isolated_hydra, own_folder
+from experiments.cli.entry import FULL_ERROR
+from experiments.cli.folders import claimed
+from experiments.cli.launch import explained
+from experiments.cli.project import own_project
+from experiments.cli.resuming import resumed_command_line
+from experiments.common.errors import UserError
+from experiments.common.text import shown_path
+from experiments.folders.hydra import as_yaml, task_part, write_composed
+from experiments.folders.run import LayerRow, RunFolder
+from experiments.training.stop import SignalStop
+
+from . import alone, job
 
 if TYPE_CHECKING:
     import pandas as pd
     from torch import nn
 
-    from .evaluation.loading import Restored
+    from experiments.evaluation.loading import Restored
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -134,7 +135,7 @@ class Trained:
         Raises:
             UserError: the run has no checkpoint.
         """
-        from .evaluation.loading import load
+        from experiments.evaluation.loading import load
 
         own = {str(value).partition(".")[0] for _, value in untrusted(self.config.plain(), ())}
         return load(self.folder, trust=sorted(own), device=self.config["training"]["device"])
