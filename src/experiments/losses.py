@@ -19,16 +19,13 @@ from annotated_types import Ge, Gt, Lt
 from torch import Tensor
 
 Loss = Callable[..., Tensor]
+Smoothing = Annotated[float, Ge(0), Lt(1)] | Tensor
 LEAST_LOG_VARIANCE = math.log(1e-6)
 """A Gaussian's variance, in squared standard deviations of the target, is at least 1e-6."""
 
 
 def cross_entropy(
-    scores: Tensor,
-    targets: Tensor,
-    reduction: str = "mean",
-    *,
-    label_smoothing: Annotated[float, Ge(0), Lt(1)] | Tensor = 0.0,
+    scores: Tensor, targets: Tensor, reduction: str = "mean", *, label_smoothing: Smoothing = 0.0
 ) -> Tensor:
     """Softmax and the negative log-likelihood; ln C if all scores are equal.
 
@@ -153,13 +150,7 @@ def binary_cross_entropy(
     return reduced(losses.flatten(1).mean(1), reduction)
 
 
-def auto(
-    scores: Tensor,
-    targets: Tensor,
-    reduction: str = "mean",
-    *,
-    label_smoothing: Annotated[float, Ge(0), Lt(1)] | Tensor = 0.0,
-) -> Tensor:
+def auto(scores: Tensor, targets: Tensor, reduction: str = "mean", *, label_smoothing: Smoothing = 0.0) -> Tensor:
     """The loss of the run's task, which replaces this function: cross-entropy for classes, `mse` for numbers.
 
     Args:

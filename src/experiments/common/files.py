@@ -4,13 +4,14 @@ import json
 import os
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import ContextVar
 from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from .confined import new_file
+from .scoped import holding
 
 LARGEST = 20_000_000
 """Bytes of a file that is read whole; the metrics of 100,000 epochs take half of it."""
@@ -19,14 +20,9 @@ LARGEST = 20_000_000
 _flushing: ContextVar[bool] = ContextVar("flushing", default=True)
 
 
-@contextmanager
-def flushing(now: bool) -> Iterator[None]:
+def flushing(now: bool) -> AbstractContextManager[None]:
     """Flush the files that are written inside the block one by one, or leave that to the caller."""
-    before = _flushing.set(now)
-    try:
-        yield
-    finally:
-        _flushing.reset(before)
+    return holding(_flushing, now)
 
 
 def flush(file: BinaryIO) -> None:

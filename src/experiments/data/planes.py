@@ -16,7 +16,7 @@ from .sources import Source
 
 DRAWN = 150
 """Bytes that each example needs while it is drawn."""
-ExampleCount = Annotated[int, Ge(4)]
+Count = Annotated[int, Ge(4)]
 Noise = Annotated[float, Ge(0)]
 Imbalance = Annotated[float, Ge(1)]
 ClassCount = Annotated[int, Ge(2), Le(20)]
@@ -26,7 +26,7 @@ Seed = Annotated[int, Ge(0), Lt(2**31)]
 PlanePoints = tuple[np.ndarray, np.ndarray]
 
 
-def moons(examples: ExampleCount = 1000, noise: Noise = 0.2, imbalance: Imbalance = 1.0, draw: Seed = 0) -> Source:
+def moons(examples: Count = 1000, noise: Noise = 0.2, imbalance: Imbalance = 1.0, draw: Seed = 0) -> Source:
     """Two interleaving half circles (scikit-learn's `make_moons`).
 
     Args:
@@ -42,7 +42,7 @@ def moons(examples: ExampleCount = 1000, noise: Noise = 0.2, imbalance: Imbalanc
 
 
 def circles(
-    examples: ExampleCount = 1000,
+    examples: Count = 1000,
     noise: Noise = 0.1,
     imbalance: Imbalance = 1.0,
     draw: Seed = 0,
@@ -64,11 +64,7 @@ def circles(
 
 
 def blobs(
-    examples: ExampleCount = 1000,
-    noise: Noise = 1.0,
-    imbalance: Imbalance = 1.0,
-    draw: Seed = 0,
-    classes: ClassCount = 3,
+    examples: Count = 1000, noise: Noise = 1.0, imbalance: Imbalance = 1.0, draw: Seed = 0, classes: ClassCount = 3
 ) -> Source:
     """A Gaussian cloud for each class (scikit-learn's `make_blobs`); the centres are on a circle of radius 3.
 
@@ -86,11 +82,7 @@ def blobs(
 
 
 def spiral(
-    examples: ExampleCount = 1000,
-    noise: Noise = 0.2,
-    imbalance: Imbalance = 1.0,
-    draw: Seed = 0,
-    classes: ClassCount = 3,
+    examples: Count = 1000, noise: Noise = 0.2, imbalance: Imbalance = 1.0, draw: Seed = 0, classes: ClassCount = 3
 ) -> Source:
     """Intertwined spiral arms (CS231n, 'Putting it together'): radius 0 to 1 over 4 radians.
 
@@ -115,7 +107,7 @@ def spiral(
 
 
 def two_gaussians(
-    examples: ExampleCount = 1000,
+    examples: Count = 1000,
     imbalance: Imbalance = 1.0,
     draw: Seed = 0,
     distance: Annotated[float, Gt(0)] = 2.0,
@@ -143,9 +135,7 @@ def two_gaussians(
     return source(sizes, draw, drawn, values=dimensions)
 
 
-def sine(
-    examples: ExampleCount = 1000, noise: Noise = 0.1, draw: Seed = 0, periods: Annotated[float, Gt(0)] = 1.0
-) -> Source:
+def sine(examples: Count = 1000, noise: Noise = 0.1, draw: Seed = 0, periods: Annotated[float, Gt(0)] = 1.0) -> Source:
     """A sine wave of one feature, `y = sin(2 pi periods x) + noise` for x from -1 to 1: a regression.
 
     The best possible error has the size of the noise, so R^2 is at most 1 - noise^2 / (noise^2 + 1/2).
@@ -167,7 +157,7 @@ def sine(
 
 
 def topics(
-    examples: ExampleCount = 1000,
+    examples: Count = 1000,
     words: Annotated[int, Ge(2), Le(1000)] = 20,
     labels: Annotated[int, Ge(2), Le(100)] = 5,
     draw: Seed = 0,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from functools import wraps
 from typing import TYPE_CHECKING, Any
+
+from experiments.common.scoped import holding
 
 from .palette import Style, literal
 
@@ -60,14 +62,9 @@ def on_axes(width: float, height: float) -> Callable[[Callable[[Axes], None]], C
     return decorated
 
 
-@contextmanager
-def for_a_phone() -> Iterator[None]:
+def for_a_phone() -> AbstractContextManager[None]:
     """Draw figures of `canvas`, inside the `with` block, for a phone: axes side by side become one above the other."""
-    before = _narrow.set(True)
-    try:
-        yield
-    finally:
-        _narrow.reset(before)
+    return holding(_narrow, True)
 
 
 def restack(figure: Figure) -> None:
