@@ -61,6 +61,14 @@ def read_once(real: Callable[[ConfigSource, str], ConfigResult]) -> Callable[[Co
     return load_config
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that open a browser."""
+    for item in items:
+        if "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
+
+
 def pytest_runtest_teardown(item: pytest.Item) -> None:
     """Set aside the objects that are in use, those of imported modules above all."""
     done = item.config.stash.setdefault(DONE, 0)

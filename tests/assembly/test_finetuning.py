@@ -101,6 +101,7 @@ def test_files_of_weights_as_they_are_met(commands: Commands, source: Path, wrap
         assert torch.equal(value, state[name]) or name in counted, name
 
 
+@pytest.mark.slow
 def test_a_replaced_layer_is_scaled_to_the_weights_before_it(commands: Commands, source: Path) -> None:
     """LSUV of the head, measured on what the copied layers give."""
     config = composed(*TARGET, NEW[0], "init=lsuv", "data.limit=256")

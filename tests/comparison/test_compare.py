@@ -668,6 +668,7 @@ def test_a_crossed_sweep_by_one_of_its_factors(commands: Commands, sweeps: dict[
     assert "test/accuracy of 16 runs in 2 groups" in again
 
 
+@pytest.mark.slow
 @plain
 def test_a_sweep_whose_runs_diverge_and_fail(commands: Commands, sweeps: dict[str, Path]) -> None:
     said = compared(commands, sweeps["wild"]).out

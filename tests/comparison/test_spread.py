@@ -77,6 +77,7 @@ def test_a_group_that_collapses_is_reported_with_its_median(commands: Commands) 
     assert "median" not in (commands.folder / "one" / "table.csv").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", thinned([2, 3, 5, 8]))
 @pytest.mark.parametrize("tests", [1, 6])
 def test_at_least_so_many_seeds_have_the_power_that_is_claimed(n: int, tests: int) -> None:

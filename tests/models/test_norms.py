@@ -84,6 +84,7 @@ def assert_a_stack_agrees(commands: Commands, *words: str) -> None:
             assert_allclose(weights(folder)[name], value, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [("model.norm=layer",), ("model.norm=rms", "model.residual=true")])
 def test_a_stack_agrees_with_separate_runs(commands: Commands, words: tuple[str, ...]) -> None:
     assert_a_stack_agrees(commands, *SMALL, "model.hidden=[16,16]", *words)

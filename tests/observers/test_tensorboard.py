@@ -262,6 +262,7 @@ def test_a_choice_of_ones_own_is_one_setting_and_what_was_typed_of_it() -> None:
     assert found == {"optimizer": "mine", "optimizer.lr": 0.7}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", MIXED)
 def test_a_sweep_and_its_runs_give_the_values_of_a_setting_in_the_same_type(tmp_path: Path, key: str) -> None:
     overrides = OverridesParser.create().parse_overrides([f"{key}={MIXED[key]}"])
@@ -409,6 +410,7 @@ def test_epochs_written_after_the_checkpoint_are_not_shown_twice(commands: Comma
             assert [event.step for event in shown.Histograms("histograms/weights/head.weight")] == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.slow
 def test_a_new_event_file_has_a_later_name_than_those_that_are_there(tmp_path: Path) -> None:
     (tmp_path / "train").mkdir()
     created = int(time.time())

@@ -86,6 +86,7 @@ def test_a_sweep_has_no_remedies(commands: Commands) -> None:
     assert error.startswith("Error: remedy=true is for a single run, but -m runs several; ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [

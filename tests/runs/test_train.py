@@ -59,7 +59,7 @@ def test_every_choice_composes_and_trains(commands: Commands, tmp_path: Path, np
     if choice in ("gaussian", "huber", "mae", "poisson", "regression"):
         more = ["data=diabetes"]
     if choice in ("rnn", "sequence", "transformer"):
-        more = ["data=text"]
+        more = ["data=text", "data.characters=4000", "data.length=16"]
     if choice in ("binary_cross_entropy", "multilabel"):
         generator = np.random.default_rng(0)
         x, y = generator.normal(size=(2, 80, 3)), generator.integers(0, 2, size=(2, 80, 2))

@@ -151,6 +151,7 @@ def test_a_fair_search_of_another_question_is_not_resumed(commands: Commands) ->
     assert before == {path: path.read_bytes() for path in (commands.folder / "outputs/s").rglob("*.json")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "settings", "said"),
     [

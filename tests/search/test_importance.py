@@ -40,6 +40,7 @@ def peak(point: Mapping[str, float]) -> float:
     return -((point["lr"] + 2) ** 2)
 
 
+@pytest.mark.slow
 def test_a_rate_that_decides_is_named_with_its_interval() -> None:
     study = study_of(80, peak)
     found = importance(study, study.trials)
@@ -52,6 +53,7 @@ def test_a_rate_that_decides_is_named_with_its_interval() -> None:
     assert said.endswith(", n = 80 trials")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 def test_nothing_is_named_if_nothing_matters(seed: int) -> None:
     study = study_of(40, lambda _: 0.0, seed)

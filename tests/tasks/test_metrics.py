@@ -121,6 +121,7 @@ def test_the_objective_follows_the_task() -> None:
     assert objective_of({"objective": "val/r2", "task._target_": regression}) == "val/r2"
 
 
+@pytest.mark.slow
 def test_metrics_are_columns_objectives_and_stopping_rules(commands: Commands) -> None:
     """They choose the best epoch, stop the training, reach the summary and the observers, and can be compared."""
     folder = commands.trained(
@@ -140,6 +141,7 @@ def test_metrics_are_columns_objectives_and_stopping_rules(commands: Commands) -
     assert (compared.code, compared.out.startswith("test/f1 of 1 run")) == (0, True), compared.err
 
 
+@pytest.mark.slow
 def test_evaluate_shows_metrics_with_intervals_and_thresholds(commands: Commands) -> None:
     folder = commands.trained("data=breast_cancer", *SMALL[3:], "training.epochs=2", "metrics=[auroc,f1]")
     outcome = commands.type("evaluate", f"run={folder}")
@@ -232,6 +234,7 @@ def test_a_stack_measures_what_a_run_on_its_own_measures(commands: Commands) -> 
             assert_allclose([float(v) for v in one.values()], [float(v) for v in other.values()], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_search_finds_the_best_by_any_metric(commands: Commands) -> None:
     outcome: Any = commands.train(
         "-m", *SMALL, NO_PICTURES, "metrics=[auroc]", "objective=val/auroc", "hydra/sweeper=optuna",

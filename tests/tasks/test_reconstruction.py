@@ -54,6 +54,7 @@ def test_a_run_reports_errors_in_the_units_of_the_prepared_inputs(commands: Comm
     assert run.classes == []
 
 
+@pytest.mark.slow
 def test_evaluate_writes_the_error_of_each_example_and_a_picture(commands: Commands) -> None:
     folder = commands.trained(*QUICK, *SMALL)
     printed = commands.type("evaluate", f"run={folder}")
@@ -79,6 +80,7 @@ def test_checks_and_export(commands: Commands) -> None:
     assert json.loads((folder / "export" / "model.json").read_text())["output"]["shape"] == ["batch", 64]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "fp64"])
 def test_a_stack_agrees_with_separate_runs(commands: Commands, precision: str) -> None:
     words = (*QUICK, *SMALL, f"training.precision={precision}", "data.preprocess=standardize")

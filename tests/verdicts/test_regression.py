@@ -39,6 +39,7 @@ def wild(draw: np.random.Generator, x: np.ndarray) -> np.ndarray:
     return plain(draw, x) + np.where(draw.random(len(x)) < 0.03, 40, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("noise", "more", "names"),
     [

@@ -26,6 +26,7 @@ RUNS: dict[str, tuple[str, ...]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("run", sampled(RUNS, {"default", "numbers"}))
 def test_every_remedy_of_a_run_composes_and_changes_something(run: str) -> None:
     own = flattened(composed(*RUNS[run]))

@@ -90,6 +90,7 @@ def test_a_stretched_schedule_fits_the_new_number_of_epochs(commands: Commands, 
     assert rates(folder)[LONGER:] == pytest.approx([floor, floor], rel=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [("scheduler=constant",), ("scheduler=plateau", "scheduler.patience=1")])
 def test_nothing_is_said_of_a_rate_that_does_not_depend_on_the_epochs(
     commands: Commands, words: tuple[str, ...]
@@ -116,6 +117,7 @@ def test_a_warm_up_and_a_checkpoint_without_the_horizon(commands: Commands, monk
     assert rates(folder) == [*before, 0.0, 0.0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("horizon", ["planned", "stretched"])
 def test_the_same_in_a_stack(commands: Commands, horizon: str) -> None:
     words = (*TINY, "scheduler=cosine", f"optimizer.lr={RATE}")

@@ -62,6 +62,7 @@ def test_the_whole_of_it_trains(examples: Commands) -> None:
     assert examples.type("evaluate", f"run={folder}", "trust=mine", "device=cpu").code == 0
 
 
+@pytest.mark.slow
 def test_the_first_command_trains_and_wrong_values_are_refused(examples: Commands) -> None:
     words = shlex.split(COMMANDS[0])
     assert examples.train(*words, *FAST).code == 0
@@ -79,6 +80,7 @@ def test_the_tracker_watches_the_runs_of_a_sweep_in_turn(examples: Commands) -> 
     assert len(run_folders(examples.folder)) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", INLINE)
 def test_the_settings_in_the_text_train(examples: Commands, key: str) -> None:
     given = ("--config-dir", "own", "data=rings") if "mine." in INLINE[key] else ("data.limit=64",)
