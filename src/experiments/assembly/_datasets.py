@@ -25,6 +25,7 @@ from experiments.data.transforms import TRANSFORMS
 from experiments.tasks.base import Task
 from experiments.training.streams import Streams
 
+from . import _gathered
 from ._tasks import of_data, task_for, wanted
 from .targets import Config, call, divided, located, target
 
@@ -179,9 +180,7 @@ def loaded(section: Config, form: Form = None, wanted: TargetForm | None = None)
         form: of the run's data, for a function with the parameter `form`.
         wanted: the form of targets that the task learns, for a function with the parameter `wanted`.
     """
-    source = call(section, "data", {"form": form, "wanted": wanted})
-    if not isinstance(source, Source):
-        raise UserError(f"data._target_={section[TARGET]!r} returned a {type(source).__name__}, expected a Source")
+    source = _gathered.load(section, {"form": form, "wanted": wanted})
     try:
         check_labels(source)
     except ValueError as error:

@@ -12,6 +12,8 @@ from experiments.common.text import cut
 LONGEST_FOLDER_NAME = 120
 SHORT = {"init_from": "init_from.path", "for": "hydra.sweeper.compare"}
 """Words of the command line, and the keys that they are short for."""
+OF_DATASETS = ("data.test", "data.val", "data.input", "data.gather")
+"""Keys that only a Dataset of the user has; its file need not list them."""
 MULTIRUN = {"-m", "--multirun"}
 VALUED = {
     *("--cfg", "-c", "--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--package", "-p"),
@@ -33,16 +35,28 @@ FLAGS = MULTIRUN | VALUED | PLAIN | INFORMING
 def spelled_out(arguments: Sequence[str]) -> list[str]:
     """Return a command line with `init_from=<path>` as `init_from.path='<path>'`; a sweep has several, with commas.
 
-    `for=optimizer`, the choice that a fair comparison is about, becomes a setting of the search.
+    `for=optimizer`, the choice that a fair comparison is about, becomes a setting of the search. `data={_target_: ...}`
+    and the keys that only a Dataset has are added to the configuration, see `added`.
 
     A file name may contain characters that Hydra's grammar reserves, as the folders of a sweep's runs do. Therefore
     an existing path is quoted, and the longest text that is an existing path counts as one.
     """
     return [
-        f"{SHORT[key]}={quoted_paths(value)}" if equals and key in SHORT else argument
+        f"{SHORT[key]}={quoted_paths(value)}" if equals and key in SHORT else added(argument, key, value)
         for argument in arguments
         for key, equals, value in [argument.partition("=")]
     ]
+
+
+def added(argument: str, key: str, value: str) -> str:
+    """Return a word that sets up a Dataset of the user with the mark that lets Hydra add keys, any other one as it is.
+
+    Args:
+        argument: as typed, such as `data={_target_: mine.Pictures, root: pictures}`.
+        key, value: its parts.
+    """
+    whole = key == "data" and value.startswith("{") and "_target_" in value
+    return f"++{argument}" if whole or key in OF_DATASETS else argument
 
 
 def refuse_lone_choice(arguments: Sequence[str]) -> None:

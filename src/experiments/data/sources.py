@@ -439,6 +439,33 @@ def npz(
         arrays, note = with_test_drawn(arrays, called, test_fraction, wanted)
         notes.append(f"{Path(path).name} {note}")
     parts = ["train", "test", *(["val"] if called["x_val"] in arrays and optional else [])]
+    return of_arrays(arrays, called, parts, layout=layout, wanted=wanted, notes=notes)
+
+
+def of_arrays(
+    arrays: Mapping[str, np.ndarray],
+    called: Mapping[str, str],
+    parts: Sequence[str],
+    *,
+    layout: Layout | None = None,
+    wanted: TargetForm | None = None,
+    notes: Sequence[str] = (),
+    classes: Sequence[str] | None = None,
+) -> Source:
+    """Build a source of the arrays x and y of its parts.
+
+    Args:
+        arrays: by name.
+        called: the arrays' names, by our own: x_train, y_train and so on.
+        parts: train, test and perhaps val.
+        layout, wanted: see `npz`.
+        notes: sentences about the arrays.
+        classes: the names of the classes, if the labels are their numbers; None for the names that the labels show.
+
+    Raises:
+        ValueError: an array is unsuitable.
+    """
+    notes = list(notes)
     for part in parts:
         array = arrays[called[f"x_{part}"]]
         if array.size == 0:
@@ -461,7 +488,10 @@ def npz(
             inputs, wide["train"], x["test"], wide["test"], form=of_bytes(inputs), layout=order, notes=tuple(notes),
             x_val=x.get("val"), y_val=wide.get("val"), kind=kind,
         )  # fmt: skip
-    names, numbers = numbered(*(class_texts(y, called[f"y_{part}"]) for part, y in labels.items()))
+    if classes is not None and all(are_numbers(y, len(classes)) for y in labels.values()):
+        names, numbers = list(classes), [y.reshape(-1).astype(np.int64) for y in labels.values()]
+    else:
+        names, numbers = numbered(*(class_texts(y, called[f"y_{part}"]) for part, y in labels.items()))
     for part, y in zip(parts[1:], numbers[1:], strict=True):
         unknown = np.setdiff1d(y, numbers[0])
         if len(unknown):
@@ -756,6 +786,12 @@ def array_form(targets: Sequence[np.ndarray]) -> TargetForm:
         return "classes" if all((y.sum(1) == 1).all() for y in targets) else "labels"
     finite = [y[np.isfinite(y)] for y in targets] if first.dtype.kind == "f" else []
     return "numbers" if any((y != np.floor(y)).any() for y in finite) else "classes"
+
+
+def are_numbers(y: np.ndarray, count: int) -> bool:
+    """Whether labels are numbers of `count` classes, one per example."""
+    single = y.ndim == 1 or (y.ndim == 2 and y.shape[1] == 1)
+    return single and y.dtype.kind in "iub" and bool(y.size) and 0 <= int(y.min()) <= int(y.max()) < count
 
 
 def as_targets(y: np.ndarray, name: str) -> Tensor:

@@ -19,6 +19,23 @@ def choices_of(choices: Mapping[str, Any]) -> dict[str, str]:
     return {str(group): str(choice) for group, choice in choices.items() if not str(group).startswith("hydra/")}
 
 
+def with_targets(choices: Mapping[str, str], config: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, str]:
+    """Return the choices of a run; a group whose function or class the command line names is called by its path.
+
+    Args:
+        choices: the file chosen in each config group.
+        config: plain.
+        overrides: as typed, such as `data._target_=mine.Letters` or `++data={_target_: mine.Letters}`.
+    """
+    found = dict(choices)
+    for line in overrides:
+        key, _, value = line.lstrip("+~").partition("=")
+        group = key.removesuffix("._target_")
+        if group in choices and (group != key or (value.startswith("{") and "_target_" in value)):
+            found[group] = str(config[group].get("_target_", choices[group]))
+    return found
+
+
 def differing(config: Mapping[str, Any], choices: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """Return the settings that differ from the default run's, those that were typed first.
 

@@ -21,6 +21,7 @@ from experiments.cli.overrides import spelled_out, split_arguments
 from experiments.common.errors import UserError
 from experiments.common.recorded import recorded
 from experiments.common.text import shown_path
+from experiments.folders.defaults import with_targets
 from experiments.folders.hydra import task_part
 from experiments.folders.run import RunFolder
 from experiments.training import processes
@@ -80,7 +81,8 @@ def composed(cfg: DictConfig) -> Job:
     config = processes.own_config(cast(Any, OmegaConf.to_container(cfg, resolve=True)))
     own = hydra.mode == RunMode.MULTIRUN or config.get("resume") is None
     folder, given = RunFolder(Path(hydra.runtime.output_dir)), given_folder(hydra.runtime.config_sources)
-    return Job(config, folder, choices, list(hydra.overrides.task), own, given)
+    overrides = list(hydra.overrides.task)
+    return Job(config, folder, with_targets(choices, config, overrides), overrides, own, given)
 
 
 def named_code(typed: Sequence[str]) -> list[str]:

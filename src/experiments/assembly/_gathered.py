@@ -1,0 +1,179 @@
+"""Builds a data set of the user from a torch `Dataset`: its parts, gathered into tensors."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from annotated_types import Gt, Lt
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset
+
+from experiments.common.errors import UserError
+from experiments.common.signatures import TARGET, checked, parameters_of
+from experiments.data.forms import TargetForm
+from experiments.data.memory import MemoryLimitError
+from experiments.data.sources import NAMES, VALIDATION, Layout, Source, of_arrays, with_test_drawn
+
+from ._items import Fields, Gathered, Name, RandomItemsError, class_names, gathered, title
+from .targets import Config, call, located
+
+PARTS = {"train": "train", "training": "train", "test": "test", "val": "val", "validation": "val", "valid": "val"}
+"""What the parts of a dict of data sets are called."""
+DRAWN = 0.2
+"""The share of the examples to test on, if there is no test set."""
+
+
+@dataclass(frozen=True)
+class Gathering:
+    """The settings of `data` for a torch `Dataset`, in addition to those of its class.
+
+    Args:
+        test: settings that are different for the test set, or a section with its own `_target_`.
+        val: the same for the validation set.
+        test_fraction: without a test set, the share of the examples to test on.
+        input: the key or position of the input in an item, or several; None for the usual names.
+        target: the same for the target.
+        layout: nhwc if the channels are the last axis of an array, nchw if they are the first.
+        gather: true reads a random data set once, and uses these examples in every epoch.
+    """
+
+    test: dict[str, Any] | None = None
+    val: dict[str, Any] | None = None
+    test_fraction: Annotated[float, Gt(0), Lt(1)] | None = None
+    input: Name | list[Name] | None = None
+    target: Name | list[Name] | None = None
+    layout: Layout | None = None
+    gather: Literal["auto"] | bool = "auto"
+
+
+def load(section: Config, available: Mapping[str, Any]) -> Source:
+    """Load the data set that a section names: a `Source`, or data sets whose examples are gathered.
+
+    Args:
+        section: its settings.
+        available: passed to a function that has parameters of these names.
+
+    Raises:
+        UserError: a setting or the data set cannot be used.
+    """
+    function = located(section, "data")
+    parameters = parameters_of(function) or {}
+    names = {field.name for field in fields(Gathering)} - set(parameters)
+    ours = {name: value for name, value in section.items() if name in names}
+    own = {name: value for name, value in section.items() if name not in names}
+    settings = Gathering(**checked(Gathering, ours, "data"))
+    result = call(own, "data", available)
+    if isinstance(result, Source):
+        if ours:
+            checked(function, {name: value for name, value in section.items() if name != TARGET}, "data")
+        return result
+    try:
+        parts = divided(result, str(section[TARGET]))
+        for name in ("test", "val"):
+            other = getattr(settings, name)
+            if other is not None:
+                parts[name] = single(call(other if TARGET in other else {**own, **other}, f"data.{name}", available))
+        return of_parts(parts, settings, available.get("wanted"), hint=train_setting(parameters))
+    except RandomItemsError as error:
+        raise UserError(
+            f"data: {error}; data.gather=true reads each example once and uses it in every epoch, and data.augment "
+            "draws anew for each batch"
+        ) from error
+    except MemoryLimitError as error:
+        raise UserError(f"data: {error}") from None
+    except ValueError as error:
+        name = str(error).partition("=")[0]
+        raise UserError(f"data.{error}" if name in names else f"data: {error}") from error
+
+
+def divided(result: Any, path: str) -> dict[str, Any]:
+    """Return the parts of the result of a function or class.
+
+    Raises:
+        UserError: it is not a data set, or a dict of data sets.
+    """
+    if isinstance(result, Mapping) and result and all(str(name).lower() in PARTS for name in result):
+        parts = {PARTS[str(name).lower()]: single(dataset) for name, dataset in result.items()}
+        if "train" not in parts:
+            raise UserError(f"data._target_={path!r} returned the parts {', '.join(result)}; expected one called train")
+        return parts
+    if not isinstance(result, DataLoader | IterableDataset) and not is_map_style(result):
+        raise UserError(
+            f"data._target_={path!r} returned a {type(result).__name__}, expected a Source or a torch Dataset"
+        )
+    return {"train": single(result)}
+
+
+def is_map_style(result: Any) -> bool:
+    """Whether an object has numbered examples and a length."""
+    return not isinstance(result, str | bytes | Mapping | Tensor | np.ndarray) and all(
+        hasattr(type(result), name) for name in ("__getitem__", "__len__")
+    )
+
+
+def single(result: Any) -> Any:
+    """Return a data set.
+
+    Raises:
+        ValueError: it is of another kind.
+    """
+    kind = title(result)
+    if isinstance(result, DataLoader):
+        raise ValueError(
+            f"{kind} is not a Dataset; return its dataset, as training.batch_size and seed decide the batches"
+        )
+    if isinstance(result, IterableDataset):
+        raise ValueError(
+            f"{kind} is an IterableDataset, whose examples have no numbers; return a Dataset with a length"
+        )
+    if not is_map_style(result):
+        raise ValueError(f"{kind} is not a Dataset: it needs __len__ and __getitem__")
+    return result
+
+
+def train_setting(parameters: Mapping[str, Any]) -> str:
+    """Return the words about a test set that a class offers, such as torchvision's `train`; empty if it has none."""
+    if "train" in parameters:
+        return "; if it has a test part, add 'data.test={train:false}'"
+    return "; if it has a test part, add 'data.test={split:test}'" if "split" in parameters else ""
+
+
+def of_parts(parts: Mapping[str, Any], settings: Gathering, wanted: TargetForm | None, hint: str) -> Source:
+    """Gather data sets into a source.
+
+    Args:
+        parts: `train`, and perhaps `test` and `val`.
+        settings: how they are read.
+        wanted: the form of targets that the task learns; None for what the targets show.
+        hint: the end of the sentence about a test set that is drawn.
+
+    Raises:
+        ValueError: a data set cannot be used.
+    """
+    chosen = Fields(settings.input, settings.target)
+    found: dict[str, Gathered] = {}
+    for part, dataset in parts.items():
+        try:
+            found[part] = gathered(dataset, chosen, once=settings.gather is True)
+        except RandomItemsError as error:
+            raise RandomItemsError(f"{error} (data.{part})" if part != "train" else str(error)) from error
+    arrays = {f"{kind}_{part}": getattr(one, kind) for part, one in found.items() for kind in "xy"}
+    called = {name: name for name in (*NAMES, *VALIDATION)}
+    notes = []
+    if "test" not in found:
+        fraction = DRAWN if settings.test_fraction is None else settings.test_fraction
+        arrays, note = with_test_drawn(arrays, called, fraction, wanted)
+        notes.append(f"{title(parts['train'])} {note}{hint}")
+    elif settings.test_fraction is not None:
+        notes.append(f"there is a test set; data.test_fraction={settings.test_fraction} is not used")
+    ordered = ("train", "test", *(["val"] if "val" in found else []))
+    return of_arrays(
+        arrays,
+        called,
+        ordered,
+        layout=settings.layout or found["train"].layout if arrays["x_train"].ndim == 4 else None,
+        wanted=wanted,
+        notes=notes,
+        classes=class_names(parts["train"], chosen),
+    )

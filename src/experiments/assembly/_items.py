@@ -1,0 +1,364 @@
+"""Examples of a torch `Dataset`, or of anything else with a length and numbered examples, gathered into arrays once."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from experiments.common.errors import raised
+from experiments.data import memory
+from experiments.data.forms import sides
+from experiments.data.sources import Layout
+
+LOG = logging.getLogger("experiments")
+SLOW = 5.0
+"""Seconds between two lines of progress."""
+CHECKED = 64
+"""Examples that are read twice, to see whether a data set is random."""
+INPUTS = ("image", "img", "picture", "pixel_values", "x", "input", "inputs", "features", "data")
+TARGETS = ("label", "labels", "y", "target", "targets", "class", "fine_label")
+"""The usual names of inputs and targets."""
+GREY = ("1", "L", "LA")
+
+Name = str | int
+"""A key of a dict, or the position in a tuple."""
+
+
+@dataclass(frozen=True)
+class Fields:
+    """Which parts of an item are the input and the target.
+
+    Args:
+        input: a key or position, or several whose numbers are joined; None for the usual names, or the first of two.
+        target: the same for the target.
+    """
+
+    input: Name | Sequence[Name] | None = None
+    target: Name | Sequence[Name] | None = None
+
+
+@dataclass
+class Gathered:
+    """The examples of a data set.
+
+    Args:
+        x: (examples, ...).
+        y: (examples,) or (examples, targets).
+        layout: the order of the axes of pictures; None if the items do not show it.
+        classes: the names of the classes, if the data set has them.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    layout: Layout | None
+    classes: Sequence[str] | None
+
+
+class RandomItemsError(ValueError):
+    """A data set returns other examples when it is read again."""
+
+
+def title(dataset: Any) -> str:
+    """Return the name of a data set in a message."""
+    return type(dataset).__name__
+
+
+def length(dataset: Any) -> int:
+    """Return the number of examples.
+
+    Raises:
+        ValueError: it cannot be known, or there is none.
+    """
+    try:
+        count = len(dataset)
+    except Exception as error:
+        raise ValueError(f"{title(dataset)} has no usable length: len() {raised(error)}") from error
+    if count == 0:
+        raise ValueError(f"{title(dataset)} has no examples: its length is 0")
+    return count
+
+
+def gathered(dataset: Any, fields: Fields, *, once: bool) -> Gathered:
+    """Read all examples of a data set.
+
+    The generators of torch, numpy and Python are seeded, so that random examples are the same in each run, and restored
+    afterwards.
+
+    Args:
+        dataset: with `__len__` and `__getitem__`.
+        fields: the input and the target of an item.
+        once: whether random examples may be read once and used in every epoch.
+
+    Raises:
+        ValueError: an example cannot be read or differs from the others in shape, or the data set is random.
+        MemoryLimitError: the examples need more memory than they may take.
+    """
+    count = length(dataset)
+    with seeded(0) as is_drawn:
+        if not once:
+            refuse_changing(dataset, fields, count)
+        x, y, layout = read_all(dataset, fields, count)
+        if is_drawn() and not once:
+            raise RandomItemsError(f"{title(dataset)} draws random numbers when an example is read")
+    again = length(dataset)
+    if again != count:
+        raise ValueError(f"the length of {title(dataset)} changed from {count:,} to {again:,} while it was read")
+    return Gathered(x, y, layout, class_names(dataset, fields))
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[Any]:
+    """Seed the global generators of torch, numpy and Python inside the block, and restore them afterwards.
+
+    The value is a function that returns whether one of them has been drawn from.
+    """
+    python, arrays = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        seed_all(seed)
+        before = states()
+        try:
+            yield lambda: states() != before
+        finally:
+            random.setstate(python)
+            np.random.set_state(arrays)
+
+
+def seed_all(seed: int) -> None:
+    """Seed the global generators of torch (on the CPU), numpy and Python."""
+    torch.random.default_generator.manual_seed(seed)
+    np.random.seed(seed % 2**32)
+    random.seed(seed)
+
+
+def states() -> tuple[Any, ...]:
+    """Return the states of the global generators, which can be compared."""
+    arrays = cast(tuple[Any, ...], np.random.get_state())
+    return torch.get_rng_state().numpy().tobytes(), arrays[1].tobytes(), arrays[2:], random.getstate()
+
+
+def refuse_changing(dataset: Any, fields: Fields, count: int) -> None:
+    """Read some examples twice.
+
+    Raises:
+        RandomItemsError: names the first one that differs.
+    """
+    for index in sorted({round(k * (count - 1) / CHECKED) for k in range(CHECKED + 1)}):
+        (x, y, _), (x_again, y_again, _) = (example(dataset, fields, index) for _ in range(2))
+        if not same(x, x_again) or not same(y, y_again):
+            raise RandomItemsError(f"{title(dataset)} is random: example {index} differs when it is read again")
+
+
+def same(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether two readings of a value are equal; nan equals nan."""
+    return one.shape == other.shape and np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
+
+
+def read_all(dataset: Any, fields: Fields, count: int) -> tuple[np.ndarray, np.ndarray, Layout | None]:
+    """Read `count` examples in order; a line of progress is shown every few seconds.
+
+    Raises:
+        ValueError: an example cannot be read, or differs from the first one in shape.
+        MemoryLimitError: see `gathered`.
+    """
+    first, target, layout = example(dataset, fields, 0)
+    memory.require(first.nbytes * count, f"{title(dataset)} with {count:,} examples of {first.nbytes:,} bytes")
+    x = np.empty((count, *first.shape), first.dtype)
+    x[0], targets = first, [target]
+    began = last = time.monotonic()
+    for index in range(1, count):
+        value, wanted, _ = example(dataset, fields, index)
+        x = holding(x, value, index, title(dataset))
+        x[index] = value
+        if wanted.shape != target.shape:
+            raise ValueError(
+                f"the target of example {index} of {title(dataset)} has the shape {wanted.shape}, but that of example "
+                f"0 has {target.shape}; all targets should have one shape"
+            )
+        targets.append(wanted)
+        now = time.monotonic()
+        if now - last > SLOW:
+            last = now
+            LOG.info(
+                "reading  %s: %d %% of %s examples, %.0f s",
+                title(dataset), 100 * index // count, f"{count:,}", now - began,
+            )  # fmt: skip
+    return x, of_targets(targets, title(dataset)), layout
+
+
+def holding(x: np.ndarray, value: np.ndarray, index: int, name: str) -> np.ndarray:
+    """Return the array of the examples, in a type that has the values of one more example too.
+
+    Raises:
+        ValueError: the example has another shape, or is not in bytes although the others are.
+    """
+    if value.shape != x.shape[1:]:
+        raise ValueError(
+            f"example {index} of {name} has the shape {shape_of(value)}, but example 0 has {shape_of(x[0])}; all "
+            "examples should have one shape"
+        )
+    if value.dtype == x.dtype:
+        return x
+    wider = np.promote_types(x.dtype, value.dtype)
+    if np.uint8 in (x.dtype, value.dtype) and wider.kind == "f":
+        raise ValueError(
+            f"example {index} of {name} has the type {value.dtype}, but the examples before it have {x.dtype}; all "
+            "examples should have one type"
+        )
+    return x if wider == x.dtype else x.astype(wider)
+
+
+def shape_of(value: np.ndarray) -> str:
+    """Return the shape of an example for people."""
+    return sides(value.shape) if value.ndim else "of a single number"
+
+
+def of_targets(targets: Sequence[np.ndarray], name: str) -> np.ndarray:
+    """Return targets as one array.
+
+    Raises:
+        ValueError: some are texts and others numbers.
+    """
+    texts = [index for index, target in enumerate(targets) if target.dtype.kind in "US"]
+    if texts and len(texts) < len(targets):
+        other = next(index for index, target in enumerate(targets) if target.dtype.kind not in "US")
+        raise ValueError(
+            f"the target of example {texts[0]} of {name} is a text, but that of example {other} is a number"
+        )
+    return np.stack(targets)
+
+
+def example(dataset: Any, fields: Fields, index: int) -> tuple[np.ndarray, np.ndarray, Layout | None]:
+    """Read one example: its input, its target, and the layout of its input if it is a picture.
+
+    Raises:
+        ValueError: the data set raises an error, or the item is not an input and a target.
+    """
+    try:
+        item = dataset[index]
+    except Exception as error:
+        raise ValueError(f"{title(dataset)} cannot read example {index}: it {raised(error)}") from error
+    name = f"example {index} of {title(dataset)}"
+    inputs, targets = divided(item, fields, name)
+    layout = layout_of(inputs[0]) if len(inputs) == 1 else None
+    return joined(inputs, f"the input of {name}"), joined(targets, f"the target of {name}", text=True), layout
+
+
+def divided(item: Any, fields: Fields, name: str) -> tuple[list[Any], list[Any]]:
+    """Return the inputs and the targets of an item.
+
+    Raises:
+        ValueError: the item is not a pair or a dict, or has other keys.
+    """
+    if isinstance(item, Mapping):
+        keys: list[Name] = list(item)
+    elif isinstance(item, tuple | list):
+        keys = list(range(len(item)))
+    else:
+        raise ValueError(f"{name} is a {type(item).__name__}; expected a pair of input and target, or a dict of them")
+    chosen_input, chosen_target = chosen(fields.input, keys, "input", name), chosen(fields.target, keys, "target", name)
+    if isinstance(item, Mapping):
+        target = chosen_target or usual(keys, TARGETS)
+        inputs = chosen_input or usual(keys, INPUTS) or [key for key in keys if len(keys) == 2 and key not in target]
+        target = target or [key for key in keys if len(keys) == 2 and key not in inputs]
+    else:
+        pair = len(keys) == 2
+        inputs, target = chosen_input or keys[:1] * pair, chosen_target or keys[1:] * pair
+    if not inputs or not target:
+        lacking = "input" if not inputs else "target"
+        has = f"the keys {', '.join(map(str, keys))}" if isinstance(item, Mapping) else f"{len(keys)} values"
+        raise ValueError(f"{name} has {has}; choose its {lacking} with data.{lacking}={keys[0] if keys else '<name>'}")
+    return [item[key] for key in inputs], [item[key] for key in target]
+
+
+def chosen(setting: Name | Sequence[Name] | None, keys: Sequence[Name], which: str, name: str) -> list[Name]:
+    """Return the keys that a setting names.
+
+    Raises:
+        ValueError: an item does not have one of them.
+    """
+    names = [] if setting is None else [setting] if isinstance(setting, str | int) else list(setting)
+    for key in names:
+        if key not in keys:
+            raise ValueError(f"{which}={key!r} is not in {name}; choose from {', '.join(map(str, keys))}")
+    return names
+
+
+def usual(keys: Sequence[Name], words: Sequence[str]) -> list[Name]:
+    """Return the key with the first of the usual names, as a list; empty if there is none."""
+    return next(([key] for word in words for key in keys if str(key).lower() == word), [])
+
+
+def layout_of(value: Any) -> Layout | None:
+    """Return the order of the axes of a picture: channels are last in PIL's pictures, first in tensors."""
+    if hasattr(value, "convert") and hasattr(value, "mode"):
+        return "nhwc"
+    return "nchw" if isinstance(value, Tensor) and value.ndim == 3 else None
+
+
+def joined(values: Sequence[Any], name: str, *, text: bool = False) -> np.ndarray:
+    """Return one value as an array; several as the numbers of all of them, one after another.
+
+    Args:
+        values: tensors, arrays, pictures of PIL, numbers or lists of numbers.
+        name: of the values in an error.
+        text: whether a text is allowed.
+
+    Raises:
+        ValueError: a value is something else.
+    """
+    arrays = [as_array(value, name, text=text) for value in values]
+    if len(arrays) == 1:
+        return arrays[0].reshape(1) if not arrays[0].ndim and not text else arrays[0]
+    return np.concatenate([array.reshape(-1) for array in arrays])
+
+
+def as_array(value: Any, name: str, *, text: bool) -> np.ndarray:
+    """Return a value of an item as an array; see `joined`."""
+    if isinstance(value, Tensor):
+        value = value.detach().cpu()
+        array = value.float().numpy() if value.dtype == torch.bfloat16 else value.numpy()
+    elif hasattr(value, "convert") and hasattr(value, "mode"):
+        array = np.asarray(value if value.mode in ("L", "RGB") else value.convert(picture_mode(value.mode)))
+    elif isinstance(value, str | bytes) and not text:
+        raise ValueError(f"{name} is a text; expected numbers or a picture")
+    elif isinstance(value, str | bytes | bool | int | float | np.generic | np.ndarray | list | tuple):
+        try:
+            array = np.asarray(value)
+        except ValueError:
+            array = np.empty(0, dtype=object)
+    else:
+        array = np.empty(0, dtype=object)
+    if array.dtype.kind not in "iubfUS" or (array.dtype.kind in "US" and not text):
+        kind = type(value).__name__
+        given = f"a {kind} of type {array.dtype}" if isinstance(value, np.ndarray) else f"a {kind}"
+        raise ValueError(
+            f"{name} is {'None' if value is None else given}; expected a tensor, an array, a picture of PIL or numbers"
+        )
+    return array
+
+
+def picture_mode(mode: str) -> str:
+    """Return the mode to which a picture of PIL is converted."""
+    return "L" if mode in GREY else "I" if mode.startswith("I") else "RGB"
+
+
+def class_names(dataset: Any, fields: Fields) -> list[str] | None:
+    """Return the names of the classes that a data set has: `classes`, or the features of a Hugging Face data set."""
+    names = getattr(dataset, "classes", None)
+    features = getattr(dataset, "features", None)
+    if names is None and isinstance(features, Mapping):
+        keys = [fields.target] if fields.target is not None else usual(list(features), TARGETS)
+        names = getattr(features.get(keys[0]), "names", None) if keys and isinstance(keys[0], str) else None
+    if names is None and hasattr(dataset, "dataset"):  # a part of another data set
+        return class_names(dataset.dataset, fields)
+    usable = isinstance(names, list | tuple) and len(set(map(str, names))) == len(names) > 0
+    return [str(name) for name in names] if usable and names is not None else None

@@ -1,0 +1,121 @@
+"""Data sets of a user, for the tests: a torch `Dataset` with everything that can be right or wrong about it."""
+
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
+
+from experiments.data.sources import digits
+
+
+def vector(index: int, train: bool = True) -> Tensor:
+    """The five numbers of an example."""
+    return torch.randn(5, generator=torch.Generator().manual_seed(2 * index + train))
+
+
+class Numbers(Dataset[Any]):
+    """Five numbers and whether their sum is positive."""
+
+    def __init__(self, count: int = 40, train: bool = True, kind: str = "pair") -> None:
+        self.count, self.train, self.kind, self.reads = count, train, kind, 0
+
+    def __len__(self) -> int:
+        return self.count - (self.kind == "shrinking" and self.reads > self.count)
+
+    def __getitem__(self, index: int) -> Any:
+        self.reads += 1
+        x = vector(index, self.train)
+        y: Any = int(x.sum() > 0)
+        match self.kind:
+            case "array":
+                return x.numpy(), np.int64(y)
+            case "list":
+                return x.tolist(), y
+            case "tensor target":
+                return x, torch.tensor(y)
+            case "names":
+                return x, ["no", "yes"][y]
+            case "dict":
+                return {"pixel_values": x, "label": y, "id": index}
+            case "two keys":
+                return {"answer": y, "features": x}
+            case "columns":
+                return {"a": float(x[0]), "b": float(x[1]), "name": "n", "sum": float(x.sum())}
+            case "triple":
+                return x, y, index
+            case "single":
+                return x
+            case "text":
+                return "a text", y
+            case "nothing":
+                return None, y
+            case "ragged":
+                return x[: 5 - (index == 7)], y
+            case "ragged targets":
+                return x, torch.zeros(2 + (index == 7))
+            case "bytes and numbers":
+                return (x if index == 7 else x.to(torch.uint8)), y
+            case "some texts":
+                return x, "yes" if index == 7 else y
+            case "broken":
+                return x, {}[index] if index == 7 else y
+            case "torch":
+                return x + torch.rand(()), y
+            case "numpy":
+                return x + float(np.random.rand()), y
+            case "python":
+                return x + random.random(), y
+            case "own generator":
+                return x + self.reads, y
+            case "rarely":
+                return x * (2.0 if torch.rand(()) < 1e-9 else 1.0), y
+        return x, y
+
+
+class Pictures(Dataset[Any]):
+    """Pictures of PIL, with names of their classes."""
+
+    classes = ("dark", "bright")
+
+    def __init__(self, mode: str = "RGB", count: int = 24) -> None:
+        self.mode, self.count = mode, count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Any:
+        pixels = np.full((6, 8, 3), 40 + 150 * (index % 2) + index, np.uint8)
+        return Image.fromarray(pixels).convert(self.mode), index % 2
+
+
+class Stream(IterableDataset[Any]):
+    """Examples without numbers."""
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter([(vector(0), 0)])
+
+
+def digits_dataset(train: bool = True) -> TensorDataset:
+    """The digits, as a data set of torch."""
+    source = digits()
+    return TensorDataset(*((source.x_train, source.y_train) if train else (source.x_test, source.y_test)))
+
+
+def divided() -> dict[str, Numbers]:
+    """All parts at once, as Hugging Face calls them."""
+    return {"train": Numbers(), "validation": Numbers(10, kind="array"), "test": Numbers(12, train=False)}
+
+
+def loader() -> DataLoader[Any]:
+    """A loader of batches."""
+    return DataLoader(Numbers())
+
+
+def part() -> Subset[Any]:
+    """A part of the pictures."""
+    return Subset(Pictures(), range(4, 20))
