@@ -2,13 +2,17 @@
 
 import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from experiments.cli.overrides import flags_first, split_arguments, unknown_flag
-from experiments.common.meant import name_meant, pasted
-from tests.helpers import NO_PICTURES, Commands, metrics, run_folders, sampled, summary
+from experiments.common import habits
+from experiments.common.keys import flattened
+from experiments.common.meant import name_meant, pasted, spelled
+from tests.helpers import CONF, NO_PICTURES, Commands, metrics, run_folders, sampled, summary
 
 TINY = ("training.epochs=1", "data.limit=64", "observers.tensorboard.enabled=false", NO_PICTURES)
 MEANT = {
@@ -27,7 +31,20 @@ MEANT = {
     "hidden=100": "model.hidden=[100]",
     "training.lr=0.1": "optimizer.lr=0.1",
     "data.split=0.2": "data.val_fraction=0.2",
+    "num_epochs=3": "training.epochs=3",
+    "l2=0.01": "penalty=l2 penalty.strength=0.01",
+    "hidden_size=12": "'model.hidden=[12]'",
+    "model.hidden_size=12": "'model.hidden=[12]'",
+    "early_stop=true": "training.early_stopping.patience=5",
+    "accelerator=cpu": "training.device=cpu",
+    "amp=true": "training.precision=fp16",
+    "mixup=0.2": "data.augment=mixup",
+    "deterministic=yes": "training.deterministic=true",
+    "monitor=val_loss": "training.early_stopping.metric=val/loss",
+    "path=own.csv": "data=csv data.path=own.csv",
     # a choice as other programs have it
+    "model=lstm": "model=rnn model.cell=lstm",
+    "loss=l1": "loss=mae",
     "optimizer.name=sgd": "optimizer=sgd",
     "scheduler.type=cosine": "scheduler=cosine",
     "loss=ce": "loss=cross_entropy",
@@ -131,9 +148,10 @@ OFTEN = {
     *("optimizer sgd", "model.hidden=100", "model.hidden=[100,100", "lr=0,01", "training.early_stopping=5"),
     *("'data.separator=;'", "~scheduler", "optimizer=sgd optimizer.momentum=0.9", "model.dropout=50", "-m seed=1..5"),
     *("+lr=0.1", "objective=f1", "gpu=1", "optimizer=[sgd,adam]", "epoch=2"),
+    *("l2=0.01", "early_stop=true", "amp=true", "model=lstm", "path=own.csv", "hidden_size=12"),
 }  # fmt: skip
 """Those that `make test` takes; `make test-all` takes all."""
-UNTRAINED = ("data=", "model=torchvision", "training.precision=", "loss=binary_cross_entropy")
+UNTRAINED = ("data=", "model=torchvision", "model=rnn", "training.precision=", "loss=")
 """Words with which a run needs a file, labels, much memory or another device: these are only composed."""
 
 
@@ -162,6 +180,41 @@ def test_the_words_that_were_meant_are_named_and_work(commands: Commands, typed:
     assert pasted_back.code == 0, pasted_back.err
     ended = [summary(folder)["status"] for folder in set(run_folders(commands.folder)) - before]
     assert set(ended) == {"finished"}
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("shuffle=true", "; the training examples are shuffled anew in each epoch"),
+        ("output_dir=runs", "; a run's folder is outputs/<name>/<date>_<time>: name=<name> sets one part, "),
+        ("layers=2", "; model.hidden lists the units of each layer: model.hidden=[100,100] has two"),
+        ("optimizer.beta1=0.9", "; optimizer.betas=[0.9,0.999] sets both"),
+        ("nonsense=1", "; python -m experiments.train --help all lists the settings"),
+    ],
+)
+def test_a_key_of_other_programs_without_a_counterpart_is_explained(commands: Commands, typed: str, said: str) -> None:
+    refusal = commands.train(typed).refusal()
+    assert refusal.startswith(f"Error: unknown key {typed.partition('=')[0]!r}")
+    assert said in refusal
+    assert "did you mean" not in refusal
+
+
+def test_the_words_for_keys_of_other_programs_name_settings_and_choices() -> None:
+    known = {key for path in (CONF / "train.yaml", *CONF.glob("*/*.yaml")) for key in keys_of(path)}
+    for words in (*habits.TYPED.values(), *habits.SWITCHED.values(), *habits.CHOICES.values()):
+        for word in words.split():
+            key, _, value = word.partition("=")
+            choice = CONF / key / f"{value}.yaml"
+            assert key in known or choice.is_file() or (value == "{}" and (CONF / key).is_dir()), word
+    names = [*habits.TYPED, *habits.SWITCHED, *habits.SAID]
+    assert all(spelled(name) == name for name in names)
+    assert not set(habits.TYPED) & set(habits.SAID)
+
+
+def keys_of(path: Path) -> Iterator[str]:
+    """The dotted keys of a file of the configuration."""
+    section = "" if path.parent == CONF else f"{path.parent.name}."
+    yield from (section + key for key in flattened(OmegaConf.to_container(OmegaConf.load(path))))
 
 
 @pytest.mark.parametrize(
@@ -228,7 +281,7 @@ def test_a_number_of_the_environment_is_a_number(commands: Commands, monkeypatch
 
 @pytest.mark.slow
 def test_meaningless_remedies_are_not_suggested(commands: Commands) -> None:
-    wrong = ("shuffle=true", "output=out", "save_path=out", "amp=true", "pretrained=true", "num_workers=4")
+    wrong = ("shuffle=true", "output=out", "save_path=out", "pretrained=true", "num_workers=4")
     for words in (["xyzzy"], ["--frobnicate"], ["data.fold=many"], *([word] for word in wrong)):
         outcome = commands.train(*words)
         assert outcome.code == 2

@@ -21,7 +21,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from experiments.common.conf import conf_folder
 from experiments.common.errors import UserError, location, nearest, raised
-from experiments.common.meant import name_meant, pasted
+from experiments.common.habits import SAID
+from experiments.common.meant import name_meant, pasted, spelled
 from experiments.common.text import standing_in
 
 from ._help import ALL, full_help, short_help
@@ -229,9 +230,13 @@ def explained(error: Exception, config_name: str, typed: Sequence[str]) -> str:
         alike = [] if "." in key else [one for one in known if not one.startswith("observers")]
         near = name_meant(key, alike, inside=False, likeness=SURE)
         value = next((word.partition("=")[2] for word in typed if word.partition("=")[0].lstrip("+") == key), "")
-        return f"unknown key {key!r}{choices}" + (
-            suggestion(config_name, typed) or pasted([] if near is None else [f"{near}={value}"])
-        )
+        meant = suggestion(config_name, typed) or pasted([] if near is None else [f"{near}={value}"])
+        said = SAID.get(spelled(key.rpartition(".")[2]))
+        if not meant and said:
+            meant = f"; {said}"
+        elif not meant and not choices:
+            meant = f"; python -m experiments.{config_name} --help all lists the settings"
+        return f"unknown key {key!r}{choices}{meant}"
     unresolved = re.match(r"\w+ raised while resolving interpolation: (?P<reason>.*)\s+full_key: (?P<key>\S+)", message)
     if unresolved:
         return f"{unresolved['key']} cannot be resolved: {unresolved['reason'].strip(chr(34))}"

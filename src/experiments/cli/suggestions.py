@@ -22,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from experiments.common.conf import conf_folder
 from experiments.common.errors import UserError
+from experiments.common.habits import CHOICES, SAID, SWITCHED, TYPED
 from experiments.common.keys import flattened
 from experiments.common.meant import DECIMAL_COMMA, RANGE, SYNONYMS, as_range, name_meant, pasted, spelled
 
@@ -43,6 +44,8 @@ NOTHING = ("none", "null", "off", "no", "false", "")
 """Words for leaving something out, which a group of choices has under another name or by default."""
 OF_THE_RESUME = re.compile(r"resume=|hydra\.(run\.dir|output_subdir|mode)=")
 """The words of a resumed run that nobody has typed like this; see `resuming`."""
+OF_A_SPLIT = re.compile(r"(train|val|test)_\w+")
+"""A metric with its split, as other programs write it."""
 CLOSING = {"[": "]", "{": "}", "(": ")"}
 
 
@@ -163,13 +166,17 @@ class Meaning:
         if len(full) == 1 and full[0] in self.groups:
             return self.choice(f"{full[0]}={value}")
         if len(full) == 1:
+            of_file = self.by_file(self.groups["data"], value) if key == "path" and "data" in self.groups else []
+            if of_file:
+                return of_file
             if full[0].startswith("observers.") and isinstance(self.flat[full[0]], Mapping) and not is_truth(value):
                 return [word]
             text = isinstance(self.flat[full[0]], str)
             return self.setting(full[0], SYNONYMS.get(value.casefold(), value) if text else value)
-        if full:
-            return [word]
         parent, _, name = key.rpartition(".")
+        typed = self.habit(spelled(name), value)
+        if full or typed or spelled(name) in SAID:
+            return typed or [word]
         if name in KINDS and parent in self.groups and name_meant_exactly(value, self.groups[parent].choices):
             return self.choice(f"{parent}={value}")
         elsewhere = self.elsewhere(key, value) or self.elsewhere(key.replace("_", ".", 1), value)
@@ -183,6 +190,27 @@ class Meaning:
         if near is None or (near.startswith("observers") and isinstance(self.flat.get(near), Mapping)):
             return [word]
         return self.choice(f"{near}={value}") if near in self.groups else self.setting(near, value)
+
+    def habit(self, name: str, value: str) -> list[str]:
+        """Return the words to type instead of a key that other programs have; empty if there are none.
+
+        Args:
+            name: of the key, without case and marks.
+            value: as typed.
+        """
+        if name in SWITCHED and value.casefold() not in (*NOTHING, "0"):
+            return SWITCHED[name].split()
+        found: list[str] = []
+        for word in TYPED.get(name, "").split():
+            key, _, given = word.partition("=")
+            if given != "{}":
+                found.append(word)
+            elif key in self.groups:
+                found += self.choice(f"{key}={value}")
+            else:
+                text = isinstance(self.flat.get(key), str)
+                found += self.setting(key, SYNONYMS.get(value.casefold(), value) if text else value)
+        return found
 
     def unsigned(self, word: str) -> list[str]:
         """Return the words that a word with + was probably meant to be: no setting at the top level can be added."""
@@ -225,6 +253,8 @@ class Meaning:
         group = self.groups.get(name)
         if group is None or not equals:
             return [word]
+        if value not in group.choices and word.casefold() in CHOICES:
+            return CHOICES[word.casefold()].split()
         texts = [text.strip() for text in value.strip().rstrip(",").split(",")]
         if any(mark in value for mark in "([{$"):
             return [word]
@@ -274,6 +304,12 @@ class Meaning:
         """Return the words that a setting's value was probably meant to be."""
         now = self.flat.get(key)
         text = value.strip()
+        if f"{key}={text}".casefold() in CHOICES:
+            return CHOICES[f"{key}={text}".casefold()].split()
+        if isinstance(now, bool) and is_truth(text):
+            return [f"{key}={'true' if text.casefold() in YES else 'false'}"]
+        if OF_A_SPLIT.fullmatch(text) and key.endswith(("objective", "metric")):
+            text = text.replace("_", "/", 1)
         if isinstance(now, Mapping):
             if is_truth(text):
                 number = self.first_number(key)
