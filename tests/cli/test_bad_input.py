@@ -57,7 +57,7 @@ CASES = [
     # no such name
     ("model.activation=rellu", "model.activation='rellu' is not an activation", "mean 'model.activation=relu'?"),
     ("data.preprocess=standardise", "unknown data.preprocess 'standardise'", "mean 'data.preprocess=standardize'?"),
-    ("objective=val/acc", "objective='val/acc' is not measured; choose from ", "did you mean 'objective=val/accuracy'?"),
+    ("objective=val/acc", "objective='val/acc' is not measured; ", "did you mean 'objective=val/accuracy'?"),
     ("init.bias=none", "init.bias='none' should be a valid number or 'torch', 'normal' or 'own'", ""),
     (
         "training.early_stopping.metric=val/los training.early_stopping.patience=2",

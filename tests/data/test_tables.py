@@ -4,11 +4,12 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from experiments.data.tables import csv
-from tests.helpers import Commands, summary
+from tests.helpers import SMALL, Commands, summary
 
 ROWS = [f"{i},{i / 4:.2f},{'red green blue'.split()[i % 3]},{i % 2 == 0},{'no' if i % 2 else 'yes'}" for i in range(40)]  # noqa: SIM905
 HEADER = "number,share,colour,even,answer"
@@ -245,3 +246,16 @@ def test_real_tables_reach_what_scikit_learn_reaches(commands: Commands, name: s
     )["metrics"]["test/accuracy"]
     assert ours >= theirs - 1.01 / len(source.y_test)
     assert re.fullmatch(r"\d+", source.classes[0])
+
+
+def test_a_column_in_other_units_is_named(commands: Commands) -> None:
+    draw = np.random.default_rng(0)
+    for name, factor in (("train", 1), ("test", 0.001)):
+        lines = [f"{draw.normal(i % 2):.4f},{factor * draw.normal(i % 2, 3):.6f},{'ab'[i % 2]}" for i in range(60)]
+        Path(f"{name}.csv").write_text("\n".join(["metres,weight,kind", *lines]))
+    words = ("data=csv", "data.path=train.csv", "data.test_path=test.csv", "data.target=kind", *SMALL)
+    said = commands.train(*(word for word in words if not word.startswith("data.limit"))).out
+    found = re.search(r"warning: the test inputs are not in the units of the training inputs: (.*)", said)
+    assert found is not None, said
+    assert found[1].startswith("column 'weight' about ")
+    assert "metres" not in found[1]

@@ -147,3 +147,15 @@ def test_values_that_float32_represents_stay_in_float32(kind: torch.dtype) -> No
     assert source.x_train.dtype == (torch.uint8 if kind == torch.uint8 else torch.float32)
     prepare: Any = PREPROCESSES["standardize"](source.x_train)
     assert torch.equal(prepare(source.x_train), PREPROCESSES["standardize"](x.float())(x.float()))
+
+
+@pytest.mark.parametrize("factor", [255, 0.001])
+def test_a_part_in_other_units_is_named(commands: Commands, factor: float) -> None:
+    draw = np.random.default_rng(0)
+    x, y = draw.random((2, 60, 6, 6, 1), dtype=np.float32), np.arange(60) % 3
+    np.savez("units.npz", x_train=x[0], y_train=y, x_test=factor * x[1], y_test=y)
+    said = commands.train("data=npz", "data.path=units.npz", *SMALL[:1], *SMALL[2:]).out
+    assert "warning: the test inputs are not in the units of the training inputs: values about" in said
+    assert "questionable data" in said
+    np.savez("units.npz", x_train=x[0], y_train=y, x_test=2 * x[1] + 1, y_test=y)
+    assert "not in the units" not in commands.train("data=npz", "data.path=units.npz", *SMALL[:1], *SMALL[2:]).out

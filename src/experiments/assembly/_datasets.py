@@ -26,6 +26,7 @@ from experiments.tasks.base import Task
 from experiments.training.streams import Streams
 
 from . import _gathered
+from ._scales import scaled_apart
 from ._tasks import of_data, task_for, wanted
 from .targets import Config, call, divided, located, target
 
@@ -260,6 +261,8 @@ def data(
         notes.append(f"{whose}; data.val_fraction={settings.val_fraction} is not used")
     faults = unsuitable(splits["train"])
     doubts = [*source.doubts, *lossy(source, kept[train], prepare), *faults]
+    if source.kind != "tokens":
+        doubts += scaled_apart(splits, source.form)
     result = Data(splits, description, prepare, task, class_weights=weights, notes=notes, doubts=doubts)
     result.faults = faults
     result.mapped = source.mapped

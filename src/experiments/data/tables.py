@@ -495,8 +495,9 @@ def without_missing(table: pd.DataFrame, file: str, target: str, missing: str) -
     without_class = gaps.index[gaps[target]]
     if len(without_class):
         raise ValueError(
-            f"target={target!r} is missing in row {without_class[0]} of {file} ({len(without_class)} in total); "
-            "fill it in, or leave such rows out with data.missing=drop"
+            f"target={target!r} is missing in row {without_class[0]} of {file} ({len(without_class)} in total): the "
+            "cell is empty, or NA, N/A, NaN or NULL, which a class cannot be called; fill it in or spell it otherwise, "
+            "or leave such rows out with data.missing=drop"
         )
     if missing == "error":
         row, column = np.argwhere(cells)[0]

@@ -1,0 +1,63 @@
+"""Whether the parts of a data set are written in the same units."""
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor
+
+from experiments.data.batches import Split
+from experiments.data.forms import Form
+from experiments.data.sources import feature_names
+
+APART = 20.0
+"""Spreads whose ratio is larger, and means that are more spreads apart, are in other units."""
+FEWEST = 20
+"""Examples of a part from which a spread is taken."""
+VALUES = 2**18
+"""Values of a part that are looked at."""
+NAMED = 3
+
+
+def scaled_apart(splits: Mapping[str, Split], form: Form | None) -> Iterator[str]:
+    """Yield a sentence for each part whose inputs are in other units than those to train on.
+
+    Each feature of a table is compared, or all values of other inputs. Random parts of one file never differ so much.
+
+    Args:
+        splits: by name; `train` is what the others are compared with.
+        form: of the inputs, which has the names of a table's features.
+    """
+    expected = sample(splits["train"])
+    for name in splits.keys() - {"train"}:
+        given = sample(splits[name])
+        if min(len(expected), len(given)) < FEWEST:
+            continue
+        (mean, spread), (own_mean, own_spread) = level_and_spread(expected), level_and_spread(given)
+        varies = (spread > 0) & (own_spread > 0)
+        ratio = own_spread / spread
+        far = (own_mean - mean).abs() > APART * torch.maximum(spread, own_spread)
+        found = (varies & ((ratio > APART) | (ratio < 1 / APART) | far)).nonzero().flatten().tolist()
+        if found:
+            table = expected.shape[1] > 1
+            names = feature_names(form, expected.shape[1]) if table else ["values"]
+            listed = ", ".join(
+                f"{names[k]} about {own_mean[k]:.3g} +- {own_spread[k]:.3g} instead of {mean[k]:.3g} +- {spread[k]:.3g}"
+                for k in found[:NAMED]
+            )
+            more = f" and {len(found) - NAMED:,} more" if len(found) > NAMED else ""
+            part = {"val": "validation", "test": "test"}[name]
+            yield f"the {part} inputs are not in the units of the training inputs: {listed}{more}"
+
+
+def sample(split: Split) -> Tensor:
+    """Return raw inputs of evenly spaced examples: (examples, features) of a table, else (values, 1)."""
+    count = max(1, min(len(split), VALUES // max(1, split.x[0].numel())))
+    rows = torch.linspace(0, len(split) - 1, count).long().to(split.x.device)
+    x = split.raw(rows).double()
+    return x if x.ndim == 2 else x.flatten().unsqueeze(1)
+
+
+def level_and_spread(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean and the mean absolute deviation of each column, without missing values."""
+    mean = x.nanmean(0)
+    return mean, (x - mean).abs().nanmean(0)
