@@ -5,7 +5,17 @@ from ._metrics import check_measured, measured_names
 from ._needs import check_batches, check_model, outline
 from ._tasks import resolved
 from ._tasks import restored as restored_task
-from ._training import General, Training, early_stopping, general, keep_every, memory_limit, sections, training
+from ._training import (
+    General,
+    Training,
+    early_stopping,
+    general,
+    keep_every,
+    max_seconds,
+    memory_limit,
+    sections,
+    training,
+)
 from .parts import (
     apart,
     check_observers,
@@ -45,6 +55,7 @@ __all__ = [
     "horizon",
     "keep_every",
     "layers",
+    "max_seconds",
     "measured_names",
     "memory_limit",
     "model",

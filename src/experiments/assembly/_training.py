@@ -53,6 +53,8 @@ class Training:
 
     epochs: Annotated[int, Ge(0)]
     batch_size: Annotated[int, Ge(1)]
+    steps: Annotated[int, Ge(0)] | None = None
+    max_time: Annotated[float, Gt(0)] | str | None = None
     accumulate: Annotated[int, Ge(1)] = 1
     eval_batch_size: Annotated[int, Ge(1)] = 1000
     device: str = "auto"
@@ -123,7 +125,7 @@ def training(config: Config) -> Training:
         raise UserError(
             f"training.ema={settings.ema} and training.swa={settings.swa} both average the weights; leave one null"
         )
-    if settings.swa is not None and 0 < settings.epochs < settings.swa:
+    if settings.swa is not None and settings.steps is None and 0 < settings.epochs < settings.swa:
         raise UserError(f"training.swa={settings.swa} starts after the last of training.epochs={settings.epochs}")
     return settings
 
@@ -141,9 +143,32 @@ def keep_every(settings: Training) -> int | None:
     if match is None:
         raise UserError(f"{setting} should be every:<epochs>, such as every:5, or null")
     every = int(match[1])
-    if 0 < settings.epochs < every:
+    if settings.steps is None and 0 < settings.epochs < every:
         raise UserError(f"{setting} keeps no checkpoint of training.epochs={settings.epochs}")
     return every
+
+
+def max_seconds(settings: Training) -> float | None:
+    """Return the seconds of `training.max_time`, or None if there is no limit.
+
+    Raises:
+        UserError: it is not a time.
+    """
+    if not isinstance(settings.max_time, str):
+        return settings.max_time
+    match = re.fullmatch(TIME, settings.max_time.strip().lower())
+    seconds = sum(float(match[name] or 0) * unit for name, unit in UNITS.items()) if match else 0
+    if not 0 < seconds < MOST_SECONDS:
+        raise UserError(
+            f"training.max_time={settings.max_time!r} should be a time such as 90s, 10m, 1h30m or 2d, a number of "
+            "seconds, or null"
+        )
+    return seconds
+
+
+UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
+TIME = r"\s*".join(rf"(?:(?P<{unit}>\d{{1,9}}(?:\.\d{{1,9}})?)\s*{unit})?" for unit in UNITS)
+MOST_SECONDS = 1e9
 
 
 def early_stopping(settings: Training) -> EarlyStopping | None:

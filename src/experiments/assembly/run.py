@@ -1,8 +1,9 @@
 """Assembles the objects of a run from its configuration, and restores them from a checkpoint."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -186,7 +187,21 @@ def planned(settings: assembly.Training, program: Single, validate: bool, screen
         screen.print(
             f"The last batch would have 1 of {examples} examples, but BatchNorm needs 2; each epoch leaves one out"
         )
-    return Plan(settings.epochs, size, examples, drop_last, validate, assembly.keep_every(settings))
+    plan = Plan(settings.epochs, size, examples, drop_last, validate, assembly.keep_every(settings), settings.steps)
+    if settings.steps is not None:
+        plan = replace(plan, epochs=math.ceil(settings.steps / plan.steps_per_epoch))
+        if plan.keep_every is not None and 0 < plan.epochs < plan.keep_every:
+            raise UserError(
+                f"training.keep_checkpoints={settings.keep_checkpoints} keeps no checkpoint of training.steps="
+                f"{settings.steps}, which are {plan.epochs} epochs"
+            )
+    seconds = assembly.max_seconds(settings)
+    if seconds is not None and processes.active():
+        raise UserError(
+            f"training.max_time={settings.max_time} cannot be used under torchrun, whose processes have different "
+            "clocks; use training.steps"
+        )
+    return replace(plan, seconds=seconds)
 
 
 def thread_count(
@@ -240,9 +255,7 @@ def restored(folder: RunFolder, parts: Parts, screen: Screen) -> dict[str, Any] 
                 folder.name_last(path)
         else:
             folder.name_best()
-        if position.epoch > position.plan.epochs:
-            epochs = position.plan.epochs
-            raise UserError(f"training.epochs={epochs} is less than the {position.epoch} epochs that the run has had")
+        check_left(position)
         progress = f"epoch {position.epoch}" + (f", step {position.step}" if position.batch else "")
         screen.print(f"Continuing after {progress}")
         if member.streams.is_moved(state["streams"]):
@@ -256,6 +269,19 @@ def restored(folder: RunFolder, parts: Parts, screen: Screen) -> dict[str, Any] 
         raise UserError("; ".join(problems))
     screen.print("There is no checkpoint yet; starting from the beginning")
     return None
+
+
+def check_left(position: Position) -> None:
+    """Refuse to continue a run that has already had more epochs or steps than are planned now.
+
+    Raises:
+        UserError: it has.
+    """
+    plan = position.plan
+    if plan.steps is not None and position.step > plan.steps:
+        raise UserError(f"training.steps={plan.steps} is less than the {position.step} steps that the run has had")
+    if plan.steps is None and position.epoch > plan.epochs:
+        raise UserError(f"training.epochs={plan.epochs} is less than the {position.epoch} epochs that the run has had")
 
 
 def repaired(folder: RunFolder, state: Mapping[str, Any], member: Member, position: Position) -> list[str]:

@@ -92,6 +92,8 @@ MEANINGS: dict[str, Meaning] = {
     "data.unknown": ENVIRONMENT,
     "training": STRUCTURE,
     "training.epochs": DURATION,
+    "training.steps": DURATION,
+    "training.max_time": DURATION,
     "training.early_stopping": replace(DURATION, stack=True),
     "training.clip_norm": LEARNING,
     "training.clip_value": LEARNING,

@@ -133,8 +133,8 @@ class Layers(Observer):
 
     def measures_at(self, step: int) -> bool:
         """Whether a measurement is due after update `step`."""
-        epoch, rest = divmod(step, self.position.plan.steps_per_epoch)
-        return self.steps(step) or (rest == 0 and self.epochs(epoch))
+        epoch, whole = self.position.epoch_of(step)
+        return self.steps(step) or (whole and self.epochs(epoch))
 
     def before_update(self, step: int) -> None:
         """Copy the parameters if this update or the next one is measured."""
@@ -195,7 +195,7 @@ class Layers(Observer):
 
     def look(self, step: int) -> None:
         """Measure the layers and the last update, without waiting for the device."""
-        whole = step % self.position.plan.steps_per_epoch == 0
+        _, whole = self.position.epoch_of(step)
         measure = partial(self.measured, whole=whole)
         keys, values = self.program.look(self.number, ("layers", whole), measure, brief=not whole)
         update_keys, update_values = joined(self.updated(step))
@@ -287,16 +287,15 @@ class Layers(Observer):
         """Copy the pending measurements from the device, and write them to TensorBoard."""
         if not self.pending:
             return
-        per_epoch = self.position.plan.steps_per_epoch
         shown = max(1, len(self.pending) // SHOWN)
         for number, (step, keys, values) in enumerate(self.pending):
-            epoch = -(-step // per_epoch)
+            epoch, whole = self.position.epoch_of(step)
             measurements = zip(keys, values.tolist(), strict=True)
             finite = {key: value for key, value in measurements if abs(value) < float("inf")}
             self.rows += [row_text(epoch, step, *key, value) for key, value in finite.items()]
             self.note(finite)
-            if number % shown == 0 or step % per_epoch == 0:
-                self.show(finite, step, epoch if step % per_epoch == 0 else None)
+            if number % shown == 0 or whole:
+                self.show(finite, step, epoch if whole else None)
         self.pending, self.unwritten = [], True
 
     def show(self, values: dict[tuple[str, str], float], step: int, epoch: int | None) -> None:

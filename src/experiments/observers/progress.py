@@ -83,7 +83,7 @@ class ProgressBar(Observer):
     def epoch_end(self, row: dict[str, float]) -> None:
         """See `Observer.epoch_end`."""
         position = self.position
-        line = EpochLine(position.epoch, position.plan.epochs, row, position.examples_per_second)
+        line = EpochLine(position.epoch, position.epochs, row, position.examples_per_second)
         if f"val/{self.program.running}" in row:
             self.validation = [f"val {row[f'val/{self.program.running}']:.4f}"]
         if not self.screen.terminal.is_terminal:
@@ -94,7 +94,7 @@ class ProgressBar(Observer):
         if self.bar is None:
             self._leave_line()  # of every epoch: this terminal has no bar
             return
-        if position.epoch in (1, position.plan.epochs) or position.epoch % self.every == 0:
+        if position.epoch in (1, position.epochs) or position.epoch % self.every == 0:
             self._leave_line()
         self._advance(position.epoch, row["train/loss"], row[f"train/{self.program.running}"], line.speed)
 
@@ -114,7 +114,7 @@ class ProgressBar(Observer):
             speed: examples per second.
         """
         assert self.bar is not None
-        done = f"{epoch}/{self.position.plan.epochs}"
+        done = f"{epoch}/{self.position.epochs}"
         columns = self.screen.terminal.width - len(f"epoch {done} ") - self._bar_width() - 1 - REMAINING
         parts = [
             (f"loss {loss:.4f}", 0),

@@ -10,7 +10,7 @@ from experiments.assembly.run import Parts
 from experiments.common.foreign import read_yaml
 from experiments.common.text import counted
 from experiments.folders.run import RunFolder
-from experiments.training.position import Position
+from experiments.training.position import Plan, Position
 
 
 def set_horizon(config: assembly.Config, folder: RunFolder, state: Mapping[str, Any], parts: Parts) -> str | None:
@@ -26,10 +26,12 @@ def set_horizon(config: assembly.Config, folder: RunFolder, state: Mapping[str, 
         A sentence about the learning rate, if the number of epochs has changed and the rate depends on it.
     """
     member, plan = parts.member, parts.plan
-    planned = state.get("horizon") or saved_epochs(folder)
-    if not planned or planned == plan.epochs:
+    epochs = state.get("horizon") or saved_epochs(folder)
+    planned = round((epochs or 0) * plan.steps_per_epoch)
+    if not planned or planned == plan.total_steps:
         return None
     position = Position(plan, state["position"]["epoch"], state["position"]["batch"])
+    position.skipped = state["position"].get("skipped", 0)
     losses = member.val_losses()
 
     def rate(step: int, horizon: int | None) -> float:
@@ -42,18 +44,23 @@ def set_horizon(config: assembly.Config, folder: RunFolder, state: Mapping[str, 
     member.horizon = None if assembly.horizon(config) == "stretched" else planned
     if kept == stretched:
         return None
-    known = f"The schedule of the learning rate was planned for {counted(planned, 'epoch')}"
+    known = f"The schedule of the learning rate was planned for {length(planned, plan)}"
+    now = length(plan.total_steps, plan).removesuffix(" epochs")
     if member.horizon is None:
         return (
-            f"{known} and is stretched to {plan.epochs}: the rate changes from {before:.3g} to {stretched[0]:.3g} now, "
+            f"{known} and is stretched to {now}: the rate changes from {before:.3g} to {stretched[0]:.3g} now, "
             f"and ends at {stretched[-1]:.3g}"
         )
     stays = f"after them it stays at {kept[-1]:.3g}{' (nothing is learnt)' if kept[-1] == 0 else ''}"
-    if plan.epochs < planned:
+    if plan.total_steps < planned:
         stays = f"training ends before them, at {kept[-1]:.3g}"
-    return (
-        f"{known}; {stays}; scheduler.horizon=stretched fits it to {plan.epochs}, with a rate of {stretched[0]:.3g} now"
-    )
+    return f"{known}; {stays}; scheduler.horizon=stretched fits it to {now}, with a rate of {stretched[0]:.3g} now"
+
+
+def length(steps: int, plan: Plan) -> str:
+    """Return a number of updates as epochs, if they are whole, or else as steps."""
+    epochs, rest = divmod(steps, plan.steps_per_epoch)
+    return counted(steps, "step") if rest else counted(epochs, "epoch")
 
 
 def saved_epochs(folder: RunFolder) -> int | None:

@@ -104,6 +104,8 @@ def conclude(
     screen.print("")
     if summary["status"] == "diverged":
         screen.print(f"diverged: the loss was not finite at step {member.diverged_at}")
+    if summary.get("out_of_time"):
+        screen.print("the time of training.max_time is over")
     if summary["status"] == "stopped":
         screen.print(f"stopped early: no improvement for {member.early_stopping.patience} epochs")  # type: ignore[union-attr]
     names = measured_columns(metrics)

@@ -222,10 +222,11 @@ class PreparedRun:
     generator: dict[str, Any]
 
     @property
-    def progress(self) -> tuple[int, int, int]:
-        """The epochs of the whole run, the complete ones, and the updates done in the next one."""
+    def progress(self) -> tuple[Any, ...]:
+        """How long the whole run is, the complete epochs and steps, and the updates done in the next epoch."""
         position = self.state["position"] if self.state is not None else {"epoch": 0, "batch": 0}
-        return self.parts.plan.epochs, position["epoch"], position["batch"]
+        plan, skipped = self.parts.plan, position.get("skipped", 0)
+        return plan.epochs, plan.steps, plan.seconds, position["epoch"], skipped, position["batch"]
 
     def surroundings(self, threads: int) -> AbstractContextManager[None]:
         """Return the settings of the process for the time that the run trains."""

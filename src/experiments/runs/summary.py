@@ -79,6 +79,8 @@ def outcome(member: Member, position: Position, test: Mapping[str, float] | None
         "seconds": position.seconds,
         "examples_per_second": position.trained_examples / max(position.training_seconds, 1e-9),
     }
+    if member.status == "finished" and position.out_of_time and not position.is_complete:
+        result["out_of_time"] = True
     if member.diverged_at is not None:
         result["diverged_at_step"] = member.diverged_at
     return result
@@ -104,6 +106,8 @@ def story(job: Job, data: assembly.Data, program: Single, member: Member, batch_
         questions=data.questions,
         faults=data.faults,
         command=job.words,
+        planned_steps=config["training"].get("steps"),
+        time_limit=config["training"].get("max_time"),
         kind=task.form,
         score=task.metrics[0],
         ratios=task.ratios,

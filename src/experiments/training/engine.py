@@ -17,7 +17,7 @@ from experiments.folders.run import Row
 from ._watching import called, close, end_of_epoch, heeded, note_failure
 from .member import Member
 from .observer import Observer
-from .position import Position
+from .position import Position, in_epochs
 from .program import Program
 from .stop import Stop
 from .transfer import state_to_host, to_device
@@ -103,7 +103,8 @@ def remove_ended(
 def train_epoch(program: Program, members: Sequence[Member], position: Position, stop: Stop) -> bool:
     """Run the remaining updates of an epoch; return False if it was interrupted.
 
-    Nothing here waits for the device: losses stay on it until the epoch ends.
+    Nothing here waits for the device: losses stay on it until the epoch ends. The epoch is complete with the last of
+    the planned steps, and when the time is over.
     """
     plan = position.plan
     program.begin_epoch(position.epoch)
@@ -114,8 +115,9 @@ def train_epoch(program: Program, members: Sequence[Member], position: Position,
     watching = [(k, o) for k in position.active for o in members[k].observers if o.watches_updates]
     batches = position.orders.split(plan.batch_size, dim=1)
     examples_before = position.trained_examples
-    started = time.perf_counter()
-    while position.batch < plan.steps_per_epoch:
+    started, updates = time.perf_counter(), position.updates
+    deadline = math.inf if plan.seconds is None else started + plan.seconds - position.seconds
+    while position.batch < updates and not (position.batch and time.perf_counter() >= deadline):
         index = batches[position.batch]
         rates = [m.learning_rate(position.step, plan, v) for m, v in zip(training, val_losses, strict=True)]
         watching = called(members, watching, "before_update", position.step)
@@ -134,7 +136,7 @@ def train_epoch(program: Program, members: Sequence[Member], position: Position,
     position.seconds += spent
     position.training_seconds += spent
     position.examples_per_second = (position.trained_examples - examples_before) / max(spent, 1e-9)
-    return position.batch == plan.steps_per_epoch
+    return position.batch == updates or position.out_of_time
 
 
 def begin_epoch(program: Program, members: Sequence[Member], position: Position) -> None:
@@ -152,16 +154,17 @@ def end_epoch(program: Program, members: Sequence[Member], position: Position) -
     plan, active = position.plan, position.active
     started = time.perf_counter()
     losses, score, penalty = position.sums
-    sizes = torch.full((plan.steps_per_epoch, 1), plan.batch_size, dtype=torch.float64)
-    if not plan.drop_last:
+    updates, losses = position.batch, losses[: position.batch]
+    sizes = torch.full((updates, 1), plan.batch_size, dtype=torch.float64)
+    if not plan.drop_last and updates == plan.steps_per_epoch:
         sizes[-1] = plan.examples - plan.batch_size * (plan.steps_per_epoch - 1)
     means = (losses * sizes).sum(0) / sizes.sum()
     program.end_epoch(position.epoch + 1)
     validation = program.evaluate("val", active) if plan.validate else [{} for _ in active]
     position.seconds += time.perf_counter() - started
-    first_step = position.step - plan.steps_per_epoch
+    first_step = position.step - updates
     finite = losses.isfinite().all(0).tolist()
-    position.epoch, position.batch = position.epoch + 1, 0
+    position.end_epoch()
 
     for row, (k, measured) in enumerate(zip(active, validation, strict=True)):
         member = members[k]
@@ -202,7 +205,7 @@ def set_statuses(members: Sequence[Member], position: Position, *, interrupted: 
             member.status = "failed"
         elif member.diverged_at is not None:
             member.status = "diverged"
-        elif position.epoch >= position.plan.epochs:
+        elif position.is_over:
             member.status = "finished"
         elif member.early_stopping and position.batch == 0 and member.early_stopping.applies(member.history):
             member.status = "stopped"
@@ -273,7 +276,7 @@ def state_of(program: Program, k: int, member: Member, position: Position) -> di
         "streams": member.streams.state_dict(),
         "generator": program.generator(k),
         "position": position.state_dict(k),
-        "horizon": member.horizon or position.plan.epochs,
+        "horizon": in_epochs(member.horizon or position.plan.total_steps, position.plan),
         "history": json.dumps(member.history),  # text takes a tenth of the time that the numbers would
         **({"origin": dict(member.origin)} if member.origin is not None else {}),
         "tables": {name: list(digest) for o in member.observers for name, digest in o.tables().items()},

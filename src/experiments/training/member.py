@@ -71,7 +71,7 @@ class Member:
         unwritten: the checkpoint of its best epoch, if it is not on the disk yet.
         error: that one of its observers has raised; the other members continue.
         refused: what its observers have added to a row and cannot be kept.
-        horizon: the epochs for which its schedule is meant, after which the rate stays the same; None for the plan's.
+        horizon: the updates for which its schedule is meant, after which the rate stays the same; None for the plan's.
     """
 
     folder: RunFolder
@@ -94,7 +94,7 @@ class Member:
 
     def learning_rate(self, step: int, plan: Plan, val_losses: Sequence[float]) -> float:
         """Return the scheduled rate of an update, counted from 0."""
-        total = plan.total_steps if self.horizon is None else self.horizon * plan.steps_per_epoch
+        total = plan.total_steps if self.horizon is None else self.horizon
         return self.rate * self.schedule(min(step / max(total, 1), 1.0), val_losses)
 
     def val_losses(self) -> list[float]:

@@ -521,7 +521,7 @@ def still_improving(story: Story) -> Verdict | None:
         f"the {'validation' if 'val/loss' in story.last else 'training'} loss fell by {trend.fall(1):.1%} per epoch "
         f"in the last {trend.epochs} epochs (95 % interval {least:.1%} to {most:.1%})",
         f"epoch {len(losses)}",
-        [f"training.epochs={2 * len(losses)} with resume=<this run's folder>, or a larger optimizer.lr"],
+        [f"{story.twice_as_long} with resume=<this run's folder>, or a larger optimizer.lr"],
     )
 
 

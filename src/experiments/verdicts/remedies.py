@@ -120,7 +120,14 @@ def decay(strength: float) -> Callable[[Facts], Overrides]:
 
 def epochs(factor: int) -> Callable[[Facts], Overrides]:
     """Return the remedy of longer training."""
-    return lambda facts: [f"training.epochs={factor * int(facts.get('training.epochs') or 0)}"]
+
+    def remedy(facts: Facts) -> Overrides:
+        unlimited = ["training.max_time=null"] if facts.get("training.max_time") else []
+        steps = facts.get("training.steps")
+        length = f"training.steps={factor * int(steps)}" if steps else None
+        return [length or f"training.epochs={factor * int(facts.get('training.epochs') or 0)}", *unlimited]
+
+    return remedy
 
 
 def width(factor: float) -> Callable[[Facts], Overrides]:
