@@ -1,6 +1,7 @@
 """Predicting for files of one's own, and evaluating on other data, with what the run was trained on long gone."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -303,3 +304,19 @@ def assert_refused(commands: Commands, folder: Path, word: str, said: str) -> No
     assert said in error
     assert error.startswith("Error: input=")
     assert not (folder / "evaluation").exists()
+
+
+@pytest.mark.parametrize(
+    ("factor", "said"),
+    [
+        (100, r"they are \d+ standard deviations from the mean"),
+        (0.01, "they vary by 0.0. standard deviations"),
+        (1, ""),
+    ],
+)
+def test_inputs_in_other_units_are_named(commands: Commands, copied: Path, factor: float, said: str) -> None:
+    np.save(commands.folder / "new.npy", factor * raw(copied).x_test[:40, 0].numpy())
+    outcome = commands.type("evaluate", f"run={copied}", f"input={commands.folder / 'new.npy'}", "device=cpu")
+    assert outcome.code == 0, outcome.err
+    warning = "warning: the inputs are not in the units of the training inputs "
+    assert re.search(re.escape(warning) + rf"\({said}", outcome.out) if said else warning not in outcome.out

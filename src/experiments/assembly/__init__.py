@@ -3,6 +3,7 @@
 from ._datasets import Data, Known, Sources, data, data_choice, split_of, splitting
 from ._metrics import check_measured, measured_names
 from ._needs import check_batches, check_model, outline
+from ._scales import not_like_training
 from ._tasks import resolved
 from ._tasks import restored as restored_task
 from ._training import (
@@ -60,6 +61,7 @@ __all__ = [
     "memory_limit",
     "model",
     "network",
+    "not_like_training",
     "observers",
     "optimizer",
     "outline",

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from experiments.data.batches import Split
 from experiments.data.forms import Form
+from experiments.data.preprocess import Affine, Double, Imputed
 from experiments.data.sources import feature_names
 
 APART = 20.0
@@ -61,3 +62,32 @@ def level_and_spread(x: Tensor) -> tuple[Tensor, Tensor]:
     """Return the mean and the mean absolute deviation of each column, without missing values."""
     mean = x.nanmean(0)
     return mean, (x - mean).abs().nanmean(0)
+
+
+def not_like_training(split: Split, form: Form | None) -> str | None:
+    """Return a sentence if new inputs are in other units than those that their preparation was fitted on.
+
+    Only a preparation that gives the training inputs the variance 1 shows it.
+
+    Args:
+        split: the new examples.
+        form: of the inputs, which has the names of a table's features.
+    """
+    inner = split.prepare.inner if isinstance(split.prepare, Imputed | Double) else split.prepare
+    inner = inner.inner if isinstance(inner, Imputed) else inner
+    if not isinstance(inner, Affine) or bool((inner.scale == 1).all()):
+        return None
+    x = split.first(max(1, VALUES // max(1, split.x[0].numel())))[0].double()
+    if x.ndim == 2:
+        far = (x.abs().mean(0) > APART).nonzero().flatten().tolist()
+        names = feature_names(form, x.shape[1])
+        found = [f"{names[k]} is {float(x[:, k].abs().mean()):.3g} standard deviations from its mean" for k in far]
+        listed = ", ".join(found[:NAMED]) + (f", and {len(found) - NAMED:,} more" if len(found) > NAMED else "")
+    else:
+        size, spread = float(x.abs().mean()), float((x - x.mean()).abs().mean())
+        listed = f"they are {size:.3g} standard deviations from the mean" if size > APART else ""
+        if len(x) >= FEWEST and spread < 1 / APART:
+            listed = f"they vary by {spread:.1g} standard deviations instead of 1"
+    if not listed:
+        return None
+    return f"the inputs are not in the units of the training inputs ({listed}), so the predictions mean nothing"

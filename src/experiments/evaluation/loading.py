@@ -213,6 +213,9 @@ class Restored:
         examples = self._examples(x)
         for note in examples.notes:
             logging.getLogger("experiments").info("%s", note)
+        doubt = assembly.not_like_training(self.split(examples.x), self.description.form)
+        if doubt is not None and self.task.form != "tokens":
+            logging.getLogger("experiments").warning("warning: %s", doubt)
         answers = self.task.answer(self._scores(examples.x)).numpy()
         if self.classes:
             return Predictions(examples.names, self.classes, answers)
