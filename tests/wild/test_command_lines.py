@@ -32,6 +32,7 @@ MEANT = {
     "training.lr=0.1": "optimizer.lr=0.1",
     "data.split=0.2": "data.val_fraction=0.2",
     "num_epochs=3": "training.epochs=3",
+    "max_steps=3": "training.steps=3",
     "l2=0.01": "penalty=l2 penalty.strength=0.01",
     "hidden_size=12": "'model.hidden=[12]'",
     "model.hidden_size=12": "'model.hidden=[12]'",

@@ -10,6 +10,7 @@ def _named(words: str, names: str) -> dict[str, str]:
 TYPED: Mapping[str, str] = {
     **_named("training.batch_size={}", "batch batchsize minibatch minibatchsize trainbatchsize"),
     **_named("training.epochs={}", "nepoch nepochs nbepoch numepochs maxepochs numtrainepochs"),
+    **_named("training.steps={}", "steps maxsteps numsteps iterations iters maxiterations maxiter"),
     **_named("training.accumulate={}", "accumulategradbatches gradientaccumulationsteps gradaccum accumsteps"),
     **_named("training.clip_norm={}", "clipgradnorm maxgradnorm gradientclip gradclipnorm gradientclipping"),
     **_named("training.early_stopping={}", "earlystop earlystoppingpatience"),
