@@ -169,6 +169,19 @@ def test_a_damaged_run(commands: Commands, trained: Path, file: str, damage: str
             assert accuracy(copy) == right or "warning: " in outcome.out
 
 
+def test_a_configuration_that_is_cut_between_sections_is_named(commands: Commands, copied: Path) -> None:
+    path = copied / ".hydra" / "config.yaml"
+    text = path.read_text()
+    path.write_text(text[: text.index("\nmodel:") + 1])
+    for command in ("evaluate", "export", "resume"):
+        outcome = typed(commands, command, copied)
+        one_sentence(outcome)
+        assert outcome.code == 2
+        assert ".hydra/config.yaml" in outcome.err
+        assert "is incomplete, without " in outcome.err
+        assert "model" in outcome.err
+
+
 REMEDIES = sampled(
     [(file, damage) for file in OF_A_RUN for damage in DAMAGES],
     [(".hydra/overrides.yaml", "garbled"), ("summary.json", "cut to half"), (".hydra/config.yaml", "a pipe")],

@@ -256,6 +256,10 @@ def limited(options: RunOptions) -> AbstractContextManager[None]:
     return memory.limited(assembly.memory_limit(options.limits))
 
 
+NEEDED = ("data", "model", "training", "optimizer")
+"""Sections without which no run can be restored; each run has had them, also in older versions."""
+
+
 class BestWeightsError(UserError):
     """The weights of the best epoch cannot be read, and no others are wanted."""
 
@@ -566,6 +570,12 @@ def configuration(folder: Path, trust: Sequence[str] = ()) -> dict[str, Any]:
         config = None
     if not isinstance(config, dict) or "seed" not in config:
         raise UserError(f"{str(folder)!r} is not a run folder: it has no readable {CONFIGURATION}")
+    lacking = [name for name in NEEDED if not isinstance(config.get(name), dict)]
+    if lacking:
+        raise UserError(
+            f"{CONFIGURATION} in {str(folder)!r} is incomplete, without {', '.join(lacking)}; "
+            "restore the file from a copy"
+        )
     for key, value in texts(config):
         if "${" in value:
             raise UserError(
