@@ -35,7 +35,6 @@ from .sampling import ExhaustedError, SamplePoint, Unrepeated, exhausted, sample
 from .space import Dimension, Space, space_of, typed
 
 DIRECTIONS = ("minimize", "maximize")
-OBJECTIVES = ("val/accuracy", "val/loss", "train/accuracy", "train/loss")
 NO_RESULT = ("diverged", "failed")
 INTERRUPTED = 130
 

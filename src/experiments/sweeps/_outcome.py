@@ -172,7 +172,7 @@ def fitting(rows: Sequence[Row], metric: Metric | None, screen: Screen) -> Table
     """Return the table of some runs in the widest form that fits the terminal."""
     keys = list(dict.fromkeys(key for row in rows for key in row.settings))
     forms = (full_names(keys), last_names(keys))
-    spare = ("epochs", "status", "test/accuracy", "test/loss", "run")
+    spare = ("epochs", "status", *reversed(metrics_shown(rows, metric)[1:]), "run")
     for names in forms:
         whole = outcome_table(rows, metric, names)
         if fits(whole, screen.terminal):

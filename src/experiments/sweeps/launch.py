@@ -319,7 +319,9 @@ def summary_line(name: str, summary: Mapping[str, Any]) -> str:
     metrics = summary.get("metrics") or {}
     if summary.get("status") == "failed":
         return visible(f"{name}  failed: {summary.get('error')}")
-    numbers = [f"{split} {metrics[split]:.4f}" for split in ("val/accuracy", "test/accuracy") if split in metrics]
+    objective = str(summary.get("objective") or objective_of({}))
+    names = dict.fromkeys([objective, f"test/{objective.partition('/')[2]}"])
+    numbers = [f"{name} {metrics[name]:.4f}" for name in names if name in metrics]
     status, epochs = summary.get("status"), counted(summary.get("epochs") or 0, "epoch")
     rest = [f"{status} after {epochs}", *numbers]
     if on_terminal():
