@@ -57,6 +57,7 @@ class Training:
     max_time: Annotated[float, Gt(0)] | str | None = None
     accumulate: Annotated[int, Ge(1)] = 1
     eval_batch_size: Annotated[int, Ge(1)] = 1000
+    evaluate_train: bool = False
     device: str = "auto"
     deterministic: bool = False
     threads: Annotated[int, Ge(1)] | Literal["auto"] = "auto"

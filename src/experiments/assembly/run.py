@@ -11,7 +11,7 @@ import torch
 from experiments import assembly
 from experiments.common.errors import UserError
 from experiments.common.meant import pasted
-from experiments.common.metrics import declare
+from experiments.common.metrics import TRAIN_EVAL, declare
 from experiments.common.screen import Screen
 from experiments.common.signatures import shown
 from experiments.common.text import one_line
@@ -26,6 +26,9 @@ from experiments.training.member import Member, best_row
 from experiments.training.position import Plan, Position, epoch_of
 from experiments.training.single import Single
 from experiments.training.streams import Streams, set_global_state
+
+TRAIN_EVAL_MOST = 10_000
+"""The training examples that are measured in evaluation mode at most, evenly spaced."""
 
 
 @dataclass
@@ -91,7 +94,7 @@ def assembled(
         program = (shared.Shared if processes.active() else Single)(
             model,
             optimizer,
-            data.splits,
+            {**data.splits, TRAIN_EVAL: data.splits["train"].sample(TRAIN_EVAL_MOST)},
             eval_batch_size=settings.eval_batch_size,
             criterion=criterion,
             updating=assembly.updating(settings, optimizer, criterion.penalty),
@@ -201,7 +204,7 @@ def planned(settings: assembly.Training, program: Single, validate: bool, screen
             f"training.max_time={settings.max_time} cannot be used under torchrun, whose processes have different "
             "clocks; use training.steps"
         )
-    return replace(plan, seconds=seconds)
+    return replace(plan, seconds=seconds, evaluate_train=settings.evaluate_train)
 
 
 def thread_count(

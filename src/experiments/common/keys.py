@@ -100,6 +100,7 @@ MEANINGS: dict[str, Meaning] = {
     "training.device": ENVIRONMENT,
     "training.threads": ENVIRONMENT,
     "training.eval_batch_size": ENVIRONMENT,
+    "training.evaluate_train": ENVIRONMENT,
     "training.keep_checkpoints": ENVIRONMENT,
 }
 """The meaning of each key, and of all keys below it that have no entry of their own."""

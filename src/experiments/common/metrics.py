@@ -62,6 +62,8 @@ def split_of(name: str, splits: Iterable[str] = ("train", "val", "test")) -> str
     return split if slash and kind and split in splits else None
 
 
+TRAIN_EVAL = "train_eval"
+"""The training split in evaluation mode; `train` is the mean over the batches, each before its update."""
 AXES = {"epoch": "epochs", "step": "steps (updates)", "seconds": "time (s)"}
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
 

@@ -56,6 +56,14 @@ class Split:
             return replace(self, x=self.x[rows], y=self.y[rows])
         return replace(self, y=self.y[rows], rows=self.rows[rows])
 
+    def sample(self, most: int) -> "Split":
+        """Return a split of at most `most` of the examples, evenly spaced; the same split if there are no more."""
+        step = -(-len(self) // most)
+        if step <= 1:
+            return self
+        chosen = torch.arange(0, len(self), step, device=self.y.device)
+        return replace(self, y=self.y[chosen], rows=chosen if self.rows is None else self.rows[chosen])
+
     def in_order(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Iterate once over all examples, `size` at a time."""
         for start in range(0, len(self), size):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Drawing(Observer):
-    """Draws pictures of a run, at the latest when training has ended without an error.
+    """Draws pictures of a run, at the latest after training, with the weights that are tested.
 
     Args:
         splits: the splits; the model is evaluated on the validation split, or on the training split if there is none.
@@ -31,19 +31,18 @@ class Drawing(Observer):
         self.classes = classes
         self.writer = writer
 
-    def close(self) -> None:
-        """See `Observer.close`; nothing is drawn for a run that ended with an error or was not trained."""
-        epoch = self.position.epoch
-        if self.member.status in ("finished", "stopped", "pruned") and epoch > 0:
+    def scored(self, epoch: int) -> None:
+        """See `Observer.scored`; nothing is drawn for a run that was not trained."""
+        if epoch > 0:
             self.draw(epoch)
 
     def draw(self, epoch: int) -> None:
-        """Draw the final pictures, after `epoch` epochs."""
+        """Draw the final pictures, with the weights after `epoch` epochs."""
 
-    def evaluated(self) -> tuple[Split, Tensor, str]:
+    def evaluated(self, epoch: int) -> tuple[Split, Tensor, str]:
         """Return the split that the model is evaluated on, its scores, and the name of both in a title."""
         name = "val" if "val" in self.splits else "train"
-        about = f"{'validation' if name == 'val' else 'training'} split, after epoch {self.position.epoch}"
+        about = f"{'validation' if name == 'val' else 'training'} split, after epoch {epoch}"
         return self.splits[name], self.program.scores(self.number, name).float().cpu(), about
 
     def keep(self, name: str, figure: Figure, epoch: int) -> None:

@@ -92,7 +92,7 @@ class Pictures(Drawing):
         rows = [row for row in self.member.folder.read_layers() if row.quantity in HEAT]
         if rows:
             self.keep("layers", layers_figure(rows), epoch)
-        split, scores, about = self.evaluated()
+        split, scores, about = self.evaluated(epoch)
         for name, figure in self.task.figures(split, scores, about).items():
             self.keep(name, figure, epoch)
 

@@ -68,7 +68,7 @@ class Regions(Drawing):
         train = self.splits["train"]
         if self.drawn:
             grid = plane(train, FINE)
-            figure = regions_figure(grid, self.scores(grid), train, *self.evaluated(), self.classes)
+            figure = regions_figure(grid, self.scores(grid), train, *self.evaluated(epoch), self.classes)
             self.keep("regions", figure, epoch)
 
     def show_regions(self, epoch: int) -> None:

@@ -11,7 +11,7 @@ import torch
 from rich.table import Table
 
 from experiments import assembly
-from experiments.common.metrics import SPLITS
+from experiments.common.metrics import SPLITS, TRAIN_EVAL
 from experiments.common.screen import Screen, plain, table
 from experiments.common.text import command_name, duration, shown_path
 from experiments.data.forms import ColumnUse, sides
@@ -88,7 +88,12 @@ def layers_as_text(layers: tuple[Layer, ...]) -> str:
 
 
 def conclude(
-    screen: Screen, member: Member, summary: Mapping[str, Any], verdicts: Sequence[Verdict], resuming: Sequence[str]
+    screen: Screen,
+    member: Member,
+    summary: Mapping[str, Any],
+    verdicts: Sequence[Verdict],
+    resuming: Sequence[str],
+    sample: tuple[int, int] | None,
 ) -> None:
     """Print the status, the metrics, the verdicts and the next command.
 
@@ -98,9 +103,10 @@ def conclude(
         summary: the content of `summary.json`.
         verdicts: on the run.
         resuming: the words of the command that resumes it.
+        sample: the training examples that are measured in evaluation mode, and all of them; None if they are the same.
     """
     path = shown_path(member.folder.path)
-    metrics = summary["metrics"]
+    metrics, fitted = summary["metrics"], f"{TRAIN_EVAL}/loss" in summary["metrics"]
     screen.print("")
     if summary["status"] == "diverged":
         screen.print(f"diverged: the loss was not finite at step {member.diverged_at}")
@@ -111,10 +117,15 @@ def conclude(
     names = measured_columns(metrics)
     shown = table("", *names, right=tuple(names))
     for split in SPLITS:
-        if f"{split}/loss" in metrics:
-            shown.add_row(split, *(number(metrics.get(f"{split}/{name}")) for name in names))
+        own = TRAIN_EVAL if split == "train" and fitted else split
+        if f"{own}/loss" in metrics:
+            shown.add_row(split, *(number(metrics.get(f"{own}/{name}")) for name in names))
     if shown.row_count:
         screen.print(shown)
+    if fitted and sample is not None:
+        screen.print(f"\ntrain is measured on {sample[0]:,} of the {sample[1]:,} training examples, evenly spaced")
+    elif shown.row_count and not fitted:
+        screen.print("\ntrain is the mean over the batches of the epoch, each before its update")
     best = f", best epoch {summary['best_epoch']} by {member.objective}" if summary["best_epoch"] else ""
     screen.print(
         f"\n{summary['status']} after {summary['epochs']} epochs ({summary['steps']:,} steps){best}, "

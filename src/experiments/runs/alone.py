@@ -31,7 +31,7 @@ from experiments.training.stop import EXIT_CODES, SignalStop, Stop
 from experiments.training.streams import set_global_state
 
 from .job import Job, composed, named_code
-from .run import PreparedRun, Run, StartedRun
+from .run import PreparedRun, Run, StartedRun, of_own_code
 from .summary import outcomes
 
 
@@ -185,6 +185,34 @@ def finish(program: Program, runs: Mapping[int, StartedRun], position: Position)
             run.run.fail(run.parts.member.error)
     runs = {k: run for k, run in runs.items() if run.parts.member.error is None}
     judgements = {k: run.judge(position) for k, run in runs.items()}
-    results = outcomes(program, {k: run.parts.member for k, run in runs.items()}, position)
+    members = {k: run.parts.member for k, run in runs.items()}
+    results = outcomes(program, members, position)
     for k, run in runs.items():
-        run.conclude(results[k], judgements[k], program.members)
+        best = None if "problem" in results[k] else results[k]["best_epoch"]
+        if call_scored(run, best or position.epoch, several=program.members > 1):
+            run.conclude(results[k], judgements[k], program.members)
+
+
+def call_scored(run: StartedRun, epoch: int, *, several: bool) -> bool:
+    """Call `scored` of the run's observers; return False if it failed, which ends only that run of several.
+
+    Args:
+        run: a run that has ended.
+        epoch: whose weights its program has.
+        several: whether it was trained together with others.
+    """
+    member = run.parts.member
+    if member.status not in ("finished", "stopped", "pruned"):
+        return True
+
+    def call() -> bool:
+        for observer in member.observers:
+            observer.scored(epoch)
+        return True
+
+    if several:
+        return run.run.attempt(call) is not None
+    try:
+        return call()
+    except Exception as error:
+        raise of_own_code(error) or error from None

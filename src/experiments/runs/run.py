@@ -20,6 +20,7 @@ from experiments.common.files import write_whole
 from experiments.common.foreign import read_yaml
 from experiments.common.isolation import isolated
 from experiments.common.keys import EARLIER_RATES
+from experiments.common.metrics import TRAIN_EVAL
 from experiments.common.recorded import recorded
 from experiments.common.screen import Screen, printing_log
 from experiments.common.text import counted
@@ -306,7 +307,9 @@ class StartedRun:
         }
         self.run.summary = summary
         job.folder.write_summary(summary)
-        conclude(self.run.screen, member, summary, judgement, [*job.flags, *job.resuming_words])
+        splits = self.parts.program.splits
+        sample = None if splits[TRAIN_EVAL] is splits["train"] else (len(splits[TRAIN_EVAL]), len(splits["train"]))
+        conclude(self.run.screen, member, summary, judgement, [*job.flags, *job.resuming_words], sample)
 
 
 @contextmanager

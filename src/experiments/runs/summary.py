@@ -14,6 +14,7 @@ from experiments import assembly
 from experiments.checks import best_reference
 from experiments.cli.entry import print_error, remedy
 from experiments.common.keys import flattened
+from experiments.common.metrics import TRAIN_EVAL
 from experiments.common.text import one_line, shown_path
 from experiments.folders.identity import identity
 from experiments.folders.run import RunFolder
@@ -52,22 +53,28 @@ def outcomes(program: Program, members: Mapping[int, Member], position: Position
             tested.append(k)
     # One by one: a number in the summary must not depend on which members ended in the same epoch.
     scores = {k: program.evaluate("test", [k])[0] for k in tested}
-    results = {k: outcome(member, position, scores.get(k)) for k, member in members.items()}
+    fitted = {k: program.evaluate(TRAIN_EVAL, [k])[0] for k in tested}
+    results = {k: outcome(member, position, scores.get(k), fitted.get(k)) for k, member in members.items()}
     for k, problem in problems.items():
         results[k]["problem"] = f"{problem}; the test split is not measured"
     return results
 
 
-def outcome(member: Member, position: Position, test: Mapping[str, float] | None) -> dict[str, Any]:
+def outcome(
+    member: Member, position: Position, test: Mapping[str, float] | None, fitted: Mapping[str, float] | None
+) -> dict[str, Any]:
     """Return the outcome of a member: its best epoch, metrics and times.
 
     Args:
         member: whose.
         position: where it ended.
         test: the loss and the metrics of its best weights on the test split, if it was tested.
+        fitted: the same on the training split, in evaluation mode.
     """
     best = best_row(member.history, member.objective)
     metrics = {name: value for name, value in (best or {}).items() if "/" in name}
+    if fitted is not None:
+        metrics |= {f"{TRAIN_EVAL}/{name}": value for name, value in fitted.items()}
     if test is not None:
         metrics |= {f"test/{name}": value for name, value in test.items()}
     result: dict[str, Any] = {

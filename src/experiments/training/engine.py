@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from experiments.common.files import flush_all, flushing
+from experiments.common.metrics import TRAIN_EVAL
 from experiments.folders.run import Row
 
 from ._watching import called, close, end_of_epoch, heeded, note_failure
@@ -161,6 +162,7 @@ def end_epoch(program: Program, members: Sequence[Member], position: Position) -
     means = (losses * sizes).sum(0) / sizes.sum()
     program.end_epoch(position.epoch + 1)
     validation = program.evaluate("val", active) if plan.validate else [{} for _ in active]
+    training = program.evaluate(TRAIN_EVAL, active) if plan.evaluate_train else [{} for _ in active]
     position.seconds += time.perf_counter() - started
     first_step = position.step - updates
     finite = losses.isfinite().all(0).tolist()
@@ -181,6 +183,7 @@ def end_epoch(program: Program, members: Sequence[Member], position: Position) -
         if member.penalized:
             metrics["train/penalty"] = penalty[row].item() / sizes.sum().item()
         metrics |= {f"val/{name}": value for name, value in measured.items()}
+        metrics |= {f"{TRAIN_EVAL}/{name}": value for name, value in training[row].items()}
         metrics["seconds"] = position.seconds
         member.history.append(metrics)
         end_of_epoch(members, k, metrics, position.epoch)

@@ -93,5 +93,11 @@ class Observer:
         """Return compressed copies of tables whose rows the checkpoint does not have otherwise; see `run.TableCopy`."""
         return {}
 
+    def scored(self, epoch: int) -> None:
+        """Called once after a run that ended without an error, with the weights that are tested: those of this epoch.
+
+        It is the best epoch, or the last one if the weights of the best one cannot be read any more.
+        """
+
     def close(self) -> None:
         """Called once when training has ended; `member.status` says how, and is None after an error."""

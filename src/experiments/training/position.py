@@ -26,6 +26,7 @@ class Plan:
         keep_every: epochs between checkpoints that are kept; None keeps only the last and the best.
         steps: updates to train, instead of epochs; the last epoch may be shorter. None for `epochs`.
         seconds: the time in updates and evaluation after which training ends anyway; None for no limit.
+        evaluate_train: whether the training split is measured in evaluation mode after each epoch too.
     """
 
     epochs: int
@@ -36,6 +37,7 @@ class Plan:
     keep_every: int | None = None
     steps: int | None = None
     seconds: float | None = None
+    evaluate_train: bool = False
 
     @cached_property
     def steps_per_epoch(self) -> int:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
+from experiments.common.metrics import TRAIN_EVAL
 from experiments.models.layers import describe
 from experiments.training.device import tolerance
 from experiments.training.program import Capture, Look, Measurements
@@ -195,8 +196,8 @@ class Stack(OwnPrograms):
 
     @torch.no_grad()
     def evaluate(self, split: str, members: Sequence[int]) -> list[dict[str, float]]:
-        """See `Program.evaluate`. The test split of one member is evaluated by its own model, for the same bits."""
-        if len(members) == 1 and split == "test":
+        """See `Program.evaluate`. One member's final scores are measured by its own model, for the same bits."""
+        if len(members) == 1 and split in ("test", TRAIN_EVAL):
             return self.programs[members[0]].evaluate(split)
         results: list[dict[str, float]] = []
         for start in range(0, len(members), self.evaluated_at_once):
