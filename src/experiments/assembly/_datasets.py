@@ -227,6 +227,7 @@ def data(
         kept, tested = [(labels >= 0).nonzero().flatten() for labels in (source.y_train, source.y_test)]
     else:
         kept, tested = torch.arange(len(source.y_train)), torch.arange(len(source.y_test))
+    kept, tested = of_rows(kept, source.train_rows), of_rows(tested, source.test_rows)
     y = source.y_train[kept]
     validated, ordered = source.y_val is not None, source.kind == "tokens"
     train, val = divided_rows(task.strata(y), settings, streams.split, validated=validated, ordered=ordered)
@@ -244,7 +245,7 @@ def data(
     parts = {
         "train": (source.x_train, labels, kept[train]),
         "val": (source.x_train, y[val], kept[val]) if source.x_val is None else own_validation(source, settings),
-        "test": (source.x_test, source.y_test[tested], None if settings.keep_classes is None else tested),
+        "test": (source.x_test, source.y_test[tested], tested if len(tested) < len(source.y_test) else None),
     }
     if task.of_inputs:
         parts = with_inputs_as_targets(parts, prepare, device, mapped=source.mapped)
@@ -268,6 +269,11 @@ def data(
     result.mapped = source.mapped
     result.augments = augments(settings.augment, result, device)
     return result
+
+
+def of_rows(rows: Tensor, chosen: Tensor | None) -> Tensor:
+    """Return those of some rows that are chosen; None is all."""
+    return rows if chosen is None else rows[torch.isin(rows, chosen)]
 
 
 def fit_task(task: Task, source: Source, y: Tensor, known: Known | None) -> Description:

@@ -12,6 +12,7 @@ from experiments.data.transforms import TRANSFORMS
 OURS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "data": {
         "data.sources": ("digits", "npz", "torchvision_set"),
+        "data.mapped": ("npy",),
         "data.pictures": ("image_folder",),
         "data.tables": ("csv",),
         "data.planes": ("blobs", "circles", "moons", "sine", "spiral", "topics", "two_gaussians"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import math
 import re
+import warnings
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -28,6 +29,8 @@ ROUNDED = 1e-4
 """Inputs stay in float64 if float32 would move a value by more than this share of its feature's standard deviation."""
 VALUES = 2**20
 """Values that are looked at at a time."""
+CHECKED_VALUES = 2**24
+"""Values that are checked at a time; the inputs may be larger than memory."""
 FEWEST_OF_A_QUANTITY = 20
 """With fewer different numbers, labels are classes."""
 RARE = 10
@@ -54,6 +57,8 @@ class Source:
         x_val, y_val: the data set's own validation part, as above; None to take one from the training part.
         targets: the names of the numbers or labels.
         kind: the form of the targets; None for what y shows.
+        train_rows, test_rows: the rows of the training and the test part that belong to them, if x is the same for
+            both; None for all.
 
     Inputs in float64, or in integers that float32 cannot represent, become float32 unless it would round them too much.
     """
@@ -74,6 +79,8 @@ class Source:
     y_val: Tensor | None = None
     targets: Sequence[str] = ()
     kind: TargetForm | None = None
+    train_rows: Tensor | None = None
+    test_rows: Tensor | None = None
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -106,12 +113,9 @@ class Source:
                 raise ValueError(f"x_{part} is empty: its shape is {tuple(x.shape)}")
             if len(x) != len(y):
                 raise ValueError(f"x_{part} has {len(x)} examples but y_{part} has {len(y)}; the numbers must agree")
-            if x.is_floating_point() and (x.dtype == torch.float64 or not x.sum(dtype=torch.float64).isfinite()):
-                single = x.float() if x.dtype == torch.float64 else x
-                finite = single.isfinite() | single.isnan() if self.impute else single.isfinite()
-                if not finite.all():
-                    row = int((~finite.flatten(1).all(1)).nonzero()[0])
-                    raise ValueError(f"x_{part} has a value that is not finite in float32, first in example {row}")
+            same = part != "train" and x.data_ptr() == self.x_train.data_ptr()
+            if x.is_floating_point() and not same:
+                check_finite(x, part, gaps=self.impute)
             if x.shape[1:] != self.x_train.shape[1:]:
                 shapes = f"{tuple(self.x_train.shape[1:])} and {tuple(x.shape[1:])}"
                 name = {"val": "validation"}.get(part, part)
@@ -174,6 +178,29 @@ def check_kinds(x: Any, y: Any, part: str) -> None:
             f"y_{part} has the shape {tuple(y.shape)} and type {str(y.dtype).removeprefix('torch.')}; expected a class "
             "number for each example, in int64, or numbers of shape (examples, targets)"
         )
+
+
+def check_finite(x: Tensor, part: str, *, gaps: bool) -> None:
+    """Refuse inputs that are not finite in float32; a part of them is looked at at a time.
+
+    Args:
+        x: (examples, ...), in a float type.
+        part: its name.
+        gaps: whether nan is allowed.
+
+    Raises:
+        ValueError: names the first such example.
+    """
+    rows = max(1, CHECKED_VALUES // x[0].numel())
+    for start in range(0, len(x), rows):
+        some = x[start : start + rows]
+        if some.dtype != torch.float64 and some.sum(dtype=torch.float64).isfinite():
+            continue
+        single = some.float() if some.dtype == torch.float64 else some
+        finite = single.isfinite() | single.isnan() if gaps else single.isfinite()
+        if not finite.all():
+            row = start + int((~finite.flatten(1).all(1)).nonzero()[0])
+            raise ValueError(f"x_{part} has a value that is not finite in float32, first in example {row}")
 
 
 def target_form(targets: Sequence[Tensor]) -> TargetForm:
@@ -439,7 +466,8 @@ def npz(
         arrays, note = with_test_drawn(arrays, called, test_fraction, wanted)
         notes.append(f"{Path(path).name} {note}")
     parts = ["train", "test", *(["val"] if called["x_val"] in arrays and optional else [])]
-    return of_arrays(arrays, called, parts, layout=layout, wanted=wanted, notes=notes)
+    own = {name: arrays[called[name]] for name in (*NAMES, *VALIDATION) if name[2:] in parts}
+    return of_arrays(own, called, parts, layout=layout, wanted=wanted, notes=notes)
 
 
 def of_arrays(
@@ -451,42 +479,45 @@ def of_arrays(
     wanted: TargetForm | None = None,
     notes: Sequence[str] = (),
     classes: Sequence[str] | None = None,
+    mapped: bool = False,
 ) -> Source:
     """Build a source of the arrays x and y of its parts.
 
     Args:
-        arrays: by name.
-        called: the arrays' names, by our own: x_train, y_train and so on.
+        arrays: by our own names: x_train, y_train and so on.
+        called: the user's names of the arrays, by our own.
         parts: train, test and perhaps val.
         layout, wanted: see `npz`.
         notes: sentences about the arrays.
         classes: the names of the classes, if the labels are their numbers; None for the names that the labels show.
+        mapped: whether the inputs are in files that are mapped into memory, and are not copied.
 
     Raises:
         ValueError: an array is unsuitable.
     """
     notes = list(notes)
     for part in parts:
-        array = arrays[called[f"x_{part}"]]
+        array = arrays[f"x_{part}"]
         if array.size == 0:
             raise ValueError(f"{called[f'x_{part}']} is empty: its shape is {array.shape}")
-    labels = {part: arrays[called[f"y_{part}"]] for part in parts}
+    labels = {part: arrays[f"y_{part}"] for part in parts}
     kind = wanted or array_form(list(labels.values()))
-    inputs, order = oriented(as_inputs(arrays[called["x_train"]], called["x_train"]), called["x_train"], layout)
+
+    def prepared(part: str, layout: Layout | None) -> tuple[Tensor, Layout | None]:
+        """Return the inputs of a part, with the channels as the second axis."""
+        name = called[f"x_{part}"]
+        return oriented(as_inputs(arrays[f"x_{part}"], name, mapped=mapped), name, layout, mapped=mapped)
+
+    inputs, order = prepared("train", layout)
     if kind != "classes":
         wide = {part: as_targets(array, called[f"y_{part}"]) for part, array in labels.items()}
-        x = {
-            part: oriented(
-                as_inputs(arrays[called[f"x_{part}"]], called[f"x_{part}"]), called[f"x_{part}"], layout or order
-            )[0]
-            for part in parts
-        }
+        x = {part: prepared(part, layout or order)[0] for part in parts}
         if kind == "numbers" and wanted is None:
             notes += [*few_numbers(wide["train"], called["y_train"]), *shares(wide["train"], called["y_train"])]
         check_scales(inputs, x, called)
         return Source(
             inputs, wide["train"], x["test"], wide["test"], form=of_bytes(inputs), layout=order, notes=tuple(notes),
-            x_val=x.get("val"), y_val=wide.get("val"), kind=kind,
+            x_val=x.get("val"), y_val=wide.get("val"), kind=kind, mapped=mapped,
         )  # fmt: skip
     if classes is not None and all(are_numbers(y, len(classes)) for y in labels.values()):
         names, numbers = list(classes), [y.reshape(-1).astype(np.int64) for y in labels.values()]
@@ -500,12 +531,7 @@ def of_arrays(
                 hint = "; it looks like a quantity: try task=regression"
             own = called[f"y_{part}"]
             raise ValueError(f"{own} contains the class {names[unknown[0]]}, which is not in {called['y_train']}{hint}")
-    tested, validated = (
-        oriented(as_inputs(arrays[called[name]], called[name]), called[name], layout or order)[0]
-        if name[2:] in parts
-        else None
-        for name in ("x_test", "x_val")
-    )
+    tested, validated = (prepared(part, layout or order)[0] if part in parts else None for part in ("test", "val"))
     assert tested is not None
     check_scales(inputs, {"test": tested, "val": validated}, called)
     if order == "nchw" and layout is None:
@@ -523,6 +549,7 @@ def of_arrays(
         doubts=() if doubt is None else (doubt,),
         x_val=validated,
         y_val=None if validated is None else torch.from_numpy(numbers[2]),
+        mapped=mapped,
     )
 
 
@@ -919,8 +946,13 @@ def different_labels(y_train: np.ndarray, y_test: np.ndarray) -> str:
     return f"; the training labels are {kinds[0]}, the test labels are {kinds[1]}" if kinds[0] != kinds[1] else ""
 
 
-def as_inputs(x: np.ndarray, name: str) -> Tensor:
+def as_inputs(x: np.ndarray, name: str, *, mapped: bool = False) -> Tensor:
     """Return inputs as a tensor of 2 to 4 dimensions: uint8, float32 or, for wider numbers, float64.
+
+    Args:
+        x: (examples, ...).
+        name: of the array.
+        mapped: whether it is in a file that is mapped into memory, and stays there.
 
     Raises:
         ValueError: the array has another number of dimensions, or does not hold numbers.
@@ -930,18 +962,23 @@ def as_inputs(x: np.ndarray, name: str) -> Tensor:
             f"{name} has the shape {x.shape} and type {x.dtype}; expected numbers of shape (examples, features), "
             "(examples, height, width), (examples, height, width, channels) or (examples, channels, height, width)"
         )
+    if mapped:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+            return torch.from_numpy(x)
     if x.dtype != np.uint8:
         x = x.astype(np.float64 if x.dtype.itemsize > 2 and x.dtype != np.float32 else np.float32)
     return torch.from_numpy(np.ascontiguousarray(x))
 
 
-def oriented(x: Tensor, name: str, layout: Layout | None) -> tuple[Tensor, Layout | None]:
+def oriented(x: Tensor, name: str, layout: Layout | None, *, mapped: bool = False) -> tuple[Tensor, Layout | None]:
     """Return inputs with the channels as the second axis, and the layout of pictures with channels.
 
     Args:
         x: (examples, ...).
         name: of the array.
         layout: of the array; None for what the shape shows.
+        mapped: whether it is not copied.
 
     Raises:
         ValueError: both layouts are possible.
@@ -956,6 +993,8 @@ def oriented(x: Tensor, name: str, layout: Layout | None) -> tuple[Tensor, Layou
             f"{name} has the shape {tuple(x.shape)}, which can be pictures of {first} with {channels[0]} or of "
             f"{last} with {channels[1]}; add data.layout=nchw for the first, data.layout=nhwc for the second"
         )
+    if mapped:
+        return (x if layout == "nchw" else x.permute(0, 3, 1, 2)), layout
     return (x.contiguous() if layout == "nchw" else channels_first(x)), layout
 
 
