@@ -30,6 +30,8 @@ SENTINELS = (-99, -999, -9999, -99999)
 """Numbers that often stand for a missing cell."""
 QUESTIONABLE = ("?", ".", "-", "--", "*", "unknown", "missing", "none", "null", "#n/a", "n.a.", "n/a", "na")
 """Texts, in lower case, that often stand for a missing cell."""
+REPEATED = 10
+"""How often a text of a column has to be there on average, for each one to be read as a number only once."""
 SAMPLED = 2000
 """The different texts of a column from which its kind is recognised; every cell is read afterwards."""
 
@@ -142,7 +144,11 @@ def as_numbers(column: pd.Series, decimal: str) -> pd.Series:
     if decimal == ",":
         points = column.str.contains(".", regex=False, na=False)  # of thousands, perhaps
         column = column.str.replace(",", ".", regex=False).mask(points)
-    return pd.to_numeric(column, errors="coerce")
+    codes, texts = pd.factorize(column, use_na_sentinel=False)
+    if len(texts) * REPEATED > len(column):
+        return pd.to_numeric(column, errors="coerce")
+    numbers = pd.to_numeric(pd.Series(texts), errors="coerce").to_numpy()  # each text once, which is faster
+    return pd.Series(numbers[codes], index=column.index, name=column.name)
 
 
 def quoted(text: str) -> str:

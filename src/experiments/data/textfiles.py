@@ -205,13 +205,21 @@ def refuse_zero_bytes(path: str, file: str) -> None:
     Raises:
         ValueError: with the line of the first one.
     """
-    line = 1
-    with Path(path).open("rb") as opened:
-        while part := opened.read(CHUNK):
-            if (found := part.find(0)) >= 0:
-                line += part.count(b"\n", 0, found)
+    part, start = bytearray(CHUNK), 0
+    with Path(path).open("rb", buffering=0) as opened:
+        while read := opened.readinto(part):
+            if (found := part.find(0, 0, read)) >= 0:
+                opened.seek(0)
+                line = 1 + sum(block.count(b"\n") for block in blocks(opened, start + found))
                 raise ValueError(f"{file} is damaged: it has a byte of 0 in line {line:,}; restore it from a copy")
-            line += part.count(b"\n")
+            start += read
+
+
+def blocks(opened: BinaryIO, size: int) -> Iterator[bytes]:
+    """Yield the next bytes of a file."""
+    while size > 0 and (block := opened.read(min(size, CHUNK))):
+        size -= len(block)
+        yield block
 
 
 def undecodable(file: str, encoding: str, automatic: bool) -> ValueError:
