@@ -63,6 +63,12 @@ EXAMPLES = {
     "data.parts": "{train:a,test:b}",
     "data.grey_range": "[0,4095]",
     "data.keys": "{x_train:images,y_train:labels}",
+    "data.x": "x.npy",
+    "data.y": "y.npy",
+    "data.x_test": "x_test.npy",
+    "data.y_test": "y_test.npy",
+    "data.x_val": "x_val.npy",
+    "data.y_val": "y_val.npy",
     "data.keep_classes": "[0,1,2,3,4]",
     "data.augment": "[crop_flip,mixup]",
     "data.preprocess": "zca",
@@ -76,6 +82,8 @@ EXAMPLES = {
     "scheduler.milestones": "[0.3,0.6,0.9]",
     "training.device": "cpu",
     "training.threads": "4",
+    "training.steps": "1000",
+    "training.max_time": "1h30m",
     "training.ema": "0.999",
     "training.swa": "15",
     "training.keep_checkpoints": "every:5",
@@ -87,6 +95,10 @@ EXAMPLES = {
 OF_A_CHOICE = {("image_folder", "data.path"): "own/pictures", ("npz", "data.path"): "own.npz"}
 """Such values of a certain choice."""
 NEEDED = {
+    "data.x_test": ["data.y_test=y_test.npy"],
+    "data.y_test": ["data.x_test=x_test.npy"],
+    "data.x_val": ["data.y_val=y_val.npy"],
+    "data.y_val": ["data.x_val=x_val.npy"],
     "data.fold": ["data.folds=5"],
     "sweep.zip": ["-m"],
 }
