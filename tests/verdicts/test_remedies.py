@@ -1,14 +1,25 @@
 """The table of remedies: every verdict has one, each composes, and each changes the run."""
 
+import ast
 import math
+import re
 from typing import Any
 
 import pytest
 
 from experiments.common.keys import flattened
-from experiments.verdicts.judges import LIMITED
-from experiments.verdicts.remedies import RANGE_TEST, REMEDIES, TABLE, Facts, conflicts, decay, merged, remedies
-from tests.helpers import composed, sampled
+from experiments.verdicts.remedies import (
+    LIMITED,
+    RANGE_TEST,
+    REMEDIES,
+    TABLE,
+    Facts,
+    conflicts,
+    decay,
+    merged,
+    remedies,
+)
+from tests.helpers import REPOSITORY, composed, sampled
 
 
 def facts(*overrides: str, steps: int = 1000, suggested: float | None = 0.01) -> Facts:
@@ -71,6 +82,12 @@ def test_a_rate_from_the_range_test_goes_the_right_way(verdict: str, rate: float
     assert (RANGE_TEST in names) == tried
 
 
+@pytest.mark.parametrize(("activation", "first"), [("relu", "init=he"), ("tanh", "init=xavier")])
+def test_the_weights_for_the_activation_come_first(activation: str, first: str) -> None:
+    own = facts(f"model.activation={activation}", "init=zeros")
+    assert [remedies([name], own)[0].overrides for name in ("symmetry", "vanishing gradients")] == [(first,)] * 2
+
+
 def test_a_verdict_without_a_remedy_that_applies_gives_none() -> None:
     assert remedies(["class imbalance"], facts("data.balance=class_weights")) == []
     assert remedies(["unknown"], facts()) == []
@@ -109,3 +126,19 @@ def test_conflicts_are_named(one: list[str], other: list[str], keys: list[str]) 
 
 def test_the_table_has_the_verdict_that_nothing_helps() -> None:
     assert LIMITED in TABLE
+
+
+def test_settings_are_advised_in_one_place() -> None:
+    tree = ast.parse((REPOSITORY / "src" / "experiments" / "verdicts" / "judges.py").read_text())
+    texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    named = [found for text in texts for found in re.findall(r"\b[a-z_]+(?:\.[a-z_]+)+=\S*", text)]
+    assert named == ["data.augment=crop_flip"], "the remedies are in the table"
+    given = {text for node in ast.walk(tree) if isinstance(node, ast.Call) and called(node) == "Verdict"
+             for text in [getattr(node.args[0], "value", None)] if text}  # fmt: skip
+    assert len(given) >= 15
+    assert given <= set(TABLE)
+
+
+def called(node: ast.Call) -> str:
+    """The name of the function that is called."""
+    return getattr(node.func, "id", "")

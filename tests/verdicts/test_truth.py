@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 
+from experiments.common.keys import flattened
 from experiments.folders.run import LayerRow, Row
 from experiments.verdicts._tail import tail_of
-from experiments.verdicts.judges import LIMITED, verdicts
+from experiments.verdicts.judges import verdicts
+from experiments.verdicts.remedies import LIMITED
 from experiments.verdicts.story import Reference, Story
+from tests.helpers import composed
 
 
 def rows(
@@ -29,11 +32,16 @@ def probe(*losses: float) -> list[LayerRow]:
     return [LayerRow(n, 50 * n, "model", "loss", loss) for n, loss in enumerate(losses)]
 
 
+def settings(*overrides: str) -> dict[str, Any]:
+    """The configuration of a run, with dotted keys."""
+    return flattened(composed(*overrides))
+
+
 def story(history: Sequence[Row], **more: Any) -> Story:
     """The facts of a run of Adam on two classes."""
     facts: dict[str, Any] = {
         "layers": [], "status": "finished", "chance": math.log(2), "class_counts": [500, 500], "batch_size": 20,
-        "parameters": 900, "rate": 1e-3, "val_examples": 200, "optimizer": "Adam",
+        "parameters": 900, "rate": 1e-3, "val_examples": 200, "settings": settings(),
     }  # fmt: skip
     return Story(history=history, **(facts | more))
 
@@ -61,9 +69,9 @@ def test_a_network_as_good_as_a_simple_model_is_limited_by_the_data() -> None:
 def test_a_larger_network_is_advised_only_if_a_simple_model_is_better() -> None:
     low = rows(FLAT, FLAT, 0.72, 0.7)
     (limited,) = verdicts(story(low, **known(0.72)))
-    assert not any(advice.startswith("a larger network") for advice in limited.advice)
+    assert not any(advice.endswith("# a larger network") for advice in limited.advice)
     (behind,) = verdicts(story(low, **known(0.95)))
-    assert behind.advice[0].startswith("a larger network")
+    assert behind.advice[0] == "'model.hidden=[400,400]'  # a larger network"
     assert "logistic regression 0.950 on the same split" in behind.evidence
 
 
@@ -118,11 +126,14 @@ def test_a_few_examples_may_swing() -> None:
 
 
 @pytest.mark.parametrize("steps", [20, 500])
-@pytest.mark.parametrize(("optimizer", "choice"), [("Adam", "optimizer=adamw "), ("AdamW", ""), ("SGD", "")])
+@pytest.mark.parametrize(
+    ("optimizer", "choice"), [("adam", "optimizer=adamw optimizer.lr=0.001 "), ("adamw", ""), ("sgd", "")]
+)
 def test_an_advised_decay_changes_the_weights(optimizer: str, choice: str, steps: int) -> None:
-    over = story(rows(FLAT, FLAT, 0.99, 0.7, steps), optimizer=optimizer)
+    own = settings(f"optimizer={optimizer}", "optimizer.lr=0.001")
+    over = story(rows(FLAT, FLAT, 0.99, 0.7, steps), settings=own, planned_steps=steps * len(FLAT))
     (verdict,) = [verdict for verdict in verdicts(over) if verdict.name == "overfitting"]
-    found = re.search(rf" or {choice}optimizer\.weight_decay=(\S+)", verdict.advice[1])
+    found = re.fullmatch(rf"{choice}optimizer\.weight_decay=(\S+)  # weight decay", verdict.advice[0])
     assert found
     left = (1 - over.rate * float(found[1])) ** over.last["step"]
     assert 0.2 < left < 0.6
@@ -130,7 +141,9 @@ def test_an_advised_decay_changes_the_weights(optimizer: str, choice: str, steps
 
 def test_dropout_that_was_advised_is_not_advised_against() -> None:
     low = rows(FLAT, FLAT, 0.72, 0.7)
-    mild = verdicts(story(low, regularization=["model.dropout=0.3"], **known(0.95)))
-    assert not any("less" in advice for verdict in mild for advice in verdict.advice)
-    (strong,) = verdicts(story(rows(FLAT, FLAT, 0.7, 0.9), regularization=["model.dropout=0.8"], **known(0.99)))
-    assert (strong.name, strong.advice[0]) == ("underfitting", "less Dropout: model.dropout=0.4")
+    own = {"regularization": ["model.dropout=0.3"], "settings": settings("model.dropout=0.3")}
+    (mild,) = verdicts(story(low, **own, **known(0.95)))
+    assert not any("model.dropout" in advice for advice in mild.advice)
+    own = {"regularization": ["model.dropout=0.8"], "settings": settings("model.dropout=0.8")}
+    (strong,) = verdicts(story(rows(FLAT, FLAT, 0.7, 0.9), **own, **known(0.99)))
+    assert (strong.name, strong.advice[0]) == ("underfitting", "model.dropout=0  # no Dropout")

@@ -283,7 +283,7 @@ class StartedRun:
     def judge(self, position: Position) -> list[Verdict]:
         """Return the verdicts."""
         parts = self.parts
-        judgement = verdicts(story(self.run.job, parts.data, parts.program, parts.member, parts.plan.batch_size))
+        judgement = verdicts(story(self.run.job, parts.data, parts.program, parts.member, parts.plan))
         if self.writer is not None and judgement:
             self.writer.add_text(VERDICTS, as_text(judgement), position.epoch)
         return judgement

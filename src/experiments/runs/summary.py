@@ -20,7 +20,7 @@ from experiments.folders.identity import identity
 from experiments.folders.run import RunFolder
 from experiments.tasks import Task
 from experiments.training.member import Member, best_row
-from experiments.training.position import Position, epoch_of
+from experiments.training.position import Plan, Position, epoch_of
 from experiments.training.program import Program
 from experiments.training.single import Single
 from experiments.verdicts.story import Story
@@ -93,7 +93,7 @@ def outcome(
     return result
 
 
-def story(job: Job, data: assembly.Data, program: Single, member: Member, batch_size: int) -> Story:
+def story(job: Job, data: assembly.Data, program: Single, member: Member, plan: Plan) -> Story:
     """Collect what the verdicts are based on."""
     config, train, task = job.config, data.splits["train"], data.task
     return Story(
@@ -102,7 +102,7 @@ def story(job: Job, data: assembly.Data, program: Single, member: Member, batch_
         status=member.status or "",
         chance=program.criterion.chance(train.y),
         class_counts=class_counts(data),
-        batch_size=batch_size,
+        batch_size=plan.batch_size,
         parameters=sum(p.numel() for p in program.parameters if p.requires_grad),
         rate=member.rate,
         val_examples=len(data.splits["val"]) if "val" in data.splits else 0,
@@ -113,14 +113,13 @@ def story(job: Job, data: assembly.Data, program: Single, member: Member, batch_
         questions=data.questions,
         faults=data.faults,
         command=job.words,
-        planned_steps=config["training"].get("steps"),
-        time_limit=config["training"].get("max_time"),
+        settings=flattened(config),
+        planned_steps=plan.total_steps,
         kind=task.form,
         score=task.metrics[0],
         ratios=task.ratios,
         baseline=task.baseline(train.y.cpu()),
         residuals=residuals(data, program) if member.status in ("finished", "stopped", "pruned") else {},
-        optimizer=type(program.optimizer).__name__,
         reference=partial(best_reference, task, train, data.splits["val"]) if "val" in data.splits else None,
     )
 

@@ -5,14 +5,19 @@ Every number that decides is in `THRESHOLDS`, with its source.
 """
 
 import math
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
 from ._tail import Tail
 from ._thresholds import FEWEST_EPOCHS, FEWEST_UPDATES, at
+from .remedies import LIMITED, NOT_ADVISED, Facts, remedies
 from .story import Reference, Story
+
+ADVISED = 2
+"""The remedies that the advice names; `remedy` tries more."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +29,8 @@ class Verdict:
         finding: the problem in one sentence.
         evidence: the numbers that show it.
         where: the epoch, and the layer if there is one.
-        advice: one or two things to try; each completes 'try ...'.
+        advice: what to try; each completes 'try ...'. A judge gives only what is no setting, such as a look at the
+            examples or a check; `verdicts` adds the first remedies of the table.
     """
 
     name: str
@@ -41,14 +47,26 @@ PICTURES = {
 }
 """Where examples are shown, by the form of the targets."""
 
-LIMITED = "limited by the data or by the model"
 MORE_DATA = "more data, or augmentation: data.augment=crop_flip for photographs"
 
 Judge = Callable[[Story], Verdict | None]
 
 
 def verdicts(story: Story) -> list[Verdict]:
-    """Return the verdicts on a run, causes before their consequences."""
+    """Return the verdicts on a run with their advice, causes before their consequences."""
+    return [replace(one, advice=[*settings_for(one.name, story), *one.advice]) for one in given_to(story)]
+
+
+def settings_for(verdict: str, story: Story) -> list[str]:
+    """Return the first remedies of a verdict that apply, as the words of a command line with a comment."""
+    if verdict in NOT_ADVISED or story.faults:
+        return []
+    found = remedies([verdict], Facts(story.settings, story.planned_steps), ADVISED)
+    return [f"{shlex.join(one.overrides)}  # {one.name}" for one in found]
+
+
+def given_to(story: Story) -> list[Verdict]:
+    """Return the verdicts on a run, each with the advice of its judge."""
     if story.faults:
         return [unsuitable_inputs(story)]
     given: list[Verdict] = []
@@ -113,7 +131,7 @@ def symmetry(story: Story) -> Verdict | None:
         "The units of a layer have equal weights, so the layer can do no more than a single unit.",
         f"{values[max(values)]:.0%} of the units have the same weights as another unit",
         f"epoch {max(values)}, {', '.join(alike)}",
-        ["random initial weights: init=he for ReLU, init=xavier for tanh; only the biases may start at zero"],
+        [],
     )
 
 
@@ -128,10 +146,7 @@ def initial_loss(story: Story) -> Verdict | None:
         "The initial loss is far above that of equal scores: the network is confident of wrong answers.",
         f"loss {first:.3g} before training, {story.chance:.3g} {story.ignorance}",
         "epoch 0",
-        [
-            "smaller initial weights: init=he or init=xavier; inputs of size 1: data.preprocess=standardize",
-            story.check("suggests a factor for the last layer"),
-        ],
+        [story.check("suggests a factor for the last layer")],
     )
 
 
@@ -165,11 +180,7 @@ def rate_too_high(story: Story) -> Verdict | None:
         "The updates are so large that they undo each other.",
         f"{evidence}; lr={story.rate:g}",
         where,
-        [
-            f"optimizer.lr={story.rate / 10:g}",
-            story.check("suggests a rate", "only=lr_range"),
-            "training.clip_norm=1 or scheduler.warmup=0.1, if only the first updates are too large",
-        ],
+        [story.check("suggests a rate", "only=lr_range")],
     )
 
 
@@ -205,7 +216,7 @@ def rate_too_low(story: Story) -> Verdict | None:
         f"loss {first:.3g} before training, {story.losses[-1]:.3g} after {len(story.losses)} epochs{small}; "
         f"lr={story.rate:g}",
         "all epochs",
-        [f"optimizer.lr={story.rate * 10:g}", story.check("suggests a rate", "only=lr_range")],
+        [story.check("suggests a rate", "only=lr_range")],
     )
 
 
@@ -235,10 +246,7 @@ def stuck(story: Story) -> Verdict | None:
         f"{story.noun} {story.train_score:.3f}, {story.majority:.3f} "
         f"{ways.get(story.kind, 'by always answering the same')}",
         "all epochs",
-        [
-            "initial weights that are neither equal nor tiny: init=he, or model.batch_norm=true",
-            story.check("tests each part separately; then another optimizer.lr"),
-        ],
+        [story.check("tests each part separately")],
     )
 
 
@@ -258,7 +266,7 @@ def one_class(story: Story) -> Verdict | None:
         "The network gives nearly every example the same answer.",
         f"{shares[max(shares)]:.0%} of the probe's examples; the most common class is {story.majority:.0%} of the data",
         f"epoch {max(shares)}",
-        ["a smaller optimizer.lr, or other initial weights", "data.balance=class_weights if classes are imbalanced"],
+        [],
     )
 
 
@@ -273,7 +281,7 @@ def class_imbalance(story: Story) -> Verdict | None:
         f"{max(present):,} examples of the most common class, {min(present):,} of the rarest; accuracy "
         f"{story.majority:.1%} by always answering the most common class",
         "the training split",
-        ["data.balance=class_weights", "a look at the confusion matrix: pictures/confusion.png"],
+        ["a look at the confusion matrix: pictures/confusion.png"],
     )
 
 
@@ -284,7 +292,6 @@ def dead_units(story: Story) -> Verdict | None:
         "dead",
         "dead units",
         "Many units output zero for every example: no gradient passes through them, and they cannot recover.",
-        ["a smaller optimizer.lr, or init=he", "model.activation=leaky_relu, or model.batch_norm=true"],
     )
 
 
@@ -295,7 +302,6 @@ def saturation(story: Story) -> Verdict | None:
         "saturated",
         "saturation",
         "Most outputs are in the flat part of the activation, where hardly any gradient passes.",
-        ["smaller initial weights (init=xavier), or a smaller optimizer.lr", "model.batch_norm=true, or ReLU"],
     )
 
 
@@ -308,7 +314,6 @@ def vanishing(story: Story) -> Verdict | None:
         "The gradient shrinks on its way back: the first layers hardly learn.",
         min,
         {when: ratio for when, ratio in ratios.items() if ratio < 1 / at("signal")},
-        ["init=he for ReLU, init=xavier for tanh; ReLU instead of sigmoid", "model.batch_norm=true"],
     )
 
 
@@ -319,7 +324,6 @@ def exploding(story: Story) -> Verdict | None:
         "The gradient grows on its way back: it is far too large in the first layers.",
         max,
         {when: ratio for when, ratio in gradient_ratios(story).items() if ratio > at("signal")},
-        ["smaller initial weights: init=he or init=xavier", "training.clip_norm=1, or model.batch_norm=true"],
     )
 
 
@@ -334,7 +338,7 @@ def updates_too_large(story: Story) -> Verdict | None:
         "Each update changes weights by a large part of their size.",
         f"update : weight {listed(high, '{:.1e}')} (1e-3 is healthy)",
         f"median over {len(story.history)} epochs",
-        [f"optimizer.lr={story.rate / 10:g}", "a schedule that lowers the rate: scheduler=cosine"],
+        [],
     )
 
 
@@ -349,7 +353,7 @@ def updates_too_small(story: Story) -> Verdict | None:
         "Some layers hardly change.",
         f"update : weight at most {listed(low, '{:.1e}')} (1e-3 is healthy)",
         f"all {len(story.history)} epochs",
-        [f"optimizer.lr={story.rate * 10:g}", "optimizer=adam, whose updates do not depend on the gradient's size"],
+        [],
     )
 
 
@@ -398,30 +402,13 @@ def overfitting(story: Story) -> Verdict | None:
     few = not story.history or story.last["step"] < FEWEST_UPDATES
     if few or story.gap < max(at("gap"), at("errors") * story.gap_error):
         return None
-    weaker_weights = decay(story)
     return Verdict(
         "overfitting",
         "The network does much better on the training examples than on new ones.",
         story.scores,
         f"epoch {len(story.history)}",
-        [
-            "more text" if story.kind == "tokens" else MORE_DATA,
-            " or ".join([f"model.dropout={min(0.8, story.dropout + 0.3):g}", *weaker_weights, "a smaller network"]),
-        ],
+        ["more text" if story.kind == "tokens" else MORE_DATA],
     )
-
-
-def decay(story: Story) -> list[str]:
-    """Return the overrides of a weight decay that has an effect: it shrinks weights to a third over the run.
-
-    An update multiplies a weight by 1 - rate * decay (Loshchilov and Hutter 2019), so with a decay of 0.01 and a rate
-    of 0.001 it takes 100,000 updates.
-    """
-    strength = 1 / max(story.rate * story.last["step"], 1e-12)
-    known = {"Adam": "optimizer=adamw ", "AdamW": "", "SGD": ""}
-    if story.optimizer not in known or not math.isfinite(strength):
-        return []
-    return [f"{known[story.optimizer]}optimizer.weight_decay={strength:.1g}"]
 
 
 def low_everywhere(story: Story) -> Verdict | None:
@@ -464,7 +451,6 @@ def low_everywhere(story: Story) -> Verdict | None:
         return None
     if not behind:
         return None if dropped and story.skill >= at("low_skill") else limited(evidence, where)
-    weaker = less_regularisation(story)
     return Verdict(
         "underfitting",
         "The network does not fit even the training examples well."
@@ -472,7 +458,7 @@ def low_everywhere(story: Story) -> Verdict | None:
         else "The network is behind a simple model on the same split.",
         evidence,
         where,
-        [*weaker, "a larger network or another architecture: model.hidden=[200,200], model=cnn", "longer training"][:2],
+        [],
     )
 
 
@@ -498,14 +484,6 @@ def limited(evidence: str, where: str) -> Verdict:
     )
 
 
-def less_regularisation(story: Story) -> list[str]:
-    """Return the advice to regularise less, if it is strong."""
-    if story.dropout >= at("strong_dropout"):
-        return [f"less Dropout: model.dropout={story.dropout / 2:g}"]
-    others = [key for key in story.regularization if "dropout" not in key]
-    return [f"less regularisation than {', '.join(others)}"] if others else []
-
-
 def still_improving(story: Story) -> Verdict | None:
     """The run ended while it was still improving."""
     if not story.long_enough or story.status != "finished" or story.losses[-1] < at("solved") * story.chance:
@@ -521,7 +499,7 @@ def still_improving(story: Story) -> Verdict | None:
         f"the {'validation' if 'val/loss' in story.last else 'training'} loss fell by {trend.fall(1):.1%} per epoch "
         f"in the last {trend.epochs} epochs (95 % interval {least:.1%} to {most:.1%})",
         f"epoch {len(losses)}",
-        [f"{story.twice_as_long} with resume=<this run's folder>, or a larger optimizer.lr"],
+        ["the first of these with resume=<this run's folder>, which continues the run"],
     )
 
 
@@ -535,7 +513,7 @@ def no_better_than_bigrams(story: Story) -> Verdict | None:
         "A table that knows only the last character predicts the next one at least as well.",
         f"{loss:.3f} nats per character on the validation split, {table:.3f} by the table",
         f"epoch {len(story.history)}",
-        ["longer training, or a larger optimizer.lr", "more text; model.dropout=0.2 if the training loss is far lower"],
+        ["more text"],
     )
 
 
@@ -549,7 +527,7 @@ def outliers(story: Story) -> Verdict | None:
         "A few examples are predicted far worse than the others, and the squared error follows them.",
         f"{share:.1%} of the errors are larger than {at('far'):g} times the usual one, the largest {largest:.0f} times",
         f"epoch {len(story.history)}",
-        ["loss=huber or loss=mae, which follow outliers less", "a look at them: pictures/residuals.png"],
+        ["a look at them: pictures/residuals.png"],
     )
 
 
@@ -564,7 +542,7 @@ def uneven_errors(story: Story) -> Verdict | None:
         f"The errors {way} with the prediction, so one squared error does not fit all examples.",
         f"correlation of ranks of prediction and size of the error {trend:.2f}, over {count:,.0f} examples",
         f"epoch {len(story.history)}",
-        ["loss=gaussian, which learns the variance too", "the logarithm of a positive target; pictures/residuals.png"],
+        ["the logarithm of a positive target; a look at the errors: pictures/residuals.png"],
     )
 
 
@@ -583,10 +561,7 @@ def best_long_past(story: Story) -> Verdict | None:
         "The validation loss was lowest long before the end; the later epochs made it worse.",
         f"loss {losses[best - 1]:.3g} after epoch {best}, {losses[-1]:.3g} after epoch {len(losses)}",
         f"epoch {best}",
-        [
-            "training.early_stopping.patience=5",
-            "more regularisation: " + " or ".join([f"model.dropout={min(0.8, story.dropout + 0.3):g}", *decay(story)]),
-        ],
+        [],
     )
 
 
@@ -599,7 +574,7 @@ def large_batch(story: Story) -> Verdict | None:
         "A batch holds most of the training examples, so an epoch has hardly any updates.",
         f"{story.batch_size:,} of {story.examples:,} examples",
         "all epochs",
-        [f"training.batch_size={max(1, min(128, story.examples // 20))}"],
+        [],
     )
 
 
@@ -626,12 +601,12 @@ def layers_above(story: Story, quantity: str) -> dict[str, float]:
     return {layer: value for layer, value in ends.items() if value >= at(quantity)}
 
 
-def units_verdict(story: Story, quantity: str, name: str, finding: str, advice: Sequence[str]) -> Verdict | None:
+def units_verdict(story: Story, quantity: str, name: str, finding: str) -> Verdict | None:
     """Return a verdict on a share of the units of a layer, or None if no layer has reached its threshold."""
     layers = layers_above(story, quantity)
     if not layers:
         return None
-    return Verdict(name, finding, listed(layers, "{:.0%}"), f"epoch {len(story.history)}, {', '.join(layers)}", advice)
+    return Verdict(name, finding, listed(layers, "{:.0%}"), f"epoch {len(story.history)}, {', '.join(layers)}", [])
 
 
 def gradient_ratios(story: Story, *, only_before_training: bool = False) -> dict[str, float]:
@@ -650,13 +625,12 @@ def gradient_verdict(
     finding: str,
     worst: Callable[[Iterable[float]], float],
     ratios: Mapping[str, float],
-    advice: Sequence[str],
 ) -> Verdict | None:
     """Return a verdict on the gradient's ratios that are out of bounds, or None if there are none."""
     if not ratios:
         return None
     evidence = f"the gradient at the first hidden layer is {worst(ratios.values()):.1e} times that at the last one"
-    return Verdict(name, finding, evidence, " and ".join(ratios), advice)
+    return Verdict(name, finding, evidence, " and ".join(ratios), [])
 
 
 def listed(values: dict[str, float], form: str) -> str:

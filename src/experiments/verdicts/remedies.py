@@ -10,9 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .judges import LIMITED
+from ._thresholds import at
 
-RANGE_TEST = "the rate of the range test"
+LIMITED = "limited by the data or by the model"
+NOT_ADVISED = (LIMITED, "data suspect", "healthy")
+"""Verdicts whose remedies are tried, but not advised: the settings are not the cause."""
+RANGE_TEST, HE, XAVIER = "the rate of the range test", "He's weights", "Xavier's weights"
 TOO_SMALL = ("learning rate too low", "still improving", "stuck")
 """Verdicts on a run whose rate should not be lowered."""
 TOO_LARGE = "learning rate too high"
@@ -96,11 +99,11 @@ def dropout(strength: float) -> Callable[[Facts], Overrides]:
 
 
 def less_dropout(factor: float) -> Callable[[Facts], Overrides]:
-    """Return the remedy of weaker Dropout."""
+    """Return the remedy of weaker Dropout, if it is strong."""
 
     def remedy(facts: Facts) -> Overrides:
-        own = facts.get("model.dropout")
-        return [f"model.dropout={own * factor:g}"] if own else None
+        own = facts.get("model.dropout") or 0
+        return [f"model.dropout={own * factor:g}"] if own >= at("strong_dropout") else None
 
     return remedy
 
@@ -179,7 +182,7 @@ REMEDIES: Mapping[str, Callable[[Facts], Overrides]] = {
     "weight decay": decay(1.0),
     "strong weight decay": decay(10.0),
     "no weight decay": lambda facts: ["optimizer.weight_decay=0"] if facts.get("optimizer.weight_decay") else None,
-    "no penalty": lambda facts: ["penalty=none"] if facts.name("penalty") != "Penalty" else None,
+    "no penalty": lambda facts: ["penalty=none"] if facts.name("penalty") not in ("", "Penalty") else None,
     "no label smoothing": lambda facts: ["loss.label_smoothing=0"] if facts.get("loss.label_smoothing") else None,
     "twice as long": epochs(2),
     "four times as long": epochs(4),
@@ -215,8 +218,8 @@ TABLE: Mapping[str, Sequence[str]] = {
     "class imbalance": ("class weights",),
     "dead units": ("a tenth of the rate", "zero biases", "no weight decay", "leaky ReLU", "BatchNorm", "Adam"),
     "saturation": ("Xavier's weights", "BatchNorm", "ReLU", "a tenth of the rate"),
-    "vanishing gradients": ("Xavier's weights", "He's weights", "BatchNorm", "ReLU", "zero biases"),
-    "exploding gradients": ("He's weights", "Xavier's weights", "BatchNorm", "clipping"),
+    "vanishing gradients": ("He's weights", "BatchNorm", "ReLU", "Xavier's weights", "zero biases"),
+    "exploding gradients": ("He's weights", "BatchNorm", "clipping", "Xavier's weights"),
     "updates too large": ("no weight decay", "a tenth of the rate", "cosine schedule"),
     "updates too small": ("equal rates", "ten times the rate", "Adam"),
     "overfitting": (
@@ -233,6 +236,7 @@ TABLE: Mapping[str, Sequence[str]] = {
     "uneven errors": ("a learnt variance", "absolute errors"),
     "best epoch long past": ("weight decay", "Dropout 0.2", "a third of the rate", "early stopping"),
     "still improving": ("twice as long", "three times the rate", "four times as long"),
+    "not better than the bigram table": ("four times as long", "three times the rate"),
     "large batch": ("batches of 16", "three times the rate", "four times as long"),
     "questionable data": ("standardized inputs",),
     "healthy": ("the rate of the range test", "cosine schedule", "torch's weights"),
@@ -277,8 +281,14 @@ def remedies(verdicts: Sequence[str], facts: Facts, most: int | None = None) -> 
 
 
 def fitting(verdict: str, facts: Facts) -> list[str]:
-    """Return the remedies of a verdict, without a rate from the range test that goes the wrong way."""
+    """Return the remedies of a verdict, without a rate from the range test that goes the wrong way.
+
+    Of He's and Xavier's weights, those that are meant for the activation come first.
+    """
+    both = [XAVIER, HE] if facts.get("model.activation") in ("tanh", "sigmoid") else [HE, XAVIER]
     names = list(TABLE.get(verdict, ()))
+    if all(name in names for name in both):
+        names = [both.pop(0) if name in (HE, XAVIER) else name for name in names]
     if facts.suggested is None:
         return names
     wrong = facts.suggested <= facts.rate if verdict in TOO_SMALL else facts.suggested >= facts.rate

@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 from experiments.folders.run import LayerRow, Row
 
@@ -68,9 +69,8 @@ class Story:
         residuals: facts about the errors of a regression on new examples, see `tasks.residuals`.
         ratios: whether ratios of losses say something, see `tasks.base`.
         command: the words of the run's command line, without the verb.
-        planned_steps: the updates that were planned; None if epochs were.
-        time_limit: `training.max_time`, if there is one.
-        optimizer: the name of its class.
+        settings: the run's configuration, with dotted keys.
+        planned_steps: the updates that were planned.
         reference: returns the scores of simple models, which takes a second; None if there is no validation split.
     """
 
@@ -90,21 +90,14 @@ class Story:
     questions: Sequence[str] = ()
     faults: Sequence[str] = ()
     command: Sequence[str] = ()
-    planned_steps: int | None = None
-    time_limit: float | str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    planned_steps: int = 0
     kind: str = "classes"
     score: str = "accuracy"
     baseline: float | None = None
     residuals: Mapping[str, float] = field(default_factory=dict)
     ratios: bool = True
-    optimizer: str = ""
     reference: Callable[[], Reference | None] | None = None
-
-    @property
-    def twice_as_long(self) -> str:
-        """The settings with which the run would be twice as long."""
-        length = f"epochs={2 * len(self.losses)}" if self.planned_steps is None else f"steps={2 * self.planned_steps}"
-        return f"training.{length}{' training.max_time=null' if self.time_limit is not None else ''}"
 
     @property
     def noun(self) -> str:
