@@ -2,6 +2,7 @@
 
 import random
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -146,6 +147,29 @@ def test_a_source_has_no_settings_of_datasets() -> None:
     given = {**config, "data": {**config["data"], "gather": True}}
     with pytest.raises(UserError, match=r"unknown setting 'data.gather' of digits; it has no settings$"):
         assembly.data(given, Streams(0), torch.device("cpu"))
+
+
+@pytest.mark.slow
+def test_a_hugging_face_data_set_is_read_from_disk(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    features = datasets.Features(
+        {
+            "image": datasets.Image(),
+            "id": datasets.Value("int64"),
+            "label": datasets.ClassLabel(names=["dark", "bright"]),
+        }
+    )
+    pixels = [np.full((6, 8), 40 + 150 * (k % 2) + k, np.uint8) for k in range(24)]
+    rows = {"image": pixels, "id": list(range(24)), "label": [k % 2 for k in range(24)]}
+    whole = datasets.Dataset.from_dict(rows, features=features)
+    datasets.DatasetDict(train=whole, test=whole.select(range(6))).save_to_disk(tmp_path / "saved")
+    config = composed()
+    section = {"_target_": "datasets.load_from_disk", "dataset_path": str(tmp_path / "saved"), "preprocess": "none"}
+    given = {**config, "data": {**assembly.splitting(config["data"]), **section}}
+    data = assembly.data(given, Streams(0), torch.device("cpu"))
+    assert data.classes == ["dark", "bright"]
+    assert data.input_shape == (1, 6, 8)
+    assert data.splits["test"].raw()[:, 0, 0, 0].tolist() == [40 + 150 * (k % 2) + k for k in range(6)]
 
 
 @pytest.mark.slow

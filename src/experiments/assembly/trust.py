@@ -13,6 +13,7 @@ OURS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "data": {
         "data.sources": ("digits", "npz", "torchvision_set"),
         "data.mapped": ("npy",),
+        "data.parquet": ("parquet",),
         "data.pictures": ("image_folder",),
         "data.tables": ("csv",),
         "data.planes": ("blobs", "circles", "moons", "sine", "spiral", "topics", "two_gaussians"),

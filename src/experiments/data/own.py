@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import memory, packed, tables
+from . import memory, packed, parquet, tables
 from .forms import WHITE, Description, ImageForm, TableForm, sides
 from .packed import Conversion
 from .pictures import EXTENSIONS, files, left_aside
 from .sources import MAGIC, channels_first, declared, read_arrays
 
-KINDS = "a picture, a folder of pictures, a .csv file, an .npz file or an .npy file"
+KINDS = "a picture, a folder of pictures, a .csv file, a .parquet file, an .npz file or an .npy file"
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,9 @@ def read(path: str, description: Description) -> NamedExamples:
         return pictures([str(expanded)], description, below=str(expanded.parent))
     if kind in (".csv", ".tsv", ".txt"):
         return table(str(expanded), description)
+    if kind in parquet.EXTENSIONS:
+        with parquet.as_csv([str(expanded)], [repr(path)]) as (copy,):
+            return table(copy, description)
     if kind in (".npz", ".npy"):
         x, notes = array_of(str(expanded))
         return replace(arrays(x, description, repr(path)), notes=notes)
