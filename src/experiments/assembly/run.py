@@ -19,7 +19,7 @@ from experiments.data import memory
 from experiments.folders.run import LAYERS, METRICS, RunFolder
 from experiments.models.layers import Layer
 from experiments.tasks.base import Task
-from experiments.training import device, processes, shared
+from experiments.training import device, explicit, processes, shared
 from experiments.training.averaging import batch_norms
 from experiments.training.engine import checkpoint_paths
 from experiments.training.member import Member, best_row
@@ -91,13 +91,17 @@ def assembled(
         if early_stopping is not None:
             setting = "training.early_stopping.metric"
             assembly.check_measured(setting, early_stopping.metric, measured, data.task, validate=validate)
-        program = (shared.Shared if processes.active() else Single)(
+        updating = assembly.updating(settings, optimizer, criterion.penalty)
+        kind: type[Single] = shared.Shared if processes.active() else Single
+        if kind is Single and explicit.suits(model, criterion, updating, torch_device, thaws=bool(thaws)):
+            kind = explicit.Explicit
+        program = kind(
             model,
             optimizer,
             {**data.splits, TRAIN_EVAL: data.splits["train"].sample(TRAIN_EVAL_MOST)},
             eval_batch_size=settings.eval_batch_size,
             criterion=criterion,
-            updating=assembly.updating(settings, optimizer, criterion.penalty),
+            updating=updating,
             augments=data.augments,
             noise=streams.noise,
             thaws=thaws,

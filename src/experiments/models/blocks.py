@@ -90,13 +90,18 @@ class Dropout(nn.Dropout):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x, of the same shape, with dropout applied in training mode."""
+        factors = self.factors(x)
+        return super().forward(x) if factors is None else x * factors
+
+    def factors(self, x: Tensor) -> Tensor | None:
+        """Draw the factor of each element of x, 0 or `1 / (1 - p)`; None if the input is not to be changed by them."""
         if self.generator is None or not self.training or self.p in (0, 1):
-            return super().forward(x)
+            return None
         keep = 1 - self.p
         if self.rows is None or self.rows.total is None:
-            return x * (dropout_mask(x.shape, keep, self.generator).to(x.dtype) / keep)
+            return dropout_mask(x.shape, keep, self.generator).to(x.dtype) / keep
         mask = dropout_mask(torch.Size((self.rows.total, *x.shape[1:])), keep, self.generator)[self.rows.own]
-        return x * (mask.to(x.dtype) / keep)
+        return mask.to(x.dtype) / keep
 
 
 class Noise(nn.Module):

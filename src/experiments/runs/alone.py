@@ -169,6 +169,8 @@ def train_separately(
     with prepared.surroundings(threads):
         set_global_state(prepared.generator, prepared.device)
         run = started or prepared.start(position, threads)
+        if parts.program.note:
+            prepared.run.screen.log(f"{parts.program.note}\n")
 
         def after_epoch(ended: list[int]) -> None:
             on_epoch([parts.member], position)

@@ -73,6 +73,8 @@ class Single:
 
     members = 1
     checkpoint_seconds = 0.0
+    note = ""
+    """A sentence for the log about how steps are computed, if it is not the ordinary way."""
 
     def __init__(
         self,
@@ -94,6 +96,7 @@ class Single:
         first = optimizer.param_groups[0]["lr"]
         self.shares = [group["lr"] / first * group.get("lr_scale", 1.0) for group in optimizer.param_groups]
         self.needs_closure = needs_closure(optimizer)
+        self.advance: Callable[[], object] = optimizer.step
         self.splits = splits
         self.eval_batch_size = eval_batch_size
         self.criterion = criterion or Criterion()
@@ -159,7 +162,7 @@ class Single:
         if self.updating.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.parameters, self.updating.clip_norm)
         if self.scaler is None:
-            self.optimizer.step()
+            self.advance()
         else:
             self.scaler.step(self.optimizer)
             self.scaler.update()
