@@ -1,14 +1,19 @@
 """Advice that is tried: what helps and harms is told, nothing is trained twice, bad input is one sentence."""
 
+import itertools
 import json
+import os
 import shlex
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from experiments.common.metrics import Metric
+from experiments.comparison._remedies import remedy_table
+from experiments.observers.metrics import MetricsFile
 from experiments.remedies._effects import combination, effects, filled, judged
 from experiments.remedies._treatments import Treatment
 from tests.helpers import Commands, summary, trained_in
@@ -67,6 +72,9 @@ def test_the_advice_is_tried_compared_and_written(commands: Commands, sick: Path
 
     listed = commands.type("compare", "sick")
     assert "1 run" in listed.out
+    page = (commands.folder / "sick" / "comparison" / "report.html").read_text()
+    assert "Remedies of sick" in page
+    assert "Differences in val/accuracy from the run, paired over 4 seeds" in page
     command = shlex.split(found["command"].split("experiments.train ")[1])
     assert summary(commands.trained(*command))["status"] == "finished"
 
@@ -79,6 +87,70 @@ def test_training_with_remedies(commands: Commands) -> None:
     (folder,) = commands.folder.glob("outputs/train/*")
     assert "remedies" in content(folder)
     assert "symmetry" in outcome.out
+
+
+TRIED: dict[str, Any] = {
+    "run": "sick", "verdicts": ["symmetry"], "metric": "val/accuracy", "seeds": [0, 1], "original": {}, "order": [],
+    "remedies": [
+        {"name": "<b>He's", "effect": "helps", "overrides": ["init=he"], "difference": 0.1, "low": 0.05, "high": 0.15,
+         "corrected_p": 0.001},
+        {"name": "none", "effect": "not compared", "overrides": [], "difference": None, "low": None, "high": None,
+         "corrected_p": None},
+    ],
+    "together": None,
+}  # fmt: skip
+
+
+def test_the_page_has_a_table_of_remedies(tmp_path: Path) -> None:
+    path = tmp_path / "sick" / "remedy" / "remedy.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(TRIED))
+    table = remedy_table(tmp_path / "sick")
+    assert table is not None
+    assert [[cell.text for cell in row] for row in table.rows] == [
+        ["<b>He's", "helps", "+10", "5.00 to 15.00", "0.001", "init=he"],
+        ["none", "not compared", "", "", "", ""],
+    ]
+    assert table.note.startswith("Verdicts: symmetry. Differences in val/accuracy from the run, paired over 2 seeds")
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    ["", "[]", "{}", "null", json.dumps({**TRIED, "remedies": [1]}), json.dumps({**TRIED, "seeds": 3}), "[" * 100_000],
+)
+def test_a_damaged_file_has_no_table(tmp_path: Path, damaged: str) -> None:
+    (tmp_path / "remedy").mkdir()
+    (tmp_path / "remedy" / "remedy.json").write_text(damaged)
+    assert remedy_table(tmp_path) is None
+    assert remedy_table(tmp_path / "elsewhere") is None
+
+
+@pytest.mark.slow
+def test_an_interrupted_remedy_continues(
+    commands: Commands, sick: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("remedy", "run=sick", "seeds=3", "most=2")
+    whole = Path(shutil.copytree(sick, tmp_path / "whole"))
+    assert commands.type("remedy", f"run={whole}", *words[2:]).code == 0
+    original, calls = MetricsFile.epoch_end, itertools.count()
+
+    def epoch_end(self: MetricsFile, row: dict[str, float]) -> None:
+        original(self, row)
+        if next(calls) == 24:  # the run has 3 seeds and 6 epochs: in the second epoch of the first remedy
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(MetricsFile, "epoch_end", epoch_end)
+    stopped = commands.type(*words)
+    assert stopped.code == 130
+    assert "interrupted; the same command continues" in stopped.out
+    assert not (sick / "remedy" / "remedy.json").exists()
+    done = {path: path.stat().st_mtime_ns for path in sick.glob("remedy/the_run_seed=*/summary.json")}
+    assert len(done) == 3
+
+    again = commands.type(*words)
+    assert again.code == 0, again.err
+    assert {path: path.stat().st_mtime_ns for path in done} == done, "nothing is trained twice"
+    assert {**content(sick), "run": ""} == {**content(whole), "run": ""} | {"command": content(sick)["command"]}
 
 
 def test_a_sweep_has_no_remedies(commands: Commands) -> None:

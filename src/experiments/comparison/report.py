@@ -21,6 +21,7 @@ from . import drawing
 from ._answers import Answer, GroupRow
 from ._critical import critical_figure
 from ._fair import budget_figure
+from ._remedies import remedy_tables
 from ._spread import median, median_interval
 from ._words import LEVEL, chance, named, share
 from .curves import Curve, curves, metrics
@@ -158,7 +159,7 @@ class Report:
             tables.append(self.differences_table())
         if self.answer.analysis is not None and self.answer.analysis.effects:
             tables.append(factors_table(self.answer))
-        return tables
+        return [*tables, *remedy_tables(self.answer.grouping.groups)]
 
     def groups_table(self) -> PageTable:
         """Return the table of groups."""

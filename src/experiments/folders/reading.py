@@ -30,7 +30,9 @@ LARGEST_LAYERS = 500_000_000
 LONGEST_REASON = 120
 UNFINISHED = "unfinished"
 """The status of a run that has no summary: it is still running, or was killed."""
-KEPT_OUT = {"checkpoints", "pictures", "remedy"}
+REMEDIES = Path("remedy", "remedy.json")
+"""What was tried for a run, in its folder."""
+KEPT_OUT = {"checkpoints", "pictures", REMEDIES.parts[0]}
 """Folders of a run that contain no runs."""
 CONFIGURATION = Path(".hydra", "config.yaml")
 LAYER_COLUMNS = ("epoch", "layer", "quantity", "value")

@@ -19,6 +19,7 @@ from experiments.common.metrics import Metric, declare
 from experiments.common.screen import Screen, table
 from experiments.common.text import command_name, counted, shown_path
 from experiments.folders.lock import locked
+from experiments.folders.reading import REMEDIES
 from experiments.folders.summary import readable_summary
 from experiments.runs.job import Job, composed
 from experiments.runs.run import Run
@@ -31,7 +32,7 @@ from ._effects import Tried, combination, effects, filled, joined
 from ._treatments import ORIGINAL, Patient, Treatment, facts, jobs, patient, suggested_rate
 from .options import RemedyOptions
 
-FOLDER, FILE, PICTURE = "remedy", "remedy.json", "remedy.png"
+FOLDER, FILE, PICTURE = *REMEDIES.parts, "remedy.png"
 INTERRUPTED = 130
 COMPLETED = ("finished", "stopped")
 TOGETHER = "together"
