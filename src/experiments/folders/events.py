@@ -7,7 +7,7 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,19 +85,31 @@ class EventFile:
         append(self.path, events)
 
 
-def append(path: Path, events: list[Event]) -> None:
-    """Append events to a file.
+def append(path: Path, events: Sequence[Event]) -> None:
+    """Append events to a file, by one write.
 
     Raises:
         OSError: it cannot be written.
     """
-    from tensorboard.summary.writer.record_writer import RecordWriter
+    append_records(path, packed(events))
 
+
+def packed(events: Iterable[Event]) -> bytes:
+    """Return the records of events."""
+    from ._checksum import record
+
+    return b"".join(record(event.SerializeToString()) for event in events)
+
+
+def append_records(path: Path, records: bytes) -> None:
+    """Append records to a file, by one write.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | NO_LINK, 0o666)
     with os.fdopen(descriptor, "ab") as file:
-        writer = RecordWriter(file)
-        for event in events:
-            writer.write(event.SerializeToString())
+        file.write(records)
 
 
 def scalars(values: Mapping[str, float], step: int, about: Mapping[str, str] | None = None) -> Event:

@@ -52,23 +52,28 @@ class Histograms(Observer):
 
     def write(self, epoch: int) -> None:
         """Measure and write the histograms; a tensor with a value that is not finite has none."""
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary
+
         tags, rows = self.program.look(self.number, "histograms", measured)
+        values = []
         for tag, row in zip(tags, rows.tolist(), strict=True):
             low, high, count, total, squares, *counts = row
             if not (low < high < float("inf")):
                 continue
             width = (high - low) / BINS
-            self.writer.add_histogram_raw(
-                tag,
+            histogram = HistogramProto(
                 min=low,
                 max=high,
                 num=int(count),
                 sum=total,
                 sum_squares=squares,
-                bucket_limits=[low + width * (i + 1) for i in range(BINS)],
-                bucket_counts=counts,
-                global_step=epoch,
+                bucket_limit=[low + width * (i + 1) for i in range(BINS)],
+                bucket=counts,
             )
+            values.append(Summary.Value(tag=tag, histo=histogram))
+        if values:  # one event for all; `add_histogram_raw` would write one event for each
+            self.writer._get_file_writer().add_event(Event(summary=Summary(value=values)), epoch)
 
 
 def measured(capture: Capture) -> tuple[Sequence[str], Tensor]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +21,11 @@ def opened_writer(config: assembly.Config, folder: RunFolder, position: Position
     are removed."""
     if not assembly.enabled(config, "tensorboard"):
         return None
-    from torch.utils.tensorboard import SummaryWriter
+    from ._event_writer import BatchedWriter
 
     purge = position.epoch + 1 if position.step else None
     wait_for_next_second(folder.path)
-    return SummaryWriter(str(folder.path), purge_step=purge, max_queue=1000)  # 10 would make the loop wait
+    return BatchedWriter(str(folder.path), purge_step=purge)
 
 
 def wait_for_next_second(folder: Path) -> None:
@@ -41,25 +39,6 @@ def wait_for_next_second(folder: Path) -> None:
     deadline = time.monotonic() + 1
     while int(time.time()) <= newest and time.monotonic() < deadline:
         time.sleep(0.02)
-
-
-@contextmanager
-def quiet_writer_thread() -> Iterator[None]:
-    """Keep the event writer's thread from printing a traceback if the disk is full.
-
-    Its next write raises the error again in the main thread, where it becomes a message of one sentence.
-    """
-    before = threading.excepthook
-
-    def hook(args: threading.ExceptHookArgs) -> None:
-        if not isinstance(args.exc_value, OSError):
-            before(args)
-
-    threading.excepthook = hook
-    try:
-        yield
-    finally:
-        threading.excepthook = before
 
 
 def hyperparameters(

@@ -39,7 +39,7 @@ from experiments.verdicts.judges import Verdict, as_dict, as_text, verdicts
 from ._horizon import set_horizon
 from ._memory import memory_problem
 from ._messages import conclude, initial_weights, introduce
-from ._tensorboard import hyperparameters, opened_writer, quiet_writer_thread
+from ._tensorboard import hyperparameters, opened_writer
 from .job import Job
 from .resuming import check_unchanged, rates_of
 from .summary import disk_problem, story, was_removed, write_failure
@@ -241,7 +241,6 @@ class PreparedRun:
             write_explicit(job.folder, job.config)
         writer = opened_writer(job.config, job.folder, position)
         if writer is not None:
-            self.run.files.enter_context(quiet_writer_thread())
             self.run.files.callback(writer.close)
         parts.member.observers = assembly.observers(job.config, offered(job, parts, screen, writer))
         introduce(screen, parts.data, parts.layers, self.device, threads, self.settings, job.choices)

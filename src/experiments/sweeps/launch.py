@@ -83,6 +83,19 @@ class SweepJob:
         return self.composed.task
 
 
+class EndedJob(JobReturn):
+    """The result of a job, whose configuration is built when it is read: for 500 jobs that would take 8 seconds."""
+
+    @property  # type: ignore[override]
+    def cfg(self) -> DictConfig:
+        """The job's configuration."""
+        return OmegaConf.create(self._plain)
+
+    @cfg.setter
+    def cfg(self, plain: dict[str, Any]) -> None:
+        self._plain = plain
+
+
 class Launch:
     """The jobs of one sweep, or of a batch of it.
 
@@ -300,9 +313,9 @@ class Launch:
         """Return the result of a job for Hydra's sweepers."""
         metrics = job.entry.summary.get("metrics") or {}
         hydra = {"runtime": {"output_dir": str(job.entry.folder)}, "job": {"num": job.number}}
-        return JobReturn(
+        return EndedJob(
             overrides=job.composed.overrides,
-            cfg=OmegaConf.create(job.config),
+            cfg=job.config,  # type: ignore[arg-type]
             hydra_cfg=OmegaConf.create({"hydra": hydra}),
             working_dir=str(job.entry.folder),
             task_name="train",

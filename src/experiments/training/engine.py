@@ -25,6 +25,9 @@ from .transfer import state_to_host, to_device
 
 FLUSH_SECONDS = 1.0
 """The least time between two flushes of the files other than `last.pt`."""
+SAVING_SHARE, LONGEST_UNSAVED = 0.05, 60.0
+"""The share of the time that a program which saves less often than once per epoch spends on it, unless that means more
+seconds than this between two checkpoints."""
 
 
 def fit(
@@ -237,7 +240,8 @@ def save(program: Program, members: Sequence[Member], position: Position) -> Non
     good = {k: member for k, member in active.items() if member.status not in ("diverged", "failed")}
     improved = {k for k, member in good.items() if member.folder.best in checkpoint_paths(member, position)}
     ending = any(member.status is not None for member in active.values())
-    if not ending and not position.kept and time.monotonic() - position.saved_at < program.checkpoint_seconds:
+    begin = time.monotonic()
+    if not ending and not position.kept and begin - position.saved_at < seconds_unsaved(program, position):
         for k in improved:
             members[k].unwritten = state_of(program, k, members[k], position)
         return
@@ -262,8 +266,15 @@ def save(program: Program, members: Sequence[Member], position: Position) -> Non
         for member in good.values():
             member.folder.take_next(*checkpoint_paths(member, position))
     position.saved_at = time.monotonic()
+    position.saving_seconds = position.saved_at - begin
     if due:
         position.flushed_at = position.saved_at
+
+
+def seconds_unsaved(program: Program, position: Position) -> float:
+    """Return the least time between two checkpoints."""
+    least = program.checkpoint_seconds
+    return max(least, min(position.saving_seconds / SAVING_SHARE, LONGEST_UNSAVED)) if least else 0.0
 
 
 def checkpoint_paths(member: Member, position: Position) -> list[Path]:

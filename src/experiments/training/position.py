@@ -63,6 +63,7 @@ class Position:
         trained_examples: how many examples each member has been trained on.
         examples_per_second: of each member, in the last epoch.
         saved_at: when checkpoints were last written, in seconds of `time.monotonic`.
+        saving_seconds: how long that took.
         flushed_at: when all files were last flushed to the disk, in the same seconds.
         skipped: how many updates the complete epochs lack, because training ended within an epoch and was resumed.
         newest: how many updates the newest complete epoch had, if it was trained since the start or the resume.
@@ -82,6 +83,7 @@ class Position:
     trained_examples: int = 0
     examples_per_second: float = 0.0
     saved_at: float = -math.inf
+    saving_seconds: float = 0.0
     flushed_at: float = -math.inf
     skipped: int = 0
     newest: int | None = None

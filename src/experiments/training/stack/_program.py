@@ -2,12 +2,12 @@
 
 import math
 import warnings
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_map
 
 from experiments.common.metrics import TRAIN_EVAL
 from experiments.models.layers import describe
@@ -268,6 +268,10 @@ def owned(state: Any) -> Any:
     rows: dict[tuple[int, int], Tensor] = {}
 
     def own(value: Any) -> Any:
+        if isinstance(value, dict):
+            return (OrderedDict if isinstance(value, OrderedDict) else dict)((k, own(v)) for k, v in value.items())
+        if isinstance(value, list | tuple):
+            return type(value)(map(own, value))
         if not isinstance(value, Tensor):
             return value
         base = value._base
@@ -279,4 +283,4 @@ def owned(state: Any) -> Any:
             rows[key] = base.detach()[row].clone()
         return rows[key][start : start + value.numel()].view(value.shape)
 
-    return tree_map(own, state)
+    return own(state)
