@@ -14,7 +14,6 @@ States = Mapping[str, list[Tensor]]
 
 def _adam(group: Group, parameters: list[Tensor], gradients: list[Tensor], states: States) -> None:
     beta1, beta2 = group["betas"]
-    torch._foreach_add_(states["step"], 1)
     kernel = torch._fused_adamw_ if group["decoupled_weight_decay"] else torch._fused_adam_
     kernel(
         parameters,
@@ -49,7 +48,6 @@ def _sgd(group: Group, parameters: list[Tensor], gradients: list[Tensor], states
 
 
 def _adagrad(group: Group, parameters: list[Tensor], gradients: list[Tensor], states: States) -> None:
-    torch._foreach_add_(states["step"], 1)
     torch._fused_adagrad_(
         parameters,
         gradients,
@@ -76,7 +74,8 @@ class FusedUpdate:
     """Updates as `Optimizer.step` does, to the bit, in less time if torch has a fused kernel.
 
     What `Optimizer.step` does around the kernel takes longer than the kernel of a small model. The states stay where
-    the optimizer keeps them; it creates them itself in the first update.
+    the optimizer keeps them; it creates them itself in the first update. The counts of the parameters' updates become
+    views of one tensor, which is counted up at once.
 
     Args:
         optimizer: of any class; without a kernel, its own `step` is called. Every parameter needs a gradient.
@@ -86,7 +85,7 @@ class FusedUpdate:
         self.optimizer = optimizer
         fused = all(group.get("fused") for group in optimizer.param_groups)
         self.kernel = KERNELS.get(type(optimizer)) if fused else None
-        self.groups: list[tuple[Group, list[Tensor], States]] = []
+        self.groups: list[tuple[Group, list[Tensor], States, Tensor | None]] = []
 
     def forget(self) -> None:
         """Look for the states again, because the optimizer has loaded others."""
@@ -101,12 +100,18 @@ class FusedUpdate:
             own.step()
             self.groups = [self._with_states(group) for group in own.param_groups]
             return
-        for group, parameters, states in self.groups:
+        for group, parameters, states, counts in self.groups:
+            if counts is not None:
+                counts.add_(1)
             self.kernel(group, parameters, [p.grad for p in parameters if p.grad is not None], states)
 
-    def _with_states(self, group: Group) -> tuple[Group, list[Tensor], States]:
-        """Return a group, its parameters, and their states."""
-        parameters = list(group["params"])
+    def _with_states(self, group: Group) -> tuple[Group, list[Tensor], States, Tensor | None]:
+        """Return a group, its parameters, their states, and the tensor of their counts if they are counted."""
+        parameters, counts = list(group["params"]), None
         states = [self.optimizer.state[parameter] for parameter in parameters]
+        if self.kernel is not None and "step" in states[0]:
+            counts = torch.stack([state["step"] for state in states])
+            for state, count in zip(states, counts, strict=True):
+                state["step"] = count
         names = [name for name, value in states[0].items() if isinstance(value, Tensor)]
-        return group, parameters, {name: [state[name] for state in states] for name in names}
+        return group, parameters, {name: [state[name] for state in states] for name in names}, counts
