@@ -21,8 +21,8 @@ from experiments.runs.library import compose, job_of
 
 from .measure import Settings
 
-SEEDS, MOST = 6, 5
-QUICK_SEEDS, QUICK_MOST = 4, 3
+SEEDS, MOST = 10, 3
+QUICK_SEEDS, QUICK_MOST = 4, 2
 UNSEEN = [
     f"observers.{name}.enabled=false" for name in ("progress", "tensorboard", "histograms", "pictures", "regions")
 ]
@@ -92,6 +92,10 @@ HEALTHY: Mapping[str, Sequence[str]] = {
 }
 MINOR = ("still improving",)
 """A verdict that is no fault of a training, so that it is no false alarm."""
+HOPELESS = (LIMITED, "data suspect")
+"""Verdicts on data that no setting can mend: whether a remedy helps is not counted."""
+BETTER = 0.01
+"""The difference of the means that is counted, in a share or in the share of a loss."""
 
 
 @dataclass(frozen=True)
@@ -101,12 +105,16 @@ class Case:
     Args:
         given: the names of its verdicts.
         right: whether one of them is the true one.
-        helped: whether each remedy of the list helped, the first one first; empty if none was tried.
+        helped: whether each remedy of the list helped, the first one first; empty if none was tried or none can help.
+        better: whether the mean of each was better.
+        shown: each remedy with its difference.
     """
 
     given: Sequence[str]
     right: bool
     helped: Sequence[bool]
+    better: Sequence[bool] = ()
+    shown: str = ""
 
 
 def run(settings: Settings, screen: Console) -> None:
@@ -170,14 +178,22 @@ def tried(line: str, wanted: Sequence[str], seeds: int, most: int) -> Case:
     with contextlib.redirect_stdout(io.StringIO()):
         remedy(folder, RemedyOptions(seeds=seeds, most=most))
     content = json.loads((folder / FOLDER / FILE).read_text(encoding="utf-8"))
-    effects = {one["name"]: one["effect"] == "helps" for one in content["remedies"]}
-    return Case(given, any(name in wanted for name in given), [effects[name] for name in content["order"]])
+    known = {one["name"]: one for one in content["remedies"]}
+    ordered = [known[name] for name in content["order"]]
+    falls = content["metric"].endswith("loss")
+    size = abs(float(np.mean(list(content["original"].values())))) if falls else 1.0
+    gains = [(-1 if falls else 1) * (one["difference"] or 0.0) / size for one in ordered]
+    listed = ", ".join(f"{one['name']} {gain:+.2f}" for one, gain in zip(ordered, gains, strict=True))
+    right = any(name in wanted for name in given)
+    if set(wanted) <= set(HOPELESS):
+        return Case(given, right, (), (), listed)
+    return Case(given, right, [one["effect"] == "helps" for one in ordered], [gain > BETTER for gain in gains], listed)
 
 
 def shown(line: str, case: Case) -> str:
     """Return a line about a case."""
     marks = "".join("+" if helped else "-" for helped in case.helped) or "none tried"
-    return f"{'right' if case.right else 'WRONG'}  {line}: {', '.join(case.given)}; advice {marks}"
+    return f"{'right' if case.right else 'WRONG'}  {line}: {', '.join(case.given)}; advice {marks} ({case.shown})"
 
 
 def counted(cases: Sequence[Case]) -> str:
@@ -186,8 +202,10 @@ def counted(cases: Sequence[Case]) -> str:
     right, first = sum(case.right for case in cases), sum(case.helped[0] for case in with_advice)
     second = sum(any(case.helped[:2]) for case in with_advice)
     some = sum(any(case.helped) for case in with_advice)
+    means = [sum(case.better[0] for case in with_advice), sum(any(case.better) for case in with_advice)]
     n, m = len(cases), len(with_advice)
     return (
         f"{right} of {n} verdicts right (aim 90 %), the first advice helped in {first} of {m} (aim 60 %), one of the "
-        f"first two in {second}, any in {some} (aim 85 %)"
+        f"first two in {second}, any in {some} (aim 85 %); the mean was better by {BETTER} with the first in "
+        f"{means[0]}, with any in {means[1]}"
     )

@@ -222,6 +222,20 @@ def test_effects_are_told_apart() -> None:
     assert {one.treatment.name: one.effect for one in reversed_}["better"] == "harms"
 
 
+def test_a_fault_that_shows_with_a_few_seeds_only_is_shown_by_ranks() -> None:
+    base = {seed: 0.9 + 0.001 * seed - (0.6 if seed in (2, 7) else 0.0) for seed in range(10)}
+    moved = {seed: 0.9 + 0.002 * seed + 0.001 for seed in range(10)}
+    (one,) = effects(base, [treatment("steady")], {"steady": moved}, {}, RISING)
+    assert one.found is not None
+    assert one.found.t_p > 0.1
+    assert (one.effect, one.p) == ("helps", pytest.approx(4 / 2**10))
+    mostly_worse = {seed: value - 0.002 if value > 0.5 else 0.95 for seed, value in base.items()}
+    (other,) = effects(base, [treatment("wild")], {"wild": mostly_worse}, {}, RISING)
+    assert other.found is not None
+    assert other.found.mean > 0
+    assert (other.effect, other.p) == ("not clear", 2 * other.found.t_p)
+
+
 def test_a_run_without_a_result_counts_as_the_worst_of_its_seed() -> None:
     measured: dict[str, dict[int, float | None]] = {
         "the run": {0: None, 1: 0.5},

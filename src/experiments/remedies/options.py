@@ -26,7 +26,7 @@ TEXTS = {"out", "config_dir", "trust"}
 class RemedyOptions:
     """The options; see `MEANINGS`."""
 
-    seeds: Annotated[int, Ge(2)] = 8
+    seeds: Annotated[int, Ge(2)] = 10
     most: Annotated[int, Ge(1)] = 8
     out: Annotated[str, MinLen(1)] | None = None
     config_dir: str | None = None

@@ -270,8 +270,8 @@ def report(screen: Screen, results: Results) -> None:
     screen.print(f"\n{metric.name} of the run {mean:.4g}, mean of {len(run.seeds)} seeds\n")
     screen.print(shown)
     screen.print(
-        "\nDifferences are paired by the seed, on the validation split; p is corrected for the number of remedies "
-        "(Holm)."
+        "\nDifferences are paired by the seed, on the validation split, with intervals of the t-test. p is twice the "
+        "smaller one of the t-test and Wilcoxon's test, corrected for the number of remedies (Holm)."
     )
     for one in results.tried:
         if one.bad:
