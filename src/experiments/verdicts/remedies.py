@@ -207,7 +207,7 @@ TABLE: Mapping[str, Sequence[str]] = {
     "symmetry": ("He's weights", "Xavier's weights", "torch's weights"),
     "initial loss off": ("torch's weights", "standardized inputs", "He's weights", "Xavier's weights", "BatchNorm"),
     "learning rate too high": (
-        "the rate of the range test", "a tenth of the rate", "Adam", "clipping", "warm-up", "cosine schedule",
+        "the rate of the range test", "Adam", "a tenth of the rate", "clipping", "warm-up", "cosine schedule",
     ),
     "learning rate too low": ("the rate of the range test", "ten times the rate", "Adam", "four times as long"),
     "stuck": (
