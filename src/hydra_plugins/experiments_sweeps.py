@@ -32,6 +32,16 @@ class Ray:
 
 
 @dataclass
+class Local:
+    """Settings of the executor local."""
+
+    workers: Any = "auto"
+    """how many processes train at a time: auto for one per GPU or, if the runs use none, one per core"""
+    max_retries: int = 3
+    """how often a stack is restarted after its process was killed"""
+
+
+@dataclass
 class StackedConfig:
     """Trains runs of one architecture together, as stacks."""
 
@@ -39,7 +49,8 @@ class StackedConfig:
     max_stack: Any = "auto"
     """the largest number of runs in a stack; auto chooses it by the free memory, up to 64 on a CPU and 256 on a GPU"""
     executor: str = "inline"
-    """inline trains in this process, ray in workers: a new process for each stack"""
+    """inline trains in this process, local in processes of this machine, ray in workers of Ray"""
+    local: Local = field(default_factory=Local)
     ray: Ray = field(default_factory=Ray)
     without: list[str] = field(default_factory=lambda: ["pictures", "regions"])
     """observers that are turned off in a sweep's runs, unless an override names them"""

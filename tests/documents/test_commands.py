@@ -27,7 +27,8 @@ from tests.documents.pages import (
 from tests.helpers import NO_PICTURES, REPOSITORY, SHARED_DATA, Commands, run_folders, summary
 
 DEAR = (
-    *("data=mnist", "executor=ray", "launcher=joblib", "reproduce ", "hydra/sweeper=optuna", "search=coarse_to_fine"),
+    *("data=mnist", "executor=local", "executor=ray", "launcher=joblib", "reproduce ", "hydra/sweeper=optuna"),
+    "search=coarse_to_fine",
     *(
         "python -m experiments.check",
         "experiments.compare",

@@ -444,7 +444,7 @@ def test_folders_that_are_not_sweeps(commands: Commands) -> None:
     assert "is a sweep folder; to resume it, give the command of the sweep again, with -m" in outcome.err
     outcome = commands.train("-m", *SMALL, "seed=1,2", "hydra.launcher.executor=rya")
     assert outcome.code == 2
-    assert "hydra.launcher.executor='rya' should be 'inline' or 'ray'" in outcome.err
+    assert "hydra.launcher.executor='rya' should be 'inline', 'local' or 'ray'" in outcome.err
     outcome = commands.train("-m", *SMALL, "seed=1,2", "hydra.launcher.max_stack=0")
     assert "hydra.launcher.max_stack=0 should be greater than or equal to 1" in outcome.err
     outcome = commands.train("-m", *SMALL, "seed=1,2", "retry_failed=maybe")

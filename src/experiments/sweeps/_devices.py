@@ -46,17 +46,35 @@ def gpus_of_a_stack(asked: float | Literal["auto"], devices: Collection[str], pr
     return asked
 
 
-def sharing(executor: str, ray: Mapping[str, Any], devices: Collection[str], present: int) -> Sharing:
-    """Return how stacks share the GPUs of this machine; workers on a cluster are not counted.
+def local_workers(asked: int | Literal["auto"], devices: Collection[str], present: int) -> tuple[int, int]:
+    """Return how many processes of this machine train at a time, and how many GPUs they share.
 
     Args:
-        executor, ray: the settings of `hydra.launcher`.
+        asked: `hydra.launcher.local.workers`; auto for one per GPU or, if the runs use none, one per core.
         devices: the values of `training.device`.
         present: the GPUs of this machine.
     """
-    if executor != "ray" or ray.get("address") not in (None, "local"):
+    from experiments.training.device import cores
+
+    gpus = present if set(devices) <= OF_ANY_NUMBER else 0
+    return (gpus or cores()) if asked == "auto" else asked, gpus
+
+
+def sharing(executor: str, settings: Mapping[str, Any], devices: Collection[str], present: int) -> Sharing:
+    """Return how stacks share the GPUs, or the cores, of this machine; workers on a cluster are not counted.
+
+    Args:
+        executor: of `hydra.launcher`.
+        settings: of this executor.
+        devices: the values of `training.device`.
+        present: the GPUs of this machine.
+    """
+    if executor == "local":
+        workers, gpus = local_workers(settings["workers"], devices, present)
+        return Sharing(workers, min(1.0, gpus / workers) if gpus else 1.0 / workers)
+    if executor != "ray" or settings.get("address") not in (None, "local"):
         return Sharing()
-    each = gpus_of_a_stack(ray["num_gpus"], devices, present)
+    each = gpus_of_a_stack(settings["num_gpus"], devices, present)
     if not each or not present:
         return Sharing()
     return Sharing(max(1, int(present / each)), min(1.0, each))

@@ -1,4 +1,4 @@
-"""Training stacks on Ray, on this machine or on a cluster: each stack in a new process."""
+"""Training stacks in workers, and on Ray, on this machine or on a cluster: each stack in a new process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 from annotated_types import Ge
 
@@ -23,7 +23,7 @@ from experiments.folders.sweep import Entry
 from experiments.runs.job import Job
 from experiments.runs.summary import write_failure
 from experiments.runs.together import train_together
-from experiments.training.stop import SignalStop
+from experiments.training.stop import SignalStop, Stop
 
 from ._devices import devices_of, gpus_of_a_stack
 
@@ -51,6 +51,22 @@ class RaySettings:
     max_retries: Annotated[int, Ge(0)]
 
 
+class Workers(Protocol):
+    """Processes that train stacks."""
+
+    def start(self, jobs: Sequence[Job]) -> Any:
+        """Start a stack, or queue it, and return its task."""
+
+    def ended(self, tasks: Sequence[Any]) -> Sequence[Any]:
+        """Wait a moment, and return the tasks that have ended."""
+
+    def problem_of(self, task: Any) -> str | None:
+        """Return what went wrong in a task that has ended, in a few words; None if nothing did."""
+
+    def stop(self, tasks: Sequence[Any]) -> None:
+        """Ask tasks to stop after the current step; those that wait are not started."""
+
+
 @dataclass
 class WorkerTask:
     """A stack that a worker trains.
@@ -64,10 +80,49 @@ class WorkerTask:
     tries: int = 1
 
 
+def train_by(
+    workers: Workers, stacks: Sequence[Sequence[Job]], most: int, stop: Stop, on_finish: Callable[[Sequence[Job]], None]
+) -> None:
+    """Train stacks in workers; those whose process was killed are restarted from their checkpoints.
+
+    Args:
+        workers: the processes.
+        stacks: the runs of each.
+        most: how often a stack is restarted.
+        stop: a request to stop.
+        on_finish: called with runs that have ended, some at a time.
+    """
+    running = {workers.start(jobs): WorkerTask(jobs) for jobs in stacks}
+    open_jobs = [job for jobs in stacks for job in jobs]
+    cancelled = False
+    while running:
+        ready = workers.ended(list(running))
+        if stop.requested and not cancelled:
+            cancelled = True
+            workers.stop(list(running))
+        for task in ready:
+            stack = running.pop(task)
+            problem = workers.problem_of(task)
+            left = [remaining(job) for job in stack.jobs if not has_ended(job)]
+            if not problem or not left or stop.requested:
+                continue
+            if stack.tries > most:
+                for job in left:
+                    give_up(job, f"{problem}, {stack.tries} times")
+            else:
+                print(f"{problem}: restarting {counted(len(left), 'run')} from the last checkpoint", flush=True)
+                running[workers.start(left)] = WorkerTask(left, stack.tries + 1)
+        ended = [job for job in open_jobs if has_ended(job)]
+        if ended:
+            gone = {id(job) for job in ended}
+            open_jobs = [job for job in open_jobs if id(job) not in gone]
+            on_finish(ended)
+
+
 def train_on_ray(
     stacks: Sequence[Sequence[Job]], settings: Any, on_finish: Callable[[Sequence[Job]], None]
 ) -> int | None:
-    """Train stacks in workers, several at a time; return the signal that stopped them, if there was one.
+    """Train stacks in workers of Ray, several at a time; return the signal that stopped them, if there was one.
 
     Args:
         stacks: the runs of each.
@@ -83,32 +138,40 @@ def train_on_ray(
         devices = devices_of([job.config for jobs in stacks for job in jobs])
         gpus = gpus_of_a_stack(chosen.num_gpus, devices, ray.cluster_resources().get("GPU", 0))
         work = ray.remote(max_calls=1, max_retries=0, num_cpus=chosen.num_cpus, num_gpus=gpus)(train)
-        running = {work.remote(list(jobs), str(Path.cwd())): WorkerTask(jobs) for jobs in stacks}
-        open_jobs = [job for jobs in stacks for job in jobs]
-        cancelled = False
-        while running:
-            ready, _ = ray.wait(list(running), timeout=POLLED_SECONDS)
-            if stop.requested and not cancelled:
-                cancelled = True
-                for reference in running:
-                    ray.cancel(reference)
-            for reference in ready:
-                stack = running.pop(reference)
-                problem = problem_of(ray, reference)
-                left = [remaining(job) for job in stack.jobs if not has_ended(job)]
-                if not problem or not left or stop.requested:
-                    continue
-                if stack.tries > chosen.max_retries:
-                    for job in left:
-                        give_up(job, f"{problem}, {stack.tries} times")
-                else:
-                    print(f"{problem}: restarting {counted(len(left), 'run')} from the last checkpoint", flush=True)
-                    running[work.remote(left, str(Path.cwd()))] = WorkerTask(left, stack.tries + 1)
-            ended = [job for job in open_jobs if has_ended(job)]
-            if ended:
-                open_jobs = [job for job in open_jobs if job not in ended]
-                on_finish(ended)
+        train_by(RayWorkers(ray, work), stacks, chosen.max_retries, stop, on_finish)
     return stop.signal
+
+
+@dataclass
+class RayWorkers:
+    """See `Workers`.
+
+    Args:
+        ray: the library, connected.
+        work: the remote function.
+    """
+
+    ray: Any
+    work: Any
+
+    def start(self, jobs: Sequence[Job]) -> ObjectRef[Any]:
+        """See `Workers.start`."""
+        reference: ObjectRef[Any] = self.work.remote(list(jobs), str(Path.cwd()))
+        return reference
+
+    def ended(self, tasks: Sequence[ObjectRef[Any]]) -> Sequence[ObjectRef[Any]]:
+        """See `Workers.ended`."""
+        ready: Sequence[ObjectRef[Any]] = self.ray.wait(list(tasks), timeout=POLLED_SECONDS)[0]
+        return ready
+
+    def problem_of(self, task: ObjectRef[Any]) -> str | None:
+        """See `Workers.problem_of`."""
+        return problem_of(self.ray, task)
+
+    def stop(self, tasks: Sequence[ObjectRef[Any]]) -> None:
+        """See `Workers.stop`."""
+        for task in tasks:
+            self.ray.cancel(task)
 
 
 def train(jobs: list[Job], folder: str) -> None:

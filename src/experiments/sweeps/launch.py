@@ -52,13 +52,15 @@ class LaunchSettings:
 
     Args:
         max_stack: the largest number of runs in a stack; auto chooses it from the free memory.
-        executor: inline trains in this process, ray in workers, one process per stack.
+        executor: inline trains in this process, local in processes of this machine, ray in workers of Ray.
+        local: how many `workers`, and `max_retries`.
         ray: `address`, `num_cpus` and `num_gpus` of each stack, `max_retries`.
         without: observers that are turned off unless an override names them: pictures take longer than a small run.
     """
 
     max_stack: Annotated[int, Ge(1)] | Literal["auto"]
-    executor: Literal["inline", "ray"]
+    executor: Literal["inline", "local", "ray"]
+    local: dict[str, Any]
     ray: dict[str, Any]
     without: tuple[str, ...]
 
@@ -86,13 +88,13 @@ class SweepJob:
 class EndedJob(JobReturn):
     """The result of a job, whose configuration is built when it is read: for 500 jobs that would take 8 seconds."""
 
-    @property  # type: ignore[override]
+    @property
     def cfg(self) -> DictConfig:
         """The job's configuration."""
         return OmegaConf.create(self._plain)
 
     @cfg.setter
-    def cfg(self, plain: dict[str, Any]) -> None:
+    def cfg(self, plain: Any) -> None:
         self._plain = plain
 
 
@@ -211,8 +213,13 @@ class Launch:
         import torch
 
         devices = devices_of([job.config for job in jobs])
-        present = torch.cuda.device_count() if self.settings.executor == "ray" else 0
-        return sharing(self.settings.executor, self.settings.ray, devices, present)
+        executor = self.settings.executor
+        present = torch.cuda.device_count() if executor != "inline" else 0
+        if executor == "local":
+            from ._processes import local_settings
+
+            return sharing(executor, vars(local_settings(self.settings.local)), devices, present)
+        return sharing(executor, self.settings.ray, devices, present)
 
     def largest_stack(self, jobs: Sequence[SweepJob], share: float) -> int:
         """Return how many runs fit into a share of the memory, measured with the first job that can be built.
@@ -266,6 +273,10 @@ class Launch:
             from ._workers import train_on_ray
 
             self.signal = train_on_ray(runs, self.settings.ray, self.on_jobs_finished)
+        elif self.settings.executor == "local":
+            from ._processes import train_in_processes
+
+            self.signal = train_in_processes(runs, self.settings.local, self.on_jobs_finished)
         else:
             self.train_here(runs, stop)
 
