@@ -15,6 +15,7 @@ from experiments.cli.overrides import clipped
 from experiments.common.conf import conf_folder
 from experiments.common.screen import Screen
 from experiments.folders.run import RunFolder
+from experiments.runs._tensorboard import opened_writer
 from experiments.runs.job import Job
 from experiments.runs.run import offered
 from experiments.training.engine import fit
@@ -40,12 +41,12 @@ class AtEpochsEnd(Stop):
 
     def __init__(self, position: Position) -> None:
         self.position = position
-        self.began = position.epoch
+        self.last = position.epoch + 1
 
     @property
     def requested(self) -> bool:  # type: ignore[override]
-        """Whether an epoch is complete."""
-        return self.position.epoch > self.began
+        """Whether the last epoch is complete."""
+        return self.position.epoch >= self.last
 
 
 class Project:
@@ -83,20 +84,22 @@ class Project:
     def _observers(self, config: dict[str, Any], parts: Parts, screen: Screen) -> list[Any]:
         self.writer = None
         if {"tensorboard", "histograms", "layers"} & set(config["observers"]):
-            from torch.utils.tensorboard import SummaryWriter
-
-            self.writer = SummaryWriter(str(parts.member.folder.path), max_queue=1000)
+            shown = {**config, "observers": {"tensorboard": {"enabled": True}}}
+            self.writer = opened_writer(shown, parts.member.folder, self.position)
             self.stack.callback(self.writer.close)
         return assembly.observers(config, offered(Job(config, parts.member.folder), parts, screen, self.writer))
 
-    def epoch(self) -> None:
-        """Train for one epoch, with all that belongs to it, until everything is written."""
+    def epoch(self, count: int = 1) -> None:
+        """Train for some epochs, with all that belongs to them, until everything is written.
+
+        The last of them is followed by what ends a run, such as flushing every file to the disk.
+        """
         self.member.status = None
         (self.member.folder.path / "layers.csv").unlink(missing_ok=True)  # which a training that continues reads
-        self.stop.began = self.position.epoch
+        self.stop.last = self.position.epoch + count
         fit(self.program, [self.member], self.position, self.stop)
         if self.writer is not None:
-            self.writer.flush()  # it writes on a thread of its own, which must not be left to the next one's time
+            self.writer.flush()  # what is kept must not be left to the next one's time
 
     def close(self) -> None:
         """Close its files."""
