@@ -1,5 +1,6 @@
 """Files of strangers: what is refused, and that it takes no time."""
 
+import json
 import os
 import re
 from collections.abc import Callable
@@ -50,6 +51,13 @@ def test_yaml_and_json_have_limits(
     path.write_text(text)
     with pytest.raises(ValueError, match=rf"^{re.escape(name)} {problem}"):
         read(path)
+
+
+def test_brackets_in_texts_are_no_levels(tmp_path: Path) -> None:
+    path = tmp_path / "summary.json"
+    text = ["[" * 300 + '"', ["{" * 300 + "\\"]]
+    path.write_text(json.dumps(text))
+    assert read_json(path) == text
 
 
 def test_our_own_yaml_is_read(tmp_path: Path) -> None:

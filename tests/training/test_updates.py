@@ -200,6 +200,7 @@ def test_channels_last_changes_no_number_beyond_rounding() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Guards may run slower on Python 3.13.0")
 def test_a_compiled_model_learns_the_same() -> None:
     program = program_of(compiled="default", micro_batch=12)
     assert_close(go(program_of()), go(program), 1e-5)

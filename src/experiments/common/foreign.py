@@ -21,6 +21,8 @@ DEEPEST, MOST_ALIASES, MOST_NODES = 100, 16, 1_000_000
 """Limits of YAML and JSON: a configuration has five levels, about 400 nodes, and no alias."""
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 NESTING = re.compile(r"[\[{]|[-?]\s|\n {100}")
+BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]')
+"""A bracket of a JSON text, or a text in it, whose brackets do not count."""
 SEXAGESIMAL = re.compile(r"(:[0-5]?\d){20}")
 """YAML reads 1:30:00 as a number to the base 60; the time for a long one grows with the square of its length."""
 
@@ -139,7 +141,21 @@ def parsed_json(content: str, name: str) -> Any:
     with parsing(name, "JSON"):
         if content.count("[") + content.count("{") + content.count(",") > MOST_NODES:
             raise LimitError(f"{name} has more than {MOST_NODES:,} values")
+        if is_deep(content):
+            raise LimitError(f"{name} is nested too deeply")
         return json.loads(content)
+
+
+def is_deep(content: str) -> bool:
+    """Whether the brackets of a JSON text are nested too deeply; Python 3.13 parses thousands of levels."""
+    if content.count("[") + content.count("{") <= DEEPEST:
+        return False
+    depth = 0
+    for bracket in BRACKETS.findall(content):
+        depth += 1 if bracket in "[{" else -1 if bracket in "]}" else 0
+        if depth > DEEPEST:
+            return True
+    return False
 
 
 def read_csv(path: Path, largest: int = LARGEST) -> list[list[str]]:
