@@ -3,6 +3,7 @@
 import ast
 import re
 import sys
+from importlib import invalidate_caches
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,7 @@ def write_examples(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(block.code)
                 monkeypatch.delitem(sys.modules, path.stem, raising=False)
+    invalidate_caches()  # a folder that was listed in the same moment may be remembered without the files
 
 
 @pytest.mark.slow
