@@ -1,10 +1,10 @@
-"""Test accuracy of default runs with several initial weights, against scikit-learn's network of the same shape."""
+"""Test accuracy of runs with several defaults, against scikit-learn's network of the same shape."""
 
 from __future__ import annotations
 
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,36 +22,52 @@ from experiments.training.stop import Stop
 from .measure import Settings
 
 SEEDS, QUICK_SEEDS = 10, 5
-INITS = ("he", "xavier", "torch")
+DEFAULTS: Mapping[str, Sequence[str]] = {
+    "he (the default)": (),
+    "xavier": ("init=xavier",),
+    "xavier, bias=torch": ("init=xavier", "init.bias=torch"),
+    "torch": ("init=torch",),
+    "torch, lr=0.002": ("init=torch", "optimizer.lr=0.002"),
+    "xavier, bias=torch, lr=0.002": ("init=xavier", "init.bias=torch", "optimizer.lr=0.002"),
+    "torch, lr=0.003": ("init=torch", "optimizer.lr=0.003"),
+}
+"""What could be the defaults, as overrides of a default run."""
 UNSEEN = [
     f"observers.{name}.enabled=false"
     for name in ("progress", "tensorboard", "histograms", "layers", "pictures", "regions")
 ]
 SHAPE = (100, 100)
+LEVEL, REFERENCE = 0.05, "scikit-learn"
 Arrays = tuple[np.ndarray, np.ndarray]
 
 
 def run(settings: Settings, screen: Console) -> None:
     """Measure and print."""
     seeds = QUICK_SEEDS if settings.quick else SEEDS
-    shown = Table(box=None)
-    for name in ("data set", "examples", *(f"init={name}" for name in INITS), "scikit-learn", "he - sklearn", "p"):
-        shown.add_column(name)
-    rows, tests = [], []
-    for name, (train, test) in data_sets(settings.data).items():
-        ours, theirs = default_runs(train, test, seeds), reference_runs(train, test, seeds)
-        found = difference(ours["he"], theirs)
-        means = [f"{np.mean(list(ours[init].values())):.3f}" for init in INITS]
-        gap = np.mean(list(ours["he"].values())) - np.mean(list(theirs.values()))
-        rows.append([name, str(len(train[0])), *means, f"{np.mean(list(theirs.values())):.3f}", f"{gap:+.3f}"])
-        tests.append(1.0 if found is None else found.t_p)
-        screen.print("  ".join(rows[-1]))
-    for row, p in zip(rows, holm(tests), strict=True):
-        shown.add_row(*row, f"{p:.2g}")
+    names = (*DEFAULTS, REFERENCE)
+    shown = Table("data set", "examples", *names, box=None)
+    means: dict[str, list[float]] = {name: [] for name in names}
+    gaps: dict[str, list[float]] = {name: [] for name in DEFAULTS}
+    tests: dict[str, list[float]] = {name: [] for name in DEFAULTS}
+    sets = data_sets(settings.data)
+    for title, (train, test) in sets.items():
+        scores = {**default_runs(train, test, seeds), REFERENCE: reference_runs(train, test, seeds)}
+        for name in names:
+            means[name].append(float(np.mean(list(scores[name].values()))))
+        for name in DEFAULTS:
+            found = difference(scores[name], scores[REFERENCE])
+            gaps[name].append(means[name][-1] - means[REFERENCE][-1])
+            tests[name].append(1.0 if found is None else found.t_p)
+        shown.add_row(title, str(len(train[0])), *(f"{means[name][-1]:.3f}" for name in names))
+        screen.print(f"{title}: {', '.join(f'{name} {means[name][-1]:.3f}' for name in names)}")
+    shown.add_row("mean", "", *(f"{np.mean(means[name]):.4f}" for name in names))
     screen.print(shown)
-    for column, init in enumerate(INITS, 2):
-        screen.print(f"mean of init={init}: {np.mean([float(row[column]) for row in rows]):.4f}")
-    screen.print(f"mean of scikit-learn: {np.mean([float(row[2 + len(INITS)]) for row in rows]):.4f}; {seeds} seeds")
+    for name in DEFAULTS:
+        judged = list(zip(sets, gaps[name], holm(tests[name]), strict=True))
+        behind = [f"{title} ({gap:+.3f}, p {p:.2g})" for title, gap, p in judged if gap < 0 and p < LEVEL]
+        ahead = [f"{title} ({gap:+.3f}, p {p:.2g})" for title, gap, p in judged if gap > 0 and p < LEVEL]
+        screen.print(f"{name}: behind on {', '.join(behind) or 'none'}; ahead on {', '.join(ahead) or 'none'}")
+    screen.print(f"{seeds} seeds; p is corrected for {len(sets)} sets (Holm)")
 
 
 def data_sets(mnist: Path | None) -> Mapping[str, tuple[Arrays, Arrays]]:
@@ -94,22 +110,22 @@ def divided(x: np.ndarray, y: np.ndarray) -> tuple[Arrays, Arrays]:
 
 
 def default_runs(train: Arrays, test: Arrays, seeds: int) -> dict[str, dict[int, float]]:
-    """Return the test accuracy of default runs by initial weights and seed; they are trained as stacks."""
-    found: dict[str, dict[int, float]] = {init: {} for init in INITS}
+    """Return the test accuracy of runs by defaults and seed; they are trained as stacks."""
+    found: dict[str, dict[int, float]] = {name: {} for name in DEFAULTS}
     with tempfile.TemporaryDirectory() as below:
         path = Path(below, "own.npz")
         np.savez(path, x_train=train[0], y_train=train[1], x_test=test[0], y_test=test[1])
         jobs, names = [], {}
-        for init in INITS:
-            config = compose("data=npz", f"data.path={path}", f"init={init}", *UNSEEN).plain()
+        for number, (name, words) in enumerate(DEFAULTS.items()):
+            config = compose("data=npz", f"data.path={path}", *words, *UNSEEN).plain()
             for seed in range(seeds):
-                folder = Path(below, f"{init}_{seed}")
-                names[folder.name] = (init, seed)
+                folder = Path(below, f"{number}_{seed}")
+                names[folder.name] = (name, seed)
                 jobs.append(Job({**config, "seed": seed}, RunFolder(folder), own=True))
 
         def ended(one: Any) -> None:
-            init, seed = names[one.name]
-            found[init][seed] = (one.summary or {})["metrics"]["test/accuracy"]
+            name, seed = names[one.name]
+            found[name][seed] = (one.summary or {})["metrics"]["test/accuracy"]
 
         train_together(jobs, Stop(), ended, lambda _: None)
     return found
