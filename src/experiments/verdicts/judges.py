@@ -670,7 +670,7 @@ OF_RATIOS = (initial_loss, rate_too_high, rate_too_low, stuck, best_long_past, s
 """The judges of ratios of losses."""
 LOW = ("underfitting", "data suspect", LIMITED)
 EXPLAINS: dict[str, tuple[str, ...]] = {
-    "symmetry": ("stuck", "dead units", "one class", *LOW),
+    "symmetry": ("learning rate too low", "stuck", "dead units", "one class", *LOW),
     "learning rate too high": (
         "learning rate too low",
         "stuck",

@@ -209,7 +209,7 @@ TABLE: Mapping[str, Sequence[str]] = {
     "learning rate too high": (
         "the rate of the range test", "Adam", "a tenth of the rate", "clipping", "warm-up", "cosine schedule",
     ),
-    "learning rate too low": ("the rate of the range test", "ten times the rate", "Adam", "four times as long"),
+    "learning rate too low": ("the rate of the range test", "Adam", "ten times the rate", "four times as long"),
     "stuck": (
         "Adam", "He's weights", "zero biases", "no weight decay", "no penalty", "BatchNorm",
         "the rate of the range test",
