@@ -91,25 +91,25 @@ class FusedUpdate:
         """Look for the states again, because the optimizer has loaded others."""
         self.groups = []
 
-    @torch.no_grad()
     def __call__(self) -> None:
         """Update the parameters by their gradients."""
         own = self.optimizer
         hooked = own._optimizer_step_pre_hooks or own._optimizer_step_post_hooks
         if self.kernel is None or hooked or not self.groups:
             own.step()
-            self.groups = [self._with_states(group) for group in own.param_groups]
+            self.groups = [self._with_states(group) for group in own.param_groups if self.kernel is not None]
             return
-        for group, parameters, states, counts in self.groups:
-            if counts is not None:
-                counts.add_(1)
-            self.kernel(group, parameters, [p.grad for p in parameters if p.grad is not None], states)
+        with torch.no_grad():
+            for group, parameters, states, counts in self.groups:
+                if counts is not None:
+                    counts.add_(1)
+                self.kernel(group, parameters, [p.grad for p in parameters if p.grad is not None], states)
 
     def _with_states(self, group: Group) -> tuple[Group, list[Tensor], States, Tensor | None]:
         """Return a group, its parameters, their states, and the tensor of their counts if they are counted."""
         parameters, counts = list(group["params"]), None
         states = [self.optimizer.state[parameter] for parameter in parameters]
-        if self.kernel is not None and "step" in states[0]:
+        if "step" in states[0]:
             counts = torch.stack([state["step"] for state in states])
             for state, count in zip(states, counts, strict=True):
                 state["step"] = count

@@ -82,7 +82,7 @@ def suits(model: nn.Module, criterion: Criterion, updating: Updating, device: to
 
     Args:
         model: as it will be trained.
-        criterion, updating: see `Single`.
+        criterion, updating: see `Single`; a loss of the user may change scores in place, which needs autograd.
         device: of the training.
         thaws: whether parameters are frozen at first.
     """
@@ -95,6 +95,7 @@ def suits(model: nn.Module, criterion: Criterion, updating: Updating, device: to
         and updating.compiled is None
         and not updating.channels_last
         and not criterion.penalty.adds
+        and plainly(criterion.loss).__module__ in (losses.__name__, "torch.nn.functional")
         and all(type(layer) in RULES for layer in layers_of(model))
         and all(layer.generator is not None for layer in layers_of(model) if isinstance(layer, Dropout))
         and not any(getattr(module, name) for module in model.modules() for name in HOOKS)
@@ -110,9 +111,14 @@ def layers_of(module: nn.Module) -> Iterator[nn.Module]:
         yield module
 
 
+def plainly(loss: losses.Loss) -> Any:
+    """Return the function of a loss without its settings."""
+    return loss.func if isinstance(loss, partial) else loss
+
+
 def is_cross_entropy(criterion: Criterion) -> bool:
     """Whether the loss of classes is nothing but their cross-entropy."""
-    loss = criterion.loss
-    if isinstance(loss, partial) and not loss.args and loss.keywords in ({}, {"label_smoothing": 0.0}):
-        loss = loss.func
-    return loss is losses.cross_entropy and criterion.class_weights is None and not criterion.task.of_inputs
+    settings = getattr(criterion.loss, "keywords", {})
+    if plainly(criterion.loss) is not losses.cross_entropy or settings not in ({}, {"label_smoothing": 0.0}):
+        return False
+    return criterion.class_weights is None and not criterion.task.of_inputs
