@@ -23,12 +23,13 @@ class Planned:
     reason: str | None = None
 
 
-def plan(configs: Sequence[Mapping[str, Any]], largest: int) -> list[Planned]:
+def plan(configs: Sequence[Mapping[str, Any]], largest: int, smallest: int = 1) -> list[Planned]:
     """Group jobs into stacks, in the order of their first jobs.
 
     Args:
         configs: the composed configurations of the jobs.
         largest: the largest number of runs in a stack.
+        smallest: the smallest number; fewer runs are faster one after another.
     """
     groups: dict[str, list[int]] = {}
     alone: list[Planned] = []
@@ -43,6 +44,9 @@ def plan(configs: Sequence[Mapping[str, Any]], largest: int) -> list[Planned]:
         for jobs in groups.values()
         for start in range(0, len(jobs), largest)
     ]
+    for stack in [stack for stack in stacks if 1 < len(stack.jobs) < smallest]:
+        stacks.remove(stack)
+        alone += [Planned((job,), f"fewer than {smallest} runs are faster one after another") for job in stack.jobs]
     return sorted([*stacks, *alone], key=lambda planned: planned.jobs[0])
 
 

@@ -25,6 +25,7 @@ from experiments.folders.sweep import Entry, Sweep, own_overrides, removed
 
 from ._composer import Composed, Composer
 from ._devices import Sharing, devices_of, sharing
+from ._paying import smallest_stack
 from ._plan import Planned, described, plan
 
 if TYPE_CHECKING:
@@ -197,16 +198,32 @@ class Launch:
 
     def planned(self, jobs: Sequence[SweepJob]) -> list[Planned]:
         """Plan the stacks; a resumed sweep has the same stacks as before, so that it computes the same bits."""
-        noted = self.sweep.asked().get("max_stack")
+        asked = self.sweep.asked()
+        noted, smallest = asked.get("max_stack"), asked.get("min_stack")
         largest: Any = self.settings.max_stack
+        if self.master.get("resume") is None and not isinstance(smallest, int):
+            smallest = self.smallest_stack(jobs) if largest == "auto" else 1
         if isinstance(noted, int) and noted > 0 and (largest == "auto" or self.master.get("resume") is not None):
             largest = noted
         else:
             shared = self.sharing(jobs)
             fitting = self.largest_stack(jobs, shared.share)
             largest = shared.largest(fitting if largest == "auto" else largest, len(jobs))
-        self.sweep.note(max_stack=largest)
-        return plan([job.config for job in jobs], largest)
+        smallest = smallest if isinstance(smallest, int) else 1
+        self.sweep.note(max_stack=largest, min_stack=smallest)
+        return plan([job.config for job in jobs], largest, smallest)
+
+    def smallest_stack(self, jobs: Sequence[SweepJob]) -> int:
+        """Return the smallest stack.
+
+        Ray starts a process for each run that is not in a stack, which takes longer. The seeds of a trial that may be
+        pruned report together.
+        """
+        import torch
+
+        if self.settings.executor == "ray" or any(job.config.get("trial") for job in jobs):
+            return 1
+        return smallest_stack(devices_of([job.config for job in jobs]), cuda=torch.cuda.is_available())
 
     def sharing(self, jobs: Sequence[SweepJob]) -> Sharing:
         """Return how the stacks share the GPUs of this machine."""
