@@ -389,6 +389,13 @@ def test_the_rate_may_be_changed_by_hand_and_the_folder_shows_it(commands: Comma
     assert [float(row["lr"]) for row in metrics(run)] == [0.1, 0.1, 0.01, 0.01]
     assert yaml.safe_load(config.read_text())["earlier_rates"] == [[0.1, 2]]
     assert commands.type("evaluate", f"run={run}").code == 0
+    before = config.read_text()
+    assert commands.train(f"resume={run}", "optimizer.lr=0.5").refusal() == (
+        "Error: optimizer.lr=0.5 would train nothing: the run has its 4 epochs; add more, such as training.epochs=6\n"
+    )
+    assert config.read_text() == before
+    said = "Nothing is left to train: the run has its 4 epochs; training.epochs=6 adds some\n"
+    assert said in commands.train(f"resume={run}").out
     commands.trained(*SMALL, "optimizer.lr=0.01", "training.epochs=4", "hydra.run.dir=outputs/a/1")
     said = commands.type("compare", "outputs/a").out
     assert "2 runs in 2 groups" in said

@@ -1,16 +1,21 @@
-"""The horizon of a resumed run's schedule: the epochs for which it was planned, or those that the run has now."""
+"""How long a resumed run is, and the horizon of its schedule: the epochs that were planned, or those it has now."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from experiments import assembly
 from experiments.assembly.run import Parts
+from experiments.common.errors import UserError
 from experiments.common.foreign import read_yaml
 from experiments.common.text import counted
 from experiments.folders.run import RunFolder
 from experiments.training.position import Plan, Position
+
+from .job import Job
+from .resuming import rates_of
 
 
 def set_horizon(config: assembly.Config, folder: RunFolder, state: Mapping[str, Any], parts: Parts) -> str | None:
@@ -70,3 +75,26 @@ def saved_epochs(folder: RunFolder) -> int | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return epochs if isinstance(epochs, int) else None
+
+
+def check_rate(job: Job, position: Position) -> None:
+    """Refuse another learning rate for a run with nothing left to train: the folder would show a rate it never had.
+
+    Raises:
+        UserError: the rate differs from the one that the run was trained with.
+    """
+    rates = rates_of(job.folder.path, job.config, position.epoch)
+    if position.is_over and rates.changed and position.epoch:
+        raise UserError(
+            f"optimizer.lr={rates.now:g} would train nothing: the run has its {length(position.step, position.plan)}; "
+            f"add more, such as {longer(position)}"
+        )
+
+
+def longer(position: Position) -> str:
+    """Return the word with which a run that has ended is trained half as long again."""
+    if position.out_of_time:
+        return f"training.max_time={math.ceil(1.5 * position.seconds)}"
+    if position.plan.steps is None:
+        return f"training.epochs={math.ceil(1.5 * position.epoch) or 1}"
+    return f"training.steps={math.ceil(1.5 * position.step) or 1}"

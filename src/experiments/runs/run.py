@@ -36,7 +36,7 @@ from experiments.training.position import Position
 from experiments.training.streams import global_generator, global_state
 from experiments.verdicts.judges import Verdict, as_dict, as_text, verdicts
 
-from ._horizon import set_horizon
+from ._horizon import check_rate, length, longer, set_horizon
 from ._memory import memory_problem
 from ._messages import conclude, initial_weights, introduce
 from ._tensorboard import hyperparameters, opened_writer
@@ -236,6 +236,8 @@ class PreparedRun:
     def start(self, position: Position, threads: int) -> StartedRun:
         """Open its TensorBoard file, build its observers, and print the model, the data and the device."""
         job, screen, parts = self.run.job, self.run.screen, self.parts
+        if job.resuming:
+            check_rate(job, position)
         job.folder.write_description(parts.data.description)
         if not job.resuming:
             write_explicit(job.folder, job.config)
@@ -250,6 +252,9 @@ class PreparedRun:
             screen.print(f"torchrun {processes.described()['processes']} processes share every batch\n")
         if job.resuming:
             note_resume(job, position.epoch, screen)
+            if position.is_over:
+                done = length(position.step, position.plan)
+                screen.print(f"Nothing is left to train: the run has its {done}; {longer(position)} adds some")
         elif self.general.check:
             check_parts(job.config, parts, chosen(None), screen, list(job.overrides))
         return StartedRun(self, threads, writer)
