@@ -1,6 +1,8 @@
 """Data sets of a user, for the tests: a torch `Dataset` with everything that can be right or wrong about it."""
 
+import os
 import random
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset, get_worker_info
 
 from experiments.data.sources import digits
 
@@ -75,6 +77,29 @@ class Numbers(Dataset[Any]):
             case "rarely":
                 return x * (2.0 if torch.rand(()) < 1e-9 else 1.0), y
         return x, y
+
+
+class Noisy(Dataset[Any]):
+    """Many random examples, whose targets are known beforehand."""
+
+    def __init__(self, count: int = 400, kind: str = "right", train: bool = True) -> None:
+        self.kind, self.train = kind, train
+        self.targets = [int(vector(index, train).sum() > 0) for index in range(count)]
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, index: int) -> Any:
+        y = self.targets[index]
+        if index == 7 and self.kind == "broken":
+            raise KeyError("no such picture")
+        if index == 7 and self.kind == "other target":
+            y = 1 - y
+        if index == 7 and self.kind == "ragged":
+            return vector(index)[:3], y
+        if index == 7 and self.kind == "killed" and get_worker_info() is not None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return vector(index, self.train) + torch.rand(()) + float(np.random.rand()) + random.random(), y
 
 
 class Pictures(Dataset[Any]):

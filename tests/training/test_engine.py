@@ -10,17 +10,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from experiments.folders.run import RunFolder
 from experiments.training.engine import fit
-from experiments.training.member import EarlyStopping, Member, best_row
+from experiments.training.member import EarlyStopping, best_row
 from experiments.training.observer import Observer, every
 from experiments.training.position import Plan, Position
 from experiments.training.program import Capture, Look, Measurements, Program
 from experiments.training.separate import OwnPrograms
 from experiments.training.single import Single
-from experiments.training.stop import Stop
-from experiments.training.streams import Streams
 from tests.programs import single
+
+from .loops import After, member, plan, without_clock
 
 CPU = torch.device("cpu")
 
@@ -63,21 +62,6 @@ class SideBySide(OwnPrograms):
 
     def capture(self, member: int, *, brief: bool = False) -> Capture:
         return self.programs[member].capture(0, brief=brief)
-
-
-def member(folder: Path, seed: int, rate: float = 0.1, **more: Any) -> Member:
-    """One run inside the loop, with a schedule that falls."""
-    return Member(RunFolder(folder), Streams(seed), rate, lambda p, _: 1 - p / 2, "val/accuracy", **more)
-
-
-def plan(epochs: int = 4, **more: Any) -> Plan:
-    """Fifty examples in batches of 16."""
-    return Plan(**{"epochs": epochs, "batch_size": 16, "examples": 50, "drop_last": False, "validate": True, **more})
-
-
-def without_clock(history: list[dict[str, float]]) -> list[dict[str, float]]:
-    """Rows without seconds."""
-    return [{k: v for k, v in row.items() if k != "seconds"} for row in history]
 
 
 def test_members_side_by_side_equal_single_runs(tmp_path: Path) -> None:
@@ -214,18 +198,6 @@ def test_capture_agrees_with_a_plain_forward_and_backward() -> None:
     torch.testing.assert_close(seen.activations["head"], model(x))
     assert set(seen.activations) == {"features.hidden1.activation", "head"}
     assert all(p.grad is None for p in program.model.parameters()), "the model's own gradients are left alone"
-
-
-class After(Stop):
-    """Stops after it was checked a number of times."""
-
-    def __init__(self, looks: int) -> None:
-        self.left = looks
-
-    @property
-    def requested(self) -> bool:  # type: ignore[override]
-        self.left -= 1
-        return self.left < 0
 
 
 def test_an_interruption_takes_effect_after_the_current_step(tmp_path: Path) -> None:

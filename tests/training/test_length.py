@@ -13,8 +13,9 @@ from experiments.training import engine
 from experiments.training.engine import fit
 from experiments.training.position import Plan, Position, in_epochs
 from tests.helpers import SMALL, Commands, assert_equal_weights, metrics, run_folders, summary, table, weights
+from tests.programs import single
 
-from .test_engine import After, member, plan, single, without_clock
+from .loops import After, member, plan, without_clock
 
 CONSTANT = (*SMALL, "model.dropout=0.2")
 """Three updates per epoch."""

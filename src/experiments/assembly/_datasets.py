@@ -21,6 +21,7 @@ from experiments.data.forms import Description, Form, TargetForm, sides
 from experiments.data.preprocess import PREPROCESSES, Affine, Ahead, Double, Imputed, Tokens, column_means
 from experiments.data.sources import Source, check_labels, feature_names, first_names, lost
 from experiments.data.split import folds, stratified, with_label_noise
+from experiments.data.streamed import Rows, Streamed
 from experiments.data.transforms import TRANSFORMS
 from experiments.tasks.base import Task
 from experiments.training.streams import Streams
@@ -38,6 +39,8 @@ TINY = 0.01
 """Inputs with a smaller standard deviation are too small to learn from: a hundredth of what `preprocess` gives."""
 LOOKED_AT = 20_000
 """Training examples in which values that are lost are looked for."""
+FITTED_ROWS = 1024
+"""The examples of a data set that is read by workers to fit its preparation."""
 FITTED_BYTES = 2**28
 """The bytes of a memory-mapped data set that are read to fit its preparation."""
 
@@ -247,11 +250,17 @@ def data(
         "val": (source.x_train, y[val], kept[val]) if source.x_val is None else own_validation(source, settings),
         "test": (source.x_test, source.y_test[tested], tested if len(tested) < len(source.y_test) else None),
     }
+    if task.of_inputs and any(isinstance(x, Rows) for x, _, _ in parts.values()):
+        raise UserError(
+            f"task={task.name} needs examples that are read once; add data.gather=true, or choose another task"
+        )
     if task.of_inputs:
         parts = with_inputs_as_targets(parts, prepare, device, mapped=source.mapped)
     description = fit_task(task, source, parts["train"][1], known)
     splits = {
-        name: split_of(x, task.encode(y), prepare, device, rows=rows, mapped=source.mapped, sources=sources)
+        name: Streamed(x, task.encode(y), prepare, device, rows, seed=config["seed"])
+        if isinstance(x, Rows)
+        else split_of(x, task.encode(y), prepare, device, rows=rows, mapped=source.mapped, sources=sources)
         for name, (x, y, rows) in parts.items()
         if len(y)
     }
@@ -565,6 +574,8 @@ def fitted(fit: Callable[[Tensor], Any], source: Source, train: Tensor, device: 
     rows = train
     if source.mapped:
         rows = train[: max(1, FITTED_BYTES // source.x_train[0].nbytes)]
+    if isinstance(source.x_train, Rows):
+        rows = rows[:FITTED_ROWS]
     x = source.x_train[rows]
     means = column_means(x) if source.impute else None
     if means is not None:

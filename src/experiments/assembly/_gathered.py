@@ -5,17 +5,19 @@ from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from annotated_types import Gt, Lt
+from annotated_types import Ge, Gt, Le, Lt
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from experiments.common.errors import UserError
 from experiments.common.signatures import TARGET, checked, parameters_of
 from experiments.data.forms import TargetForm
+from experiments.data.mapped import drawn
 from experiments.data.memory import MemoryLimitError
 from experiments.data.sources import NAMES, VALIDATION, Layout, Source, of_arrays, with_test_drawn
+from experiments.data.streamed import Rows
 
-from ._items import Fields, Gathered, Name, RandomItemsError, class_names, gathered, title
+from ._items import Fields, Gathered, Name, RandomItemsError, class_names, cores, gathered, streamed, title
 from .targets import Config, call, located
 
 PARTS = {"train": "train", "training": "train", "test": "test", "val": "val", "validation": "val", "valid": "val"}
@@ -35,7 +37,9 @@ class Gathering:
         input: the key or position of the input in an item, or several; None for the usual names.
         target: the same for the target.
         layout: nhwc if the channels are the last axis of an array, nchw if they are the first.
-        gather: true reads a random data set once, and uses these examples in every epoch.
+        gather: true reads the data set once, also a random one, and uses these examples in every epoch; false reads
+            each example whenever it is needed; auto does so only if the data set is random or larger than memory.
+        workers: processes that read such examples; auto for at most 4, 0 to read them in this process.
     """
 
     test: dict[str, Any] | None = None
@@ -45,6 +49,7 @@ class Gathering:
     target: Name | list[Name] | None = None
     layout: Layout | None = None
     gather: Literal["auto"] | bool = "auto"
+    workers: Annotated[int, Ge(0), Le(256)] | Literal["auto"] = "auto"
 
 
 def load(section: Config, available: Mapping[str, Any]) -> Source:
@@ -75,11 +80,6 @@ def load(section: Config, available: Mapping[str, Any]) -> Source:
             if other is not None:
                 parts[name] = single(call(other if TARGET in other else {**own, **other}, f"data.{name}", available))
         return of_parts(parts, settings, available.get("wanted"), hint=train_setting(parameters))
-    except RandomItemsError as error:
-        raise UserError(
-            f"data: {error}; data.gather=true reads each example once and uses it in every epoch, and data.augment "
-            "draws anew for each batch"
-        ) from error
     except MemoryLimitError as error:
         raise UserError(f"data: {error}") from None
     except ValueError as error:
@@ -153,27 +153,67 @@ def of_parts(parts: Mapping[str, Any], settings: Gathering, wanted: TargetForm |
     """
     chosen = Fields(settings.input, settings.target)
     found: dict[str, Gathered] = {}
+    notes: list[str] = []
     for part, dataset in parts.items():
-        try:
-            found[part] = gathered(dataset, chosen, once=settings.gather is True)
-        except RandomItemsError as error:
-            raise RandomItemsError(f"{error} (data.{part})" if part != "train" else str(error)) from error
+        found[part], note = of_part(dataset, chosen, settings)
+        if note and f"{note}" not in notes:
+            notes.append(note)
+    if any(isinstance(one.x, Rows) for one in found.values()):
+        for one in found.values():  # as `read_one` does
+            if isinstance(one.x, np.ndarray) and one.x.dtype != np.uint8:
+                one.x = one.x.astype(np.float32)
+    x, rows = found["train"].x, {}
     arrays = {f"{kind}_{part}": getattr(one, kind) for part, one in found.items() for kind in "xy"}
     called = {name: name for name in (*NAMES, *VALIDATION)}
-    notes = []
-    if "test" not in found:
+    if "test" not in found and isinstance(x, Rows):
+        fraction = DRAWN if settings.test_fraction is None else settings.test_fraction
+        test, train = drawn(x, found["train"].y, fraction, wanted)
+        rows = {"train_rows": train, "test_rows": test}
+        arrays |= {"x_test": x, "y_test": found["train"].y}
+        notes.append(
+            f"{title(parts['train'])} has no test part; {len(test):,} of its {len(x):,} examples are drawn for "
+            f"testing, the same for every seed{hint}"
+        )
+    elif "test" not in found:
         fraction = DRAWN if settings.test_fraction is None else settings.test_fraction
         arrays, note = with_test_drawn(arrays, called, fraction, wanted)
         notes.append(f"{title(parts['train'])} {note}{hint}")
     elif settings.test_fraction is not None:
         notes.append(f"there is a test set; data.test_fraction={settings.test_fraction} is not used")
     ordered = ("train", "test", *(["val"] if "val" in found else []))
-    return of_arrays(
+    source = of_arrays(
         arrays,
         called,
         ordered,
-        layout=settings.layout or found["train"].layout if arrays["x_train"].ndim == 4 else None,
+        layout=(settings.layout or found["train"].layout) if x.ndim == 4 else None,
         wanted=wanted,
         notes=notes,
         classes=class_names(parts["train"], chosen),
+        mapped=isinstance(x, Rows),
     )
+    source.train_rows, source.test_rows = rows.get("train_rows"), rows.get("test_rows")
+    return source
+
+
+def of_part(dataset: Any, fields: Fields, settings: Gathering) -> tuple[Gathered, str]:
+    """Gather a data set, or prepare to read it whenever an example is needed; return it with a sentence about this.
+
+    Raises:
+        ValueError: it cannot be used.
+    """
+    reason = f"{title(dataset)} is not gathered (data.gather=false)"
+    if settings.gather is not False:
+        try:
+            return gathered(dataset, fields, once=settings.gather is True), ""
+        except (RandomItemsError, MemoryLimitError) as error:
+            if settings.gather is True:
+                raise
+            reason = str(error)
+    available = cores()
+    workers = settings.workers if settings.workers != "auto" else min(MOST_WORKERS, available) if available > 1 else 0
+    whom = f"by {workers} worker{'s' * (workers > 1)}" if workers else "by this process"
+    return streamed(dataset, fields, settings.layout, workers), f"{reason}; its examples are read in each epoch, {whom}"
+
+
+MOST_WORKERS = 4
+"""The workers that data.workers=auto starts."""

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import logging
+import os
 import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from experiments.common.errors import raised
+from experiments.common.errors import UserError, raised
 from experiments.data import memory
 from experiments.data.forms import sides
-from experiments.data.sources import Layout
+from experiments.data.sources import Layout, as_inputs, oriented
+from experiments.data.streamed import Rows, loader, preserved, seed_all, started
 
 LOG = logging.getLogger("experiments")
 SLOW = 5.0
@@ -51,13 +54,13 @@ class Gathered:
     """The examples of a data set.
 
     Args:
-        x: (examples, ...).
+        x: (examples, ...); or what reads them whenever they are needed.
         y: (examples,) or (examples, targets).
         layout: the order of the axes of pictures; None if the items do not show it.
         classes: the names of the classes, if the data set has them.
     """
 
-    x: np.ndarray
+    x: np.ndarray | Rows
     y: np.ndarray
     layout: Layout | None
     classes: Sequence[str] | None
@@ -121,22 +124,10 @@ def seeded(seed: int) -> Iterator[Any]:
 
     The value is a function that returns whether one of them has been drawn from.
     """
-    python, arrays = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=[]):
+    with preserved():
         seed_all(seed)
         before = states()
-        try:
-            yield lambda: states() != before
-        finally:
-            random.setstate(python)
-            np.random.set_state(arrays)
-
-
-def seed_all(seed: int) -> None:
-    """Seed the global generators of torch (on the CPU), numpy and Python."""
-    torch.random.default_generator.manual_seed(seed)
-    np.random.seed(seed % 2**32)
-    random.seed(seed)
+        yield lambda: states() != before
 
 
 def states() -> tuple[Any, ...]:
@@ -151,10 +142,15 @@ def refuse_changing(dataset: Any, fields: Fields, count: int) -> None:
     Raises:
         RandomItemsError: names the first one that differs.
     """
-    for index in sorted({round(k * (count - 1) / CHECKED) for k in range(CHECKED + 1)}):
+    for index in spread(count):
         (x, y, _), (x_again, y_again, _) = (example(dataset, fields, index) for _ in range(2))
         if not same(x, x_again) or not same(y, y_again):
             raise RandomItemsError(f"{title(dataset)} is random: example {index} differs when it is read again")
+
+
+def spread(count: int) -> list[int]:
+    """Return the numbers of some examples, evenly spaced."""
+    return sorted({round(k * (count - 1) / CHECKED) for k in range(CHECKED + 1)})
 
 
 def same(one: np.ndarray, other: np.ndarray) -> bool:
@@ -362,3 +358,128 @@ def class_names(dataset: Any, fields: Fields) -> list[str] | None:
         return class_names(dataset.dataset, fields)
     usable = isinstance(names, list | tuple) and len(set(map(str, names))) == len(names) > 0
     return [str(name) for name in names] if usable and names is not None else None
+
+
+def cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def streamed(dataset: Any, fields: Fields, layout: Layout | None, workers: int) -> Gathered:
+    """Return a data set whose inputs are read whenever they are needed; only its targets are gathered.
+
+    Args:
+        dataset: with `__len__` and `__getitem__`.
+        fields: the input and the target of an item.
+        layout: of pictures in arrays; None for what the shape shows.
+        workers: processes that read; 0 for none.
+
+    Raises:
+        ValueError: an example cannot be read, or draws random numbers that cannot be repeated.
+    """
+    count = length(dataset)
+    for index in spread(count):
+        readings = []
+        for _ in range(2):
+            with seeded(index):
+                readings.append(example(dataset, fields, index)[:2])
+        if not all(same(*pair) for pair in zip(*readings, strict=True)):
+            raise ValueError(
+                f"{title(dataset)} is random in a way that cannot be repeated: example {index} differs when it is read "
+                "again after the same seed; draw from the global generator of torch, numpy or Python"
+            )
+    with seeded(0):
+        first, _, shown = example(dataset, fields, 0)
+    layout = layout or shown if first.ndim == 3 else None
+    _, layout = oriented(as_inputs(first[None].copy(), "x_train"), "x_train", layout)
+    targets = targets_of(dataset, fields, count, workers)
+    read = partial(read_one, dataset, fields, layout, first.shape)
+    rows = Rows(read, count, targets, refusal, workers)
+    return Gathered(rows, of_targets(targets, title(dataset)), layout, class_names(dataset, fields))
+
+
+def refusal(sentence: str) -> UserError:
+    """Return the error for a sentence about data that cannot be read."""
+    return UserError(f"data: {sentence}")
+
+
+def read_one(
+    dataset: Any, fields: Fields, layout: Layout | None, shape: tuple[int, ...], index: int
+) -> tuple[Tensor, np.ndarray]:
+    """Read an example: its input, in bytes or float32 with the channels first, and its target.
+
+    Raises:
+        ValueError: it cannot be read, or has another shape.
+    """
+    x, y, _ = example(dataset, fields, index)
+    if x.shape != shape:
+        raise ValueError(
+            f"example {index} of {title(dataset)} has the shape {shape_of(x)}, but example 0 has "
+            f"{sides(shape) if shape else 'a single number'}; all examples should have one shape"
+        )
+    x = x if x.flags.writeable else x.copy()
+    own, _ = oriented(as_inputs(x[None], "x_train"), "x_train", layout)
+    return (own if own.dtype == torch.uint8 else own.float())[0], y
+
+
+class Targets(torch.utils.data.Dataset[Any]):
+    """The targets of a data set; a text is the sentence about an example that cannot be read."""
+
+    def __init__(self, dataset: Any, fields: Fields) -> None:
+        self.dataset, self.fields = dataset, fields
+
+    def __len__(self) -> int:
+        return length(self.dataset)
+
+    def __getitem__(self, index: int) -> np.ndarray | ValueError:
+        try:
+            return example(self.dataset, self.fields, index)[1]
+        except ValueError as error:
+            return ValueError(str(error))
+
+
+def targets_of(dataset: Any, fields: Fields, count: int, workers: int) -> list[np.ndarray]:
+    """Return the targets of all examples, which are read once, with lines of progress.
+
+    Raises:
+        ValueError: an example cannot be read.
+    """
+    known = getattr(dataset, "targets", None)
+    if isinstance(known, list | tuple | np.ndarray | Tensor) and len(known) == count:
+        found = [np.asarray(target) for target in known]
+        with seeded(0):
+            if all(same(found[index], example(dataset, fields, index)[1]) for index in spread(count)):
+                return found
+    with seeded(0):
+        batches = loader(Targets(dataset, fields), workers, batch_size=16, collate_fn=list)
+        return list(in_turn(started(batches), title(dataset), count))
+
+
+def in_turn(batches: Any, name: str, count: int) -> Iterator[np.ndarray]:
+    """Yield the targets of batches.
+
+    Raises:
+        ValueError: an example cannot be read, or a worker has ended.
+    """
+    began = last = time.monotonic()
+    number = 0
+    try:
+        for batch in batches:
+            for target in batch:
+                if isinstance(target, ValueError):
+                    raise target
+                number += 1
+                yield target
+            now = time.monotonic()
+            if now - last > SLOW:
+                last = now
+                LOG.info(
+                    "reading  targets of %s: %d %% of %s, %.0f s",
+                    name,
+                    100 * number // count,
+                    f"{count:,}",
+                    now - began,
+                )
+    except RuntimeError as error:
+        message = " ".join(str(error).split())
+        raise ValueError(f"a worker that reads {name} has ended ({message[:200]}); use fewer data.workers") from error

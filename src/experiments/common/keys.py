@@ -85,6 +85,7 @@ MEANINGS: dict[str, Meaning] = {
     "data.fold": LEARNING,
     "data.cache": ENVIRONMENT,
     "data.root": ENVIRONMENT,
+    "data.workers": ENVIRONMENT,
     "data.download": ENVIRONMENT,
     "data.separator": ENVIRONMENT,
     "data.decimal": ENVIRONMENT,

@@ -1,6 +1,6 @@
 """Splits as tensors on the training device; a batch is an index into them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -55,6 +55,17 @@ class Split:
         if self.rows is None:
             return replace(self, x=self.x[rows], y=self.y[rows])
         return replace(self, y=self.y[rows], rows=self.rows[rows])
+
+    def announce(self, batches: Sequence[Tensor], epoch: int) -> None:
+        """Tell the split which batches follow; one whose examples are in memory has nothing to do.
+
+        Args:
+            batches: (1, batch) each, in the order in which `batch` is called with them.
+            epoch: how many epochs are complete.
+        """
+
+    def close(self) -> None:
+        """End what the split has started, such as workers."""
 
     def sample(self, most: int) -> "Split":
         """Return a split of at most `most` of the examples, evenly spaced; the same split if there are no more."""

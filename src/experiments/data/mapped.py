@@ -14,6 +14,7 @@ from . import memory
 from .forms import TargetForm
 from .sources import MAGIC, NAMES, VALIDATION, Layout, Source, array_form, class_texts, of_arrays, quantity
 from .split import stratified
+from .streamed import Rows
 
 MAPPED = (np.uint8, np.float32)
 """The types of inputs that stay in their file; others are read, and become one of these."""
@@ -107,7 +108,7 @@ def opened(path: str, name: str) -> np.ndarray:
 
 
 def drawn(
-    x: np.ndarray, y: np.ndarray, fraction: float, wanted: TargetForm | None
+    x: np.ndarray | Rows, y: np.ndarray, fraction: float, wanted: TargetForm | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Draw the examples to test on, a share of each class; return their rows and those of the others, in order.
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, Annotated, Any, BinaryIO, Literal
+from typing import IO, Annotated, Any, BinaryIO, Literal, cast
 from zipfile import BadZipFile, ZipFile
 
 import numpy as np
@@ -23,6 +23,7 @@ from torch import Tensor
 from . import memory
 from .forms import ColumnUse, Description, Form, ImageForm, TableForm, TargetForm, of_bytes, sides
 from .split import stratified
+from .streamed import Rows
 
 DIGITS_TEST_SHARE = 0.2
 ROUNDED = 1e-4
@@ -107,14 +108,15 @@ class Source:
         if not self.mapped and self.kind != "tokens":
             self.x_train, self.x_test, *rest = of_one_type(*[getattr(self, f"x_{part}") for part in self.ordered])
             self.x_val = rest[0] if rest else None
+        first = self.x_train.data_ptr() if isinstance(self.x_train, Tensor) else None
         for part in self.parts:
             x, y = getattr(self, f"x_{part}"), getattr(self, f"y_{part}")
             if len(x) == 0 or x[0].numel() == 0:
                 raise ValueError(f"x_{part} is empty: its shape is {tuple(x.shape)}")
             if len(x) != len(y):
                 raise ValueError(f"x_{part} has {len(x)} examples but y_{part} has {len(y)}; the numbers must agree")
-            same = part != "train" and x.data_ptr() == self.x_train.data_ptr()
-            if x.is_floating_point() and not same:
+            same = part != "train" and isinstance(x, Tensor) and x.data_ptr() == first
+            if isinstance(x, Tensor) and x.is_floating_point() and not same:
                 check_finite(x, part, gaps=self.impute)
             if x.shape[1:] != self.x_train.shape[1:]:
                 shapes = f"{tuple(self.x_train.shape[1:])} and {tuple(x.shape[1:])}"
@@ -162,7 +164,7 @@ def check_kinds(x: Any, y: Any, part: str) -> None:
         ValueError: with what was expected, and how to convert.
     """
     for name, value in ((f"x_{part}", x), (f"y_{part}", y)):
-        if isinstance(value, Tensor):
+        if isinstance(value, Tensor | Rows):
             continue
         kind, remedy = type(value).__name__, f"torch.as_tensor({name})"
         if not isinstance(value, np.ndarray | list | tuple):
@@ -471,7 +473,7 @@ def npz(
 
 
 def of_arrays(
-    arrays: Mapping[str, np.ndarray],
+    arrays: Mapping[str, Any],
     called: Mapping[str, str],
     parts: Sequence[str],
     *,
@@ -498,7 +500,7 @@ def of_arrays(
     notes = list(notes)
     for part in parts:
         array = arrays[f"x_{part}"]
-        if array.size == 0:
+        if not isinstance(array, Rows) and array.size == 0:
             raise ValueError(f"{called[f'x_{part}']} is empty: its shape is {array.shape}")
     labels = {part: arrays[f"y_{part}"] for part in parts}
     kind = wanted or array_form(list(labels.values()))
@@ -506,7 +508,8 @@ def of_arrays(
     def prepared(part: str, layout: Layout | None) -> tuple[Tensor, Layout | None]:
         """Return the inputs of a part, with the channels as the second axis."""
         name = called[f"x_{part}"]
-        return oriented(as_inputs(arrays[f"x_{part}"], name, mapped=mapped), name, layout, mapped=mapped)
+        x = as_inputs(arrays[f"x_{part}"], name, mapped=mapped)
+        return (x, layout) if isinstance(x, Rows) else oriented(x, name, layout, mapped=mapped)
 
     inputs, order = prepared("train", layout)
     if kind != "classes":
@@ -928,7 +931,9 @@ def check_scales(train: Tensor, others: Mapping[str, Tensor | None], called: Map
         ValueError: names the arrays.
     """
     for part, x in others.items():
-        if x is None or not x.numel() or not train.numel() or (x.dtype == torch.uint8) == (train.dtype == torch.uint8):
+        if x is None or isinstance(x, Rows) or isinstance(train, Rows) or not x.numel() or not train.numel():
+            continue
+        if (x.dtype == torch.uint8) == (train.dtype == torch.uint8):
             continue
         own, largest = called[f"x_{part}"], {name: float(a.max()) for name, a in (("train", train), (part, x))}
         if max(largest.values()) > BYTES * max(min(largest.values()), 0):
@@ -946,7 +951,7 @@ def different_labels(y_train: np.ndarray, y_test: np.ndarray) -> str:
     return f"; the training labels are {kinds[0]}, the test labels are {kinds[1]}" if kinds[0] != kinds[1] else ""
 
 
-def as_inputs(x: np.ndarray, name: str, *, mapped: bool = False) -> Tensor:
+def as_inputs(x: np.ndarray | Rows, name: str, *, mapped: bool = False) -> Tensor:
     """Return inputs as a tensor of 2 to 4 dimensions: uint8, float32 or, for wider numbers, float64.
 
     Args:
@@ -957,12 +962,14 @@ def as_inputs(x: np.ndarray, name: str, *, mapped: bool = False) -> Tensor:
     Raises:
         ValueError: the array has another number of dimensions, or does not hold numbers.
     """
+    if isinstance(x, Rows):
+        return cast(Tensor, x)
     if not 2 <= x.ndim <= 4 or x.dtype.kind not in "iubf":
         raise ValueError(
             f"{name} has the shape {x.shape} and type {x.dtype}; expected numbers of shape (examples, features), "
             "(examples, height, width), (examples, height, width, channels) or (examples, channels, height, width)"
         )
-    if mapped:
+    if mapped and isinstance(x, np.memmap):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
             return torch.from_numpy(x)

@@ -177,7 +177,11 @@ def train_separately(
             if ended:
                 finish(parts.program, {0: run}, position)
 
-        fit(parts.program, [parts.member], position, stop, after_epoch)
+        try:
+            fit(parts.program, [parts.member], position, stop, after_epoch)
+        finally:
+            for split in parts.data.splits.values():
+                split.close()
 
 
 def finish(program: Program, runs: Mapping[int, StartedRun], position: Position) -> None:

@@ -16,6 +16,7 @@ from experiments.cli.entry import print_error, remedy
 from experiments.common.keys import flattened
 from experiments.common.metrics import TRAIN_EVAL
 from experiments.common.text import one_line, shown_path
+from experiments.data.streamed import Streamed
 from experiments.folders.identity import identity
 from experiments.folders.run import RunFolder
 from experiments.tasks import Task
@@ -55,6 +56,9 @@ def outcomes(program: Program, members: Mapping[int, Member], position: Position
     scores = {k: program.evaluate("test", [k])[0] for k in tested}
     fitted = {k: program.evaluate(TRAIN_EVAL, [k])[0] for k in tested}
     results = {k: outcome(member, position, scores.get(k), fitted.get(k)) for k, member in members.items()}
+    if isinstance(program, Single) and isinstance(program.splits["train"], Streamed):
+        for result in results.values():
+            result["waiting"] = program.splits["train"].waiting
     for k, problem in problems.items():
         results[k]["problem"] = f"{problem}; the test split is not measured"
     return results

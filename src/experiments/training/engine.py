@@ -118,6 +118,7 @@ def train_epoch(program: Program, members: Sequence[Member], position: Position,
     val_losses = [member.val_losses() for member in training]
     watching = [(k, o) for k in position.active for o in members[k].observers if o.watches_updates]
     batches = position.orders.split(plan.batch_size, dim=1)
+    program.announce(batches[position.batch : position.updates], position.epoch)
     examples_before = position.trained_examples
     started, updates = time.perf_counter(), position.updates
     deadline = math.inf if plan.seconds is None else started + plan.seconds - position.seconds

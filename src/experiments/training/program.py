@@ -91,6 +91,10 @@ class Program(Protocol):
         """Prepare for the updates after `epoch` complete epochs: layers thaw."""
         ...
 
+    def announce(self, batches: Sequence[Tensor], epoch: int) -> None:
+        """Learn which batches `step` gets next, after `epoch` complete epochs: data may be read ahead."""
+        ...
+
     def end_epoch(self, epoch: int) -> None:
         """Prepare for the evaluation after `epoch` complete epochs: weights are averaged."""
         ...

@@ -21,6 +21,9 @@ class OwnPrograms:
         self.programs = list(programs)
         self.members = len(self.programs)
 
+    def announce(self, batches: Sequence[Tensor], epoch: int) -> None:
+        """See `Program.announce`: runs whose data are read by workers are trained separately."""
+
     def running_value(self, mean: float) -> float:
         """See `Program.running_value`."""
         return self.programs[0].running_value(mean)

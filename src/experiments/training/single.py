@@ -137,6 +137,10 @@ class Single:
             self.inspector.forget()
             to_training_mode(self.model)
 
+    def announce(self, batches: Sequence[Tensor], epoch: int) -> None:
+        """See `Program.announce`."""
+        self.splits["train"].announce(batches, epoch)
+
     def step(self, index: Tensor, rates: Sequence[float]) -> Measurements:
         """See `Program.step`."""
         self.inspector.forget()

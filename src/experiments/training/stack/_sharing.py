@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from experiments import penalties
+from experiments.data.streamed import Streamed
 from experiments.models.blocks import Dropout
 from experiments.training.criterion import Criterion
 from experiments.training.single import Single
@@ -86,6 +87,8 @@ def built(program: Single) -> Traits:
 
 def reason_apart(program: Single) -> str | None:
     """Return what keeps a run out of any stack; None if nothing does."""
+    if isinstance(program.splits["train"], Streamed):
+        return "the examples of its data set are read by workers"
     reason = built(program).reason_apart()
     if reason is not None:
         return reason

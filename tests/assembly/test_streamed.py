@@ -1,0 +1,196 @@
+"""Random examples are read in each epoch, by workers: the same ones whatever their number, also after a SIGKILL."""
+
+import random
+import signal
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from experiments import assembly
+from experiments.common.errors import UserError
+from experiments.data.streamed import Streamed
+from experiments.training.stack import reason_apart
+from experiments.training.streams import Streams
+from tests.helpers import (
+    NO_PICTURES,
+    Commands,
+    assert_equal_weights,
+    composed,
+    metrics,
+    run,
+    run_folders,
+    sampled,
+    summary,
+    weights,
+)
+from tests.wild.outcomes import assert_refused
+
+from .own_datasets import vector
+
+HERE = "tests.assembly.own_datasets"
+QUICK = ("training.epochs=3", "model.hidden=[12]", "model.dropout=0.2", "training.batch_size=64", NO_PICTURES)
+QUIET = ("observers.tensorboard.enabled=false", "observers.layers.enabled=false")
+
+
+def loaded(name: str = "Noisy", seed: int = 0, **settings: Any) -> assembly.Data:
+    """Load a data set of the user as a run does."""
+    config = composed(f"seed={seed}")
+    section = {**assembly.splitting(config["data"]), "_target_": f"{HERE}.{name}", "preprocess": "none", "workers": 0}
+    return assembly.data({**config, "data": section | settings}, Streams(seed), torch.device("cpu"))
+
+
+def trained(data: assembly.Data, epoch: int, order: torch.Tensor) -> torch.Tensor:
+    """Read the batches of an epoch."""
+    split = data.splits["train"]
+    batches = order[None].split(16, dim=1)
+    split.announce(batches, epoch)
+    return torch.cat([split.batch(index[0])[0] for index in batches])
+
+
+def test_the_examples_do_not_depend_on_the_number_of_workers() -> None:
+    order = torch.randperm(80, generator=torch.Generator().manual_seed(1))
+    here = loaded()
+    expected = [trained(here, epoch, order) for epoch in (0, 1)]
+    assert not torch.equal(expected[0], expected[1])
+    before = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()  # type: ignore[index]
+    other = loaded(workers=2)
+    try:
+        for epoch in (1, 0):
+            assert torch.equal(trained(other, epoch, order), expected[epoch])
+        rest = order[48:]
+        assert torch.equal(trained(other, 0, rest), expected[0][48:]), "the rest of an epoch that was interrupted"
+        for name in ("val", "test"):
+            one, two = (torch.cat([x for x, _ in data.splits[name].in_order(30)]) for data in (here, other))
+            assert torch.equal(one, two)
+    finally:
+        for split in other.splits.values():
+            split.close()
+    after = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()  # type: ignore[index]
+    assert torch.equal(before[0], after[0])
+    assert before[1:] == after[1:]
+
+
+def test_each_example_of_each_run_has_its_own_random_numbers() -> None:
+    data = loaded()
+    split = data.splits["train"]
+    assert isinstance(split, Streamed)
+    whole = torch.arange(len(split))
+    rows = whole if split.rows is None else split.rows
+    plain = torch.stack([vector(row) for row in rows.tolist()])
+    noise = (trained(data, 0, whole) - plain)[:, 0]
+    assert len(noise.unique()) == len(noise)
+    assert 0.2 < noise.std() < 0.8
+    again = torch.cat([x for x, _ in split.in_order(99)])
+    assert torch.equal(again, torch.cat([x for x, _ in split.in_order(50)])), "evaluation draws the same every time"
+    assert not torch.equal(loaded(seed=1).splits["test"].first(9)[0], data.splits["test"].first(9)[0])
+
+
+def test_targets_that_are_not_known_beforehand_are_read() -> None:
+    data = loaded("Numbers", kind="torch")
+    assert {name: len(split) for name, split in data.splits.items()} == {"train": 26, "val": 6, "test": 8}
+    assert data.notes[0] == (
+        "Numbers is random: example 0 differs when it is read again; its examples are read in each epoch, by this process"
+    )
+    for split in data.splits.values():
+        assert isinstance(split, Streamed)
+        assert split.rows is not None
+        assert split.y.tolist() == [int(vector(row).sum() > 0) for row in split.rows.tolist()]
+
+
+def test_a_deterministic_test_set_is_gathered() -> None:
+    data = loaded("Numbers", kind="torch", test={"kind": "array", "count": 8})
+    assert isinstance(data.splits["train"], Streamed)
+    assert not isinstance(data.splits["test"], Streamed)
+    assert torch.equal(data.splits["test"].first(8)[0], torch.stack([vector(k) for k in range(8)]))
+
+
+def test_a_plain_data_set_is_read_by_workers_if_this_is_wanted() -> None:
+    data = loaded("Pictures", gather=False)
+    assert isinstance(data.splits["train"], Streamed)
+    assert data.input_shape == (3, 6, 8)
+    assert data.classes == ["dark", "bright"]
+    assert data.splits["train"].raw().dtype == torch.uint8
+    assert torch.equal(
+        torch.cat([split.raw() for split in data.splits.values()]).sum((1, 2, 3)).sort().values,
+        torch.cat([split.raw() for split in loaded("Pictures").splits.values()]).sum((1, 2, 3)).sort().values,
+    )
+
+
+REFUSED = {
+    "broken": r"data: Noisy cannot read example 7: it raised KeyError: 'no such picture' \(own_datasets.py, line",
+    "other target": r"data: the target of example 7 is \d, but it was \d when the data set was first read; targets",
+    "ragged": r"data: example 7 of Noisy has the shape 3, but example 0 has 5; all examples should have one shape$",
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_an_example_that_is_wrong_is_named_when_it_is_read(kind: str) -> None:
+
+    def read() -> None:
+        for split in loaded(kind=kind).splits.values():
+            list(split.in_order(50))
+
+    assert_refused(read, REFUSED[kind])
+
+
+def test_a_reconstruction_of_random_examples_is_refused() -> None:
+    config = composed("task=reconstruction", "model=autoencoder")
+    section = {**assembly.splitting(config["data"]), "_target_": f"{HERE}.Noisy", "workers": 0}
+    build = partial(assembly.data, {**config, "data": section}, Streams(0), torch.device("cpu"))
+    with pytest.raises(
+        UserError, match=r"^task=reconstruction needs examples that are read once; add data.gather=true"
+    ):
+        build()
+
+
+def own(workers: int, kind: str = "right") -> tuple[str, ...]:
+    return (*QUICK, *QUIET, f"data={{_target_: {HERE}.Noisy, kind: {kind}}}", f"data.workers={workers}")
+
+
+KILLED = """
+import os, signal
+from experiments.training import explicit, single
+real, count = single.Single.step, 0
+def step(self, index, rates):
+    global count
+    count += 1
+    if count == 6:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(self, index, rates)
+single.Single.step = step
+"""
+"""Four updates per epoch: the sixth is in the middle of the second one."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", sampled([(2, 4), (4, 0), (0, 2)], [(2, 4)]))
+def test_a_run_that_is_killed_within_an_epoch_resumes_to_the_same_bits(
+    commands: Commands, case: tuple[int, int]
+) -> None:
+    workers, then = case
+    whole = commands.trained(*own(0), "name=whole")
+    assert 0 < summary(whole)["waiting"] <= 1
+    assert run(commands.folder, *own(workers), "name=killed", prelude=KILLED).code == -signal.SIGKILL
+    (folder,) = [path for path in run_folders(commands.folder) if "killed" in path.parts]
+    assert [row["epoch"] for row in metrics(folder)] == ["1"]
+    outcome = commands.train(f"resume={folder}", f"data.workers={then}", "trust=[tests]")
+    assert outcome.code == 0, outcome.err
+    assert metrics(folder) == metrics(whole)
+    for checkpoint in ("last", "best"):
+        assert_equal_weights(weights(folder, checkpoint), weights(whole, checkpoint))
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_ends_the_run_in_one_sentence(commands: Commands) -> None:
+    error = commands.train(*own(2, "killed"), "data.preprocess=none").refusal()
+    assert "data: a worker of data.workers=2 has ended unexpectedly, perhaps because memory ran out" in error
+    assert "use fewer workers" in error
+
+
+def test_runs_with_workers_are_not_stacked() -> None:
+    program: Any = SimpleNamespace(splits=loaded().splits)
+    assert reason_apart(program) == "the examples of its data set are read by workers"
