@@ -4,6 +4,7 @@ import os
 import random
 import signal
 from collections.abc import Iterator
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -121,8 +122,14 @@ class Pictures(Dataset[Any]):
 class Stream(IterableDataset[Any]):
     """Examples without numbers."""
 
+    def __init__(self, count: int | None = 40, kind: str = "right") -> None:
+        self.count, self.kind = count, kind
+
     def __iter__(self) -> Iterator[Any]:
-        return iter([(vector(0), 0)])
+        for index in range(self.count) if self.count is not None else count():
+            if index == 7 and self.kind == "broken":
+                raise KeyError("no such line")
+            yield vector(index) + (torch.rand(()) if self.kind == "random" else 0), int(vector(index).sum() > 0)
 
 
 def digits_dataset(train: bool = True) -> TensorDataset:
@@ -139,6 +146,11 @@ def divided() -> dict[str, Numbers]:
 def loader() -> DataLoader[Any]:
     """A loader of batches."""
     return DataLoader(Numbers())
+
+
+def collating() -> DataLoader[Any]:
+    """A loader with batches of its own."""
+    return DataLoader(Numbers(), collate_fn=list)
 
 
 def part() -> Subset[Any]:

@@ -11,6 +11,7 @@ import torch
 
 from experiments import assembly
 from experiments.common.errors import UserError
+from experiments.data import memory
 from experiments.training.streams import Streams
 from tests.helpers import SMALL, Commands, composed, metrics, summary
 from tests.wild.outcomes import assert_refused
@@ -76,6 +77,30 @@ def test_pictures_are_bytes_with_the_channels_first(mode: str, shape: tuple[int,
     assert loaded("part").classes == ["dark", "bright"]
 
 
+def test_a_stream_is_read_once() -> None:
+    data = loaded("Stream", preprocess="none")
+    assert sizes(data) == {"train": 26, "val": 6, "test": 8}
+    assert data.notes[0] == "Stream is a stream, which is read once: 40 examples"
+    endless = loaded("Stream", count=None, length=40, preprocess="none")
+    for name, split in data.splits.items():
+        assert torch.equal(endless.splits[name].raw(), split.raw())
+    assert sizes(loaded("Stream", kind="random", gather=True)) == sizes(data)
+
+
+def test_an_endless_stream_is_refused_when_memory_is_full() -> None:
+    with (
+        memory.limited(100_000),
+        pytest.raises(
+            UserError, match=r"data: Stream with 3,000 examples needs about 120 kB of memory, but lim.* endless"
+        ),
+    ):
+        loaded("Stream", count=None)
+
+
+def test_the_data_set_of_a_loader_is_used() -> None:
+    assert torch.equal(loaded("loader").splits["train"].raw(), loaded("Numbers").splits["train"].raw())
+
+
 def test_random_examples_are_read_once_if_this_is_wanted_and_nothing_else_is_drawn() -> None:
     torch.manual_seed(1), np.random.seed(1), random.seed(1)
     first = torch.rand(()), np.random.rand(), random.random()
@@ -119,8 +144,26 @@ SETTINGS: dict[str, tuple[str, dict[str, Any], str]] = {
         r"data.input='z' is not in example 0 of Numbers; choose",
     ),
     "gather": ("Numbers", {"gather": "yes"}, r"data.gather='yes' should be 'auto' or a valid boolean"),
-    "stream": ("Stream", {}, r"data: Stream is an IterableDataset, whose examples have no numbers; return a Dataset"),
-    "loader": ("loader", {}, r"data: DataLoader is not a Dataset; return its dataset, as training.batch_size and seed"),
+    "broken stream": (
+        "Stream",
+        {"kind": "broken"},
+        r"data: Stream cannot read example 7: it raised KeyError: 'no such",
+    ),
+    "random stream": (
+        "Stream",
+        {"kind": "random"},
+        r"data: Stream draws random numbers when it is read; data.gather=true",
+    ),
+    "length of a Dataset": (
+        "Numbers",
+        {"length": 3},
+        r"data.length=3 is for streams, but Numbers has a length; use data.l",
+    ),
+    "collate": (
+        "collating",
+        {},
+        r"data: DataLoader puts batches together by its own collate_fn; return its dataset, with",
+    ),
     "other test": ("Numbers", {"test": {"kind": "broken"}}, r"data: Numbers cannot read example 7: it raised KeyError"),
     "workers": ("Numbers", {"workers": -1}, r"data.workers=-1 should be greater than or equal to 0"),
     "function": ("vector", {"index": 3, "gather": True}, r"data._target_=.* returned a Tensor, expected a Source or a"),

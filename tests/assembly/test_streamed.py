@@ -93,7 +93,8 @@ def test_targets_that_are_not_known_beforehand_are_read() -> None:
     data = loaded("Numbers", kind="torch")
     assert {name: len(split) for name, split in data.splits.items()} == {"train": 26, "val": 6, "test": 8}
     assert data.notes[0] == (
-        "Numbers is random: example 0 differs when it is read again; its examples are read in each epoch, by this process"
+        "Numbers is random: example 0 differs when it is read again; its examples are read in each epoch, "
+        "by this process"
     )
     for split in data.splits.values():
         assert isinstance(split, Streamed)

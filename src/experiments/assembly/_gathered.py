@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from annotated_types import Ge, Gt, Le, Lt
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, IterableDataset, default_collate
 
 from experiments.common.errors import UserError
 from experiments.common.signatures import TARGET, checked, parameters_of
@@ -17,7 +17,7 @@ from experiments.data.memory import MemoryLimitError
 from experiments.data.sources import NAMES, VALIDATION, Layout, Source, of_arrays, with_test_drawn
 from experiments.data.streamed import Rows
 
-from ._items import Fields, Gathered, Name, RandomItemsError, class_names, cores, gathered, streamed, title
+from ._items import Fields, Gathered, Name, RandomItemsError, Stream, class_names, cores, gathered, streamed, title
 from .targets import Config, call, located
 
 PARTS = {"train": "train", "training": "train", "test": "test", "val": "val", "validation": "val", "valid": "val"}
@@ -39,6 +39,7 @@ class Gathering:
         layout: nhwc if the channels are the last axis of an array, nchw if they are the first.
         gather: true reads the data set once, also a random one, and uses these examples in every epoch; false reads
             each example whenever it is needed; auto does so only if the data set is random or larger than memory.
+        length: how many examples of a stream are taken, the first ones; None for all.
         workers: processes that read such examples; auto for at most 4, 0 to read them in this process.
     """
 
@@ -49,6 +50,7 @@ class Gathering:
     target: Name | list[Name] | None = None
     layout: Layout | None = None
     gather: Literal["auto"] | bool = "auto"
+    length: Annotated[int, Ge(1)] | None = None
     workers: Annotated[int, Ge(0), Le(256)] | Literal["auto"] = "auto"
 
 
@@ -74,11 +76,13 @@ def load(section: Config, available: Mapping[str, Any]) -> Source:
             checked(function, {name: value for name, value in section.items() if name != TARGET}, "data")
         return result
     try:
-        parts = divided(result, str(section[TARGET]))
+        parts = divided(result, str(section[TARGET]), settings)
         for name in ("test", "val"):
             other = getattr(settings, name)
             if other is not None:
-                parts[name] = single(call(other if TARGET in other else {**own, **other}, f"data.{name}", available))
+                parts[name] = single(
+                    call(other if TARGET in other else {**own, **other}, f"data.{name}", available), settings
+                )
         return of_parts(parts, settings, available.get("wanted"), hint=train_setting(parameters))
     except MemoryLimitError as error:
         raise UserError(f"data: {error}") from None
@@ -87,14 +91,14 @@ def load(section: Config, available: Mapping[str, Any]) -> Source:
         raise UserError(f"data.{error}" if name in names else f"data: {error}") from error
 
 
-def divided(result: Any, path: str) -> dict[str, Any]:
+def divided(result: Any, path: str, settings: Gathering) -> dict[str, Any]:
     """Return the parts of the result of a function or class.
 
     Raises:
         UserError: it is not a data set, or a dict of data sets.
     """
     if isinstance(result, Mapping) and result and all(str(name).lower() in PARTS for name in result):
-        parts = {PARTS[str(name).lower()]: single(dataset) for name, dataset in result.items()}
+        parts = {PARTS[str(name).lower()]: single(dataset, settings) for name, dataset in result.items()}
         if "train" not in parts:
             raise UserError(f"data._target_={path!r} returned the parts {', '.join(result)}; expected one called train")
         return parts
@@ -102,7 +106,7 @@ def divided(result: Any, path: str) -> dict[str, Any]:
         raise UserError(
             f"data._target_={path!r} returned a {type(result).__name__}, expected a Source or a torch Dataset"
         )
-    return {"train": single(result)}
+    return {"train": single(result, settings)}
 
 
 def is_map_style(result: Any) -> bool:
@@ -112,21 +116,23 @@ def is_map_style(result: Any) -> bool:
     )
 
 
-def single(result: Any) -> Any:
-    """Return a data set.
+def single(result: Any, settings: Gathering) -> Any:
+    """Return a data set whose examples have numbers: the one of a `DataLoader`, or the list of a stream's examples.
 
     Raises:
-        ValueError: it is of another kind.
+        ValueError: it is of another kind, or cannot be read.
     """
     kind = title(result)
     if isinstance(result, DataLoader):
-        raise ValueError(
-            f"{kind} is not a Dataset; return its dataset, as training.batch_size and seed decide the batches"
-        )
+        if result.collate_fn is not default_collate:
+            raise ValueError(
+                f"{kind} puts batches together by its own collate_fn; return its dataset, with items as they should be"
+            )
+        return single(result.dataset, settings)
     if isinstance(result, IterableDataset):
-        raise ValueError(
-            f"{kind} is an IterableDataset, whose examples have no numbers; return a Dataset with a length"
-        )
+        return Stream(result, settings.length, once=settings.gather is True)
+    if settings.length is not None:
+        raise ValueError(f"length={settings.length} is for streams, but {kind} has a length; use data.limit")
     if not is_map_style(result):
         raise ValueError(f"{kind} is not a Dataset: it needs __len__ and __getitem__")
     return result
@@ -201,6 +207,10 @@ def of_part(dataset: Any, fields: Fields, settings: Gathering) -> tuple[Gathered
     Raises:
         ValueError: it cannot be used.
     """
+    if isinstance(dataset, Stream):
+        return gathered(
+            dataset, fields, once=True
+        ), f"{title(dataset)} is a stream, which is read once: {len(dataset):,} examples"
     reason = f"{title(dataset)} is not gathered (data.gather=false)"
     if settings.gather is not False:
         try:

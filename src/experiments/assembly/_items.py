@@ -72,7 +72,7 @@ class RandomItemsError(ValueError):
 
 def title(dataset: Any) -> str:
     """Return the name of a data set in a message."""
-    return type(dataset).__name__
+    return dataset.name if isinstance(dataset, Stream) else type(dataset).__name__
 
 
 def length(dataset: Any) -> int:
@@ -88,6 +88,79 @@ def length(dataset: Any) -> int:
     if count == 0:
         raise ValueError(f"{title(dataset)} has no examples: its length is 0")
     return count
+
+
+class Stream:
+    """The examples of an `IterableDataset`, kept in a list once they are read.
+
+    Args:
+        stream: the data set.
+        most: how many examples are taken; None for all.
+        once: whether random examples may be read once and used in every epoch.
+
+    Raises:
+        ValueError: the stream cannot be read, or is random.
+        MemoryLimitError: its examples need more memory than they may take.
+    """
+
+    def __init__(self, stream: Any, most: int | None, *, once: bool) -> None:
+        self.stream, self.name = stream, title(stream)
+        self.classes = getattr(stream, "classes", None)
+        with seeded(0) as is_drawn:
+            self.items = list(self.read(most))
+            if is_drawn() and not once:
+                raise ValueError(
+                    f"{self.name} draws random numbers when it is read; data.gather=true reads it once and uses these "
+                    "examples in every epoch, and a Dataset with a length is read anew in each"
+                )
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.items[index]
+
+    def read(self, most: int | None) -> Iterator[Any]:
+        """Yield the examples, with a line of progress every few seconds."""
+        began = last = time.monotonic()
+        number = 0
+        try:
+            for item in self.stream:
+                if number == most:
+                    return
+                if number % MEASURED == 0:
+                    require_for_stream(item, number + MEASURED, self.name, limited=most is not None)
+                yield item
+                number += 1
+                now = time.monotonic()
+                if now - last > SLOW:
+                    last = now
+                    LOG.info("reading  %s: %s examples, %.0f s", self.name, f"{number:,}", now - began)
+        except ValueError:
+            raise
+        except Exception as error:
+            raise ValueError(f"{self.name} cannot read example {number}: it {raised(error)}") from error
+
+
+def require_for_stream(item: Any, count: int, name: str, *, limited: bool) -> None:
+    """Refuse a stream with so many examples like this one that they do not fit into memory.
+
+    Raises:
+        MemoryLimitError: they do not.
+    """
+    values = list(item.values()) if isinstance(item, Mapping) else list(item) if isinstance(item, tuple | list) else []
+    size = sum(value.nbytes for value in values if isinstance(value, Tensor | np.ndarray))
+    try:
+        memory.require(2 * size * count, f"{name} with {count:,} examples")
+    except memory.MemoryLimitError as error:
+        hint = (
+            "" if limited else "; data.length=<examples> takes the first ones of a stream that is endless or too long"
+        )
+        raise memory.MemoryLimitError(f"{error}{hint}") from None
+
+
+MEASURED = 1000
+"""Examples of a stream after which the memory is checked again."""
 
 
 def gathered(dataset: Any, fields: Fields, *, once: bool) -> Gathered:
