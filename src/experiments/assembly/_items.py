@@ -491,7 +491,8 @@ def read_one(
             f"{sides(shape) if shape else 'a single number'}; all examples should have one shape"
         )
     x = x if x.flags.writeable else x.copy()
-    own, _ = oriented(as_inputs(x[None], "x_train"), "x_train", layout)
+    plain = x.ndim and x.dtype in (np.uint8, np.float32) and x.flags.c_contiguous  # spares a copy
+    own, _ = oriented(torch.from_numpy(x[None]) if plain else as_inputs(x[None], "x_train"), "x_train", layout)
     return (own if own.dtype == torch.uint8 else own.float())[0], y
 
 

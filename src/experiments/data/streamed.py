@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from .batches import Split
 from .host import copied
@@ -34,7 +34,7 @@ EVALUATED = 0
 AHEAD = 4
 """Batches that each worker reads ahead."""
 
-Read = Callable[[int], tuple[Tensor, Any]]
+Read = Callable[[int], tuple[Tensor, np.ndarray]]
 """Returns an example's input, in its final layout and type, and its target as it was read."""
 
 
@@ -67,7 +67,7 @@ class Rows:
     device = torch.device("cpu")
 
     def __init__(
-        self, read: Read, count: int, targets: Sequence[Any], failed: Callable[[str], Exception], workers: int
+        self, read: Read, count: int, targets: Sequence[np.ndarray], failed: Callable[[str], Exception], workers: int
     ) -> None:
         self.read, self.count, self.targets, self.failed, self.workers = read, count, targets, failed, workers
         self.example = self.of([Key(0, EVALUATED, 0)])
@@ -142,9 +142,9 @@ def attempt(rows: Rows, key: Key) -> Tensor | Failure:
     except ValueError as error:
         return Failure(str(error))
     expected = rows.targets[key.row]
-    if not np.array_equal(np.asarray(target), np.asarray(expected)):
+    if target is not expected and (target.shape != expected.shape or (target != expected).any()):
         return Failure(
-            f"the target of example {key.row} is {np.asarray(target)!s:.40}, but it was {np.asarray(expected)!s:.40} "
+            f"the target of example {key.row} is {target!s:.40}, but it was {expected!s:.40} "
             "when the data set was first read; targets should stay the same"
         )
     return x
@@ -161,8 +161,8 @@ def stacked(examples: Sequence[Tensor | Failure]) -> Tensor | Failure:
     for one in examples:
         if isinstance(one, Failure):
             return one
-    tensors = [one for one in examples if isinstance(one, Tensor)]
-    return torch.stack(tensors)
+    batch: Tensor = default_collate(list(examples))  # in a worker, it writes into shared memory without a further copy
+    return batch
 
 
 def seed_all(seed: int) -> None:
