@@ -4,6 +4,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -26,7 +27,7 @@ QUICK_RUNS = 16
 OPTIMIZERS = ("sgd", "momentum", "adagrad", "adam")
 DIGITS = ("model.hidden=[50,50]",)
 MNIST = ("data=mnist", "model.hidden=[100,100]", "training.batch_size=128", "training.epochs=2")
-SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+SIZES = (1, 2, 3, 4, 5, 6, 7, 8, 16, 32, 64, 128, 256)
 LAUNCHERS = {"run by run": ("hydra/launcher=basic", "observers.pictures.enabled=false"), "as stacks": ()}
 
 
@@ -72,12 +73,14 @@ def command(overrides: Sequence[str]) -> Callable[[], float]:
 
 def sizes(settings: Settings, console: Console, name: str, overrides: Sequence[str]) -> None:
     """Compare stacks of several sizes: an epoch with its evaluation, and the memory that a member takes."""
+    chosen = SIZES[: -4 if settings.quick else None]
+    actions = {f"K = {size}": partial(seconds_an_epoch, size, overrides) for size in chosen}
+    samples = interleaved(actions, dict.fromkeys(actions, settings.repeats(4)))
+    alone = f"K = {SIZES[0]}"
     lines = []
-    alone = 0.0
-    for size in SIZES[: -4 if settings.quick else None]:
-        seconds = [seconds_an_epoch(size, overrides) for _ in range(settings.repeats(4))]
-        alone = alone or min(seconds)
-        lines.append(Line(f"K = {size}", seconds, "K epochs alone / this", [size * alone / min(seconds)]))
+    for size in chosen:
+        figures = [size * ratio for ratio in ratios(samples, alone, f"K = {size}")]
+        lines.append(Line(f"K = {size}", samples[f"K = {size}"], "K epochs alone / this", figures))
     console.print(f"\n[bold]An epoch of K runs: {name}[/bold], metrics and checkpoints alone")
     console.print(tabulated("s", lines))
     few, many = (process(["-c", MEMORY.format(size=size, overrides=list(overrides))]).peak for size in (2, 66))

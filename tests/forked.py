@@ -26,7 +26,7 @@ from experiments.sweeps import _paying
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
-_paying.SMALLEST["cpu"] = 1  # tests of stacks have two or three runs, which are faster one after another
+_paying.SMALLEST.clear()  # tests of stacks have two or three runs, which are faster one after another
 
 IMPORTED = (
     "experiments.train",

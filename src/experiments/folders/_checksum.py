@@ -3,6 +3,8 @@
 import struct
 from collections.abc import Callable
 from functools import cache
+from importlib import import_module
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +34,7 @@ def masked(content: bytes) -> int:
 def function() -> Callable[[bytes], int]:
     """Return the fastest function that is installed."""
     try:
-        import google_crc32c
+        google_crc32c: Any = import_module("google_crc32c")
     except ImportError:
         return checksum
     own: Callable[[bytes], int] = google_crc32c.value

@@ -91,9 +91,9 @@ class BatchedWriter(SummaryWriter):
 
     def _get_file_writer(self) -> Any:
         """Return the file; it is created anew if it was closed."""
-        if self.all_writers is None or self.file_writer is None:
-            file = BatchedFileWriter(self.log_dir)
-            self.file_writer, self.all_writers = file, {file.get_logdir(): file}
+        if self.file_writer is None:  # also after `close`
+            file: Any = BatchedFileWriter(self.log_dir)
+            self.__dict__.update(file_writer=file, all_writers={file.get_logdir(): file})
             if self.purge_step is not None:
                 step, self.purge_step = self.purge_step, None
                 file.add_event(Event(step=step, file_version="brain.Event:2"))

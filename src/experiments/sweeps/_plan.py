@@ -9,6 +9,8 @@ from experiments.common.keys import flattened, meaning
 from experiments.common.text import counted, ranges
 from experiments.training.stack import configured
 
+from ._paying import kind_of
+
 
 @dataclass(frozen=True)
 class Planned:
@@ -23,13 +25,15 @@ class Planned:
     reason: str | None = None
 
 
-def plan(configs: Sequence[Mapping[str, Any]], largest: int, smallest: int = 1) -> list[Planned]:
+def plan(
+    configs: Sequence[Mapping[str, Any]], largest: int, smallest: Mapping[str, Any] | None = None
+) -> list[Planned]:
     """Group jobs into stacks, in the order of their first jobs.
 
     Args:
         configs: the composed configurations of the jobs.
         largest: the largest number of runs in a stack.
-        smallest: the smallest number; fewer runs are faster one after another.
+        smallest: the smallest number, by the kind of the network; fewer runs are faster one after another.
     """
     groups: dict[str, list[int]] = {}
     alone: list[Planned] = []
@@ -44,9 +48,11 @@ def plan(configs: Sequence[Mapping[str, Any]], largest: int, smallest: int = 1) 
         for jobs in groups.values()
         for start in range(0, len(jobs), largest)
     ]
-    for stack in [stack for stack in stacks if 1 < len(stack.jobs) < smallest]:
-        stacks.remove(stack)
-        alone += [Planned((job,), f"fewer than {smallest} runs are faster one after another") for job in stack.jobs]
+    for stack in list(stacks):
+        least = (smallest or {}).get(kind_of(configs[stack.jobs[0]]) or "")
+        if isinstance(least, int) and 1 < len(stack.jobs) < least:
+            stacks.remove(stack)
+            alone += [Planned((job,), f"fewer than {least} runs are faster one after another") for job in stack.jobs]
     return sorted([*stacks, *alone], key=lambda planned: planned.jobs[0])
 
 

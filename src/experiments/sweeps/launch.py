@@ -25,7 +25,7 @@ from experiments.folders.sweep import Entry, Sweep, own_overrides, removed
 
 from ._composer import Composed, Composer
 from ._devices import Sharing, devices_of, sharing
-from ._paying import smallest_stack
+from ._paying import smallest_stacks
 from ._plan import Planned, described, plan
 
 if TYPE_CHECKING:
@@ -201,20 +201,20 @@ class Launch:
         asked = self.sweep.asked()
         noted, smallest = asked.get("max_stack"), asked.get("min_stack")
         largest: Any = self.settings.max_stack
-        if self.master.get("resume") is None and not isinstance(smallest, int):
-            smallest = self.smallest_stack(jobs) if largest == "auto" else 1
+        if self.master.get("resume") is None and not isinstance(smallest, dict):
+            smallest = self.smallest_stacks(jobs) if largest == "auto" else {}
         if isinstance(noted, int) and noted > 0 and (largest == "auto" or self.master.get("resume") is not None):
             largest = noted
         else:
             shared = self.sharing(jobs)
             fitting = self.largest_stack(jobs, shared.share)
             largest = shared.largest(fitting if largest == "auto" else largest, len(jobs))
-        smallest = smallest if isinstance(smallest, int) else 1
+        smallest = smallest if isinstance(smallest, dict) else {}
         self.sweep.note(max_stack=largest, min_stack=smallest)
         return plan([job.config for job in jobs], largest, smallest)
 
-    def smallest_stack(self, jobs: Sequence[SweepJob]) -> int:
-        """Return the smallest stack.
+    def smallest_stacks(self, jobs: Sequence[SweepJob]) -> dict[str, int]:
+        """Return the smallest stacks, by the kind of the network.
 
         Ray starts a process for each run that is not in a stack, which takes longer. The seeds of a trial that may be
         pruned report together.
@@ -222,8 +222,8 @@ class Launch:
         import torch
 
         if self.settings.executor == "ray" or any(job.config.get("trial") for job in jobs):
-            return 1
-        return smallest_stack(devices_of([job.config for job in jobs]), cuda=torch.cuda.is_available())
+            return {}
+        return smallest_stacks(devices_of([job.config for job in jobs]), cuda=torch.cuda.is_available())
 
     def sharing(self, jobs: Sequence[SweepJob]) -> Sharing:
         """Return how the stacks share the GPUs of this machine."""
