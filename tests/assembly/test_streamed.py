@@ -2,6 +2,8 @@
 
 import random
 import signal
+import subprocess
+import sys
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +19,7 @@ from experiments.training.stack import reason_apart
 from experiments.training.streams import Streams
 from tests.helpers import (
     NO_PICTURES,
+    REPOSITORY,
     Commands,
     assert_equal_weights,
     composed,
@@ -195,3 +198,21 @@ def test_a_worker_that_is_killed_ends_the_run_in_one_sentence(commands: Commands
 def test_runs_with_workers_are_not_stacked() -> None:
     program: Any = SimpleNamespace(splits=loaded().splits)
     assert reason_apart(program) == "the examples of its data set are read by workers"
+
+
+LEFT_OPEN = """
+import torch
+from tests.assembly.test_streamed import loaded
+
+split = loaded(workers=2).splits["train"]
+split.announce(torch.arange(len(split))[None].split(16, dim=1), 0)
+print("read", len(split.batch(torch.arange(16))[0]))
+"""
+
+
+@pytest.mark.slow
+def test_workers_that_are_still_reading_end_with_their_process() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LEFT_OPEN], cwd=REPOSITORY, capture_output=True, text=True, timeout=100, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "read 16\n"), done.stderr

@@ -2,7 +2,7 @@
 
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -79,11 +79,12 @@ def _listen() -> None:
     sys.addaudithook(_check)
 
 
-def _check(event: str, arguments: tuple[Any, ...]) -> None:
-    if event in REFUSED and (block := _block()) is not None:
+def _check(event: str, arguments: tuple[Any, ...], refused: Mapping[str, str] = REFUSED) -> None:
+    # A default, because the hook outlives the names of this module when the interpreter ends.
+    if event in refused and (block := _block()) is not None:
         what = f" ({arguments[0]!s:.200})" if arguments and isinstance(arguments[0], str) else ""
         raise UserError(
-            f"the configuration of {block.source} wants to {REFUSED[event]}{what}; nothing is fetched or started while "
+            f"the configuration of {block.source} wants to {refused[event]}{what}; nothing is fetched or started while "
             "a run is restored from its folder"
         )
 

@@ -16,6 +16,8 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from multiprocessing.process import BaseProcess
+from multiprocessing.util import Finalize
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -217,9 +219,22 @@ def loader(dataset: Dataset[Any], workers: int, **settings: Any) -> DataLoader[A
 
 
 def started(batches: DataLoader[Any]) -> Iterator[Any]:
-    """Let the workers of a loader begin."""
+    """Let the workers of a loader begin; they end with this process at the latest.
+
+    Without the finalizer, `multiprocessing` would wait for them forever: it ends them by SIGTERM, which they ignore.
+    """
     with quiet():
-        return iter(batches)
+        iterator: Any = iter(batches)
+    if batches.num_workers:
+        Finalize(iterator, kill, (iterator._workers,), exitpriority=0)
+    return iterator
+
+
+def kill(workers: Sequence[BaseProcess]) -> None:
+    """End workers; those that have ended, as usual, stay as they are."""
+    for worker in workers:
+        with suppress(ValueError):  # it was closed
+            worker.kill()
 
 
 @contextmanager

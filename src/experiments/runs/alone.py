@@ -180,7 +180,7 @@ def train_separately(
         try:
             fit(parts.program, [parts.member], position, stop, after_epoch)
         finally:
-            for split in parts.data.splits.values():
+            for split in parts.program.splits.values():
                 split.close()
 
 
