@@ -56,6 +56,7 @@ DESCRIPTIONS = {
             ("hydra.sweeper", "experiments_search.py", "SearchConfig"),
             ("hydra.launcher", "experiments_sweeps.py", "StackedConfig"),
             ("hydra.launcher.ray", "experiments_sweeps.py", "Ray"),
+            ("hydra.launcher.local", "experiments_sweeps.py", "Local"),
         )
         for name, text in attribute_docstrings(PLUGINS / file, cls).items()
     },

@@ -6,10 +6,12 @@ import re
 import tempfile
 import warnings
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -23,11 +25,14 @@ from experiments.runs.alone import train
 from tests.helpers import CONF, composed
 
 GROUPS = ("data", "model", "init", "loss", "penalty", "optimizer", "scheduler")
-NOT_HERE = {"mnist", "fashion_mnist", "cifar10", "cifar100", "torchvision"}
-"""Data that a clone does not have, and models that take too long: see `test_vision`."""
+NOT_HERE = {
+    *("mnist", "fashion_mnist", "cifar10", "cifar100", "torchvision"),
+    *(() if find_spec("pyarrow") else ("parquet",)),
+}
+"""Data that a clone does not have or cannot read, and models that take too long: see `test_vision`."""
 
 FLAT = {
-    "csv", "moons", "circles", "spiral", "blobs", "breast_cancer", "diabetes", "iris", "linnerud", "sine",
+    "csv", "parquet", "moons", "circles", "spiral", "blobs", "breast_cancer", "diabetes", "iris", "linnerud", "sine",
     "text", "topics", "two_gaussians", "wine",
 }  # fmt: skip
 """Data without pictures."""
@@ -69,6 +74,10 @@ def own_data() -> Path:
     (folder / "own.csv").write_text("\n".join(["size,kind,count,answer", *rows]) + "\n")
     x, y = draw.integers(0, 256, (96, 8, 8, 3), dtype=np.uint8), np.arange(96) % 3
     np.savez(folder / "own.npz", x_train=x, y_train=y, x_test=x[:12], y_test=y[:12])
+    np.save(folder / "x.npy", x)
+    np.save(folder / "y.npy", y)
+    if find_spec("pyarrow"):
+        pd.read_csv(folder / "own.csv").to_parquet(folder / "own.parquet")
     for i in range(80):
         (folder / "own" / f"c{i % 2}").mkdir(parents=True, exist_ok=True)
         Image.fromarray(draw.integers(0, 256, (9, 11, 3), dtype=np.uint8)).save(
@@ -90,6 +99,8 @@ def places(data: str) -> dict[str, Any]:
     told: dict[str, dict[str, Any]] = {
         "csv": {"path": str(own / "own.csv"), "target": "answer", "missing": "mean"},
         "npz": {"path": str(own / "own.npz")},
+        "npy": {"x": str(own / "x.npy"), "y": str(own / "y.npy")},
+        "parquet": {"path": str(own / "own.parquet"), "target": "answer", "missing": "mean"},
         "text": {"path": str(own / "own.txt"), "length": 8},
         "topics": {"examples": 100},
         "image_folder": {"path": str(own / "own"), "size": 8, "cache": str(own / "cache")},

@@ -1,8 +1,10 @@
 """The main job: a run, its folder, and its reproduction."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -70,12 +72,23 @@ def test_every_choice_composes_and_trains(commands: Commands, tmp_path: Path, np
     if choice == "csv":
         (tmp_path / "own.csv").write_text("a,b,kind\n" + "".join(f"{i},{i % 7},{i % 2}\n" for i in range(60)))
         more = [f"data.path={tmp_path / 'own.csv'}", "data.target=kind"]
+    if choice == "npy":
+        for kind in "xy":
+            np.save(tmp_path / f"{kind}.npy", np.load(npz)[f"{kind}_train"])
+            more.append(f"data.{kind}={tmp_path / kind}.npy")
+    if choice == "parquet":
+        more = [f"data.path={tmp_path / 'own.parquet'}", "data.target=kind"]
+        if find_spec("pyarrow") is None:
+            (tmp_path / "own.parquet").touch()
+            assert "needs pyarrow, which is not installed" in commands.train("data=parquet", *more).err
+            return
+        pd.DataFrame({"a": range(60), "kind": [i % 2 for i in range(60)]}).to_parquet(tmp_path / "own.parquet")
     if choice == "image_folder":
         for i in range(60):
             (tmp_path / "own" / f"c{i % 2}").mkdir(parents=True, exist_ok=True)
             Image.new("RGB", (9, 8), (i, 4 * i, 255 * (i % 2))).save(tmp_path / "own" / f"c{i % 2}" / f"{i}.png")
         more = [f"data.path={tmp_path / 'own'}", "data.size=8", f"data.cache={tmp_path / 'cache'}"]
-    size = 12 if choice == "linnerud" else 24 if choice in ("npz", "csv", "image_folder") else 64
+    size = 12 if choice == "linnerud" else 24 if choice in ("npz", "npy", "csv", "parquet", "image_folder") else 64
     folder = commands.trained(
         f"{group}={choice}",
         *more,

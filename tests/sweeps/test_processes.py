@@ -15,7 +15,8 @@ from experiments.sweeps._processes import WorkerStop, visible
 from tests.helpers import SMALL, Commands, run, run_folders, start_fresh, table
 
 LOCAL = ("hydra.launcher.executor=local", "hydra.launcher.local.workers=2")
-SWEPT = ("-m", *SMALL, "training.epochs=80", "model.hidden=[9],[8]", "seed=1,2", "hydra.launcher.max_stack=2")
+SWEPT = ("-m", *SMALL, "training.epochs=240", "model.hidden=[9],[8]", "seed=1,2", "hydra.launcher.max_stack=2")
+"""Runs of some seconds: a stack whose process starts first is not done when the other one begins."""
 
 
 def of_sweep(folder: Path) -> list[dict[str, str]]:
