@@ -1,13 +1,18 @@
 """Members of a loop, plans and stop requests, for the tests of the loop."""
 
+import json
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from experiments.folders.run import RunFolder
+from experiments.training.engine import fit
 from experiments.training.member import Member
-from experiments.training.position import Plan
+from experiments.training.position import Plan, Position
 from experiments.training.stop import Stop
 from experiments.training.streams import Streams
+from tests.programs import single
 
 
 def member(folder: Path, seed: int, rate: float = 0.1, **more: Any) -> Member:
@@ -23,6 +28,25 @@ def plan(epochs: int = 4, **more: Any) -> Plan:
 def without_clock(history: list[dict[str, float]]) -> list[dict[str, float]]:
     """Rows without seconds."""
     return [{k: v for k, v in row.items() if k != "seconds"} for row in history]
+
+
+def assert_resumes_to_the_same_bits(folder: Path, looks: int, own: Plan) -> Member:
+    """Compare a run with one that is interrupted after a number of looks at the stop request; return the first."""
+    whole, program = member(folder / "whole", 1), single(1)
+    fit(program, [whole], Position(own))
+    first = member(folder / "first", 1)
+    fit(single(1), [first], Position(own), After(looks))
+    state = first.folder.load(first.folder.last)
+    resumed, continued, position = member(folder / "resumed", 1), single(1), Position(own)
+    continued.load_state_dict(0, state["program"])
+    resumed.streams.load_state_dict(state["streams"])
+    resumed.history += json.loads(state["history"])
+    position.load([state["position"]], continued)
+    fit(continued, [resumed], position)
+    assert without_clock(resumed.history) == without_clock(whole.history)
+    for name, value in program.model.state_dict().items():
+        assert torch.equal(continued.model.state_dict()[name], value), name
+    return whole
 
 
 class After(Stop):

@@ -1,6 +1,5 @@
 """The loop is written once for K >= 1 members, and observers are called as promised."""
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ from experiments.training.separate import OwnPrograms
 from experiments.training.single import Single
 from tests.programs import single
 
-from .loops import After, member, plan, without_clock
+from .loops import After, assert_resumes_to_the_same_bits, member, plan, without_clock
 
 CPU = torch.device("cpu")
 
@@ -209,20 +208,7 @@ def test_an_interruption_takes_effect_after_the_current_step(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("looks", range(14))
 def test_an_interrupted_run_resumes_to_the_same_bits_from_any_moment(tmp_path: Path, looks: int) -> None:
-    whole, program = member(tmp_path / "whole", 1), single(1)
-    fit(program, [whole], Position(plan(3)))
-    first = member(tmp_path / "first", 1)
-    fit(single(1), [first], Position(plan(3)), After(looks))
-    state = first.folder.load(first.folder.last)
-    resumed, continued, position = member(tmp_path / "resumed", 1), single(1), Position(plan(3))
-    continued.load_state_dict(0, state["program"])
-    resumed.streams.load_state_dict(state["streams"])
-    resumed.history += json.loads(state["history"])
-    position.load([state["position"]], continued)
-    fit(continued, [resumed], position)
-    assert without_clock(resumed.history) == without_clock(whole.history)
-    for name, value in program.model.state_dict().items():
-        assert torch.equal(continued.model.state_dict()[name], value), name
+    assert_resumes_to_the_same_bits(tmp_path, looks, plan(3))
 
 
 @pytest.mark.parametrize(

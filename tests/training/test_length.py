@@ -1,11 +1,9 @@
 """How long a run trains: in epochs, in steps, or until its time is over; each ends, resumes and stacks alike."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from experiments import assembly
 from experiments.common.errors import UserError
@@ -15,7 +13,7 @@ from experiments.training.position import Plan, Position, in_epochs
 from tests.helpers import SMALL, Commands, assert_equal_weights, metrics, run_folders, summary, table, weights
 from tests.programs import single
 
-from .loops import After, member, plan, without_clock
+from .loops import assert_resumes_to_the_same_bits, member, plan
 
 CONSTANT = (*SMALL, "model.dropout=0.2")
 """Three updates per epoch."""
@@ -109,21 +107,8 @@ def max_seconds(text: str) -> float | None:
 
 @pytest.mark.parametrize("looks", range(9))
 def test_an_interrupted_run_of_steps_resumes_to_the_same_bits(tmp_path: Path, looks: int) -> None:
-    whole, program = member(tmp_path / "whole", 1), single(1)
-    fit(program, [whole], Position(plan(1, steps=6)))
+    whole = assert_resumes_to_the_same_bits(tmp_path, looks, plan(1, steps=6))
     assert [row["step"] for row in whole.history] == [4, 6]
-    first = member(tmp_path / "first", 1)
-    fit(single(1), [first], Position(plan(1, steps=6)), After(looks))
-    state = first.folder.load(first.folder.last)
-    resumed, continued, position = member(tmp_path / "resumed", 1), single(1), Position(plan(1, steps=6))
-    continued.load_state_dict(0, state["program"])
-    resumed.streams.load_state_dict(state["streams"])
-    resumed.history += json.loads(state["history"])
-    position.load([state["position"]], continued)
-    fit(continued, [resumed], position)
-    assert without_clock(resumed.history) == without_clock(whole.history)
-    for name, value in program.model.state_dict().items():
-        assert torch.equal(continued.model.state_dict()[name], value), name
 
 
 def test_the_clock_is_read_after_each_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

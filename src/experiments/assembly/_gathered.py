@@ -11,19 +11,21 @@ from torch.utils.data import DataLoader, IterableDataset, default_collate
 
 from experiments.common.errors import UserError
 from experiments.common.signatures import TARGET, checked, parameters_of
+from experiments.data.cores import present_cores
 from experiments.data.forms import TargetForm
-from experiments.data.mapped import drawn
 from experiments.data.memory import MemoryLimitError
-from experiments.data.sources import NAMES, VALIDATION, Layout, Source, of_arrays, with_test_drawn
+from experiments.data.sources import NAMES, VALIDATION, Layout, Source, of_arrays, with_test_drawn, with_test_rows
 from experiments.data.streamed import Rows
 
-from ._items import Fields, Gathered, Name, RandomItemsError, Stream, class_names, cores, gathered, streamed, title
+from ._items import Fields, Gathered, Name, RandomItemsError, Stream, class_names, gathered, streamed, title
 from .targets import Config, call, located
 
 PARTS = {"train": "train", "training": "train", "test": "test", "val": "val", "validation": "val", "valid": "val"}
 """What the parts of a dict of data sets are called."""
 DRAWN = 0.2
-"""The share of the examples to test on, if there is no test set."""
+"""The share of the examples that are set aside for testing, if no test set is given."""
+MOST_WORKERS = 4
+"""The workers that data.workers=auto starts."""
 
 
 @dataclass(frozen=True)
@@ -162,32 +164,30 @@ def of_parts(parts: Mapping[str, Any], settings: Gathering, wanted: TargetForm |
     notes: list[str] = []
     for part, dataset in parts.items():
         found[part], note = of_part(dataset, chosen, settings)
-        if note and f"{note}" not in notes:
+        if note and note not in notes:
             notes.append(note)
     if any(isinstance(one.x, Rows) for one in found.values()):
         for one in found.values():  # as `read_one` does
             if isinstance(one.x, np.ndarray) and one.x.dtype != np.uint8:
                 one.x = one.x.astype(np.float32)
-    x, rows = found["train"].x, {}
+    x = found["train"].x
+    rows: tuple[Tensor | None, Tensor | None] = (None, None)
     arrays = {f"{kind}_{part}": getattr(one, kind) for part, one in found.items() for kind in "xy"}
     called = {name: name for name in (*NAMES, *VALIDATION)}
+    fraction = DRAWN if settings.test_fraction is None else settings.test_fraction
     if "test" not in found and isinstance(x, Rows):
-        fraction = DRAWN if settings.test_fraction is None else settings.test_fraction
-        test, train = drawn(x, found["train"].y, fraction, wanted)
-        rows = {"train_rows": train, "test_rows": test}
-        arrays |= {"x_test": x, "y_test": found["train"].y}
+        arrays, rows = with_test_rows(arrays, ("x", "y"), fraction, wanted)
         notes.append(
-            f"{title(parts['train'])} has no test part; {len(test):,} of its {len(x):,} examples are drawn for "
-            f"testing, the same for every seed{hint}"
+            f"{title(parts['train'])} has no test part; {len(rows[1]):,} of its {len(x):,} examples are "
+            f"drawn for testing, the same for every seed{hint}"
         )
     elif "test" not in found:
-        fraction = DRAWN if settings.test_fraction is None else settings.test_fraction
         arrays, note = with_test_drawn(arrays, called, fraction, wanted)
         notes.append(f"{title(parts['train'])} {note}{hint}")
     elif settings.test_fraction is not None:
         notes.append(f"there is a test set; data.test_fraction={settings.test_fraction} is not used")
     ordered = ("train", "test", *(["val"] if "val" in found else []))
-    source = of_arrays(
+    return of_arrays(
         arrays,
         called,
         ordered,
@@ -196,9 +196,8 @@ def of_parts(parts: Mapping[str, Any], settings: Gathering, wanted: TargetForm |
         notes=notes,
         classes=class_names(parts["train"], chosen),
         mapped=isinstance(x, Rows),
+        rows=rows,
     )
-    source.train_rows, source.test_rows = rows.get("train_rows"), rows.get("test_rows")
-    return source
 
 
 def of_part(dataset: Any, fields: Fields, settings: Gathering) -> tuple[Gathered, str]:
@@ -208,9 +207,8 @@ def of_part(dataset: Any, fields: Fields, settings: Gathering) -> tuple[Gathered
         ValueError: it cannot be used.
     """
     if isinstance(dataset, Stream):
-        return gathered(
-            dataset, fields, once=True
-        ), f"{title(dataset)} is a stream, which is read once: {len(dataset):,} examples"
+        note = f"{title(dataset)} is a stream, which is read once: {len(dataset):,} examples"
+        return gathered(dataset, fields, once=True), note
     reason = f"{title(dataset)} is not gathered (data.gather=false)"
     if settings.gather is not False:
         try:
@@ -219,11 +217,7 @@ def of_part(dataset: Any, fields: Fields, settings: Gathering) -> tuple[Gathered
             if settings.gather is True:
                 raise
             reason = str(error)
-    available = cores()
+    available = present_cores()
     workers = settings.workers if settings.workers != "auto" else min(MOST_WORKERS, available) if available > 1 else 0
     whom = f"by {workers} worker{'s' * (workers > 1)}" if workers else "by this process"
     return streamed(dataset, fields, settings.layout, workers), f"{reason}; its examples are read in each epoch, {whom}"
-
-
-MOST_WORKERS = 4
-"""The workers that data.workers=auto starts."""

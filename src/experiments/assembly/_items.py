@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import random
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,10 +16,10 @@ from torch import Tensor
 from experiments.common.errors import UserError, raised
 from experiments.data import memory
 from experiments.data.forms import sides
+from experiments.data.progress import Progress
 from experiments.data.sources import Layout, as_inputs, oriented
 from experiments.data.streamed import Rows, loader, preserved, seed_all, started
 
-LOG = logging.getLogger("experiments")
 SLOW = 5.0
 """Seconds between two lines of progress."""
 CHECKED = 64
@@ -122,8 +119,7 @@ class Stream:
 
     def read(self, most: int | None) -> Iterator[Any]:
         """Yield the examples, with a line of progress every few seconds."""
-        began = last = time.monotonic()
-        number = 0
+        progress, number = Progress(SLOW), 0
         try:
             for item in self.stream:
                 if number == most:
@@ -132,10 +128,7 @@ class Stream:
                     require_for_stream(item, number + MEASURED, self.name, limited=most is not None)
                 yield item
                 number += 1
-                now = time.monotonic()
-                if now - last > SLOW:
-                    last = now
-                    LOG.info("reading  %s: %s examples, %.0f s", self.name, f"{number:,}", now - began)
+                progress.report("%s: %s examples", self.name, f"{number:,}")
         except ValueError:
             raise
         except Exception as error:
@@ -143,7 +136,7 @@ class Stream:
 
 
 def require_for_stream(item: Any, count: int, name: str, *, limited: bool) -> None:
-    """Refuse a stream with so many examples like this one that they do not fit into memory.
+    """Refuse a stream whose examples do not fit into memory, judged by the size of one of them.
 
     Raises:
         MemoryLimitError: they do not.
@@ -239,10 +232,11 @@ def read_all(dataset: Any, fields: Fields, count: int) -> tuple[np.ndarray, np.n
         MemoryLimitError: see `gathered`.
     """
     first, target, layout = example(dataset, fields, 0)
-    memory.require(first.nbytes * count, f"{title(dataset)} with {count:,} examples of {first.nbytes:,} bytes")
+    total = f"{count:,}"
+    memory.require(first.nbytes * count, f"{title(dataset)} with {total} examples of {first.nbytes:,} bytes")
     x = np.empty((count, *first.shape), first.dtype)
     x[0], targets = first, [target]
-    began = last = time.monotonic()
+    progress = Progress(SLOW)
     for index in range(1, count):
         value, wanted, _ = example(dataset, fields, index)
         x = holding(x, value, index, title(dataset))
@@ -253,13 +247,7 @@ def read_all(dataset: Any, fields: Fields, count: int) -> tuple[np.ndarray, np.n
                 f"0 has {target.shape}; all targets should have one shape"
             )
         targets.append(wanted)
-        now = time.monotonic()
-        if now - last > SLOW:
-            last = now
-            LOG.info(
-                "reading  %s: %d %% of %s examples, %.0f s",
-                title(dataset), 100 * index // count, f"{count:,}", now - began,
-            )  # fmt: skip
+        progress.report("%s: %d %% of %s examples", title(dataset), 100 * index // count, total)
     return x, of_targets(targets, title(dataset)), layout
 
 
@@ -433,11 +421,6 @@ def class_names(dataset: Any, fields: Fields) -> list[str] | None:
     return [str(name) for name in names] if usable and names is not None else None
 
 
-def cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def streamed(dataset: Any, fields: Fields, layout: Layout | None, workers: int) -> Gathered:
     """Return a data set whose inputs are read whenever they are needed; only its targets are gathered.
 
@@ -535,8 +518,7 @@ def in_turn(batches: Any, name: str, count: int) -> Iterator[np.ndarray]:
     Raises:
         ValueError: an example cannot be read, or a worker has ended.
     """
-    began = last = time.monotonic()
-    number = 0
+    progress, total, number = Progress(SLOW), f"{count:,}", 0
     try:
         for batch in batches:
             for target in batch:
@@ -544,16 +526,7 @@ def in_turn(batches: Any, name: str, count: int) -> Iterator[np.ndarray]:
                     raise target
                 number += 1
                 yield target
-            now = time.monotonic()
-            if now - last > SLOW:
-                last = now
-                LOG.info(
-                    "reading  targets of %s: %d %% of %s, %.0f s",
-                    name,
-                    100 * number // count,
-                    f"{count:,}",
-                    now - began,
-                )
+            progress.report("targets of %s: %d %% of %s", name, 100 * number // count, total)
     except RuntimeError as error:
         message = " ".join(str(error).split())
         raise ValueError(f"a worker that reads {name} has ended ({message[:200]}); use fewer data.workers") from error

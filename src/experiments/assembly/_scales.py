@@ -52,10 +52,13 @@ def scaled_apart(splits: Mapping[str, Split], form: Form | None) -> Iterator[str
 
 def sample(split: Split) -> Tensor:
     """Return raw inputs of evenly spaced examples: (examples, features) of a table, else (values, 1)."""
-    count = max(1, min(len(split), VALUES // max(1, split.x[0].numel())))
-    rows = torch.linspace(0, len(split) - 1, count).long().to(split.x.device)
-    x = split.raw(rows).double()
+    x = split.sample(rows_of(split)).raw().double()
     return x if x.ndim == 2 else x.flatten().unsqueeze(1)
+
+
+def rows_of(split: Split) -> int:
+    """Return how many examples of a split are looked at."""
+    return max(1, VALUES // max(1, split.x[0].numel()))
 
 
 def level_and_spread(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -77,7 +80,7 @@ def not_like_training(split: Split, form: Form | None) -> str | None:
     inner = inner.inner if isinstance(inner, Imputed) else inner
     if not isinstance(inner, Affine) or bool((inner.scale == 1).all()):
         return None
-    x = split.first(max(1, VALUES // max(1, split.x[0].numel())))[0].double()
+    x = split.first(rows_of(split))[0].double()
     if x.ndim == 2:
         far = (x.abs().mean(0) > APART).nonzero().flatten().tolist()
         names = feature_names(form, x.shape[1])

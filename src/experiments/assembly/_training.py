@@ -150,7 +150,7 @@ def keep_every(settings: Training) -> int | None:
 
 
 def max_seconds(settings: Training) -> float | None:
-    """Return the seconds of `training.max_time`, or None if there is no limit.
+    """Return `training.max_time` in seconds; None means no limit.
 
     Raises:
         UserError: it is not a time.

@@ -86,4 +86,4 @@ SAID: Mapping[str, str] = {
         "wandb usewandb mlflow comet neptune logger loggers tracker",
     ),
 }
-"""Name of a key -> what to know of it here; it is no word to type with the same value."""
+"""Name of a key that has no counterpart here -> an explanation, or the setting that does something similar."""

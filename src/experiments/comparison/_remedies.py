@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from experiments.common.files import regular_text
+from experiments.common.foreign import parsed_json
 from experiments.common.metrics import Metric
 from experiments.figures.page import Cell, PageColumn, PageTable
 from experiments.folders.reading import REMEDIES
@@ -43,9 +43,9 @@ def remedy_table(folder: Path) -> PageTable | None:
         folder: of the run; the file may come from somebody else.
     """
     try:
-        content = json.loads(regular_text(folder / REMEDIES, LARGEST))
+        content = parsed_json(regular_text(folder / REMEDIES, LARGEST), REMEDIES.name)
         return table_of(folder.name, content)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 

@@ -7,14 +7,12 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import torch
 from annotated_types import Gt, Lt
+from torch import Tensor
 
 from . import memory
 from .forms import TargetForm
-from .sources import MAGIC, NAMES, VALIDATION, Layout, Source, array_form, class_texts, of_arrays, quantity
-from .split import stratified
-from .streamed import Rows
+from .sources import MAGIC, NAMES, VALIDATION, Layout, Source, of_arrays, with_test_rows
 
 MAPPED = (np.uint8, np.float32)
 """The types of inputs that stay in their file; others are read, and become one of these."""
@@ -62,19 +60,15 @@ def npy(
     by_part = {own: arrays[names.get(own, own)] for own in (*NAMES, *VALIDATION) if names.get(own, own) in arrays}
     called = {own: names.get(own, own) for own in (*NAMES, *VALIDATION)}
     notes = [f"{Path(x).name} is read from its file in training"] if mapped else []
-    rows: dict[str, torch.Tensor] = {}
+    rows: tuple[Tensor | None, Tensor | None] = (None, None)
     if x_test is None:
-        test, train = drawn(arrays["x"], arrays["y"], test_fraction, wanted)
-        rows = {"train_rows": train, "test_rows": test}
-        by_part |= {"x_test": by_part["x_train"], "y_test": by_part["y_train"]}
+        by_part, rows = with_test_rows(by_part, ("x", "y"), test_fraction, wanted)
         notes.append(
-            f"there is no test part; {len(test):,} of the {len(arrays['y']):,} examples are drawn for testing, "
-            "the same for every seed"
+            f"no test part is given; {len(rows[1]):,} of the {len(arrays['y']):,} examples are set aside "
+            "for testing, the same ones for every seed"
         )
     parts = ("train", "test", *(["val"] if x_val is not None else []))
-    source = of_arrays(by_part, called, parts, layout=layout, wanted=wanted, notes=notes, mapped=mapped)
-    source.train_rows, source.test_rows = rows.get("train_rows"), rows.get("test_rows")
-    return source
+    return of_arrays(by_part, called, parts, layout=layout, wanted=wanted, notes=notes, mapped=mapped, rows=rows)
 
 
 def opened(path: str, name: str) -> np.ndarray:
@@ -105,30 +99,3 @@ def opened(path: str, name: str) -> np.ndarray:
     if not array.flags.c_contiguous and math.prod(array.shape[1:]) > 1:
         raise ValueError(f"{name}={path!r} has its values in Fortran's order; save numpy.ascontiguousarray({name})")
     return array
-
-
-def drawn(
-    x: np.ndarray | Rows, y: np.ndarray, fraction: float, wanted: TargetForm | None
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Draw the examples to test on, a share of each class; return their rows and those of the others, in order.
-
-    Raises:
-        ValueError: the numbers of examples differ, or no example is left for a part or a class.
-    """
-    if not x.ndim or not y.ndim or len(x) != len(y):
-        counts = ["no" if not array.ndim else f"{len(array):,}" for array in (x, y)]
-        raise ValueError(f"x has {counts[0]} examples but y has {counts[1]}; the numbers must agree")
-    strata = np.zeros(len(y), np.int64)
-    if (wanted or array_form([y])) == "classes":
-        texts, strata, counted = np.unique(class_texts(y, "y"), return_inverse=True, return_counts=True)
-        if counted.min() < 2:
-            hint = "; it looks like a quantity: try task=regression" if quantity(list(texts), len(y), "y") else ""
-            single = str(texts[int(counted.argmin())])
-            raise ValueError(f"y has only one example of class {single!r}; every class needs two{hint}")
-    test, train = stratified(torch.from_numpy(strata), round(fraction * len(y)), torch.Generator().manual_seed(0))
-    if not len(test) or len(np.unique(strata[train])) < len(np.unique(strata)):
-        lacking = (
-            "example to test on; use a larger" if not len(test) else "example of a class to train on; use a smaller"
-        )
-        raise ValueError(f"test_fraction={fraction} leaves no {lacking} fraction")
-    return test.sort().values, train.sort().values

@@ -27,6 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .cores import present_cores
 from .forms import Background
 
 VERSION = 2
@@ -457,9 +458,8 @@ def _reason(error: Exception) -> str:
 
 def _threads(pictures: Sequence[Picture]) -> int:
     """Return the number of threads that decode, see `BYTES_PER_THREAD`."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     average = sum(picture.size for picture in pictures) // len(pictures)
-    return max(1, min(cores, 1 + average // BYTES_PER_THREAD))
+    return max(1, min(present_cores(), 1 + average // BYTES_PER_THREAD))
 
 
 @contextmanager

@@ -482,6 +482,7 @@ def of_arrays(
     notes: Sequence[str] = (),
     classes: Sequence[str] | None = None,
     mapped: bool = False,
+    rows: tuple[Tensor | None, Tensor | None] = (None, None),
 ) -> Source:
     """Build a source of the arrays x and y of its parts.
 
@@ -493,6 +494,7 @@ def of_arrays(
         notes: sentences about the arrays.
         classes: the names of the classes, if the labels are their numbers; None for the names that the labels show.
         mapped: whether the inputs are in files that are mapped into memory, and are not copied.
+        rows: of the training and the test part, see `with_test_rows`; None if each part has arrays of its own.
 
     Raises:
         ValueError: an array is unsuitable.
@@ -520,7 +522,7 @@ def of_arrays(
         check_scales(inputs, x, called)
         return Source(
             inputs, wide["train"], x["test"], wide["test"], form=of_bytes(inputs), layout=order, notes=tuple(notes),
-            x_val=x.get("val"), y_val=wide.get("val"), kind=kind, mapped=mapped,
+            x_val=x.get("val"), y_val=wide.get("val"), kind=kind, mapped=mapped, train_rows=rows[0], test_rows=rows[1],
         )  # fmt: skip
     if classes is not None and all(are_numbers(y, len(classes)) for y in labels.values()):
         names, numbers = list(classes), [y.reshape(-1).astype(np.int64) for y in labels.values()]
@@ -553,6 +555,8 @@ def of_arrays(
         x_val=validated,
         y_val=None if validated is None else torch.from_numpy(numbers[2]),
         mapped=mapped,
+        train_rows=rows[0],
+        test_rows=rows[1],
     )
 
 
@@ -626,6 +630,48 @@ def with_test_drawn(
     """
     names = [called[name] for name in NAMES]
     x, y = (arrays[name] for name in names[:2])
+    test, train = drawn(x, y, names, fraction, wanted)
+    divided = {
+        name: array[part]
+        for part, pair in ((train, names[:2]), (test, names[2:]))
+        for name, array in zip(pair, (x, y), strict=True)
+    }
+    return {**arrays, **divided}, (
+        f"has no test part; {len(test):,} of its {len(y):,} examples are drawn for testing, the same for every seed"
+    )
+
+
+def with_test_rows(
+    arrays: Mapping[str, Any], names: Sequence[str], fraction: float, wanted: TargetForm | None
+) -> tuple[dict[str, Any], tuple[Tensor, Tensor]]:
+    """Return arrays whose training and test parts are the same, and the rows of each part, in order: nothing is copied.
+
+    Args:
+        arrays: by our own names.
+        names: the user's names of x_train and y_train.
+        fraction, wanted: see `with_test_drawn`.
+
+    Raises:
+        ValueError: see `with_test_drawn`.
+    """
+    x, y = arrays["x_train"], arrays["y_train"]
+    test, train = drawn(x, y, names, fraction, wanted)
+    return {**arrays, "x_test": x, "y_test": y}, (train.sort().values, test.sort().values)
+
+
+def drawn(
+    x: np.ndarray | Rows, y: np.ndarray, names: Sequence[str], fraction: float, wanted: TargetForm | None
+) -> tuple[Tensor, Tensor]:
+    """Draw the examples to test on, a share of each class; return their rows and those of the others.
+
+    Args:
+        x, y: the inputs and targets.
+        names: of both, for messages.
+        fraction, wanted: see `with_test_drawn`.
+
+    Raises:
+        ValueError: see `with_test_drawn`.
+    """
     if not x.ndim or not y.ndim or len(x) != len(y):
         counts = ["no" if not array.ndim else f"{len(array):,}" for array in (x, y)]
         raise ValueError(f"{names[0]} has {counts[0]} examples but {names[1]} has {counts[1]}; the numbers must agree")
@@ -643,14 +689,7 @@ def with_test_drawn(
             "example to test on; use a larger" if not len(test) else "example of a class to train on; use a smaller"
         )
         raise ValueError(f"test_fraction={fraction} leaves no {lacking} fraction")
-    divided = {
-        name: array[part]
-        for part, pair in ((train, names[:2]), (test, names[2:]))
-        for name, array in zip(pair, (x, y), strict=True)
-    }
-    return {**arrays, **divided}, (
-        f"has no test part; {len(test):,} of its {len(y):,} examples are drawn for testing, the same for every seed"
-    )
+    return test, train
 
 
 def read_arrays(

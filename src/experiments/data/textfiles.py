@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import codecs
 import csv
-import logging
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import numpy as np
+
+from .progress import Progress
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -358,14 +358,10 @@ def in_parts(path: str, layout: TextLayout, reading: Reading, columns: int, text
 
 def reported(reader: Any, name: str, size: int) -> Iterator[pd.DataFrame]:
     """Yield the parts of a large file, and show the progress if it takes long."""
-    logger = logging.getLogger("experiments")
-    began = last = time.monotonic()
+    progress = Progress(SLOW)
     for part in reader:
         yield part
-        now, done = time.monotonic(), position(reader)
-        if now - last > SLOW:
-            last = now
-            logger.info("reading  %s: %.0f %% of %.0f MB, %.0f s", name, 100 * done / size, size / 1e6, now - began)
+        progress.report("%s: %.0f %% of %.0f MB", name, 100 * position(reader) / size, size / 1e6)
 
 
 def position(reader: Any) -> int:

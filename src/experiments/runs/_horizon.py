@@ -14,8 +14,7 @@ from experiments.common.text import counted
 from experiments.folders.run import RunFolder
 from experiments.training.position import Plan, Position
 
-from .job import Job
-from .resuming import rates_of
+from .resuming import Rates
 
 
 def set_horizon(config: assembly.Config, folder: RunFolder, state: Mapping[str, Any], parts: Parts) -> str | None:
@@ -77,13 +76,16 @@ def saved_epochs(folder: RunFolder) -> int | None:
     return epochs if isinstance(epochs, int) else None
 
 
-def check_rate(job: Job, position: Position) -> None:
+def check_rate(rates: Rates, position: Position) -> None:
     """Refuse another learning rate for a run with nothing left to train: the folder would show a rate it never had.
+
+    Args:
+        rates: of the run.
+        position: where it continues.
 
     Raises:
         UserError: the rate differs from the one that the run was trained with.
     """
-    rates = rates_of(job.folder.path, job.config, position.epoch)
     if position.is_over and rates.changed and position.epoch:
         raise UserError(
             f"optimizer.lr={rates.now:g} would train nothing: the run has its {length(position.step, position.plan)}; "

@@ -41,7 +41,7 @@ from ._memory import memory_problem
 from ._messages import conclude, initial_weights, introduce
 from ._tensorboard import hyperparameters, opened_writer
 from .job import Job
-from .resuming import check_unchanged, rates_of
+from .resuming import Rates, check_unchanged, rates_of
 from .summary import disk_problem, story, was_removed, write_failure
 
 Result = TypeVar("Result")
@@ -236,8 +236,9 @@ class PreparedRun:
     def start(self, position: Position, threads: int) -> StartedRun:
         """Open its TensorBoard file, build its observers, and print the model, the data and the device."""
         job, screen, parts = self.run.job, self.run.screen, self.parts
-        if job.resuming:
-            check_rate(job, position)
+        rates = rates_of(job.folder.path, job.config, position.epoch) if job.resuming else None
+        if rates is not None:
+            check_rate(rates, position)
         job.folder.write_description(parts.data.description)
         if not job.resuming:
             write_explicit(job.folder, job.config)
@@ -250,11 +251,8 @@ class PreparedRun:
             screen.print(initial_weights(parts.member.origin))
         if processes.active():
             screen.print(f"torchrun {processes.described()['processes']} processes share every batch\n")
-        if job.resuming:
-            note_resume(job, position.epoch, screen)
-            if position.is_over:
-                done = length(position.step, position.plan)
-                screen.print(f"Nothing is left to train: the run has its {done}; {longer(position)} adds some")
+        if rates is not None:
+            note_resume(job, rates, position, screen)
         elif self.general.check:
             check_parts(job.config, parts, chosen(None), screen, list(job.overrides))
         return StartedRun(self, threads, writer)
@@ -360,20 +358,23 @@ def write_explicit(folder: RunFolder, config: assembly.Config) -> None:
             write_whole(path, as_yaml({**saved, **explicit}).encode(), flushed=True)
 
 
-def note_resume(job: Job, epoch: int, screen: Screen) -> None:
+def note_resume(job: Job, rates: Rates, position: Position, screen: Screen) -> None:
     """Save what a resume changed, such as more epochs, so that the folder describes the run as it continues.
 
     Args:
         job: the run.
-        epoch: the number of epochs that it has trained.
-        screen: for a sentence about a rate that was changed by hand.
+        rates: its learning rates.
+        position: where it continues.
+        screen: for sentences about a rate that was changed by hand, and about a run with nothing left to train.
     """
-    rates = rates_of(job.folder.path, job.config, epoch)
-    if rates.changed and epoch:
+    if rates.changed and position.epoch:
         screen.print(
-            f"The learning rate was {rates.before:g} until epoch {epoch} and is {rates.now:g} from here on; "
+            f"The learning rate was {rates.before:g} until epoch {position.epoch} and is {rates.now:g} from here on; "
             f"{EARLIER_RATES} in .hydra/config.yaml shows it"
         )
+    if position.is_over:
+        done = length(position.step, position.plan)
+        screen.print(f"Nothing is left to train: the run has its {done}; {longer(position)} adds some")
     own = {**job.config, "resume": None, **({EARLIER_RATES: rates.earlier} if rates.earlier else {})}
     for name, content in (("overrides.yaml", recorded(job.overrides, job.config)), ("config.yaml", own)):
         write_whole(job.folder.path / ".hydra" / name, as_yaml(content).encode(), flushed=True)

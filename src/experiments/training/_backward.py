@@ -36,11 +36,8 @@ def _linear(layer: nn.Linear, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _linear_back(layer: nn.Linear, x: Tensor, g: Tensor, wanted: bool) -> Tensor | None:
-    weight = layer.weight
-    weight.grad = g.t().mm(x)
-    if layer.bias is not None:
-        layer.bias.grad = g.sum(0)
-    return g.mm(weight) if wanted else None
+    store(layer, g.t().mm(x), None if layer.bias is None else g.sum(0))
+    return g.mm(layer.weight) if wanted else None
 
 
 def _convolution(layer: nn.Conv2d, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager, nullcontext
 import torch
 
 from experiments.data import memory
+from experiments.data.cores import present_cores
 
 MULTIPLY_ADDS_PER_THREAD = 20_000_000
 CUBLAS_WORKSPACE = ":4096:8"
@@ -53,8 +54,7 @@ def free_memory(device: torch.device) -> int:
 
 def cores() -> int:
     """Return how many cores this process may use; torchrun's processes share them, and OMP_NUM_THREADS limits them."""
-    present = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    present = max(1, present // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
+    present = max(1, present_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
     allowed = os.environ.get("OMP_NUM_THREADS", "")
     return min(present, int(allowed)) if allowed.isdigit() and int(allowed) > 0 else present
 

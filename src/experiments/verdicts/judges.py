@@ -29,8 +29,8 @@ class Verdict:
         finding: the problem in one sentence.
         evidence: the numbers that show it.
         where: the epoch, and the layer if there is one.
-        advice: what to try; each completes 'try ...'. A judge gives only what is no setting, such as a look at the
-            examples or a check; `verdicts` adds the first remedies of the table.
+        advice: what to try; each completes 'try ...'. A judge gives only advice without a setting, such as a look at
+            the examples or a check; `verdicts` adds the first remedies of the table.
     """
 
     name: str
