@@ -863,3 +863,53 @@ def test_figures_of_an_earlier_report_are_removed(commands: Commands) -> None:
     compared(commands, ".", "where=optimizer.lr=0.1")
     assert not list(figures.glob("sensitivity*"))
     assert (figures / "own.png").exists()
+
+
+# what a reader looks for in the names of groups
+
+
+@plain
+def test_a_name_keeps_the_optimizer_though_the_rate_tells_the_groups_apart(commands: Commands) -> None:
+    for optimizer, rate in (("sgd", 0.1), ("adam", 0.001), ("adam", 0.01)):
+        plant_all(commands.folder, [0.5, 0.6], optimizer=optimizer, optimizer__lr=rate)
+    compared(commands, ".")
+    assert {row["group"] for row in rows_of(commands.folder)} == {
+        "optimizer=sgd optimizer.lr=0.1",
+        "optimizer=adam optimizer.lr=0.001",
+        "optimizer=adam optimizer.lr=0.01",
+    }
+
+
+@plain
+def test_a_group_without_the_key_is_named_by_it(commands: Commands) -> None:
+    plant_all(commands.folder, [0.5, 0.6], optimizer__beta=0.9)
+    plant_all(commands.folder, [0.3, 0.4])
+    compared(commands, ".", "by=optimizer.beta")
+    assert {row["group"] for row in rows_of(commands.folder)} == {"optimizer.beta=0.9", "without optimizer.beta"}
+
+
+@plain
+def test_a_command_that_was_refused_is_not_a_run(commands: Commands) -> None:
+    plant_all(commands.folder, [0.5, 0.6])
+    plant(commands.folder / "typo", None, status="failed", data="wine", summary={"epochs": 0, "steps": 0})
+    said = compared(commands, ".").out
+    assert "val/loss of 2 runs in 1 group" in said
+    assert "note: 1 command was refused before the first update and left no run to compare (typo)" in said
+    said = refused(commands, "typo")
+    assert "typo was refused before its first update" in said
+
+
+@plain
+def test_a_run_that_has_not_started_is_in_the_group_of_its_settings(commands: Commands) -> None:
+    plant_all(commands.folder, [0.5], curve=[0.7, 0.5])
+    plant(commands.folder / "waits", None, status=None, seed=2, objective="auto")
+    said = compared(commands, ".").out
+    assert "val/loss of 2 runs in 1 group" in said
+
+
+@plain
+def test_a_run_of_an_earlier_version_lacks_what_came_later(commands: Commands) -> None:
+    plant_all(commands.folder, [0.5, 0.6], model__norm="none")
+    plant(commands.folder / "old", 0.4, seed=3)
+    said = compared(commands, ".").out
+    assert "val/loss of 3 runs in 1 group" in said

@@ -16,7 +16,7 @@ from typing import Any
 
 from experiments.cli.arguments import as_yaml_has_it
 from experiments.common.errors import UserError, nearest
-from experiments.common.keys import meaning
+from experiments.common.keys import ADDED, AUTOMATIC, meaning
 from experiments.common.metrics import Metric
 from experiments.common.text import visible
 from experiments.folders.reading import Record, number
@@ -27,6 +27,8 @@ REPETITIONS = ("seed", "data.fold")
 """The keys that repeat a run with other random numbers or another split, and are never tuned."""
 ABSENT = "-"
 """The value of a key that a run does not have, as sgd has no beta."""
+OPEN = ("objective", "task._target_", "loss._target_")
+"""The keys whose automatic values a run replaces, when it starts, by what the data show."""
 EXACT = 2**53
 """Below it, every float that is a whole number is exactly that number."""
 
@@ -261,6 +263,32 @@ def grouped(
     )
 
 
+def settled(records: Sequence[Record]) -> list[Record]:
+    """Return the runs with values for what their configurations leave open, if other runs show it.
+
+    A run that has not started has `objective=auto` where the others have `val/accuracy`, and a run of an earlier
+    version lacks settings that came later. Neither makes a group.
+    """
+    trained = [record for record in records if record.epochs]
+    settled_values = {key: {record.config.get(key) for record in trained} for key in OPEN}
+    settled_values = {key: values for key, values in settled_values.items() if len(values) == 1}
+    having: dict[str, set[Any]] = {key: {model_of(r) for r in records if key in r.config} for key in ADDED}
+
+    def missing(record: Record) -> dict[str, Any]:
+        added = {k: v for k, v in ADDED.items() if k not in record.config and model_of(record) in having[k]}
+        if record.epochs:
+            return added
+        return added | {k: next(iter(v)) for k, v in settled_values.items() if record.config.get(k) in AUTOMATIC}
+
+    found = [(record, missing(record)) for record in records]
+    return [replace(record, config={**record.config, **more}) if more else record for record, more in found]
+
+
+def model_of(record: Record) -> str:
+    """Return the path of a run's model."""
+    return str(record.config.get("model._target_"))
+
+
 def settings_of(
     members: Sequence[Mapping[tuple[str, ...], Mapping[Hashable, Record]]], nuisance: Sequence[str], chooser: Metric
 ) -> list[list[Setting]]:
@@ -357,7 +385,8 @@ def differs(key: str, records: Sequence[Record]) -> bool:
 def shortest(keys: Sequence[str], records: Sequence[Record]) -> list[str]:
     """Return the keys without the superfluous ones: the values of the others tell as many runs apart.
 
-    Every run keeps a key that it has, so that no run is named only by keys that it does not have.
+    Config groups are never superfluous: a reader looks for `optimizer=adam`, even if the rate alone tells the runs
+    apart. Every run keeps a key that it has, so that no run is named only by keys that it does not have.
     """
     columns = {key: [exactly(record, key) for record in records] for key in keys}
     left = list(keys)
@@ -367,6 +396,8 @@ def shortest(keys: Sequence[str], records: Sequence[Record]) -> list[str]:
 
     whole = distinct(left)
     for key in reversed(keys):
+        if any(key in record.choices for record in records):
+            continue
         without = [other for other in left if other != key]
         named = all(any(columns[other][index] != ABSENT for other in without) for index in range(len(records)))
         if distinct(without) == whole and (named or not without):
@@ -380,7 +411,8 @@ def names(firsts: Sequence[Record], keys: Sequence[str]) -> list[str]:
         return ["all runs" for _ in firsts]
     text = {key: telling_text(key, firsts) for key in keys}
     short = [
-        " ".join(f"{key}={value}" for key in keys if (value := text[key](record, key)) != ABSENT) or "the others"
+        " ".join(f"{key}={value}" for key in keys if (value := text[key](record, key)) != ABSENT)
+        or f"without {', '.join(keys)}"
         for record in firsts
     ]
     if len(set(short)) == len(short):

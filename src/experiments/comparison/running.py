@@ -17,10 +17,10 @@ from experiments.common.text import counted, shown_path, visible
 from experiments.folders.reading import UNFINISHED, FoundRuns, Reader
 from experiments.folders.sweep import Sweep
 
-from ._answers import Question, answered, chooser_of, chosen, metric_of, notes, split_conditions, unmixed
+from ._answers import Question, answered, chooser_of, chosen, listed, metric_of, notes, split_conditions, unmixed
 from ._fair import fair_runs, with_tuning
 from .drawing import undrawn_note
-from .grouping import grouped, known, refuse_unlisted
+from .grouping import grouped, known, refuse_unlisted, settled
 from .options import CompareOptions
 from .report import FOLDER, Report
 
@@ -87,11 +87,12 @@ def create_report(
         UserError: they cannot be compared with these options.
     """
     wanted = split_conditions(options.where, "where")
-    records = chosen(found.records, wanted, partial(known, records=found.records))
+    runs = settled(found.records)
+    records = chosen(runs, wanted, partial(known, records=runs))
     different = unmixed(records, mixed=options.mixed)
     metric = metric_of(records, options.metric)
     chooser = chooser_of(records, metric)
-    fair = fair_runs(records, found.records)
+    fair = fair_runs(records, runs)
     keys, is_fair = options.keys, False
     if fair.key is not None and keys is options.tuned_keys is options.pooled_keys is None:
         keys, is_fair = [fair.key], True
@@ -115,6 +116,12 @@ def missing(found: FoundRuns) -> list[str]:
     if found.waiting:
         subject = "run of the sweep has" if found.waiting == 1 else "runs of the sweep have"
         sentences.append(f"{found.waiting} {subject} not started")
+    if found.refused:
+        subject = "command was" if len(found.refused) == 1 else "commands were"
+        sentences.append(
+            f"{len(found.refused)} {subject} refused before the first update and left no run to compare "
+            f"({listed([shown_path(path) for path in found.refused], MOST_SKIPPED)})"
+        )
     if found.skipped:
         first = "; ".join(
             f"{shown_path(path)}: {reason}" for path, reason in list(found.skipped.items())[:MOST_SKIPPED]

@@ -89,6 +89,11 @@ class Record:
         """The number of epochs that it has trained."""
         return len(self.history.get("epoch", ()))
 
+    @property
+    def refused(self) -> bool:
+        """Whether its command was refused, or failed, before the first update."""
+        return self.status == "failed" and not (self.epochs or self.metrics or self.summary.get("steps"))
+
     def layers(self, quantities: Collection[str]) -> dict[str, LayerCurves]:
         """Return some quantities of `layers.csv` at the end of each epoch; empty if it cannot be read."""
         curves: dict[str, LayerCurves] = {}
@@ -114,12 +119,14 @@ class FoundRuns:
         skipped: folders that look like runs but cannot be read, with the reasons.
         waiting: the number of runs of their sweeps that have not started.
         sweeps: the folders of sweeps.
+        refused: the folders of commands for one run that were refused before its first update; they are not runs.
     """
 
     records: list[Record] = field(default_factory=list)
     skipped: dict[Path, str] = field(default_factory=dict)
     waiting: int = 0
     sweeps: list[Path] = field(default_factory=list)
+    refused: list[Path] = field(default_factory=list)
 
 
 class NoRunsError(UserError):
@@ -164,7 +171,11 @@ class Reader:
                         found.sweeps.append(folder)
                         found.waiting += waiting(folder)
                         continue
-                    found.records.append(self._record(folder))
+                    run = self._record(folder)
+                    if run.refused and not (folder.parent / FILE).exists():
+                        found.refused.append(folder)
+                        continue
+                    found.records.append(run)
                 except (OSError, ValueError) as error:
                     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
                     found.skipped[folder] = reason[:LONGEST_REASON]
@@ -172,6 +183,7 @@ class Reader:
             where = ", ".join(repr(str(folder)) for folder in self.folders)
             skipped = list(found.skipped.items())[:3]
             broken = "".join(f"; {path} cannot be read ({reason})" for path, reason in skipped)
+            broken += "".join(f"; {path} was refused before its first update" for path in found.refused[:3])
             raise NoRunsError(f"no runs in {where} or in folders below; a run folder contains {CONFIGURATION}{broken}")
         return found
 
