@@ -311,3 +311,9 @@ def test_a_folder_without_permission(commands: Commands) -> None:
     outcome = commands.train(*SMALL)
     assert (outcome.code, outcome.err.count("\n")) == (2, 1)
     assert "Permission denied" in outcome.err
+
+
+def test_a_mistake_in_another_word_is_not_asked_about(commands: Commands) -> None:
+    refusal = commands.train("model.hidden=100", "data.limit=5").refusal()
+    assert refusal == "Error: data.limit=5 is less than the 10 classes; use at least one example of each class\n"
+    assert "did you mean 'model.hidden=[100]'?" in commands.train("model.hidden=100").refusal()

@@ -417,8 +417,10 @@ def test_a_sweep_of_which_some_runs_can_be_built_keeps_all(commands: Commands) -
 
 
 def test_latest_without_the_flag_of_a_sweep_names_it(commands: Commands) -> None:
-    (commands.folder / "outputs" / "train" / "1" / ".hydra").mkdir(parents=True)
-    (commands.folder / "outputs" / "train" / "1" / ".hydra" / "config.yaml").write_text("")
+    (commands.folder / "outputs" / "train" / "1" / "checkpoints").mkdir(parents=True)
+    (commands.folder / "outputs" / "train" / "1" / "checkpoints" / "last.pt").write_text("")
+    (commands.folder / "outputs" / "train" / "3" / ".hydra").mkdir(parents=True)
+    (commands.folder / "outputs" / "train" / "3" / ".hydra" / "config.yaml").write_text("")  # refused before it trained
     (commands.folder / "outputs" / "train" / "2").mkdir()
     (commands.folder / "outputs" / "train" / "2" / "sweep.yaml").write_text("")
     assert commands.train("resume=latest").refusal() == (

@@ -262,7 +262,12 @@ def meant_by(error: UserError, verb: str, typed: Sequence[str]) -> str:
     sentence = str(error)
     unknown = re.match(r"unknown setting '([^']+)'", sentence)
     key = unknown[1] if unknown else sentence.partition("=")[0]
-    named = any(
-        word.partition("=")[0].lstrip("+") == key or (word[:1] == "~" and key.startswith(word[1:])) for word in typed
-    )
-    return suggestion(verb, typed) if named and "did you mean" not in sentence else ""
+    about = [
+        word
+        for word in typed
+        if word.partition("=")[0].lstrip("+") == key or (word[:1] == "~" and key.startswith(word[1:]))
+    ]
+    if not about or "did you mean" in sentence:
+        return ""
+    others = [word for word in typed if word not in about]
+    return suggestion(verb, about if suggestion(verb, others) else typed)  # a mistake in another word is not this error

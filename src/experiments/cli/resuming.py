@@ -73,7 +73,7 @@ def latest_of_a_run(overrides: Sequence[str]) -> str:
     """
     named = [override.partition("=")[2].strip("'\"") for override in overrides if override.startswith("name=")]
     below = Path("outputs", named[-1] if named else "train")
-    sweep, run = (newest(below, pattern) for pattern in ("*/sweep.yaml", "*/.hydra/config.yaml"))
+    sweep, run = (newest(below, pattern) for pattern in ("*/sweep.yaml", "*/checkpoints/last.pt"))
     found = f"; the newest in {below} is {sweep.parent}" if sweep is not None else ""
     single = f"resume={run.parents[1]}" if run is not None else "resume=<folder>"
     return (
