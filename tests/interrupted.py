@@ -31,7 +31,27 @@ pathlib.Path.replace = replace
 """
 
 
-def assert_same_run(one: Path, other: Path) -> None:
+AT_STEP = """
+import os, signal
+from experiments.training.{module} import {program}
+real, count = {program}.step, 0
+def step(self, index, rates):
+    global count
+    count += 1
+    if count == {at}:
+        os.kill(os.getpid(), signal.{signal})
+    return real(self, index, rates)
+{program}.step = step
+"""
+
+
+def at_step(at: int, signal: str, *, stacked: bool = False) -> str:
+    """Return the prelude of a process that sends itself a signal before an update, counted from 1."""
+    module, program = ("stack", "Stack") if stacked else ("single", "Single")
+    return AT_STEP.format(at=at, signal=signal, module=module, program=program)
+
+
+def assert_same_end(one: Path, other: Path) -> None:
     """Fail unless two runs came to the same end, to the bit."""
     for name in ("last", "best"):
         assert_equal_weights(weights(one, name), weights(other, name))

@@ -23,13 +23,13 @@ from tests.helpers import (
     Commands,
     assert_equal_weights,
     composed,
-    metrics,
     run,
     run_folders,
     summary,
     trained_in,
     weights,
 )
+from tests.interrupted import assert_same_end, at_step
 from tests.stacks import DOUBLE, apart, assert_same_run, together
 
 SOURCE = (*SMALL, "model.batch_norm=true", "model.hidden=[12,8]", "data.keep_classes=[0,1,2]", "name=source")
@@ -228,21 +228,14 @@ def test_a_run_killed_before_a_thaw_resumes_to_the_same_bits_without_its_source(
     shutil.copytree(source, "gone")
     choices = (*TARGET, *NEW, *GRADUAL, "init_from=gone", "training.batch_size=20")
     whole = commands.trained(*choices)
-    prelude = (
-        "import os, signal\nfrom experiments.training.single import Single\nreal, count = Single.step, 0\n"
-        "def step(self, index, rates):\n    global count\n    count += 1\n"
-        "    if count == 8:\n        os.kill(os.getpid(), signal.SIGTERM)\n"
-        "    return real(self, index, rates)\nSingle.step = step\n"
-    )
-    stopped = run(commands.folder, *choices, prelude=prelude)
+    stopped = run(commands.folder, *choices, prelude=at_step(8, "SIGTERM"))
     assert stopped.code == 128 + signal.SIGTERM, stopped.err
     (folder,) = set(run_folders(commands.folder)) - {whole, Path("gone").resolve()}
     assert summary(folder)["steps"] == 8, "it should stop within the third epoch"
     shutil.rmtree("gone")
     resumed = commands.train(f"resume={folder}")
     assert resumed.code == 0, resumed.err
-    assert_equal_weights(weights(whole), weights(folder))
-    assert metrics(whole) == metrics(folder)
+    assert_same_end(whole, folder)
     assert summary(folder)["init_from"] == summary(whole)["init_from"]
     evaluated = commands.type("evaluate", str(folder))
     assert evaluated.code == 0, evaluated.err

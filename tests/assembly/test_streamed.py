@@ -30,6 +30,7 @@ from tests.helpers import (
     summary,
     weights,
 )
+from tests.interrupted import at_step
 from tests.wild.outcomes import assert_refused
 
 from .own_datasets import vector
@@ -155,21 +156,6 @@ def own(workers: int, kind: str = "right") -> tuple[str, ...]:
     return (*QUICK, *QUIET, f"data={{_target_: {HERE}.Noisy, kind: {kind}}}", f"data.workers={workers}")
 
 
-KILLED = """
-import os, signal
-from experiments.training import explicit, single
-real, count = single.Single.step, 0
-def step(self, index, rates):
-    global count
-    count += 1
-    if count == 6:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return real(self, index, rates)
-single.Single.step = step
-"""
-"""Four updates per epoch: the sixth is in the middle of the second one."""
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("case", sampled([(2, 4), (4, 0), (0, 2)], [(2, 4)]))
 def test_a_run_that_is_killed_within_an_epoch_resumes_to_the_same_bits(
@@ -178,7 +164,8 @@ def test_a_run_that_is_killed_within_an_epoch_resumes_to_the_same_bits(
     workers, then = case
     whole = commands.trained(*own(0), "name=whole")
     assert 0 < summary(whole)["waiting"] <= 1
-    assert run(commands.folder, *own(workers), "name=killed", prelude=KILLED).code == -signal.SIGKILL
+    sixth = at_step(6, "SIGKILL")  # of four updates per epoch: in the middle of the second epoch
+    assert run(commands.folder, *own(workers), "name=killed", prelude=sixth).code == -signal.SIGKILL
     (folder,) = [path for path in run_folders(commands.folder) if "killed" in path.parts]
     assert [row["epoch"] for row in metrics(folder)] == ["1"]
     outcome = commands.train(f"resume={folder}", f"data.workers={then}", "trust=[tests]")

@@ -1,5 +1,6 @@
 """A table in a Parquet or Arrow file is the same data as the csv file with the same cells."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -81,31 +82,27 @@ def test_categories_and_gaps_are_understood(tmp_path: Path) -> None:
         loaded(saved(tmp_path, colour=colours, height=height))
 
 
-def other(folder: Path, kind: str) -> Any:
-    """Load a file that is wrong."""
-    match kind:
-        case "absent":
-            return loaded("nowhere.parquet")
-        case "csv":
-            return loaded(saved(folder, "own.csv"))
-        case "cut off":
-            path = Path(saved(folder))
-            path.write_bytes(path.read_bytes()[:200])
-            return loaded(str(path))
-        case "lists":
-            return loaded(saved(folder, count=[[1, 2]] * ROWS))
-        case "bytes":
-            return loaded(saved(folder, count=[b"1"] * ROWS))
-        case "no rows":
-            return loaded(saved(folder, **{key: pa.array(value)[:0] for key, value in CELLS.items()}))
-        case "unknown target":
-            return loaded(saved(folder), target="il")
-        case "test":
-            files.write_table(pa.table({"height": [1.0], "ill": ["no"]}), folder / "test.parquet")
-            return loaded(saved(folder), test_path=str(folder / "test.parquet"))
-    raise AssertionError(kind)
+def cut_off(folder: Path) -> Path:
+    path = Path(saved(folder))
+    path.write_bytes(path.read_bytes()[:200])
+    return path
 
 
+def lacking(folder: Path) -> Path:
+    files.write_table(pa.table({"height": [1.0], "ill": ["no"]}), folder / "test.parquet")
+    return folder / "test.parquet"
+
+
+WRONG: dict[str, Callable[[Path], Any]] = {
+    "absent": lambda _: loaded("nowhere.parquet"),
+    "csv": lambda folder: loaded(saved(folder, "own.csv")),
+    "cut off": lambda folder: loaded(str(cut_off(folder))),
+    "lists": lambda folder: loaded(saved(folder, count=[[1, 2]] * ROWS)),
+    "bytes": lambda folder: loaded(saved(folder, count=[b"1"] * ROWS)),
+    "no rows": lambda folder: loaded(saved(folder, **{key: pa.array(value)[:0] for key, value in CELLS.items()})),
+    "unknown target": lambda folder: loaded(saved(folder), target="il"),
+    "test": lambda folder: loaded(saved(folder), test_path=str(lacking(folder))),
+}
 REFUSED = {
     "absent": r"data.path='nowhere.parquet' is not a file; give a table in a Parquet or Arrow file$",
     "csv": r"data.path='.*own.csv' is not a Parquet or Arrow file; use data=csv$",
@@ -118,9 +115,9 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("kind", REFUSED)
-def test_a_file_that_cannot_be_used_is_refused_in_one_sentence(tmp_path: Path, kind: str) -> None:
-    assert_refused(partial(other, tmp_path, kind), REFUSED[kind])
+@pytest.mark.parametrize(("kind", "sentence"), REFUSED.items(), ids=REFUSED)
+def test_a_file_that_cannot_be_used_is_refused_in_one_sentence(tmp_path: Path, kind: str, sentence: str) -> None:
+    assert_refused(partial(WRONG[kind], tmp_path), sentence)
 
 
 def test_a_new_table_is_read_for_a_prediction(tmp_path: Path) -> None:

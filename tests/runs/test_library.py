@@ -28,7 +28,7 @@ from omegaconf.errors import ReadonlyConfigError
 
 from experiments import UserError, compose, load, train
 from tests.helpers import CONF, SMALL, Commands, assert_equal_weights, metrics, run_folders, summary, weights
-from tests.interrupted import CHOICES, assert_same_run
+from tests.interrupted import CHOICES, assert_same_end
 
 
 def python(folder: Path, code: str, *flags: str) -> subprocess.CompletedProcess[str]:
@@ -133,7 +133,7 @@ def test_a_run_equals_that_of_the_command_line(commands: Commands, words: tuple[
             found = {key: ours[key] for key in ("objective", "task", "loss")}  # what auto stands for
             assert ours == {**dict(config), **found}
         assert ours == theirs
-    assert_same_run(made.folder, typed)
+    assert_same_end(made.folder, typed)
     files = [
         sorted(str(p.relative_to(f)) for p in f.rglob("*") if "tfevents" not in p.name) for f in (typed, made.folder)
     ]
@@ -166,7 +166,7 @@ def test_own_choices_and_own_code(commands: Commands, monkeypatch: pytest.Monkey
     typed = commands.trained("--config-dir", "own", *words)
     for place in ("own", commands.folder / "own"):
         run = train(compose(*words, config_dir=place))
-        assert_same_run(run.folder, typed)
+        assert_same_end(run.folder, typed)
     assert type(run.model).__module__ == "own_lines"
     with pytest.raises(UserError, match="names code from outside this package"):
         load(run.folder)
@@ -355,7 +355,7 @@ def test_an_interrupted_cell_leaves_a_run_that_resumes_to_the_same_bits(commands
             assert (summary(folder)["status"], summary(folder)["steps"]) == ("interrupted", 12)
         run = eval(typed, {"train": train, "compose": compose})
         assert (run.folder, run.status) == (folder, "finished")
-        assert_same_run(folder, commands.trained(*words))
+        assert_same_end(folder, commands.trained(*words))
 
 
 @pytest.mark.slow

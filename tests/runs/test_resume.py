@@ -31,7 +31,7 @@ from tests.helpers import (
     thinned,
     weights,
 )
-from tests.interrupted import CHOICES, IN_REPLACE, assert_same_run
+from tests.interrupted import CHOICES, IN_REPLACE, assert_same_end, at_step
 
 HALF_WRITTEN = """
 import os, signal
@@ -49,23 +49,10 @@ def write_next(self, state):
 RunFolder.write_next = write_next
 """
 
-AT_STEP = """
-import os, signal
-from experiments.training.single import Single
-real, count = Single.step, 0
-def step(self, index, rates):
-    global count
-    count += 1
-    if count == {at}:
-        os.kill(os.getpid(), signal.{signal})
-    return real(self, index, rates)
-Single.step = step
-"""
-
 KILLS = {
     "before the first checkpoint": IN_REPLACE.format(name="last.pt", at=1),
-    "in the first epoch": AT_STEP.format(at=3, signal="SIGKILL"),
-    "within a later epoch": AT_STEP.format(at=18, signal="SIGKILL"),
+    "in the first epoch": at_step(3, "SIGKILL"),
+    "within a later epoch": at_step(18, "SIGKILL"),
     "in the middle of writing a checkpoint": HALF_WRITTEN,
     "before a whole checkpoint takes its place": IN_REPLACE.format(name="last.pt", at=5),
     "before the best is named": IN_REPLACE.format(name="best.pt", at=2),
@@ -86,7 +73,7 @@ def test_a_killed_run_resumes_to_the_same_bits(commands: Commands, undisturbed: 
     assert resumed.code == 0, resumed.err
     assert run_folders(commands.folder) == [folder]
     assert not list(folder.rglob("*.tmp"))
-    assert_same_run(folder, undisturbed)
+    assert_same_end(folder, undisturbed)
 
 
 @pytest.mark.slow
@@ -94,7 +81,7 @@ def test_a_killed_run_resumes_to_the_same_bits(commands: Commands, undisturbed: 
 def test_a_signal_saves_the_unfinished_epoch_and_prints_how_to_resume(
     commands: Commands, undisturbed: Path, name: str, code: int
 ) -> None:
-    stopped = run(commands.folder, *CHOICES, prelude=AT_STEP.format(at=12, signal=name))
+    stopped = run(commands.folder, *CHOICES, prelude=at_step(12, name))
     assert stopped.code == code, stopped.err
     (folder,) = run_folders(commands.folder)
     found = summary(folder)
@@ -107,7 +94,7 @@ def test_a_signal_saves_the_unfinished_epoch_and_prints_how_to_resume(
     outcome = commands.train(f"resume={shown}")
     assert outcome.code == 0, outcome.err
     assert "Continuing after epoch 2, step 12" in outcome.out
-    assert_same_run(folder, undisturbed)
+    assert_same_end(folder, undisturbed)
 
 
 EARLY = """

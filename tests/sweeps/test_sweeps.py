@@ -411,8 +411,7 @@ def test_a_refused_sweep_leaves_nothing_and_latest_passes_over_other_commands(co
 
 @pytest.mark.slow
 def test_a_sweep_of_which_some_runs_can_be_built_keeps_all(commands: Commands) -> None:
-    outcome = commands.train("-m", *SMALL, "training.epochs=1", "model.hidden=[0],[8]")
-    assert outcome.code == 1
+    assert commands.train("-m", *SMALL, "training.epochs=1", "model.hidden=[0],[8]").code == 1
     assert statuses(only_sweep(commands.folder)) == ["failed", "finished"]
 
 

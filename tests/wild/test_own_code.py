@@ -244,9 +244,9 @@ SOURCES = {
 }
 
 
-@pytest.mark.parametrize("kind", SOURCES)
-def test_a_source_that_is_wrong_ends_in_one_sentence(kind: str) -> None:
-    assert_refused(partial(source, kind), SOURCES[kind])
+@pytest.mark.parametrize(("kind", "sentence"), SOURCES.items(), ids=SOURCES)
+def test_a_source_that_is_wrong_ends_in_one_sentence(kind: str, sentence: str) -> None:
+    assert_refused(partial(source, kind), sentence)
 
 
 @pytest.mark.parametrize("kind", ["right", "small integers"])

@@ -13,23 +13,11 @@ from PIL import Image
 
 from tests.forked import start
 from tests.helpers import CONF, NO_PICTURES, Commands, Outcome, run, run_folders, sampled, summary
+from tests.interrupted import at_step
 
 QUIET = ("observers.tensorboard.enabled=false", NO_PICTURES, "observers.regions.enabled=false")
 SHORT = ("training.epochs=2", "data.limit=40", "training.batch_size=10", "model.hidden=[6]", *QUIET)
-AT_STEP = """
-import os, signal
-from experiments.training.{module} import {program}
-step, count = {program}.step, 0
-def stopped(self, index, rates):
-    global count
-    count += 1
-    if count == 3:
-        os.kill(os.getpid(), signal.SIGINT)
-    return step(self, index, rates)
-{program}.step = stopped
-"""
-ALONE = AT_STEP.format(module="single", program="Single")
-TOGETHER = AT_STEP.format(module="stack", program="Stack")
+ALONE, TOGETHER = at_step(3, "SIGINT"), at_step(3, "SIGINT", stacked=True)
 COMMAND = re.compile(r"^.*?(?:\S*python|experiments) (?:-m experiments\.)?(?P<verb>\w+)(?: (?P<words>.*))?$")
 OWN = """
 import torch

@@ -14,12 +14,13 @@ from typing import Any
 from experiments.common.errors import UserError, nearest
 from experiments.common.metrics import Metric
 from experiments.folders.reading import UNFINISHED, Record, number
+from experiments.folders.summary import COMPLETED
 
 from ._factors import Analysis, ConditionalEffect, analyse, only_where
 from ._ranks import Ranks, letters, ranks_of
 from ._spread import OddSpread, odd_spread
 from ._words import LEVEL, conditional, differing, estimated, explained, odd, tuning_sentences
-from .grouping import COMPLETED, Group, Grouping, conditions, satisfies, shown
+from .grouping import Group, Grouping, conditions, satisfies, shown
 from .statistics import (
     Difference,
     Estimate,

@@ -25,10 +25,11 @@ from experiments.figures.canvas import (
 )
 from experiments.figures.palette import INK, Style, literal
 from experiments.folders.reading import LayerCurves
+from experiments.folders.summary import COMPLETED
 
 from ._answers import Answer, GroupRow
 from .curves import Curve
-from .grouping import COMPLETED, Group, Grouping, number_of, shown
+from .grouping import Group, Grouping, number_of, shown
 from .histograms import Histogram
 from .statistics import estimate
 

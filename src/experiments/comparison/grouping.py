@@ -20,9 +20,8 @@ from experiments.common.keys import ADDED, AUTOMATIC, meaning
 from experiments.common.metrics import Metric
 from experiments.common.text import visible
 from experiments.folders.reading import Record, number
+from experiments.folders.summary import COMPLETED
 
-COMPLETED = ("finished", "stopped")
-"""The statuses of runs whose numbers count: they have trained to the end, or stopped early as configured."""
 REPETITIONS = ("seed", "data.fold")
 """The keys that repeat a run with other random numbers or another split, and are never tuned."""
 ABSENT = "-"

@@ -24,10 +24,10 @@ from experiments.common.metrics import SPLITS
 from experiments.common.text import cut, spreadsheet
 
 from .lock import is_locked, locked
-from .summary import NAME, readable_summary
+from .summary import NAME, WITH_RESULT, readable_summary
 
 FILE, TABLE = "sweep.yaml", "sweep.csv"
-ENDED = ("finished", "stopped", "pruned", "diverged", "failed")
+ENDED = (*WITH_RESULT, "diverged", "failed")
 """The statuses of runs that a resumed sweep does not train again; with `retry_failed` it trains failed ones."""
 SWEPT = re.compile(r"=.*(,|\()")
 """The form of an override that may have several values."""

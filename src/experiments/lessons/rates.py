@@ -16,6 +16,7 @@ from experiments.comparison.statistics import estimate
 from experiments.figures.canvas import logarithmic, on_axes
 from experiments.figures.palette import INK, styles
 from experiments.folders.reading import Record
+from experiments.folders.summary import COMPLETED
 from experiments.recipes.drawing import curves_of
 from experiments.recipes.measured import Measured, best, by, curve, last, lead, of_seeds, quantity
 from experiments.surfaces.descent import descend
@@ -95,7 +96,7 @@ def shapes(runs: Sequence[Record], low: str, right: str, high: str) -> Measured:
 
 def end(run: Record) -> float:
     """Return the training loss at the end; inf if the run diverged."""
-    return last(run, "train/loss") if run.status in ("finished", "stopped") else math.inf
+    return last(run, "train/loss") if run.status in COMPLETED else math.inf
 
 
 def straightness(run: Record) -> float:

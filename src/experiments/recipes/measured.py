@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from experiments.common.metrics import Metric
 from experiments.comparison.statistics import difference
 from experiments.folders.reading import Record
+from experiments.folders.summary import COMPLETED
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -62,7 +63,7 @@ def best(run: Record, metric: str) -> float:
 def last(run: Record, metric: str) -> float:
     """Return a metric at the end of training; nan if the run diverged or does not have it."""
     values = curve(run, metric)
-    return values[-1] if values and run.status in ("finished", "stopped") else math.nan
+    return values[-1] if values and run.status in COMPLETED else math.nan
 
 
 def at_best_rate(runs: Sequence[Record]) -> list[Record]:

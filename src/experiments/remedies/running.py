@@ -20,7 +20,7 @@ from experiments.common.screen import Screen, table
 from experiments.common.text import command_name, counted, shown_path
 from experiments.folders.lock import locked
 from experiments.folders.reading import REMEDIES
-from experiments.folders.summary import readable_summary
+from experiments.folders.summary import COMPLETED, readable_summary
 from experiments.runs.job import Job, composed
 from experiments.runs.run import Run
 from experiments.runs.together import train_together
@@ -34,7 +34,6 @@ from .options import RemedyOptions
 
 FOLDER, FILE, PICTURE = *REMEDIES.parts, "remedy.png"
 INTERRUPTED = 130
-COMPLETED = ("finished", "stopped")
 TOGETHER = "together"
 
 

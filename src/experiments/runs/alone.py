@@ -21,6 +21,7 @@ from experiments.common.recorded import recorded
 from experiments.folders.hydra import flush_composed, write_composed
 from experiments.folders.lock import is_locked, locked
 from experiments.folders.run import RunFolder
+from experiments.folders.summary import WITH_RESULT
 from experiments.folders.sweep import FILE, Entry
 from experiments.training import processes
 from experiments.training.engine import fit
@@ -208,7 +209,7 @@ def call_scored(run: StartedRun, epoch: int, *, several: bool) -> bool:
         several: whether it was trained together with others.
     """
     member = run.parts.member
-    if member.status not in ("finished", "stopped", "pruned"):
+    if member.status not in WITH_RESULT:
         return True
 
     def call() -> bool:

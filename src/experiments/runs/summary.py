@@ -19,6 +19,7 @@ from experiments.common.text import one_line, shown_path
 from experiments.data.streamed import Streamed
 from experiments.folders.identity import identity
 from experiments.folders.run import RunFolder
+from experiments.folders.summary import WITH_RESULT
 from experiments.tasks import Task
 from experiments.training.member import Member, best_row
 from experiments.training.position import Plan, Position, epoch_of
@@ -38,7 +39,7 @@ def outcomes(program: Program, members: Mapping[int, Member], position: Position
     problems: dict[int, str] = {}
     for k, member in members.items():
         best = best_row(member.history, member.objective)
-        if member.status in ("finished", "stopped", "pruned") or (member.status == "diverged" and best):
+        if member.status in WITH_RESULT or (member.status == "diverged" and best):
             if (best is not None and best is not member.history[-1]) or member.status == "diverged":
                 try:
                     state = member.folder.load(member.folder.best)
@@ -123,7 +124,7 @@ def story(job: Job, data: assembly.Data, program: Single, member: Member, plan: 
         score=task.metrics[0],
         ratios=task.ratios,
         baseline=task.baseline(train.y.cpu()),
-        residuals=residuals(data, program) if member.status in ("finished", "stopped", "pruned") else {},
+        residuals=residuals(data, program) if member.status in WITH_RESULT else {},
         reference=partial(best_reference, task, train, data.splits["val"]) if "val" in data.splits else None,
     )
 

@@ -57,13 +57,7 @@ def local_settings(settings: Any) -> LocalSettings:
 def train_in_processes(
     stacks: Sequence[Sequence[Job]], settings: Any, on_finish: Callable[[Sequence[Job]], None]
 ) -> int | None:
-    """Train stacks in processes, several at a time; return the signal that stopped them, if there was one.
-
-    Args:
-        stacks: the runs of each.
-        settings: see `LocalSettings`.
-        on_finish: called with runs that have ended, some at a time.
-    """
+    """Train stacks in processes of this machine, with the settings of `LocalSettings`; see `train_on_ray`."""
     import torch
 
     chosen = local_settings(settings)

@@ -26,6 +26,7 @@ from experiments.common.screen import Screen
 from experiments.common.text import command_name, counted, one_line, visible
 from experiments.folders.hparams import common_settings, hparams_config, metrics_of
 from experiments.folders.hydra import is_built, plain_value, task_part
+from experiments.folders.summary import WITH_RESULT
 from experiments.folders.sweep import FILE, Sweep, counts_as_text, exit_code, removed
 from experiments.training.stop import ending
 
@@ -35,8 +36,6 @@ from ._outcome import next_commands, print_outcome, rows_of
 ZIP = "sweep.zip"
 DRAWN = re.compile(r"\b(shuffle|glob)\(")
 """Values that are in another order, or other ones, if the command is typed again."""
-WITH_CHECKPOINT = ("finished", "stopped", "pruned")
-"""The statuses of runs that have ended with a checkpoint."""
 BEFORE_RUNS = ("sweep.yaml", "sweep.csv", ".lock", "multirun.yaml", "study.journal")
 """The files of a sweep or a search that may exist before its first run."""
 
@@ -253,7 +252,7 @@ def lost_checkpoints(folder: Path) -> Iterator[str]:
     table.find()
     for _, entry in sorted(table.entries.items()):
         summary, path = entry.summary, entry.folder / "checkpoints" / "last.pt"
-        if entry.status not in WITH_CHECKPOINT or not summary.get("epochs"):
+        if entry.status not in WITH_RESULT or not summary.get("epochs"):
             continue
         try:
             check_whole(path)

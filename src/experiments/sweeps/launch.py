@@ -21,6 +21,7 @@ from experiments.common.metrics import Metric, objective_of
 from experiments.common.signatures import checked
 from experiments.common.text import counted, on_terminal, visible
 from experiments.folders.hydra import OF_THE_SWEEP, write_composed
+from experiments.folders.summary import WITH_RESULT
 from experiments.folders.sweep import Entry, Sweep, own_overrides, removed
 
 from ._composer import Composed, Composer
@@ -44,7 +45,6 @@ TABLE_SECONDS, TABLE_SHARE = 1.0, 0.05
 table of thousands of runs is long, and each run's own folder has its result at once."""
 SHORTEST_NAME = 9
 """The characters of a run's name that a narrow terminal shows."""
-WITH_RESULT = ("finished", "stopped", "pruned")
 
 
 @dataclass(frozen=True)
