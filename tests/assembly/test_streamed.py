@@ -55,6 +55,7 @@ def trained(data: assembly.Data, epoch: int, order: torch.Tensor) -> torch.Tenso
     return torch.cat([split.batch(index[0])[0] for index in batches])
 
 
+@pytest.mark.slow
 def test_the_examples_do_not_depend_on_the_number_of_workers() -> None:
     order = torch.randperm(80, generator=torch.Generator().manual_seed(1))
     here = loaded()

@@ -361,6 +361,7 @@ def test_a_phone_shows_a_figure_whole_or_its_narrow_form(browser: Browser, tmp_p
         assert not wrong
 
 
+@pytest.mark.slow
 def test_the_library_of_the_chart_keeps_its_licence() -> None:
     html = render(a_page())
     assert "github.com/leeoniya/uPlot" in html

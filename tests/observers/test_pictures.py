@@ -27,6 +27,7 @@ def rows(
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("names", "epochs"),
     [

@@ -139,6 +139,7 @@ def test_a_phone_shows_each_lesson_with_its_verdict(browser: Browser, tmp_path: 
     context.close()
 
 
+@pytest.mark.slow
 def test_a_result_without_a_narrow_form_leaves_none_of_an_earlier_one(tmp_path: Path) -> None:
     result = RecipeResult("zero_weights", {"equal units": 1.0}, holds=True, svg=b"<svg/>", narrow=b"<svg/>")
     _gallery.save(tmp_path, result, RECIPE)

@@ -25,6 +25,7 @@ def test_every_row_has_a_word_in_each_language_and_a_command() -> None:
         assert all(cells), row
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", ONE_RUN, ids=" ".join)
 def test_a_training_command_is_a_configuration(words: list[str]) -> None:
     compose(*words[1:])

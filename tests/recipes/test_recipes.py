@@ -265,6 +265,7 @@ def test_an_invalid_recipe_is_refused_in_a_sentence(
     assert sentence in done.out + done.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [

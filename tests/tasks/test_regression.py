@@ -283,6 +283,7 @@ WHOLE = [f"{i % 7},{i % 5},{i % 9},{i}" for i in range(60)]
 FRACTIONS = [f"{i % 7},{i % 5},{i / 4},{i}" for i in range(60)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rows", "words", "said"),
     [

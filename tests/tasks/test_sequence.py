@@ -95,6 +95,7 @@ def test_no_score_depends_on_later_tokens(model: torch.nn.Module) -> None:
         assert_allclose(model(x)[:, :3], model(x[:, :3]), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_a_run_measures_perplexity_and_writes_samples(commands: Commands, written: tuple[str, ...], name: str) -> None:
     folder = commands.trained(*written, *MODELS[name])
@@ -186,6 +187,7 @@ def test_pairs_are_in_the_order_of_the_split(commands: Commands, written: tuple[
     assert torch.equal(first[1:], second[:-1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [

@@ -194,6 +194,7 @@ LAUNCHES: dict[str, tuple[int, Callable[[], Callable[[], Any]]]] = {
 """The most launches of a step on digits, batch 32, which may only fall; `docs/benchmarks.md` has them too."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LAUNCHES)
 def test_the_launches_of_a_step(cuda: Record, name: str) -> None:
     most, build = LAUNCHES[name]
@@ -337,6 +338,7 @@ def test_runs_of_a_stack_can_be_resumed_on_another_device(commands: Commands) ->
         assert "The run was trained on the CPU before" in (run / "train.log").read_text()
 
 
+@pytest.mark.slow
 def test_without_random_draws_the_device_changes_only_the_last_digits(commands: Commands) -> None:
     with emulated():
         moved = commands.trained(*SMALL, "training.device=cpu", "training.epochs=1")

@@ -104,6 +104,7 @@ def test_a_prediction_converts_as_the_training_did(commands: Commands, saved: An
     assert "1 file in 'own' is not read as pictures (1 .heic), such as 'cat/a.heic'" in " ".join(outcome.out.split())
 
 
+@pytest.mark.slow
 def test_other_folders_are_converted_as_that_of_the_training(commands: Commands) -> None:
     """The range of 16 bits is that of the training, not that of the new folder."""
 
