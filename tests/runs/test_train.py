@@ -104,6 +104,13 @@ def test_every_choice_composes_and_trains(commands: Commands, tmp_path: Path, np
     assert all(w.isfinite().all() for w in weights(folder).values())
 
 
+def test_a_run_prints_its_optimizer_rate_schedule_initializer_batch_and_seed(commands: Commands) -> None:
+    out = commands.train("training.steps=1", "data.limit=64", "seed=3", "training.accumulate=2", NO_PICTURES).out
+    assert "\ntraining adam lr 0.001, init he, batch 64, seed 3\n\n" in out
+    other = ("training.steps=1", "data.limit=64", "optimizer=lbfgs", "scheduler=cosine", "init.gain=2", NO_PICTURES)
+    assert "\ntraining lbfgs lr 1, scheduler cosine, init he, batch 64, seed 0\n\n" in commands.train(*other).out
+
+
 @pytest.mark.slow
 def test_the_run_folder_has_the_documented_files(commands: Commands) -> None:
     folder = commands.trained("training.epochs=3", "optimizer=momentum", "optimizer.lr=0.02")

@@ -29,8 +29,9 @@ def introduce(
     threads: int,
     settings: assembly.Training,
     choices: Mapping[str, str],
+    chosen: str,
 ) -> None:
-    """Print the model, the data and the device."""
+    """Print the model, the data, the device, and the choices of the training; see `training_choices`."""
     if screen.terminal.quiet:
         screen.log(layers_as_text(tuple(layers)))
     else:
@@ -46,7 +47,26 @@ def introduce(
     for doubt in data.doubts:
         screen.print(f"warning: {doubt}")
     why = " (chosen from the model's size)" if settings.threads == "auto" and device.type == "cpu" else ""
-    screen.print(f"device   {describe(device)}, {threads} thread{'s' * (threads > 1)}{why}\n")
+    screen.print(f"device   {describe(device)}, {threads} thread{'s' * (threads > 1)}{why}")
+    screen.print(f"training {chosen}\n")
+
+
+def training_choices(config: assembly.Config, choices: Mapping[str, str], rate: float, batch: int) -> str:
+    """Return the choices that decide how a run learns, such as 'adam lr 0.001, init he, batch 32, seed 0'.
+
+    Args:
+        config: the configuration.
+        choices: the file chosen in each config group; a group without one is called by its function or class.
+        rate: the learning rate before the schedule.
+        batch: the examples per update.
+    """
+    named = {
+        group: choices.get(group, str(config[group].get("_target_", "own")))
+        for group in ("optimizer", "scheduler", "init")
+    }
+    schedule = [] if named["scheduler"] == "constant" else [f"scheduler {named['scheduler']}"]
+    parts = [f"{named['optimizer']} lr {rate:g}", *schedule, f"init {named['init']}", f"batch {batch:,}"]
+    return ", ".join([*parts, f"seed {config['seed']}"])
 
 
 MUCH_WAITING = 0.2

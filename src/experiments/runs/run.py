@@ -38,7 +38,7 @@ from experiments.verdicts.judges import Verdict, as_dict, as_text, verdicts
 
 from ._horizon import check_rate, length, longer, set_horizon
 from ._memory import memory_problem
-from ._messages import conclude, initial_weights, introduce
+from ._messages import conclude, initial_weights, introduce, training_choices
 from ._tensorboard import hyperparameters, opened_writer
 from .job import Job
 from .resuming import Rates, check_unchanged, rates_of
@@ -234,7 +234,7 @@ class PreparedRun:
         return surroundings(self.run.screen, self.general, self.settings, self.device, threads)
 
     def start(self, position: Position, threads: int) -> StartedRun:
-        """Open its TensorBoard file, build its observers, and print the model, the data and the device."""
+        """Open its TensorBoard file, build its observers, and print the model, the data and the choices."""
         job, screen, parts = self.run.job, self.run.screen, self.parts
         rates = rates_of(job.folder.path, job.config, position.epoch) if job.resuming else None
         if rates is not None:
@@ -246,7 +246,8 @@ class PreparedRun:
         if writer is not None:
             self.run.files.callback(writer.close)
         parts.member.observers = assembly.observers(job.config, offered(job, parts, screen, writer))
-        introduce(screen, parts.data, parts.layers, self.device, threads, self.settings, job.choices)
+        learning = training_choices(job.config, job.choices, parts.member.rate, parts.plan.batch_size)
+        introduce(screen, parts.data, parts.layers, self.device, threads, self.settings, job.choices, learning)
         if parts.member.origin is not None and not job.resuming:
             screen.print(initial_weights(parts.member.origin))
         if processes.active():
