@@ -842,8 +842,11 @@ def test_watching_waits_for_the_first_run(tmp_path: Path) -> None:
     (tmp_path / "outputs").mkdir()
     process = watching(tmp_path / "outputs", "every=1")
     try:
-        time.sleep(6)
-        assert process.poll() is None, process.communicate()
+        deadline = time.monotonic() + 90
+        while "not yet: no runs in" not in process.printed()[0]:
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
         plant(tmp_path / "outputs" / "one", 0.5, seed=1)
         out, err = process.communicate(timeout=60)
     finally:

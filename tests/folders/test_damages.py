@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -89,12 +89,13 @@ OF_A_SEARCH = ("study.journal", "search.json", "multirun.yaml", *OF_A_SWEEP)
 COMMANDS = ("resume", "evaluate", "compare", "export")
 
 
-def cases(files: tuple[str, ...]) -> list[Any]:
-    """Return every file with every damage; each file and each damage has some that `make test` runs."""
+def cases(files: tuple[str, ...], normal: Collection[str] = ()) -> list[Any]:
+    """Return every file with every damage; `make test` runs one damage for each file, or for each of `normal`."""
     table = []
     for number, file in enumerate(files):
         for position, damage in enumerate(DAMAGES):
-            marks = [] if position == number % len(DAMAGES) else [pytest.mark.exhaustive]
+            often = position == number % len(DAMAGES) and (not normal or file in normal)
+            marks = [] if often else [pytest.mark.exhaustive]
             table.append(pytest.param(file, damage, marks=marks, id=f"{file}, {damage}"))
     return table
 
@@ -220,6 +221,6 @@ def test_a_damaged_sweep(commands: Commands, folders: dict[str, Path], file: str
     damaged_sweep(commands, folders["sweep"], file, damage, *(word for word in SWEEP if "sweep.dir" not in word))
 
 
-@pytest.mark.parametrize(("file", "damage"), cases(OF_A_SEARCH))
+@pytest.mark.parametrize(("file", "damage"), cases(OF_A_SEARCH, OF_A_SEARCH[:3]))
 def test_a_damaged_search(commands: Commands, folders: dict[str, Path], file: str, damage: str) -> None:
     damaged_sweep(commands, folders["search"], file, damage, *(word for word in SEARCH if "sweep.dir" not in word))

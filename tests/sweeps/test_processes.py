@@ -67,6 +67,7 @@ def test_a_killed_process_is_restarted_from_the_checkpoints(tmp_path: Path, inli
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_ctrl_c_stops_all_processes_and_the_sweep_can_be_resumed(tmp_path: Path, inline: list[dict[str, str]]) -> None:
     process = started(tmp_path, lambda: both_train(tmp_path))
     os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to all
