@@ -105,7 +105,7 @@ class StackedLauncher(Launcher):
         self.signal = launch.signal
         return returned
 
-    def check(self, job_overrides: Sequence[Sequence[str]]) -> list[Exception]:
+    def check(self, job_overrides: Sequence[Sequence[str]]) -> tuple[str | None, list[Exception]]:
         """See `experiments.sweeps.launch.Launch.check`; nothing is trained or written."""
         from experiments.sweeps.launch import Launch
 

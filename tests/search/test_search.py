@@ -40,6 +40,31 @@ def test_a_search_trains_its_trials_and_reports_the_best(commands: Commands) -> 
 
 
 @pytest.mark.slow
+def test_a_search_of_a_quantity_minimizes_its_loss_and_goes_on_with_the_task_spelled_out(commands: Commands) -> None:
+    rows = [f"{x / 7:.3f},{x % 5},{3 * x + 0.5}" for x in range(40)]
+    (commands.folder / "houses.csv").write_text("\n".join(["area,rooms,price", *rows]))
+    data: tuple[str, ...] = (
+        "data=csv",
+        f"data.path={commands.folder / 'houses.csv'}",
+        "data.target=price",
+        "data.limit=null",
+    )
+    outcome = searched(commands, LR, *data, n_trials=2)
+    assert outcome.code == 0, outcome.err
+    assert "best     trial 0: val/loss" in outcome.out or "best     trial 1: val/loss" in outcome.out
+    study = study_in(commands.folder / "outputs/s")
+    assert (study.direction.name, study.user_attrs["objective"]) == ("MINIMIZE", "val/loss")
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 2
+    stated = ("task=regression", "objective=val/loss", "resume=outputs/s")
+    outcome = searched(commands, LR, *data, *stated, n_trials=3)
+    assert outcome.code == 0, outcome.err
+    assert "run  optimizer.lr  val/loss  test/loss  epochs" in outcome.out
+    assert len(study_in(commands.folder / "outputs/s").trials) == 3
+    outcome = searched(commands, LR, *data, "task=classification", "resume=outputs/s", n_trials=4)
+    assert "resume cannot change task (absent -> task=classification)" in outcome.err
+
+
+@pytest.mark.slow
 def test_a_finite_space_is_tried_once_and_then_is_exhausted(commands: Commands) -> None:
     outcome = searched(commands, HIDDEN, "optimizer.lr=0.01,0.1", n_trials=9, n_jobs=3, sampler="grid")
     assert outcome.code == 0

@@ -46,14 +46,25 @@ def objective_of(config: Mapping[str, Any]) -> str:
     chosen = str(config.get("objective") or AUTO)
     if chosen != AUTO:
         return chosen
+    kind, source = kind_and_source(config)
+    if kind == "Auto" and source in WITHOUT_CLASSES:
+        return "val/loss"
+    return OBJECTIVES.get(kind, "val/loss")
+
+
+def is_open(config: Mapping[str, Any]) -> bool:
+    """Whether only the data of a run decide its objective, see `objective_of`: their targets may be numbers."""
+    kind, source = kind_and_source(config)
+    return str(config.get("objective", AUTO)) == AUTO and kind == "Auto" and source not in WITHOUT_CLASSES
+
+
+def kind_and_source(config: Mapping[str, Any]) -> tuple[str, Any]:
+    """Return the name of the class of a run's task, and the path of its data."""
     task = config.get("task")
     target = task.get("_target_") if isinstance(task, Mapping) else config.get("task._target_")
     kind = str(target or "Auto").rpartition(".")[2]
     data = config.get("data")
-    source = data.get("_target_") if isinstance(data, Mapping) else config.get("data._target_")
-    if kind == "Auto" and source in WITHOUT_CLASSES:
-        return "val/loss"
-    return OBJECTIVES.get(kind, "val/loss")
+    return kind, data.get("_target_") if isinstance(data, Mapping) else config.get("data._target_")
 
 
 def split_of(name: str, splits: Iterable[str] = ("train", "val", "test")) -> str | None:

@@ -104,7 +104,7 @@ def common_settings(config: DictConfig) -> dict[str, Any]:
     return {key: value for key, value in found.items() if not is_built(value)}
 
 
-def metrics_of(config: DictConfig) -> list[str]:
+def metrics_of(config: Mapping[Any, Any]) -> list[str]:
     """Return the metrics that the tab shows of a sweep.
 
     Args:

@@ -19,7 +19,7 @@ import yaml
 from experiments.common.errors import UserError
 from experiments.common.files import regular_text, write_whole
 from experiments.common.foreign import read_yaml
-from experiments.common.keys import flattened, is_found_again, meaning
+from experiments.common.keys import AUTOMATIC, flattened, is_found_again, meaning
 from experiments.common.metrics import SPLITS
 from experiments.common.text import cut, spreadsheet
 
@@ -32,6 +32,8 @@ ENDED = (*WITH_RESULT, "diverged", "failed")
 SWEPT = re.compile(r"=.*(,|\()")
 """The form of an override that may have several values."""
 METRICS = ("train/loss", "train/accuracy", "val/loss", "val/accuracy", "test/loss", "test/accuracy")
+FOUND_BY_DATA = ("task._target_", "objective")
+"""The keys whose automatic values the data of the runs decide."""
 COLUMNS = ("run", "status", "overrides", *METRICS, "best_epoch", "epochs", "folder", "error")
 
 
@@ -98,7 +100,8 @@ class Sweep:
 
     def typed(self) -> list[str]:
         """Return the overrides of the sweep's command."""
-        return [o for o in self.asked().get("overrides", []) if isinstance(o, str)]
+        asked = self.asked()
+        return [o for name in ("overrides", "stated") for o in asked.get(name) or [] if isinstance(o, str)]
 
     def asked(self) -> dict[str, Any]:
         """Return `sweep.yaml`; empty if it is missing or unreadable."""
@@ -205,21 +208,25 @@ class Sweep:
         asked = self.asked()
         if not isinstance(asked.get("overrides"), list) or not isinstance(asked.get("configuration"), dict):
             raise UserError(f"resume={str(self.folder)!r} is not a sweep folder: it has no readable {FILE}")
-        before, now = keyed(asked["overrides"]), keyed(overrides)
         old, new = flattened(asked["configuration"]), flattened(configuration)
+        stated = self.stated(old, new)
+        earlier = [line for line in asked["overrides"] if key_of(line) not in stated]
+        typed = [line for line in overrides if key_of(line) not in stated]
+        before, now = keyed(earlier), keyed(typed)
         differing = {
             key: (one.get(key, "absent"), other.get(key, "absent"))
             for one, other in ((before, now), (old, new))
             for key in dict.fromkeys([*one, *other])
             if not meaning(key).sweep
+            and key not in stated
             and not is_found_again(key, one, other)
             and not isinstance(one.get(key, other.get(key)), Mapping)
             and one.get(key) != other.get(key)
         }
         whole = set(differing)
         differing = {k: v for k, v in differing.items() if not any(k.startswith(f"{other}.") for other in whole)}
-        if not differing and order(asked["overrides"]) != order(overrides):
-            old_order, new_order = (" ".join(order(lines)) for lines in (asked["overrides"], overrides))
+        if not differing and order(earlier) != order(typed):
+            old_order, new_order = (" ".join(order(lines)) for lines in (earlier, typed))
             raise UserError(
                 f"resume cannot change the swept values or their order ({old_order} -> {new_order}); "
                 "they number the runs"
@@ -228,6 +235,21 @@ class Sweep:
             shown = [f"{key} ({cut(str(one))} -> {cut(str(other))})" for key, (one, other) in differing.items()]
             changes = ", ".join(shown)
             raise UserError(f"resume cannot change {changes}; repeat the command of the sweep, or start a new sweep")
+        if stated:
+            self.note(stated=[line for line in overrides if key_of(line) in stated])
+
+    def stated(self, old: Mapping[str, Any], new: Mapping[str, Any]) -> set[str]:
+        """Return the keys of a command that only state what the data of its runs have shown, such as the task.
+
+        Args:
+            old: the settings of the sweep's command, by dotted keys.
+            new: those of the present command.
+        """
+        open_keys = [key for key in FOUND_BY_DATA if old.get(key) in AUTOMATIC and old.get(key) != new.get(key)]
+        paths = self.folder.glob("*/.hydra/config.yaml") if open_keys else ()
+        run = next((flattened(content) for path in paths if isinstance(content := readable_yaml(path), dict)), {})
+        stated = {key for key in open_keys if run.get(key) == new.get(key)}
+        return stated | {key.partition(".")[0] for key in stated}
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the table, one row per run."""
@@ -309,12 +331,17 @@ def order(overrides: Sequence[str]) -> list[str]:
     return [line for line in overrides if SWEPT.search(line) or not meaning(line.partition("=")[0].lstrip("+~")).sweep]
 
 
+def readable_yaml(path: Path) -> Any:
+    """Return the content of a YAML file; None if it cannot be read."""
+    try:
+        return read_yaml(path)
+    except (OSError, ValueError):
+        return None
+
+
 def readable_overrides(path: Path) -> list[str]:
     """Return the texts in an `overrides.yaml`; none if it cannot be read."""
-    try:
-        overrides = read_yaml(path)
-    except (OSError, ValueError):
-        return []
+    overrides = readable_yaml(path)
     return [line for line in overrides if isinstance(line, str)] if isinstance(overrides, list) else []
 
 
@@ -328,9 +355,14 @@ def job_number(hydra: Path) -> int | None:
     return int(found[1]) if found else None
 
 
+def key_of(override: str) -> str:
+    """Return the key of an override."""
+    return override.partition("=")[0].lstrip("+~")
+
+
 def keyed(overrides: Sequence[str]) -> dict[str, str]:
     """Return overrides by their keys."""
-    return {line.partition("=")[0].lstrip("+~"): line for line in overrides}
+    return {key_of(line): line for line in overrides}
 
 
 def own_overrides(overrides: Sequence[str], common: Sequence[str]) -> list[str]:

@@ -143,12 +143,8 @@ def halves(items: Sequence[Item]) -> tuple[Sequence[Item], Sequence[Item]]:
     return items[:middle], items[middle:]
 
 
-def largest_stack(job: Job, share: float = 1.0) -> int:
-    """Return how many runs like this one fit into half of the free memory; nothing is written.
-
-    Args:
-        job: the run.
-        share: of the free memory, if other stacks are trained on the same device at the same time.
+def built(job: Job) -> PreparedRun:
+    """Build a run like this one, and write nothing.
 
     Raises:
         Exception: the run cannot be built.
@@ -160,6 +156,20 @@ def largest_stack(job: Job, share: float = 1.0) -> int:
         run.close()
     if prepared is None:
         raise run.error or UserError("the run cannot be built")
+    return prepared
+
+
+def largest_stack(job: Job, share: float = 1.0) -> int:
+    """Return how many runs like this one fit into half of the free memory; nothing is written.
+
+    Args:
+        job: the run.
+        share: of the free memory, if other stacks are trained on the same device at the same time.
+
+    Raises:
+        Exception: the run cannot be built.
+    """
+    prepared = built(job)
     parts, kind = prepared.parts, prepared.device.type
     weights = sum(p.numel() for p in parts.program.parameters)
     batch = parts.program.updating.micro_batch or parts.plan.batch_size

@@ -23,6 +23,8 @@ from .space import Space
 
 LOSS = "val/loss"
 """The attribute of a trial with the mean validation loss of its runs."""
+STATED = ("task", "objective")
+"""What a command may state although it was left to the data before; the objective shows whether they said the same."""
 JUST_BEGUN = timedelta(seconds=60)
 
 
@@ -81,6 +83,7 @@ def check_same(study: optuna.Study, identity: Mapping[str, Any]) -> None:
             f"{key} ({before.get(key, 'absent')} -> {now.get(key, 'absent')})"
             for key in dict.fromkeys([*before, *now])
             if before.get(key) != now.get(key)
+            and not (part == "fixed" and key in STATED and key not in before)
             and not (part == "fixed" and (meaning(key).study or (before and is_found_again(key, before, now))))
         ]
     differing += [

@@ -23,7 +23,7 @@ from experiments.common.files import write_json
 from experiments.common.metrics import Metric
 from experiments.common.text import counted as counted_noun
 from experiments.common.text import shown_path, visible
-from experiments.folders.hparams import Domain, common_settings, hparams_config, metrics_of
+from experiments.folders.hparams import Domain, common_settings, hparams_config
 from experiments.folders.sweep import Sweep
 
 from . import _storage
@@ -188,7 +188,7 @@ class FairSearch:
         domains: dict[str, Domain] = {self.question.key: list(self.question.values)}
         for arm in self.arms:
             domains |= arm.domains()
-        hparams_config(self.folder, domains, common_settings(self.config), metrics_of(self.config))
+        hparams_config(self.folder, domains, common_settings(self.config), self.arms[0].metrics())
         self.tune()
         self.write()
         self.refuse_without_result()

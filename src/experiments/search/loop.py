@@ -24,7 +24,7 @@ from optuna.trial import FrozenTrial, TrialState
 from experiments.cli.entry import print_traceback
 from experiments.cli.launch import FROM_TASK
 from experiments.common.errors import UserError, nearest
-from experiments.common.metrics import Metric, objective_of
+from experiments.common.metrics import Metric, is_open, objective_of
 from experiments.folders.hparams import Domain, common_settings, hparams_config, metrics_of
 from experiments.folders.hydra import is_built, plain_value
 from experiments.folders.summary import readable_summary
@@ -148,7 +148,7 @@ class Search:
         self.composed = self.first_composed()
         self.objective = objective_of(self.composed) if "objective" in self.composed else "objective"
         check_measured(self.composed, self.objective)
-        self.check_trials()
+        self.objective = self.check_trials() or self.objective
         if settings.pruner is not None and "trial" not in self.composed:
             raise UserError(
                 f"hydra.sweeper.pruner={settings.pruner!r} needs runs that report every epoch, unlike this command's"
@@ -159,7 +159,7 @@ class Search:
     def run(self) -> None:
         """Search until there are `n_trials` trials, the space is exhausted, or the user interrupts."""
         self.close_left()
-        hparams_config(self.folder, self.domains(), common_settings(self.config), metrics_of(self.config))
+        hparams_config(self.folder, self.domains(), common_settings(self.config), self.metrics())
         asked: list[PlannedTrial] = []
         try:
             while asked := self.ask():
@@ -209,20 +209,31 @@ class Search:
                 points += [{**first, name: value} for value in (dimension.values() or [])[1:]]
         return points
 
-    def check_trials(self) -> None:
+    def metrics(self) -> list[str]:
+        """Return the metrics that TensorBoard's HParams tab shows."""
+        return metrics_of({**self.config, "objective": self.objective})
+
+    def check_trials(self) -> str | None:
         """Refuse a new search of which no run can be built, whatever its trials choose.
+
+        Returns:
+            The objective of its runs, if their data decide it; None if the configuration shows it.
 
         Raises:
             UserError: with the reason, if it is not about a key that is searched.
         """
         check = getattr(self.command.launcher, "check", None)
-        if check is None or self.config.get("resume") is not None or self.custom is not None:
-            return
-        problems = check([self.space.overrides(point) for point in self.first_points()])
+        new = self.config.get("resume") is None and self.custom is None
+        if check is None or not (new or is_open(self.composed)):
+            return None
+        objective, problems = check([self.space.overrides(point) for point in self.first_points()])
+        if objective is not None or not new:
+            return str(objective) if objective is not None and is_open(self.composed) else None
         keys = {str(problem).partition("=")[0] for problem in problems}
         searched = any(key == name or key.startswith(f"{name}.") for key in keys for name in self.space.dimensions)
         if problems and not searched and all(type(problem) is UserError for problem in problems):
             raise problems[0]
+        return None
 
     def opened(self) -> optuna.Study:
         """Open the study with its sampler and pruner.

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from annotated_types import Ge
 from hydra.core.utils import JobReturn, JobStatus
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from experiments.training.position import Position
     from experiments.training.stop import SignalStop
 
+Result = TypeVar("Result")
 SHOWN_SECONDS = 5.0
 """The least time between two messages about the progress of a stack."""
 MOST_REPORTED = 20
@@ -244,7 +245,9 @@ class Launch:
         Raises:
             UserError: this is a new sweep, and no job can be built; nothing is written then.
         """
-        fitting, problems = self.measured(jobs, share)
+        from experiments.runs.together import largest_stack
+
+        fitting, problems = self.first_built(jobs, lambda job: largest_stack(job, share))
         if fitting is not None:
             return fitting
         new = self.master.get("resume") is None and not any(job.config.get("trial") for job in jobs)
@@ -252,22 +255,23 @@ class Launch:
             raise problems[0]
         return 1
 
-    def check(self, job_overrides: Sequence[Sequence[str]]) -> list[Exception]:
-        """Return why none of some jobs can be built; empty if one of them can be."""
+    def check(self, job_overrides: Sequence[Sequence[str]]) -> tuple[str | None, list[Exception]]:
+        """Return the objective of the first job that can be built, and why those before it cannot be built."""
+        from experiments.runs.together import built
+
         composer = Composer(self.loader, self.master)
         composed = (composer.compose(overrides, number) for number, overrides in enumerate(job_overrides))
         jobs = (SweepJob(number, job, Entry(number, job.folder)) for number, job in enumerate(composed))
-        fitting, problems = self.measured(jobs)
-        return problems if fitting is None else []
+        return self.first_built(jobs, lambda job: built(job).general.objective)
 
-    def measured(self, jobs: Iterable[SweepJob], share: float = 1.0) -> tuple[int | None, list[Exception]]:
-        """Return how many runs like the first job that can be built fit, and why those before it cannot be built."""
-        from experiments.runs.together import largest_stack
-
+    def first_built(
+        self, jobs: Iterable[SweepJob], build: Callable[[Job], Result]
+    ) -> tuple[Result | None, list[Exception]]:
+        """Return what a function finds out about the first job that can be built, and why those before it cannot be."""
         problems: list[Exception] = []
         for job in jobs:
             try:
-                return largest_stack(self.job(job), share), problems
+                return build(self.job(job)), problems
             except Exception as error:
                 problems.append(error)
         return None, problems
