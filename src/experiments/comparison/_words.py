@@ -75,9 +75,10 @@ def tuning_sentences(metric: Metric, grouping: Grouping, best_first: Sequence[Gr
     if grouping.fresh:
         lucks = sorted(metric.size(group.luck) for group in tuned)
         size = lucks[0] if lucks[0] == lucks[-1] else f"{lucks[0].removesuffix(' points')} to {lucks[-1]}"
+        luck = f"; differences include the luck of the choice (standard deviation {size})"
         sentences.append(
             "The settings were chosen by runs with other seeds, and only the runs on fresh seeds are compared, so the "
-            f"choice does not flatter them; differences include the luck of the choice (standard deviation {size})"
+            f"choice does not flatter them{luck if any(group.luck for group in tuned) else ''}"
         )
     else:
         sentences.append(
