@@ -6,6 +6,7 @@ from .building import build as build
 from .building import matches as matches
 from .building import needs_closure as needs_closure
 from .building import parameter_groups as parameter_groups
+from .light import update as update
 from .muon import Muon as Muon
 from .skipping import COUNTING as COUNTING
 from .skipping import count_on_device as count_on_device

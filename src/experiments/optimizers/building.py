@@ -9,6 +9,8 @@ import torch
 from annotated_types import Ge, Gt, Le, Lt
 from torch import nn
 
+from .light import leave_out_compiler
+
 NAMED = 20
 """The largest number of names that an error shows."""
 Decay = Annotated[float, Ge(0), Lt(1)]
@@ -58,6 +60,7 @@ def build(
         optimizer: a class, or a partial of one, that takes the parameters.
         groups: the parameters to train, or groups of them.
     """
+    leave_out_compiler()
     given: list[Any] = list(groups)
     parameters = [p for group in given for p in (group["params"] if isinstance(group, dict) else [group])]
     arguments = inspect.signature(optimizer).parameters

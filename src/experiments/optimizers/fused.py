@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .light import update
+
 Group = dict[str, Any]
 """Parameters and their settings, as an optimizer keeps them."""
 States = Mapping[str, list[Tensor]]
@@ -96,7 +98,7 @@ class FusedUpdate:
         own = self.optimizer
         hooked = own._optimizer_step_pre_hooks or own._optimizer_step_post_hooks
         if self.kernel is None or hooked or not self.groups:
-            own.step()
+            update(own)
             self.groups = [self._with_states(group) for group in own.param_groups if self.kernel is not None]
             return
         with torch.no_grad():

@@ -22,7 +22,7 @@ from experiments.folders.run import RunFolder, settle
 from experiments.training import device
 from experiments.training.engine import fit
 from experiments.training.position import Position
-from experiments.training.stack import Stack, reason_apart, rule_for, signature
+from experiments.training.stack import Stack, reason_apart, rule_for, signature, stack_of
 from experiments.training.stack.rules import RULES
 from experiments.training.stop import Stop
 
@@ -322,10 +322,14 @@ def built_stack(runs: Sequence[StartedRun], log: Log) -> Stack | None:
     if not runs or (len(runs) == 1 and not (runs[0].prepared.state or {}).get("program", {}).get("stacked")):
         return None
     try:
-        return Stack([run.parts.program for run in runs], [run.prepared.generator for run in runs])
+        program = stack_of([run.parts.program for run in runs], [run.prepared.generator for run in runs])
     except ValueError as error:
         log(f"training {counted(len(runs), 'run')} one after another: {error}")
         return None
+    for run in runs:
+        if program.note:
+            run.prepared.run.screen.log(f"{program.note}\n")
+    return program
 
 
 def train_stack(

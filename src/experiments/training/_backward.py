@@ -127,6 +127,19 @@ def _of_inputs(backward: Callable[[Any, Tensor, Tensor], Tensor]) -> Rule:
     return Rule(lambda layer, x: (layer.forward(x), x), lambda layer, x, g, _wanted: backward(layer, x, g))
 
 
+POINTWISE: Mapping[type[nn.Module], Rule] = {
+    nn.Identity: _of_inputs(lambda _layer, _x, g: g),
+    nn.ReLU: _of_outputs(lambda _layer, y, g: aten.threshold_backward.default(g, y, 0)),
+    nn.Sigmoid: _of_outputs(lambda _layer, y, g: aten.sigmoid_backward.default(g, y)),
+    nn.Tanh: _of_outputs(lambda _layer, y, g: aten.tanh_backward.default(g, y)),
+    nn.LeakyReLU: _of_inputs(lambda layer, x, g: aten.leaky_relu_backward.default(g, x, layer.negative_slope, False)),
+    nn.ELU: _of_inputs(lambda layer, x, g: aten.elu_backward.default(g, layer.alpha, 1, 1, False, x)),
+    nn.SiLU: _of_inputs(lambda _layer, x, g: aten.silu_backward.default(g, x)),
+    nn.GELU: _of_inputs(lambda layer, x, g: aten.gelu_backward.default(g, x, approximate=layer.approximate)),
+    nn.Softplus: _of_inputs(lambda own, x, g: aten.softplus_backward.default(g, x, own.beta, own.threshold)),
+}
+"""The layers that compute each element by itself, of one run or of many: kind -> rule."""
+
 RULES: Mapping[type[nn.Module], Rule] = {
     nn.Linear: Rule(_linear, _linear_back),
     nn.Conv2d: Rule(_convolution, _convolution_back),
@@ -137,15 +150,7 @@ RULES: Mapping[type[nn.Module], Rule] = {
     nn.AvgPool2d: Rule(lambda layer, x: (layer.forward(x), x), _average_pool_back),
     Dropout: Rule(_dropout, _dropout_back),
     nn.Flatten: _of_inputs(lambda _layer, x, g: g.view(x.shape)),
-    nn.Identity: _of_inputs(lambda _layer, _x, g: g),
-    nn.ReLU: _of_outputs(lambda _layer, y, g: aten.threshold_backward.default(g, y, 0)),
-    nn.Sigmoid: _of_outputs(lambda _layer, y, g: aten.sigmoid_backward.default(g, y)),
-    nn.Tanh: _of_outputs(lambda _layer, y, g: aten.tanh_backward.default(g, y)),
-    nn.LeakyReLU: _of_inputs(lambda layer, x, g: aten.leaky_relu_backward.default(g, x, layer.negative_slope, False)),
-    nn.ELU: _of_inputs(lambda layer, x, g: aten.elu_backward.default(g, layer.alpha, 1, 1, False, x)),
-    nn.SiLU: _of_inputs(lambda _layer, x, g: aten.silu_backward.default(g, x)),
-    nn.GELU: _of_inputs(lambda layer, x, g: aten.gelu_backward.default(g, x, approximate=layer.approximate)),
-    nn.Softplus: _of_inputs(lambda own, x, g: aten.softplus_backward.default(g, x, own.beta, own.threshold)),
+    **POINTWISE,
 }
 """Kind of layer -> its rule, with the settings that the models of this package give it."""
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from experiments.data.augment import Augmentation
 from experiments.data.batches import Split
-from experiments.optimizers import begin_momentum, count_on_host, needs_closure
+from experiments.optimizers import begin_momentum, count_on_host, needs_closure, update
 
 from .averaging import Average, refresh_statistics
 from .criterion import Criterion, penalized_weights
@@ -96,7 +96,7 @@ class Single:
         first = optimizer.param_groups[0]["lr"]
         self.shares = [group["lr"] / first * group.get("lr_scale", 1.0) for group in optimizer.param_groups]
         self.needs_closure = needs_closure(optimizer)
-        self.advance: Callable[[], object] = optimizer.step
+        self.advance: Callable[[], object] = partial(update, optimizer)
         self.splits = splits
         self.eval_batch_size = eval_batch_size
         self.criterion = criterion or Criterion()

@@ -95,13 +95,21 @@ def by_rules(programs: list[Single], problem: Problem, lrs: list[list[float]]) -
                 weights.gradient[row, column.span] = gradient.flatten()
         with torch.no_grad():
             for part in divided:
-                part.update(torch.tensor(at_once, dtype=torch.float64).unsqueeze(1))
+                part.update(torch.tensor(at_once, dtype=torch.float64).unsqueeze(1), at_once)
     for part in divided:
         for program in part.programs:
             part.give_back(program)
 
 
+@pytest.fixture(params=["by kernels", "by rules"])
+def _kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether the rules that torch has a fused kernel for are computed by it."""
+    if request.param == "by rules":
+        monkeypatch.setattr("experiments.training.stack._updates.KERNELS", {})
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("_kernels")
 @pytest.mark.parametrize("problem", PROBLEMS, ids=lambda f: f.__name__)
 @pytest.mark.parametrize("name", thinned(OPTIMIZERS))
 def test_a_rule_does_what_torch_does(name: str, problem: Problem) -> None:
@@ -125,6 +133,7 @@ def test_a_rule_does_what_torch_does(name: str, problem: Problem) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("_kernels")
 def test_different_rules_share_a_matrix() -> None:
     names = list(OPTIMIZERS)
     apart, together = ([two_groups(3, *OPTIMIZERS[name]) for name in names] for _ in range(2))
@@ -138,6 +147,7 @@ def test_different_rules_share_a_matrix() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("_kernels")
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_torch_continues_from_the_state_of_a_rule_and_the_other_way_round(name: str) -> None:
     kind, settings = OPTIMIZERS[name]

@@ -45,6 +45,7 @@ class Stack(OwnPrograms):
         ValueError: they cannot be one program, with the reason.
     """
 
+    note = ""
     checkpoint_seconds = 3.0  # writing those of all members takes as long as a short epoch
 
     def __init__(self, programs: Sequence[Single], generators: Sequence[dict[str, Any]]) -> None:
@@ -129,7 +130,7 @@ class Stack(OwnPrograms):
             self.rates, self.lr = rates, self._column(rates)
         with torch.no_grad():
             for part in self.parts:
-                part.update(self.lr, skipped)
+                part.update(self.lr, self.rates, skipped)
         self.objective.bound()
         return measured
 

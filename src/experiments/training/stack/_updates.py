@@ -1,12 +1,13 @@
 """Updating the weights of a stack: each optimizer's rule on its rows."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from experiments.optimizers.fused import KERNELS
 from experiments.training.single import Single
 
 from ._sharing import rule_for
@@ -75,26 +76,27 @@ class Part:
         had = self._had(program, name)[0]
         return self.weights.flat.new_tensor([start if had is None else float(had)])
 
-    def update(self, lr: Tensor, skipped: Tensor | None = None) -> None:
+    def update(self, lr: Tensor, rates: Sequence[float], skipped: Tensor | None = None) -> None:
         """Update the weights once.
 
         Args:
             lr: (members of the stack, 1), the scheduled rates.
+            rates: the same as numbers.
             skipped: (members of the stack,), whether a member's update is skipped and does not count; None for none.
         """
         self.t += 1
         if skipped is None:
-            self._update(lr, self.t)
+            self._update(lr, rates, self.t)
             return
         own = skipped[self.rows].unsqueeze(1)
         changed = [self.weights.flat[self.rows], *self.state.values(), self.counts]
         before = [tensor.clone() for tensor in changed]
         self.counts += 1
-        self._update(lr, self.counts if self.rule.counted else self.t)
+        self._update(lr, rates, self.counts if self.rule.counted else self.t)
         for tensor, old in zip(changed, before, strict=True):
             tensor.copy_(torch.where(own, old, tensor))
 
-    def _update(self, lr: Tensor, t: int | Tensor) -> None:
+    def _update(self, lr: Tensor, _rates: Sequence[float], t: int | Tensor) -> None:
         rows = self.rows
         rates = lr[rows] * self.shares
         self.rule.update(Slice(self.weights.flat[rows], self.weights.gradient[rows], self.state, self.hyper, rates, t))
@@ -112,13 +114,109 @@ class Part:
             program.optimizer.state[program.named[c.name]] = own
 
 
+class Cell(NamedTuple):
+    """A part of a row whose weights have the same settings."""
+
+    rows: slice
+    span: slice
+    settings: dict[str, Any]
+    share: float
+    alike: Hashable
+    """equal in cells that one call can update if their rates are equal too"""
+
+
+class Call(NamedTuple):
+    """One call of a kernel: the number of its first cell, and the tensors that it changes and reads."""
+
+    cell: int
+    weights: list[Tensor]
+    gradients: list[Tensor]
+    states: dict[str, list[Tensor]]
+
+
+class FusedPart(Part):
+    """Members on a CPU whose rule is a fused kernel of torch: one pass over the weights, as in the lone runs.
+
+    Weights with the same settings and rate are updated by one call. See `Part`.
+    """
+
+    def gather(self) -> None:
+        """See `Part.gather`."""
+        super().gather()
+        self.kernel = KERNELS[type(self.programs[0].optimizer)]
+        self.cells = [cell for row, program in enumerate(self.programs) for cell in self._cells(row, program)]
+        self.alike = numbered([cell.alike for cell in self.cells])
+        self.pattern: list[int] = []
+        self.calls: list[Call] = []
+
+    def _cells(self, row: int, program: Single) -> Iterator[Cell]:
+        own = groups(program)
+        keys = [
+            (share, *(hyperparameter(group, name) for name in self.rule.hyper))
+            for group, share in zip(own, program.shares, strict=True)
+        ]
+        owners = [int(number) for number in self._spread(program, range(len(own)))]
+        columns = list(zip(self.weights.columns, owners, strict=True))
+        for key, group in groupby(columns, lambda column: keys[column[1]]):
+            (first, number), *_, (last, _) = [*(found := list(group)), found[-1]]
+            settings = {**own[number], "params": []}
+            yield Cell(slice(row, row + 1), slice(first.span.start, last.span.stop), settings, key[0], key)
+
+    def _update(self, lr: Tensor, rates: Sequence[float], t: int | Tensor) -> None:
+        if self.t == 1:  # in which a momentum starts
+            super()._update(lr, rates, t)
+            return
+        rates = rates[self.rows]
+        own = [rates[cell.rows.start] * cell.share for cell in self.cells]
+        pattern = numbered(list(zip(self.alike, own, strict=True)))
+        if pattern != self.pattern:
+            self.pattern, self.calls = pattern, self._calls(pattern)
+        count = torch.tensor(float(t))
+        for call in self.calls:
+            states = {**call.states, "step": [count] * len(call.weights)}
+            self.kernel({**self.cells[call.cell].settings, "lr": own[call.cell]}, call.weights, call.gradients, states)
+
+    def _calls(self, pattern: Sequence[int]) -> list[Call]:
+        """Return the call for each number: whole rows next to each other are one tensor."""
+        numbers: dict[int, list[int]] = {}
+        for cell, number in enumerate(pattern):
+            numbers.setdefault(number, []).append(cell)
+        whole = slice(0, self.weights.flat.shape[1])
+        found = []
+        for cells in numbers.values():
+            blocks: list[tuple[slice, slice]] = []
+            for rows, span, *_ in (self.cells[cell] for cell in cells):
+                if blocks and span == whole == blocks[-1][1] and blocks[-1][0].stop == rows.start:
+                    blocks[-1] = slice(blocks[-1][0].start, rows.stop), whole
+                else:
+                    blocks.append((rows, span))
+            matrices = self.weights.flat[self.rows], self.weights.gradient[self.rows]
+            weights, gradients = ([matrix[block] for block in blocks] for matrix in matrices)
+            states = {name: [state[block] for block in blocks] for name, state in self.state.items()}
+            found.append(Call(cells[0], weights, gradients, states))
+        return found
+
+
+def numbered(values: Sequence[Hashable]) -> list[int]:
+    """Return for each value the number of the distinct value, counted from 0 in their order."""
+    known: dict[Hashable, int] = {}
+    return [known.setdefault(value, len(known)) for value in values]
+
+
+def kind_of(programs: Sequence[Single]) -> type[Part]:
+    """Return how these members are updated."""
+    first = programs[0]
+    fused = type(first.optimizer) in KERNELS and first.device.type == "cpu" and first.scaler is None
+    return FusedPart if fused else Part
+
+
 def parts(programs: Sequence[Single], weights: Weights) -> list[Part]:
     """Divide the members by their rules, in their order."""
     found, start = [], 0
     for rule, group in groupby(programs, rule_for):
         assert rule is not None
         own = list(group)
-        found.append(Part(rule, own, slice(start, start + len(own)), weights))
+        found.append(kind_of(own)(rule, own, slice(start, start + len(own)), weights))
         start += len(own)
     return found
 

@@ -1,0 +1,139 @@
+"""Forward and backward passes of the layers of many runs at once, without autograd.
+
+The mathematics is that of the layers of one run; products are of a matrix for each member.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from experiments.training._backward import POINTWISE, Rule
+
+from ._forward import Masked
+from ._weights import Weights
+
+aten = torch.ops.aten
+
+
+@dataclass(frozen=True)
+class Together:
+    """A layer of all members.
+
+    Args:
+        one: the layer of one of them, with the settings of all.
+        own: its parameters and buffers by their names in the layer, with a row per member.
+        gradients: where those of its parameters are stored, likewise.
+    """
+
+    one: Any
+    own: Mapping[str, Tensor]
+    gradients: Mapping[str, Tensor]
+
+
+def together(name: str, one: nn.Module, weights: Weights) -> tuple[Any, Rule]:
+    """Return a layer of all members with its rule.
+
+    Args:
+        name: of the layer in the model.
+        one: the layer of one member, of a kind in `RULES`.
+        weights: of the stack.
+    """
+    rule = RULES[type(one)]
+    if type(one) in POINTWISE or isinstance(one, Masked):
+        return one, rule
+    names = [own for own, _ in [*one.named_parameters(), *one.named_buffers()]]
+    everything = weights.all()
+    gradients = {c.name: weights.gradient[:, c.span].view(-1, *c.shape) for c in weights.columns}
+    full = {own: f"{name}.{own}" for own in names}
+    return Together(
+        one,
+        {own: everything[key].detach() for own, key in full.items()},
+        {own: gradients[key] for own, key in full.items() if key in gradients},
+    ), rule
+
+
+def _linear(layer: Together, x: Tensor) -> tuple[Tensor, Tensor]:
+    weight = layer.own["weight"].transpose(1, 2)
+    bias = layer.own.get("bias")
+    return (x.bmm(weight) if bias is None else torch.baddbmm(bias.unsqueeze(1), x, weight)), x
+
+
+def _linear_back(layer: Together, x: Tensor, g: Tensor, wanted: bool) -> Tensor | None:
+    torch.bmm(g.transpose(1, 2), x, out=layer.gradients["weight"])
+    if "bias" in layer.gradients:
+        torch.sum(g, 1, out=layer.gradients["bias"])
+    return g.bmm(layer.own["weight"]) if wanted else None
+
+
+def _batch_norm(layer: Together, x: Tensor) -> tuple[Tensor, Any]:
+    """Normalize the members' units as those of one wide layer."""
+    layer.own["num_batches_tracked"].add_(1)
+    wide = x.transpose(0, 1).flatten(1)
+    weight, bias = (layer.own[name].flatten() for name in ("weight", "bias"))
+    y, *batch = torch.native_batch_norm(wide, weight, bias, *_running(layer), True, layer.one.momentum, layer.one.eps)
+    return y.view(x.shape[1], x.shape[0], -1).transpose(0, 1), (wide, weight, *batch)
+
+
+def _batch_norm_back(layer: Together, kept: Any, g: Tensor, wanted: bool) -> Tensor | None:
+    wide, weight, *batch = kept
+    rest = (*_running(layer), *batch, True, layer.one.eps, [wanted, True, True])
+    own = aten.native_batch_norm_backward.default(g.transpose(0, 1).flatten(1), wide, weight, *rest)
+    _store(layer, *own[1:])
+    return own[0].view(g.shape[1], g.shape[0], -1).transpose(0, 1) if wanted else None
+
+
+def _running(layer: Together) -> tuple[Tensor, Tensor]:
+    return layer.own["running_mean"].view(-1), layer.own["running_var"].view(-1)
+
+
+def _layer_norm(layer: Together, x: Tensor) -> tuple[Tensor, Any]:
+    """Normalize, then scale and shift by each member's own weights."""
+    y, *moments = torch.native_layer_norm(x, layer.one.normalized_shape, None, None, layer.one.eps)
+    return torch.addcmul(layer.own["bias"].unsqueeze(1), y, layer.own["weight"].unsqueeze(1)), (x, y, *moments)
+
+
+def _layer_norm_back(layer: Together, kept: Any, g: Tensor, wanted: bool) -> Tensor | None:
+    x, y, *moments = kept
+    _store(layer, (g * y).sum(1), g.sum(1))
+    if not wanted:
+        return None
+    inner = g * layer.own["weight"].unsqueeze(1)
+    rest = (layer.one.normalized_shape, *moments, None, None, [True, False, False])
+    return aten.native_layer_norm_backward.default(inner, x, *rest)[0]
+
+
+def _store(layer: Together, weight: Tensor, bias: Tensor) -> None:
+    """Store the gradients of a layer's weights and biases."""
+    for name, gradient in (("weight", weight), ("bias", bias)):
+        own = layer.gradients[name]
+        own.copy_(gradient.view(own.shape))
+
+
+RULES: Mapping[type[nn.Module], Rule] = {
+    nn.Linear: Rule(_linear, _linear_back),
+    nn.BatchNorm1d: Rule(_batch_norm, _batch_norm_back),
+    nn.LayerNorm: Rule(_layer_norm, _layer_norm_back),
+    nn.Flatten: Rule(lambda _layer, x: (x.flatten(2), x.shape), lambda _layer, shape, g, _wanted: g.view(shape)),
+    Masked: Rule(lambda layer, x: (x * layer.mask, layer.mask), lambda _layer, mask, g, _wanted: g * mask),
+    **POINTWISE,
+}
+"""Kind of layer -> its rule for many members."""
+
+
+def cross_entropies(scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Return each member's mean cross-entropy, and the gradient of it with respect to its scores.
+
+    Args:
+        scores: (members, batch, classes).
+        targets: (members, batch).
+    """
+    members, batch = targets.shape
+    logs, wanted = scores.flatten(0, 1).log_softmax(1), targets.flatten()
+    losses, total = aten.nll_loss_forward.default(logs, wanted, None, 0, -100)
+    each = losses.new_full(losses.shape, 1 / batch)
+    g = aten.nll_loss_backward.default(each, logs, wanted, None, 0, -100, total)
+    inner = aten._log_softmax_backward_data.default(g, logs, 1, scores.dtype)
+    return losses.view(members, batch).mean(1), inner.view(scores.shape)
