@@ -1,5 +1,6 @@
 """The settings of a run and of its training."""
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -8,8 +9,10 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Gt, Lt
 
 from experiments.common.errors import UserError
+from experiments.common.meant import pasted
 from experiments.common.metrics import AUTO
 from experiments.common.signatures import checked, shown
+from experiments.common.text import counted
 from experiments.data import memory
 from experiments.training.member import EarlyStopping
 
@@ -68,6 +71,7 @@ class Training:
     clip_value: Annotated[float, Gt(0)] | None = None
     ema: Annotated[float, Gt(0), Lt(1)] | None = None
     swa: Annotated[int, Ge(1)] | None = None
+    validate: str | int | None = None
     keep_checkpoints: str | int | None = None
     early_stopping: dict[str, Any] | None = None
 
@@ -131,21 +135,77 @@ def training(config: Config) -> Training:
     return settings
 
 
-def keep_every(settings: Training) -> int | None:
-    """Return the number of epochs between two kept checkpoints, or None if none are kept.
+@dataclass(frozen=True)
+class Interval:
+    """How often something happens in training.
+
+    Args:
+        count: of the unit, between two times.
+        unit: 'epochs' or 'steps'.
+    """
+
+    count: int
+    unit: Literal["epochs", "steps"]
+
+
+def interval(key: str, value: str | int | None) -> Interval | None:
+    """Return a setting such as every:5, of epochs, or every:200steps; None for null.
+
+    Args:
+        key: of the setting.
+        value: of the setting.
 
     Raises:
-        UserError: `training.keep_checkpoints` has another form, or is more than the number of epochs.
+        UserError: it has another form; the nearest spelling is named.
     """
-    if settings.keep_checkpoints is None:
+    if value is None:
         return None
-    setting = f"training.keep_checkpoints={settings.keep_checkpoints}"
-    match = re.fullmatch(r"every:([1-9]\d{0,8})", str(settings.keep_checkpoints))
-    if match is None:
-        raise UserError(f"{setting} should be every:<epochs>, such as every:5, or null")
-    every = int(match[1])
-    if settings.steps is None and 0 < settings.epochs < every:
-        raise UserError(f"{setting} keeps no checkpoint of training.epochs={settings.epochs}")
+    text = str(value)
+    match = re.fullmatch(EVERY, text)
+    if match is not None:
+        return Interval(int(match[1]), "steps" if match[2] == "steps" else "epochs")
+    near = re.fullmatch(LIKE_EVERY, text.strip().lower())
+    words: list[str] = []
+    if near is not None:
+        unit = "steps" if (near[2] or "").startswith(("s", "u", "i", "b")) else ""
+        word = f"every:{int(near[1])}{unit}"
+        words = [word] if near[2] else [word, f"{word}steps"]
+    meant = pasted([f"{key}={word}" for word in words])
+    shape = "should be every:<epochs>, such as every:5, or every:<steps>steps, such as every:200steps, or null"
+    raise UserError(f"{key}={shown(value)} {shape}{meant}")
+
+
+EVERY = r"every:([1-9]\d{0,8})(steps|epochs)?"
+LIKE_EVERY = (
+    r"(?:each|every)?[\s:=_-]*0*([1-9]\d{0,8})\s*[_-]?(s|steps?|epochs?|updates?|batch(?:es)?|iter(?:ation)?s?)?"
+)
+"""What is probably meant by other spellings, in lower case."""
+
+
+def kept(settings: Training, steps_per_epoch: int) -> Interval | None:
+    """Return how often a checkpoint is kept; None if none is.
+
+    Args:
+        settings: of `training`.
+        steps_per_epoch: updates per pass over the training split.
+
+    Raises:
+        UserError: `training.keep_checkpoints` has another form, or is longer than the training.
+    """
+    key = "training.keep_checkpoints"
+    every = interval(key, settings.keep_checkpoints)
+    if every is None:
+        return None
+    if settings.steps is None:
+        length, planned = settings.epochs * steps_per_epoch, f"training.epochs={settings.epochs}"
+        more = f", which are {counted(length, 'step')}" if every.unit == "steps" else ""
+    else:
+        length, planned = settings.steps, f"training.steps={settings.steps}"
+        epochs = math.ceil(length / steps_per_epoch)
+        more = f", which are {counted(epochs, 'epoch')}" if every.unit == "epochs" else ""
+        length = length if every.unit == "steps" else epochs * steps_per_epoch
+    if 0 < length < every.count * (steps_per_epoch if every.unit == "epochs" else 1):
+        raise UserError(f"{key}={settings.keep_checkpoints} keeps no checkpoint of {planned}{more}")
     return every
 
 

@@ -14,7 +14,7 @@ from experiments.common.meant import pasted
 from experiments.common.metrics import TRAIN_EVAL, declare
 from experiments.common.screen import Screen
 from experiments.common.signatures import shown
-from experiments.common.text import one_line
+from experiments.common.text import counted, one_line
 from experiments.data import memory
 from experiments.folders.run import LAYERS, METRICS, RunFolder
 from experiments.models.layers import Layer
@@ -194,14 +194,17 @@ def planned(settings: assembly.Training, program: Single, validate: bool, screen
         screen.print(
             f"The last batch would have 1 of {examples} examples, but BatchNorm needs 2; each epoch leaves one out"
         )
-    plan = Plan(settings.epochs, size, examples, drop_last, validate, assembly.keep_every(settings), settings.steps)
+    plan = Plan(settings.epochs, size, examples, drop_last, validate, steps=settings.steps)
+    every = assembly.kept(settings, plan.steps_per_epoch)
+    if every is not None:
+        by_epochs = every.unit == "epochs"
+        plan = replace(plan, keep_every=every.count) if by_epochs else replace(plan, keep_steps=every.count)
+    period = assembly.interval("training.validate", settings.validate)
+    if period is not None and (period.count, period.unit) != (1, "epochs"):
+        steps = period.count * (plan.steps_per_epoch if period.unit == "epochs" else 1)
+        plan = replace(plan, validate_steps=steps)
     if settings.steps is not None:
         plan = replace(plan, epochs=math.ceil(settings.steps / plan.steps_per_epoch))
-        if plan.keep_every is not None and 0 < plan.epochs < plan.keep_every:
-            raise UserError(
-                f"training.keep_checkpoints={settings.keep_checkpoints} keeps no checkpoint of training.steps="
-                f"{settings.steps}, which are {plan.epochs} epochs"
-            )
     seconds = assembly.max_seconds(settings)
     if seconds is not None and processes.active():
         raise UserError(
@@ -264,6 +267,8 @@ def restored(folder: RunFolder, parts: Parts, screen: Screen) -> dict[str, Any] 
             folder.name_best()
         check_left(position)
         progress = f"epoch {position.epoch}" + (f", step {position.step}" if position.batch else "")
+        if position.plan.validate_steps is not None:
+            progress = f"step {position.step}"
         screen.print(f"Continuing after {progress}")
         if member.streams.is_moved(state["streams"]):
             before = "the CPU" if parts.program.device.type == "cuda" else "a CUDA device"
@@ -287,8 +292,9 @@ def check_left(position: Position) -> None:
     plan = position.plan
     if plan.steps is not None and position.step > plan.steps:
         raise UserError(f"training.steps={plan.steps} is less than the {position.step} steps that the run has had")
-    if plan.steps is None and position.epoch > plan.epochs:
-        raise UserError(f"training.epochs={plan.epochs} is less than the {position.epoch} epochs that the run has had")
+    if plan.steps is None and position.passes > plan.epochs:
+        had = counted(position.passes, "epoch")
+        raise UserError(f"training.epochs={plan.epochs} is less than the {had} that the run has had")
 
 
 def repaired(folder: RunFolder, state: Mapping[str, Any], member: Member, position: Position) -> list[str]:

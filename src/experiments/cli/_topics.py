@@ -86,6 +86,7 @@ EXAMPLES = {
     "training.max_time": "1h30m",
     "training.ema": "0.999",
     "training.swa": "15",
+    "training.validate": "every:20steps",
     "training.keep_checkpoints": "every:5",
     "training.clip_norm": "1",
     "training.early_stopping.patience": "5",

@@ -102,6 +102,7 @@ MEANINGS: dict[str, Meaning] = {
     "training.threads": ENVIRONMENT,
     "training.eval_batch_size": ENVIRONMENT,
     "training.evaluate_train": ENVIRONMENT,
+    "training.validate": STRUCTURE,
     "training.keep_checkpoints": ENVIRONMENT,
 }
 """The meaning of each key, and of all keys below it that have no entry of their own."""
@@ -126,6 +127,7 @@ AUTOMATIC = ("auto", "experiments.tasks.Auto", "experiments.losses.auto")
 
 
 ADDED: Mapping[str, Any] = {
+    "training.validate": None,
     "model.norm": "none",
     "model.groups": 4,
     "model.residual": False,

@@ -74,7 +74,13 @@ def checkpoints(folder: Path, restore: Callable[..., Restored]) -> list[Ensemble
             f"checkpoint{'' if len(kept) == 1 else 's'}"
         )
     each = [restore(folder, checkpoint=path.name) for path in kept]
-    return [EnsembleMember(f"epoch {run.epoch}", run) for run in each]
+    return [EnsembleMember(_called(path), run) for path, run in zip(kept, each, strict=True)]
+
+
+def _called(path: Path) -> str:
+    """Return the name of a kept checkpoint: 'epoch 5', 'step 500'."""
+    unit, _, number = path.stem.partition("_")
+    return f"{unit} {int(number)}"
 
 
 def runs(folders: Sequence[Path], screen: Screen, restore: Callable[..., Restored]) -> list[EnsembleMember]:

@@ -44,7 +44,7 @@ MOST_REPEATED = 60
 """How many times longer the rows may be than their compressed copy."""
 OPTIONAL = {"train/penalty"}
 """Columns that are written only if they have a value."""
-KEPT = re.compile(r"epoch_\d+\.pt")
+KEPT = re.compile(r"(epoch|step)_(\d+)\.pt")
 CHECKPOINT_KEYS = {"format", "program", "streams", "generator", "position", "history"}
 
 Row = dict[str, float]
@@ -347,14 +347,15 @@ class RunFolder:
         """Replace a `last.pt` that cannot be used with a copy of `best.pt`."""
         write_whole(self.last, self.best.read_bytes(), flushed=True)
 
-    def of_epoch(self, epoch: int) -> Path:
-        """Return the path of the kept checkpoint of an epoch."""
-        return self.last.with_name(f"epoch_{epoch:03d}.pt")
+    def named(self, name: str) -> Path:
+        """Return the path of a kept checkpoint, such as 'epoch_005' or 'step_000500'."""
+        return self.last.with_name(f"{name}.pt")
 
     def kept(self) -> list[Path]:
-        """Return the kept checkpoints of epochs, the first epoch first."""
-        matches = {path: KEPT.fullmatch(path.name) for path in self.last.parent.glob("epoch_*.pt")}
-        return sorted((path for path, match in matches.items() if match), key=lambda path: int(path.stem[6:]))
+        """Return the kept checkpoints: those of epochs, the first epoch first, then those of steps."""
+        matches = {path: KEPT.fullmatch(path.name) for path in self.last.parent.glob("*_*.pt")}
+        order = {path: (match[1], int(match[2])) for path, match in matches.items() if match}
+        return sorted(order, key=lambda path: order[path])
 
     def clear_unfinished(self) -> None:
         """Remove the temporary files of a killed process."""

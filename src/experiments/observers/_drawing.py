@@ -37,12 +37,13 @@ class Drawing(Observer):
             self.draw(epoch)
 
     def draw(self, epoch: int) -> None:
-        """Draw the final pictures, with the weights after `epoch` epochs."""
+        """Draw the final pictures, with the weights after `epoch` epochs; see `Position.mark`."""
 
     def evaluated(self, epoch: int) -> tuple[Split, Tensor, str]:
         """Return the split that the model is evaluated on, its scores, and the name of both in a title."""
         name = "val" if "val" in self.splits else "train"
-        about = f"{'validation' if name == 'val' else 'training'} split, after epoch {epoch}"
+        unit = "epoch" if self.position.plan.validate_steps is None else "step"
+        about = f"{'validation' if name == 'val' else 'training'} split, after {unit} {epoch}"
         return self.splits[name], self.program.scores(self.number, name).float().cpu(), about
 
     def keep(self, name: str, figure: Figure, epoch: int) -> None:

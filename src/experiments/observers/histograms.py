@@ -48,7 +48,8 @@ class Histograms(Observer):
 
     def epoch_end(self, row: dict[str, float]) -> None:
         """See `Observer.epoch_end`."""
-        self.write(int(row["epoch"]))
+        del row
+        self.write(self.position.mark)
 
     def write(self, epoch: int) -> None:
         """Measure and write the histograms; a tensor with a value that is not finite has none."""

@@ -242,7 +242,8 @@ class Layers(Observer):
         if whole:
             answers = capture.scores.argmax(-1).flatten()
             predictions = measures.counts(answers, capture.scores.shape[-1])
-            yield [MODEL], "top_class", predictions.max().reshape(1) / len(answers)
+            lost = (capture.scores * 0).sum()  # NaN if a score is not finite: then no class is the largest one
+            yield [MODEL], "top_class", predictions.max().reshape(1) / len(answers) + lost
 
     def signals(self, capture: Capture) -> Readings:
         """Yield the size of the gradients with respect to the activations; the last layer's are the scores'."""
@@ -303,8 +304,9 @@ class Layers(Observer):
         if self.writer is None:
             return
         file = self.writer._get_file_writer()
+        x_of_epoch = (epoch or 0) if self.position.plan.validate_steps is None else step
         for wanted, group, x in (
-            (epoch is not None and self.epochs(epoch), events.LAYERS, epoch or 0),
+            (epoch is not None and self.epochs(epoch), events.LAYERS, x_of_epoch),
             (self.steps(step), events.STEPS, step),
         ):
             if wanted:  # one event for all scalars; `add_scalar` would write one event for each

@@ -82,7 +82,8 @@ class Pictures(Drawing):
 
     def epoch_end(self, row: dict[str, float]) -> None:
         """See `Observer.epoch_end`."""
-        self.show_filters(int(row["epoch"]))
+        del row
+        self.show_filters(self.position.mark)
 
     def draw(self, epoch: int) -> None:
         """See `Drawing.draw`."""

@@ -51,10 +51,11 @@ class ProgressBar(Observer):
         self.shown_step = position.step
         self.validation: list[str] = []
         self.unshown: EpochLine | None = None
-        self.every = line_interval(position.plan.epochs)
+        self.every = line_interval(position.epochs)
+        self.unit = "epoch" if position.plan.validate_steps is None else "step"
         if self.shows and position.plan.total_steps:
             columns = (
-                TextColumn("epoch {task.fields[epoch]}"),
+                TextColumn(f"{self.unit} {{task.fields[epoch]}}"),
                 BarColumn(bar_width=self._bar_width()),
                 TextColumn("{task.fields[metrics]}"),
                 TimeRemainingColumn(compact=True),
@@ -73,17 +74,17 @@ class ProgressBar(Observer):
         position = self.position
         own = position.row(self.number)
         loss = position.losses[: position.batch, own].mean().item()
-        examples = min(position.batch * position.plan.batch_size, position.plan.examples)
+        plan, done = position.plan, position.batch
+        examples = int(plan.batch_sizes((position.offset - done) % plan.steps_per_epoch, done).sum())
         speed = (step - self.shown_step) * position.plan.batch_size / (now - self.shown_at)
-        self._advance(
-            position.epoch + 1, loss, self.program.running_value(position.score[own].item() / examples), speed
-        )
+        now_in = position.epoch + 1 if plan.validate_steps is None else step
+        self._advance(now_in, loss, self.program.running_value(position.score[own].item() / examples), speed)
         self.shown_at, self.shown_step = now, step
 
     def epoch_end(self, row: dict[str, float]) -> None:
         """See `Observer.epoch_end`."""
         position = self.position
-        line = EpochLine(position.epoch, position.epochs, row, position.examples_per_second)
+        line = EpochLine(position.mark, position.marks, row, position.examples_per_second, self.unit)
         if f"val/{self.program.running}" in row:
             self.validation = [f"val {row[f'val/{self.program.running}']:.4f}"]
         if not self.screen.terminal.is_terminal:
@@ -96,7 +97,7 @@ class ProgressBar(Observer):
             return
         if position.epoch in (1, position.epochs) or position.epoch % self.every == 0:
             self._leave_line()
-        self._advance(position.epoch, row["train/loss"], row[f"train/{self.program.running}"], line.speed)
+        self._advance(position.mark, row["train/loss"], row[f"train/{self.program.running}"], line.speed)
 
     def _leave_line(self) -> None:
         """Print the line of the newest epoch above the bar, if that was not done."""
@@ -108,14 +109,14 @@ class ProgressBar(Observer):
         """Advance the bar; with the text next to it, it fits into the terminal.
 
         Args:
-            epoch: its number.
+            epoch: its number, or that of the step if rows are periods of steps.
             loss: of the training batches.
             value: of the metric of training batches.
             speed: examples per second.
         """
         assert self.bar is not None
-        done = f"{epoch}/{self.position.epochs}"
-        columns = self.screen.terminal.width - len(f"epoch {done} ") - self._bar_width() - 1 - REMAINING
+        done = f"{epoch}/{self.position.marks}"
+        columns = self.screen.terminal.width - len(f"{self.unit} {done} ") - self._bar_width() - 1 - REMAINING
         parts = [
             (f"loss {loss:.4f}", 0),
             (f"{short(self.program.running)} {value:.4f}", 2),
@@ -140,15 +141,17 @@ class EpochLine:
     """The line of an epoch.
 
     Args:
-        epoch, epochs: its number, and how many there are.
+        epoch, epochs: its number, and how many there are; of steps if rows are periods of steps.
         row: its metrics.
         speed: examples per second.
+        unit: of the numbers.
     """
 
     epoch: int
     epochs: int
     row: Mapping[str, float]
     speed: float
+    unit: str = "epoch"
 
     @property
     def whole(self) -> str:
@@ -164,7 +167,7 @@ class EpochLine:
     @property
     def start(self) -> str:
         """Its first words."""
-        return f"epoch {self.epoch:{len(str(self.epochs))}}/{self.epochs}"
+        return f"{self.unit} {self.epoch:{len(str(self.epochs))}}/{self.epochs}"
 
     def within(self, columns: int) -> str:
         """Return the line for a terminal: if the terminal is narrow, with shorter words and the main metrics only."""

@@ -61,7 +61,8 @@ class Regions(Drawing):
 
     def epoch_end(self, row: dict[str, float]) -> None:
         """See `Observer.epoch_end`."""
-        self.show_regions(int(row["epoch"]))
+        del row
+        self.show_regions(self.position.mark)
 
     def draw(self, epoch: int) -> None:
         """See `Drawing.draw`."""

@@ -55,7 +55,7 @@ class TensorBoard(Observer):
     def start(self, member: Observed, number: int, program: Program, position: Position) -> None:
         """See `Observer.start`."""
         super().start(member, number, program, position)
-        purge = position.epoch + 1 if position.step else None
+        purge = position.mark + 1 if position.step else None
         self.training = events.EventFile(member.folder.path / events.TRAINING, purge)
         if position.step > 0:
             return
@@ -77,7 +77,7 @@ class TensorBoard(Observer):
 
     def epoch_end(self, row: dict[str, float]) -> None:
         """See `Observer.epoch_end`."""
-        epoch = int(row["epoch"])
+        x = self.position.mark
         shown = {name: value for name, value in row.items() if name not in ("epoch", "step", "seconds")}
         shown["examples_per_second"] = self.position.examples_per_second
         validated = any(name.startswith("val/") for name in row)
@@ -86,14 +86,14 @@ class TensorBoard(Observer):
         for name, value in shown.items():
             folder, tag = events.series(name, validated=validated)
             (training if folder else own)[tag] = value
-        if epoch == 1:
+        if row["epoch"] == 1:
             self.curves = dict.fromkeys(tag for tag in (*own, *training) if tag.startswith(f"{events.CURVES}/"))
             self.add_charts()
         about = dict.fromkeys(training, ABOUT_CURVES) if not self.described else {}
-        self.writer._get_file_writer().add_event(events.scalars(own, epoch, about), epoch)
+        self.writer._get_file_writer().add_event(events.scalars(own, x, about), x)
         self.writer.flush()
         if training:
-            self.training.write(events.scalars(training, epoch, about))
+            self.training.write(events.scalars(training, x, about))
             self.described = True
 
     def add_charts(self) -> None:

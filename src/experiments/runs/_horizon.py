@@ -98,5 +98,5 @@ def longer(position: Position) -> str:
     if position.out_of_time:
         return f"training.max_time={math.ceil(1.5 * position.seconds)}"
     if position.plan.steps is None:
-        return f"training.epochs={math.ceil(1.5 * position.epoch) or 1}"
+        return f"training.epochs={math.ceil(1.5 * position.passes) or 1}"
     return f"training.steps={math.ceil(1.5 * position.step) or 1}"

@@ -13,7 +13,7 @@ from rich.table import Table
 from experiments import assembly
 from experiments.common.metrics import SPLITS, TRAIN_EVAL
 from experiments.common.screen import Screen, plain, table
-from experiments.common.text import command_name, duration, shown_path
+from experiments.common.text import command_name, counted, duration, shown_path
 from experiments.data.forms import ColumnUse, sides
 from experiments.models.layers import Layer
 from experiments.training.device import describe
@@ -61,7 +61,7 @@ def training_choices(config: assembly.Config, choices: Mapping[str, str], rate: 
         batch: the examples per update.
     """
     named = {
-        group: choices.get(group, str(config[group].get("_target_", "own")))
+        group: choices.get(group) or str(config[group].get("_target_", "own")).rpartition(".")[2]
         for group in ("optimizer", "scheduler", "init")
     }
     schedule = [] if named["scheduler"] == "constant" else [f"scheduler {named['scheduler']}"]
@@ -135,7 +135,9 @@ def conclude(
     if summary.get("out_of_time"):
         screen.print("the time of training.max_time is over")
     if summary["status"] == "stopped":
-        screen.print(f"stopped early: no improvement for {member.early_stopping.patience} epochs")  # type: ignore[union-attr]
+        assert member.early_stopping is not None
+        unit = "validations" if "validated_every" in summary else "epochs"
+        screen.print(f"stopped early: no improvement for {member.early_stopping.patience} {unit}")
     names = measured_columns(metrics)
     shown = table("", *names, right=tuple(names))
     for split in SPLITS:
@@ -148,9 +150,14 @@ def conclude(
         screen.print(f"\ntrain is measured on {sample[0]:,} of the {sample[1]:,} training examples, evenly spaced")
     elif shown.row_count and not fitted:
         screen.print("\ntrain is the mean over the batches of the epoch, each before its update")
-    best = f", best epoch {summary['best_epoch']} by {member.objective}" if summary["best_epoch"] else ""
+    best, trained = "", f"{summary['epochs']} epochs ({summary['steps']:,} steps)"
+    if "validated_every" in summary:
+        trained = f"{counted(summary['steps'], 'step')} ({counted(summary['epochs'], 'whole epoch')})"
+    if summary["best_epoch"]:
+        unit = "step" if "best_step" in summary else "epoch"
+        best = f", best {unit} {summary[f'best_{unit}']:,} by {member.objective}"
     screen.print(
-        f"\n{summary['status']} after {summary['epochs']} epochs ({summary['steps']:,} steps){best}, "
+        f"\n{summary['status']} after {trained}{best}, "
         f"{duration(summary['seconds'])}, {summary['examples_per_second']:,.0f} examples/s"
     )
     if (share := summary.get("waiting", 0.0)) > MUCH_WAITING:

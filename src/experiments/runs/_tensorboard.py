@@ -23,7 +23,7 @@ def opened_writer(config: assembly.Config, folder: RunFolder, position: Position
         return None
     from ._event_writer import BatchedWriter
 
-    purge = position.epoch + 1 if position.step else None
+    purge = position.mark + 1 if position.step else None
     wait_for_next_second(folder.path)
     return BatchedWriter(str(folder.path), purge_step=purge)
 

@@ -195,8 +195,8 @@ def finish(program: Program, runs: Mapping[int, StartedRun], position: Position)
     members = {k: run.parts.member for k, run in runs.items()}
     results = outcomes(program, members, position)
     for k, run in runs.items():
-        best = None if "problem" in results[k] else results[k]["best_epoch"]
-        if call_scored(run, best or position.epoch, several=program.members > 1):
+        best = None if "problem" in results[k] else results[k].get("best_step", results[k]["best_epoch"])
+        if call_scored(run, best or position.mark, several=program.members > 1):
             run.conclude(results[k], judgements[k], program.members)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
@@ -227,7 +228,8 @@ class PreparedRun:
         """How long the whole run is, the complete epochs and steps, and the updates done in the next epoch."""
         position = self.state["position"] if self.state is not None else {"epoch": 0, "batch": 0}
         plan, skipped = self.parts.plan, position.get("skipped", 0)
-        return plan.epochs, plan.steps, plan.seconds, position["epoch"], skipped, position["batch"]
+        done = position["epoch"], skipped, position["batch"]
+        return plan.epochs, plan.steps, plan.seconds, plan.period, plan.keep_every, plan.keep_steps, *done
 
     def surroundings(self, threads: int) -> AbstractContextManager[None]:
         """Return the settings of the process for the time that the run trains."""
@@ -287,6 +289,8 @@ class StartedRun:
         """Return the verdicts."""
         parts = self.parts
         judgement = verdicts(story(self.run.job, parts.data, parts.program, parts.member, parts.plan))
+        if parts.plan.validate_steps is not None:
+            judgement = [in_validations(verdict) for verdict in judgement]
         if self.writer is not None and judgement:
             self.writer.add_text(VERDICTS, as_text(judgement), position.epoch)
         return judgement
@@ -333,6 +337,12 @@ def surroundings(
         yield
 
 
+def in_validations(verdict: Verdict) -> Verdict:
+    """Return a verdict whose evidence counts validations instead of epochs."""
+    words = {name: re.sub(r"\bepoch(s?)\b", r"validation\1", getattr(verdict, name)) for name in ("evidence", "where")}
+    return replace(verdict, **words)
+
+
 def offered(job: Job, parts: Parts, screen: Screen, writer: Any) -> dict[str, Any]:
     """Return the objects that observers may ask for by name."""
     return {
@@ -370,7 +380,7 @@ def note_resume(job: Job, rates: Rates, position: Position, screen: Screen) -> N
     """
     if rates.changed and position.epoch:
         screen.print(
-            f"The learning rate was {rates.before:g} until epoch {position.epoch} and is {rates.now:g} from here on; "
+            f"The learning rate was {rates.before:g} until {position.name} and is {rates.now:g} from here on; "
             f"{EARLIER_RATES} in .hydra/config.yaml shows it"
         )
     if position.is_over:

@@ -82,8 +82,9 @@ def outcome(
         metrics |= {f"{TRAIN_EVAL}/{name}": value for name, value in fitted.items()}
     if test is not None:
         metrics |= {f"test/{name}": value for name, value in test.items()}
+    plan = position.plan
     result: dict[str, Any] = {
-        "epochs": position.epoch if member.status != "diverged" else len(member.history),
+        "epochs": position.passes if member.status != "diverged" or plan.validate_steps else len(member.history),
         "steps": position.step,
         "objective": member.objective,
         "best_epoch": int(best["epoch"]) if best else None,
@@ -91,6 +92,8 @@ def outcome(
         "seconds": position.seconds,
         "examples_per_second": position.trained_examples / max(position.training_seconds, 1e-9),
     }
+    if plan.validate_steps is not None:
+        result |= {"best_step": int(best["step"]) if best else None, "validated_every": plan.validate_steps}
     if member.status == "finished" and position.out_of_time and not position.is_complete:
         result["out_of_time"] = True
     if member.diverged_at is not None:

@@ -367,7 +367,8 @@ def summary_line(name: str, summary: Mapping[str, Any]) -> str:
     objective = str(summary.get("objective") or objective_of({}))
     names = dict.fromkeys([objective, f"test/{objective.partition('/')[2]}"])
     numbers = [f"{name} {metrics[name]:.4f}" for name in names if name in metrics]
-    status, epochs = summary.get("status"), counted(summary.get("epochs") or 0, "epoch")
+    unit = "step" if "validated_every" in summary else "epoch"
+    status, epochs = summary.get("status"), counted(summary.get(f"{unit}s") or 0, unit)
     rest = [f"{status} after {epochs}", *numbers]
     if on_terminal():
         columns = shutil.get_terminal_size().columns
@@ -401,5 +402,5 @@ class Progress:
         objective = active[0].objective
         values = [m.history[-1][objective] for m in active if m.history and objective in m.history[-1]]
         best = f", best {objective} now {max(values, key=Metric(objective).score):.4f}" if values else ""
-        epoch = f"epoch {position.epoch}/{position.plan.epochs}"
+        epoch = f"{position.name}/{position.plan.epochs if position.plan.validate_steps is None else position.marks}"
         self.log("  ".join(filter(None, [self.label, f"{epoch}, {counted(len(active), 'run')}{best}"])))

@@ -72,11 +72,11 @@ def fit(
         remove_ended(program, members, position, on_epoch)
         while position.active:
             # After a stop request the order of batches is not drawn: a resumed run draws it again.
-            whole = not stop.requested and train_epoch(program, members, position, stop)
+            whole = not stop.requested and train_part(program, members, position, stop)
             if whole:
                 end_epoch(program, members, position)
             set_statuses(members, position, interrupted=stop.requested)
-            if whole or stop.requested:
+            if whole or stop.requested or position.kept:
                 save(program, members, position)
             remove_ended(program, members, position, on_epoch)
     except BaseException:
@@ -99,31 +99,39 @@ def remove_ended(
         close(members, k, members[k].observers)
     if on_epoch is not None:
         on_epoch(ended)
-    position.active = [k for k in position.active if k not in ended]
+    left = [row for row, k in enumerate(position.active) if k not in ended]
+    if ended and position.offset:
+        position.orders = position.orders[left]
+    position.active = [position.active[row] for row in left]
     if ended and position.active:
         program.keep(position.active)
 
 
-def train_epoch(program: Program, members: Sequence[Member], position: Position, stop: Stop) -> bool:
-    """Run the remaining updates of an epoch; return False if it was interrupted.
+def train_part(program: Program, members: Sequence[Member], position: Position, stop: Stop) -> bool:
+    """Run the updates of `Position.part`, usually the rest of an epoch; return whether the epoch is complete.
 
-    Nothing here waits for the device: losses stay on it until the epoch ends. The epoch is complete with the last of
+    Nothing here waits for the device: losses stay on it until the part ends. The epoch is complete with the last of
     the planned steps, and when the time is over.
     """
     plan = position.plan
-    program.begin_epoch(position.epoch)
+    program.begin_epoch(position.passes)
+    if position.offset == 0:
+        draw_orders(program, members, position)
     if position.batch == 0:
-        begin_epoch(program, members, position)
+        clear_sums(program, position)
     training = [members[k] for k in position.active]
     val_losses = [member.val_losses() for member in training]
     watching = [(k, o) for k in position.active for o in members[k].observers if o.watches_updates]
     batches = position.orders.split(plan.batch_size, dim=1)
-    program.announce(batches[position.batch : position.updates], position.epoch)
+    offset, updates = position.offset, position.updates
+    last = plan.steps_per_epoch if plan.last_step is None else offset + plan.last_step - position.step
+    program.announce(batches[offset:last], position.passes)
     examples_before = position.trained_examples
-    started, updates = time.perf_counter(), position.updates
+    started, end = time.perf_counter(), position.batch + position.part
     deadline = math.inf if plan.seconds is None else started + plan.seconds - position.seconds
-    while position.batch < updates and not (position.batch and time.perf_counter() >= deadline):
-        index = batches[position.batch]
+    while position.batch < end and not (position.batch and time.perf_counter() >= deadline):
+        index = batches[offset]
+        offset += 1
         rates = [m.learning_rate(position.step, plan, v) for m, v in zip(training, val_losses, strict=True)]
         watching = called(members, watching, "before_update", position.step)
         measured = program.step(index, rates)
@@ -144,14 +152,18 @@ def train_epoch(program: Program, members: Sequence[Member], position: Position,
     return position.batch == updates or position.out_of_time
 
 
-def begin_epoch(program: Program, members: Sequence[Member], position: Position) -> None:
-    """Draw each member's order and clear the sums."""
-    plan, active = position.plan, position.active
-    orders = [torch.randperm(plan.examples, generator=members[k].streams.order) for k in active]
-    position.orders = to_device(torch.stack(orders), program.index_device)
-    position.losses = torch.zeros(plan.steps_per_epoch, len(active), dtype=torch.float64, device=program.device)
-    position.score = torch.zeros(len(active), dtype=program.score_type, device=program.device)
-    position.penalty = torch.zeros(len(active), dtype=torch.float64, device=program.device)
+def draw_orders(program: Program, members: Sequence[Member], position: Position) -> None:
+    """Draw the order of each member's examples in the next pass over the training split."""
+    draws = [torch.randperm(position.plan.examples, generator=members[k].streams.order) for k in position.active]
+    position.orders = to_device(torch.stack(draws), program.index_device)
+
+
+def clear_sums(program: Program, position: Position) -> None:
+    """Clear the sums of an epoch."""
+    count = len(position.active)
+    position.losses = torch.zeros(position.plan.period, count, dtype=torch.float64, device=program.device)
+    position.score = torch.zeros(count, dtype=program.score_type, device=program.device)
+    position.penalty = torch.zeros(count, dtype=torch.float64, device=program.device)
 
 
 def end_epoch(program: Program, members: Sequence[Member], position: Position) -> None:
@@ -160,11 +172,9 @@ def end_epoch(program: Program, members: Sequence[Member], position: Position) -
     started = time.perf_counter()
     losses, score, penalty = position.sums
     updates, losses = position.batch, losses[: position.batch]
-    sizes = torch.full((updates, 1), plan.batch_size, dtype=torch.float64)
-    if not plan.drop_last and updates == plan.steps_per_epoch:
-        sizes[-1] = plan.examples - plan.batch_size * (plan.steps_per_epoch - 1)
+    sizes = plan.batch_sizes((position.offset - updates) % plan.steps_per_epoch, updates)
     means = (losses * sizes).sum(0) / sizes.sum()
-    program.end_epoch(position.epoch + 1)
+    program.end_epoch(position.epoch + 1 if plan.validate_steps is None else position.passes)
     validation = program.evaluate("val", active) if plan.validate else [{} for _ in active]
     training = program.evaluate(TRAIN_EVAL, active) if plan.evaluate_train else [{} for _ in active]
     position.seconds += time.perf_counter() - started
@@ -281,7 +291,8 @@ def seconds_unsaved(program: Program, position: Position) -> float:
 def checkpoint_paths(member: Member, position: Position) -> list[Path]:
     """Return the other paths, besides `last.pt`, of a member's checkpoint at this position."""
     best = position.batch == 0 and member.improved()
-    return [member.folder.best] * best + [member.folder.of_epoch(position.epoch)] * position.kept
+    names = [] if position.kept is None else [member.folder.named(position.kept)]
+    return [member.folder.best] * best + names
 
 
 def state_of(program: Program, k: int, member: Member, position: Position) -> dict[str, Any]:

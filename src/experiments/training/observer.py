@@ -96,7 +96,8 @@ class Observer:
     def scored(self, epoch: int) -> None:
         """Called once after a run that ended without an error, with the weights that are tested: those of this epoch.
 
-        It is the best epoch, or the last one if the weights of the best one cannot be read any more.
+        It is the best epoch, or the last one if the weights of the best one cannot be read any more; its step if rows
+        are periods of steps, see `Position.mark`.
         """
 
     def close(self) -> None:

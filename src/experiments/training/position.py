@@ -27,6 +27,10 @@ class Plan:
         steps: updates to train, instead of epochs; the last epoch may be shorter. None for `epochs`.
         seconds: the time in updates and evaluation after which training ends anyway; None for no limit.
         evaluate_train: whether the training split is measured in evaluation mode after each epoch too.
+        validate_steps: updates between two validations; None for those of an epoch. Such a period then takes the place
+            of an epoch in the loop: it has a row, and `Position.epoch` counts periods. The order of the examples, a
+            temporary freeze and `epochs` still go by passes over the training split.
+        keep_steps: updates between checkpoints that are kept.
     """
 
     epochs: int
@@ -38,6 +42,8 @@ class Plan:
     steps: int | None = None
     seconds: float | None = None
     evaluate_train: bool = False
+    validate_steps: int | None = None
+    keep_steps: int | None = None
 
     @cached_property
     def steps_per_epoch(self) -> int:
@@ -50,14 +56,38 @@ class Plan:
         """Updates in all epochs."""
         return self.epochs * self.steps_per_epoch if self.steps is None else self.steps
 
+    @cached_property
+    def period(self) -> int:
+        """Updates between two validations."""
+        return self.steps_per_epoch if self.validate_steps is None else self.validate_steps
+
+    @cached_property
+    def last_step(self) -> int | None:
+        """The update that ends training; None if a number of complete epochs does."""
+        return self.total_steps if self.steps is not None or self.validate_steps is not None else None
+
+    def batch_sizes(self, offset: int, count: int) -> Tensor:
+        """Return the examples of each of `count` updates, (count, 1).
+
+        Args:
+            offset: how many updates of its pass over the training split are done before the first one.
+            count: the number of updates.
+        """
+        sizes = torch.full((count, 1), self.batch_size, dtype=torch.float64)
+        if not self.drop_last:
+            sizes[self.steps_per_epoch - 1 - offset :: self.steps_per_epoch] = self.examples - self.batch_size * (
+                self.steps_per_epoch - 1
+            )
+        return sizes
+
 
 @dataclass
 class Position:
     """Where the loop is; the members are in step.
 
     Args:
-        epoch: how many epochs are complete.
-        batch: how many updates of the next epoch are done.
+        epoch: how many epochs are complete; with `Plan.validate_steps`, how many periods of that many updates.
+        batch: how many updates of the next one are done.
         seconds: time spent in updates and evaluation so far.
         training_seconds: time spent in updates so far.
         trained_examples: how many examples each member has been trained on.
@@ -68,8 +98,8 @@ class Position:
         skipped: how many updates the complete epochs lack, because training ended within an epoch and was resumed.
         newest: how many updates the newest complete epoch had, if it was trained since the start or the resume.
         active: the numbers of the members that are still trained, A of K; the tensors below have a row for each.
-        orders: (A, examples), the order of each member's examples in this epoch.
-        losses: (updates per epoch, A), the mean loss of each batch so far.
+        orders: (A, examples), the order of each member's examples in this pass over the training split.
+        losses: (updates per period, A), the mean loss of each batch so far.
         score: (A,), the sum of the running metric so far, such as right answers.
         penalty: (A,), the sum of the batches' penalties so far, each times its examples.
         sums: the last three on the host, as they were after the last step.
@@ -101,21 +131,55 @@ class Position:
     @property
     def step(self) -> int:
         """How many updates are done."""
-        return self.epoch * self.plan.steps_per_epoch - self.skipped + self.batch
+        return self.epoch * self.plan.period - self.skipped + self.batch
 
     @property
     def updates(self) -> int:
         """How many updates the present epoch has: fewer than the others if the planned steps end within it."""
-        if self.plan.steps is None:
-            return self.plan.steps_per_epoch
-        return max(0, min(self.plan.steps_per_epoch, self.plan.steps - (self.step - self.batch)))
+        if self.plan.last_step is None:
+            return self.plan.period
+        return max(0, min(self.plan.period, self.plan.last_step - (self.step - self.batch)))
 
     @property
     def epochs(self) -> int:
         """How many epochs there will be, with the present one."""
-        if self.plan.steps is None:
+        if self.plan.last_step is None:
             return self.plan.epochs
-        return self.epoch + math.ceil(max(0, self.plan.steps - (self.step - self.batch)) / self.plan.steps_per_epoch)
+        return self.epoch + math.ceil(max(0, self.plan.last_step - (self.step - self.batch)) / self.plan.period)
+
+    @property
+    def passes(self) -> int:
+        """How many passes over the training split are complete."""
+        return self.epoch if self.plan.validate_steps is None else self.step // self.plan.steps_per_epoch
+
+    @property
+    def offset(self) -> int:
+        """How many updates of the next pass over the training split are done."""
+        return self.batch if self.plan.validate_steps is None else self.step % self.plan.steps_per_epoch
+
+    @property
+    def part(self) -> int:
+        """How many updates follow before the loop does something else: a pass or a period ends, or a checkpoint is
+        kept."""
+        left = [self.updates - self.batch, self.plan.steps_per_epoch - self.offset]
+        if self.plan.keep_steps is not None:
+            left.append(self.plan.keep_steps - self.step % self.plan.keep_steps)
+        return min(left)
+
+    @property
+    def mark(self) -> int:
+        """The number that stands for the newest row on an axis: its epoch, or its step if rows are periods of steps."""
+        return self.epoch if self.plan.validate_steps is None else self.step
+
+    @property
+    def name(self) -> str:
+        """What the newest row is called: 'epoch 5', or 'step 1000' if rows are periods of steps."""
+        return f"{'epoch' if self.plan.validate_steps is None else 'step'} {self.mark}"
+
+    @property
+    def marks(self) -> int:
+        """The number that `mark` will have at the end."""
+        return self.epochs if self.plan.validate_steps is None else self.plan.total_steps
 
     @property
     def out_of_time(self) -> bool:
@@ -125,7 +189,8 @@ class Position:
     @property
     def is_complete(self) -> bool:
         """Whether all planned epochs or steps are done."""
-        return self.epoch >= self.plan.epochs if self.plan.steps is None else self.step >= self.plan.steps
+        last = self.plan.last_step
+        return self.epoch >= self.plan.epochs if last is None else self.step >= last
 
     @property
     def is_over(self) -> bool:
@@ -135,7 +200,7 @@ class Position:
     def end_epoch(self) -> None:
         """Count the present epoch as complete, whatever the number of its updates."""
         self.newest = self.batch
-        self.skipped += self.plan.steps_per_epoch - self.batch
+        self.skipped += self.plan.period - self.batch
         self.epoch, self.batch = self.epoch + 1, 0
 
     def epoch_of(self, step: int) -> tuple[int, bool]:
@@ -144,10 +209,10 @@ class Position:
         Args:
             step: how many updates are done after it; it may be a later or an earlier one.
         """
-        whole, passed = self.plan.steps_per_epoch, step - (self.step - self.batch)
+        whole, passed = self.plan.period, step - (self.step - self.batch)
         if passed > self.updates:
             epochs, rest = divmod(passed - self.updates, whole)
-            return self.epoch + 1 + epochs + (rest > 0), rest == 0 or step == self.plan.steps
+            return self.epoch + 1 + epochs + (rest > 0), rest == 0 or step == self.plan.last_step
         if passed > 0:
             return self.epoch + 1, passed == self.updates
         before = -passed - (whole if self.newest is None else self.newest)
@@ -157,10 +222,14 @@ class Position:
         return self.epoch - 1 - epochs, rest == 0
 
     @property
-    def kept(self) -> bool:
-        """Whether the checkpoint of this position is kept: it is the end of an epoch that the plan keeps."""
-        every = self.plan.keep_every
-        return every is not None and self.batch == 0 and self.epoch > 0 and self.epoch % every == 0
+    def kept(self) -> str | None:
+        """The name of the checkpoint of this position, if the plan keeps it: 'epoch_005' or 'step_000500'."""
+        every, steps = self.plan.keep_every, self.plan.keep_steps
+        if every is not None and self.offset == 0 and self.passes > 0 and self.passes % every == 0:
+            return f"epoch_{self.passes:03d}"
+        if steps is not None and self.step > 0 and self.step % steps == 0:
+            return f"step_{self.step:06d}"
+        return None
 
     def row(self, member: int) -> int:
         """Return a member's row in the tensors."""
@@ -173,9 +242,10 @@ class Position:
         }
         if self.skipped:
             state["skipped"] = self.skipped
+        if self.offset:
+            state["order"] = self.orders[self.row(member)].cpu()
         if self.batch:
             row = self.row(member)
-            state["order"] = self.orders[row].cpu()
             state["losses"] = self.losses[: self.batch, row].cpu()
             state["correct"] = self.score[row].cpu()
             state["penalty"] = self.penalty[row].cpu()
@@ -187,11 +257,10 @@ class Position:
         for name in ("epoch", "batch", "seconds", "training_seconds", "trained_examples"):
             setattr(self, name, first[name])
         self.skipped = first.get("skipped", 0)
-        if self.batch:
+        if self.offset:
             self.orders = torch.stack([state["order"] for state in states]).to(program.index_device)
-            self.losses = torch.zeros(
-                self.plan.steps_per_epoch, len(states), dtype=torch.float64, device=program.device
-            )
+        if self.batch:
+            self.losses = torch.zeros(self.plan.period, len(states), dtype=torch.float64, device=program.device)
             self.losses[: self.batch] = torch.stack([s["losses"] for s in states], 1).to(program.device)
             self.score = torch.stack([s["correct"] for s in states]).to(program.device)
             self.penalty = torch.stack([s["penalty"] for s in states]).to(program.device)
