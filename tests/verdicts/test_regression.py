@@ -39,6 +39,20 @@ def wild(draw: np.random.Generator, x: np.ndarray) -> np.ndarray:
     return plain(draw, x) + np.where(draw.random(len(x)) < 0.03, 40, 0)
 
 
+@pytest.mark.parametrize("epochs", [2, 12])
+def test_a_regression_that_is_worse_than_the_mean_is_not_healthy(commands: Commands, epochs: int) -> None:
+    draw = np.random.default_rng(1)
+    x, noise = draw.normal(size=(120, 30)), draw.normal(size=120)
+    path = commands.folder / "noise.npz"
+    np.savez(path, x_train=x[:100], y_train=noise[:100], x_test=x[100:], y_test=noise[100:])
+    folder = commands.trained("data=npz", f"data.path={path}", *QUICK, f"training.epochs={epochs}")
+    (verdict,) = summary(folder)["verdicts"]
+    assert verdict["name"] == "not better than a constant"
+    assert verdict["evidence"].startswith("validation R^2 at most -")
+    assert verdict["evidence"].endswith(", 0.000 by always predicting the mean")
+    assert verdict["advice"][0] == f"training.epochs={2 * epochs}  # twice as long"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("noise", "more", "names"),

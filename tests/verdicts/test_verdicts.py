@@ -1,5 +1,6 @@
 """Each verdict is given to a real training that has the fault, and to none that does not."""
 
+import math
 import shlex
 from dataclasses import replace
 from functools import cache
@@ -8,14 +9,15 @@ from tempfile import mkdtemp
 from typing import Any
 
 import pytest
+import torch
 
-from experiments.folders.run import RunFolder
+from experiments.folders.run import LayerRow, RunFolder
 from experiments.runs.alone import train
 from experiments.verdicts._thresholds import THRESHOLDS
 from experiments.verdicts.judges import EXPLAINS, JUDGES, verdicts
 from experiments.verdicts.remedies import LIMITED
 from experiments.verdicts.story import Story
-from tests.helpers import Commands, composed, summary, thinned
+from tests.helpers import Commands, composed, own_model, summary, thinned
 
 UNSEEN = [f"observers.{name}.enabled=false" for name in ("progress", "tensorboard", "histograms", "pictures")]
 
@@ -95,6 +97,8 @@ TABLE: dict[str, set[str]] = {
 
 OF_REGRESSIONS = {"outliers", "uneven errors"}
 """The verdicts of test_regression.py."""
+OF_FEW_UPDATES = {"not better than a constant", "not finite"}
+"""Those of test_regression.py and of a test below, which need no long training."""
 OF_TEXTS = {"not better than the bigram table"}
 """Those of tests/tasks/test_sequence.py."""
 NAMES = {
@@ -138,9 +142,47 @@ def test_a_doubt_about_the_data_is_first_and_needs_no_network() -> None:
 
 
 def test_the_explanation_of_a_verdict_is_a_verdict() -> None:
-    assert {name for cause, others in EXPLAINS.items() for name in (cause, *others)} <= NAMES | OF_TEXTS
-    everywhere = {*NAMES, *OF_REGRESSIONS, *OF_TEXTS, "questionable data"}
+    assert {
+        name for cause, others in EXPLAINS.items() for name in (cause, *others)
+    } <= NAMES | OF_TEXTS | OF_FEW_UPDATES
+    everywhere = {*NAMES, *OF_REGRESSIONS, *OF_FEW_UPDATES, *OF_TEXTS, "questionable data"}
     assert len(everywhere) == len(JUDGES) + 2  # one judge gives three names; no fault: healthy
+
+
+@pytest.mark.parametrize(
+    ("layers", "word"),
+    [
+        ([LayerRow(0, 0, "model", "loss", 2.3), LayerRow(0, 0, "model", "top_class", 0.2)], "loss"),
+        ([LayerRow(0, 0, "act", "activation_std", 1.0), LayerRow(1, 9, "model", "top_class", 1.0)], "output"),
+        ([], "loss"),
+    ],
+)
+def test_what_is_nan_from_the_start_is_not_one_class(layers: list[LayerRow], word: str) -> None:
+    story = Story(history=[], layers=layers, status="diverged", chance=2.3, class_counts=[50, 50], batch_size=10,
+                  parameters=10, rate=0.1, diverged_at=1)  # fmt: skip
+    (verdict,) = verdicts(story)
+    assert verdict.name == "not finite"
+    assert verdict.finding == f"The {word} of the network is NaN or infinite from the start, so nothing is learnt."
+
+
+class Unbounded(torch.nn.Module):
+    """A model of a user whose scores are not numbers."""
+
+    def __init__(self, input_shape: tuple[int, ...], outputs: int) -> None:
+        super().__init__()
+        self.inner = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(math.prod(input_shape), outputs))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.inner(x) / 0
+
+
+def test_scores_that_are_not_finite_have_no_top_class(commands: Commands) -> None:
+    choice = own_model(commands.folder, f"{__name__}.Unbounded")
+    folder = commands.trained(*choice, "training.steps=1", "data.limit=96", "observers.pictures.enabled=false")
+    assert "top_class" not in (folder / "layers.csv").read_text()
+    (verdict,) = summary(folder)["verdicts"]
+    assert verdict["name"] == "not finite"
+    assert verdict["evidence"] == "scores of the probe are not finite before the first update"
 
 
 @pytest.mark.parametrize("threshold", THRESHOLDS)

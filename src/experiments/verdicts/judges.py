@@ -13,8 +13,8 @@ from typing import Any
 
 from ._tail import Tail
 from ._thresholds import FEWEST_EPOCHS, FEWEST_UPDATES, at
-from .remedies import LIMITED, NOT_ADVISED, Facts, remedies
-from .story import Reference, Story
+from .remedies import CONSTANT, LIMITED, NOT_ADVISED, Facts, remedies
+from .story import MEANS, Reference, Story
 
 ADVISED = 2
 """The remedies that the advice names; `remedy` tries more."""
@@ -147,6 +147,23 @@ def initial_loss(story: Story) -> Verdict | None:
         f"loss {first:.3g} before training, {story.chance:.3g} {story.ignorance}",
         "epoch 0",
         [story.check("suggests a factor for the last layer")],
+    )
+
+
+def not_finite(story: Story) -> Verdict | None:
+    """The output or the loss is not a number before the first update."""
+    if story.status != "diverged" or story.diverged_at != 1:
+        return None
+    output = bool(story.layers) and 0 not in story.ends("top_class").get("model", {})
+    return Verdict(
+        "not finite",
+        f"The {'output' if output else 'loss'} of the network is NaN or infinite from the start, so nothing is learnt.",
+        f"{'scores of the probe are' if output else 'the loss is'} not finite before the first update",
+        "step 1",
+        [
+            "a look at divisions, logarithms and roots in the model and the loss",
+            story.check("tests each part separately"),
+        ],
     )
 
 
@@ -462,6 +479,24 @@ def low_everywhere(story: Story) -> Verdict | None:
     )
 
 
+def no_better_than_a_constant(story: Story) -> Verdict | None:
+    """In no epoch are new examples predicted better than by their mean."""
+    if story.kind not in MEANS or not story.history:  # other verdicts are about classes
+        return None
+    split = "val" if story.val_score is not None else "train"
+    scores = [row[f"{split}/{story.score}"] for row in story.history if f"{split}/{story.score}" in row]
+    if not scores or max(scores) > story.majority:
+        return None
+    return Verdict(
+        CONSTANT,
+        "The mean would be as good an answer to new examples: even if the loss falls, the predictions are no use yet.",
+        f"{'validation' if split == 'val' else 'training'} {story.noun} at most {max(scores):.3f}, "
+        f"{story.majority:.3f} by always predicting the mean",
+        f"epoch {len(story.history)}",
+        [story.check("compares with simple models", "only=reference")],
+    )
+
+
 def falling(story: Story, trend: Tail | None) -> bool:
     """Whether a loss will clearly fall over half as many epochs again, if its trend goes on: it is too early to judge.
 
@@ -644,6 +679,7 @@ JUDGES: tuple[Judge, ...] = (
     questionable_data,
     symmetry,
     initial_loss,
+    not_finite,
     rate_too_high,
     vanishing,
     exploding,
@@ -659,6 +695,7 @@ JUDGES: tuple[Judge, ...] = (
     overfitting,
     no_better_than_bigrams,
     low_everywhere,
+    no_better_than_a_constant,
     outliers,
     uneven_errors,
     best_long_past,
@@ -668,7 +705,7 @@ JUDGES: tuple[Judge, ...] = (
 
 OF_RATIOS = (initial_loss, rate_too_high, rate_too_low, stuck, best_long_past, still_improving)
 """The judges of ratios of losses."""
-LOW = ("underfitting", "data suspect", LIMITED)
+LOW = ("underfitting", "data suspect", LIMITED, CONSTANT)
 EXPLAINS: dict[str, tuple[str, ...]] = {
     "symmetry": ("learning rate too low", "stuck", "dead units", "one class", *LOW),
     "learning rate too high": (
@@ -693,7 +730,10 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     "saturation": LOW,
     "vanishing gradients": ("learning rate too low", "updates too small", *LOW),
     "exploding gradients": LOW,
-    "overfitting": ("best epoch long past",),
+    "not finite": ("dead units", "saturation", "one class"),
+    "overfitting": ("best epoch long past", CONSTANT),
+    "underfitting": (CONSTANT,),
+    LIMITED: (CONSTANT,),
     "not better than the bigram table": LOW,
     "large batch": ("still improving",),
     "data suspect": ("overfitting", "best epoch long past", *LOW),

@@ -13,6 +13,7 @@ from typing import Any
 from ._thresholds import at
 
 LIMITED = "limited by the data or by the model"
+CONSTANT = "not better than a constant"
 NOT_ADVISED = (LIMITED, "data suspect", "healthy")
 """Verdicts whose remedies are tried, but not advised: the settings are not the cause."""
 RANGE_TEST, HE, XAVIER = "the rate of the range test", "He's weights", "Xavier's weights"
@@ -206,6 +207,7 @@ REMEDIES: Mapping[str, Callable[[Facts], Overrides]] = {
 TABLE: Mapping[str, Sequence[str]] = {
     "symmetry": ("He's weights", "Xavier's weights", "torch's weights"),
     "initial loss off": ("torch's weights", "standardized inputs", "He's weights", "Xavier's weights", "BatchNorm"),
+    "not finite": ("standardized inputs", "torch's weights"),
     "learning rate too high": (
         "the rate of the range test", "Adam", "a tenth of the rate", "clipping", "warm-up", "cosine schedule",
     ),
@@ -232,6 +234,7 @@ TABLE: Mapping[str, Sequence[str]] = {
     ),
     LIMITED: ("a larger network", "weight decay", "a smaller network"),
     "data suspect": ("a smaller network", "strong weight decay"),
+    CONSTANT: ("twice as long", "weight decay", "the rate of the range test", "four times as long"),
     "outliers": ("Huber's loss", "absolute errors"),
     "uneven errors": ("a learnt variance", "absolute errors"),
     "best epoch long past": ("weight decay", "Dropout 0.2", "a third of the rate", "early stopping"),
