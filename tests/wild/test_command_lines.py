@@ -56,6 +56,12 @@ MEANT = {
     "+lr=0.1": "optimizer.lr=0.1",
     "+optimizer.lr=0.1": "optimizer.lr=0.1",
     "++dropout=0.5": "model.dropout=0.5",
+    "training.clip_norm=none": "training.clip_norm=null",
+    "training.clip_norm=false": "training.clip_norm=null",
+    "model.dropout=none": "model.dropout=0",
+    "model.batch_norm=none": "model.batch_norm=false",
+    "training.precision=16": "training.precision=fp16",
+    "training.precision=bf16-mixed": "training.precision=bf16",
     "objective=f1": "'metrics=[f1]' objective=val/f1",
     "objective=loss": "objective=val/loss",
     "objective=test/loss": "objective=val/loss",
@@ -149,7 +155,7 @@ OFTEN = {
     *("optimizer sgd", "model.hidden=100", "model.hidden=[100,100", "lr=0,01", "training.early_stopping=5"),
     *("'data.separator=;'", "~scheduler", "optimizer=sgd optimizer.momentum=0.9", "model.dropout=50", "-m seed=1..5"),
     *("+lr=0.1", "objective=f1", "gpu=1", "optimizer=[sgd,adam]", "epoch=2"),
-    *("l2=0.01", "early_stop=true", "amp=true", "model=lstm", "path=own.csv", "hidden_size=12"),
+    *("training.clip_norm=none", "training.precision=16", "l2=0.01", "early_stop=true", "amp=true", "model=lstm", "path=own.csv", "hidden_size=12"),
 }  # fmt: skip
 """Those that `make test` takes; `make test-all` takes all."""
 UNTRAINED = ("data=", "model=torchvision", "model=rnn", "training.precision=", "loss=")
@@ -315,3 +321,18 @@ def test_a_resumed_run_asks_for_the_folder_of_its_choices(commands: Commands) ->
     assert "unknown data 'mine'" in outcome.err
     assert outcome.err.endswith("; add the --config-dir that the run was started with\n")
     assert commands.train(*own, f"resume={folder}", "training.epochs=2").code == 0
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (["scheduler=step", "scheduler.step_size=5"], "scheduler.every is a share of training"),
+        (["scheduler=cosine", "scheduler.T_max=10"], "a schedule is as long as the training: training.epochs"),
+        (["scheduler=cosine", "scheduler.eta_min=0"], "scheduler.final is the last rate divided by optimizer.lr"),
+        (["num_workers=4"], "data.workers=2 reads a Dataset of one's own by two processes"),
+        (["=3"], "Error: =3 has no key before '='; settings are typed as key=value\n"),
+        (["--config-name=foo"], "Error: --config-name=foo is not a configuration of this package; leave it out\n"),
+    ],
+)
+def test_what_has_no_counterpart_is_explained(commands: Commands, typed: list[str], said: str) -> None:
+    assert said in commands.train(*typed).refusal()

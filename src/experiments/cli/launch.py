@@ -198,6 +198,8 @@ def explained(error: Exception, config_name: str, typed: Sequence[str]) -> str:
     """
     if isinstance(error, UserError):
         return str(error) + meant_by(error, config_name, typed)
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file == other_configuration(typed):
+        return f"--config-name={error.missing_cfg_file} is not a configuration of this package; leave it out"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, choice = error.missing_cfg_file.rpartition("/")
         pairs = [(key, value) for key, _, value in (word.partition("=") for word in typed)]
@@ -214,6 +216,9 @@ def explained(error: Exception, config_name: str, typed: Sequence[str]) -> str:
     if isinstance(error, ValueError) and "integer string conversion" in message:
         key, _, value = max(typed, key=len, default="").partition("=")
         return f"{key} has a number of {len(value)} digits; an integer has at most 19 digits, up to 2^63 - 1"
+    nameless = next((word for word in typed if word.lstrip("+~").startswith("=")), None)
+    if nameless is not None:
+        return f"{nameless} has no key before '='; settings are typed as key=value"
     several = re.match(r"(Ambiguous value for argument|Sweep parameters) '(?P<words>[^']+)'", message)
     if several:
         meant = suggestion(config_name, typed)
@@ -243,6 +248,12 @@ def explained(error: Exception, config_name: str, typed: Sequence[str]) -> str:
     if isinstance(error, ConfigCompositionException) and error.__cause__ is not None:
         message = f"{message}: {error.__cause__}"
     return " ".join(message.split()) + suggestion(config_name, typed)
+
+
+def other_configuration(typed: Sequence[str]) -> str | None:
+    """Return the name that `--config-name` gives; None without it."""
+    given, _ = get_args_parser().parse_known_args(list(typed))
+    return given.config_name
 
 
 def unreadable(word: str) -> str:

@@ -57,7 +57,11 @@ CHOICES: Mapping[str, str] = {
 """A choice or a value as others call it -> the words to type."""
 SAID: Mapping[str, str] = {
     **_named("the training examples are shuffled anew in each epoch", "shuffle"),
-    **_named("data in memory needs no processes that load it", "numworkers workers nworkers pinmemory prefetchfactor"),
+    **_named(
+        "data.workers=2 reads a Dataset of one's own by two processes, and data in memory needs none",
+        "numworkers workers nworkers",
+    ),
+    **_named("batches are copied to a GPU from pinned memory, one ahead", "pinmemory prefetchfactor"),
     **_named(
         "a run's folder is outputs/<name>/<date>_<time>: name=<name> sets one part, hydra.run.dir=<folder> the whole",
         "output outputs outputdir outdir savedir savepath logdir rundir resultsdir defaultrootdir",
@@ -68,6 +72,14 @@ SAID: Mapping[str, str] = {
     **_named("optimizer.betas=[0.9,0.999] sets both", "beta1 beta2 adambeta1 adambeta2"),
     **_named("scheduler.warmup is a share of training, such as 0.1", "warmupsteps warmupepochs nwarmup"),
     **_named("scheduler.factor is what scheduler=step multiplies the rate by", "gamma lrdecay lrgamma"),
+    **_named(
+        "scheduler.every is a share of training: with scheduler=step scheduler.every=0.25 the rate falls three times",
+        "stepsize lrstep decaysteps",
+    ),
+    **_named("a schedule is as long as the training: training.epochs", "tmax totaliters totalsteps decayepochs"),
+    **_named("scheduler.final is the last rate divided by optimizer.lr", "etamin minlr endlr finallr lrmin"),
+    **_named("scheduler.cycles is the number of cycles, scheduler.growth how much longer each is", "t0 tmult"),
+    **_named("the highest rate of scheduler=one_cycle is optimizer.lr, at the share scheduler.peak", "maxlr pctstart"),
     **_named("model.dropout is the probability of dropping a unit, 1 - keep_prob", "keepprob pkeep"),
     **_named(
         "data.root is the folder of downloaded sets such as data=mnist, data.path a file or folder of one's own",

@@ -25,6 +25,12 @@ SYNONYMS = {
     "kaiming": "he",
     "glorot": "xavier",
     "half": "fp16",
+    "mixed": "fp16",
+    "16-mixed": "fp16",
+    "16-true": "fp16",
+    "bf16-mixed": "bf16",
+    "bf16-true": "bf16",
+    "32-true": "fp32",
     "float16": "fp16",
     "bfloat16": "bf16",
     "float32": "fp32",
@@ -138,7 +144,11 @@ def readings(value: Any) -> Iterator[Any]:
     """Yield what a value may mean, the likeliest first."""
     if isinstance(value, str):
         yield from readings_of_text(value.strip())
+    elif value is False:
+        yield None
     elif isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        if str(value) in SYNONYMS:
+            yield SYNONYMS[str(value)]
         if isinstance(value, float):
             yield math.ceil(value)
         if 1 < value <= 100 and value == int(value):  # a percentage
@@ -166,6 +176,8 @@ def readings_of_text(text: str) -> Iterator[Any]:
             yield read(text)
     if lower in ("yes", "y", "on", "no", "n", "off"):
         yield lower in ("yes", "y", "on")
+    if lower in ("none", "nil", "no", "off", "false"):
+        yield from (None, 0, False)
     items = re.split(r"\s*[,;x\s]\s*", text.strip("()[]{} "))
     if len(items) > 1:
         with suppress(ValueError):
@@ -178,6 +190,8 @@ def as_typed(value: Any) -> str:
     """Return a value as it is typed."""
     if isinstance(value, list):
         return f"[{','.join(map(as_typed, value))}]"
+    if value is None:
+        return "null"
     if isinstance(value, bool):
         return str(value).lower()
     return f"{value:.12g}" if isinstance(value, float) else str(value)
