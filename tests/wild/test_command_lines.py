@@ -155,7 +155,8 @@ OFTEN = {
     *("optimizer sgd", "model.hidden=100", "model.hidden=[100,100", "lr=0,01", "training.early_stopping=5"),
     *("'data.separator=;'", "~scheduler", "optimizer=sgd optimizer.momentum=0.9", "model.dropout=50", "-m seed=1..5"),
     *("+lr=0.1", "objective=f1", "gpu=1", "optimizer=[sgd,adam]", "epoch=2"),
-    *("training.clip_norm=none", "training.precision=16", "l2=0.01", "early_stop=true", "amp=true", "model=lstm", "path=own.csv", "hidden_size=12"),
+    *("training.clip_norm=none", "training.precision=16"),
+    *("l2=0.01", "early_stop=true", "amp=true", "model=lstm", "path=own.csv", "hidden_size=12"),
 }  # fmt: skip
 """Those that `make test` takes; `make test-all` takes all."""
 UNTRAINED = ("data=", "model=torchvision", "model=rnn", "training.precision=", "loss=")
