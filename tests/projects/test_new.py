@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from experiments import compose, load
+from experiments import compose, load, train
 from experiments.cli.completion import replies
-from experiments.cli.project import FILE, with_options, with_project
+from experiments.cli.project import FILE, own_project, with_options, with_project
 from experiments.common.errors import UserError
 from experiments.recipes.recipe import recipes
 from tests.helpers import NO_PICTURES, REPOSITORY, Commands, run_folders, summary, table
@@ -54,6 +54,7 @@ def test_its_commands_need_no_flags(project: Commands) -> None:
     assert outcome.code == 0, outcome.err
     assert load(folder).predict([[0.0, 1.0]]).labels[0] in ("inner", "outer")
     assert compose("model=wide", "data=rings")["model"]["width"] == 32
+    assert train(compose(f"resume={folder}", "training.epochs=4")).summary["epochs"] == 4
     assert "wide" in project.train("--help", "model").out
     assert replies("experiments train data=ri") == ["data=rings"]
     refused = project.train("experiment=rings", "model.width=0", *QUICK)
@@ -133,6 +134,20 @@ def run_naming(folder: Path, target: str) -> Path:
     (folder / ".hydra").mkdir(parents=True)
     (folder / ".hydra" / "config.yaml").write_text(f"model:\n  _target_: {target}\n")
     return folder
+
+
+def test_its_file_is_read_once_and_again_after_a_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(written(tmp_path / "here"))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    first = own_project()
+    assert own_project() is first
+    written(tmp_path / "here", 'config_dir = "conf"\ntrust = ["mine", "others"]\n')
+    assert own_project().trust == ("mine", "others")
+    (tmp_path / "here" / FILE).chmod(0o666)
+    with pytest.raises(UserError, match="can be written by everybody"):
+        own_project()
+    monkeypatch.chdir(tmp_path)
+    assert own_project().trust == ()
 
 
 def test_the_words_that_it_adds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ import tomllib
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from experiments.common.errors import UserError, nearest
@@ -54,14 +55,30 @@ def own_project() -> Project:
     if not os.path.lexists(file):
         return Project()
     refuse_foreign(file)
-    try:
-        content = tomllib.loads(regular_text(file, LARGEST))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{FILE} cannot be read: {error}; correct the file, or remove it") from None
-    project = Project(choices_of(content), packages_of(content))
+    status = file.lstat()
+    project = read_project(str(Path.cwd()), status.st_ino, status.st_mtime_ns, status.st_size)
     if not {"", os.getcwd()} & set(sys.path[:2]):  # noqa: PTH109 - as Python writes it there
         sys.path.insert(0, os.getcwd())  # noqa: PTH109
     return project
+
+
+@lru_cache(maxsize=8)
+def read_project(folder: str, *version: int) -> Project:
+    """Return what the file of the present folder says; it is read again only if it has changed.
+
+    Args:
+        folder: the present one.
+        version: numbers that tell versions of the file apart.
+
+    Raises:
+        UserError: the file cannot be used.
+    """
+    del folder, version
+    try:
+        content = tomllib.loads(regular_text(Path(FILE), LARGEST))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{FILE} cannot be read: {error}; correct the file, or remove it") from None
+    return Project(choices_of(content), packages_of(content))
 
 
 def refuse_foreign(file: Path) -> None:
@@ -158,10 +175,19 @@ def with_project(words: Sequence[str]) -> list[str]:
     project = own_project()
     given = any(re.match(r"--config-dir\b|-cd\b", word) for word in words)
     choices = ["--config-dir", project.config_dir] if project.config_dir and not given else []
+    return [*choices, *with_trust(words)]
+
+
+def with_trust(words: Sequence[str]) -> list[str]:
+    """Return overrides with the trust that the project gives the run that they resume; one that is typed comes first.
+
+    Raises:
+        UserError: the project's file cannot be used.
+    """
     resumed = [match[1].strip("'\"") for word in words if (match := re.match(r"\+{0,2}resume=(?!null$)(.*)", word))]
     typed = any(re.match(r"\+{0,2}trust=", word) for word in words)
     packages = trusted_in(resumed[-1]) if resumed and not typed and not MULTIRUN & set(words) else []
-    return [*choices, *words, *([f"trust=[{','.join(packages)}]"] if packages else [])]
+    return [*words, *([f"trust=[{','.join(packages)}]"] if packages else [])]
 
 
 def with_options(words: Sequence[str], options: Collection[str]) -> list[str]:

@@ -22,7 +22,7 @@ from experiments.cli.composing import composed_whole, isolated_hydra, own_folder
 from experiments.cli.entry import FULL_ERROR
 from experiments.cli.folders import claimed
 from experiments.cli.launch import explained
-from experiments.cli.project import own_project
+from experiments.cli.project import own_project, with_trust
 from experiments.cli.resuming import resumed_command_line
 from experiments.common.errors import UserError
 from experiments.common.text import shown_path
@@ -163,7 +163,7 @@ def compose(*overrides: str, config_dir: str | Path | None = None) -> Configurat
     own = own_folder(given)
     with isolated_hydra():
         try:
-            whole = composed_whole("train", resumed_command_line(overrides), own)
+            whole = composed_whole("train", resumed_command_line(with_trust(overrides)), own)
             HydraConfig.instance().set_config(whole)
             task = OmegaConf.create(OmegaConf.to_container(task_part(whole), resolve=True))
         except Exception as error:
