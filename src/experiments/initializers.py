@@ -2,8 +2,11 @@
 
 An initializer fills one weight in place, like those of `torch.nn.init`: `initializer(weight, generator=...)`, or
 without the generator if it takes none. The same generator state gives the same draw at every scale, so two runs with
-different `init` differ only in scale. `fan_in` and `fan_out` are the numbers of a unit's inputs and outputs; for a
-convolution of shape (out, in, *kernel) both are multiplied by the kernel's size.
+different `init` differ only in scale.
+
+`weight` has the shape (out, in) in a linear layer and (out, in, *kernel) in a convolution; `generator` is on the same
+device. `fan_in` and `fan_out` are the numbers of a unit's inputs and outputs; in a convolution both are multiplied by
+the kernel's size.
 
 An initializer with the parameter `outputs` uses training examples: it gets a function without arguments that returns
 the layer's outputs with the current weights. See `lsuv`.
@@ -32,53 +35,104 @@ def fans(weight: Tensor) -> tuple[int, int]:
 
 
 def constant(weight: Tensor, generator: torch.Generator, *, value: float = 0.0) -> None:
-    """Set every weight to `value`; all units of a layer stay equal, whatever the constant."""
+    """Set every weight to `value`; all units of a layer stay equal, whatever the constant.
+
+    Args:
+        weight: see above.
+        generator: not used.
+        value: of every weight.
+    """
     del generator
     weight.fill_(value)
 
 
 def normal(weight: Tensor, generator: torch.Generator, *, std: Annotated[float, Ge(0)] = 0.01) -> None:
-    """Draw from a normal distribution with mean 0 and standard deviation `std`."""
+    """Draw from a normal distribution with mean 0 and standard deviation `std`.
+
+    Args:
+        weight, generator: see above.
+        std: the standard deviation of the weights, whatever the size of the layer.
+    """
     weight.normal_(generator=generator).mul_(std)
 
 
 def uniform(weight: Tensor, generator: torch.Generator, *, std: Annotated[float, Ge(0)] = 0.01) -> None:
-    """Draw from a uniform distribution with mean 0 and standard deviation `std`: bound `sqrt(3) std`."""
+    """Draw from a uniform distribution with mean 0 and standard deviation `std`: bound `sqrt(3) std`.
+
+    Args:
+        weight, generator: see above.
+        std: the standard deviation of the weights, whatever the size of the layer.
+    """
     weight.uniform_(-1, 1, generator=generator).mul_(math.sqrt(3) * std)
 
 
 def xavier(weight: Tensor, generator: torch.Generator, *, gain: Gain = 1.0) -> None:
-    """Normal with std `gain * sqrt(2 / (fan_in + fan_out))` (Glorot and Bengio 2010, equation 12)."""
+    """Normal with std `gain * sqrt(2 / (fan_in + fan_out))` (Glorot and Bengio 2010, equation 12).
+
+    Args:
+        weight, generator: see above.
+        gain: a factor of the standard deviation.
+    """
     normal(weight, generator, std=gain * math.sqrt(2 / sum(fans(weight))))
 
 
 def xavier_uniform(weight: Tensor, generator: torch.Generator, *, gain: Gain = 1.0) -> None:
-    """Uniform with std `gain * sqrt(2 / (fan_in + fan_out))` (Glorot and Bengio 2010, equation 16)."""
+    """Uniform with std `gain * sqrt(2 / (fan_in + fan_out))` (Glorot and Bengio 2010, equation 16).
+
+    Args:
+        weight, generator: see above.
+        gain: a factor of the standard deviation.
+    """
     uniform(weight, generator, std=gain * math.sqrt(2 / sum(fans(weight))))
 
 
 def fan_in(weight: Tensor, generator: torch.Generator, *, gain: Gain = 1.0) -> None:
-    """Normal with std `gain / sqrt(fan_in)` (CS231n; 'Xavier' in 'Deep Learning from Scratch')."""
+    """Normal with std `gain / sqrt(fan_in)` (CS231n; 'Xavier' in 'Deep Learning from Scratch').
+
+    Args:
+        weight, generator: see above.
+        gain: a factor of the standard deviation.
+    """
     normal(weight, generator, std=gain / math.sqrt(fans(weight)[0]))
 
 
 def he(weight: Tensor, generator: torch.Generator, *, gain: Gain = 1.0) -> None:
-    """Normal with std `gain * sqrt(2 / fan_in)`, for ReLU (He et al. 2015, equation 10)."""
+    """Normal with std `gain * sqrt(2 / fan_in)`, for ReLU (He et al. 2015, equation 10).
+
+    Args:
+        weight, generator: see above.
+        gain: a factor of the standard deviation, in addition to the sqrt(2) for ReLU.
+    """
     normal(weight, generator, std=gain * math.sqrt(2 / fans(weight)[0]))
 
 
 def he_uniform(weight: Tensor, generator: torch.Generator, *, gain: Gain = 1.0) -> None:
-    """Uniform with std `gain * sqrt(2 / fan_in)`, for ReLU (He et al. 2015)."""
+    """Uniform with std `gain * sqrt(2 / fan_in)`, for ReLU (the variance of He et al. 2015, equation 10).
+
+    Args:
+        weight, generator: see above.
+        gain: a factor of the standard deviation, in addition to the sqrt(2) for ReLU.
+    """
     uniform(weight, generator, std=gain * math.sqrt(2 / fans(weight)[0]))
 
 
 def lecun(weight: Tensor, generator: torch.Generator, *, gain: Gain = 1.0) -> None:
-    """Uniform with std `gain / sqrt(fan_in)` (LeCun et al. 1998, 'Efficient BackProp', equation 16)."""
+    """Uniform with std `gain / sqrt(fan_in)` (LeCun et al. 1998, 'Efficient BackProp', section 4.6, equation 16).
+
+    Args:
+        weight, generator: see above.
+        gain: a factor of the standard deviation.
+    """
     uniform(weight, generator, std=gain / math.sqrt(fans(weight)[0]))
 
 
 def orthogonal(weight: Tensor, generator: torch.Generator, *, gain: Gain = 1.0) -> None:
-    """Orthogonal rows (or columns, if there are fewer columns) of length `gain` (Saxe et al. 2014)."""
+    """Orthogonal rows (or columns, if there are fewer columns) of length `gain` (Saxe et al. 2014).
+
+    Args:
+        weight, generator: see above; a convolution's weight is treated as a matrix of shape (out, in * kernel).
+        gain: the length of the rows or columns.
+    """
     nn.init.orthogonal_(weight, gain=gain, generator=generator)
 
 
@@ -177,7 +231,13 @@ def initialize(
 
 
 def fill_biases(layers: list[Weighted], bias: Bias, generator: torch.Generator) -> None:
-    """Set the biases of the layers that have one; see `initialize`."""
+    """Set the biases of the layers that have one; see `initialize`.
+
+    Args:
+        layers: in the order in which their biases are drawn.
+        bias: see `initialize`.
+        generator: draws them, if they are random.
+    """
     if bias == "own":
         return
     for layer in layers:
@@ -205,7 +265,12 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def running_order(model: nn.Module, inputs: Tensor) -> list[Weighted]:
-    """Return the weighted layers that run in a forward pass, in the order in which they first run."""
+    """Return the weighted layers that run in a forward pass, in the order in which they first run.
+
+    Args:
+        model: any model.
+        inputs: (batch, *input_shape).
+    """
     order: dict[nn.Module, None] = {}
     layers = weighted_layers(model).values()
     hooks = [layer.register_forward_hook(lambda module, _x, _y: order.setdefault(module)) for layer in layers]
@@ -218,7 +283,16 @@ def running_order(model: nn.Module, inputs: Tensor) -> list[Weighted]:
 
 
 def layer_outputs(model: nn.Module, layer: nn.Module, inputs: Tensor) -> Tensor:
-    """Return a layer's output in a forward pass of the model: the first one if the layer runs more than once."""
+    """Return a layer's output in a forward pass of the model: the first one if the layer runs more than once.
+
+    Args:
+        model: any model.
+        layer: one of its layers that runs.
+        inputs: (batch, *input_shape).
+
+    Returns:
+        A copy of the output, (batch, units) or (batch, channels, *positions).
+    """
     outputs: list[Tensor] = []
     # A copy, because an activation may work in place.
     hook = layer.register_forward_hook(lambda _module, _x, output: outputs.append(output.clone()))

@@ -61,7 +61,11 @@ def hinge(scores: Tensor, targets: Tensor, reduction: str = "mean", *, margin: A
 
 
 def mse(scores: Tensor, targets: Tensor, reduction: str = "mean", *, unit: Tensor | None = None) -> Tensor:
-    """The squared distance to the target, a number or one-hot, averaged over the targets or classes."""
+    """The squared distance to the target, a number or one-hot, averaged over the targets or classes.
+
+    Args:
+        scores, targets, reduction, unit: see above.
+    """
     wanted = targets if targets.ndim == 2 else F.one_hot(targets, scores.shape[1])
     losses = (scores - wanted.to(scores.dtype)).square()
     return reduced(_in_units(losses, None if unit is None else unit.square()).mean(1), reduction)
@@ -71,6 +75,9 @@ def quadratic(scores: Tensor, targets: Tensor, reduction: str = "mean") -> Tenso
     """Half the squared distance of sigmoid outputs to the one-hot target, summed over the classes.
 
     `1/2 sum over j of (sigmoid(s_j) - y_j)^2` (Nielsen 2015, equation 6); C / 8 if all scores are 0.
+
+    Args:
+        scores, targets, reduction: see above.
     """
     probabilities = targets if targets.ndim == 2 else F.one_hot(targets, scores.shape[1])
     return reduced((scores.sigmoid() - probabilities.to(scores.dtype)).square().sum(1) / 2, reduction)
@@ -126,7 +133,7 @@ def poisson(scores: Tensor, targets: Tensor, reduction: str = "mean", *, unit: T
     The term `log count!`, which does not depend on the scores, is left out, as in `torch.nn.PoissonNLLLoss`.
 
     Args:
-        scores: the logarithms of the rates.
+        scores: (batch, targets), the logarithms of the rates.
         targets, reduction, unit: see above; targets are counts, divided by their mean if `unit` is that mean.
     """
     if unit is None:

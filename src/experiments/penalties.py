@@ -22,11 +22,19 @@ class Penalty:
     """Whether the penalty changes weights after an update."""
 
     def term(self, weights: Sequence[Tensor]) -> Tensor:
-        """Return the term, a scalar."""
+        """Return the term, a scalar.
+
+        Raises:
+            NotImplementedError: the penalty adds no term.
+        """
         raise NotImplementedError
 
     def bound(self, weights: Sequence[Tensor]) -> None:
-        """Bound the weights in place."""
+        """Bound the weights in place.
+
+        Raises:
+            NotImplementedError: the penalty bounds no weights.
+        """
         raise NotImplementedError
 
 

@@ -30,12 +30,24 @@ def constant(_progress: float) -> float:
 
 
 def step(progress: float, *, every: Annotated[float, Ge(1e-6), Le(1)] = 1 / 3, factor: Factor = 0.1) -> float:
-    """Multiply by `factor` after every `every` of training (CS231n: step decay)."""
+    """Multiply by `factor` after every `every` of training (CS231n: step decay).
+
+    Args:
+        progress: see above.
+        every: the share of training between two steps.
+        factor: the multiplier at each step.
+    """
     return factor ** math.floor(min(progress, END) / every + 1e-9)
 
 
 def multistep(progress: float, *, milestones: Sequence[Share] = (0.5, 0.75), factor: Factor = 0.1) -> float:
-    """Multiply by `factor` at each milestone (He et al. 2016: at 50 % and 75 %)."""
+    """Multiply by `factor` at each milestone (He et al. 2016: at 50 % and 75 %).
+
+    Args:
+        progress: see above.
+        milestones: the progress at each of them, in any order.
+        factor: the multiplier at each milestone.
+    """
     return factor ** bisect_right(sorted(milestones), min(progress, END) + 1e-9)
 
 
@@ -58,7 +70,13 @@ def inverse_sqrt(progress: float, *, decay: Annotated[float, Ge(0)] = 100.0) -> 
 
 
 def polynomial(progress: float, *, power: Annotated[float, Gt(0)] = 2.0, final: Floor = 0.0) -> float:
-    """Fall as `(1 - progress) ** power`, from 1 to `final`."""
+    """Fall as `(1 - progress) ** power`, from 1 to `final` (the 'poly' policy of Caffe).
+
+    Args:
+        progress: see above.
+        power: 1 falls in a straight line; more falls faster at first.
+        final: the factor at the end.
+    """
     return final + (1 - final) * (1 - progress) ** power
 
 
@@ -79,7 +97,16 @@ def cosine_restarts(
     growth: Annotated[float, Ge(1), Le(10)] = 1.0,
     final: Floor = 0.0,
 ) -> float:
-    """Repeat the cosine in cycles, each `growth` times as long as the one before (SGDR, Loshchilov and Hutter 2017)."""
+    """Repeat the cosine in cycles, each `growth` times as long as the one before.
+
+    This is SGDR with equal peaks (Loshchilov and Hutter 2017, equation 5).
+
+    Args:
+        progress: see above.
+        cycles: how many.
+        growth: the length of a cycle divided by that of the one before, `T_mult` in the paper.
+        final: the factor at the end of each cycle.
+    """
     lengths = [growth**i for i in range(cycles)]
     position = (progress + 1e-9) * sum(lengths)
     for length in lengths:
@@ -96,7 +123,16 @@ def one_cycle(
     start: Factor = 0.04,
     final: Floor = 0.0001,
 ) -> float:
-    """Rise along a cosine from `start` to 1 at `peak`, then fall to `final` (Smith and Topin 2018)."""
+    """Rise along a cosine from `start` to 1 at `peak`, then fall to `final` (Smith and Topin 2018).
+
+    The paper's policy is linear; the cosine is that of fastai and of torch's `OneCycleLR`.
+
+    Args:
+        progress: see above.
+        peak: the progress at which the factor is 1.
+        start: the factor at the beginning.
+        final: the factor at the end.
+    """
     if progress < peak:
         return start + (1 - start) * (1 - math.cos(math.pi * progress / peak)) / 2
     return cosine((progress - peak) / (1 - peak), final=final)
@@ -115,6 +151,14 @@ def plateau(
 
     An improvement is a fall by more than the share `threshold` of the best loss (as in torch's `ReduceLROnPlateau`).
     The schedule replays the losses so far, so it has no state either.
+
+    Args:
+        _progress: not used.
+        val_losses: one per epoch so far.
+        factor: the multiplier at each reduction.
+        patience: the largest number of epochs without an improvement that are tolerated.
+        threshold: the smallest improvement that counts, as a share of the best loss.
+        final: the smallest factor.
     """
     best, waited, multiplier = math.inf, 0, 1.0
     for loss in val_losses:

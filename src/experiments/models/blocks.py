@@ -94,7 +94,7 @@ class Dropout(nn.Dropout):
         return super().forward(x) if factors is None else x * factors
 
     def factors(self, x: Tensor) -> Tensor | None:
-        """Draw the factor of each element of x, 0 or `1 / (1 - p)`; None if the input is not to be changed by them."""
+        """Draw the factor of each element of x, in the shape of x: 0 or `1 / (1 - p)`; None if x stays as it is."""
         if self.generator is None or not self.training or self.p in (0, 1):
             return None
         keep = 1 - self.p
@@ -118,6 +118,11 @@ def dropout_mask(shape: torch.Size, keep: float, generator: torch.Generator) -> 
     """Draw a mask on the generator's device whose elements are true with probability `keep`, to a resolution of 2^-32.
 
     Each 64-bit draw gives two elements, which is three times as fast on a CPU as torch's own dropout.
+
+    Args:
+        shape: of the mask.
+        keep: the probability that an element is true, in [0, 1].
+        generator: draws the mask.
     """
     count = shape.numel()
     draws = torch.empty((count + 1) // 2, dtype=torch.int64, device=generator.device)

@@ -140,6 +140,11 @@ def strided(side: int, step: int) -> int:
 def of_each(value: int | Sequence[int], stages: int, name: str) -> list[int]:
     """Return the value of each stage.
 
+    Args:
+        value: one for all stages, or one for each.
+        stages: how many.
+        name: of the setting, for the message.
+
     Raises:
         ValueError: there are more or fewer values than stages.
     """

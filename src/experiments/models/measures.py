@@ -65,7 +65,12 @@ def dead(activations: Tensor) -> Tensor:
 
 
 def saturated(activations: Tensor, low: float, high: float) -> Tensor:
-    """Return the fraction of activations below `low` or above `high`, a scalar."""
+    """Return the fraction of activations below `low` or above `high`, a scalar.
+
+    Args:
+        activations: of any shape.
+        low, high: the ends of the range in which the activation lets a gradient through.
+    """
     return ((activations < low) | (activations > high)).float().mean()
 
 
@@ -143,7 +148,11 @@ def drift(batch: tuple[Tensor, Tensor], running: tuple[Tensor, Tensor]) -> Tenso
 
 
 def spread_drift(batch: tuple[Tensor, Tensor], running: tuple[Tensor, Tensor]) -> Tensor:
-    """Return the root mean square over the channels of `ln(batch deviation / running deviation)`, a scalar."""
+    """Return the root mean square over the channels of `ln(batch deviation / running deviation)`, a scalar.
+
+    Args:
+        batch, running: see `drift`.
+    """
     return (0.5 * ((batch[1] + 1e-5) / (running[1] + 1e-5)).log()).square().mean().sqrt()
 
 

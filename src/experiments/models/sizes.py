@@ -40,7 +40,19 @@ def mlp(
     norm: NormName = "none",
     **_others: Any,
 ) -> Mapping[str, Size]:
-    """Return the sizes of an `MLP` by the setting that decides them; the head is part of `hidden`."""
+    """Return the sizes of an `MLP` by the setting that decides them; the head is part of `hidden`.
+
+    Args:
+        input_shape: of one example.
+        classes: the number of scores.
+        hidden, batch_norm, norm: see `MLP`.
+
+    Returns:
+        The size for the key `hidden`.
+
+    Raises:
+        ValueError: `batch_norm` contradicts `norm`.
+    """
     return {"hidden": fully_connected(math.prod(input_shape), classes, hidden, norms.chosen(norm, batch_norm))}
 
 
@@ -59,7 +71,19 @@ def cnn(
     norm: NormName = "none",
     **_others: Any,
 ) -> Mapping[str, Size]:
-    """Return the sizes of a `CNN` by the setting that decides them; the head is part of `hidden`."""
+    """Return the sizes of a `CNN` by the setting that decides them; the head is part of `hidden`.
+
+    Args:
+        input_shape: (channels, height, width) of one example.
+        classes: the number of scores.
+        stages, hidden, kernel, strides, depthwise, pool, pool_size, batch_norm, norm: see `CNN`.
+
+    Returns:
+        The sizes for the keys `stages` and `hidden`.
+
+    Raises:
+        ValueError: there are more or fewer kernels or strides than stages, or `batch_norm` contradicts `norm`.
+    """
     channels, height, width = input_shape
     norm = norms.chosen(norm, batch_norm)
     size = Size()
@@ -83,7 +107,14 @@ def cnn(
 
 
 def fully_connected(inputs: int, classes: int, hidden: Sequence[int], norm: NormName) -> Size:
-    """Return the size of hidden layers and the head."""
+    """Return the size of hidden layers and the head.
+
+    Args:
+        inputs: the number of inputs of the first layer.
+        classes: the number of scores.
+        hidden: the size of each hidden layer.
+        norm: of the hidden layers.
+    """
     size = Size()
     for units in hidden:
         size.add(inputs * units + norms.numbers(norm, units), units)

@@ -92,7 +92,12 @@ class Task:
         return {}
 
     def load(self, names: Sequence[str], state: Mapping[str, Sequence[float]]) -> None:
-        """Restore what `fit` has found."""
+        """Restore what `fit` has found.
+
+        Args:
+            names: see `fit`.
+            state: see `state_dict`.
+        """
         del state
         self.names = tuple(map(str, names))
 
@@ -126,23 +131,43 @@ class Task:
         return scores, None
 
     def encode(self, y: Tensor) -> Tensor:
-        """Return the targets that training uses."""
+        """Return the targets that training uses.
+
+        Args:
+            y: see `fit`.
+        """
         return y
 
     def decode(self, y: Tensor) -> Tensor:
-        """Return encoded targets in the user's units, in float64 unless they are class numbers."""
+        """Return encoded targets in the user's units, in float64 unless they are class numbers.
+
+        Args:
+            y: encoded, (examples,) or (examples, targets).
+        """
         return y
 
     def strata(self, y: Tensor) -> Tensor:
-        """Return a whole number for each example; every split has the numbers in the same proportions."""
+        """Return a whole number for each example, (examples,); every split has the numbers in the same proportions.
+
+        Args:
+            y: see `fit`.
+        """
         return torch.zeros(len(y), dtype=torch.int64)
 
     def answer(self, scores: Tensor) -> Tensor:
-        """Return what a user reads, (examples, ...) in float64."""
+        """Return what a user reads, (examples, ...) in float64.
+
+        Args:
+            scores: (examples, outputs).
+        """
         return scores.double()
 
     def exported(self, scores: Tensor) -> Tensor:
-        """Return the answers of an exported program, in the type of the scores."""
+        """Return the answers of an exported program, in the type of the scores.
+
+        Args:
+            scores: (examples, outputs).
+        """
         return self.answer(scores).to(scores.dtype)
 
     @property
@@ -156,6 +181,9 @@ class Task:
         Args:
             scores: (..., batch, outputs).
             targets: encoded, or mixed by an augmentation.
+
+        Raises:
+            NotImplementedError: the task does not override it.
         """
         raise NotImplementedError
 
@@ -188,7 +216,7 @@ class Task:
         Args:
             train: the training split.
             new: the examples.
-            scores: their scores, on the CPU.
+            scores: (examples, outputs), of the new examples, on the CPU.
         """
         del train
         return self.residuals(scores, new.y.cpu())
@@ -244,7 +272,7 @@ class Task:
         return {name: value for name, value in found.items() if math.isfinite(value)}
 
     def examples_of_targets(self, count: int) -> Tensor:
-        """Return encoded targets with which a loss is tried."""
+        """Return encoded targets with which a loss is tried, (count,) or (count, targets)."""
         return torch.zeros(count, len(self.names))
 
     def chance(self, loss: Loss, targets: Tensor) -> float:

@@ -2,6 +2,11 @@
 
 Names follow scikit-learn, and the numbers agree with it. A metric that these examples do not define, such as the AUROC
 of a split with one class, is nan. What torchmetrics has is taken from it; it is imported when it is first used.
+
+`p` holds probabilities in float64: of classes, (examples, classes); of labels, (examples, labels); or of tokens,
+(examples, positions, tokens). `predicted` holds numbers, (examples, targets). `y` holds the targets of the same
+examples: class numbers, (examples,); labels, 0 or 1, (examples, labels); tokens, (examples, positions); or numbers,
+(examples, targets). Errors of numbers are in the user's units, the `mse` in their squares; log losses are in nats.
 """
 
 from __future__ import annotations
@@ -28,14 +33,20 @@ def accuracy(p: Tensor, y: Tensor) -> float:
 
 
 def balanced_accuracy(p: Tensor, y: Tensor) -> float:
-    """The mean over the classes of the share of right answers among the examples of a class."""
+    """The mean over the classes of the share of right answers among the examples of a class (Brodersen et al. 2010)."""
     right = (p.argmax(1) == y).double()
     counts = torch.bincount(y, minlength=p.shape[1])
     return (torch.bincount(y, right, minlength=p.shape[1])[counts > 0] / counts[counts > 0]).mean().item()
 
 
 def top_k(p: Tensor, y: Tensor, k: int = TOP) -> float:
-    """The share of examples whose class is among the `k` most probable ones."""
+    """The share of examples whose class is among the `k` most probable ones.
+
+    Args:
+        p: (examples, classes).
+        y: (examples,), class numbers.
+        k: how many; all classes if there are fewer.
+    """
     return (p.topk(min(k, p.shape[1]), 1).indices == y[:, None]).any(1).double().mean().item()
 
 
@@ -60,7 +71,10 @@ def ece(p: Tensor, y: Tensor) -> float:
 
 
 def f1(p: Tensor, y: Tensor) -> float:
-    """The harmonic mean of precision and recall: of the second of two classes, or the mean over more classes."""
+    """The harmonic mean of precision and recall: of the second of two classes, or the mean over more classes.
+
+    (van Rijsbergen 1979, chapter 7.)
+    """
     return _of_classes("f1_score", p.argmax(1), y, p.shape[1])
 
 
@@ -75,7 +89,10 @@ def recall(p: Tensor, y: Tensor) -> float:
 
 
 def auroc(p: Tensor, y: Tensor) -> float:
-    """The area under the ROC curve: of the second of two classes, or the mean over the classes against the rest."""
+    """The area under the ROC curve: of the second of two classes, or the mean over the classes against the rest.
+
+    It is the chance that an example of the class has a higher score than one of the rest (Hanley and McNeil 1982).
+    """
     return _of_scores("auroc", p, y)
 
 
@@ -85,7 +102,10 @@ def average_precision(p: Tensor, y: Tensor) -> float:
 
 
 def mcc(p: Tensor, y: Tensor) -> float:
-    """Matthews' correlation coefficient of classes and answers: 0 for chance."""
+    """Matthews' correlation coefficient of classes and answers: 0 for chance.
+
+    (Matthews 1975; for more than two classes Gorodkin 2004.)
+    """
     return _called("multiclass_matthews_corrcoef", p.argmax(1), y, num_classes=p.shape[1])
 
 
@@ -119,7 +139,7 @@ def explained(predicted: Tensor, y: Tensor) -> float:
 
 
 def spearman(predicted: Tensor, y: Tensor) -> float:
-    """The correlation of the ranks of predictions and targets, averaged over the targets."""
+    """The correlation of the ranks of predictions and targets, averaged over the targets (Spearman 1904)."""
     if len(y) < 2:
         return float("nan")
     each = [_called("spearman_corrcoef", one, wanted) for one, wanted in zip(predicted.T, y.T, strict=True)]
@@ -179,7 +199,7 @@ def token_log_loss(p: Tensor, y: Tensor) -> float:
 
 
 def token_perplexity(p: Tensor, y: Tensor) -> float:
-    """The number of equally likely tokens with the same log loss: its exponential."""
+    """The number of equally likely tokens with the same log loss: its exponential (Jelinek et al. 1977)."""
     return math.exp(token_log_loss(p, y))
 
 

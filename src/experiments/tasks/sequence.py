@@ -109,7 +109,7 @@ class Sequence(Task):
 
 
 def pairs(split: Split) -> tuple[Tensor, Tensor]:
-    """Return every token of a split and the one that follows it."""
+    """Return every token of a split and the one that follows it, both (examples * positions,), on the CPU."""
     x = torch.cat([part for part, _ in split.in_order(1000)])
     return x.flatten().cpu(), split.y.flatten().cpu()
 
@@ -118,7 +118,7 @@ def bigrams(first: Tensor, second: Tensor, count: int) -> Tensor:
     """Return the probabilities of each token after each token, (count, count); one is added to all counts (Laplace).
 
     Args:
-        first, second: tokens that follow each other.
+        first, second: (tokens,), tokens that follow each other.
         count: of different tokens.
     """
     table = torch.bincount(first * count + second, minlength=count * count).view(count, count).double() + 1
@@ -126,5 +126,10 @@ def bigrams(first: Tensor, second: Tensor, count: int) -> Tensor:
 
 
 def bigram_loss(table: Tensor, first: Tensor, second: Tensor) -> float:
-    """Return the mean negative logarithm of the probability of what follows, in nats."""
+    """Return the mean negative logarithm of the probability of what follows, in nats.
+
+    Args:
+        table: (count, count), see `bigrams`.
+        first, second: (tokens,), tokens that follow each other.
+    """
     return -table[first, second].log().mean().item()
