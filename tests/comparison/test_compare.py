@@ -471,6 +471,46 @@ def test_targets_that_nothing_could_reach(commands: Commands) -> None:
     assert "target=97 should be at most 1" in refused(commands, ".", "target=97")
 
 
+@plain
+@pytest.mark.parametrize(
+    ("words", "column", "values"),
+    [
+        ((), "steps_to_target", ["14.0", "21.0"]),
+        (("axis=step",), "steps_to_target", ["14.0", "21.0"]),
+        (("axis=seconds",), "seconds_to_target", ["4.0", "6.0"]),
+    ],
+)
+def test_runs_that_validate_by_steps_are_compared_by_steps(
+    commands: Commands, words: tuple[str, ...], column: str, values: list[str]
+) -> None:
+    plant(commands.folder / "a", 0.2, training__validate="every:7steps", curve=[0.9, 0.5, 0.2])
+    plant(commands.folder / "b", 0.1, optimizer="adam", curve=[0.9, 0.8, 0.1])
+    said = compared(commands, ".", "target=0.5", *words).out
+    rows = rows_of(commands.folder)
+    assert "epochs_to_target" not in rows[0]
+    assert sorted(row[column] for row in rows) == values
+    assert column.replace("_", " ") in said
+    curves = {(row["group"], row["epoch"]) for row in rows_of(commands.folder, "curves")}
+    assert len([group for group, epoch in curves if epoch == ""]) == 1, "the run without epochs"
+    page = (commands.folder / "comparison" / "report.html").read_text()
+    axes = re.findall(r'<option value="(epoch|step|seconds)">', page)
+    assert axes == (["seconds", "step"] if words == ("axis=seconds",) else ["step", "seconds"])
+    error = refused(commands, ".", "axis=epoch")
+    assert "axis=epoch cannot be used: a has training.validate=every:7steps" in error
+
+
+@plain
+def test_runs_of_a_group_are_aligned_by_step(commands: Commands) -> None:
+    plant(commands.folder / "a", 0.2, seed=1, training__validate="every:7steps", curve=[0.9, 0.5, 0.3, 0.2])
+    b = plant(commands.folder / "b", 0.4, seed=2, training__validate="every:14steps")
+    (b / "metrics.csv").write_text("epoch,step,val/loss,seconds\n1,14,0.7,3\n2,28,0.4,6\n")
+    compared(commands, ".", "pool=training.validate", "by=optimizer")
+    rows = rows_of(commands.folder, "curves")
+    assert [(row["step"], row["n"], float(row["mean"])) for row in rows] == [
+        ("14.0", "2", pytest.approx(0.6)), ("28.0", "2", pytest.approx(0.3)),
+    ]  # fmt: skip
+
+
 # factors
 
 
@@ -555,7 +595,20 @@ def test_several_folders_are_compared_in_the_one_above(commands: Commands) -> No
 def test_help_names_every_option(commands: Commands) -> None:
     outcome = commands.type("compare", "--help")
     assert outcome.code == 0
-    for option in ("by", "best", "pool", "where", "metric", "baseline", "target", "mixed", "watch", "every", "out"):
+    for option in (
+        "by",
+        "best",
+        "pool",
+        "where",
+        "metric",
+        "baseline",
+        "target",
+        "axis",
+        "mixed",
+        "watch",
+        "every",
+        "out",
+    ):
         assert f"\n  {option}=" in outcome.out
     assert commands.type("compare").code == 2
 

@@ -54,7 +54,7 @@ class GroupRow:
         place: 1 + the number of groups shown to be better than it; None without a test.
         estimate: of the metric's mean; None if no run has completed.
         best: value of its best run.
-        epochs, seconds: how soon its runs reach the target; None without a target.
+        epochs, seconds: how soon its runs reach the target, in `Question.unit` and in seconds; None without a target.
         speed: mean of examples per second; None if no run has it.
         verdicts: the number of runs with each verdict.
         letters: two groups share a letter if they cannot be told apart; None without a test, or with a baseline.
@@ -111,11 +111,18 @@ class Question:
         metric: to compare.
         baseline: conditions of the groups that the others are compared with; none for the best group.
         target: the value that the metric is to reach.
+        axis: of the curves, and the unit in which the way to the target is counted: 'epoch', 'step' or 'seconds'.
     """
 
     metric: Metric
     baseline: Sequence[tuple[str, Any]] = ()
     target: float | None = None
+    axis: str = "epoch"
+
+    @property
+    def unit(self) -> str:
+        """The unit of the axis."""
+        return self.axis if self.axis == "seconds" else f"{self.axis}s"
 
 
 @dataclass(frozen=True)
@@ -270,7 +277,7 @@ def row_of(group: Group, question: Question, resolution: float) -> GroupRow:
         None,
         estimate(values) if values else None,
         best,
-        to_target(group, question, "epoch"),
+        to_target(group, question, question.axis),
         to_target(group, question, "seconds"),
         sum(speeds) / len(speeds) if speeds else None,
         verdicts,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from experiments.common.arrays import Array
+from experiments.folders.reading import Record
 
 from .grouping import Group
 
@@ -26,7 +27,7 @@ class Curve:
     Args:
         group: of runs.
         metric: its name.
-        x: epoch, step and seconds: the runs' mean at each epoch, (epochs,).
+        x: epoch, step and seconds: the runs' mean at each epoch, (epochs,); no epoch if runs validate by steps.
         mean: over the runs that have the epoch, (epochs,).
         low, high: 95 % interval of the mean, (epochs,); nan if only one run is left.
         n: the number of runs, (epochs,).
@@ -63,7 +64,8 @@ def curve_of(group: Group, metric: str) -> Curve | None:
     records = [record for record in group.records.values() if metric in record.history]
     if not records:
         return None
-    values = table([record.history[metric] for record in records])
+    histories = aligned(records)
+    values = table([history[metric] for history in histories])
     n = np.isfinite(values).sum(0)
     kept = int((n >= max(1, ENOUGH * len(records))).cumprod().sum())
     if kept == 0:
@@ -74,11 +76,31 @@ def curve_of(group: Group, metric: str) -> Curve | None:
     std = np.sqrt(np.nansum((values - mean) ** 2, 0) / (several - 1))
     reach = np.where(n > 1, stdtrit(several - 1, 0.975) * std / np.sqrt(several), np.nan)
     x = {}
-    for axis in ("epoch", "step", "seconds"):
-        positions = table([record.history.get(axis, ()) for record in records])[:, :kept]
+    by_steps = any(record.validated_every is not None for record in records)
+    for axis in ("step", "seconds") if by_steps else ("epoch", "step", "seconds"):
+        positions = table([history.get(axis, ()) for history in histories])[:, :kept]
         if positions.shape[1] == kept and np.isfinite(positions).any(0).all():
             x[axis] = np.nanmean(positions, 0)
     return Curve(group, metric, x, mean, mean - reach, mean + reach, n)
+
+
+def aligned(records: Sequence[Record]) -> list[Mapping[str, Sequence[float]]]:
+    """Return the histories of some runs; if they validate at different steps, only the rows at common steps."""
+    histories = [record.history for record in records]
+    if len({record.validated_every for record in records}) == 1:
+        return histories
+    common = set.intersection(*(set(history.get("step", ())) for history in histories))
+    return (
+        [
+            {
+                name: [value for value, step in zip(column, history["step"], strict=False) if step in common]
+                for name, column in history.items()
+            }
+            for history in histories
+        ]
+        if common
+        else histories
+    )
 
 
 def table(rows: Sequence[Sequence[float]]) -> Array:

@@ -350,13 +350,13 @@ def sensitivity(
     return figure
 
 
-def layers_of(group: Group) -> dict[str, LayerCurves]:
-    """Return the means over a group's runs of the drawn quantities, by layer and epoch."""
+def layers_of(group: Group, *, by_step: bool = False) -> dict[str, LayerCurves]:
+    """Return the means over a group's runs of the drawn quantities, by layer and epoch; by step if this is wanted."""
     sums: dict[str, dict[str, dict[int, list[float]]]] = {}
     for record in group.records.values():
         if record.status not in COMPLETED:
             continue
-        for quantity, layers in record.layers(QUANTITIES).items():
+        for quantity, layers in record.layers(QUANTITIES, by_step=by_step).items():
             for layer, values in layers.items():
                 if UNDRAWN.search(layer) or (quantity == "update_ratio" and not layer.endswith("weight")):
                     continue
@@ -440,30 +440,33 @@ def named_layers(order: Sequence[str], most: int = MOST_NAMED_LAYERS) -> dict[in
     return {index: layer_name(order[index]) for index in range(0, len(order), math.ceil(len(order) / most))}
 
 
-def layer_figures(found: Mapping[str, Mapping[str, LayerCurves]]) -> Iterator[DrawnFigure]:
+def layer_figures(found: Mapping[str, Mapping[str, LayerCurves]], *, by_step: bool = False) -> Iterator[DrawnFigure]:
     """Draw each quantity layer by layer and epoch by epoch: a panel for each group, one scale for all."""
+    unit = "step" if by_step else "epoch"
     for quantity, title in QUANTITIES.items():
         tables = {name: quantities[quantity] for name, quantities in found.items() if quantity in quantities}
         log = quantity in LOGARITHMIC
-        if (figure := panels(tables, title, log=log)) is not None:
+        if (figure := panels(tables, title, unit, log=log)) is not None:
             yield DrawnFigure(
                 f"layers_{quantity}",
-                f"{title.partition(' (')[0].capitalize()}, layer by layer and epoch by epoch",
+                f"{title.partition(' (')[0].capitalize()}, layer by layer and {unit} by {unit}",
                 "A panel for each group, the first layer at the top; means over runs, one scale for all.",
                 figure,
-                partial(narrow_panels, tables, title, log=log),
+                partial(narrow_panels, tables, title, unit, log=log),
             )
 
 
-def narrow_panels(tables: Mapping[str, LayerCurves], title: str, *, log: bool) -> Figure:
+def narrow_panels(tables: Mapping[str, LayerCurves], title: str, unit: str, *, log: bool) -> Figure:
     """Draw the panels one below the other, for a phone."""
-    figure = panels(tables, title, log=log, narrow=True)
+    figure = panels(tables, title, unit, log=log, narrow=True)
     assert figure is not None  # as the wide one has something to draw
     return figure
 
 
-def panels(tables: Mapping[str, LayerCurves], title: str, *, log: bool, narrow: bool = False) -> Figure | None:
-    """Draw tables of layers by epochs as colours; None if there is nothing to draw.
+def panels(
+    tables: Mapping[str, LayerCurves], title: str, unit: str = "epoch", *, log: bool, narrow: bool = False
+) -> Figure | None:
+    """Draw tables of layers by epochs, or by steps, as colours; None if there is nothing to draw.
 
     The panels of a column share one pair of axes: the layout of a pair for each takes longer than the drawing.
     """
@@ -506,7 +509,7 @@ def panels(tables: Mapping[str, LayerCurves], title: str, *, log: bool, narrow: 
         axes.tick_params(length=0)
         axes.grid(visible=False)
         axes.set_yticks([])
-        axes.set_xlabel("epochs")
+        axes.set_xlabel(f"{unit}s")
         integers(axes)
     grid[0].set_yticks(ticks, list(named.values()) * rows)
     marks: dict[str, Any] = {"ticks": decades(low, high), "format": "{x:g}"} if log else {}

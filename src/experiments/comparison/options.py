@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, MinLen
 
@@ -20,12 +20,13 @@ MEANINGS = {
     "metric": "the metric to compare; default: the runs' objective",
     "baseline": "the group to compare the others with: baseline=optimizer=sgd; default: the best group",
     "target": "adds the epochs and seconds until the metric reaches this value to the table: target=0.97",
+    "axis": "axis of curves, unit of target: epoch, step or seconds; default: epoch, or step if runs validate by steps",
     "mixed": "true compares runs of different data sets",
     "watch": "true refreshes while runs are in progress; Ctrl-C stops it",
     "every": "seconds between two refreshes",
     "out": "the folder for the results; default: comparison/ in the given folder, or in the one above several",
 }
-TEXTS = {"by", "best", "pool", "where", "metric", "baseline", "out"}
+TEXTS = {"by", "best", "pool", "where", "metric", "baseline", "axis", "out"}
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class CompareOptions:
     metric: str | None = None
     baseline: str | None = None
     target: Annotated[float, Ge(-LARGEST), Le(LARGEST)] | None = None
+    axis: Literal["epoch", "step", "seconds"] | None = None
     mixed: bool = False
     watch: bool = False
     every: Annotated[float, Gt(0), Le(DAY)] = 10.0

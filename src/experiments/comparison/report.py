@@ -99,7 +99,7 @@ class Report:
             notes=self.notes,
             groups=[GroupStyle(name, styles[name]) for name in names],
             tables=tables,
-            curves=page_curves(drawn_curves, names, self.metric),
+            curves=page_curves(drawn_curves, names, self.metric, self.answer.question.axis),
             figures=figures,
             refresh=self.refresh,
             footer=self.signature,
@@ -129,18 +129,23 @@ class Report:
         if (tuned := budget_figure(grouping, styles)) is not None:
             yield tuned
         names = [name for name in metrics([row.group for row in self.drawn]) if name != "lr"]
-        for axis in AXES if several_paces(drawn_curves) else ("epoch", "seconds"):
+        wanted = self.answer.question.axis
+        usual = AXES if several_paces(drawn_curves) else ("epoch", "seconds")
+        if any("epoch" not in curve.x for curve in drawn_curves):
+            usual = ("step", "seconds")
+        for axis in sorted({*usual, wanted}, key=lambda axis: (axis != wanted, list(AXES).index(axis))):
             if names and any(axis in curve.x for curve in drawn_curves):
                 yield drawing.curves_figure(drawn_curves, styles, axis, names)
         if self.answer.analysis is not None and len(grouping.keys) > 1:
             largest = sorted(grouping.keys, key=self.share_of, reverse=True)
             yield drawing.interaction_figure(self.answer, *largest[:2])
         yield from drawing.sensitivity_figures(grouping.untuned(), self.metric)
-        layers = {row.group.name: drawing.layers_of(row.group) for row in self.drawn}
+        by_step = any("epoch" not in curve.x for curve in drawn_curves)
+        layers = {row.group.name: drawing.layers_of(row.group, by_step=by_step) for row in self.drawn}
         layers = {name: quantities for name, quantities in layers.items() if quantities}
         if (last := drawing.last_layers_figure(layers, styles)) is not None:
             yield last
-        yield from drawing.layer_figures(layers)
+        yield from drawing.layer_figures(layers, by_step=by_step)
         histograms = {row.group.name: first_histograms(row) for row in self.drawn}
         for number, name, when in ((0, "histograms_start", "before training"), (1, "histograms_end", "at the end")):
             rows = {group: pair[number] for group, pair in histograms.items() if pair[number]}
@@ -203,11 +208,10 @@ class Report:
         columns += [("median", "")] if self.has_odd_spread else []
         columns += [("best", "")]
         if target is not None:
-            columns += [
-                ("epochs to target", f"{self.metric.value(target)}, median"),
-                ("seconds to target", "median"),
-                ("reached", "runs"),
-            ]
+            units = dict.fromkeys([self.answer.question.unit, "seconds"])
+            notes = [f"{self.metric.value(target)}, median", "median"]
+            columns += [(f"{unit} to target", note) for unit, note in zip(units, notes, strict=False)]
+            columns.append(("reached", "runs"))
         if self.answer.grouping.nuisance:
             columns.append(("setting", "the best"))
         columns += [("examples/s", ""), ("runs", "")]
@@ -239,8 +243,10 @@ class Report:
         ]
         if row.epochs is not None and row.seconds is not None:
             epochs, seconds = row.epochs.median, row.seconds.median
+            unit = self.answer.question.unit
+            first = (f"{unit} to target", "not reached" if epochs is None else f"{epochs:g}", as_last(epochs))
             cells += [
-                ("epochs to target", "not reached" if epochs is None else f"{epochs:g}", as_last(epochs)),
+                *([] if unit == "seconds" else [first]),
                 ("seconds to target", "not reached" if seconds is None else f"{seconds:.3g}", as_last(seconds)),
                 ("reached", f"{row.epochs.reached} of {row.epochs.n}", row.epochs.reached),
             ]
@@ -310,7 +316,9 @@ class Report:
         """Return `table.csv`, with all digits of the numbers."""
         keys = list(self.answer.grouping.keys)
         header = ["group", *keys, "place", "n", "mean", "std", "low", "high", "best", "examples_per_second"]
-        header += ["reached", "epochs_to_target", "seconds_to_target", "statuses", "verdicts"]
+        unit = self.answer.question.unit
+        own = [] if unit == "seconds" else [f"{unit}_to_target"]
+        header += ["reached", *own, "seconds_to_target", "statuses", "verdicts"]
         nuisance = bool(self.answer.grouping.nuisance)
         header += ["letters"]
         header += ["median", "median_low", "median_high"] if self.has_odd_spread else []
@@ -321,7 +329,7 @@ class Report:
             numbers = [mean.n, mean.mean, mean.std, mean.low, mean.high] if mean else [0, *[None] * 4]
             target = [
                 row.epochs.reached if row.epochs else None,
-                None if row.epochs is None else as_last(row.epochs.median),
+                *([None if row.epochs is None else as_last(row.epochs.median)] * len(own)),
                 None if row.seconds is None else as_last(row.seconds.median),
             ]
             more: list[Any] = [counted(row.group.statuses), counted(row.verdicts, before=False)]
@@ -378,8 +386,8 @@ def factors_table(answer: Answer) -> PageTable:
     return PageTable("Effect of each factor", columns, rows, note)
 
 
-def page_curves(drawn_curves: Sequence[Curve], names: Sequence[str], metric: Metric) -> Curves | None:
-    """Return the interactive plot; None if no epoch has ended."""
+def page_curves(drawn_curves: Sequence[Curve], names: Sequence[str], metric: Metric, wanted: str) -> Curves | None:
+    """Return the interactive plot, over the wanted axis first; None if no epoch has ended."""
     if not drawn_curves:
         return None
     shown = list(dict.fromkeys(curve.metric for curve in drawn_curves))
@@ -396,13 +404,15 @@ def page_curves(drawn_curves: Sequence[Curve], names: Sequence[str], metric: Met
         )
         for curve in drawn_curves
     ]
+    axes = [axis for axis in AXES if all(axis in curve.x for curve in drawn_curves)] or list(AXES)
+    axes.sort(key=lambda axis: axis != wanted)
     labels = {**AXES, **{name: Metric(name).label for name in shown}}
     note = (
         "Means over the runs of a group at each epoch, with 95 % intervals; a line ends when fewer than half of them "
         "are left."
     )
     ends = {name: Metric(name).scale for name in shown if Metric(name).is_share}
-    return Curves(shown, lines, labels=labels, ends=ends, note=note)
+    return Curves(shown, lines, axes, labels=labels, ends=ends, note=note)
 
 
 def first_histograms(row: GroupRow) -> tuple[Mapping[str, Histogram], Mapping[str, Histogram]]:

@@ -14,7 +14,7 @@ from experiments.cli.arguments import above, unlinked
 from experiments.common.errors import UserError
 from experiments.common.screen import Screen, table
 from experiments.common.text import counted, shown_path, visible
-from experiments.folders.reading import UNFINISHED, FoundRuns, Reader
+from experiments.folders.reading import UNFINISHED, FoundRuns, Reader, Record
 from experiments.folders.sweep import Sweep
 
 from ._answers import Question, answered, chooser_of, chosen, listed, metric_of, notes, split_conditions, unmixed
@@ -103,11 +103,26 @@ def create_report(
     baseline = split_conditions(options.baseline, "baseline")
     for key, _ in baseline:
         known(key, records)
-    answer = answered(grouping, Question(metric, baseline, options.target))
+    answer = answered(grouping, Question(metric, baseline, options.target, axis_of(records, options.axis)))
     report = Report(answer, [], signature(words), max(1, round(options.every)) if watching else None)
     undrawn = undrawn_note([row.group for row in report.drawn], grouping.groups, metric)
     sentences = [different, *fair.notes(), *notes(answer, records), *missing(found), undrawn]
     return Report(answer, [note for note in sentences if note], report.signature, report.refresh)
+
+
+def axis_of(records: Sequence[Record], wanted: str | None) -> str:
+    """Return the axis of the curves, which is also the unit of a target.
+
+    Raises:
+        UserError: epochs are wanted, but a run has none.
+    """
+    by_steps = next((record for record in records if record.validated_every is not None), None)
+    if wanted == "epoch" and by_steps is not None:
+        raise UserError(
+            f"axis=epoch cannot be used: {shown_path(by_steps.folder)} has training.validate="
+            f"{by_steps.validated_every}, so its rows are not epochs; use axis=step or axis=seconds"
+        )
+    return wanted or ("epoch" if by_steps is None else "step")
 
 
 def missing(found: FoundRuns) -> list[str]:
@@ -143,7 +158,8 @@ def show(screen: Screen, report: Report, out: Path) -> None:
     """Print the table, its meaning, and the path of the report."""
     columns, numbers = report.columns()
     answer = report.answer
-    titles = [title for title, _ in columns if title not in UNPRINTED]
+    unprinted = {*UNPRINTED} - {f"{report.answer.question.unit} to target"}
+    titles = [title for title, _ in columns if title not in unprinted]
     printed = table("group", *titles, right=tuple(numbers), wrapped=("runs",))
     for row in answer.rows[:MOST_PRINTED]:
         cells = {title: text for title, text, _ in report.cells(row)}

@@ -90,13 +90,25 @@ class Record:
         return len(self.history.get("epoch", ()))
 
     @property
+    def validated_every(self) -> str | None:
+        """How often it validates, such as 'every:200steps'; None if after each epoch."""
+        every = self.config.get("training.validate")
+        return None if every in (None, "every:1", "every:1epochs") else str(every)
+
+    @property
     def refused(self) -> bool:
         """Whether its command was refused, or failed, before the first update."""
         return self.status == "failed" and not (self.epochs or self.metrics or self.summary.get("steps"))
 
-    def layers(self, quantities: Collection[str]) -> dict[str, LayerCurves]:
-        """Return some quantities of `layers.csv` at the end of each epoch; empty if it cannot be read."""
+    def layers(self, quantities: Collection[str], *, by_step: bool = False) -> dict[str, LayerCurves]:
+        """Return some quantities of `layers.csv` at the end of each epoch; empty if it cannot be read.
+
+        Args:
+            quantities: their names.
+            by_step: whether the numbers of epochs are replaced by those of their last steps.
+        """
         curves: dict[str, LayerCurves] = {}
+        steps: dict[int, int] = {}
         try:
             with opened(self.folder / "layers.csv", LARGEST_LAYERS) as file:
                 rows = csv.reader(io.TextIOWrapper(file, encoding="utf-8", newline=""))
@@ -105,9 +117,16 @@ class Record:
                 for row in rows:
                     if len(row) == len(columns) and row[quantity] in quantities and isfinite(read := float(row[value])):
                         curves.setdefault(row[quantity], {}).setdefault(row[layer], {})[int(row[epoch])] = read
+                        if by_step:
+                            steps[int(row[epoch])] = int(row[columns.index("step")])
         except (OSError, ValueError, csv.Error):
             return {}
-        return curves
+        if not by_step:
+            return curves
+        return {
+            name: {layer: {steps[epoch]: value for epoch, value in values.items()} for layer, values in layers.items()}
+            for name, layers in curves.items()
+        }
 
 
 @dataclass
