@@ -464,7 +464,11 @@ def scale_of(values: Iterable[float]) -> float:
 
 
 def refuse_infinite(values: Iterable[float]) -> None:
-    """Raise ValueError if a value is not finite: a run that diverged has no value."""
+    """Refuse a value that is not finite: a run that diverged has no value.
+
+    Raises:
+        ValueError: one is not finite.
+    """
     for value in values:
         if not math.isfinite(value):
             raise ValueError(f"values must be finite, but one is {value}; leave such runs out")

@@ -312,7 +312,11 @@ def recognised(
 def one(
     column: pd.Series, name: str, chosen: Kind | None, decimal: str, blocks: bool
 ) -> tuple[Column | None, ColumnUse]:
-    """Return a column as a feature, None if it is left out, and what becomes of it; see `recognised`."""
+    """Return a column as a feature, None if it is left out, and what becomes of it; see `recognised`.
+
+    Raises:
+        ValueError: the cells do not fit the kind that is chosen for the column.
+    """
     from pandas.api.types import is_numeric_dtype
 
     numeric_already = is_numeric_dtype(column)

@@ -373,6 +373,9 @@ def digits() -> Source:
 
     scikit-learn has no test part, so a stratified fifth of the examples, the same for every seed, is used for testing.
     The file is read without importing scikit-learn, because the import would take longer than the training.
+
+    Raises:
+        ValueError: scikit-learn is not installed.
     """
     package = find_spec("sklearn")
     if package is None or not package.submodule_search_locations:

@@ -105,7 +105,11 @@ class Rows:
         return self.checked(batch)
 
     def checked(self, batch: Tensor | Failure) -> Tensor:
-        """Return a batch; raise the error of a worker."""
+        """Return a batch; raise the error of a worker.
+
+        Raises:
+            Exception: of `failed`.
+        """
         if isinstance(batch, Failure):
             raise self.failed(batch.sentence)
         return batch

@@ -89,7 +89,10 @@ def type_name(run: Restored) -> str:
 
 
 def trials(run: Restored) -> list[Tensor]:
-    """Draw batches of raw examples in the range that the run's preparation expects; they are always the same."""
+    """Draw batches of raw examples, (batch, *description.shape), in the range that the run's preparation expects.
+
+    They are always the same.
+    """
     draw = torch.Generator().manual_seed(0)
     shape, form = run.description.shape, run.description.form
     sizes = BATCHES if sum(BATCHES) * math.prod(shape) <= LARGEST_TRIAL else BATCHES[:1]
@@ -105,7 +108,12 @@ def trials(run: Restored) -> list[Tensor]:
 
 
 def unprepared(prepare: Preparation, noise: Tensor) -> Tensor:
-    """Return raw values that a preparation maps to about mean 0 and standard deviation 1."""
+    """Return raw values that a preparation maps to about mean 0 and standard deviation 1.
+
+    Args:
+        prepare: the preparation of a run.
+        noise: (batch, *description.shape), from N(0, 1).
+    """
     match prepare:
         case Imputed():
             return unprepared(prepare.inner, noise)

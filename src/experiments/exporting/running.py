@@ -59,7 +59,18 @@ def export(folders: Sequence[Path], only: Format | None, restoring: RestoreSetti
 
 
 def export_run(run: Restored, formats: Sequence[Format], out: Path, screen: Screen) -> None:
-    """Write the programs of one run; see `export`."""
+    """Write the programs of one run; see `export`.
+
+    Args:
+        run: with its model on the CPU.
+        formats: of the programs.
+        out: the folder for the programs and `model.json`.
+        screen: to print on.
+
+    Raises:
+        UserError: the model cannot be exported, or the answers of a program differ from those of the run.
+        OSError: the folder cannot be written.
+    """
     about = description(run)
     screen.print(f"{shown_path(run.folder.path)}, weights of epoch {run.epoch}")
     if run.note:
@@ -95,10 +106,14 @@ def export_run(run: Restored, formats: Sequence[Format], out: Path, screen: Scre
 
 
 def references(run: Restored, examples: Sequence[Tensor]) -> tuple[list[Tensor], float | None]:
-    """Return the expected probabilities, and their distance from the run's own.
+    """Return the expected answers for each batch, and their distance from the run's own.
 
     The programs compute in float32. A run with another precision rounds differently, so its programs are compared with
     its model in float32; otherwise they are compared with the run, and the distance is None.
+
+    Args:
+        run: with its model on the CPU.
+        examples: batches of raw examples, (batch, *description.shape).
     """
     own = [run.answers(x) for x in examples]
     if run.settings.precision not in PRECISIONS:
@@ -110,7 +125,11 @@ def references(run: Restored, examples: Sequence[Tensor]) -> tuple[list[Tensor],
 
 
 def distance(one: Sequence[Tensor], other: Sequence[Tensor]) -> float:
-    """Return the largest difference; nan if a value is not a number."""
+    """Return the largest difference between the elements of two lists of tensors; nan if one is not a number.
+
+    Args:
+        one, other: tensors of the same shapes in both lists.
+    """
     return float(torch.cat([(a.double() - b.double()).abs().flatten() for a, b in zip(one, other, strict=True)]).max())
 
 

@@ -41,7 +41,11 @@ def locked(folder: Path, what: str) -> Iterator[None]:
 
 
 def acquired(path: Path, what: str) -> TextIO:
-    """Return the open and locked lock file; see `locked`."""
+    """Return the open and locked lock file; see `locked`.
+
+    Raises:
+        UserError: another process has locked it, or the lock cannot be written.
+    """
     while True:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -94,7 +94,7 @@ class Dropout(nn.Dropout):
         return super().forward(x) if factors is None else x * factors
 
     def factors(self, x: Tensor) -> Tensor | None:
-        """Draw the factor of each element of x, in the shape of x: 0 or `1 / (1 - p)`; None if x stays as it is."""
+        """Draw the factor of each element of x, 0 or `1 / (1 - p)`, of the same shape; None if they do not change x."""
         if self.generator is None or not self.training or self.p in (0, 1):
             return None
         keep = 1 - self.p

@@ -33,7 +33,11 @@ class Measured:
 
 
 def level(run: Record, key: str) -> str:
-    """Return a run's value for a key: the choice of a config group, or the value of a setting."""
+    """Return a run's value for a key: the choice of a config group, or the value of a setting.
+
+    Raises:
+        KeyError: the run has neither.
+    """
     if key in run.choices:
         return run.choices[key]
     if key not in run.config:

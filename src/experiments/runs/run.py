@@ -296,7 +296,11 @@ class StartedRun:
         return judgement
 
     def conclude(self, outcome: Mapping[str, Any], judgement: Sequence[Verdict], members: int) -> None:
-        """Write the summary and print it."""
+        """Write the summary and print it.
+
+        Raises:
+            UserError: the folder of the run was removed.
+        """
         job, member = self.run.job, self.parts.member
         if was_removed(job.folder):
             raise UserError(disk_problem(OSError(), job.folder))

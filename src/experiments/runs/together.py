@@ -64,6 +64,10 @@ def train_runs(
     Args:
         openers: each opens a run.
         stop, on_finish, log, on_epoch: see `train_together`.
+
+    Raises:
+        UserError: a run cannot be opened.
+        Exception: memory or file handles are exhausted by a single run.
     """
     try:
         prepared = prepared_runs(openers, stop, on_finish)

@@ -125,6 +125,10 @@ def exiting_together(held: io.StringIO) -> Iterator[None]:
 
     Args:
         held: the output that was held back.
+
+    Raises:
+        SystemExit: a process has failed; with its exit code.
+        BaseException: that of the block, in the process that reports the failure.
     """
     store, me, size = dist.distributed_c10d._get_default_store(), dist.get_rank(), dist.get_world_size()
     code, crash = 0, None

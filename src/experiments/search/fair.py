@@ -246,7 +246,13 @@ class FairSearch:
                 )
 
     def rerun(self) -> None:
-        """Run the best setting of every value on the fresh seeds, in one launch; a resumed search has the same runs."""
+        """Run the best setting of every value on the fresh seeds, in one launch; a resumed search has the same runs.
+
+        Raises:
+            UserError: the note of an earlier launch in `sweep.yaml` is damaged.
+            SystemExit: the user interrupts.
+            Exception: that of a run, if the code has a defect.
+        """
         seeds = self.question.seeds
         fresh = self.noted().get("fresh")
         if not isinstance(fresh, dict):

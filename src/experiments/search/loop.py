@@ -157,7 +157,12 @@ class Search:
         self.owner = owner()
 
     def run(self) -> None:
-        """Search until there are `n_trials` trials, the space is exhausted, or the user interrupts."""
+        """Search until there are `n_trials` trials, the space is exhausted, or the user interrupts.
+
+        Raises:
+            UserError: no trial has a result.
+            SystemExit: the user interrupts.
+        """
         self.close_left()
         hparams_config(self.folder, self.domains(), common_settings(self.config), self.metrics())
         asked: list[PlannedTrial] = []
@@ -556,7 +561,11 @@ def yaml_text(value: Any) -> str:
 
 
 def check_seeds(space: Space, count: int) -> None:
-    """Refuse both to search the seed and to average over it."""
+    """Refuse both to search the seed and to average over it.
+
+    Raises:
+        UserError: there are several seeds per trial, and the seed is searched.
+    """
     if count > 1 and "seed" in space.dimensions:
         raise UserError(
             f"hydra.sweeper.seeds_per_trial={count} contradicts a search over seed; "
@@ -565,7 +574,11 @@ def check_seeds(space: Space, count: int) -> None:
 
 
 def check_rounds(count: int, drawing: Unrepeated) -> None:
-    """Refuse to narrow ranges if points are not random, or if there is no range."""
+    """Refuse to narrow ranges if points are not random, or if there is no range.
+
+    Raises:
+        UserError: there are several rounds, but the points are not random, or there is no range.
+    """
     if count > 1 and (drawing.lists or not isinstance(drawing.inner, RandomSampler | QMCSampler)):
         raise UserError(f"hydra.sweeper.rounds={count} needs random points; choose hydra.sweeper.sampler=random or qmc")
     if count > 1 and not any(dimension.numeric for dimension in drawing.space.dimensions.values()):
@@ -573,7 +586,11 @@ def check_rounds(count: int, drawing: Unrepeated) -> None:
 
 
 def check_measured(composed: DictConfig, objective: str) -> None:
-    """Refuse an objective of the validation split if there is no such split."""
+    """Refuse an objective of the validation split if there is no such split.
+
+    Raises:
+        UserError: the objective is measured on the validation split, which `data.val_fraction=0` leaves out.
+    """
     data = composed.get("data") or {}
     absent = data.get("val_fraction") == 0 and data.get("folds") is None
     if objective.startswith("val/") and absent:

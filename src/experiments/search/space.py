@@ -221,7 +221,11 @@ def dimension_of(override: Override) -> Dimension:
 
 
 def choice(override: Override, asked: str) -> Dimension:
-    """Read a choice: numbers, words and truth values as they are, lists and mappings as their text."""
+    """Read a choice: numbers, words and truth values as they are, lists and mappings as their text.
+
+    Raises:
+        UserError: there is no value to choose from.
+    """
     items = list(override.sweep_iterator())
     texts = list(dict.fromkeys(Transformer.str(item) for item in items))
     if not texts:
@@ -242,7 +246,11 @@ def scalar(item: Any) -> Any:
 
 
 def interval(override: Override, sweep: IntervalSweep, asked: str) -> Dimension:
-    """Read `interval(low, high)`, which includes both ends, or `int(interval(low, high))` for whole numbers."""
+    """Read `interval(low, high)`, which includes both ends, or `int(interval(low, high))` for whole numbers.
+
+    Raises:
+        UserError: the range is empty, an end is infinite, or a logarithmic scale reaches 0.
+    """
     low, high, log = sweep.start, sweep.end, "log" in sweep.tags
     if low is None or high is None or not low < high:
         raise UserError(f"{asked} is an empty range; the low end should be less than the high end")
@@ -258,7 +266,11 @@ def interval(override: Override, sweep: IntervalSweep, asked: str) -> Dimension:
 
 
 def stepped(override: Override, sweep: RangeSweep, asked: str) -> Dimension:
-    """Read `range(start, stop, step)`, which excludes its end."""
+    """Read `range(start, stop, step)`, which excludes its end.
+
+    Raises:
+        UserError: the range is empty, or a logarithmic scale reaches 0 or has other steps than 1.
+    """
     start, stop, step = (Decimal(str(number)) for number in (sweep.start, sweep.stop, sweep.step))
     count = math.ceil((stop - start) / step) if step else 0
     if count < 1:
@@ -280,7 +292,11 @@ def stepped(override: Override, sweep: RangeSweep, asked: str) -> Dimension:
 
 
 def check_log(log: bool, low: float, asked: str) -> None:
-    """Refuse a logarithmic scale that reaches 0."""
+    """Refuse a logarithmic scale that reaches 0.
+
+    Raises:
+        UserError: the low end is 0 or less.
+    """
     if log and low <= 0:
         raise UserError(f"{asked} has a logarithmic scale, which needs a low end above 0")
 

@@ -296,6 +296,10 @@ def begin(config: DictConfig) -> None:
 
     Args:
         config: the sweep's own, with its folder.
+
+    Raises:
+        UserError: a key is not for sweeps or has a wrong value; or the sweep to resume cannot be found or is of
+            another command.
     """
     typed = [line for line in config.hydra.overrides.task if not line.startswith(("resume=", "retry_failed="))]
     typed += [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]

@@ -160,7 +160,11 @@ class Launch:
             raise UserError(removed(self.sweep.folder))
 
     def composed(self, job_overrides: Sequence[Sequence[str]], first: int) -> list[SweepJob]:
-        """Compose every job; nothing is written, as the sweep may be refused."""
+        """Compose every job; nothing is written, as the sweep may be refused.
+
+        Raises:
+            UserError: a job cannot be composed, or several jobs have the same folder.
+        """
         composer = Composer(self.loader, self.master)
         typed = list(self.master.hydra.overrides.task)
         composed = {n: composer.compose(overrides, n) for n, overrides in enumerate(job_overrides, first)}
