@@ -95,7 +95,13 @@ def thresholds_figure(probability: Array, y: ClassNumbers, name: str, about: str
 
 
 def draw_curve(axes: Axes, x: Array, y: Array, cuts: Array, title: str) -> None:
-    """Draw a curve over all thresholds, with a dot at some of them, and their numbers if they are apart."""
+    """Draw a curve over all thresholds, with a dot at some of them, and their numbers if they are apart.
+
+    Args:
+        axes: to draw on.
+        x, y, cuts: (thresholds,), the coordinates of the curve and the threshold at each point.
+        title: above it.
+    """
     axes.plot(x, y, linewidth=2)
     named: list[tuple[float, float]] = []
     for cut in THRESHOLDS:

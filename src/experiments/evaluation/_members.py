@@ -231,7 +231,7 @@ def common_to_stack(run: Restored) -> object:
 
 
 def scores_of_group(runs: Sequence[Restored], splits: Sequence[Split]) -> Sequence[Tensor]:
-    """Return the scores of runs with one architecture, as one stack if possible, otherwise one by one.
+    """Return the scores of runs with one architecture, (examples, classes) each, as one stack if possible.
 
     On a CPU, a stack whose members prepare the examples differently is a fifth slower than one by one.
     """

@@ -38,7 +38,13 @@ class Predictions:
 
     @classmethod
     def of_split(cls, probabilities: Tensor, y: Tensor, classes: Sequence[str]) -> Predictions:
-        """Return the predictions for a split; its examples are numbered from 0."""
+        """Return the predictions for a split; its examples are numbered from 0.
+
+        Args:
+            probabilities: (examples, classes), in float64, on the CPU.
+            y: (examples,), the right classes.
+            classes: their names.
+        """
         numbers = [str(number) for number in range(len(y))]
         return cls(numbers, classes, probabilities.numpy(), [classes[target] for target in y.tolist()])
 

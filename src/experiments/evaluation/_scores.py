@@ -89,13 +89,25 @@ def class_scores(predicted: ClassNumbers, y: ClassNumbers, names: Sequence[str])
 
 
 def top(probabilities: Array, y: ClassNumbers, k: int) -> float:
-    """Return the share of examples whose class is among the k most probable ones; ties go to the first class."""
+    """Return the share of examples whose class is among the k most probable ones; ties go to the first class.
+
+    Args:
+        probabilities: (examples, classes).
+        y: (examples,), class numbers.
+        k: how many.
+    """
     order = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
     return float((order == y[:, None]).any(1).mean())
 
 
 def reliability(probabilities: Array, y: ClassNumbers, bins: int = BINS) -> list[Bin]:
-    """Return accuracy and confidence in bins of equal width, without empty bins (Guo et al. 2017, section 2)."""
+    """Return accuracy and confidence in bins of equal width, without empty bins (Guo et al. 2017, section 2).
+
+    Args:
+        probabilities: (examples, classes).
+        y: (examples,), class numbers.
+        bins: how many.
+    """
     confidence, right = probabilities.max(1), probabilities.argmax(1) == y
     number = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
     filled = []

@@ -82,13 +82,30 @@ def answers_of(
 
 
 def measures_of(task: Task, answers: Tensor, true: Tensor) -> dict[str, float]:
-    """Return the metrics of one target, without those that are not defined; both are (examples, 1)."""
+    """Return the metrics of one target, without those that are not defined.
+
+    Args:
+        task: what is learnt.
+        answers, true: (examples, 1).
+    """
     found = {key: float(task.measures[key](answers, true)) for key in PER_TARGET[task.form]}
     return {key: value for key, value in found.items() if isfinite(value)}
 
 
 def write(out: Path, run: Restored, result: Answered, answers: Tensor, true: Tensor, title: str) -> None:
-    """Write the metrics, figures and predictions of an evaluation; each file is written completely or not at all."""
+    """Write the metrics, figures and predictions of an evaluation; each file is written completely or not at all.
+
+    Args:
+        out: the folder.
+        run: that was evaluated.
+        result: its metrics.
+        answers: (examples, ...), see `Task.answer`.
+        true: (examples, ...), decoded targets.
+        title: of the split, for the figures.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
     split = run.data.splits[result.split]
     scores = torch.cat([scores.cpu() for scores, _ in run.batches(split)])
     for name, figure in run.task.figures(split, scores, f"{title}, weights of epoch {run.epoch}").items():
@@ -115,7 +132,17 @@ def samples(run: Restored, split: str) -> str:
 
 
 def write_predictions(out: Path, task: Task, answers: Tensor, true: Tensor) -> None:
-    """Write the answers for each example next to the true values."""
+    """Write the answers for each example next to the true values.
+
+    Args:
+        out: the folder.
+        task: what is learnt.
+        answers: (examples, ...), see `Task.answer`.
+        true: (examples, ...), decoded targets.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
     numbers = [str(number) for number in range(len(answers))]
     if columns := task.rows(answers, true):
         lines = [["example", *columns], *map(list, zip(numbers, *columns.values(), strict=True))]
@@ -133,7 +160,15 @@ def cell(result: Answered, metric: str) -> str:
 
 
 def show(screen: Screen, run: Restored, result: Answered, title: str, out: Path) -> None:
-    """Print an evaluation."""
+    """Print an evaluation.
+
+    Args:
+        screen: to print on.
+        run: that was evaluated.
+        result: its metrics.
+        title: of the split.
+        out: the folder with the results.
+    """
     screen.print(f"{shown_path(run.folder.path)}, weights of epoch {run.epoch}")
     if run.note:
         screen.print(f"warning: {run.note}")

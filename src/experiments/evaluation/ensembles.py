@@ -165,6 +165,11 @@ def answered_together(
 def soup_or_reason(own: Sequence[EnsembleMember], train: Split, kind: Kind) -> tuple[EnsembleMember | None, str]:
     """Return the uniform soup, or None and the reason why there is none.
 
+    Args:
+        own: the members.
+        train: the training split of the first.
+        kind: the predictions to write.
+
     Raises:
         UserError: there is none, and `kind` is soup.
     """
@@ -202,7 +207,18 @@ def ensemble_of(
 
 
 def write(out: Path, own: Sequence[EnsembleMember], ensemble: Ensemble, y: Tensor, kind: Kind) -> None:
-    """Write the lines of the table, and the predictions of the ensemble or of the soup."""
+    """Write the lines of the table, and the predictions of the ensemble or of the soup.
+
+    Args:
+        out: the folder.
+        own: the members.
+        ensemble: their evaluation.
+        y: (examples,), the right classes.
+        kind: the predictions to write.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
     chosen = ensemble.soup if kind == "soup" and ensemble.soup else ensemble.mean
     predictions = Predictions.of_split(chosen.probabilities, y, own[0].run.classes)
     write_whole(out / "predictions.csv", predictions.as_csv().encode())

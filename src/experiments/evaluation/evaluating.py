@@ -189,7 +189,17 @@ def evaluation_of(probabilities: Tensor, y: Tensor, names: Sequence[str], split:
 
 
 def write(out: Path, run: Restored, evaluation: Evaluation, scores: Tensor, probabilities: Tensor) -> None:
-    """Write the metrics, figures and predictions of an evaluation; each file is written completely or not at all."""
+    """Write the metrics, figures and predictions of an evaluation; each file is written completely or not at all.
+
+    Args:
+        out: the folder.
+        run: that was evaluated.
+        evaluation: its metrics.
+        scores, probabilities: (examples, classes), on the CPU.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
     split, names = run.data.splits[evaluation.split], run.classes
     y, about = split.y.cpu(), f"{NAMES[evaluation.split]}, weights of epoch {run.epoch}"
     figures = {
@@ -217,7 +227,14 @@ def write(out: Path, run: Restored, evaluation: Evaluation, scores: Tensor, prob
 
 
 def show(screen: Screen, run: Restored, evaluation: Evaluation, out: Path) -> None:
-    """Print an evaluation."""
+    """Print an evaluation.
+
+    Args:
+        screen: to print on.
+        run: that was evaluated.
+        evaluation: its metrics.
+        out: the folder with the results.
+    """
     screen.print(f"{shown_path(run.folder.path)}, weights of epoch {run.epoch}")
     if run.note:
         screen.print(f"warning: {run.note}")

@@ -197,7 +197,10 @@ class Restored:
         return self.answers(x)
 
     def answers(self, x: InputExamples) -> Tensor:
-        """Return the answers for raw examples in float64: probabilities, or numbers in the units of the data."""
+        """Return the answers for raw examples, (examples, ...), in float64; see `predict`.
+
+        They are probabilities, or numbers in the units of the data.
+        """
         return self.task.answer(self.scores(x))
 
     def predict(self, x: InputExamples) -> Predictions:
@@ -380,7 +383,14 @@ def cannot(run: RunFolder, reason: str) -> UserError:
 
 
 def scored(run: Restored, split: str) -> tuple[Tensor, Tensor, float, Mapping[str, Measure]]:
-    """Return the scores of a split's examples, their targets, both on the CPU, the loss, and the run's measures.
+    """Return a run's scores and targets of a split, its loss, and its measures.
+
+    Args:
+        run: the run.
+        split: train, val or test.
+
+    Returns:
+        The scores, (examples, outputs), and the encoded targets, both on the CPU; the mean loss; the metrics by name.
 
     Raises:
         UserError: the run does not have the split.
@@ -467,6 +477,12 @@ def expectations(
 
     The data set is only needed for an old run without `data.json`, or for a user's own preparation.
 
+    Args:
+        run: its folder.
+        config: its configuration.
+        numbers: the state of its preparation, from the checkpoint.
+        device: of the preparation.
+
     Raises:
         UserError: the description cannot be read, or the data set is needed and cannot be loaded.
         ValueError: the checkpoint is for examples of another shape.
@@ -520,6 +536,15 @@ def restored_model(
 ) -> tuple[nn.Module, int]:
     """Build a run's model with the weights of a checkpoint, for evaluation.
 
+    Args:
+        config: the run's configuration.
+        settings: of its training.
+        weights: the state of the model, by name.
+        description: of its data.
+        prepare: turns raw examples, (examples, *description.shape), into the model's inputs.
+        device: of the model.
+        task: what is learnt.
+
     Returns:
         The model, and the largest number of values that one of its layers computes for an example.
 
@@ -543,6 +568,10 @@ def restored_model(
 
 def same_tensors(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """Refuse weights that do not fit a model.
+
+    Args:
+        model: its state has the expected names and shapes.
+        weights: by name.
 
     Raises:
         ValueError: names a tensor that differs.

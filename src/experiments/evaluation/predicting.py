@@ -98,7 +98,17 @@ def input_folder_name(path: str) -> str:
 
 
 def write(predictions: Predictions, folder: Path, name: str, screen: Screen) -> None:
-    """Print predictions and write them."""
+    """Print predictions, and write them to `evaluation/<name>/predictions.csv`.
+
+    Args:
+        predictions: of one run, or of several together.
+        folder: the one above `evaluation/`.
+        name: see `input_folder_name`.
+        screen: to print on.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
     out = unlinked(folder / FOLDER, name) / name
     write_whole(out / "predictions.csv", predictions.as_csv().encode())
     screen.print(f"{len(predictions):,} example{'s' * (len(predictions) > 1)}\n")
