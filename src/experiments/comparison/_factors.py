@@ -122,7 +122,7 @@ class Design:
 
     @cached_property
     def values(self) -> Array:
-        """The runs' values minus their mean."""
+        """The runs' values minus their mean, (runs,)."""
         values = np.array([value for _, _, value in self.rows], dtype=float)
         return values - values.mean()
 
@@ -140,7 +140,10 @@ class Design:
 
     @cached_property
     def blocks(self) -> list[Array]:
-        """The columns of the blocks; none if no block is in more than one cell, as it is then only a label."""
+        """The columns of the blocks, (runs, blocks).
+
+        There are none if no block is in more than one cell, as it is then only a label.
+        """
         blocks = [block for _, block, _ in self.rows]
         shared = len({(levels, block) for levels, block, _ in self.rows}) > len(set(blocks))
         return [columns(blocks)] if shared else []
@@ -151,7 +154,10 @@ class Design:
         return {}
 
     def cells(self, factors: Iterable[str]) -> Array:
-        """Return a column for each combination of some factors' levels: it spans their effects of every order."""
+        """Return a column for each combination of some factors' levels, (runs, cells).
+
+        The columns span the effects of every order of these factors.
+        """
         asked = set(factors)
         wanted = tuple(name for name in self.names if name in asked)
         if wanted not in self.known:
@@ -160,7 +166,11 @@ class Design:
         return self.known[wanted]
 
     def fit(self, parts: Sequence[Array]) -> tuple[float, int]:
-        """Return the residual sum of squares of a model, and its rank."""
+        """Return the residual sum of squares of a model, and its rank.
+
+        Args:
+            parts: the columns of the model, (runs, columns) each.
+        """
         model = np.hstack(parts)
         solution, _, rank, _ = np.linalg.lstsq(model, self.values, rcond=None)
         rest = self.values - model @ solution
@@ -168,7 +178,13 @@ class Design:
         return (squares if squares > NOTHING * self.total else 0.0), int(rank)
 
     def term(self, factors: tuple[str, ...], without: Sequence[Array], freedom: int) -> Term:
-        """Return the sum of squares that the cells of some factors add to a model."""
+        """Return the sum of squares that the cells of some factors add to a model.
+
+        Args:
+            factors: whose cells are added.
+            without: the columns of the model, (runs, columns) each.
+            freedom: the degrees of freedom of the term if all of it can be estimated.
+        """
         (before, rank), (after, higher) = self.fit(without), self.fit([*without, self.cells(factors)])
         squares = max(before - after, 0.0)
         return Term(factors, squares, higher - rank, higher - rank == freedom > 0)

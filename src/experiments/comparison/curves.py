@@ -104,7 +104,7 @@ def aligned(records: Sequence[Record]) -> list[Mapping[str, Sequence[float]]]:
 
 
 def table(rows: Sequence[Sequence[float]]) -> Array:
-    """Return rows of different lengths as one array, filled up with nan."""
+    """Return rows of different lengths as one array, (rows, length of the longest), filled up with nan."""
     length = max(map(len, rows))
     filled = np.full((len(rows), length), np.nan)
     for number, row in enumerate(rows):

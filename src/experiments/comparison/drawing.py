@@ -95,7 +95,13 @@ class DrawnFigure:
 
 
 def values_figure(answer: Answer, styles: Mapping[str, Style], rows: Sequence[GroupRow]) -> DrawnFigure:
-    """Draw every run, and each group's mean with its interval."""
+    """Draw every run, and each group's mean with its interval.
+
+    Args:
+        answer: to the question.
+        styles: of the groups, by name.
+        rows: the groups, from top to bottom.
+    """
     names = [wrapped(row.group.name, 44) for row in rows]
     inch = 0.42 if len(rows) <= MOST_TALL else 0.3
     inch = max(inch, 0.17 * max(name.count("\n") + 1 for name in names))
@@ -113,7 +119,11 @@ def values_figure(answer: Answer, styles: Mapping[str, Style], rows: Sequence[Gr
 
 
 def narrow_values(answer: Answer, styles: Mapping[str, Style], rows: Sequence[GroupRow]) -> Figure:
-    """Draw the same for a phone, with the groups' names above their rows."""
+    """Draw the figure of `values_figure` for a phone, with the groups' names above their rows.
+
+    Args:
+        answer, styles, rows: see `values_figure`.
+    """
     names = [wrapped(row.group.name, NARROW_NAME, 3) for row in rows]
     inch = 0.3 + 0.17 * max(name.count("\n") + 1 for name in names)
     figure = canvas(NARROW, 0.9 + inch * len(rows))
@@ -128,7 +138,12 @@ def narrow_values(answer: Answer, styles: Mapping[str, Style], rows: Sequence[Gr
 
 
 def draw_values(axes: Axes, answer: Answer, styles: Mapping[str, Style], rows: Sequence[GroupRow]) -> None:
-    """Draw the runs of each group, their mean and its interval, in a row for each group."""
+    """Draw the runs of each group, their mean and its interval, in a row for each group.
+
+    Args:
+        axes: to draw on.
+        answer, styles, rows: see `values_figure`.
+    """
     metric = answer.question.metric
     colors = [styles[row.group.name].color for row in rows]
     dots = [
@@ -161,7 +176,14 @@ def draw_values(axes: Axes, answer: Answer, styles: Mapping[str, Style], rows: S
 
 
 def curves_figure(drawn: Sequence[Curve], styles: Mapping[str, Style], axis: str, names: Sequence[str]) -> DrawnFigure:
-    """Draw the curves of all metrics over one axis."""
+    """Draw the curves of all metrics over one axis.
+
+    Args:
+        drawn: the curves of all groups and metrics.
+        styles: of the groups, by name.
+        axis: epoch, step or seconds.
+        names: of the metrics, a panel for each.
+    """
     columns = min(2, len(names))
     rows = math.ceil(len(names) / columns)
     groups = list(dict.fromkeys(curve.group.name for curve in drawn))
@@ -195,14 +217,27 @@ def curves_figure(drawn: Sequence[Curve], styles: Mapping[str, Style], axis: str
 
 
 def begin_with_data(axes: Axes, positions: Sequence[NDArray[np.float64]]) -> None:
-    """Let the horizontal axis begin and end where the data do, if they have several points."""
+    """Let the horizontal axis begin and end where the data do, if they have several points.
+
+    Args:
+        axes: to draw on.
+        positions: of the points of each curve, (points,).
+    """
     every = np.concatenate(positions) if positions else np.zeros(0)
     if len(every) and every.min() < every.max():
         axes.set_xlim(every.min(), every.max())
 
 
 def draw_curve(axes: Axes, curve: Curve, style: Style, axis: str, scale: float) -> None:
-    """Draw one group's curve with its band."""
+    """Draw one group's curve with its band.
+
+    Args:
+        axes: to draw on.
+        curve: of a group.
+        style: of the group.
+        axis: epoch, step or seconds.
+        scale: a factor of the values, such as 100 for per cent.
+    """
     x = curve.x[axis]
     look: dict[str, Any] = {"color": style.color, "linestyle": style.linestyle, "marker": "o" if len(x) == 1 else ""}
     axes.plot(x, curve.mean * scale, linewidth=1.8, **look)
@@ -212,7 +247,13 @@ def draw_curve(axes: Axes, curve: Curve, style: Style, axis: str, scale: float) 
 
 
 def interaction_figure(answer: Answer, first: str, second: str) -> DrawnFigure:
-    """Draw the means over one factor, a line for each level of another: parallel if they do not interact."""
+    """Draw the means over one factor, a line for each level of another: parallel if they do not interact.
+
+    Args:
+        answer: to the question.
+        first: the key of the factor on the horizontal axis.
+        second: the key of the other factor.
+    """
     return DrawnFigure(
         "interaction",
         f"{first} and {second} together",
@@ -223,7 +264,12 @@ def interaction_figure(answer: Answer, first: str, second: str) -> DrawnFigure:
 
 
 def interaction(answer: Answer, first: str, second: str, *, narrow: bool) -> Figure:
-    """Draw the figure of `interaction_figure`, with the legend beside it or, on a phone, below it."""
+    """Draw the figure of `interaction_figure`, with the legend beside it or, on a phone, below it.
+
+    Args:
+        answer, first, second: see `interaction_figure`.
+        narrow: whether it is for a phone.
+    """
     metric = answer.question.metric
     levels = {key: list(dict.fromkeys(g.levels[key] for g in answer.grouping.groups)) for key in (first, second)}
     labels = [wrapped(level, NARROW_NAME if narrow else 24) for level in levels[second]]
@@ -284,6 +330,12 @@ def sensitivity_figure(grouping: Grouping, key: str, others: Sequence[str], metr
     """Draw the metric over one number; None for fewer than three values.
 
     The scale is logarithmic if the values are positive and span a decade.
+
+    Args:
+        grouping: the runs in groups.
+        key: of the number.
+        others: the other keys that differ; there is a line for each of their settings.
+        metric: to draw.
     """
     records = [
         (g, record, value)
@@ -405,7 +457,14 @@ def last_layers_figure(
 def last_layers(
     found: Mapping[str, Mapping[str, LayerCurves]], styles: Mapping[str, Style], present: Sequence[str], *, narrow: bool
 ) -> Figure:
-    """Draw the figure of `last_layers_figure`, two panels side by side or, on a phone, one below the other."""
+    """Draw the figure of `last_layers_figure`, two panels side by side or, on a phone, one below the other.
+
+    Args:
+        found: by group, quantity and layer: the value by epoch or step.
+        styles: of the groups, by name.
+        present: the quantities, a panel for each.
+        narrow: whether it is for a phone.
+    """
     columns = 1 if narrow else min(2, len(present))
     width, rows = NARROW if narrow else 5.4 * columns, math.ceil(len(present) / columns)
     figure = canvas(width, (3.2 if narrow else 3.6) * rows + legend_height(found, width))
@@ -457,7 +516,11 @@ def layer_figures(found: Mapping[str, Mapping[str, LayerCurves]], *, by_step: bo
 
 
 def narrow_panels(tables: Mapping[str, LayerCurves], title: str, unit: str, *, log: bool) -> Figure:
-    """Draw the panels one below the other, for a phone."""
+    """Draw the panels one below the other, for a phone.
+
+    Args:
+        tables, title, unit, log: see `panels`.
+    """
     figure = panels(tables, title, unit, log=log, narrow=True)
     assert figure is not None  # as the wide one has something to draw
     return figure
@@ -469,6 +532,13 @@ def panels(
     """Draw tables of layers by epochs, or by steps, as colours; None if there is nothing to draw.
 
     The panels of a column share one pair of axes: the layout of a pair for each takes longer than the drawing.
+
+    Args:
+        tables: by group and layer: the value by epoch or step.
+        title: of the scale.
+        unit: epoch or step.
+        log: whether the scale is logarithmic.
+        narrow: whether it is for a phone.
     """
     from matplotlib.colors import LogNorm, Normalize
 
@@ -523,7 +593,7 @@ def panels(
 
 
 def edges(centers: Sequence[float]) -> NDArray[np.float64]:
-    """Return the borders of cells from their centers."""
+    """Return the borders of cells, (cells + 1,), from their centers."""
     x = np.array(centers, np.float64)
     if len(x) == 1:
         return np.array([x[0] - 0.5, x[0] + 0.5])
@@ -534,7 +604,14 @@ def edges(centers: Sequence[float]) -> NDArray[np.float64]:
 def histograms_figure(
     found: Mapping[str, Mapping[str, Histogram]], styles: Mapping[str, Style], name: str, when: str
 ) -> DrawnFigure | None:
-    """Draw histograms of activations: a row for each group, a column for each layer, as in the textbooks."""
+    """Draw histograms of activations: a row for each group, a column for each layer, as in the textbooks.
+
+    Args:
+        found: histograms by group and layer.
+        styles: of the groups, by name.
+        name: of the file.
+        when: the time of the histograms, for the title.
+    """
     layers = merged(found.values())
     if not layers:
         return None

@@ -148,6 +148,9 @@ def keys_of(
 ) -> Keys:
     """Return what each key that runs differ in is for; the arguments are those of `grouped`.
 
+    Args:
+        records, by, best, pool: see `grouped`.
+
     Raises:
         UserError: no run has such a key, or the lists contradict each other.
     """

@@ -387,7 +387,14 @@ def factors_table(answer: Answer) -> PageTable:
 
 
 def page_curves(drawn_curves: Sequence[Curve], names: Sequence[str], metric: Metric, wanted: str) -> Curves | None:
-    """Return the interactive plot, over the wanted axis first; None if no epoch has ended."""
+    """Return the interactive plot, over the wanted axis first; None if no epoch has ended.
+
+    Args:
+        drawn_curves: of all groups and metrics.
+        names: of the groups, in the order of the page.
+        metric: to show first.
+        wanted: the axis to show first: epoch, step or seconds.
+    """
     if not drawn_curves:
         return None
     shown = list(dict.fromkeys(curve.metric for curve in drawn_curves))

@@ -83,6 +83,12 @@ def create_report(
 ) -> Report:
     """Return the report on some runs.
 
+    Args:
+        found: the runs and sweeps in some folders.
+        options: of the command line.
+        watching: whether the page reloads itself.
+        words: the arguments of the command; None for those of this process.
+
     Raises:
         UserError: they cannot be compared with these options.
     """
@@ -155,7 +161,13 @@ def signature(words: Sequence[str] | None) -> str:
 
 
 def show(screen: Screen, report: Report, out: Path) -> None:
-    """Print the table, its meaning, and the path of the report."""
+    """Print the table, its meaning, and the path of the report.
+
+    Args:
+        screen: to print on.
+        report: that was written.
+        out: its folder.
+    """
     columns, numbers = report.columns()
     answer = report.answer
     unprinted = {*UNPRINTED} - {f"{report.answer.question.unit} to target"}

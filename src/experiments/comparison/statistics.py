@@ -159,7 +159,14 @@ def difference(
 
 
 def t_test(first: SeedValues, second: SeedValues, resolution: float = 0.0, luck: float = 0.0) -> TTest | None:
-    """Return the t-test that suits two groups: paired, Welch's, or None; `luck` is that of `difference`."""
+    """Return the t-test that suits two groups: paired, Welch's, or None; `luck` is that of `difference`.
+
+    Args:
+        first, second, resolution, luck: see `difference`.
+
+    Raises:
+        ValueError: a value is not finite.
+    """
     refuse_infinite([*first.values(), *second.values()])
     common = common_seeds(first, second)
     if len(common) >= 2:
@@ -172,7 +179,12 @@ def t_test(first: SeedValues, second: SeedValues, resolution: float = 0.0, luck:
 def paired_test(
     first: SeedValues, second: SeedValues, common: Sequence[Hashable], resolution: float, luck: float = 0.0
 ) -> TTest:
-    """Return Student's test of the differences' mean (Student 1908)."""
+    """Return Student's test of the differences' mean (Student 1908).
+
+    Args:
+        first, second, resolution, luck: see `difference`.
+        common: the seeds of the pairs, two or more.
+    """
     n = len(common)
     differences = [first[seed] - second[seed] for seed in common]
     noise = NOISE * scale_of([*first.values(), *second.values()])
@@ -188,6 +200,10 @@ def welch_test(first: Sequence[float], second: Sequence[float], resolution: floa
     false alarms instead of 5 %, and ten times too many at 0.05 %. For groups of different sizes the degrees of freedom
     are therefore those of the smaller one, with which the test is never too certain, whatever the variances (Mickey
     and Brown 1966).
+
+    Args:
+        first, second: the values of each group, two or more.
+        resolution, luck: see `difference`.
     """
     n, m = len(first), len(second)
     noise = NOISE * scale_of([*first, *second])
@@ -203,7 +219,14 @@ def welch_test(first: Sequence[float], second: Sequence[float], resolution: floa
 
 
 def judged(n: int, mean: float, std: float, error: float, freedom: float, same_signs: float, *, paired: bool) -> TTest:
-    """Return a t-test with its two-sided p value; without spread, the chance that all signs are the same."""
+    """Return a t-test with its two-sided p value; without spread, the chance that all signs are the same.
+
+    Args:
+        n, mean, std, paired: see `Difference`.
+        error: the standard error of the mean.
+        freedom: the degrees of freedom of Student's distribution.
+        same_signs: the chance that all signs are the same, for values without spread.
+    """
     if mean == 0:
         p = 1.0
     elif error == 0:
@@ -214,7 +237,14 @@ def judged(n: int, mean: float, std: float, error: float, freedom: float, same_s
 
 
 def interval(mean: float, error: float, freedom: float, level: float) -> tuple[float | None, float | None]:
-    """Return Student's interval about a mean; (None, None) without a spread."""
+    """Return Student's interval about a mean; (None, None) without a spread.
+
+    Args:
+        mean: the middle of the interval.
+        error: its standard error.
+        freedom: the degrees of freedom of Student's distribution.
+        level: how often such an interval contains the true mean, such as 0.95.
+    """
     if error == 0:
         return None, None
     half = float(stdtrit(freedom, (1 + level) / 2)) * error
@@ -226,6 +256,9 @@ def signed_rank(first: SeedValues, second: SeedValues, resolution: float = 0.0) 
 
     Differences of zero are left out, as in Wilcoxon's paper; ties share the mean of their ranks, and the distribution
     is that of exactly these ranks.
+
+    Args:
+        first, second, resolution: see `difference`; seeds without a partner are left out.
     """
     common = common_seeds(first, second)
     step = tie_step([*first.values(), *second.values()], resolution)
@@ -244,7 +277,11 @@ def signed_rank(first: SeedValues, second: SeedValues, resolution: float = 0.0) 
 
 
 def rank_sum(first: SeedValues, second: SeedValues, resolution: float = 0.0) -> float:
-    """Return the two-sided p value of Mann and Whitney's test (1947), over all assignments of the ranks."""
+    """Return the two-sided p value of Mann and Whitney's test (1947), over all assignments of the ranks.
+
+    Args:
+        first, second, resolution: see `difference`.
+    """
     values = [*first.values(), *second.values()]
     ranks, n = doubled_ranks(stepped(values, tie_step(values, resolution))), len(first)
     ways = np.zeros((n + 1, ranks.sum() + 1))
@@ -256,12 +293,21 @@ def rank_sum(first: SeedValues, second: SeedValues, resolution: float = 0.0) -> 
 
 
 def two_sided(chances: NDArray[np.float64], found: int) -> float:
-    """Return twice the chance of the smaller tail, of a distribution over 0, 1, 2, ..."""
+    """Return twice the chance of the smaller tail, of a distribution over 0, 1, 2, ...
+
+    Args:
+        chances: (outcomes,), of each outcome.
+        found: the observed outcome.
+    """
     return min(1.0, 2 * float(min(chances[: found + 1].sum(), chances[found:].sum())))
 
 
 def doubled_ranks(values: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return twice the ranks, ties sharing the mean of theirs: whole numbers."""
+    """Return twice the ranks, ties sharing the mean of theirs: whole numbers.
+
+    Args:
+        values: (values,); the ranks have the same shape.
+    """
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     return (2 * np.cumsum(counts) - counts + 1)[inverse]
 
@@ -272,7 +318,7 @@ def tie_step(values: Iterable[float], resolution: float) -> float:
 
 
 def stepped(values: Iterable[float], step: float) -> NDArray[np.float64]:
-    """Return values in steps, rounded to whole numbers."""
+    """Return values in steps, rounded to whole numbers, (values,); for a step of 0 the values as they are."""
     found = np.fromiter(values, float)
     return np.rint(found / step) if step > 0 else found
 
@@ -337,6 +383,12 @@ def power_of(size: float, n: int, alpha: float, *, paired: bool) -> float:
     |Z + shift| / sqrt(X / freedom), Z normal and X chi-squared, is above the critical value if X is below
     freedom (Z + shift)^2 / critical^2: the mean of that chance over Z, by the trapezoid rule. (scipy's distribution
     functions of the noncentral t return no number for some arguments.)
+
+    Args:
+        size: the difference, in standard deviations of the pairs' differences; without pairs, of the values of a group.
+        n: the number of pairs, or of runs of each group.
+        alpha: the level of the test.
+        paired: whether groups share their seeds.
     """
     freedom, shift = (n - 1, size * math.sqrt(n)) if paired else (2 * n - 2, size * math.sqrt(n / 2))
     critical = float(stdtrit(freedom, 1 - alpha / 2))
@@ -419,6 +471,9 @@ def places(
 
     'Not shown to be better' is not 'equal', and it is not transitive: B may have the place of A and that of C although
     A is shown to be better than C. The letters of a compact letter display show which groups are told apart.
+
+    Args:
+        values, larger_is_better, resolution, alpha: see `pair_tests`.
 
     Returns:
         A place for each group; None for a group that cannot be compared with any other, as it has fewer than two runs.
