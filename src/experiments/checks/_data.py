@@ -172,13 +172,19 @@ def look_at_inputs(subject: Subject, findings: Findings) -> None:
 
 
 def parts(split: Split) -> Iterator[Tensor]:
-    """Yield the indices of the first examples of a split in parts."""
+    """Yield the indices of the first examples of a split in parts, (part,) each."""
     size = max(1, PART // max(1, split.x[0].numel()))
     yield from torch.arange(min(len(split), MOST), device=split.x.device).split(size)
 
 
 def scale(findings: Findings, mean: Tensor, square: Tensor, extent: Tensor) -> None:
-    """Judge the features' means and spreads."""
+    """Judge the features' means and spreads.
+
+    Args:
+        findings: get the numbers and the problems.
+        mean, square: (features,), the mean of the values and of their squares.
+        extent: (features,), the largest value minus the smallest.
+    """
     constant = int((extent == 0).sum())
     spread = (square.mean() - mean.mean().square()).clamp_min(0).sqrt().item()
     middle = mean.mean().item()

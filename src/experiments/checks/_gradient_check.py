@@ -147,7 +147,12 @@ def both_losses(model: nn.Module, criterion: Criterion, x: Tensor, y: Tensor) ->
 
 
 def gradients(loss: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
-    """Return the gradient of a scalar, 0 for a parameter that it does not depend on."""
+    """Return the gradient of a scalar, 0 for a parameter that it does not depend on.
+
+    Args:
+        loss: a scalar.
+        parameters: of any shapes, which their gradients have too.
+    """
     if not loss.requires_grad:
         return [torch.zeros_like(p) for p in parameters]
     grads = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
@@ -155,7 +160,13 @@ def gradients(loss: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
 
 
 def sample(gradient: Tensor, count: int, draw: torch.Generator) -> list[int]:
-    """Return indices into a flat gradient: half of them of the largest values, the others drawn at random."""
+    """Return indices into a flat gradient: half of them of the largest values, the others drawn at random.
+
+    Args:
+        gradient: (elements,).
+        count: the largest number of indices.
+        draw: draws the other half.
+    """
     large = gradient.abs().topk(min(count // 2, len(gradient))).indices.tolist()
     drawn = torch.randint(len(gradient), (count - len(large),), generator=draw).tolist()
     return list(dict.fromkeys([*large, *drawn]))
@@ -163,7 +174,15 @@ def sample(gradient: Tensor, count: int, draw: torch.Generator) -> list[int]:
 
 @torch.no_grad()
 def compared_at(name: str, parameter: Tensor, element: int, analytic: Tensor, losses: Losses) -> CheckedElement:
-    """Compare one element: of the data loss, of the penalty, and of both together."""
+    """Compare one element: of the data loss, of the penalty, and of both together.
+
+    Args:
+        name: of the parameter.
+        parameter: of any shape; it is changed and restored.
+        element: its index in the flat parameter.
+        analytic: (2,), the derivatives of the data loss and of the penalty.
+        losses: returns both, (2,).
+    """
     wanted = torch.cat([analytic, analytic.sum(0, keepdim=True)]).detach()
     flat = parameter.view(-1)
     original = float(flat[element])
@@ -193,7 +212,12 @@ def compared_at(name: str, parameter: Tensor, element: int, analytic: Tensor, lo
 
 
 def rounding(loss: Tensor, step: float) -> Tensor:
-    """Return the difference quotients that rounding alone can cause, if the scores in the data loss are about 1."""
+    """Return the difference quotients that rounding alone can cause, if the scores in the data loss are about 1.
+
+    Args:
+        loss: (3,), the data loss, the penalty and their sum.
+        step: of the difference.
+    """
     least = torch.tensor([1.0, 0.0, 1.0], dtype=loss.dtype, device=loss.device)
     return 20 * EPSILON * torch.maximum(loss.abs(), least) / step
 
@@ -202,6 +226,10 @@ def relative_error(one: Tensor, other: Tensor, floor: Tensor) -> Tensor:
     """Return |a - n| / max(|a|, |n|); 0 if both are 0, or so small that their difference is lost in rounding.
 
     Infinite if one of them is not a number.
+
+    Args:
+        one, other: derivatives, of the same shape.
+        floor: the difference that rounding alone can cause, of the same shape.
     """
     gap, size = (one - other).abs(), torch.maximum(one.abs(), other.abs())
     lost = (gap <= floor) & (size * DOUBTFUL <= floor)
@@ -257,7 +285,14 @@ def disagrees(module: nn.Module, inputs: tuple[Any, ...], draw: torch.Generator)
 
 
 def shifted(module: nn.Module, inputs: tuple[Any, ...], tensor: Tensor, offset: Tensor) -> Tensor:
-    """Return a module's output after one of its tensors is moved by an offset."""
+    """Return a module's output after one of its tensors is moved by an offset.
+
+    Args:
+        module: any module.
+        inputs: its arguments.
+        tensor: an input or a parameter; it is changed and restored.
+        offset: of its shape.
+    """
     before = tensor.detach().clone()
     tensor.data += offset
     try:

@@ -171,7 +171,12 @@ def leak(subject: Subject) -> CheckResult:
 
 
 def mixing(model: nn.Module, x: Tensor) -> float:
-    """Return the largest gradient of an example's scores with respect to another example's input."""
+    """Return the largest gradient of an example's scores with respect to another example's input.
+
+    Args:
+        model: in the mode to check.
+        x: (batch, *input_shape); tokens have no gradient, which counts as 0.
+    """
     if not x.is_floating_point():  # tokens have no gradient
         return 0.0
     x = x.detach().clone().requires_grad_()
@@ -191,7 +196,12 @@ def mixing(model: nn.Module, x: Tensor) -> float:
 
 @torch.no_grad()
 def from_later(model: nn.Module, x: Tensor) -> float:
-    """Return how much the scores of the first half of a sequence change with the tokens of the second half."""
+    """Return how much the scores of the first half of a sequence change with the tokens of the second half.
+
+    Args:
+        model: of sequences.
+        x: (batch, positions), tokens.
+    """
     half = x.shape[1] // 2
     changed = torch.cat([x[:, :half], x.roll(1, 0)[:, half:].flip(1)], 1)
     before = model(x)[:, :half]
@@ -201,7 +211,12 @@ def from_later(model: nn.Module, x: Tensor) -> float:
 
 @torch.no_grad()
 def moved(model: nn.Module, x: Tensor) -> float:
-    """Return how much an example's scores change with the other examples, for dependences without a gradient."""
+    """Return how much an example's scores change with the other examples, for dependences without a gradient.
+
+    Args:
+        model: in evaluation mode.
+        x: (batch, *input_shape).
+    """
     others = x[1:].flip(0)
     changed = torch.cat([x[:1], -others if x.is_floating_point() else others])
     with undrawn(x.device):

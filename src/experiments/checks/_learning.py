@@ -53,7 +53,7 @@ def overfit(subject: Subject) -> CheckResult:
 
 
 def few_examples(subject: Subject) -> tuple[Split, Tensor]:
-    """Return some training examples of every class as a separate split, and their classes."""
+    """Return some training examples of every class as a separate split, and their classes, (examples,)."""
     train = subject.splits["train"]
     y = train.y.cpu()
     kept, _ = stratified(subject.criterion.task.strata(y), min(FEW, len(y)), subject.generator("overfit"))
@@ -85,7 +85,13 @@ def memorised(subject: Subject, few: Split, rate: float, least: float, goal: flo
 
 
 def why_not(few: Split, y: Tensor, subject: Subject) -> str:
-    """Return what may keep a network from memorising a few examples."""
+    """Return what may keep a network from memorising a few examples.
+
+    Args:
+        few: the examples, prepared.
+        y: (examples,) or (examples, targets), encoded.
+        subject: the run.
+    """
     rows = few.x.flatten(1)
     targets = y.reshape(len(y), -1)
     same = (rows[:, None] == rows[None]).all(2) & (targets[:, None] != targets[None]).any(2)
@@ -130,7 +136,12 @@ def baseline(subject: Subject) -> CheckResult:
 
 
 def stages(subject: Subject, train: Split) -> Iterator[Tensor]:
-    """Train as the run would; at each stage yield the losses of the last quarter of the updates so far."""
+    """Train as the run would; at each stage yield the losses of the last quarter of the updates so far, (updates,).
+
+    Args:
+        subject: the run.
+        train: the examples.
+    """
     program = subject.program(subject.copy(), train=train)
     whole = torch.arange(len(train), device=train.x.device)[None]
     batches = itertools.repeat(whole) if program.needs_closure else subject.batches("baseline")

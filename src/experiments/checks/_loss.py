@@ -76,7 +76,10 @@ def initial_loss(subject: Subject) -> CheckResult:
 
 @torch.no_grad()
 def scores_before_training(subject: Subject) -> tuple[Tensor, Tensor]:
-    """Return scores and classes of training examples, with Dropout off and the batch's statistics in BatchNorm."""
+    """Return scores of training examples, (examples, outputs), and their encoded targets.
+
+    Dropout is off, and BatchNorm uses the batch's statistics.
+    """
     split = subject.splits["train"]
     program = subject.program(subject.copy(dropout=False))
     x, y = split.first(EXAMPLES)
@@ -88,6 +91,11 @@ def permuted_loss(subject: Subject, scores: Tensor, y: Tensor) -> tuple[float, f
 
     A network that knows nothing gives its scores to classes by chance: every order of the columns is equally likely. If
     the targets are no classes, every order of the examples is.
+
+    Args:
+        subject: the run.
+        scores: (examples, outputs).
+        y: encoded targets, (examples, ...).
     """
     draw, losses, loss = subject.generator("permutations"), [], subject.criterion.in_units
     classes = subject.criterion.task.form == "classes"
@@ -103,7 +111,14 @@ def numbers_only(subject: Subject) -> bool:
 
 
 def right_scale(subject: Subject, scores: Tensor, y: Tensor, wanted: float) -> float:
-    """Return the largest factor of the scores for which they explain at most the wanted loss, by bisection."""
+    """Return the largest factor of the scores for which they explain at most the wanted loss, by bisection.
+
+    Args:
+        subject: the run.
+        scores: (examples, outputs).
+        y: encoded targets, (examples, ...).
+        wanted: the loss, in the user's units.
+    """
     low, high = 0.0, 1.0
     for _ in range(20):
         middle = (low + high) / 2

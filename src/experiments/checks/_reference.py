@@ -87,7 +87,14 @@ def of_tokens(task: Task, train: Split, new: Split) -> Reference:
 
 
 def some(split: Split, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return examples that are spread over a split, flattened and prepared, and their targets."""
+    """Return examples that are spread over a split, prepared, (examples, features), and their targets, (examples, ...).
+
+    Both are in float64.
+
+    Args:
+        split: any split.
+        most: the largest number of examples.
+    """
     count = min(most, len(split))
     index = torch.linspace(0, len(split) - 1, count, device=split.x.device).round().long()
     x, y = split.batch(index)
@@ -95,7 +102,13 @@ def some(split: Split, most: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def fitted(task: Task, x: np.ndarray, y: np.ndarray, x_new: np.ndarray, y_new: np.ndarray) -> Mapping[str, float]:
-    """Return the accuracy, or R^2, of each reference on new examples, by its name."""
+    """Return the accuracy, or R^2, of each reference on new examples, by its name.
+
+    Args:
+        task: what is learnt.
+        x, x_new: (examples, features), to fit and to score.
+        y, y_new: (examples,) or (examples, targets), their encoded targets.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a fit that has not converged is a reference too
         if task.form == "numbers":

@@ -55,7 +55,16 @@ def chosen(only: Any) -> list[str]:
 def subject_of(
     config: assembly.Config, data: assembly.Data, program: Single, rate: float, batch_size: int, folder: RunFolder
 ) -> Subject:
-    """Return the subject of the checks: a run's parts, of which every check takes copies."""
+    """Return the subject of the checks: a run's parts, of which every check takes copies.
+
+    Args:
+        config: the run's configuration.
+        data: its data.
+        program: its initialized model with the settings of an update.
+        rate: the learning rate before any schedule.
+        batch_size: examples per update.
+        folder: for figures.
+    """
     return Subject(
         model=program.model,
         splits=data.splits,
@@ -151,7 +160,19 @@ def check(cfg: DictConfig) -> None:
 def check_parts(
     config: assembly.Config, parts: Parts, names: Sequence[str], screen: Screen, overrides: list[str]
 ) -> None:
-    """Run checks of a run that is assembled but not trained; they leave it as it was."""
+    """Run checks of a run that is assembled but not trained; they leave it as it was.
+
+    Args:
+        config: the run's configuration.
+        parts: its objects.
+        names: of the checks.
+        screen: to print on.
+        overrides: of the run, as typed.
+
+    Raises:
+        ChecksFailedError: one of them fails, see `run_checks`.
+        UserError: the run cannot be checked.
+    """
     member = parts.member
     subject = subject_of(config, parts.data, parts.program, member.rate, parts.plan.batch_size, member.folder)
     run_checks(subject, names, member.folder, screen, identity(config, overrides))

@@ -92,7 +92,13 @@ def widened(figure: Figure) -> Figure:
 
 
 def legend(figure: Figure, names: Collection[str], styles: Mapping[str, Style]) -> None:
-    """Put the groups' names below a figure if there is more than one."""
+    """Put the groups' names below a figure if there is more than one.
+
+    Args:
+        figure: of `canvas`; on a phone it becomes higher.
+        names: of the groups.
+        styles: of the groups, by name.
+    """
     from matplotlib.lines import Line2D
 
     if len(names) < 2:
@@ -160,7 +166,13 @@ def layer_name(name: str, longest: int | None = LONGEST_LAYER) -> str:
 
 
 def wrapped(text: str, width: int = LONGEST, lines: int = 2) -> str:
-    """Return a name for a figure, wrapped between words and cut after a few lines."""
+    """Return a name for a figure, wrapped between words and cut after a few lines.
+
+    Args:
+        text: the name.
+        width: of a line, in characters.
+        lines: the largest number of lines.
+    """
     parts = textwrap.wrap(
         text, width, max_lines=lines, placeholder=" ...", break_on_hyphens=False, break_long_words=True
     )

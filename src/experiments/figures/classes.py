@@ -94,7 +94,12 @@ def confusion_figure(counts: np.ndarray, classes: Sequence[str], about: str) -> 
 
 
 def blocks(counts: np.ndarray, size: int) -> np.ndarray:
-    """Return the sums of a matrix over square blocks; the last ones may be smaller."""
+    """Return the sums of a matrix over square blocks; the last ones may be smaller.
+
+    Args:
+        counts: (classes, classes).
+        size: the side of a block.
+    """
     starts = np.arange(0, len(counts), size)
     return np.add.reduceat(np.add.reduceat(counts, starts, 0), starts, 1)
 
@@ -163,7 +168,13 @@ def worst_first(y: Tensor, scores: Tensor) -> Tensor:
 
 
 def answer(true: str, predicted: str, probability: float, *, wrong: bool) -> str:
-    """Return the text above an example, such as 'is 5, taken for 9 (92 %)', wrapped to the width of a picture."""
+    """Return the text above an example, such as 'is 5, taken for 9 (92 %)', wrapped to the width of a picture.
+
+    Args:
+        true, predicted: the names of the classes.
+        probability: of the predicted class, in [0, 1]; may be nan.
+        wrong: whether the classes differ, which their names may not.
+    """
     short = shortened(true), shortened(predicted)
     if not wrong or short[0] != short[1]:
         true, predicted = short
@@ -180,6 +191,6 @@ def shortened(name: str) -> str:
 
 
 def unit_range(image: Tensor) -> Tensor:
-    """Scale a picture's values to [0, 1]."""
+    """Scale a picture's values, of any shape, to [0, 1]."""
     low, high = image.min(), image.max()
     return (image - low) / (high - low).clamp_min(1e-12)

@@ -90,6 +90,11 @@ def panelled(count: int, title: str) -> tuple[Figure, list[Axes]]:
 
 
 def dots(axes: Axes, x: Array, y: Array) -> None:
-    """Draw at most `MOST_DOTS` dots, at equal distances in the order of the examples."""
+    """Draw at most `MOST_DOTS` dots, at equal distances in the order of the examples.
+
+    Args:
+        axes: to draw on.
+        x, y: (examples,).
+    """
     step = max(1, math.ceil(len(x) / MOST_DOTS))
     axes.plot(x[::step], y[::step], ".", color=BLUE, markersize=5, alpha=0.5, markeredgewidth=0, label="true")

@@ -86,7 +86,15 @@ def plane(train: Split, size: int) -> Plane:
 
 
 def dots(split: Split, plane: Plane) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]:
-    """Return the pixels of a split's examples in an image of a plane: rows, columns and colours."""
+    """Return the pixels of a split's examples in an image of a plane: rows, columns and colours.
+
+    Args:
+        split: its examples have two features.
+        plane: the grid of points.
+
+    Returns:
+        Rows and columns, (dots,) each, and colours from 0 to 255, (dots, 3).
+    """
     examples = coordinates(split.raw(slice(MOST_DOTS)))
     complete = np.isfinite(examples).all(1)
     low, high = np.array([plane.x[0], plane.y[0]]), np.array([plane.x[-1], plane.y[-1]])
@@ -168,7 +176,13 @@ def regions_figure(
 
 
 def draw_boundaries(axes: Axes, plane: Plane, scores: NDArray[np.float64]) -> None:
-    """Draw the boundary of each class's region, where its score equals the largest other score."""
+    """Draw the boundary of each class's region, where its score equals the largest other score.
+
+    Args:
+        axes: to draw on.
+        plane: the grid of points.
+        scores: (rows, columns, classes).
+    """
     if scores.shape[2] < 2:
         return
     first, second = torch.from_numpy(scores).topk(2, dim=2).values.numpy().transpose(2, 0, 1)
@@ -180,7 +194,14 @@ def draw_boundaries(axes: Axes, plane: Plane, scores: NDArray[np.float64]) -> No
 
 
 def draw_dots(axes: Axes, points: NDArray[np.float64], y: NDArray[np.int64], classes: Sequence[str]) -> None:
-    """Draw examples in the colours of their classes; the legend names the classes if there are at most `MOST_NAMED`."""
+    """Draw examples in the colours of their classes; the legend names the classes if there are at most `MOST_NAMED`.
+
+    Args:
+        axes: to draw on.
+        points: (examples, 2).
+        y: (examples,), class numbers.
+        classes: their names.
+    """
     colours = rgb(np.arange(len(classes)))
     named = len(classes) <= MOST_NAMED
     for number, name in enumerate(classes):

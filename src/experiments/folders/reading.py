@@ -258,7 +258,11 @@ def typed(folder: Path) -> list[str]:
 
 
 def history(folder: Path) -> dict[str, list[float]]:
-    """Return `metrics.csv` by column; empty if no epoch has ended."""
+    """Return `metrics.csv` by column; empty if no epoch has ended.
+
+    Raises:
+        ValueError: `metrics.csv` has no column 'epoch', rows of different lengths, or a cell that is not a number.
+    """
     try:
         rows = read_csv(folder / "metrics.csv")
     except FileNotFoundError:

@@ -63,7 +63,14 @@ def reproduce(line: CommandLine) -> int:
 
 
 def task_of(name: str, recipe: Recipe, line: CommandLine, planted: Path) -> RecipeTask:
-    """Return the task of running a recipe, with a folder that does not exist yet."""
+    """Return the task of running a recipe, with a folder that does not exist yet.
+
+    Args:
+        name: of the recipe.
+        recipe: its section of the configuration.
+        line: the command line.
+        planted: the folder for runs with a planted result.
+    """
     options = line.options
     above = planted / name if options.sabotage else Path("outputs", name)
     names = numbered(datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))

@@ -116,6 +116,12 @@ def after_training(cfg: DictConfig) -> None:
 def tried_out(run: Patient, out: Path, screen: Screen, stop: SignalStop) -> Results | None:
     """Train and compare everything; return None if a signal came.
 
+    Args:
+        run: whose remedies are tried.
+        out: the folder of all trials.
+        screen: to print on.
+        stop: set by a signal.
+
     Raises:
         UserError: the run cannot be composed or built, or no run has a result.
     """
@@ -172,6 +178,12 @@ def combined(
     """Train the remedies that help together; return their effect, and sentences about those that do not fit.
 
     The effect is None if there are fewer than two.
+
+    Args:
+        run: whose remedies were tried.
+        tried: the remedies, those that help most first.
+        measured: the metric by treatment and seed; None for a run without a result.
+        out, screen, stop: see `tried_out`.
     """
     overrides, names, unfit = combination(tried)
     if len(names) < 2:
@@ -218,7 +230,12 @@ def is_stopped(stop: SignalStop) -> bool:
 
 
 def train(plan: Mapping[Treatment, Sequence[Job]], screen: Screen, stop: SignalStop) -> bool:
-    """Train the runs of some treatments, those of one as a stack; return whether no signal came."""
+    """Train the runs of some treatments, those of one as a stack; return whether no signal came.
+
+    Args:
+        plan: the runs to train, by treatment; none for a treatment that was trained before.
+        screen, stop: see `tried_out`.
+    """
     for number, (treatment, todo) in enumerate(plan.items(), 1):
         if stop.requested:
             break
@@ -239,7 +256,13 @@ def on_message(_message: str) -> None:
 
 
 def measure(run: Patient, treatment: Treatment, out: Path) -> dict[int, float | None]:
-    """Return the metric of a treatment by seed; None for a run without a result."""
+    """Return the metric of a treatment by seed; None for a run without a result.
+
+    Args:
+        run: whose remedies are tried.
+        treatment: a trained one.
+        out: the folder of all trials.
+    """
     values: dict[int, float | None] = {}
     for seed in run.seeds:
         summary = readable_summary(treatment.folder(out, seed))
@@ -250,7 +273,13 @@ def measure(run: Patient, treatment: Treatment, out: Path) -> dict[int, float | 
 
 
 def problem(run: Patient, treatment: Treatment, out: Path) -> str:
-    """Return why the runs of a treatment have no result."""
+    """Return why the runs of a treatment have no result.
+
+    Args:
+        run: whose remedies are tried.
+        treatment: one without a result.
+        out: the folder of all trials.
+    """
     summary = readable_summary(treatment.folder(out, run.seeds[0]))
     return str(summary.get("error") or summary.get("status") or "it has not ended")
 

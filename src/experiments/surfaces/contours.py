@@ -44,6 +44,12 @@ def draw(surface: Surface, coordinates: Sequence[str], lines: Sequence[NamedPath
     """Draw paths with their start, their ends and the minima; return the picture as PNG.
 
     A path that leaves the drawn range is cut off.
+
+    Args:
+        surface: the function.
+        coordinates: the names of one or two.
+        lines: the paths with their names, all on this surface.
+        title: above the picture.
     """
     with drawing():
         content = io.BytesIO()
@@ -92,7 +98,13 @@ def contours(
     lines: Sequence[NamedPath],
     ranges: Sequence[tuple[float, float]],
 ) -> None:
-    """Draw the paths on the contour lines of the function."""
+    """Draw the paths on the contour lines of the function.
+
+    Args:
+        figure: to draw on.
+        surface, coordinates, lines: see `draw`.
+        ranges: the lowest and highest number to draw, of each coordinate.
+    """
     from matplotlib.colors import BoundaryNorm, LinearSegmentedColormap
 
     axes = figure.subplots()
@@ -113,7 +125,14 @@ def contours(
 def curve(
     figure: Figure, surface: Surface, coordinate: str, lines: Sequence[NamedPath], seen_range: tuple[float, float]
 ) -> None:
-    """Draw the paths on the curve of the function, and next to it over the updates."""
+    """Draw the paths on the curve of the function, and next to it over the updates.
+
+    Args:
+        figure: to draw on.
+        surface, lines: see `draw`.
+        coordinate: its name.
+        seen_range: the lowest and highest number to draw.
+    """
     below, over = figure.subplots(1, 2)
     w = np.linspace(*seen_range, GRID)
     heights = values(surface, w)
@@ -132,7 +151,14 @@ def curve(
 
 
 def trail(axes: Axes, x: NDArray[Any], y: NDArray[Any], number: int, name: str) -> None:
-    """Draw one path, with marks at its updates and a large mark at its end."""
+    """Draw one path, with marks at its updates and a large mark at its end.
+
+    Args:
+        axes: to draw on.
+        x, y: (points,).
+        number: of the path, which decides its colour and its marks.
+        name: in the legend.
+    """
     look: dict[str, Any] = {"color": COLORS[number % len(COLORS)], "marker": MARKERS[number % len(MARKERS)]}
     every = -(-len(x) // MOST_MARKED)
     edge: dict[str, Any] = {"markeredgecolor": PAPER, "markeredgewidth": 0.4}
@@ -141,7 +167,12 @@ def trail(axes: Axes, x: NDArray[Any], y: NDArray[Any], number: int, name: str) 
 
 
 def mark(axes: Axes, starts: Sequence[Any], minima: Sequence[Any]) -> None:
-    """Mark the starts of the paths and the minima of the function."""
+    """Mark the starts of the paths and the minima of the function.
+
+    Args:
+        axes: to draw on.
+        starts, minima: points of two numbers each.
+    """
     for points, shape, size, color, name in ((starts, "o", 9, PAPER, "start"), (minima, "*", 14, INK, "minimum")):
         if len(points):
             x, y = np.unique(np.array(points), axis=0).T
@@ -150,7 +181,14 @@ def mark(axes: Axes, starts: Sequence[Any], minima: Sequence[Any]) -> None:
 
 
 def contour_levels(heights: NDArray[Any]) -> NDArray[Any]:
-    """Return levels above the lowest height: quadratic, for even rings in a bowl, or logarithmic on a steep surface."""
+    """Return levels above the lowest height: quadratic, for even rings in a bowl, or logarithmic on a steep surface.
+
+    Args:
+        heights: of any shape, above the lowest one; may have nan.
+
+    Returns:
+        The levels, rising, (levels,).
+    """
     highest = float(np.nanmax(heights)) or 1.0
     if highest > STEEP * float(np.nanmedian(heights)):
         return highest * np.geomspace(LOWEST, 1, LEVELS)
@@ -158,7 +196,12 @@ def contour_levels(heights: NDArray[Any]) -> NDArray[Any]:
 
 
 def values(surface: Surface, *coordinates: NDArray[Any]) -> NDArray[Any]:
-    """Return the values of the function at points; NaN for values that are not finite."""
+    """Return the values of the function at points; NaN for values that are not finite.
+
+    Args:
+        surface: the function.
+        coordinates: an array for each, all of one shape, which the values have too.
+    """
     with torch.no_grad():
         heights = surface.function(*(torch.from_numpy(np.atleast_1d(c)).double() for c in coordinates)).numpy()
     return np.where(np.isfinite(heights), heights, np.nan)

@@ -111,6 +111,11 @@ def ran_away(values: Sequence[float]) -> bool:
 def measured(path: DescentPath, minima: Sequence[Sequence[float]], tolerance: float) -> dict[str, Any]:
     """Measure a path; a diverged path is measured up to its last finite point.
 
+    Args:
+        path: of an optimizer.
+        minima: the points where the function is lowest, one number per coordinate; none if they are not known.
+        tolerance: the distance from a minimum within which the path has arrived.
+
     Returns:
         status: `finished` or `diverged`.
         updates: how many; a diverged path diverged at the last one.
@@ -147,7 +152,13 @@ def measured(path: DescentPath, minima: Sequence[Sequence[float]], tolerance: fl
 def arrival(
     path: DescentPath, points: NDArray[np.float64], minima: Sequence[Sequence[float]], tolerance: float
 ) -> Mapping[str, float | int | None]:
-    """Return the distance of the end from the nearest minimum, and the settling time; see `measured`."""
+    """Return the distance of the end from the nearest minimum, and the settling time; see `measured`.
+
+    Args:
+        path: see `measured`.
+        points: (points, coordinates), the finite ones of the path.
+        minima, tolerance: see `measured`.
+    """
     if not minima:
         return {"distance": None, "settled": None}
     distances = np.linalg.norm(points[:, None] - np.array(minima), axis=2)
@@ -174,6 +185,9 @@ def turning_angle(moves: NDArray[np.float64]) -> float | None:
     """Return the mean angle between successive moves in degrees; None if there are fewer than two moves.
 
     The angle is 2 atan2(|u - v|, |u + v|) for unit vectors u and v, which is accurate near 0 and 180 degrees (Kahan).
+
+    Args:
+        moves: (updates, coordinates).
     """
     norms = np.linalg.norm(moves, axis=1)
     moved = np.isfinite(norms) & (norms > 0)

@@ -637,7 +637,13 @@ def layers_above(story: Story, quantity: str) -> dict[str, float]:
 
 
 def units_verdict(story: Story, quantity: str, name: str, finding: str) -> Verdict | None:
-    """Return a verdict on a share of the units of a layer, or None if no layer has reached its threshold."""
+    """Return a verdict on a share of the units of a layer, or None if no layer has reached its threshold.
+
+    Args:
+        story: the facts of the run.
+        quantity: of `layers.csv`, a share with a threshold of the same name.
+        name, finding: of the verdict.
+    """
     layers = layers_above(story, quantity)
     if not layers:
         return None
@@ -661,7 +667,13 @@ def gradient_verdict(
     worst: Callable[[Iterable[float]], float],
     ratios: Mapping[str, float],
 ) -> Verdict | None:
-    """Return a verdict on the gradient's ratios that are out of bounds, or None if there are none."""
+    """Return a verdict on the gradient's ratios that are out of bounds, or None if there are none.
+
+    Args:
+        name, finding: of the verdict.
+        worst: chooses the ratio to show: `min` or `max`.
+        ratios: those out of bounds, by the time they were taken.
+    """
     if not ratios:
         return None
     evidence = f"the gradient at the first hidden layer is {worst(ratios.values()):.1e} times that at the last one"
