@@ -111,7 +111,13 @@ def per_element(
 
 
 def moves(optimizer: str, rate: float, updates: int) -> NDArray[np.float64]:
-    """Return the sizes of the updates of three elements, (updates, elements): steep, flat, rare."""
+    """Return the sizes of the updates of three elements, (updates, elements): steep, flat, rare.
+
+    Args:
+        optimizer: adagrad or sgd.
+        rate: the learning rate.
+        updates: how many.
+    """
     w = torch.zeros(3, dtype=torch.float64, requires_grad=True)
     rules = {"adagrad": torch.optim.Adagrad, "sgd": torch.optim.SGD}
     rule = rules[optimizer]([w], lr=rate)

@@ -180,7 +180,12 @@ def training_loss(run: Restored, size: int | None) -> float:
 
 
 def batch_normalized(model: nn.Module, x: Tensor) -> Tensor:
-    """Return the scores of a batch, normalized by its own statistics; the running averages do not change."""
+    """Return the scores of a batch, normalized by its own statistics; the running averages do not change.
+
+    Args:
+        model: in evaluation mode.
+        x: (batch, *input_shape).
+    """
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm1d)]
     kept = [{name: value.clone() for name, value in norm.state_dict().items()} for norm in norms]
     model.train()
@@ -234,7 +239,7 @@ Scores = tuple[Tensor, Tensor]
 
 
 def alone_and_in_batch(run: Restored) -> Scores:
-    """Return the scores of test examples alone and in one batch, with the running averages."""
+    """Return the scores of test examples alone and in one batch, (examples, classes), with the running averages."""
     x, _ = run.data.splits["test"].first(EXAMPLES)
     with torch.no_grad():
         together = run.model(x)
@@ -242,7 +247,10 @@ def alone_and_in_batch(run: Restored) -> Scores:
 
 
 def in_two_batches(run: Restored) -> Scores:
-    """Return the scores of test examples in two different batches, normalized by the batches' own statistics."""
+    """Return the scores of test examples in two different batches, (examples, classes).
+
+    They are normalized by the batches' own statistics.
+    """
     x, _ = run.data.splits["test"].first(EXAMPLES // BATCH * BATCH)
     draw = torch.Generator().manual_seed(0)
     first, second = (shuffled(run.model, x, torch.randperm(len(x), generator=draw)) for _ in range(2))
@@ -250,13 +258,23 @@ def in_two_batches(run: Restored) -> Scores:
 
 
 def shuffled(model: nn.Module, x: Tensor, order: Tensor) -> Tensor:
-    """Return the scores of examples that are batched in another order; the scores are in the examples' order."""
+    """Return the scores of examples that are batched in another order; the scores are in the examples' order.
+
+    Args:
+        model: in evaluation mode.
+        x: (examples, *input_shape).
+        order: (examples,), a permutation of their indices.
+    """
     scores = torch.cat([batch_normalized(model, x[part]) for part in order.split(BATCH)])
     return scores[order.argsort()]
 
 
 def spread(first: Tensor, second: Tensor) -> Scores:
-    """Return both sets of scores, divided by the standard deviation of the second."""
+    """Return both sets of scores, divided by the standard deviation of the second.
+
+    Args:
+        first, second: (examples, classes).
+    """
     return first / second.std(), second / second.std()
 
 

@@ -157,11 +157,19 @@ def unit_drifts(inputs: Tensor) -> Tensor:
 
 
 def drift(inputs: Tensor) -> float:
-    """Return the mean of `unit_drifts` over the units."""
+    """Return the mean of `unit_drifts` over the units.
+
+    Args:
+        inputs: see `last_inputs`.
+    """
     return float(unit_drifts(inputs).mean())
 
 
 def typical(inputs: Tensor) -> int:
-    """Return the index of the unit with the median drift."""
+    """Return the index of the unit with the median drift.
+
+    Args:
+        inputs: see `last_inputs`.
+    """
     order = unit_drifts(inputs).argsort()
     return int(order[len(order) // 2])

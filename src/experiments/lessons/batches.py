@@ -25,6 +25,7 @@ def sizes(runs: Sequence[Record], full: int) -> Measured:
     """Measure by batch size: how often an update raises the loss, the final loss, and the time per epoch.
 
     Args:
+        runs: with several batch sizes.
         full: the size of the training split.
     """
     groups = {int(size): group for size, group in by(runs, "training.batch_size").items()}

@@ -96,7 +96,17 @@ def signal(
 def passage(
     fill: Initializer, layers: int, width: int, activation: str, examples: int, draw: int, gain: float
 ) -> Passage:
-    """Send a signal forward through a network, and a gradient backward."""
+    """Send a signal forward through a network, and a gradient backward.
+
+    Args:
+        fill: the initializer.
+        layers: how many.
+        width: of the inputs and of all layers.
+        activation: of all layers.
+        examples: how many inputs, from N(0, 1).
+        draw: the seed of the weights, the inputs and the gradient.
+        gain: a factor for the weights after they are drawn.
+    """
     generator = torch.Generator().manual_seed(draw)
     model = MLP((width,), 1, hidden=[width] * layers, activation=activation)
     fill_scaled(model, fill, generator, gain)
@@ -124,7 +134,11 @@ def fill_scaled(model: nn.Module, fill: Initializer, generator: torch.Generator,
 
 
 def mean_square(x: Tensor) -> float:
-    """Return the mean square, in float64: the squares of a vanished signal are too small for float32."""
+    """Return the mean square, in float64: the squares of a vanished signal are too small for float32.
+
+    Args:
+        x: of any shape.
+    """
     return float(x.double().square().mean())
 
 
@@ -141,7 +155,13 @@ def filler(name: str) -> Initializer:
 
 
 def sentence(name: str, values: Mapping[str, float], layers: int) -> str:
-    """Return a sentence about the spread of the signal."""
+    """Return a sentence about the spread of the signal.
+
+    Args:
+        name: of the initializer.
+        values: of `signal`, by quantity.
+        layers: the number of the last layer.
+    """
     ratio = values[f"{name}: spread by the layer before's"]
     first, end = (values[f"{name}: spread of layer {layer}"] for layer in (1, layers))
     change = f"from {first:.3g} in layer 1 to {end:.3g} in layer {layers}"

@@ -135,7 +135,12 @@ def predicted(run: Record, passes: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def accuracy(probabilities: Tensor, y: Tensor) -> float:
-    """Return the accuracy of probabilities."""
+    """Return the accuracy of probabilities.
+
+    Args:
+        probabilities: (examples, classes).
+        y: (examples,), class numbers.
+    """
     return float((probabilities.argmax(1) == y).double().mean())
 
 

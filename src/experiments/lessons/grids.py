@@ -89,12 +89,23 @@ def unit_square(distribution: BaseDistribution) -> Space:
 
 
 def inside(point: GridPoint, corner: Sequence[float], side: float) -> bool:
-    """Whether a point is in the region with this lower corner."""
+    """Whether a point is in the region with this lower corner.
+
+    Args:
+        point: two hyperparameters.
+        corner: one number for each hyperparameter that matters.
+        side: of the region.
+    """
     return all(low <= x < low + side for x, low in zip(point, corner, strict=False))
 
 
 def searches_figure(searches: dict[str, list[GridPoint]], corner: Sequence[float], side: float) -> Figure:
-    """Draw the points of one search of each kind, their values of the first hyperparameter, and the good region."""
+    """Draw the points of one search of each kind, their values of the first hyperparameter, and the good region.
+
+    Args:
+        searches: the points by the name of the search.
+        corner, side: see `inside`.
+    """
     figure = canvas(2 * HEIGHT, HEIGHT + 0.4)
     for axes, (name, points), look in zip(figure.subplots(1, 2), searches.items(), styles(2), strict=True):
         axes.axvspan(corner[0], corner[0] + side, color=INK, alpha=0.12)

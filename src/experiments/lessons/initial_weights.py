@@ -48,6 +48,7 @@ def large_weights(runs: Sequence[Record], large: int) -> Measured:
     """Measure the loss before and after training with He's weights, and with the same weights times a gain.
 
     Args:
+        runs: with both gains.
         large: the gain.
     """
     groups = by(runs, "init.gain")

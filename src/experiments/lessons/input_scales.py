@@ -97,7 +97,12 @@ def features(scale: float) -> Tensor:
 
 
 def prepare(x: Tensor, name: str) -> Tensor:
-    """Return inputs after a preparation of `data.preprocess`."""
+    """Return inputs after a preparation of `data.preprocess`.
+
+    Args:
+        x: (examples, features).
+        name: of the preparation.
+    """
     return PREPROCESSES[name](x)(x)
 
 
@@ -108,7 +113,11 @@ def hessian(x: Tensor) -> Array:
 
 
 def condition(bowl: Array) -> float:
-    """Return the largest curvature divided by the smallest."""
+    """Return the largest curvature divided by the smallest.
+
+    Args:
+        bowl: (2, 2), see `hessian`.
+    """
     low, high = np.linalg.eigvalsh(bowl)
     return float(high / low)
 
@@ -118,6 +127,9 @@ def descent(bowl: Array) -> Array:
 
     The target is the sum of the features, each divided by its scale; the weights start at 0. The rate is the best
     constant rate: 2 divided by the sum of the largest and the smallest curvature.
+
+    Args:
+        bowl: (2, 2), see `hessian`.
     """
     rate = 2 / np.linalg.eigvalsh(bowl).sum()
     distance = -WEIGHTS / np.sqrt(np.diag(bowl))
@@ -129,7 +141,12 @@ def descent(bowl: Array) -> Array:
 
 
 def excess(bowl: Array, distance: Array) -> float:
-    """Return the loss minus its minimum."""
+    """Return the loss minus its minimum.
+
+    Args:
+        bowl: (2, 2), see `hessian`.
+        distance: (2,), of the weights from the minimum.
+    """
     return float(distance @ bowl @ distance) / 2
 
 
@@ -139,7 +156,12 @@ def slope(x: Sequence[float], y: Sequence[float]) -> float:
 
 
 def draw_descent(axes: Axes, bowl: Array) -> None:
-    """Draw the contours of the loss and the path of gradient descent over them."""
+    """Draw the contours of the loss and the path of gradient descent over them.
+
+    Args:
+        axes: to draw on.
+        bowl: (2, 2), see `hessian`.
+    """
     path = descent(bowl)
     size = 1.3 * float(np.abs(path).max())
     grid = np.linspace(-size, size, 200)
@@ -156,17 +178,21 @@ def draw_descent(axes: Axes, bowl: Array) -> None:
 
 
 def bright(x: Tensor) -> Tensor:
-    """Return pictures with values from 0 to 16 brightened, with a quarter of the contrast."""
+    """Return pictures of any shape, with values from 0 to 16, brightened, with a quarter of the contrast."""
     return x / 4 + 12
 
 
 def inverted(x: Tensor) -> Tensor:
-    """Return pictures with values from 0 to 16 with black and white exchanged."""
+    """Return pictures of any shape, with values from 0 to 16, with black and white exchanged."""
     return 16 - x
 
 
 def moved(x: Tensor) -> Tensor:
-    """Return pictures moved 2 pixels to the right; the columns that leave on the right come in on the left."""
+    """Return pictures moved 2 pixels to the right; the columns that leave on the right come in on the left.
+
+    Args:
+        x: (examples, channels, height, width).
+    """
     return x.roll(2, -1)
 
 
@@ -210,13 +236,19 @@ def covariate_shift(runs: Sequence[Record]) -> Measured:
 
 
 def raw(run: Restored, split: str) -> tuple[Tensor, Tensor]:
-    """Return a split's raw examples and their classes."""
+    """Return a split's raw examples, (examples, *description.shape), and their classes, (examples,)."""
     examples = run.data.splits[split]
     return examples.x if examples.rows is None else examples.x[examples.rows], examples.y
 
 
 def accuracy(run: Restored, x: Tensor, y: Tensor) -> float:
-    """Return a run's accuracy on raw examples."""
+    """Return a run's accuracy on raw examples.
+
+    Args:
+        run: the trained run.
+        x: (examples, *description.shape).
+        y: (examples,), class numbers.
+    """
     return float((run.scores(x).argmax(1) == y).double().mean())
 
 

@@ -69,7 +69,12 @@ def linear_boundaries(runs: Sequence[Record]) -> Measured:
 
 
 def answer(run: Restored, x: Tensor) -> Tensor:
-    """Return the class that a run predicts for each raw point, (points,)."""
+    """Return the class that a run predicts for each raw point, (points,).
+
+    Args:
+        run: the trained run.
+        x: (points, 2).
+    """
     return run.scores(x.float()).argmax(1)
 
 
@@ -99,7 +104,11 @@ def boundaries(run: Restored) -> dict[tuple[int, int], Array]:
 
 
 def distance_from_line(points: Array) -> float:
-    """Return the largest distance of points from the straight line that fits them best."""
+    """Return the largest distance of points from the straight line that fits them best.
+
+    Args:
+        points: (points, 2).
+    """
     centred = points - points.mean(0)
     normal = np.linalg.svd(centred, full_matrices=False)[2][-1]
     return float(np.abs(centred @ normal).max())
@@ -138,19 +147,28 @@ def softmax_hardmax(scores: Sequence[float], base: float = math.e) -> Measured:
 
 
 def probabilities(z: Tensor) -> Tensor:
-    """Return the probabilities behind the cross-entropy, (classes,): exp(-loss) of each class."""
+    """Return the probabilities behind the cross-entropy, (classes,): exp(-loss) of each class.
+
+    Args:
+        z: (classes,), the scores.
+    """
     return torch.exp(-cross_entropy(z.expand(len(z), -1), torch.arange(len(z)), reduction="none"))
 
 
 def gradient(z: Tensor, k: int) -> Tensor:
-    """Return the gradient of the cross-entropy with respect to the scores if class k is right, (classes,)."""
+    """Return the gradient of the cross-entropy with respect to the scores if class k is right, (classes,).
+
+    Args:
+        z: (classes,), the scores.
+        k: the right class.
+    """
     z = z.clone().requires_grad_()
     (by_score,) = torch.autograd.grad(cross_entropy(z[None], torch.tensor([k])), [z])
     return by_score
 
 
 def distance(first: Tensor, second: Tensor) -> float:
-    """Return the largest difference between the elements of two tensors."""
+    """Return the largest difference between the elements of two tensors of the same shape."""
     return float((first - second).abs().max())
 
 

@@ -18,7 +18,12 @@ def unchanging(progress: float, **_settings: Any) -> float:
 
 
 def ungained(weight: Tensor, generator: torch.Generator, *, gain: float = 1.0) -> None:
-    """Fill with He initialization, and ignore the gain."""
+    """Fill with He initialization, and ignore the gain.
+
+    Args:
+        weight, generator: see `initializers`.
+        gain: not used.
+    """
     del gain
     he(weight, generator)
 

@@ -184,12 +184,22 @@ def nesterov(rate: float, momentum: float, curvature: float, nesterov: bool = Tr
 
 
 def descent(rate: float, momentum: float, curvature: float, nesterov: bool = False) -> np.ndarray:
-    """Return the weight before and after each update, in float64."""
+    """Return the weight before and after each update, (updates + 1,), in float64.
+
+    Args:
+        rate, momentum: of the optimizer.
+        curvature: of the parabola `curvature w^2 / 2`; w starts at 1.
+        nesterov: whether it uses Nesterov momentum.
+    """
     optimizer = partial(torch.optim.SGD, lr=rate, momentum=momentum, nesterov=nesterov)
     return descend(lambda w: curvature * w.square() / 2, optimizer, [1.0], UPDATES).points[:, 0]
 
 
 def shrinkage(envelope: np.ndarray) -> float:
-    """Return the factor of the distance per update, from the slope of its logarithm down to 1e-12."""
+    """Return the factor of the distance per update, from the slope of its logarithm down to 1e-12.
+
+    Args:
+        envelope: (updates + 1,), the largest distance from the minimum after each number of updates or later.
+    """
     used = envelope[envelope > 1e-12]
     return float(np.exp(np.polyfit(np.arange(len(used)), np.log(used), 1)[0]))

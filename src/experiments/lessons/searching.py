@@ -74,7 +74,15 @@ def volume(sampler: Literal["random", "grid"] = "random") -> Measured:
 
 
 def hits(rng: np.random.Generator, sample: Sampler, trials: int, dimensions: int, sides: tuple[float, ...]) -> float:
-    """Return the share of searches with a trial in a box of these sides, at a random position."""
+    """Return the share of searches with a trial in a box of these sides, at a random position.
+
+    Args:
+        rng: draws the position of the box, and the points of a random search.
+        sample: returns the points of a search, (points, dimensions).
+        trials: of a search.
+        dimensions: the number of hyperparameters, each in [0, 1).
+        sides: of the box, one for each dimension.
+    """
     successes = 0
     for _ in range(SEARCHES):
         corner = rng.random(dimensions) * (1 - np.array(sides))

@@ -67,21 +67,41 @@ def cross_validation(repeats: Annotated[int, Ge(10)] = 200, folds: Annotated[int
 
 
 def of_folds(x: Array, y: NDArray[np.int64], order: NDArray[np.int64]) -> list[float]:
-    """Return the accuracy on each fold of a classifier that is fitted to the other folds."""
+    """Return the accuracy on each fold of a classifier that is fitted to the other folds.
+
+    Args:
+        x: (examples, features).
+        y: (examples,), class numbers.
+        order: (examples,), a permutation of their indices, which decides the folds.
+    """
     parts = np.array_split(order, FOLDS)
     rows = [(np.concatenate([*parts[:n], *parts[n + 1 :]]), part) for n, part in enumerate(parts)]
     return [accuracy(fitted(x[train], y[train]), x[test], y[test]) for train, test in rows]
 
 
 def fitted(x: Array, y: NDArray[np.int64]) -> Array:
-    """Return the weights of a linear classifier of the digits, by ridge regression on one-hot classes."""
+    """Return the weights of a linear classifier of the digits, by ridge regression on one-hot classes.
+
+    Args:
+        x: (examples, features).
+        y: (examples,), class numbers.
+
+    Returns:
+        The weights, (features + 1, classes); those in the last row are the biases.
+    """
     inputs = np.concatenate([x, np.ones((len(x), 1))], 1)
     weights: Array = np.linalg.solve(inputs.T @ inputs + STRENGTH * np.eye(inputs.shape[1]), inputs.T @ np.eye(10)[y])
     return weights
 
 
 def accuracy(weights: Array, x: Array, y: NDArray[np.int64]) -> float:
-    """Return the accuracy of a linear classifier."""
+    """Return the accuracy of a linear classifier.
+
+    Args:
+        weights: see `fitted`.
+        x: (examples, features).
+        y: (examples,), class numbers.
+    """
     scores = np.concatenate([x, np.ones((len(x), 1))], 1) @ weights
     return float((scores.argmax(1) == y).mean())
 

@@ -115,22 +115,34 @@ def layer_activations(
 
 
 def outer(activations: Tensor) -> float:
-    """Return the share of sigmoid activations in the outer tenths of their range."""
+    """Return the share of sigmoid activations, of any shape, in the outer tenths of their range."""
     return float(((activations < OUTER) | (activations > 1 - OUTER)).float().mean())
 
 
 def spread(layers: Sequence[Tensor]) -> float:
-    """Return the standard deviation of the last layer's activations, over units and examples."""
+    """Return the standard deviation of the last layer's activations, over units and examples.
+
+    Args:
+        layers: the activations of each layer, (examples, units).
+    """
     return float(layers[-1].std(correction=0))
 
 
 def last_by_first(layers: Sequence[Tensor]) -> float:
-    """Return the root mean square of the last layer's activations, divided by that of the first layer's."""
+    """Return the root mean square of the last layer's activations, divided by that of the first layer's.
+
+    Args:
+        layers: the activations of each layer, (examples, units).
+    """
     return float(layers[-1].square().mean().sqrt() / layers[0].square().mean().sqrt())
 
 
 def signal_figure(activations: Mapping[tuple[str, str], Sequence[Tensor]]) -> Figure:
-    """Draw the histograms of the layers of each network: a row for each initializer, a column for each activation."""
+    """Draw the histograms of the layers of each network: a row for each initializer, a column for each activation.
+
+    Args:
+        activations: by activation and initializer: those of each layer, (examples, units).
+    """
     names = list(dict.fromkeys(name for _, name in activations))
     figure = canvas(11.0, 1.35 * len(names) + 0.5)
     grid = figure.subplots(len(names), len(RANGES), squeeze=False)
@@ -154,6 +166,12 @@ def draw_histograms(axes: Axes, layers: Sequence[Tensor], ends: tuple[float, flo
     """Draw the histograms of the layers side by side, each scaled to the height of its most common bin.
 
     One bin that is far higher than all others is cut off, see `tallest`.
+
+    Args:
+        axes: to draw on.
+        layers: the activations of each layer, (examples, units).
+        ends: the lowest and highest value of the bins; values beyond are counted in the outer bins.
+        color: as `#rrggbb`.
     """
     for number, activations in enumerate(layers, 1):
         counts, edges = np.histogram(activations.clamp(*ends).numpy(), BINS, ends)

@@ -195,7 +195,7 @@ class Task:
         """Return the running metric of a model that knows nothing; None for the share of the most common class.
 
         Args:
-            targets: encoded, of the training split.
+            targets: (examples, ...), encoded, of the training split.
         """
         del targets
         return 0.0
@@ -205,7 +205,7 @@ class Task:
 
         Args:
             scores: (examples, outputs).
-            targets: encoded.
+            targets: (examples, ...), encoded.
         """
         del scores, targets
         return {}
@@ -235,7 +235,7 @@ class Task:
         """Return a text that the model has written; empty if it writes none.
 
         Args:
-            forward: returns the scores of prepared examples.
+            forward: returns the scores of prepared examples, (batch, *input_shape).
             split: the examples.
         """
         del forward, split
@@ -280,7 +280,7 @@ class Task:
 
         Args:
             loss: in the user's units.
-            targets: encoded, of the training split.
+            targets: (examples, ...), encoded, of the training split.
         """
         return loss(targets.new_zeros(len(targets), self.outputs), targets, reduction="mean").item()
 
