@@ -88,6 +88,30 @@ def test_200_steps_are_those_of_the_ordinary_stack(case: tuple[str, ...], dtype:
         assert torch.equal(one.noise.get_state(), other.noise.get_state())
 
 
+@pytest.mark.parametrize("brief", [False, True])
+@pytest.mark.parametrize(
+    "case", [("batch", "tanh", "cross-entropy"), ("layer", "gelu", "hinge, bounded")], ids="-".join
+)
+def test_evaluations_and_looks_inside_are_those_of_the_ordinary_stack(case: tuple[str, ...], brief: bool) -> None:
+    programs = [members(case, torch.float64) for _ in range(2)]
+    generators: list[dict[str, Any]] = [{} for _ in TOGETHER]
+    ordinary, explicit = Stack(programs[0], generators), stack_of(programs[1], generators)
+    for stack in (ordinary, explicit):
+        go(stack, 5)
+    used = explicit.weights.gradient.clone()
+    for member in (0, 3):
+        one, other = (vars(stack.capture(member, brief=brief)) for stack in (ordinary, explicit))
+        for name, value in one.items():
+            leaves, others = (torch.utils._pytree.tree_leaves(v) for v in (value, other[name]))
+            assert value is None or isinstance(value, Tensor) or list(value) == list(other[name]), name
+            assert len(leaves) == len(others)
+            for a, b in zip(leaves, others, strict=True):
+                assert torch.allclose(a, b, rtol=1e-9, atol=1e-12), name
+    assert torch.equal(used, explicit.weights.gradient), "the gradient of the last update is that of the observers"
+    for one, other in zip(*(stack.evaluate("val", [1, 2, 5]) for stack in (ordinary, explicit)), strict=True):
+        assert one == pytest.approx(other, rel=1e-12)
+
+
 @pytest.mark.parametrize("case", [("batch", "relu", "cross-entropy"), ("layer", "tanh", "weighted")], ids="-".join)
 def test_a_step_is_that_of_the_lone_runs(case: tuple[str, ...]) -> None:
     alone, together = members(case, torch.float64), members(case, torch.float64)

@@ -107,23 +107,30 @@ class StackInspector:
         gradients = torch.autograd.grad(losses.sum(), wanted, allow_unused=True)
         signals = {n: g * x.shape[1] for n, g in zip(taps, gradients, strict=False) if g is not None}
         own = {n: g for n, g in zip(leaves, gradients[len(taps) :], strict=True) if g is not None}
-        named = dict.fromkeys(self.programs[0].named)
-        everything = self.weights.all()
-        running = {
-            name: (self.weights.buffers[f"{name}.running_mean"], self.weights.buffers[f"{name}.running_var"])
-            for name in self.recorder.norms
-            if f"{name}.running_mean" in self.weights.buffers
-        }
         return Capture(
             loss=self.objective.shown(losses.detach(), scores.detach(), y, 1.0),
             scores=scores.detach(),
             activations={name: a.detach() for name, a in activations.items()},
             signals=signals,
-            weights={name: everything[name].detach() for name in named},
+            weights=self._weights(),
             gradients=own,
             batch_statistics={name: (m.detach(), v.detach()) for name, (m, v) in statistics.items()},
-            running_statistics=running,
+            running_statistics=self._running(),
         )
+
+    def _weights(self) -> dict[str, Tensor]:
+        """Return all parameters by name."""
+        everything = self.weights.all()
+        return {name: everything[name].detach() for name in self.programs[0].named}
+
+    def _running(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Return the running mean and variance of each BatchNorm that has them."""
+        own = self.weights.buffers
+        return {
+            name: (own[f"{name}.running_mean"], own[f"{name}.running_var"])
+            for name in self.recorder.norms
+            if f"{name}.running_mean" in own
+        }
 
     def _called(
         self, own: dict[str, Tensor], inputs: Tensor, taps: Mapping[str, Tensor]

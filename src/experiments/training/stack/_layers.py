@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from experiments.training._backward import POINTWISE, Rule
+from experiments.training.explicit import layers_of
 
 from ._forward import Masked
-from ._weights import Weights
 
 aten = torch.ops.aten
 
@@ -33,26 +33,79 @@ class Together:
     gradients: Mapping[str, Tensor]
 
 
-def together(name: str, one: nn.Module, weights: Weights) -> tuple[Any, Rule]:
-    """Return a layer of all members with its rule.
+class Chain:
+    """The layers of a model in their order, with every member's weights.
+
+    Args:
+        model: of one member; its layers are of kinds in `RULES`.
+        own: parameters and buffers by name, with a row per member.
+        gradients: where those of the parameters are stored.
+    """
+
+    def __init__(self, model: nn.Module, own: Mapping[str, Tensor], gradients: Mapping[str, Tensor]) -> None:
+        names = {id(layer): name for name, layer in model.named_modules()}
+        layers = list(layers_of(model))
+        self.names = [names[id(layer)] for layer in layers]
+        self.rules = [RULES[type(layer)] for layer in layers]
+        self.layers = [together(name, layer, own, gradients) for name, layer in zip(self.names, layers, strict=True)]
+        self.first = next(n for n, layer in enumerate(layers) if list(layer.parameters()))
+        self.kept: list[Any] = []
+        self.outputs: list[Tensor] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the scores in training mode, and keep what `backward` needs."""
+        self.kept.clear()
+        self.outputs.clear()
+        for layer, rule in zip(self.layers, self.rules, strict=True):
+            x, needed = rule.forward(layer, x)
+            self.kept.append(needed)
+            self.outputs.append(x)
+        return x
+
+    def backward(self, g: Tensor) -> list[Tensor]:
+        """Store the gradients of the parameters.
+
+        Args:
+            g: the gradient with respect to the scores.
+
+        Returns:
+            The gradients with respect to the outputs of the layers, from the last one to the first one with weights.
+        """
+        signals = []
+        for number in range(len(self.layers) - 1, self.first - 1, -1):
+            signals.append(g)
+            wanted = number > self.first
+            g = self.rules[number].backward(self.layers[number], self.kept[number], g, wanted)  # type: ignore[assignment]
+        self.kept, self.outputs = [], []
+        return signals
+
+    def evaluate(self, x: Tensor) -> Tensor:
+        """Return the scores in evaluation mode."""
+        for layer, rule in zip(self.layers, self.rules, strict=True):
+            if isinstance(layer, Together) and isinstance(layer.one, nn.BatchNorm1d):
+                x = _running_norm(layer, x)
+            elif not isinstance(layer, Masked):
+                x, _ = rule.forward(layer, x)
+        return x
+
+
+def together(name: str, one: nn.Module, own: Mapping[str, Tensor], gradients: Mapping[str, Tensor]) -> Any:
+    """Return a layer of all members.
 
     Args:
         name: of the layer in the model.
-        one: the layer of one member, of a kind in `RULES`.
-        weights: of the stack.
+        one: the layer of one member.
+        own, gradients: see `Chain`.
     """
-    rule = RULES[type(one)]
-    if type(one) in POINTWISE or isinstance(one, Masked):
-        return one, rule
-    names = [own for own, _ in [*one.named_parameters(), *one.named_buffers()]]
-    everything = weights.all()
-    gradients = {c.name: weights.gradient[:, c.span].view(-1, *c.shape) for c in weights.columns}
-    full = {own: f"{name}.{own}" for own in names}
+    if type(one) in POINTWISE or isinstance(one, Masked | nn.Flatten):
+        return one
+    names = [short for short, _ in [*one.named_parameters(), *one.named_buffers()]]
+    full = {short: f"{name}.{short}" for short in names}
     return Together(
         one,
-        {own: everything[key].detach() for own, key in full.items()},
-        {own: gradients[key] for own, key in full.items() if key in gradients},
-    ), rule
+        {short: own[key].detach() for short, key in full.items()},
+        {short: gradients[key] for short, key in full.items() if key in gradients},
+    )
 
 
 def _linear(layer: Together, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -87,6 +140,14 @@ def _batch_norm_back(layer: Together, kept: Any, g: Tensor, wanted: bool) -> Ten
 
 def _running(layer: Together) -> tuple[Tensor, Tensor]:
     return layer.own["running_mean"].view(-1), layer.own["running_var"].view(-1)
+
+
+def _running_norm(layer: Together, x: Tensor) -> Tensor:
+    """Normalize by the running statistics."""
+    mean, variance, weight, bias = (
+        layer.own[name].unsqueeze(1) for name in ("running_mean", "running_var", "weight", "bias")
+    )
+    return torch.addcmul(bias, x - mean, weight * (variance + layer.one.eps).rsqrt())
 
 
 def _layer_norm(layer: Together, x: Tensor) -> tuple[Tensor, Any]:

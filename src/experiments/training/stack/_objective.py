@@ -6,11 +6,13 @@ from functools import partial
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.func import vmap
 
 from experiments.penalties import Penalty
 from experiments.training.criterion import Criterion, in_units, with_terms
+from experiments.training.explicit import is_cross_entropy
 from experiments.training.single import Single
 
 from ._batches import selected
@@ -37,6 +39,7 @@ class Objective:
         self.units = units(criteria, weights.flat)
         self.terms_of = by_penalty(criteria, weights.flat, lambda penalty: penalty.adds)
         self.bounds_of = by_penalty(criteria, weights.flat, lambda penalty: penalty.bounds)
+        self.plain = self.units is None and all(is_cross_entropy(criterion) for criterion in criteria)
         first = programs[0]
         self.penalized = [name for name, p in first.named.items() if any(p is weight for weight in first.weights)]
         self.clip_value = limits([program.updating.clip_value for program in programs], weights.flat)
@@ -44,6 +47,8 @@ class Objective:
 
     def losses(self, scores: Tensor, targets: Tensor) -> Tensor:
         """Return the members' mean losses of a training batch, (members,)."""
+        if self.plain and targets.ndim == 2:
+            return cross_entropies(scores, targets).mean(1)
 
         def mean(own: Tensor, wanted: Tensor, numbers: Mapping[str, Tensor], weights: Tensor | None) -> Tensor:
             loss = partial(self.loss, **numbers)
@@ -54,7 +59,8 @@ class Objective:
 
     def totals(self, scores: Tensor, targets: Tensor, rows: Sequence[int]) -> Tensor:
         """Return the sums of the examples' losses in evaluation of the members in `rows`, (rows,)."""
-
+        if self.plain and targets.ndim == 2:
+            return cross_entropies(scores, targets).sum(1)
         numbers = {name: values[selected(rows)] for name, values in self.numbers.items()}
         return self._in_units(scores, targets, numbers, rows, "sum")
 
@@ -125,6 +131,16 @@ class Objective:
                 norms = own.flatten(2).norm(dim=2)
                 factor = torch.where(norms > numbers[:, None], numbers[:, None] / (norms + RENORM_EPS), 1.0)
                 weight[rows] = own * factor.view(*factor.shape, *[1] * (own.ndim - 2))
+
+
+def cross_entropies(scores: Tensor, targets: Tensor) -> Tensor:
+    """Return the cross-entropy of each example of each member.
+
+    Args:
+        scores: (members, batch, classes).
+        targets: (members, batch).
+    """
+    return F.cross_entropy(scores.flatten(0, 1), targets.flatten(), reduction="none").view(targets.shape)
 
 
 def shared(criteria: Sequence[Criterion], like: Tensor) -> tuple[Callable[..., Tensor], dict[str, Tensor]]:

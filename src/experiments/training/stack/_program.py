@@ -46,6 +46,7 @@ class Stack(OwnPrograms):
     """
 
     note = ""
+    inspects = StackInspector
     checkpoint_seconds = 3.0  # writing those of all members takes as long as a short epoch
 
     def __init__(self, programs: Sequence[Single], generators: Sequence[dict[str, Any]]) -> None:
@@ -72,7 +73,7 @@ class Stack(OwnPrograms):
         self.forward = Forward(programs)
         self.objective = Objective(programs, self.weights)
         self.scales = Scales(programs, self.weights.flat) if programs[0].scaler is not None else None
-        self.inspector = StackInspector(programs, self.forward.evaluating, self.weights, self.objective)
+        self.inspector = self.inspects(programs, self.forward.evaluating, self.weights, self.objective)
         self.batches = {name: Batches([p.splits[name] for p in programs]) for name in programs[0].splits}
         self.rates: Sequence[float] = [0.0] * len(programs)
         self.lr = self._column(self.rates)
@@ -215,7 +216,7 @@ class Stack(OwnPrograms):
         for start in range(0, count, self.eval_batch_size):
             index = torch.arange(start, min(start + self.eval_batch_size, count), device=self.index_device)
             x, y = batches.batch(index.expand(len(rows), -1), rows)
-            scores = self.forward.evaluate(weights, x)
+            scores = self._evaluated(weights, x)
             loss += self.objective.totals(scores, y, rows)
             if counts_only:
                 score += self.objective.score(scores, y, rows)
@@ -228,6 +229,10 @@ class Stack(OwnPrograms):
         members = [self.programs[self.active[row]].criterion for row in rows]
         measured = [own.measured(*both) for own, *both in zip(members, scores, targets, strict=True)]
         return [{"loss": loss, **metrics} for loss, metrics in zip(means.tolist(), measured, strict=True)]
+
+    def _evaluated(self, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
+        """Return the members' scores in evaluation mode."""
+        return self.forward.evaluate(weights, x)
 
     def capture(self, member: int, *, brief: bool = False) -> Capture:
         """See `Program.capture`."""
