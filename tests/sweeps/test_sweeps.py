@@ -13,6 +13,7 @@ import pytest
 import yaml
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import setup_globals
 from hydra.types import RunMode
@@ -23,7 +24,7 @@ from experiments.common.errors import UserError
 from experiments.folders.hydra import as_yaml, task_part
 from experiments.folders.run import RunFolder
 from experiments.folders.sweep import Sweep
-from experiments.sweeps._composer import Composer
+from experiments.sweeps._composer import Composer, number_of
 from experiments.sweeps._plan import described, plan
 from experiments.sweeps.jobs import combinations
 from tests.helpers import (
@@ -146,6 +147,7 @@ def test_the_plan_gives_the_stacks_and_the_reasons_against_others(commands: Comm
         ["~scheduler.warmup", "objective=val/loss"],
         ["hydra.job.name=x", "data.limit=100"],
         ["name=${init.gain}"],
+        ["optimizer.lr=0.5", "training.epochs=0", "optimizer.weight_decay=1.5e-3"],
     ],
 )
 def test_jobs_are_composed_as_hydra_composes_them(overrides: list[str], tmp_path: Path) -> None:
@@ -170,6 +172,61 @@ def test_jobs_are_composed_as_hydra_composes_them(overrides: list[str], tmp_path
             own["runtime"]["output_dir"] = made.hydra["runtime"]["output_dir"]
             assert made.hydra == own
             assert made.folder == tmp_path / str(wanted.hydra.sweep.subdir)
+
+
+@pytest.mark.parametrize(
+    "subdir",
+    [
+        "${padded:${hydra.job.num},4}",
+        "run ${hydra.job.id}_${clipped:${hydra.job.override_dirname}}",
+        "${hydra.job.override_dirname}",
+        "${clipped:${hydra.job.override_dirname}}_${seed}",
+    ],
+)
+def test_folders_are_named_as_hydra_names_them(subdir: str, tmp_path: Path) -> None:
+    setup_globals()
+    register_resolvers()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        hydra = GlobalHydra.instance().hydra
+        assert hydra is not None
+        loader = hydra.config_loader
+        typed = [f"hydra.sweep.dir={tmp_path}", f"hydra.sweep.subdir='{subdir}'"]
+        master = loader.load_configuration("train", typed, RunMode.MULTIRUN)
+        overrides = ["optimizer.lr=0.1", "name='two words'", "seed=7"]
+        made = Composer(loader, master).compose(overrides, 3)
+        wanted = loader.load_sweep_config(master, overrides)
+        OmegaConf.set_readonly(wanted.hydra, False)
+        with open_dict(wanted):
+            wanted.hydra.job.num, wanted.hydra.job.id = 3, "3"
+        HydraConfig.instance().set_config(wanted)
+        assert made.folder == tmp_path / str(wanted.hydra.sweep.subdir)
+
+
+@pytest.mark.parametrize(
+    "line", ["seed=0", "seed=12", "a.b_c=-3", "optimizer.lr=0.001", "optimizer.lr=-1.5e-3", "seed=-0"]
+)
+def test_numbers_are_read_as_hydra_reads_them(line: str) -> None:
+    assert number_of(line) == OverridesParser.create().parse_override(line)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "seed=01",
+        "seed=1_000",
+        "+seed=1",
+        "seed=1,2",
+        "seed=1.",
+        "seed=1e3",
+        "a=b",
+        "a@b=1",
+        "seed='1'",
+        "A=1",
+        "seed= 1",
+    ],
+)
+def test_what_is_no_plain_number_is_left_to_hydra(line: str) -> None:
+    assert number_of(line) is None
 
 
 # the files of a sweep

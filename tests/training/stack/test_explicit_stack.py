@@ -22,7 +22,7 @@ from experiments.training.stack._updates import FusedPart, Part, parts
 from experiments.training.stack._weights import Weights
 from tests.helpers import sampled
 from tests.stacks import QUIET, together
-from tests.training.test_explicit import ACTIVATIONS, CRITERIA, MODELS, OPTIMIZERS, program_of
+from tests.training.chains import ACTIVATIONS, CRITERIA, MODELS, OPTIMIZERS, program_of
 
 TOGETHER = ("sgd", "momentum", "decay", "adagrad", "adam", "adamw", "rmsprop")
 """The optimizers of the members, those with the same rule next to each other."""
