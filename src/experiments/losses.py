@@ -2,8 +2,8 @@
 
 Scores have the shape (batch, classes). Targets are class numbers of shape (batch,), or probabilities of shape
 (batch, classes), for which the loss is the expectation over the classes. In a sequence both have positions after the
-batch, over which the loss of an example is averaged. `reduction` is 'mean' or 'sum' over the
-batch, or 'none' for the loss of each example.
+batch, over which the loss of an example is averaged; a target of -1 is padding, and does not count. `reduction` is
+'mean' or 'sum' over the batch, or 'none' for the loss of each example.
 
 In a regression scores and targets are numbers of shape (batch, targets). Training sees targets of mean 0 and standard
 deviation 1; `unit`, of shape (targets,), is the size of 1 in the user's units, and gives the loss in these units.
@@ -35,8 +35,10 @@ def cross_entropy(
             scalar tensor in a stack, which torch's own function does not take.
     """
     if scores.ndim == 3:  # a class at each position
-        flat = cross_entropy(scores.flatten(0, 1), targets.flatten(), "none", label_smoothing=label_smoothing)
-        return reduced(flat.view(targets.shape).mean(1), reduction)
+        kept = targets >= 0
+        wanted = targets.flatten().clamp_min(0)
+        flat = cross_entropy(scores.flatten(0, 1), wanted, "none", label_smoothing=label_smoothing)
+        return reduced((flat.view(targets.shape) * kept).sum(1) / kept.sum(1), reduction)
     if isinstance(label_smoothing, Tensor):
         true = F.cross_entropy(scores, targets, reduction=reduction)
         uniform = reduced(-scores.log_softmax(1).mean(1), reduction)

@@ -73,6 +73,7 @@ class Data:
         class_weights: (classes,), on the device; None if all examples have the same weight.
         notes: sentences for the user about the data.
         doubts: sentences about what may be a mistake in the data.
+        padded: whether examples are sequences of unequal lengths; see `data.sequences`.
         faults: those of the doubts about inputs from which nothing can be learnt.
         mapped: whether the inputs are memory-mapped files.
     """
@@ -87,6 +88,7 @@ class Data:
     doubts: Sequence[str] = ()
     faults: Sequence[str] = ()
     mapped: bool = False
+    padded: bool = False
 
     def double(self) -> None:
         """Convert inputs and class weights to float64."""
@@ -271,11 +273,11 @@ def data(
         notes.append(f"{whose}; data.val_fraction={settings.val_fraction} is not used")
     faults = unsuitable(splits["train"])
     doubts = [*source.doubts, *lossy(source, kept[train], prepare), *faults]
-    if source.kind != "tokens":
+    if source.kind != "tokens" and not source.padded:
         doubts += scaled_apart(splits, source.form)
     result = Data(splits, description, prepare, task, class_weights=weights, notes=notes, doubts=doubts)
     result.faults = faults
-    result.mapped = source.mapped
+    result.mapped, result.padded = source.mapped, source.padded
     result.augments = augments(settings.augment, result, device)
     return result
 
@@ -578,6 +580,9 @@ def fitted(fit: Callable[[Tensor], Any], source: Source, train: Tensor, device: 
         rows = rows[:FITTED_ROWS]
     x = source.x_train[rows]
     means = column_means(x) if source.impute else None
+    if source.padded:
+        x = x.reshape(-1, x.shape[-1] if x.ndim > 2 else 1)
+        x = x[~x[:, 0].isnan()]  # the steps of all sequences
     if means is not None:
         x = torch.where(x.isnan(), means, x)
     try:
@@ -588,6 +593,8 @@ def fitted(fit: Callable[[Tensor], Any], source: Source, train: Tensor, device: 
         ) from error
     if not callable(prepare):
         raise UserError(f"data.preprocess returned a {type(prepare).__name__}, expected a function of inputs")
+    if source.padded and not isinstance(prepare, Affine):
+        raise UserError("data.preprocess is not for sequences of unequal lengths; use standardize, scale or none")
     if means is not None:
         prepare = Imputed(means, prepare)
     return prepare.to(device) if hasattr(prepare, "to") else prepare

@@ -14,6 +14,7 @@ from experiments.common.signatures import TARGET, checked, parameters_of
 from experiments.data.cores import present_cores
 from experiments.data.forms import TargetForm
 from experiments.data.memory import MemoryLimitError
+from experiments.data.sequences import lengthened
 from experiments.data.sources import NAMES, VALIDATION, Layout, Source, of_arrays, with_test_drawn, with_test_rows
 from experiments.data.streamed import Rows
 
@@ -42,6 +43,7 @@ class Gathering:
         gather: true reads the data set once, also a random one, and uses these examples in every epoch; false reads
             each example whenever it is needed; auto does so only if the data set is random or larger than memory.
         length: how many examples of a stream are taken, the first ones; None for all.
+        context: the steps of a sequence that are kept, if their lengths are unequal; None for examples of one shape.
         workers: processes that read such examples; auto for at most 4, 0 to read them in this process.
     """
 
@@ -53,6 +55,7 @@ class Gathering:
     layout: Layout | None = None
     gather: Literal["auto"] | bool = "auto"
     length: Annotated[int, Ge(1)] | None = None
+    context: Annotated[int, Ge(1)] | None = None
     workers: Annotated[int, Ge(0), Le(256)] | Literal["auto"] = "auto"
 
 
@@ -166,6 +169,12 @@ def of_parts(parts: Mapping[str, Any], settings: Gathering, wanted: TargetForm |
         found[part], note = of_part(dataset, chosen, settings)
         if note and note not in notes:
             notes.append(note)
+    if settings.context is not None:
+        longest = max(one.x.shape[1] for one in found.values())
+        for one in found.values():
+            assert isinstance(one.x, np.ndarray)
+            one.x = lengthened(one.x, longest)
+        notes.append(f"sequences of at most {longest:,} steps, padded in batches of similar lengths")
     if any(isinstance(one.x, Rows) for one in found.values()):
         for one in found.values():  # as `read_one` does
             if isinstance(one.x, np.ndarray) and one.x.dtype != np.uint8:
@@ -197,6 +206,7 @@ def of_parts(parts: Mapping[str, Any], settings: Gathering, wanted: TargetForm |
         classes=class_names(parts["train"], chosen),
         mapped=isinstance(x, Rows),
         rows=rows,
+        padded=settings.context is not None,
     )
 
 
@@ -208,15 +218,19 @@ def of_part(dataset: Any, fields: Fields, settings: Gathering) -> tuple[Gathered
     """
     if isinstance(dataset, Stream):
         note = f"{title(dataset)} is a stream, which is read once: {len(dataset):,} examples"
-        return gathered(dataset, fields, once=True), note
+        return gathered(dataset, fields, once=True, context=settings.context), note
     reason = f"{title(dataset)} is not gathered (data.gather=false)"
     if settings.gather is not False:
         try:
-            return gathered(dataset, fields, once=settings.gather is True), ""
+            return gathered(dataset, fields, once=settings.gather is True, context=settings.context), ""
         except (RandomItemsError, MemoryLimitError) as error:
             if settings.gather is True:
                 raise
             reason = str(error)
+    if settings.context is not None:
+        raise ValueError(
+            f"context={settings.context} needs examples that are read once: {reason}; add data.gather=true"
+        )
     available = present_cores()
     workers = settings.workers if settings.workers != "auto" else min(MOST_WORKERS, available) if available > 1 else 0
     whom = f"by {workers} worker{'s' * (workers > 1)}" if workers else "by this process"

@@ -17,6 +17,7 @@ from experiments.common.errors import UserError, raised
 from experiments.data import memory
 from experiments.data.forms import sides
 from experiments.data.progress import Progress
+from experiments.data.sequences import padded
 from experiments.data.sources import Layout, as_inputs, oriented
 from experiments.data.streamed import Rows, loader, preserved, seed_all, started
 
@@ -156,7 +157,7 @@ MEASURED = 1000
 """Examples of a stream after which the memory is checked again."""
 
 
-def gathered(dataset: Any, fields: Fields, *, once: bool) -> Gathered:
+def gathered(dataset: Any, fields: Fields, *, once: bool, context: int | None = None) -> Gathered:
     """Read all examples of a data set.
 
     The generators of torch, numpy and Python are seeded, so that random examples are the same in each run, and restored
@@ -166,6 +167,7 @@ def gathered(dataset: Any, fields: Fields, *, once: bool) -> Gathered:
         dataset: with `__len__` and `__getitem__`.
         fields: the input and the target of an item.
         once: whether random examples may be read once and used in every epoch.
+        context: the steps of a sequence that are kept; None if examples are no sequences of unequal lengths.
 
     Raises:
         ValueError: an example cannot be read or differs from the others in shape, or the data set is random.
@@ -175,7 +177,8 @@ def gathered(dataset: Any, fields: Fields, *, once: bool) -> Gathered:
     with seeded(0) as is_drawn:
         if not once:
             refuse_changing(dataset, fields, count)
-        x, y, layout = read_all(dataset, fields, count)
+        read = partial(read_sequences, context=context) if context is not None else read_all
+        x, y, layout = read(dataset, fields, count)
         if is_drawn() and not once:
             raise RandomItemsError(f"{title(dataset)} draws random numbers when an example is read")
     again = length(dataset)
@@ -251,6 +254,46 @@ def read_all(dataset: Any, fields: Fields, count: int) -> tuple[np.ndarray, np.n
     return x, of_targets(targets, title(dataset)), layout
 
 
+def read_sequences(dataset: Any, fields: Fields, count: int, context: int) -> tuple[np.ndarray, np.ndarray, None]:
+    """Read `count` sequences in order, the first `context` steps of each; they are padded, see `data.sequences`.
+
+    Raises:
+        ValueError: an example cannot be read, is no sequence of numbers, or has other features than the first one.
+        MemoryLimitError: see `gathered`.
+    """
+    name = title(dataset)
+    found: list[np.ndarray] = []
+    targets: list[np.ndarray] = []
+    progress, held = Progress(SLOW), 0
+    for index in range(count):
+        value, wanted, _ = example(dataset, fields, index)
+        if value.ndim not in (1, 2) or not value.size:
+            raise ValueError(
+                f"example {index} of {name} has the shape {value.shape}; with data.context an example should be a "
+                "sequence of numbers, (steps,) or (steps, features)"
+            )
+        if found and value.shape[1:] != found[0].shape[1:]:
+            raise ValueError(
+                f"the steps of example {index} of {name} have the shape {value.shape[1:]}, but those of example 0 have "
+                f"{found[0].shape[1:]}; the steps of all sequences should have one shape"
+            )
+        one = value[:context].astype(np.float32)
+        if not np.isfinite(one).all():
+            raise ValueError(f"example {index} of {name} has a value that is not finite in float32")
+        if targets and wanted.shape != targets[0].shape:
+            raise ValueError(
+                f"the target of example {index} of {name} has the shape {wanted.shape}, but that of example 0 has "
+                f"{targets[0].shape}; all targets should have one shape"
+            )
+        found.append(one)
+        targets.append(wanted)
+        held = max(held, one.nbytes)
+        if index % MEASURED == 0:
+            memory.require(2 * held * count, f"{name} with {count:,} sequences of up to {held:,} bytes")
+        progress.report("%s: %d %% of %s examples", name, 100 * index // count, f"{count:,}")
+    return padded(found), of_targets(targets, name), None
+
+
 def holding(x: np.ndarray, value: np.ndarray, index: int, name: str) -> np.ndarray:
     """Return the array of the examples, in a type that has the values of one more example too.
 
@@ -260,7 +303,7 @@ def holding(x: np.ndarray, value: np.ndarray, index: int, name: str) -> np.ndarr
     if value.shape != x.shape[1:]:
         raise ValueError(
             f"example {index} of {name} has the shape {shape_of(value)}, but example 0 has {shape_of(x[0])}; all "
-            "examples should have one shape"
+            f"examples should have one shape{unequal(value, x)}"
         )
     if value.dtype == x.dtype:
         return x
@@ -271,6 +314,12 @@ def holding(x: np.ndarray, value: np.ndarray, index: int, name: str) -> np.ndarr
             "examples should have one type"
         )
     return x if wider == x.dtype else x.astype(wider)
+
+
+def unequal(value: np.ndarray, x: np.ndarray) -> str:
+    """Return the words about sequences of unequal lengths, if two examples look like such."""
+    alike = 1 <= value.ndim <= 2 and value.ndim == x.ndim - 1 and value.shape[1:] == x.shape[2:]
+    return ", or data.context=<steps> if they are sequences of unequal lengths" if alike else ""
 
 
 def shape_of(value: np.ndarray) -> str:

@@ -157,12 +157,20 @@ def network(config: Config, input_shape: Sequence[int], outputs: int) -> nn.Modu
         outputs: the number of scores of an example: the model's parameter `classes` or `outputs`.
 
     Raises:
-        UserError: the model cannot be built.
+        UserError: the model cannot be built, or cannot read sequences of unequal lengths.
     """
     task = chosen_task(config)
     vocabulary = outputs if task is not None and task.form == "tokens" else 0
     shape = tuple(input_shape)
     supplied = {"input_shape": shape, "classes": outputs, "outputs": outputs, "vocabulary": vocabulary}
+    context = config["data"].get("context")
+    if context is not None:
+        if "padded" not in (parameters_of(located(config["model"], "model")) or {}):
+            raise UserError(
+                f"data.context={context} gives sequences of unequal lengths, which model._target_="
+                f"{config['model'][TARGET]!r} cannot read: it has no parameter 'padded'; use model=rnn"
+            )
+        supplied["padded"] = True
     built = call(config["model"], "model", supplied)
     if not isinstance(built, nn.Module):
         raise UserError(

@@ -16,6 +16,7 @@ from experiments.common.screen import Screen
 from experiments.common.signatures import shown
 from experiments.common.text import counted, one_line
 from experiments.data import memory
+from experiments.data.sequences import lengths
 from experiments.folders.run import LAYERS, METRICS, RunFolder
 from experiments.models.layers import Layer
 from experiments.tasks.base import Task
@@ -115,6 +116,7 @@ def assembled(
             early_stopping=early_stopping,
             penalized=criterion.penalty.adds,
             origin=origin,
+            lengths=lengths(data.splits["train"].raw()) if data.padded else None,
         )
         plan = planned(settings, program, validate, screen)
         assembly.check_batches(config, settings, program, plan.batch_size, layers, held, free)

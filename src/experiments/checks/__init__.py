@@ -57,7 +57,8 @@ def refuse(subject: Subject) -> None:
                     f"data.preprocess: inputs are whole numbers ({x.dtype}), which have no gradient; "
                     "use data.preprocess=scale or standardize"
                 )
-            bad = (~x.flatten(1).isfinite()).any(1).nonzero()
+            padded = getattr(subject.model, "padded", False)
+            bad = (~(x.isfinite() | x.isnan() if padded else x.isfinite()).flatten(1)).any(1).nonzero()
             if len(bad):
                 raise ValueError(
                     f"data: example {int(index[bad[0]])} of the {name} split has an input that is nan or infinite; "

@@ -12,7 +12,7 @@ from experiments.common.text import cut
 LONGEST_FOLDER_NAME = 120
 SHORT = {"init_from": "init_from.path", "for": "hydra.sweeper.compare"}
 """Words of the command line, and the keys that they are short for."""
-OF_DATASETS = ("data.test", "data.val", "data.input", "data.gather", "data.length", "data.workers")
+OF_DATASETS = ("data.test", "data.val", "data.input", "data.gather", "data.length", "data.context", "data.workers")
 """Keys that only a Dataset of the user has; its file need not list them."""
 MULTIRUN = {"-m", "--multirun"}
 VALUED = {

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from . import memory
 from .forms import ColumnUse, Description, Form, ImageForm, TableForm, TargetForm, of_bytes, sides
+from .sequences import PADDING
 from .split import stratified
 from .streamed import Rows
 
@@ -48,6 +49,7 @@ class Source:
         y_train, y_test: (examples,), class numbers from 0, int64; or numbers, (examples,) or (examples, targets), in a
             float type; or labels, (examples, labels), 0 or 1; or tokens, (examples, positions), like x.
         classes: the names of the classes, in the order of their numbers; empty if the targets are none.
+        padded: whether x has sequences of unequal lengths; see `data.sequences`.
         impute: whether nan is a missing value, which is replaced by the training split's mean.
         mapped: whether x is a memory-mapped file, which may be larger than memory.
         form: how one of the user's own files becomes such an example; None if only arrays can.
@@ -82,6 +84,7 @@ class Source:
     kind: TargetForm | None = None
     train_rows: Tensor | None = None
     test_rows: Tensor | None = None
+    padded: bool = False
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -117,7 +120,7 @@ class Source:
                 raise ValueError(f"x_{part} has {len(x)} examples but y_{part} has {len(y)}; the numbers must agree")
             same = part != "train" and isinstance(x, Tensor) and x.data_ptr() == first
             if isinstance(x, Tensor) and x.is_floating_point() and not same:
-                check_finite(x, part, gaps=self.impute)
+                check_finite(x, part, gaps=self.impute or self.padded)
             if x.shape[1:] != self.x_train.shape[1:]:
                 shapes = f"{tuple(self.x_train.shape[1:])} and {tuple(x.shape[1:])}"
                 name = {"val": "validation"}.get(part, part)
@@ -283,7 +286,8 @@ def check_tokens(source: Source) -> None:
                 f"{name} has the shape {tuple(tokens.shape)} and type {str(tokens.dtype).removeprefix('torch.')}; "
                 "expected tokens of shape (examples, positions) in int64"
             )
-        if tokens.numel() and not 0 <= int(tokens.min()) <= int(tokens.max()) < most:
+        least = PADDING if source.padded else 0
+        if tokens.numel() and not least <= int(tokens.min()) <= int(tokens.max()) < most:
             low, high = int(tokens.min()), int(tokens.max())
             raise ValueError(f"{name} has tokens from {low} to {high}; expected numbers from 0 to {most - 1}")
 
@@ -486,6 +490,7 @@ def of_arrays(
     classes: Sequence[str] | None = None,
     mapped: bool = False,
     rows: tuple[Tensor | None, Tensor | None] = (None, None),
+    padded: bool = False,
 ) -> Source:
     """Build a source of the arrays x and y of its parts.
 
@@ -498,6 +503,7 @@ def of_arrays(
         classes: the names of the classes, if the labels are their numbers; None for the names that the labels show.
         mapped: whether the inputs are in files that are mapped into memory, and are not copied.
         rows: of the training and the test part, see `with_test_rows`; None if each part has arrays of its own.
+        padded: see `Source`.
 
     Raises:
         ValueError: an array is unsuitable.
@@ -526,6 +532,7 @@ def of_arrays(
         return Source(
             inputs, wide["train"], x["test"], wide["test"], form=of_bytes(inputs), layout=order, notes=tuple(notes),
             x_val=x.get("val"), y_val=wide.get("val"), kind=kind, mapped=mapped, train_rows=rows[0], test_rows=rows[1],
+            padded=padded,
         )  # fmt: skip
     if classes is not None and all(are_numbers(y, len(classes)) for y in labels.values()):
         names, numbers = list(classes), [y.reshape(-1).astype(np.int64) for y in labels.values()]
@@ -560,6 +567,7 @@ def of_arrays(
         mapped=mapped,
         train_rows=rows[0],
         test_rows=rows[1],
+        padded=padded,
     )
 
 

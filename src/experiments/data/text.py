@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from . import memory
 from .forms import TokenForm
+from .sequences import PADDING
 from .sources import Source
 
 UNKNOWN = ""
@@ -30,8 +32,9 @@ def text(
     length: Annotated[int, Ge(2)] = 64,
     characters: Annotated[int, Ge(1)] | None = None,
     test_fraction: Annotated[float, Gt(0), Lt(1)] = 0.2,
+    context: Annotated[int, Ge(2)] | None = None,
 ) -> Source:
-    """A text as windows of characters; the target at each position is the next character.
+    """A text as windows of characters, or as lines; the target at each position is the next character.
 
     The windows do not overlap. The last part of the text is for testing; the vocabulary is that of the rest.
 
@@ -40,6 +43,7 @@ def text(
         length: characters of a window, the most that a prediction can look back.
         characters: the number of characters to use, from the beginning; None for all.
         test_fraction: the share of the text for testing.
+        context: each line is an example, of which every `context` characters are one; None for windows.
 
     Raises:
         ValueError: the file cannot be read, or the text is too short for the windows.
@@ -49,6 +53,8 @@ def text(
     memory.require(PER_CHARACTER * len(content), f"a text of {len(content):,} characters")
     cut = len(content) - round(test_fraction * len(content))
     name = "the text" if path is None else f"path={path!r}"
+    if context is not None:
+        return of_lines(content, name, context, test_fraction)
     least = FEWEST_WINDOWS * length + 1
     if min(cut, len(content) - cut) < least:
         parts = f"{cut:,} characters to train on and {len(content) - cut:,} for testing"
@@ -63,6 +69,63 @@ def text(
         notes.append(f"{unseen:,} characters of the test part are not in the training part and count as unknown")
     form = TokenForm(vocabulary)
     return Source(x_train, y_train, x_test, y_test, targets=vocabulary, form=form, kind="tokens", notes=tuple(notes))
+
+
+def of_lines(content: str, name: str, context: int, test_fraction: float) -> Source:
+    """Return the lines of a text as sequences of unequal lengths: the first character is predicted from a line break.
+
+    Args:
+        content: the text; empty lines are left out.
+        name: of the text in an error.
+        context, test_fraction: see `text`.
+
+    Raises:
+        ValueError: there are too few lines.
+    """
+    lines = [line for line in content.splitlines() if line]
+    cut = len(lines) - round(test_fraction * len(lines))
+    if min(cut, len(lines) - cut) < FEWEST_WINDOWS:
+        raise ValueError(
+            f"{name} has {len(lines):,} lines; context={context} needs at least two to train on and to test"
+        )
+    vocabulary = (UNKNOWN, *sorted({"\n", *"".join(lines[:cut])}))
+    numbers = {character: number for number, character in enumerate(vocabulary)}
+    parts = [pieces(part, context, numbers) for part in (lines[:cut], lines[cut:])]
+    longest = max(len(piece) for part in parts for piece in part) - 1
+    (x_train, y_train), (x_test, y_test) = (shifted(part, longest) for part in parts)
+    more = sum(map(len, parts)) - len(lines)
+    notes = [
+        f"{len(lines):,} lines of at most {longest:,} characters, {len(vocabulary) - 1} different ones to train on"
+    ]
+    if more:
+        notes.append(
+            f"longer lines are cut into parts of {context:,} characters (data.context), {more:,} more examples"
+        )
+    if unseen := int((x_test == 0).sum()):
+        notes.append(f"{unseen:,} characters of the test part are not in the training part and count as unknown")
+    return Source(
+        x_train, y_train, x_test, y_test, targets=vocabulary, form=TokenForm(vocabulary), kind="tokens",
+        notes=tuple(notes), padded=True,
+    )  # fmt: skip
+
+
+def pieces(lines: Sequence[str], context: int, numbers: Mapping[str, int]) -> list[list[int]]:
+    """Return the tokens of lines, each between two line breaks, in pieces of at most `context` and the next one."""
+    found = []
+    for line in lines:
+        tokens = [numbers.get(character, 0) for character in f"\n{line}\n"]
+        found += [tokens[start : start + context + 1] for start in range(0, len(tokens) - 1, context)]
+    return found
+
+
+def shifted(found: Sequence[Sequence[int]], length: int) -> tuple[Tensor, Tensor]:
+    """Return pieces as inputs and the tokens that follow each, (pieces, length), padded at the ends."""
+    memory.require(16 * length * len(found), f"{len(found):,} lines of {length:,} characters")
+    x, y = (torch.full((len(found), length), PADDING) for _ in range(2))
+    for row, piece in enumerate(found):
+        tokens = torch.tensor(piece)
+        x[row, : len(piece) - 1], y[row, : len(piece) - 1] = tokens[:-1], tokens[1:]
+    return x, y
 
 
 def windows(tokens: Tensor, length: int) -> tuple[Tensor, Tensor]:

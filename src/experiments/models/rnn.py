@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from .blocks import Dropout
 from .mlp import DropRate, Units
+from .padding import longest, valid
 
 CELLS: Mapping[str, Callable[..., nn.RNNBase]] = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 
@@ -28,6 +29,7 @@ class RNN(nn.Module):
         layers: how many.
         embedding: the numbers that stand for a token.
         dropout: the probability of dropping a number of the embedding, or a unit of a layer.
+        padded: whether examples are sequences of unequal lengths, see `padding`: padding changes no answer.
     """
 
     def __init__(
@@ -41,8 +43,10 @@ class RNN(nn.Module):
         layers: Units = 1,
         embedding: Units = 64,
         dropout: DropRate = 0.0,
+        padded: bool = False,
     ) -> None:
         super().__init__()
+        self.padded = padded
         self.embedding = nn.Embedding(vocabulary, embedding) if vocabulary else None
         self.features = embedding if vocabulary else features(input_shape)
         self.dropout = nn.ModuleList([Dropout(dropout) for _ in range((layers + 1) * (dropout > 0))])
@@ -52,12 +56,33 @@ class RNN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map tokens, (batch, positions), to scores, (batch, positions, outputs); numbers to (batch, outputs)."""
+        if self.padded:
+            return self.of_padded(x if self.embedding is not None else self.steps(x))
         states = self.steps(x) if self.embedding is None else self.embedding(x)
         for number, layer in enumerate(self.layers):
             states = recurrent(layer, self.dropout[number](states) if self.dropout else states)
         if self.embedding is None:
             states = states[:, -1]
         return self.head(self.dropout[-1](states) if self.dropout else states)
+
+    def of_padded(self, x: Tensor) -> Tensor:
+        """Return the scores of sequences of unequal lengths: those of numbers after the last step of each.
+
+        Args:
+            x: tokens, (batch, positions), or numbers, (batch, steps, features). As padding comes last, no state of a
+                real step depends on it, and steps that all examples of the batch lack are left out.
+        """
+        kept, whole = valid(x), x.shape[1]
+        count = longest(kept)
+        x, kept = x[:, :count], kept[:, :count]
+        states = torch.where(kept.unsqueeze(2), x, 0) if self.embedding is None else self.embedding(x.clamp_min(0))
+        for number, layer in enumerate(self.layers):
+            states = recurrent(layer, self.dropout[number](states) if self.dropout else states)
+        if self.embedding is None:
+            last = (kept.sum(1) - 1).clamp_min(0)
+            states = states[torch.arange(len(x), device=x.device), last]
+        scores = self.head(self.dropout[-1](states) if self.dropout else states)
+        return scores if self.embedding is None else nn.functional.pad(scores, (0, 0, 0, whole - count))
 
     def steps(self, x: Tensor) -> Tensor:
         """Return examples of numbers as sequences, (batch, steps, features)."""

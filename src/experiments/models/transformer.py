@@ -77,6 +77,8 @@ class Transformer(nn.Module):
         heads: of attention, a divisor of `width`.
         activation: any name in torch.nn, such as relu, gelu.
         dropout: the probability of dropping a number after the embedding and of what a block adds.
+        padded: whether examples are sequences of unequal lengths, see `padding`: as padding comes last, no score of a
+            real position depends on it.
 
     Raises:
         ValueError: the inputs are no tokens, or `heads` does not divide `width`.
@@ -93,8 +95,10 @@ class Transformer(nn.Module):
         heads: Units = 4,
         activation: str = "gelu",
         dropout: DropRate = 0.0,
+        padded: bool = False,
     ) -> None:
         super().__init__()
+        self.padded = padded
         if not vocabulary:
             raise ValueError("a transformer needs tokens, but an example holds numbers; use model=mlp, or data=text")
         if width % heads:
@@ -110,6 +114,7 @@ class Transformer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map tokens, (batch, positions), to scores, (batch, positions, outputs)."""
+        x = x.clamp_min(0) if self.padded else x
         states = self.tokens(x) + self.positions.weight[: x.shape[1]]
         for part in (*self.dropout, *self.blocks):
             states = cast("nn.Module", part)(states)

@@ -188,14 +188,15 @@ def label_average_precision(p: Tensor, y: Tensor) -> float:
 
 
 def token_accuracy(p: Tensor, y: Tensor) -> float:
-    """The share of right tokens, of all positions of all examples."""
-    return (p.argmax(2) == y).double().mean().item()
+    """The share of right tokens, of all positions of all examples but padding, whose target is -1."""
+    return (p.argmax(2) == y)[y >= 0].double().mean().item()
 
 
 def token_log_loss(p: Tensor, y: Tensor) -> float:
     """The mean negative logarithm of the probability of the right token, in nats."""
     least = torch.finfo(torch.float64).eps
-    return -p.gather(2, y.unsqueeze(2)).clamp(least, 1 - least).log().mean().item()
+    right = p.gather(2, y.clamp_min(0).unsqueeze(2)).squeeze(2)
+    return -right[y >= 0].clamp(least, 1 - least).log().mean().item()
 
 
 def token_perplexity(p: Tensor, y: Tensor) -> float:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from experiments.data.batches import Split
+from experiments.data.sequences import PADDING
 from experiments.losses import Loss
 
 from .base import Task
@@ -61,46 +62,50 @@ class Sequence(Task):
 
     def score(self, scores: Tensor, targets: Tensor) -> Tensor:
         """See `Task.score`: the share of right tokens."""
-        return (scores.argmax(-1) == targets).to(scores.dtype).mean(-1)
+        return (scores.argmax(-1) == targets).to(scores.dtype).sum(-1) / (targets >= 0).sum(-1)
 
     def baseline(self, targets: Tensor) -> float:
         """See `Task.baseline`: the share of the most common token."""
-        return torch.bincount(targets.flatten()).max().item() / targets.numel()
+        tokens = targets[targets >= 0]
+        return torch.bincount(tokens).max().item() / tokens.numel()
 
     def chance(self, loss: Loss, targets: Tensor) -> float:
         """See `Task.chance`: of equal scores, ln of the number of tokens."""
-        few = targets[:1]
+        few = targets[:1].clamp_min(0)
         return loss(torch.zeros(*few.shape, self.outputs, device=few.device), few, reduction="mean").item()
 
     def lowest(self, loss: Loss, targets: Tensor) -> float:
         """See `Task.lowest`: of scores that favour only the right token; above 0 with label smoothing."""
-        right = F.one_hot(targets[:1], self.outputs).float()
-        return min(loss(size * right, targets[:1], reduction="mean").item() for size in torch.logspace(-1, 3, 50))
+        few = targets[:1].clamp_min(0)
+        right = F.one_hot(few, self.outputs).float()
+        return min(loss(size * right, few, reduction="mean").item() for size in torch.logspace(-1, 3, 50))
 
     def facts(self, train: Split, new: Split, scores: Tensor) -> dict[str, float]:
         """See `Task.facts`: the loss of the model and of the bigram table on new examples, in nats."""
         y = new.y.cpu()
-        own = F.cross_entropy(scores.flatten(0, 1).float(), y.flatten())
+        own = F.cross_entropy(scores.flatten(0, 1).float(), y.flatten(), ignore_index=PADDING)
         return {"loss": own.item(), "bigram": bigram_loss(bigrams(*pairs(train), self.outputs), *pairs(new))}
 
     def rows(self, answers: Tensor, true: Tensor) -> dict[str, Tensor]:
         """See `Task.rows`: of each window, its bits per character and the share of right ones."""
-        bits = -answers.gather(2, true.unsqueeze(2)).squeeze(2).clamp_min(torch.finfo(torch.float64).tiny).log2()
-        right = answers.argmax(2) == true
-        return {"bits_per_character": bits.mean(1), "accuracy": right.double().mean(1)}
+        kept = true >= 0
+        probability = answers.gather(2, true.clamp_min(0).unsqueeze(2)).squeeze(2)
+        bits = -probability.clamp_min(torch.finfo(torch.float64).tiny).log2() * kept
+        right = (answers.argmax(2) == true).double()
+        return {"bits_per_character": bits.sum(1) / kept.sum(1), "accuracy": right.sum(1) / kept.sum(1)}
 
     def samples(self, forward: Callable[[Tensor], Tensor], split: Split) -> str:
         """See `Task.samples`: texts that continue the beginnings of two windows, drawn from the probabilities."""
         draw = torch.Generator().manual_seed(0)
         windows = split.first(SAMPLES)[0]
         length = windows.shape[1]
-        tokens = windows[:, : length // 2]
+        given = max(1, int((windows >= 0).sum(1).min()) // 2)
+        tokens = windows[:, :given]
         for _ in range(WRITTEN):
             probabilities = self.answer(forward(tokens[:, -length:])[:, -1]).cpu()
             probabilities[:, 0] = 0  # not a character
             drawn = torch.multinomial(probabilities + torch.finfo(torch.float64).tiny, 1, generator=draw)
             tokens = torch.cat([tokens, drawn.to(tokens.device)], 1)
-        given = length // 2
         texts = ["".join(self.names[token] for token in row) for row in tokens.tolist()]
         begun = ["".join(self.names[token] for token in row[:given]) for row in tokens.tolist()]
         return "\n\n".join(
@@ -111,7 +116,8 @@ class Sequence(Task):
 def pairs(split: Split) -> tuple[Tensor, Tensor]:
     """Return every token of a split and the one that follows it, both (examples * positions,), on the CPU."""
     x = torch.cat([part for part, _ in split.in_order(1000)])
-    return x.flatten().cpu(), split.y.flatten().cpu()
+    x, y = x.flatten().cpu(), split.y.flatten().cpu()
+    return x[y >= 0], y[y >= 0]
 
 
 def bigrams(first: Tensor, second: Tensor, count: int) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from experiments.common.files import flush_all, flushing
 from experiments.common.metrics import TRAIN_EVAL
+from experiments.data.sequences import by_length
 from experiments.folders.run import Row
 
 from ._watching import called, close, end_of_epoch, heeded, note_failure
@@ -154,7 +155,11 @@ def train_part(program: Program, members: Sequence[Member], position: Position, 
 
 def draw_orders(program: Program, members: Sequence[Member], position: Position) -> None:
     """Draw the order of each member's examples in the next pass over the training split."""
-    draws = [torch.randperm(position.plan.examples, generator=members[k].streams.order) for k in position.active]
+    draws = []
+    for k in position.active:
+        generator, steps = members[k].streams.order, members[k].lengths
+        drawn = torch.randperm(position.plan.examples, generator=generator)
+        draws.append(drawn if steps is None else by_length(drawn, steps, position.plan.batch_size, generator))
     position.orders = to_device(torch.stack(draws), program.index_device)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge
+from torch import Tensor
 
 from experiments.common.metrics import Metric
 from experiments.folders.run import Row, RunFolder
@@ -71,6 +72,7 @@ class Member:
         unwritten: the checkpoint of its best epoch, if it is not on the disk yet.
         error: that one of its observers has raised; the other members continue.
         refused: what its observers have added to a row and cannot be kept.
+        lengths: the steps of each training example, if it has sequences of unequal lengths; see `by_length`.
         horizon: the updates for which its schedule is meant, after which the rate stays the same; None for the plan's.
     """
 
@@ -91,6 +93,7 @@ class Member:
     error: Exception | None = None
     refused: set[str] = field(default_factory=set)
     horizon: int | None = None
+    lengths: Tensor | None = None
 
     def learning_rate(self, step: int, plan: Plan, val_losses: Sequence[float]) -> float:
         """Return the scheduled rate of an update, counted from 0."""
