@@ -119,7 +119,7 @@ REFUSED = {
     "ragged targets": r"data: the target of example 7 of Numbers has the shape \(3,\), but that of example 0 has \(2",
     "bytes and numbers": r"data: example 7 of Numbers has the type float32, but the examples before it have uint8; all",
     "some texts": r"data: the target of example 7 of Numbers is a text, but that of example 0 is a number$",
-    "broken": r"data: Numbers cannot read example 7: it raised KeyError: 7 \(own_datasets.py, line \d+\)$",
+    "broken": r"data: Numbers cannot read example 7: it raised KeyError: 7 \(\w+ in own_datasets.py, line \d+\)$",
     "shrinking": r"data: the length of Numbers changed from 40 to 39 while it was read$",
     "columns": r"data: example 0 of Numbers has the keys a, b, name, sum; choose its input with data.input=a$",
     "triple": r"data: example 0 of Numbers has 3 values; choose its input with data.input=0$",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from numbers import Number
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -122,6 +123,53 @@ class Scaled(nn.Module):
         if self.fails:
             return self.linear(x.flatten(1))[self.missing]
         return self.linear(x.flatten(1))
+
+
+class Detached(Scaled):
+    """A model whose scores have no gradient."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).detach()
+
+
+class Refusing(Scaled):
+    """A model that refuses its first input."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        raise ValueError("no such input")
+
+
+class Opening(Scaled):
+    """A model that opens a file in training, which does not exist."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            Path("/nonexistent/table.json").read_text()
+        return super().forward(x)
+
+
+class Writing(Observer):
+    """Writes a file of its own, where there is no folder."""
+
+    def epoch_end(self, row: dict[str, float]) -> None:
+        Path("/nonexistent/notes.txt").write_text(str(row))
+
+
+class WritingLate(Observer):
+    """The same at the end."""
+
+    def scored(self, epoch: int) -> None:
+        Path("/nonexistent/notes.txt").write_text(str(epoch))
+
+
+def detached_loss(scores: Tensor, targets: Tensor, reduction: str = "mean") -> Tensor:
+    """A loss without a gradient."""
+    return nn.functional.cross_entropy(scores.detach(), targets, reduction=reduction)
+
+
+def failing_loss(scores: Tensor, targets: Tensor, reduction: str = "mean") -> Tensor:
+    """A loss that raises an error."""
+    raise ValueError(f"no such class in {scores.shape}, {targets.shape}, {reduction}")
 
 
 def examples(count: int = 24) -> tuple[Tensor, Tensor]:

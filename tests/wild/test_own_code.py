@@ -112,7 +112,7 @@ def test_an_observer_that_fails_costs_its_run_only(commands: Commands, hook: str
     own = f"+observers.t={{_target_: {HERE}.Late, hook: {hook}}}"
     outcome = commands.train("-m", *THREE, own)
     assert outcome.code == 1
-    said = rf"the observer {HERE}.Late raised KeyError: 'wrong name' \(own_code.py, line \d+\) in {hook}"
+    said = rf"the observer {HERE}.Late raised KeyError: 'wrong name' \(\w+ in own_code.py, line \d+\) in {hook}"
     assert re.search(rf"^01_seed=1  failed: {said}$", outcome.out, re.MULTILINE), outcome.out
     assert "names code" not in outcome.out
     first, failed, last = run_folders(commands.folder)
@@ -138,7 +138,19 @@ def test_a_single_run_ends_with_the_sentence(commands: Commands) -> None:
     outcome = commands.train(*QUICK, f"+observers.t={{_target_: {HERE}.Late, hook: epoch_end, number: 0}}")
     assert outcome.code == 2
     assert re.fullmatch(
-        rf"Error: the observer {HERE}.Late raised KeyError: 'wrong name' \(own_code.py, line \d+\) in epoch_end\n",
+        rf"Error: the observer {HERE}.Late raised KeyError: 'wrong name' \(fail in own_code.py, line \d+\) in epoch_end\n",  # noqa: E501
+        outcome.err,
+    )
+
+
+@pytest.mark.parametrize("name", ["Writing", "WritingLate"])
+def test_the_file_of_an_observer_is_not_a_file_of_the_run(commands: Commands, name: str) -> None:
+    hook = "epoch_end" if name == "Writing" else "scored"
+    outcome = commands.train(*QUICK, "training.epochs=1", f"+observers.t._target_={HERE}.{name}")
+    assert outcome.code == 2
+    assert re.fullmatch(
+        rf"Error: the observer {HERE}.{name} raised FileNotFoundError: .*: '/nonexistent/notes.txt' "
+        rf"\({hook} in own_code.py, line \d+\)\n",
         outcome.err,
     )
 
@@ -160,7 +172,7 @@ def test_own_code_is_trusted_by_the_command_that_names_it(commands: Commands) ->
     outcome = commands.train("-m", *own)
     assert outcome.code == 1
     assert "names code" not in outcome.out
-    said = r"failed: code from outside this package raised KeyError: 'late' \(own_code.py, line \d+\)"
+    said = r"failed: code from outside this package raised KeyError: 'late' \(\w+ in own_code.py, line \d+\)"
     assert len(re.findall(said, outcome.out)) == 3, outcome.out
     (sweep,) = {folder.parent for folder in run_folders(commands.folder)}
     again = commands.train("-m", *own, f"resume={sweep}", "retry_failed=true")
@@ -168,7 +180,7 @@ def test_own_code_is_trusted_by_the_command_that_names_it(commands: Commands) ->
     alone = commands.train(*QUICK, own[0])
     assert alone.code == 2
     assert re.fullmatch(
-        r"Error: code from outside this package raised KeyError: 'late' \(own_code.py, line \d+\); "
+        r"Error: code from outside this package raised KeyError: 'late' \(\w+ in own_code.py, line \d+\); "
         r"train.log has the traceback\n",
         alone.err,
     )
@@ -239,7 +251,7 @@ SOURCES = {
     "flat inputs": r"data: x_train has the shape \(24,\) and type float32; expected numbers of shape",
     "half a validation": r"data: a validation part needs both x_val and y_val",
     "other shape": r"data: the training and validation examples have different shapes: \(4,\) and \(2,\)",
-    "error": rf"data: {HERE}.source raised NameError: name 'undefined' is not defined \(own_code.py, line \d+\)",
+    "error": rf"data: {HERE}.source raised NameError: name 'undefined' is not defined \(\w+ in own_code.py, line \d+\)",
     "nothing": rf"data._target_='{HERE}.source' returned a NoneType, expected a Source",
 }
 
@@ -308,7 +320,7 @@ def test_each_example_is_transformed_with_its_own_draw() -> None:
         ({"_target_": "torchvision.transforms.v2.RandomRotation"}, "data.augment.degrees is missing"),
         ({"_target_": "torchvision.transforms.v2.RandomRotation", "degrees": "x"}, "data.augment"),
         ({"_target_": f"{HERE}.OnlyInputs"}, "returns something else than inputs and targets"),
-        ({"_target_": f"{HERE}.Misspelled"}, r"raised AttributeError: .* \(own_code.py, line \d+\)"),
+        ({"_target_": f"{HERE}.Misspelled"}, r"raised AttributeError: .* \(\w+ in own_code.py, line \d+\)"),
         ({"_target_": f"{HERE}.Shifted", "by": "far"}, "data.augment"),
     ],
 )
@@ -341,14 +353,22 @@ def test_a_model_with_a_mistake_ends_in_one_sentence(commands: Commands) -> None
     assert outcome.code == 2
     assert re.fullmatch(
         r"Error: model cannot take an example of shape \(1, 8, 8\): "
-        r"it raised AttributeError: .* \(own_code.py, line \d+\)\n",
+        r"it raised AttributeError: .* \(\w+ in own_code.py, line \d+\)\n",
         outcome.err,
     )
 
 
 MISTAKES = {
+    "model.Detached": r"model: tests.wild.own_code.Detached returns scores without a gradient, so nothing can be train",
+    "model.Refusing": r"model cannot take an example of shape \(1, 8, 8\): it raised ValueError: no such input "
+    r"\(forward in own_code.py, line \d+\)$",
+    "model.Opening": r"code from outside this package raised FileNotFoundError: .*: '/nonexistent/table.json' "
+    r"\(forward in own_code.py, line \d+\)$",
+    "loss.detached_loss": r"loss: .*detached_loss returns numbers without a gradient, so nothing can be",
+    "loss.failing_loss": r"loss: .*failing_loss cannot be called with scores and classes: it raised ValueError: "
+    r"no such class .* \(failing_loss in own_code.py, line \d+\)$",
     "init.copied": r"init: .*copied cannot fill a weight of this model: it returns another tensor; expected it to fill",
-    "init.unfinished": r"code from outside this package raised NameError: .* \(own_code.py, line \d+\); train",
+    "init.unfinished": r"code from outside this package raised NameError: .* \(\w+ in own_code.py, line \d+\); train",
     "loss.plain_loss": r"loss._target_=.* has no parameter reduction; expected a function of scores, targets and",
     "loss.mean_loss": r"loss: .*mean_loss does not return one number per example for reduction='none'",
     "penalty.Each": r"penalty._target_=.* returns a tensor of shape \(2,\) from term, expected a scalar tensor",
@@ -356,7 +376,7 @@ MISTAKES = {
     "penalty.Steps": r"penalty.params is missing, and Steps has no default for it",
     "optimizer.Steps": r"optimizer._target_=.* built a Steps, expected a torch.optim.Optimizer",
     "optimizer.Rateless": r"optimizer: Rateless has no learning rate lr, which the schedule needs",
-    "optimizer.Failing": r"code from outside this package raised KeyError: 'rate' \(own_code.py, line \d+\); train",
+    "optimizer.Failing": r"code from outside this package raised KeyError: 'rate' \(\w+ in own_code.py, line \d+\)",
     "model.net": r"model._target_=.* built a str, expected an nn.Module",
     "scheduler.worded": r"scheduler._target_=.* raised ValueError: could not convert string to float",
     "data.preprocess.fit": r"data.preprocess returned a Tensor, expected a function of inputs",
@@ -364,7 +384,8 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize(
-    "mistake", sampled(MISTAKES, ("init.copied", "penalty.Each", "optimizer.Failing", "data.preprocess.fit"))
+    "mistake",
+    sampled(MISTAKES, ("init.copied", "model.Detached", "model.Opening", "loss.failing_loss", "data.preprocess.fit")),
 )
 def test_a_mistake_in_own_code_is_one_sentence(commands: Commands, mistake: str) -> None:
     section, _, name = mistake.rpartition(".")
@@ -376,5 +397,5 @@ def test_a_mistake_in_own_code_is_one_sentence(commands: Commands, mistake: str)
         words = ["--config-dir", ".", *(w for w in QUICK if not w.startswith(f"{section}.")), f"{section}=mine"]
     outcome = commands.train(*words)
     assert outcome.code == 2, outcome.err
-    assert re.match(rf"Error: {MISTAKES[mistake]}", outcome.err), outcome.err
+    assert re.match(rf"Error: {MISTAKES[mistake]}", outcome.err, re.MULTILINE), outcome.err
     assert outcome.err.count("\n") == 1

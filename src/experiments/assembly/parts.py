@@ -15,7 +15,7 @@ from annotated_types import Ge, Lt
 from torch import Tensor, nn
 
 from experiments import initializers, optimizers, schedules
-from experiments.common.errors import OwnCodeError, UserError, is_own, location, raised
+from experiments.common.errors import OwnCodeError, UserError, is_own, location, raised, reason_of
 from experiments.common.metrics import AUTO
 from experiments.common.signatures import TARGET, checked, parameters_of, shown, title, value_of
 from experiments.common.text import one_line
@@ -195,7 +195,7 @@ def layers(built: nn.Module, example: Tensor, task: Task) -> list[Layer]:
         known = isinstance(error, RuntimeError | ValueError | TypeError | IndexError | AssertionError)
         if not known and location(error) is None:
             raise
-        reason = one_line(error) if known else f"it {raised(error)}"
+        reason = reason_of(error, one_line(error))
         if not example.is_floating_point():
             reason += "; tokens need a model that embeds them, such as model=rnn or model=transformer"
         raise UserError(f"model cannot take an example of shape {shape}: {reason}") from error
@@ -203,6 +203,11 @@ def layers(built: nn.Module, example: Tensor, task: Task) -> list[Layer]:
     if numbers is None or tuple(numbers.shape) != wanted:
         got = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
         raise UserError(f"model returns {got} for one example, expected scores of shape {wanted}")
+    if not scores.requires_grad and any(parameter.requires_grad for parameter in built.parameters()):
+        raise UserError(
+            f"model: {type(built).__module__}.{type(built).__qualname__} returns scores without a gradient, so nothing "
+            "can be trained; remove detach(), no_grad(), argmax() or numpy() from its forward"
+        )
     return model_layers
 
 
@@ -221,18 +226,24 @@ def criterion(config: Config, data: Data) -> Criterion:
         )
     check_penalty(penalty, f"penalty._target_={config['penalty'][TARGET]!r}")
     targets = task.examples_of_targets(3).to(data.splits["train"].device)
-    scores = torch.zeros(3, *task.score_shape(targets.shape[1:]), device=targets.device)
+    scores = torch.zeros(3, *task.score_shape(targets.shape[1:]), device=targets.device, requires_grad=True)
     try:
         with warnings.catch_warnings(action="ignore"):
             losses = loss(scores, targets, reduction="none")
-    except (ValueError, TypeError, RuntimeError, IndexError) as error:
-        raise UserError(
-            f"loss: {section[TARGET]} cannot be called with scores and {task.form}: {one_line(error)}"
-        ) from error
+    except Exception as error:
+        if location(error) is None and not isinstance(error, ValueError | TypeError | RuntimeError | IndexError):
+            raise
+        reason = reason_of(error, one_line(error))
+        raise UserError(f"loss: {section[TARGET]} cannot be called with scores and {task.form}: {reason}") from error
     if isinstance(losses, Tensor) and targets.ndim == 2 and losses.shape == targets.shape:
         loss = per_example(loss)
     elif not isinstance(losses, Tensor) or losses.shape != targets.shape[:1]:
         raise UserError(f"loss: {section[TARGET]} does not return one number per example for reduction='none'")
+    if not losses.requires_grad:
+        raise UserError(
+            f"loss: {section[TARGET]} returns numbers without a gradient, so nothing can be trained; remove detach(), "
+            "no_grad(), argmax() or numpy() from it"
+        )
     others = metrics(config.get("metrics", AUTO), task, data.splits["train"].y)
     return Criterion(loss, penalty, data.class_weights, task, others)
 

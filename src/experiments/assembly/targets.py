@@ -7,7 +7,7 @@ from typing import Any
 
 from hydra.utils import get_object, instantiate
 
-from experiments.common.errors import OwnCodeError, UserError, location, raised
+from experiments.common.errors import OwnCodeError, UserError, location, raised, raised_by_user, reason_of
 from experiments.common.signatures import TARGET, checked, dotted, parameters_of
 from experiments.common.text import one_line
 
@@ -72,7 +72,7 @@ def nested(value: Any, key: str) -> Any:
         try:
             return instantiate(dict(value))
         except Exception as error:  # a user's own code may raise anything
-            raise UserError(f"{key} cannot be built: {one_line(error)}") from error
+            raise UserError(f"{key} cannot be built: {reason_of(error, one_line(error))}") from error
     return value
 
 
@@ -101,4 +101,6 @@ def call(section: Config, key: str, available: Mapping[str, Any] | None = None) 
         message = one_line(error)
         name = message.partition("=")[0].partition(" ")[0]
         message = message.replace(f"did you mean '{name}=", f"did you mean '{dotted(key, name)}=")
+        if name not in section and raised_by_user(error):
+            raise OwnCodeError(f"{key}: {section[TARGET]} {raised(error)}") from error
         raise UserError(dotted(key, message) if name in section else f"{key}: {message}") from error

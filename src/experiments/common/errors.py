@@ -28,21 +28,45 @@ class OwnCodeError(UserError):
 
 
 def raised(error: BaseException) -> str:
-    """Return which error code of the user has raised, and where: `raised KeyError: 'x' (own.py, line 12)`."""
+    """Return which error code of the user has raised: `raised KeyError: 'x' (forward in own.py, line 12)`."""
     message, where = " ".join(str(error).split()), location(error)
     shown = f"{message[:600]} ..." if len(message) > 600 else message
     return f"raised {type(error).__name__}{f': {shown}' if shown else ''}{f' ({where})' if where else ''}"
 
 
+def reason_of(error: BaseException, known: str) -> str:
+    """Return the reason of an error: as code of the user has raised it, or a message for an error of other code.
+
+    Args:
+        error: the error.
+        known: the message.
+    """
+    return known if location(error) is None else f"it {raised(error)}"
+
+
 def location(error: BaseException) -> str | None:
-    """Return the last line of the user's own code that led to an error: 'own.py, line 12'; None if none did."""
+    """Return the last line of the user's code that led to an error: 'forward in own.py, line 12'; None if none did."""
     where, traceback = None, error.__traceback__
     while traceback is not None:
-        file = traceback.tb_frame.f_code.co_filename
-        if not file.startswith((PACKAGE, LIBRARY, "<")) and "site-packages" not in file:
-            where = f"{Path(file).name}, line {traceback.tb_lineno}"
+        code = traceback.tb_frame.f_code
+        file, function = code.co_filename, "" if code.co_name.startswith("<") else f"{code.co_name} in "
+        if is_of_user(file):
+            where = f"{function}{Path(file).name}, line {traceback.tb_lineno}"
         traceback = traceback.tb_next
     return where
+
+
+def raised_by_user(error: BaseException) -> bool:
+    """Whether the line that has raised an error is in code of the user, and not in a library that it has called."""
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    return traceback is not None and is_of_user(traceback.tb_frame.f_code.co_filename)
+
+
+def is_of_user(file: str) -> bool:
+    """Whether a file of code is of the user, and not of this package, Python or an installed one."""
+    return not file.startswith((PACKAGE, LIBRARY, "<")) and "site-packages" not in file
 
 
 def is_own(thing: type) -> bool:

@@ -20,7 +20,7 @@ class Layer:
     """Multiplications of one example's forward pass (of linear and convolutional layers)."""
 
 
-@torch.no_grad()
+@torch.enable_grad()
 def describe(model: nn.Module, example: Tensor) -> tuple[list[Layer], Any]:
     """Run one batch in evaluation mode; return the leaf modules in the order in which they ran, and the output.
 

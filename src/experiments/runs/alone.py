@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from experiments.assembly.run import thread_count
 from experiments.assembly.trust import packages
-from experiments.common.errors import UserError
+from experiments.common.errors import UserError, is_own
 from experiments.common.metrics import objective_of
 from experiments.common.recorded import recorded
 from experiments.folders.hydra import flush_composed, write_composed
@@ -24,6 +24,7 @@ from experiments.folders.run import RunFolder
 from experiments.folders.summary import WITH_RESULT
 from experiments.folders.sweep import FILE, Entry
 from experiments.training import processes
+from experiments.training._watching import failed_observer
 from experiments.training.engine import fit
 from experiments.training.member import Member
 from experiments.training.position import Position
@@ -214,7 +215,12 @@ def call_scored(run: StartedRun, epoch: int, *, several: bool) -> bool:
 
     def call() -> bool:
         for observer in member.observers:
-            observer.scored(epoch)
+            try:
+                observer.scored(epoch)
+            except Exception as error:
+                if is_own(type(observer)) or isinstance(error, UserError):
+                    raise
+                raise failed_observer(observer, "scored", error) from error
         return True
 
     if several:

@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -59,6 +60,13 @@ def of_own_code(error: Exception) -> OwnCodeError | None:
     return problem
 
 
+def is_of_own_file(error: BaseException | None, folder: RunFolder) -> bool:
+    """Whether code of the user could not open a file of its own: one that is outside the run's folder."""
+    if not isinstance(error, OSError) or not isinstance(error.filename, str) or location(error) is None:
+        return False
+    return not Path(error.filename).absolute().is_relative_to(folder.path.absolute())
+
+
 def reporter(general: assembly.General) -> Callable[[Sequence[Row]], bool] | None:
     """Return the function that reports each epoch to the run's study; None if the run belongs to no study."""
     if general.trial is None:
@@ -108,6 +116,9 @@ class Run:
         if exceeds_memory(error):
             self.fail(problem := UserError(memory_problem(error, self.job.config, self.job.folder)))
             raise problem from error
+        if is_of_own_file(error, self.job.folder) and (problem_of_own := of_own_code(error)) is not None:
+            self.fail(problem_of_own)
+            raise problem_of_own from error
         self.fail(error)
         if isinstance(error, OSError):
             raise UserError(disk_problem(error, self.job.folder)) from error
@@ -123,7 +134,7 @@ class Run:
         except Exception as error:
             if exceeds_memory(error):
                 self.fail(UserError(memory_problem(error, self.job.config, self.job.folder)))
-            elif isinstance(error, OSError):
+            elif isinstance(error, OSError) and not is_of_own_file(error, self.job.folder):
                 self.fail(UserError(disk_problem(error, self.job.folder)))
             else:
                 self.fail(of_own_code(error) or error)

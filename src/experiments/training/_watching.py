@@ -35,13 +35,24 @@ def note_failure(members: Sequence[Member], k: int, observer: Observer, hook: st
     """
     if is_own(type(observer)):
         raise error
-    problem = error
-    if not isinstance(error, OSError | UserError):
-        problem = OwnCodeError(f"the observer {title(observer)} {raised(error)} in {hook}")
-        problem.__cause__ = error
+    problem = error if isinstance(error, UserError) else failed_observer(observer, hook, error)
     if len(members) == 1 or hook == "start":
         raise problem
     members[k].error = members[k].error or problem
+
+
+def failed_observer(observer: Observer, hook: str, error: Exception) -> OwnCodeError:
+    """Return the sentence about a user's observer that has failed in a method.
+
+    Args:
+        observer: of the user.
+        hook: the method.
+        error: its error.
+    """
+    reason = raised(error)
+    problem = OwnCodeError(f"the observer {title(observer)} {reason}{'' if f'({hook} in' in reason else f' in {hook}'}")
+    problem.__cause__ = error
+    return problem
 
 
 def title(observer: Observer) -> str:
