@@ -226,7 +226,8 @@ def criterion(config: Config, data: Data) -> Criterion:
         )
     check_penalty(penalty, f"penalty._target_={config['penalty'][TARGET]!r}")
     targets = task.examples_of_targets(3).to(data.splits["train"].device)
-    scores = torch.zeros(3, *task.score_shape(targets.shape[1:]), device=targets.device, requires_grad=True)
+    zeros = torch.zeros(3, *task.score_shape(targets.shape[1:]), device=targets.device, requires_grad=True)
+    scores = zeros.clone()  # a loss may change scores in place
     try:
         with warnings.catch_warnings(action="ignore"):
             losses = loss(scores, targets, reduction="none")
