@@ -105,7 +105,11 @@ def model(
 
 
 def initial_weights(config: Config, built: nn.Module) -> dict[str, Any] | None:
-    """Copy the weights of `init_from` into a model; return their origin, see `_pretrained.begin_with`, or None."""
+    """Copy the weights of `init_from` into a model; return their origin, see `_pretrained.begin_with`, or None.
+
+    Raises:
+        UserError: the setting has another form, or the weights cannot be read or do not fit the model.
+    """
     settings = InitFrom(**checked(InitFrom, config.get("init_from") or {}, "init_from"))
     if settings.path is None:
         return None

@@ -52,7 +52,12 @@ def describe(model: nn.Module, example: Tensor) -> tuple[list[Layer], Any]:
 
 
 def multiply_adds(module: nn.Module, output: Tensor) -> int:
-    """Return the multiplications for one example: each weight counts once per output position."""
+    """Return the multiplications for one example: each weight counts once per output position.
+
+    Args:
+        module: a leaf module; those without weights count 0.
+        output: (batch, ...), of the module.
+    """
     if isinstance(module, nn.RNNBase):
         return output[0].numel() // output.shape[-1] * sum(p.numel() for p in module.parameters() if p.ndim > 1)
     if not isinstance(module, nn.Linear | nn.modules.conv._ConvNd):

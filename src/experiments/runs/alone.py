@@ -208,6 +208,9 @@ def call_scored(run: StartedRun, epoch: int, *, several: bool) -> bool:
         run: a run that has ended.
         epoch: whose weights its program has.
         several: whether it was trained together with others.
+
+    Raises:
+        Exception: an observer failed, and the run was trained alone.
     """
     member = run.parts.member
     if member.status not in WITH_RESULT:

@@ -160,8 +160,9 @@ class Search:
         """Search until there are `n_trials` trials, the space is exhausted, or the user interrupts.
 
         Raises:
-            UserError: no trial has a result.
+            UserError: no trial has a result; see also `tell`.
             SystemExit: the user interrupts.
+            Exception: that of a run, if the code has a defect and no trial of a batch has a result.
         """
         self.close_left()
         hparams_config(self.folder, self.domains(), common_settings(self.config), self.metrics())
