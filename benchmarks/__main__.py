@@ -28,6 +28,7 @@ from . import (
     remedies,
     stacks,
     startup,
+    sweeps,
     tables,
     tasks,
 )
@@ -44,6 +45,7 @@ MODULES = (
     defaults,
     remedies,
     stacks,
+    sweeps,
     packing,
     gains,
     photographs,

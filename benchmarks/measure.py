@@ -20,7 +20,8 @@ import json, os, sys, time
 began = time.perf_counter()
 _, status, usage = os.wait4(os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ), 0)
 seconds = time.perf_counter() - began
-print(json.dumps([seconds, usage.ru_maxrss, os.waitstatus_to_exitcode(status)]), file=sys.stderr)
+cpu = usage.ru_utime + usage.ru_stime
+print(json.dumps([seconds, usage.ru_maxrss, os.waitstatus_to_exitcode(status), cpu]), file=sys.stderr)
 """
 """Starts a process and reports on it; small itself, because a process counts its parent's peak as its own."""
 
@@ -93,10 +94,11 @@ def ratios(samples: Mapping[str, Sequence[float]], name: str, other: str) -> lis
 
 @dataclass(frozen=True)
 class Process:
-    """How a process went: wall time in seconds and the peak of its resident memory in bytes."""
+    """How a process went: wall time and CPU time in seconds, and the peak of its resident memory in bytes."""
 
     seconds: float
     peak: int
+    cpu: float
 
 
 def process(arguments: Sequence[str], folder: Path | None = None) -> Process:
@@ -111,7 +113,7 @@ def process(arguments: Sequence[str], folder: Path | None = None) -> Process:
     command = [sys.executable, "-c", LAUNCHER, sys.executable, *arguments]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
     *errors, report = done.stderr.splitlines()
-    seconds, peak, code = json.loads(report)
+    seconds, peak, code, cpu = json.loads(report)
     if code:
         raise RuntimeError(f"python {' '.join(arguments)} ended with code {code}: {errors[-1] if errors else ''}")
-    return Process(seconds, peak if sys.platform == "darwin" else peak * 1024)
+    return Process(seconds, peak if sys.platform == "darwin" else peak * 1024, cpu)
