@@ -7,7 +7,9 @@ training too, so a schedule keeps its shape when the number of epochs changes.
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Annotated
 
 from annotated_types import Ge, Gt, Le, Lt
@@ -171,19 +173,57 @@ def plateau(
     return multiplier
 
 
+@dataclass(frozen=True)
+class OfProgress:
+    """A schedule that needs nothing but the progress.
+
+    Args:
+        curve: a function of progress.
+    """
+
+    curve: Callable[[float], float]
+
+    def __call__(self, progress: float, _losses: Sequence[float]) -> float:
+        """See `Schedule`."""
+        return self.curve(progress)
+
+    @property
+    def key(self) -> Hashable:
+        """Equal for schedules that are the same function with the same settings."""
+        own = self.curve
+        return (id(own.func), repr(own.args), repr(own.keywords)) if isinstance(own, partial) else id(own)
+
+
+@dataclass(frozen=True)
+class WarmedUp:
+    """A schedule after a warm-up; see `warmed_up`."""
+
+    schedule: Schedule
+    share: float
+
+    def __call__(self, progress: float, val_losses: Sequence[float]) -> float:
+        """See `Schedule`."""
+        if progress < self.share:
+            rise = WARMUP_START + (1 - WARMUP_START) * progress / self.share
+            return rise * self.schedule(0.0, val_losses)
+        return self.schedule((progress - self.share) / (1 - self.share), val_losses)
+
+    @property
+    def key(self) -> Hashable:
+        """See `OfProgress`; None for a schedule that may depend on more than progress."""
+        own = key_of(self.schedule)
+        return None if own is None else (self.share, own)
+
+
+def key_of(schedule: Schedule) -> Hashable:
+    """Return what is equal for schedules that give the same factors; None if it is not known."""
+    return schedule.key if isinstance(schedule, OfProgress | WarmedUp) else None
+
+
 def warmed_up(schedule: Schedule, share: float) -> Schedule:
     """Rise in a straight line from 1 % to the full rate over `share` of training, then follow `schedule`.
 
     The whole schedule runs over the rest of training (Goyal et al. 2017, section 2.2). `share` = 0 returns the schedule
     unchanged.
     """
-    if share == 0:
-        return schedule
-
-    def warmed(progress: float, val_losses: Sequence[float]) -> float:
-        if progress < share:
-            rise = WARMUP_START + (1 - WARMUP_START) * progress / share
-            return rise * schedule(0.0, val_losses)
-        return schedule((progress - share) / (1 - share), val_losses)
-
-    return warmed
+    return schedule if share == 0 else WarmedUp(schedule, share)

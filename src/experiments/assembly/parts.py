@@ -367,7 +367,7 @@ def schedule(config: Config, *, validate: bool) -> schedules.Schedule:
     curve = target(own, "scheduler", supplied=("progress", "_progress", "val_losses"))
     if "val_losses" not in inspect.signature(curve).parameters:
         check_curve(curve, f"scheduler._target_={config['scheduler'][TARGET]!r}")
-        return schedules.warmed_up(lambda progress, _losses: curve(progress), share)
+        return schedules.warmed_up(schedules.OfProgress(curve), share)
     if not validate:
         raise UserError(
             "scheduler=plateau needs the validation loss, but data.val_fraction=0 leaves no validation split"

@@ -17,7 +17,7 @@ from experiments.data.sequences import by_length
 from experiments.folders.run import Row
 
 from ._watching import called, close, end_of_epoch, heeded, note_failure
-from .member import Member
+from .member import Member, Rates
 from .observer import Observer
 from .position import Position, in_epochs
 from .program import Program
@@ -121,7 +121,7 @@ def train_part(program: Program, members: Sequence[Member], position: Position, 
     if position.batch == 0:
         clear_sums(program, position)
     training = [members[k] for k in position.active]
-    val_losses = [member.val_losses() for member in training]
+    rates_of = Rates(training, plan)
     watching = [(k, o) for k in position.active for o in members[k].observers if o.watches_updates]
     batches = position.orders.split(plan.batch_size, dim=1)
     offset, updates = position.offset, position.updates
@@ -133,7 +133,7 @@ def train_part(program: Program, members: Sequence[Member], position: Position, 
     while position.batch < end and not (position.batch and time.perf_counter() >= deadline):
         index = batches[offset]
         offset += 1
-        rates = [m.learning_rate(position.step, plan, v) for m, v in zip(training, val_losses, strict=True)]
+        rates = rates_of(position.step)
         watching = called(members, watching, "before_update", position.step)
         measured = program.step(index, rates)
         position.losses[position.batch] = measured.loss

@@ -1,7 +1,7 @@
 """One run inside the loop."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from experiments.common.metrics import Metric
 from experiments.folders.run import Row, RunFolder
-from experiments.schedules import Schedule
+from experiments.schedules import Schedule, key_of
 
 from .observer import Observer
 from .position import Plan
@@ -97,8 +97,12 @@ class Member:
 
     def learning_rate(self, step: int, plan: Plan, val_losses: Sequence[float]) -> float:
         """Return the scheduled rate of an update, counted from 0."""
+        return self.rate * self.factor(step, plan, val_losses)
+
+    def factor(self, step: int, plan: Plan, val_losses: Sequence[float]) -> float:
+        """Return the schedule's factor of the rate of an update, counted from 0."""
         total = plan.total_steps if self.horizon is None else self.horizon
-        return self.rate * self.schedule(min(step / max(total, 1), 1.0), val_losses)
+        return self.schedule(min(step / max(total, 1), 1.0), val_losses)
 
     def val_losses(self) -> list[float]:
         """Return the validation losses so far, one per epoch, which `plateau` uses."""
@@ -107,3 +111,27 @@ class Member:
     def improved(self) -> bool:
         """Whether the newest epoch is the best so far."""
         return bool(self.history) and best_row(self.history, self.objective) is self.history[-1]
+
+
+class Rates:
+    """The scheduled rates of members in an epoch: members with the same schedule share its factor.
+
+    Args:
+        members: that train.
+        plan: of the training.
+    """
+
+    def __init__(self, members: Sequence[Member], plan: Plan) -> None:
+        self.plan = plan
+        self.schedules: dict[Hashable, tuple[Member, list[float]]] = {}
+        self.owners: list[tuple[float, Hashable]] = []
+        for number, member in enumerate(members):
+            own = key_of(member.schedule)
+            key = number if own is None else (own, member.horizon)
+            self.schedules.setdefault(key, (member, member.val_losses()))
+            self.owners.append((member.rate, key))
+
+    def __call__(self, step: int) -> list[float]:
+        """Return the members' rates of an update, counted from 0; see `Member.learning_rate`."""
+        factors = {key: one.factor(step, self.plan, losses) for key, (one, losses) in self.schedules.items()}
+        return [rate * factors[key] for rate, key in self.owners]
