@@ -4,11 +4,10 @@ import io
 import re
 
 import pytest
-from rich.console import Console
-
 from benchmarks import sweeps
 from benchmarks.__main__ import BENCHMARKS
 from benchmarks.measure import Settings
+from rich.console import Console
 
 
 @pytest.mark.slow
