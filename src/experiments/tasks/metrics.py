@@ -5,8 +5,9 @@ of a split with one class, is nan. What torchmetrics has is taken from it; it is
 
 `p` holds probabilities in float64: of classes, (examples, classes); of labels, (examples, labels); or of tokens,
 (examples, positions, tokens). `predicted` holds numbers, (examples, targets). `y` holds the targets of the same
-examples: class numbers, (examples,); labels, 0 or 1, (examples, labels); tokens, (examples, positions); or numbers,
-(examples, targets). Errors of numbers are in the user's units, the `mse` in their squares; log losses are in nats.
+examples: class numbers, (examples,); labels, 0 or 1, (examples, labels); tokens, (examples, positions), with -1 for
+padding; or numbers, (examples, targets). Errors of numbers are in the user's units, the `mse` in their squares; log
+losses are in nats.
 """
 
 from __future__ import annotations

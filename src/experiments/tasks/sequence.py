@@ -114,7 +114,7 @@ class Sequence(Task):
 
 
 def pairs(split: Split) -> tuple[Tensor, Tensor]:
-    """Return every token of a split and the one that follows it, both (examples * positions,), on the CPU."""
+    """Return every token of a split and the one that follows it, both (tokens,), on the CPU, without padding."""
     x = torch.cat([part for part, _ in split.in_order(1000)])
     x, y = x.flatten().cpu(), split.y.flatten().cpu()
     return x[y >= 0], y[y >= 0]
