@@ -54,6 +54,8 @@ CASES = [
     ("data=npz data.path=one_class.npz", "data has only the class '0'", "needs at least two classes"),
     ("data.limit=9", "data.limit=9 is less than the 10 classes", "at least one example of each class"),
     ("objective=val/loss data.val_fraction=0", "objective=val/loss is never measured", "data.val_fraction=0 leaves no"),
+    ("observers.mine._target_=m.O", "unknown key 'observers.mine._target_'", "mean '+observers.mine._target_=m.O'?"),
+    ("observers.layer.every=2", "unknown key 'observers.layer.every'", "did you mean 'observers.layers.every=2'?"),
     # no such name
     ("model.activation=rellu", "model.activation='rellu' is not an activation", "mean 'model.activation=relu'?"),
     ("data.preprocess=standardise", "unknown data.preprocess 'standardise'", "mean 'data.preprocess=standardize'?"),

@@ -500,3 +500,18 @@ def test_a_real_notebook_shows_plain_lines_and_survives_an_interrupt(tmp_path: P
     assert "\x1b" not in logged
     assert re.search(r"^head +Linear +10 +1,010$", logged, re.MULTILINE)
     assert re.search(r"^test +\d", logged, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["seed=0,1"], "seed=0,1 has several values, but compose(...) is one run: compose one for each value, or"),
+        (["model=own", "model.zzz=1"], "unknown key 'model.zzz'; choose from _target_, width"),
+    ],
+)
+def test_a_refusal_is_about_the_notebook_and_the_own_choice(tmp_path: Path, words: list[str], said: str) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "own.yaml").write_text("_target_: mine.Net\nwidth: 3\n")
+    with pytest.raises(UserError) as refused:
+        compose(*words, config_dir=tmp_path)
+    assert str(refused.value).startswith(said)

@@ -167,6 +167,30 @@ def detached_loss(scores: Tensor, targets: Tensor, reduction: str = "mean") -> T
     return nn.functional.cross_entropy(scores.detach(), targets, reduction=reduction)
 
 
+def sharp_loss(scores: Tensor, targets: Tensor, reduction: str = "mean", sharpness: float = 1.0) -> Tensor:
+    """Cross-entropy of larger scores."""
+    return nn.functional.cross_entropy(sharpness * scores, targets, reduction=reduction)
+
+
+def small(weight: Tensor, generator: torch.Generator, size: float) -> None:
+    """Small normal weights."""
+    weight.normal_(0, size, generator=generator)
+
+
+def flat(_progress: float, val_losses: Sequence[float], height: float = 1.0) -> float:
+    """A constant schedule."""
+    del val_losses
+    return height
+
+
+class Twisted(torch.optim.SGD):
+    """SGD with a setting that does nothing."""
+
+    def __init__(self, params: Any, lr: float = 0.1, twist: float = 1.0) -> None:
+        del twist
+        super().__init__(params, lr=lr)
+
+
 def failing_loss(scores: Tensor, targets: Tensor, reduction: str = "mean") -> Tensor:
     """A loss that raises an error."""
     raise ValueError(f"no such class in {scores.shape}, {targets.shape}, {reduction}")

@@ -12,7 +12,7 @@ import torch
 import yaml
 from torchvision.transforms import v2
 
-from experiments import assembly
+from experiments import assembly, compose
 from experiments.assembly import trust
 from experiments.data.transforms import TRANSFORMS
 from experiments.folders.reading import history
@@ -399,3 +399,31 @@ def test_a_mistake_in_own_code_is_one_sentence(commands: Commands, mistake: str)
     assert outcome.code == 2, outcome.err
     assert re.match(rf"Error: {MISTAKES[mistake]}", outcome.err, re.MULTILINE), outcome.err
     assert outcome.err.count("\n") == 1
+
+
+INLINE = {
+    "model": "model={_target_: tests.wild.own_code.Scaled}",
+    "init": "init={_target_: tests.wild.own_code.small, size: 0.1}",
+    "loss": "loss={_target_: tests.wild.own_code.sharp_loss, sharpness: 2}",
+    "optimizer": "optimizer={_target_: tests.wild.own_code.Twisted, twist: 2}",
+    "scheduler": "scheduler={_target_: tests.wild.own_code.flat, height: 0.5}",
+}
+
+
+@pytest.mark.parametrize("group", INLINE)
+def test_a_function_or_class_with_its_settings_takes_the_place_of_a_choice(group: str) -> None:
+    config = compose(INLINE[group])
+    section = dict(config.plain()[group])
+    typed = yaml.safe_load(INLINE[group].partition("=")[2])
+    assert {key: section[key] for key in typed} == typed
+    common = {"init": {"bias"}, "optimizer": {"decay_exempt", "lr_scale"}, "scheduler": {"warmup", "horizon"}}
+    assert section.keys() - typed.keys() == common.get(group, set())
+
+
+def test_it_trains_in_one_command(commands: Commands) -> None:
+    words = [word for word in QUICK if "hidden" not in word]
+    outcome = commands.train(*words, *INLINE.values(), "training.steps=2")
+    assert outcome.code == 0, outcome.err
+    assert "training Twisted lr 0.1, scheduler flat, init small, batch 32, seed 0" in outcome.out
+    refused = commands.train(*words, "model={_target_: tests.wild.own_code.Scaled, fales: true}")
+    assert "unknown setting 'model.fales' of Scaled; choose from fails" in refused.err

@@ -65,12 +65,18 @@ def from_environment(name: str, default: Any = Ellipsis) -> Any:
     return text
 
 
-def known_keys(config_name: str, typed: Sequence[str]) -> list[str]:
-    """Return every key and config group of a verb's configuration, with the typed choices if they compose."""
-    groups = [word for word in typed if re.fullmatch(r"[a-z_]+=[\w]+", word)]
+def known_keys(config_name: str, typed: Sequence[str], own: Sequence[Path] = ()) -> list[str]:
+    """Return every key and config group of a verb's configuration, with the typed choices if they compose.
+
+    Args:
+        config_name: of the verb.
+        typed: the words of the command line.
+        own: folders with choices of the user, as in `--config-dir`.
+    """
+    groups = [word for word in typed if re.fullmatch(r"[a-z_]+=[\w-]+", word)]
     for overrides in (groups, []):
         with isolated_hydra(), suppress(HydraException, OmegaConfBaseException):
-            return list(flattened(OmegaConf.to_container(composed_whole(config_name, overrides))))
+            return list(flattened(OmegaConf.to_container(composed_whole(config_name, overrides, own))))
     return []
 
 

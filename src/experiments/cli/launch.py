@@ -188,13 +188,14 @@ def with_errors_reported(task: Callable[[DictConfig], Any], config_name: str) ->
     return reported
 
 
-def explained(error: Exception, config_name: str, typed: Sequence[str]) -> str:
+def explained(error: Exception, config_name: str, typed: Sequence[str], own: Sequence[Path] | None = None) -> str:
     """Return one sentence about what is wrong with a command line, or about an error of the task.
 
     Args:
         error: of Hydra, OmegaConf, the file system or the user.
         config_name: of the verb.
         typed: the arguments.
+        own: folders with choices of the user; None for that of `--config-dir` among the arguments.
     """
     if isinstance(error, UserError):
         return str(error) + meant_by(error, config_name, typed)
@@ -226,7 +227,8 @@ def explained(error: Exception, config_name: str, typed: Sequence[str]) -> str:
     unknown = re.match(r"Could not override '(?P<key>[^']+)'", message)
     if unknown:
         key = unknown["key"]
-        known = known_keys(config_name, typed)
+        given = get_args_parser().parse_known_args(list(typed))[0].config_dir if own is None else None
+        known = known_keys(config_name, typed, own if own is not None else [Path(given)] if given else [])
         if key in known or any(k.startswith(f"{key}.") for k in known):
             reason = str(error.__cause__ or message).splitlines()[0]
             return f"{key} cannot be set like this: {reason}"

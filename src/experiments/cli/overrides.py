@@ -14,6 +14,8 @@ SHORT = {"init_from": "init_from.path", "for": "hydra.sweeper.compare"}
 """Words of the command line, and the keys that they are short for."""
 OF_DATASETS = ("data.test", "data.val", "data.input", "data.gather", "data.length", "data.context", "data.workers")
 """Keys that only a Dataset of the user has; its file need not list them."""
+BUILT = ("model", "init", "loss", "penalty", "optimizer", "scheduler")
+"""The groups of which a command line may name a function or class with its settings, instead of a choice."""
 MULTIRUN = {"-m", "--multirun"}
 VALUED = {
     *("--cfg", "-c", "--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--package", "-p"),
@@ -36,16 +38,22 @@ def spelled_out(arguments: Sequence[str]) -> list[str]:
     """Return a command line with `init_from=<path>` as `init_from.path='<path>'`; a sweep has several, with commas.
 
     `for=optimizer`, the choice that a fair comparison is about, becomes a setting of the search. `data={_target_: ...}`
-    and the keys that only a Dataset has are added to the configuration, see `added`.
+    and the keys that only a Dataset has are added to the configuration, see `added`. `model={_target_: ...}`, and
+    so with the other groups of `BUILT`, replaces the whole choice.
 
     A file name may contain characters that Hydra's grammar reserves, as the folders of a sweep's runs do. Therefore
     an existing path is quoted, and the longest text that is an existing path counts as one.
     """
-    return [
-        f"{SHORT[key]}={quoted_paths(value)}" if equals and key in SHORT else added(argument, key, value)
-        for argument in arguments
-        for key, equals, value in [argument.partition("=")]
-    ]
+    words: list[str] = []
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if equals and key in SHORT:
+            words.append(f"{SHORT[key]}={quoted_paths(value)}")
+        elif key in BUILT and value.startswith("{") and "_target_" in value:
+            words += [f"~{key}", f"+{argument}"]  # Hydra would merge it with the settings of the choice
+        else:
+            words.append(added(argument, key, value))
+    return words
 
 
 def added(argument: str, key: str, value: str) -> str:

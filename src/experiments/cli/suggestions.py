@@ -89,7 +89,7 @@ class Meaning:
         multirun = bool(MULTIRUN & set(known_flags)) or any("-m" in new for new in replaced)
         all_words = [word for new in replaced for word in new if word != "-m"]
         all_words = self.once(all_words)
-        if not multirun and any(self.is_sweep(word) for word in all_words):
+        if not multirun and any(is_sweep(word) for word in all_words):
             multirun = True
         whole = [*known_flags, *all_words]
         if multirun and not MULTIRUN & set(known_flags):
@@ -145,6 +145,8 @@ class Meaning:
         """Return the words that one word was probably meant to be: itself, if it seems to be in order."""
         key, equals, value = word.partition("=")
         if word.startswith("~"):
+            if any(other.startswith(f"+{key[1:]}={{") for other in self.typed):
+                return [word]  # a group whose function or class is typed, see `overrides.spelled_out`
             group = self.groups.get(key.lstrip("~"))
             return [f"{group.name}={choice}" for choice in group.default] if group and group.default else [word]
         if key.lstrip("+").startswith("hydra"):
@@ -162,6 +164,8 @@ class Meaning:
             return self.choice(word)
         if key in self.flat:
             return self.setting(key, value)
+        if key.startswith("observers.") and key.count(".") > 1:
+            return self.of_observer(word)
         full = self.full_keys(key)
         if len(full) == 1 and full[0] in self.groups:
             return self.choice(f"{full[0]}={value}")
@@ -190,6 +194,19 @@ class Meaning:
         if near is None or (near.startswith("observers") and isinstance(self.flat.get(near), Mapping)):
             return [word]
         return self.choice(f"{near}={value}") if near in self.groups else self.setting(near, value)
+
+    def of_observer(self, word: str) -> list[str]:
+        """Return the words that a setting of an observer was probably meant to be: of a known one, or of a new one."""
+        _, name, rest = word.split(".", 2)
+        key = rest.partition("=")[0]
+        names = [one.split(".")[1] for one in self.flat if one.startswith("observers.") and one.count(".") == 1]
+        if name in names:
+            near = name_meant(key, [one.split(".", 2)[2] for one in self.flat if one.startswith(f"observers.{name}.")])
+            return [word if near is None else f"observers.{name}.{near}={rest.partition('=')[2]}"]
+        meant = name_meant(name, names, inside=False)
+        if meant is not None and f"observers.{meant}.{key}" in self.flat and key != "_target_":
+            return [f"observers.{meant}.{rest}"]
+        return [f"+{word}"] if key == "_target_" else [word]
 
     def habit(self, name: str, value: str) -> list[str]:
         """Return the words to type instead of a key that other programs have; empty if there are none.
@@ -401,11 +418,6 @@ class Meaning:
         last = {word.partition("=")[0]: word for word in words}
         return list(dict.fromkeys(last[word.partition("=")[0]] for word in words))
 
-    def is_sweep(self, word: str) -> bool:
-        """Whether a word has several values, which need `-m`."""
-        override = parsed(word)
-        return override is not None and override.is_sweep_override()
-
     def composes(self, words: Sequence[str]) -> bool:
         """Whether a command line fits the configuration; of several values the first one is tried."""
         with isolated_hydra():
@@ -414,6 +426,12 @@ class Meaning:
             except (HydraException, OmegaConfBaseException, ValueError):
                 return False
         return True
+
+
+def is_sweep(word: str) -> bool:
+    """Whether a word has several values, which need `-m`."""
+    override = parsed(word)
+    return override is not None and override.is_sweep_override()
 
 
 def is_truth(value: str) -> bool:

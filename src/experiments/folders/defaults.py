@@ -31,8 +31,9 @@ def with_targets(choices: Mapping[str, str], config: Mapping[str, Any], override
     for line in overrides:
         key, _, value = line.lstrip("+~").partition("=")
         group = key.removesuffix("._target_")
-        if group in choices and (group != key or (value.startswith("{") and "_target_" in value)):
-            found[group] = str(config[group].get("_target_", choices[group]))
+        replaced = group == key and key in config and value.startswith("{") and "_target_" in value
+        if replaced or (group in choices and group != key):
+            found[group] = str(config[group].get("_target_", choices.get(group)))
     return found
 
 

@@ -24,6 +24,7 @@ from experiments.cli.folders import claimed
 from experiments.cli.launch import explained
 from experiments.cli.project import own_project, with_trust
 from experiments.cli.resuming import resumed_command_line
+from experiments.cli.suggestions import is_sweep
 from experiments.common.errors import UserError
 from experiments.common.text import shown_path
 from experiments.folders.hydra import as_yaml, task_part, write_composed
@@ -169,7 +170,13 @@ def compose(*overrides: str, config_dir: str | Path | None = None) -> Configurat
         except Exception as error:
             if os.environ.get(FULL_ERROR):
                 raise
-            raise UserError(explained(error, "train", overrides)) from None
+            several = next((word for word in overrides if is_sweep(word)), None)
+            if several is not None:
+                raise UserError(
+                    f"{several} has several values, but compose(...) is one run: compose one for each value, or run "
+                    "the sweep on the command line with -m"
+                ) from None
+            raise UserError(explained(error, "train", overrides, own)) from None
     if whole.hydra.sweeper.get("params"):
         raise UserError(
             f"compose({', '.join(map(repr, overrides))}) is a sweep over {', '.join(whole.hydra.sweeper.params)}; "
