@@ -531,6 +531,16 @@ def test_a_users_functional_dropout_changes_nothing() -> None:
         assert result_of(name, subject_of(Dropping())).verdict == "pass"
 
 
+def test_large_biases_are_named_instead_of_the_weights() -> None:
+    subject = subject_of(mlp(hidden=[100] * 3), initializers.he)
+    for name, value in subject.model.named_parameters():
+        if name.endswith("bias"):
+            nn.init.constant_(value, -2.0)
+    assert result_of("signal", subject).advice.endswith("try init.bias=0.")
+    weak = subject_of(mlp(hidden=[100] * 10), partial(initializers.normal, std=0.01))
+    assert "try init=he for ReLU, init=xavier for tanh" in result_of("signal", weak).advice
+
+
 def test_a_last_layer_of_zeros_does_not_count_as_loss_of_signal() -> None:
     subject = subject_of(mlp())
     nn.init.zeros_(subject.model.get_parameter("head.weight"))

@@ -16,7 +16,7 @@ from experiments.comparison._remedies import remedy_table
 from experiments.observers.metrics import MetricsFile
 from experiments.remedies._effects import combination, effects, filled, judged
 from experiments.remedies._treatments import Treatment
-from tests.helpers import Commands, summary, trained_in
+from tests.helpers import SMALL, Commands, summary, trained_in
 
 FAULTY = (
     "data=blobs", "data.examples=150", "init=zeros", "model.hidden=[8]", "training.epochs=6", "optimizer.lr=0.05",
@@ -244,6 +244,20 @@ def test_a_run_without_a_result_counts_as_the_worst_of_its_seed() -> None:
     }
     assert filled(measured, RISING) == {"the run": {0: 0.4, 1: 0.5}, "a": {0: 0.4, 1: 0.9}, "b": {0: 0.6, 1: 0.5}}
     assert filled(measured, FALLING)["b"] == {0: 0.6, 1: 0.9}
+    assert filled(measured, RISING, 0.1) == {"the run": {0: 0.1, 1: 0.5}, "a": {0: 0.4, 1: 0.9}, "b": {0: 0.6, 1: 0.1}}
+
+
+@pytest.mark.slow
+def test_a_run_that_diverges_with_every_seed_has_no_score(commands: Commands) -> None:
+    words = ("init=unit_normal", "optimizer=sgd", "optimizer.lr=1e30", "hydra.run.dir=wild")
+    assert "diverged" in commands.train(*SMALL, *words).out
+    told = commands.type("remedy", "run=wild", "seeds=3", "most=2")
+    assert told.code == 0, told.err
+    assert "val/accuracy: the run has no result with 3 of 3 seeds, which count as the worst of the seed" in told.out
+    assert "of the run 0" not in told.out
+    content = json.loads((commands.folder / "wild" / "remedy" / "remedy.json").read_text())
+    assert content["runs_without_result"] == 3
+    assert set(content["original"].values()) == {0.1}
 
 
 def test_remedies_that_help_are_combined_unless_they_contradict_each_other() -> None:

@@ -18,6 +18,7 @@ from experiments.verdicts.remedies import (
     decay,
     merged,
     remedies,
+    replaced,
 )
 from tests.helpers import REPOSITORY, composed, sampled
 
@@ -107,6 +108,12 @@ def test_a_decay_shrinks_the_weights_as_much_as_it_should(strength: float, run: 
 def test_a_choice_replaces_the_settings_of_the_one_before() -> None:
     words = ["init=normal", "init.std=2", "optimizer.lr=3", "+data.draw=1"]
     assert merged(words, ["init=he"]) == ["optimizer.lr=3", "+data.draw=1", "init=he"]
+    assert merged(["init.bias=-2", "init.gain=2"], ["init=he"]) == ["init.bias=-2", "init=he"]
+    assert merged(["optimizer.lr_scale={head:2}", "optimizer.eps=1"], ["optimizer=adamw"]) == [
+        "optimizer.lr_scale={head:2}",
+        "optimizer=adamw",
+    ]
+    assert replaced(words, ["init=he"]) == ["init.std=2"]
     assert merged(words, ["optimizer.lr=1"]) == ["init=normal", "init.std=2", "+data.draw=1", "optimizer.lr=1"]
 
 

@@ -49,6 +49,12 @@ def symmetry(subject: Subject) -> CheckResult:
     return CheckResult(f"up to {max(equal.values()):.0%} of a layer", expected, "fail", advice, {"equal_units": equal})
 
 
+def other_start(subject: Subject) -> str:
+    """Return the initialization to try: zero biases if the biases are large, else weights for the activation."""
+    large = any(p.abs().mean() > 1 for name, p in subject.model.named_parameters() if name.endswith("bias"))
+    return "init.bias=0" if large else "init=he for ReLU, init=xavier for tanh"
+
+
 def signal(subject: Subject) -> CheckResult:
     """Follow the spread of activations forward and of gradients backward through the hidden layers."""
     capture = subject.program(subject.copy(dropout=False)).capture(0)
@@ -62,9 +68,7 @@ def signal(subject: Subject) -> CheckResult:
     if not spreads:
         return CheckResult(f"no hidden layer{singular}", expected, "pass", "", numbers)
     if not all(0 < spread < float("inf") for spread in spreads.values()):
-        advice = (
-            "An activation is the same for all examples, or not finite: try init=he for ReLU, init=xavier for tanh."
-        )
+        advice = f"An activation is the same for all examples, or not finite: try {other_start(subject)}."
         return CheckResult("no spread left" + singular, expected, "fail", advice, numbers)
     if sizes and list(sizes.values())[-1] == 0:
         advice = "No gradient comes back from the scores: the weights of the last layer are zero."
@@ -74,7 +78,7 @@ def signal(subject: Subject) -> CheckResult:
     verdict = worst(judged(forward), judged(backward))
     advice = ""
     if verdict != "pass":
-        advice = f"{fault(forward, backward)}: try init=he for ReLU, init=xavier for tanh, or BatchNorm."
+        advice = f"{fault(forward, backward)}: try {other_start(subject)}, or BatchNorm."
     measured = f"activations x {forward:.2g}, gradients x {backward:.2g}{singular}"
     return CheckResult(measured, expected, verdict, advice, numbers)
 

@@ -62,7 +62,9 @@ class Tried:
         }
 
 
-def filled(measured: Mapping[str, Mapping[int, float | None]], metric: Metric) -> dict[str, Values]:
+def filled(
+    measured: Mapping[str, Mapping[int, float | None]], metric: Metric, guess: float | None = None
+) -> dict[str, Values]:
     """Return the values of treatments, with the worst value of the same seed for each run that has none.
 
     A run that diverges has no score; leaving it out would reward a remedy whose bad runs are missing.
@@ -70,6 +72,8 @@ def filled(measured: Mapping[str, Mapping[int, float | None]], metric: Metric) -
     Args:
         measured: the metric by treatment and seed; None for a run without a result.
         metric: that is compared.
+        guess: the value of a network that knows nothing, than which no run without a result is better; None if it is
+            unknown.
     """
     worst = min if metric.larger_is_better else max
     every = [value for values in measured.values() for value in values.values() if value is not None]
@@ -78,7 +82,8 @@ def filled(measured: Mapping[str, Mapping[int, float | None]], metric: Metric) -
         own = {}
         for seed, value in values.items():
             others = [v[seed] for v in measured.values() if v.get(seed) is not None]
-            own[seed] = value if value is not None else worst([v for v in others if v is not None] or every)
+            known = [v for v in others if v is not None] or every
+            own[seed] = value if value is not None else worst([*known, *([] if guess is None else [guess])])
         complete[name] = own
     return complete
 

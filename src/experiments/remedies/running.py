@@ -18,8 +18,10 @@ from experiments.common.files import write_json
 from experiments.common.metrics import Metric, declare
 from experiments.common.screen import Screen, table
 from experiments.common.text import command_name, counted, shown_path
+from experiments.evaluation.loading import read_description
 from experiments.folders.lock import locked
 from experiments.folders.reading import REMEDIES
+from experiments.folders.run import RunFolder
 from experiments.folders.summary import COMPLETED, readable_summary
 from experiments.runs.job import Job, composed
 from experiments.runs.run import Run
@@ -49,6 +51,7 @@ class Results:
         best: the treatment with the best mean.
         left_out: sentences about remedies that were not tried or not combined.
         order: the names of the remedies, the most likely one first.
+        bad: the number of seeds with which the run has no result.
     """
 
     run: Patient
@@ -58,6 +61,7 @@ class Results:
     best: Treatment | None
     left_out: Sequence[str]
     order: Sequence[str] = ()
+    bad: int = 0
 
     @property
     def command(self) -> str | None:
@@ -139,13 +143,15 @@ def tried_out(run: Patient, out: Path, screen: Screen, stop: SignalStop) -> Resu
     if not any(value is not None for values in measured.values() for value in values.values()):
         raise UserError(f"no run of {str(run.folder)!r} has a result: {problem(run, original, out)}")
     metric = Metric(run.metric)
-    values = filled(measured, metric)
+    values = filled(measured, metric, guess_of(run))
     tried = effects(values[ORIGINAL], treatments, values, missing(measured), metric)
     together, unfit = combined(run, tried, measured, out, screen, stop)
     if is_stopped(stop):
         return None
     best = best_of([*tried, *([together] if together is not None else [])], metric)
-    return Results(run, values[ORIGINAL], tried, together, best, [*left_out, *unfit], [one.name for one in treatments])
+    names = [one.name for one in treatments]
+    bad = missing(measured)[ORIGINAL]
+    return Results(run, values[ORIGINAL], tried, together, best, [*left_out, *unfit], names, bad)
 
 
 def planned(run: Patient, out: Path) -> tuple[dict[Treatment, list[Job]], list[str]]:
@@ -199,9 +205,19 @@ def combined(
         return None, unfit
     every = {**measured, TOGETHER: measure(run, treatment, out)}
     metric = Metric(run.metric)
-    values = filled(every, metric)
+    values = filled(every, metric, guess_of(run))
     (together,) = effects(values[ORIGINAL], [treatment], values, missing(every), metric)
     return together, unfit
+
+
+def guess_of(run: Patient) -> float | None:
+    """Return the accuracy of a guess among the run's classes; None for another metric, or if they are unknown.
+
+    Raises:
+        UserError: the description of the data is damaged.
+    """
+    described = read_description(RunFolder(run.folder)) if run.metric == "val/accuracy" else None
+    return 1 / len(described.classes) if described is not None and described.classes else None
 
 
 def missing(measured: Mapping[str, Mapping[int, float | None]]) -> dict[str, int]:
@@ -295,7 +311,15 @@ def report(screen: Screen, results: Results) -> None:
         difference = "" if found is None else f"{found.mean:+.3g}"
         p = "" if found is None else "< 0.001" if one.corrected < 0.001 else f"{one.corrected:.2g}"
         shown.add_row(one.treatment.name, one.effect, difference, bounds, p)
-    screen.print(f"\n{metric.name} of the run {mean:.4g}, mean of {len(run.seeds)} seeds\n")
+    seeds = len(run.seeds)
+    counting = "which count as the worst of the seed, or as a guess"
+    without = f"the run has no result with {results.bad} of {seeds} seeds, {counting}"
+    if results.bad == seeds:
+        screen.print(f"\n{metric.name}: {without}\n")
+    else:
+        screen.print(f"\n{metric.name} of the run {mean:.4g}, mean of {seeds} seeds\n")
+        if results.bad:
+            screen.print(f"{without}\n")
     screen.print(shown)
     screen.print(
         "\nDifferences are paired by the seed, on the validation split, with intervals of the t-test. p is twice the "
@@ -321,6 +345,7 @@ def written(results: Results) -> dict[str, Any]:
         "metric": results.run.metric,
         "seeds": results.run.seeds,
         "original": {str(seed): value for seed, value in results.original.items()},
+        "runs_without_result": results.bad,
         "order": list(results.order),
         "remedies": [one.as_dict() for one in results.tried],
         "together": None if results.together is None else results.together.as_dict(),

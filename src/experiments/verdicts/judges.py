@@ -13,7 +13,7 @@ from typing import Any
 
 from ._tail import Tail
 from ._thresholds import FEWEST_EPOCHS, FEWEST_UPDATES, at
-from .remedies import CONSTANT, LIMITED, NOT_ADVISED, Facts, remedies
+from .remedies import CONSTANT, LIMITED, NOT_ADVISED, Facts, remedies, replaced
 from .story import MEANS, Reference, Story
 
 ADVISED = 2
@@ -62,7 +62,13 @@ def settings_for(verdict: str, story: Story) -> list[str]:
     if verdict in NOT_ADVISED or story.faults:
         return []
     found = remedies([verdict], Facts(story.settings, story.planned_steps), ADVISED)
-    return [f"{shlex.join(one.overrides)}  # {one.name}" for one in found]
+    return [f"{shlex.join(one.overrides)}  # {one.name}{instead(story.command, one.overrides)}" for one in found]
+
+
+def instead(command: Sequence[str], overrides: Sequence[str]) -> str:
+    """Return the words of a command that a remedy takes the place of, to follow its name; empty if there are none."""
+    without = replaced(command, overrides)
+    return f", instead of {shlex.join(without)}" if without else ""
 
 
 def given_to(story: Story) -> list[Verdict]:

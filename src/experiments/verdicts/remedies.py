@@ -8,11 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
+
+import yaml
+
+from experiments.common.conf import conf_folder
 
 from ._thresholds import at
 
 LIMITED = "limited by the data or by the model"
+VANISHING = "vanishing gradients"
 CONSTANT = "not better than a constant"
 NOT_ADVISED = (LIMITED, "data suspect", "healthy")
 """Verdicts whose remedies are tried, but not advised: the settings are not the cause."""
@@ -78,8 +84,10 @@ def weights(name: str) -> Callable[[Facts], Overrides]:
     """Return the remedy of other initial weights."""
 
     def remedy(facts: Facts) -> Overrides:
-        same = facts.name("init") in (name, f"{name}_default") and facts.get("init.gain", 1) == 1
-        return None if same else [f"init={name}"]
+        gain = facts.get("init.gain", 1)
+        if facts.name("init") in (name, f"{name}_default") and gain == 1:
+            return None
+        return [f"init={name}"] if gain == 1 or name == "torch" else [f"init={name}", "init.gain=1"]
 
     return remedy
 
@@ -218,9 +226,9 @@ TABLE: Mapping[str, Sequence[str]] = {
     ),
     "one class": ("the rate of the range test", "Adam", "torch's weights", "class weights", "twice as long"),
     "class imbalance": ("class weights",),
-    "dead units": ("a tenth of the rate", "zero biases", "no weight decay", "leaky ReLU", "BatchNorm", "Adam"),
+    "dead units": ("zero biases", "a tenth of the rate", "no weight decay", "leaky ReLU", "BatchNorm", "Adam"),
     "saturation": ("Xavier's weights", "BatchNorm", "ReLU", "a tenth of the rate"),
-    "vanishing gradients": ("He's weights", "BatchNorm", "ReLU", "Xavier's weights", "zero biases"),
+    VANISHING: ("zero biases", "He's weights", "BatchNorm", "ReLU", "Xavier's weights"),
     "exploding gradients": ("He's weights", "BatchNorm", "clipping", "Xavier's weights"),
     "updates too large": ("no weight decay", "a tenth of the rate", "cosine schedule"),
     "updates too small": ("equal rates", "ten times the rate", "Adam"),
@@ -290,6 +298,8 @@ def fitting(verdict: str, facts: Facts) -> list[str]:
     """
     both = [XAVIER, HE] if facts.get("model.activation") in ("tanh", "sigmoid") else [HE, XAVIER]
     names = list(TABLE.get(verdict, ()))
+    if verdict == VANISHING and facts.get("model.activation") not in ("tanh", "sigmoid"):
+        names.remove(XAVIER)  # smaller than He's weights, whose signal ReLU keeps (He et al. 2015)
     if all(name in names for name in both):
         names = [both.pop(0) if name in (HE, XAVIER) else name for name in names]
     if facts.suggested is None:
@@ -302,12 +312,35 @@ def fitting(verdict: str, facts: Facts) -> list[str]:
 def merged(overrides: Sequence[str], more: Sequence[str]) -> list[str]:
     """Return overrides with those of a remedy, which replace others of the same key.
 
-    A remedy that chooses from a group, such as `init=he`, replaces the settings of the choice before it too.
+    A remedy that chooses from a group, such as `init=he`, replaces the settings of the choice before it too, but not
+    those that every choice of the group has, such as `init.bias`.
     """
     added = {key_of(word) for word in more}
     groups = {key for key in added if "." not in key}
-    kept = [word for word in overrides if key_of(word) not in added and key_of(word).partition(".")[0] not in groups]
+    kept = [
+        word
+        for word in overrides
+        if key_of(word) not in added
+        and (key_of(word).partition(".")[0] not in groups or ".".join(key_of(word).split(".")[:2]) in of_every_choice())
+    ]
     return [*kept, *more]
+
+
+def replaced(overrides: Sequence[str], more: Sequence[str]) -> list[str]:
+    """Return the settings of a choice that a remedy replaces, which do not fit the remedy's choice.
+
+    Who types the remedy after the overrides of the run has to take these away.
+    """
+    kept, added = set(merged(overrides, more)), {key_of(word) for word in more}
+    return [word for word in overrides if word not in kept and key_of(word) not in added]
+
+
+@cache
+def of_every_choice() -> frozenset[str]:
+    """Return the keys below a config group that do not belong to one of its choices, such as `init.bias`."""
+    config = yaml.safe_load((conf_folder() / "train.yaml").read_text(encoding="utf-8"))
+    sections = {section: values for section, values in config.items() if isinstance(values, Mapping)}
+    return frozenset(f"{section}.{key}" for section, values in sections.items() for key in values)
 
 
 def conflicts(one: Sequence[str], other: Sequence[str]) -> list[str]:
