@@ -61,7 +61,7 @@ def training_choices(config: assembly.Config, choices: Mapping[str, str], rate: 
         batch: the examples per update.
     """
     named = {
-        group: choices.get(group) or str(config[group].get("_target_", "own")).rpartition(".")[2]
+        group: (choices.get(group) or str(config[group].get("_target_", "own"))).rpartition(".")[2]
         for group in ("optimizer", "scheduler", "init")
     }
     schedule = [] if named["scheduler"] == "constant" else [f"scheduler {named['scheduler']}"]
