@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from experiments.cli import _help
-from experiments.cli._help import LESSONS, OFTEN, WIDTH, full_help, settings, short_help
+from experiments.cli._help import LESSONS, OFTEN, WIDTH, description, full_help, header, settings, short_help
 from experiments.cli._topics import Book, topic_text
 from experiments.cli.verbs import VERBS
 from experiments.common.keys import flattened
@@ -449,3 +449,44 @@ def test_the_help_fits_a_narrow_terminal(
     # Commands are not cut, and neither are the keys of settings.
     assert [line for line in long if " python -m " not in line and "=" not in line and " eval " not in line] == []
     assert columns < 80 or len(long) <= 2
+
+
+@pytest.mark.parametrize(
+    ("topic", "said"),
+    [
+        ("learning_rate", "optimizer.lr\n  meaning  learning rate: the size of the steps\n"),
+        ("num_workers", "data.workers=2 reads a Dataset of one's own by two processes"),
+        ("max_epochs", "training.epochs\n  meaning  passes over the training split"),
+        (
+            "hydra.sweeper.n_trials",
+            "  hydra.sweeper.n_trials=20  trials in the study, including those from before a resu",
+        ),
+        ("hydra.launcher", "  hydra.launcher.executor=inline "),
+    ],
+)
+def test_the_names_of_other_programs_and_of_plugins_are_topics(commands: Commands, topic: str, said: str) -> None:
+    outcome = commands.train("--help", topic)
+    assert outcome.code == 0, outcome.err
+    assert said in outcome.out
+    refused = commands.train("--help", "hydra.sweeper.n_trails").refusal()
+    assert refused.endswith("did you mean '--help hydra.sweeper.n_trials'?\n")
+
+
+def test_own_choices_are_no_lessons_and_have_their_own_meanings(commands: Commands) -> None:
+    own = commands.folder / "own"
+    for group, name, text in (
+        ("experiment", "mine", "name: mine\n"),
+        ("model", "net", "# A network of two\n# layers.\n_target_: mine.Net\nwidth: 3\n"),
+    ):
+        (own / group).mkdir(parents=True)
+        (own / group / f"{name}.yaml").write_text(text)
+    lessons = len(list((CONF / "experiment").glob("*.yaml")))
+    assert f"mine; or one of {lessons} lessons" in commands.train("--config-dir", "own", "--help").out
+    help_text = commands.train("--config-dir", "own", "--help", "model.width", "model").out
+    assert "with model=transformer: numbers at each" in help_text
+    assert "A network of two layers." in help_text
+
+
+def test_no_description_of_a_choice_is_cut() -> None:
+    for path in CONF.glob("*/*.yaml"):
+        assert description(path).endswith(".") or description(path) == header(path), path

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from experiments.common.conf import conf_folder
 from experiments.common.errors import UserError
 from experiments.common.text import on_terminal
 
@@ -128,7 +129,10 @@ def row_of(group: ConfigGroup) -> tuple[str, str]:
     """Return a group and the names of its choices."""
     name = f"{'+' if group.added else ''}{group.name}="
     if group.name == LESSONS:
-        return name, f"one of {len(group.choices)} lessons; python -m experiments.reproduce --help lists them"
+        own = [choice for choice in group.choices if not (conf_folder() / LESSONS / f"{choice}.yaml").is_file()]
+        count = len(group.choices) - len(own)
+        listed = f"one of {count} lessons; python -m experiments.reproduce --help lists them"
+        return name, f"{', '.join(own)}; or {listed}" if own else listed
     return name, ", ".join(f"*{one}" if one in group.default else one for one in group.choices)
 
 
@@ -338,12 +342,17 @@ def header(path: Path) -> str:
 
 
 def description(path: Path) -> str:
-    """Return the first line of the comment at the head of a choice's file."""
+    """Return the comment at the head of a choice's file, up to the first line that ends with a full stop."""
+    lines: list[str] = []
     with path.open(encoding="utf-8", errors="replace") as file:
         for line in file:
-            if line.strip() and not re.match(r"#\s*@package", line):
-                return uncommented([line]) if line.startswith("#") else ""
-    return ""
+            if not line.startswith("#") and (line.strip() or lines):
+                break
+            if line.startswith("#") and not re.match(r"#\s*@package", line):
+                lines.append(line)
+                if line.rstrip().endswith("."):
+                    break
+    return uncommented(lines)
 
 
 def uncommented(lines: Sequence[str]) -> str:

@@ -1,17 +1,21 @@
 """The help about one topic: a config group, a section, a choice or a setting."""
 
+import ast
 import importlib
 import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
 from experiments.common.errors import UserError, nearest
+from experiments.common.habits import SAID, SWITCHED, TYPED
+from experiments.common.meant import SYNONYMS, spelled
 from experiments.common.signatures import type_hints
 
 from ._help import (
@@ -24,6 +28,7 @@ from ._help import (
     loaded,
     mapping,
     paragraph,
+    row_of,
     settings,
     table,
     width_shown,
@@ -197,6 +202,8 @@ def topic_text(book: Book, topic: str) -> str:
         return joined(about_setting(book, name))
     if any(key.startswith(f"{name}.") for key in keys):
         return joined(about_section(book, name))
+    if name.startswith("hydra.") and (found := about_plugin(book, name)):
+        return joined(iter(found))
     return about_short(book, name, topic, keys)
 
 
@@ -214,12 +221,75 @@ def about_short(book: Book, name: str, topic: str, keys: Sequence[str]) -> str:
     if len(holders) == 1 and not ending:
         return joined(about_choice(book, holders[0], name))
     several = [*ending, *(f"{group.name}={name}" for group in holders)]
+    if not several:
+        own, said = called_here(name), SAID.get(spelled(name))
+        if own is not None and own != name:
+            return topic_text(book, own)
+        if said is not None:
+            return said
     if several:
         raise UserError(f"--help {topic} may mean {' or '.join(several)}; name one of them")
     sections = [key.partition(".")[0] for key in keys]
     names = [key for key in keys if "." in key] if "." in name else [ALL, *book.groups, *sections, *keys]
     meant = nearest(name, list(dict.fromkeys(names))).replace("did you mean '", "did you mean '--help ")
     raise UserError(f"unknown topic {topic!r} of --help; choose a group, a setting or all{meant}")
+
+
+def called_here(name: str) -> str | None:
+    """Return the key or the choice that a name of other programs stands for, as a topic; None if it is not known.
+
+    Args:
+        name: such as `learning_rate`.
+    """
+    words = TYPED.get(spelled(name)) or SWITCHED.get(spelled(name))
+    if words is not None:
+        return words.split()[-1].removesuffix("={}")
+    found = SYNONYMS.get(name.casefold().replace("-", "_"))
+    return found if found is None or not found.isdigit() else None
+
+
+def about_plugin(book: Book, name: str) -> list[list[str]]:
+    """Return the settings of the sweeper or the launcher with this key or below it; empty if there are none.
+
+    Args:
+        book: of the verb.
+        name: such as `hydra.sweeper` or `hydra.sweeper.n_trials`.
+    """
+    listed = plugin_settings()
+    own = {key: found for key, found in listed.items() if key == name or key.startswith(f"{name}.")}
+    if not own:
+        meant = nearest(name, listed).replace("did you mean '", "did you mean '--help ")
+        siblings = [key for key in listed if key.startswith(f"{name.rpartition('.')[0]}.")]
+        choices = siblings if name.count(".") > 1 and siblings else ["hydra.sweeper", "hydra.launcher"]
+        raise UserError(f"unknown topic {name!r} of --help; choose from {', '.join(choices)}{meant}")
+    word = " hydra/sweeper=optuna" if name.startswith("hydra.sweeper") else ""
+    rows = [(f"{key}={'null' if default is None else default}", text) for key, (default, text) in own.items()]
+    return [[f"usage: {book.command} -m{word} [{name}{'' if name in listed else '.<key>'}=<value> ...]"], table(rows)]
+
+
+def plugin_settings() -> dict[str, tuple[Any, str]]:
+    """Return the settings of the search and of the launcher by their keys, each with its default and its meaning."""
+    from hydra_plugins import experiments_search, experiments_sweeps
+
+    sections = {
+        "hydra.sweeper": experiments_search.SearchConfig,
+        "hydra.launcher": experiments_sweeps.StackedConfig,
+        "hydra.launcher.local": experiments_sweeps.Local,
+        "hydra.launcher.ray": experiments_sweeps.Ray,
+    }
+    found: dict[str, tuple[Any, str]] = {}
+    for section, cls in sections.items():
+        defaults = {each.name: each.default for each in fields(cls)}
+        factories: dict[str, Any] = {each.name: each.default_factory for each in fields(cls)}
+        (tree,) = ast.parse(inspect.getsource(cls)).body
+        assert isinstance(tree, ast.ClassDef)
+        for node, text in pairwise(tree.body):
+            described = isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)
+            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and described:
+                key = node.target.id
+                default = factories[key]() if defaults[key] is MISSING else defaults[key]
+                found[f"{section}.{key}"] = default, " ".join(str(text.value.value).split())
+    return found
 
 
 def joined(sections: Iterator[list[str]]) -> str:
@@ -232,7 +302,7 @@ def about_group(book: Book, group: ConfigGroup) -> Iterator[list[str]]:
     sign = "+" if group.added else ""
     if group.name == LESSONS:
         yield [f"usage: {book.command} {sign}{group.name}=<lesson> [key=value ...]"]
-        yield paragraph(f"The {len(group.choices)} lessons are listed by: python -m experiments.reproduce --help")
+        yield [row_of(group)[1]]
         return
     yield [f"usage: {book.command} {sign}{group.name}=<choice> [{group.name}.<key>=<value> ...]"]
     rows = []
@@ -346,15 +416,21 @@ def continued(words: Sequence[str]) -> list[str]:
 
 def meaning_of(book: Book, place: Place) -> str:
     """Return what a setting means: a comment in a YAML file, or else from the documentation of a `_target_`."""
-    comments = [place.own.comment if place.own else "", *(setting.comment for _, setting in place.choices.values())]
-    text = next(filter(None, comments), "")
+    chosen = place.choices[place.chosen][1].comment if place.chosen else ""
+    text = (place.own.comment if place.own else "") or chosen
     section, _, name = place.key.rpartition(".")
     above = book.settings.get(section)
     if not text and name == "enabled" and above:
         return f"false turns off: {above.comment}"
-    targets = dict.fromkeys([place.target, *(target for target, _ in place.choices.values())])
-    documented = (documentation(target, place.key) for target in targets)
-    return text or next((found for found in documented if found and not found.startswith("see ")), place.target)
+    text = text or documentation(place.target, place.key)
+    if text and not text.startswith("see "):
+        return text
+    for name, (target, setting) in place.choices.items():
+        found = setting.comment or documentation(target, place.key)
+        if found and not found.startswith("see "):
+            of_another = target.rpartition(".")[0] != place.target.rpartition(".")[0]
+            return f"with {place.key.partition('.')[0]}={name}: {found}" if of_another else found
+    return place.target
 
 
 def required(book: Book, group: str, choice: str, key: str) -> list[str]:
