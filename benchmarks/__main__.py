@@ -14,7 +14,6 @@ from experiments.common.text import duration
 from . import (
     comparison,
     crashes,
-    data,
     default_run,
     defaults,
     durability,
@@ -50,7 +49,6 @@ MODULES = (
     packing,
     gains,
     photographs,
-    data,
     tables,
     tasks,
     comparison,

@@ -22,16 +22,18 @@ from experiments.training.stop import Stop
 from .measure import Settings
 
 SEEDS, QUICK_SEEDS = 10, 5
+USUAL = "optimizer=adam"
+"""Adam with its usual rate, 0.001."""
 DEFAULTS: Mapping[str, Sequence[str]] = {
-    "he (the default)": (),
-    "xavier": ("init=xavier",),
-    "xavier, bias=torch": ("init=xavier", "init.bias=torch"),
-    "torch": ("init=torch",),
-    "torch, lr=0.002": ("init=torch", "optimizer.lr=0.002"),
-    "xavier, bias=torch, lr=0.002": ("init=xavier", "init.bias=torch", "optimizer.lr=0.002"),
-    "torch, lr=0.003": ("init=torch", "optimizer.lr=0.003"),
+    "he": ("init=he", USUAL),
+    "xavier": ("init=xavier", USUAL),
+    "xavier, bias=torch": ("init=xavier", "init.bias=torch", USUAL),
+    "torch": ("init=torch", USUAL),
+    "torch, lr=0.002": ("init=torch", USUAL, "optimizer.lr=0.002"),
+    "the defaults": (),
+    "torch, lr=0.003": ("init=torch", USUAL, "optimizer.lr=0.003"),
 }
-"""What could be the defaults, as overrides of a default run."""
+"""The defaults, and what else could be, as overrides of a default run."""
 UNSEEN = [
     f"observers.{name}.enabled=false"
     for name in ("progress", "tensorboard", "histograms", "layers", "pictures", "regions")

@@ -319,7 +319,7 @@ def first_weight(config: dict[str, Any], data: assembly.Data) -> Tensor:
             r"init\.bias='torhc' should be a valid number or 'torch', 'normal' or 'own'; did you mean 'init\."
             r"bias=torch'\?",
         ),
-        ({"std": 1}, r"unknown setting 'init\.std' of he; choose from gain"),
+        ({"std": 1}, r"unknown setting 'init\.std' of xavier; choose from gain"),
     ],
 )
 def test_refusals(digits: assembly.Data, settings: dict[str, Any], message: str) -> None:

@@ -34,10 +34,10 @@ def needs(shell: str) -> pytest.MarkDecorator:
     ("line", "expected"),
     [
         (f"{TRAIN} optimi", ["optimizer.", "optimizer="]),
-        (f"{TRAIN} optimizer=adam", ["optimizer=adam", "optimizer=adamax", "optimizer=adamw"]),
+        (f"{TRAIN} optimizer=adam", ["optimizer=adam", "optimizer=adam_short", "optimizer=adamax", "optimizer=adamw"]),
         (f"{TRAIN} scheduler=step seed=3 optimizer=sg", ["optimizer=sgd"]),
         (f"{TRAIN} -m optimizer=sgd,adam init=he,xavier init=zer", ["init=zeros"]),
-        (f"{TRAIN} -m init=he,xav", ["init=he,xavier", "init=he,xavier_uniform"]),
+        (f"{TRAIN} -m init=he,xav", ["init=he,xavier", "init=he,xavier_biases", "init=he,xavier_uniform"]),
         (f"{TRAIN} optimizer=momentum optimizer.mo", ["optimizer.momentum="]),
         (f"{TRAIN} -m optimizer=momentum,adam 'seed=range(3)' optimizer.mo", ["optimizer.momentum="]),
         (f"{TRAIN} -m +new.depth=1 'seed=range(3)' new.", ["new.depth="]),
@@ -152,7 +152,7 @@ def bash(line: str, cursor: int | None = None, install: str = INSTALL) -> list[s
     ("line", "expected"),
     [
         # Bash replaces only the part after the last =.
-        (f"{PROGRAM} train optimizer=adam", ["adam", "adamax", "adamw"]),
+        (f"{PROGRAM} train optimizer=adam", ["adam", "adam_short", "adamax", "adamw"]),
         (f"{PROGRAM} train -m seed=0,1 optimi", ["optimizer.", "optimizer="]),
         (f"{PROGRAM} e", ["evaluate", "export"]),
         (f"{PROGRAM} other optimi", []),
@@ -243,7 +243,7 @@ def test_the_tab_key(own: Path, shell: str, flags: list[str]) -> None:
     ("line", "expected"),
     [
         ("experiments train -m optimizer=adamw sched", ["scheduler.", "scheduler="]),
-        ("experiments train init=he,xavier_", ["init=he,xavier_uniform"]),
+        ("experiments train init=he,xavier_", ["init=he,xavier_biases", "init=he,xavier_uniform"]),
         ("experiments e", ["evaluate", "export"]),
         ("experiments evaluate run=ow", ["run=own/"]),
     ],

@@ -182,11 +182,11 @@ def test_help_lists_a_users_own_choices(commands: Commands, own: Path, flag: lis
     shown = commands.train(*flag, "--help", "all").out
     optimizers = {line[4:].split()[0]: line for line in section(shown, "  optimizer=")}
     assert optimizers["lion"].endswith("  The sign of the momentum")
-    assert "  * adam " in optimizers["adam"]
+    assert "  * adam_short " in optimizers["adam_short"]
     assert [line.strip() for line in section(shown, "  +flavour=")] == ["sweet"]
     # What the folder repeats is taken from ours.
     assert "Not the one" not in shown
-    assert "torch.optim.Adam" in commands.train(*flag, "--cfg", "job").out
+    assert "torch.optim.Adam" in commands.train(*flag, "optimizer=adam", "--cfg", "job").out
 
 
 def test_help_of_a_users_own_configuration(commands: Commands, own: Path) -> None:
@@ -194,7 +194,7 @@ def test_help_of_a_users_own_configuration(commands: Commands, own: Path) -> Non
     shown = commands.train("-cd", str(own), "-cn", "mine", "--help", "all").out
     assert "  * lion " in shown
     assert "  * mlp " in shown
-    assert "  * adam " not in shown
+    assert "  * adam_short " not in shown
     assert "  seed=7" in shown
     assert "  training.epochs=" in shown
 
@@ -399,8 +399,8 @@ def test_an_installed_package_answers_at_once_from_any_folder(tmp_path: Path) ->
         "assert not {'torch', 'numpy', 'pydantic'} & set(sys.modules)"
     )
     for words, line, expected in (
-        (["--help"], "", ", *adam, "),
-        (["--help", "all"], "", "  * adam "),
+        (["--help"], "", ", *adam_short, "),
+        (["--help", "all"], "", "  * adam_short "),
         (["-sc", "query=bash"], "experiments train optimizer=adam optimizer.b", "optimizer.betas="),
     ):
         done = subprocess.run(

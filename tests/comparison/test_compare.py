@@ -652,7 +652,7 @@ SWEEPS = {
         "observers.tensorboard.enabled=false", "optimizer=adam,lbfgs", "seed=1,2",
     ),
     "still": ("training.epochs=0", "seed=1,2"),
-    "by_loss": ("objective=val/loss", "optimizer=sgd,adam", "optimizer.lr=0.01", "seed=1,2,3"),
+    "by_loss": ("objective=val/loss", "init=he", "optimizer=sgd,adam", "optimizer.lr=0.01", "seed=1,2,3"),
 }  # fmt: skip
 
 

@@ -193,7 +193,7 @@ def test_texts_begin_with_the_verdicts_and_end_with_the_configuration(shown: Das
     verdicts, overrides, configuration = (shown.ask("text/text", run=".", tag=tag)[0]["text"] for tag in sorted(tags))
     assert summary(lone)["verdicts"][0]["name"] in verdicts
     assert all(word in overrides for word in WORDS)
-    assert "experiments.initializers.he" in configuration
+    assert "experiments.initializers.xavier" in configuration
 
 
 @pytest.mark.slow
@@ -236,7 +236,8 @@ def test_hparams_of_the_default_run_show_its_main_choices(tmp_path: Path) -> Non
     [
         ((), {}),
         (("name=x", "training.threads=1", "observers.layers.every=2", "+data.root=x"), {}),
-        (("optimizer.lr=0.001", "init=he"), {}),
+        (("optimizer.lr=0.002", "init=xavier_biases"), {}),
+        (("optimizer=adam", "init=he"), {"optimizer": "adam", "init": "he"}),
         (("seed=3",), {"seed": 3}),
         (("optimizer=sgd",), {"optimizer": "sgd"}),
         (("optimizer=sgd", "optimizer.lr=0.5"), {"optimizer": "sgd", "optimizer.lr": 0.5}),
@@ -314,7 +315,7 @@ def test_a_dashboard_of_many_runs_has_the_columns_of_all(tmp_path: Path) -> None
         "data.limit", "optimizer.lr", "seed", "training.clip_norm",
     }  # fmt: skip
     assert {"model", "init"} <= infos.keys(), "of the default run"
-    assert infos["optimizer.lr"]["domainDiscrete"] == [0.001, 0.1]
+    assert infos["optimizer.lr"]["domainDiscrete"] == [0.002, 0.1]
     assert infos["training.clip_norm"]["domainDiscrete"] == [1.0, 2.0, "3", "null"]
     assert len(shown.rows()) == 7
     assert len(shown.rows(filtered=True, missing=True)) == 7, "all values ticked are no restriction"

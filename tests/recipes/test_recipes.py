@@ -20,6 +20,7 @@ from experiments.recipes.recipe import recipes, selected
 from tests.helpers import REPOSITORY, Commands, run_folders, sampled, summary
 
 KNOWN = recipes([conf_folder()])
+TRAINING = [name for name, recipe in KNOWN.items() if recipe.trains]
 FAST = {name: recipe for name, recipe in KNOWN.items() if recipe.tier == "fast"}
 DEAR = {
     "activation_spread",
@@ -100,6 +101,13 @@ def measured(
     assert result.error is None, result.error
     assert result.holds is not None
     return dict(result.values), result.holds
+
+
+@pytest.mark.parametrize("name", TRAINING)
+def test_a_recipe_names_its_initial_weights_and_its_optimizer(name: str) -> None:
+    """Other defaults must not change what a claim was measured with."""
+    content = yaml.safe_load((conf_folder() / "experiment" / f"{name}.yaml").read_text())
+    assert {"override /init", "override /optimizer"} <= {key for entry in content["defaults"] for key in entry}
 
 
 @pytest.mark.slow

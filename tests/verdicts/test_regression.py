@@ -63,7 +63,7 @@ def test_a_regression_that_is_worse_than_the_mean_is_not_healthy(commands: Comma
         (plain, ("init=zeros", "model.hidden=[]", "optimizer.lr=1e-9", "training.epochs=5"), {"stuck"}),
         (plain, ("optimizer=sgd", "optimizer.lr=50"), {"learning rate too high"}),
         (plain, ("model.hidden=[]",), {"underfitting"}),
-        (plain, ("loss=gaussian",), {"healthy"}),
+        (plain, ("loss=gaussian", "init=he"), {"healthy"}),
     ],
 )
 def test_a_regression_gets_the_verdicts_that_are_true_of_it(

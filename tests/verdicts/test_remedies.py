@@ -89,6 +89,18 @@ def test_the_weights_for_the_activation_come_first(activation: str, first: str) 
     assert [remedies([name], own)[0].overrides for name in ("symmetry", "vanishing gradients")] == [(first,)] * 2
 
 
+@pytest.mark.parametrize(("bias", "tried"), [("-3", True), ("normal", True), ("0", False), ("torch", False)])
+def test_biases_that_are_small_are_not_set_to_zero(bias: str, tried: bool) -> None:
+    found = [one.overrides for one in remedies(["stuck"], facts(f"init.bias={bias}"))]
+    assert (("init.bias=0",) in found) == tried
+
+
+def test_no_remedy_of_the_default_run_is_what_it_has() -> None:
+    own = facts()
+    found = {word for verdict in TABLE for one in remedies([verdict], own) for word in one.overrides}
+    assert not found & {"init=xavier", "init=xavier_biases", "init.bias=0", "optimizer=adam"}
+
+
 def test_a_verdict_without_a_remedy_that_applies_gives_none() -> None:
     assert remedies(["class imbalance"], facts("data.balance=class_weights")) == []
     assert remedies(["unknown"], facts()) == []

@@ -15,7 +15,7 @@ from experiments.folders.run import LayerRow, RunFolder
 from experiments.runs.alone import train
 from experiments.verdicts._thresholds import THRESHOLDS
 from experiments.verdicts.judges import EXPLAINS, JUDGES, verdicts
-from experiments.verdicts.remedies import LIMITED
+from experiments.verdicts.remedies import LIMITED, merged
 from experiments.verdicts.story import Story
 from tests.helpers import Commands, composed, own_model, summary, thinned
 
@@ -95,6 +95,14 @@ TABLE: dict[str, set[str]] = {
 }  # fmt: skip
 """Command lines, and all that is true of them, with the seeds 0 to 4 too: none is on an edge."""
 
+CHOSEN = ("init=he", "optimizer=adam")
+"""What these trainings have instead of the defaults, which change."""
+DEFAULTS = (
+    "init=xavier_biases optimizer=adam_short",
+    "init=xavier_biases optimizer=adam_short training.epochs=40",
+    "init=xavier_biases optimizer=adam_short data=blobs training.epochs=12",
+)
+"""Command lines with the defaults that are healthy."""
 OF_REGRESSIONS = {"outliers", "uneven errors"}
 """The verdicts of test_regression.py."""
 OF_FEW_UPDATES = {"not better than a constant", "not finite"}
@@ -112,7 +120,8 @@ NAMES = {
 @cache
 def summary_of(command_line: str) -> dict[str, Any]:
     """The summary of a training."""
-    return train(composed(*shlex.split(command_line), *UNSEEN), RunFolder(Path(mkdtemp())))
+    words = merged(CHOSEN, shlex.split(command_line))
+    return train(composed(*words, *UNSEEN), RunFolder(Path(mkdtemp())))
 
 
 def names(command_line: str) -> set[str]:
@@ -124,6 +133,12 @@ def names(command_line: str) -> set[str]:
 @pytest.mark.parametrize("command_line", thinned(TABLE, 3))
 def test_a_training_gets_the_verdicts_that_are_true_of_it(command_line: str) -> None:
     assert names(command_line) == TABLE[command_line]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command_line", DEFAULTS)
+def test_the_defaults_are_healthy(command_line: str) -> None:
+    assert names(command_line) == {"healthy"}
 
 
 @pytest.mark.parametrize("verdict", sorted(NAMES))

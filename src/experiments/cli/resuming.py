@@ -8,7 +8,7 @@ from typing import Any
 from experiments.common.confined import refuse_links
 from experiments.common.errors import UserError
 from experiments.common.foreign import read_yaml
-from experiments.common.keys import known
+from experiments.common.keys import EARLIER_CHOICES, earlier_choices, flattened, known
 from experiments.common.recorded import OUTSIDE, WITHOUT_EFFECT, only_within
 from experiments.common.text import cut
 
@@ -22,6 +22,8 @@ CACHE, DOWNLOAD = "data.cache", "data.download"
 """The settings with which a data set writes files."""
 LARGEST = 20_000
 """Characters of all saved overrides; Hydra reads about a thousand of them in a second."""
+OF_A_RESUME = ("resume", "retry_failed")
+"""Keys that only the command has with which a sweep is resumed."""
 LATEST = "latest"
 """Resumes the newest sweep of a command."""
 LIMITS = "limits"
@@ -34,7 +36,7 @@ def resumed_command_line(arguments: Sequence[str]) -> list[str]:
     """Return a command line with `resume=<folder>` replaced by the overrides and the folder of that run.
 
     The run is composed anew from the saved overrides and those of this command line. A command line without
-    `resume=`, or of a sweep, is returned unchanged.
+    `resume=` is returned unchanged; that of a sweep gets only the choices that were the defaults when it was started.
 
     Raises:
         UserError: the folder does not contain a run that can be trusted, or `for=` is typed without a search.
@@ -43,8 +45,10 @@ def resumed_command_line(arguments: Sequence[str]) -> list[str]:
     arguments = spelled_out(arguments)
     flags, overrides = split_arguments(arguments)
     folder = folder_to_resume(arguments)
-    if folder is None or {"-m", "--multirun"} & set(flags):
+    if folder is None:
         return list(arguments)
+    if {"-m", "--multirun"} & set(flags):
+        return [*arguments, *choices_of_a_sweep(folder, overrides)]
     if any(RECIPE.match(override) for override in overrides) and not (folder / ".hydra").exists():
         return list(arguments)  # of a recipe, whose configuration may be that of a sweep
     if str(folder) == LATEST and not folder.exists():
@@ -71,10 +75,9 @@ def latest_of_a_run(overrides: Sequence[str]) -> str:
     Args:
         overrides: as typed, perhaps with the name of the runs.
     """
-    named = [override.partition("=")[2].strip("'\"") for override in overrides if override.startswith("name=")]
-    below = Path("outputs", named[-1] if named else "train")
-    sweep, run = (newest(below, pattern) for pattern in ("*/sweep.yaml", "*/checkpoints/last.pt"))
-    found = f"; the newest in {below} is {sweep.parent}" if sweep is not None else ""
+    folder = folder_of_runs(overrides)
+    sweep, run = (newest(folder, pattern) for pattern in ("*/sweep.yaml", "*/checkpoints/last.pt"))
+    found = f"; the newest in {folder} is {sweep.parent}" if sweep is not None else ""
     single = f"resume={run.parents[1]}" if run is not None else "resume=<folder>"
     return (
         f"resume=latest resumes sweeps: repeat the command of the sweep with -m{found}; "
@@ -82,9 +85,41 @@ def latest_of_a_run(overrides: Sequence[str]) -> str:
     )
 
 
-def newest(below: Path, pattern: str) -> Path | None:
+def folder_of_runs(overrides: Sequence[str]) -> Path:
+    """Return the folder of the runs of a command."""
+    named = [override.partition("=")[2].strip("'\"") for override in overrides if override.startswith("name=")]
+    return Path("outputs", named[-1] if named else "train")
+
+
+def newest(folder: Path, pattern: str) -> Path | None:
     """Return the newest of the files that fit a pattern; None if there is none."""
-    return max(below.glob(pattern), key=lambda path: path.lstat().st_mtime, default=None)
+    return max(folder.glob(pattern), key=lambda path: path.lstat().st_mtime, default=None)
+
+
+def choices_of_a_sweep(folder: Path, overrides: Sequence[str]) -> list[str]:
+    """Return the choices that were the defaults when a sweep was started.
+
+    Args:
+        folder: as given to `resume`; of `latest` it is the newest sweep, if that is of the same command.
+        overrides: as typed.
+    """
+    typed = [override for override in overrides if key_of(override) not in OF_A_RESUME]
+    latest = str(folder) == LATEST and not folder.exists()
+    if latest:
+        found = newest(folder_of_runs(overrides), "*/sweep.yaml")
+        if found is None:
+            return []
+        folder = found.parent
+    try:
+        asked = read_yaml(folder / "sweep.yaml")
+    except (OSError, ValueError):
+        return []
+    if not isinstance(asked, dict) or not isinstance(asked.get("configuration"), dict):
+        return []
+    own = [line for line in asked.get("overrides") or [] if line not in EARLIER_CHOICES or line in typed]
+    if latest and own != typed:
+        return []
+    return earlier_choices(flattened(asked["configuration"]), [key_of(override) for override in overrides])
 
 
 def folder_to_resume(arguments: Sequence[str]) -> Path | None:
@@ -96,6 +131,8 @@ def folder_to_resume(arguments: Sequence[str]) -> Path | None:
 
 def saved_overrides(folder: Path, typed: Collection[str] = ()) -> list[str]:
     """Return the overrides that a run was started with, without those of the command that started it.
+
+    The choices that were the defaults when it was started are among them, so that other defaults do not change it.
 
     Args:
         folder: of the run.
@@ -127,7 +164,16 @@ def saved_overrides(folder: Path, typed: Collection[str] = ()) -> list[str]:
             raise UserError(
                 f"resume={str(folder)!r} contains the override {cut(repr(override))}, which no run of ours writes"
             )
-    return own
+    return [*earlier_choices(saved_settings(folder), [*typed, *map(key_of, own)]), *own]
+
+
+def saved_settings(folder: Path) -> dict[str, Any]:
+    """Return the saved settings of a run, by dotted keys; empty if they cannot be read."""
+    try:
+        content = read_yaml(folder / ".hydra" / "config.yaml")
+    except (OSError, ValueError):
+        return {}
+    return flattened(content) if isinstance(content, dict) else {}
 
 
 def is_of_the_run(override: str) -> bool:

@@ -1,6 +1,6 @@
 """Keys of a configuration: one table of what each of them means."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -135,6 +135,27 @@ ADDED: Mapping[str, Any] = {
     "model.depthwise": False,
 }
 """Settings that runs of earlier versions lack, with the values that stand for what these runs did."""
+
+EARLIER_CHOICES: Mapping[str, Mapping[str, Any]] = {
+    "init=he": {"init._target_": "experiments.initializers.he"},
+    "optimizer=adam": {"optimizer._target_": "torch.optim.Adam", "optimizer.lr": 0.001},
+}
+"""Choices that were the defaults of earlier versions, with the settings by which a configuration shows this."""
+
+
+def earlier_choices(saved: Mapping[str, Any], given: Collection[str]) -> list[str]:
+    """Return the choices that a run of an earlier version has by default, as overrides that restore them.
+
+    Args:
+        saved: the settings of the run, by dotted keys.
+        given: the keys of its overrides; a recipe names its choices itself.
+    """
+    return [
+        choice
+        for choice, shown in EARLIER_CHOICES.items()
+        if not {"experiment", choice.partition("=")[0], *shown} & set(given)
+        and all(saved.get(key) == value for key, value in shown.items())
+    ]
 
 
 def is_found_again(key: str, saved: Mapping[str, Any], now: Mapping[str, Any]) -> bool:

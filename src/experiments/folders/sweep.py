@@ -19,7 +19,7 @@ import yaml
 from experiments.common.errors import UserError
 from experiments.common.files import regular_text, write_whole
 from experiments.common.foreign import read_yaml
-from experiments.common.keys import AUTOMATIC, flattened, is_found_again, meaning
+from experiments.common.keys import AUTOMATIC, EARLIER_CHOICES, flattened, is_found_again, meaning
 from experiments.common.metrics import SPLITS
 from experiments.common.text import cut, spreadsheet
 
@@ -199,8 +199,15 @@ class Sweep:
             text = yaml.safe_dump({**asked, **more}, sort_keys=False, width=110)
             write_whole(self.folder / FILE, text.encode(), flushed=True)
 
+    def note_choices(self, overrides: Sequence[str]) -> None:
+        """Add the choices that were the defaults when the sweep was started to its overrides, if a command has them."""
+        before = self.typed()
+        more = [line for line in overrides if line in EARLIER_CHOICES and line not in before]
+        if more:
+            self.note(overrides=[*before, *more])
+
     def check(self, overrides: Sequence[str], configuration: Mapping[str, Any]) -> None:
-        """Refuse to resume a sweep with another command.
+        """Refuse to resume a sweep with another command; choices that were the defaults need not be in both.
 
         Raises:
             UserError: this is not a sweep, or keys differ.
@@ -211,8 +218,11 @@ class Sweep:
         old, new = flattened(asked["configuration"]), flattened(configuration)
         stated = self.stated(old, new)
         earlier = [line for line in asked["overrides"] if key_of(line) not in stated]
-        typed = [line for line in overrides if key_of(line) not in stated]
+        choices = [line for line in EARLIER_CHOICES if line not in earlier]
+        typed = [line for line in overrides if key_of(line) not in stated and line not in choices]
         before, now = keyed(earlier), keyed(typed)
+        swept = [key for key, line in now.items() if SWEPT.search(line)]  # the defaults of such a group are of no run
+        old, new = ({k: v for k, v in one.items() if k.partition(".")[0] not in swept} for one in (old, new))
         differing = {
             key: (one.get(key, "absent"), other.get(key, "absent"))
             for one, other in ((before, now), (old, new))

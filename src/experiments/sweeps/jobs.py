@@ -222,6 +222,8 @@ def begun(config: DictConfig) -> Iterator[Path]:
     folder = Path(config.hydra.sweep.dir)
     try:
         with ending(), Sweep(folder).held():
+            if config.get("resume") is not None:
+                Sweep(folder).note_choices(config.hydra.overrides.task)
             yield folder
     except Exception as error:
         if not Sweep(folder).was_begun():

@@ -167,8 +167,8 @@ def adam(facts: Facts) -> Overrides:
 
 
 def zero_biases(facts: Facts) -> Overrides:
-    """Return the remedy of zero biases."""
-    return ["init.bias=0"] if facts.get("init.bias") not in (None, 0, 0.0) else None
+    """Return the remedy of zero biases, unless they are zero, or as small as torch's."""
+    return ["init.bias=0"] if facts.get("init.bias") not in (None, 0, 0.0, "torch") else None
 
 
 REMEDIES: Mapping[str, Callable[[Facts], Overrides]] = {
