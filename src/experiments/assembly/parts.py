@@ -111,6 +111,10 @@ def initial_weights(config: Config, built: nn.Module) -> dict[str, Any] | None:
         UserError: the setting has another form, or the weights cannot be read or do not fit the model.
     """
     settings = InitFrom(**checked(InitFrom, config.get("init_from") or {}, "init_from"))
+    if settings.path is None and settings.replace:
+        raise UserError(
+            f"init_from.replace={shown(settings.replace)} has no weights to replace; add init_from=<run folder or file>"
+        )
     if settings.path is None:
         return None
     try:

@@ -89,9 +89,12 @@ def assembled(
         early_stopping = assembly.early_stopping(settings)
         measured = assembly.measured_names(data.task, criterion.metrics, validate=validate)
         check_objective(general.objective, config, data.task, measured, validate=validate)
+        setting, given = "training.early_stopping.metric", (settings.early_stopping or {}).get("metric")
         if early_stopping is not None:
-            setting = "training.early_stopping.metric"
             assembly.check_measured(setting, early_stopping.metric, measured, data.task, validate=validate)
+        elif given is not None:  # it has no effect, but a name that nothing has is a mistake
+            known = assembly.measured_names(data.task, criterion.metrics, validate=True)
+            assembly.check_measured(setting, str(given), known, data.task, validate=True)
         updating = assembly.updating(settings, optimizer, criterion.penalty)
         kind: type[Single] = shared.Shared if processes.active() else Single
         if kind is Single and explicit.suits(model, criterion, updating, torch_device, thaws=bool(thaws)):

@@ -68,7 +68,7 @@ def added(argument: str, key: str, value: str) -> str:
 
 
 def refuse_lone_choice(arguments: Sequence[str]) -> None:
-    """Refuse `for=<choice>` without the search that compares it.
+    """Refuse `for=<choice>` without the search that compares it, and `sweep.zip` without a sweep.
 
     Raises:
         UserError: with the command that was probably meant.
@@ -78,6 +78,9 @@ def refuse_lone_choice(arguments: Sequence[str]) -> None:
     searches = any(word.startswith(("search=", "hydra/sweeper=")) for word in overrides)
     if choices and not (searches and MULTIRUN & set(flags)):
         raise UserError(f"{choices[0]} belongs to a fair comparison; add -m search=fair")
+    several = any(word.startswith(("hydra.mode=", "experiment=", "+experiment=", "resume=")) for word in overrides)
+    if any(word.startswith("sweep.zip=[") for word in overrides) and not (several or MULTIRUN & set(flags)):
+        raise UserError("sweep.zip lists the values of several runs, but this command is a single one; add -m")
 
 
 def split_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
