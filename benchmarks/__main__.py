@@ -14,6 +14,7 @@ from experiments.common.text import duration
 from . import (
     comparison,
     crashes,
+    data,
     default_run,
     defaults,
     durability,
@@ -49,6 +50,7 @@ MODULES = (
     packing,
     gains,
     photographs,
+    data,
     tables,
     tasks,
     comparison,

@@ -14,7 +14,7 @@ import torch
 
 from experiments import assembly
 from experiments.common.errors import UserError
-from experiments.data.streamed import Streamed
+from experiments.data.streamed import Key, Rows, Streamed
 from experiments.training.stack import reason_apart
 from experiments.training.streams import Streams
 from tests.helpers import (
@@ -92,6 +92,25 @@ def test_each_example_of_each_run_has_its_own_random_numbers() -> None:
     again = torch.cat([x for x, _ in split.in_order(99)])
     assert torch.equal(again, torch.cat([x for x, _ in split.in_order(50)])), "evaluation draws the same every time"
     assert not torch.equal(loaded(seed=1).splits["test"].first(9)[0], data.splits["test"].first(9)[0])
+
+
+@pytest.mark.parametrize("kind", ["numpy", "python"])
+def test_an_example_that_alone_draws_from_numpy_or_python_is_repeated(kind: str) -> None:
+    def read(index: int) -> tuple[torch.Tensor, float]:
+        more = 0.0
+        if index == 7:
+            more = float(np.random.rand()) if kind == "numpy" else random.random()
+        return torch.rand(2) + more, index
+
+    def rows() -> Rows:
+        return Rows(read, 20, [np.asarray(index) for index in range(20)], ValueError, 0)
+
+    keys = [Key(0, 1, row) for row in range(20)]
+    whole = rows().of(keys)
+    parts = rows()
+    assert torch.equal(torch.cat([parts.of(keys[start : start + 4]) for start in range(0, 20, 4)]), whole)
+    assert parts.seeds_all
+    assert torch.equal(parts.of(keys[::-1]).flip(0), whole)
 
 
 def test_targets_that_are_not_known_beforehand_are_read() -> None:

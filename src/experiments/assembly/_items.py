@@ -351,7 +351,17 @@ def example(dataset: Any, fields: Fields, index: int) -> tuple[np.ndarray, np.nd
     try:
         item = dataset[index]
     except Exception as error:
-        raise ValueError(f"{title(dataset)} cannot read example {index}: it {raised(error)}") from error
+        raise cannot_read(dataset, index, error) from error
+    return of_item(item, dataset, fields, index)
+
+
+def cannot_read(dataset: Any, index: int, error: Exception) -> ValueError:
+    """Return the error for an example that raised one."""
+    return ValueError(f"{title(dataset)} cannot read example {index}: it {raised(error)}")
+
+
+def of_item(item: Any, dataset: Any, fields: Fields, index: int) -> tuple[np.ndarray, np.ndarray, Layout | None]:
+    """Return the input and the target of an item, and the layout of its input if it is a picture; see `example`."""
     name = f"example {index} of {title(dataset)}"
     inputs, targets = divided(item, fields, name)
     layout = layout_of(inputs[0]) if len(inputs) == 1 else None
@@ -498,7 +508,7 @@ def streamed(dataset: Any, fields: Fields, layout: Layout | None, workers: int) 
     layout = layout or shown if first.ndim == 3 else None
     _, layout = oriented(as_inputs(first[None].copy(), "x_train"), "x_train", layout)
     targets = targets_of(dataset, fields, count, workers)
-    read = partial(read_one, dataset, fields, layout, first.shape)
+    read = Reader(dataset, fields, layout, first.shape)
     rows = Rows(read, count, targets, refusal, workers)
     return Gathered(rows, of_targets(targets, title(dataset)), layout, class_names(dataset, fields))
 
@@ -508,24 +518,61 @@ def refusal(sentence: str) -> UserError:
     return UserError(f"data: {sentence}")
 
 
-def read_one(
-    dataset: Any, fields: Fields, layout: Layout | None, shape: tuple[int, ...], index: int
-) -> tuple[Tensor, np.ndarray]:
-    """Read an example: its input, in bytes or float32 with the channels first, and its target.
+PLAIN = (torch.uint8, torch.float32)
+"""The types of inputs that stay as they are."""
 
-    Raises:
-        ValueError: it cannot be read, or has another shape.
+
+class Reader:
+    """Reads an example: its input, in bytes or float32 with the channels first, and its target.
+
+    Args:
+        dataset: with `__getitem__`.
+        fields: the input and the target of an item.
+        layout: of pictures.
+        shape: of an input as it is read.
     """
-    x, y, _ = example(dataset, fields, index)
-    if x.shape != shape:
-        raise ValueError(
-            f"example {index} of {title(dataset)} has the shape {shape_of(x)}, but example 0 has "
-            f"{sides(shape) if shape else 'a single number'}; all examples should have one shape"
-        )
-    x = x if x.flags.writeable else x.copy()
-    plain = x.ndim and x.dtype in (np.uint8, np.float32) and x.flags.c_contiguous  # spares a copy
-    own, _ = oriented(torch.from_numpy(x[None]) if plain else as_inputs(x[None], "x_train"), "x_train", layout)
-    return (own if own.dtype == torch.uint8 else own.float())[0], y
+
+    def __init__(self, dataset: Any, fields: Fields, layout: Layout | None, shape: tuple[int, ...]) -> None:
+        self.dataset, self.fields, self.layout, self.shape = dataset, fields, layout, shape
+        self.size = torch.Size(shape)
+        self.is_usual = layout == "nchw" and fields == Fields()
+
+    def __call__(self, index: int) -> tuple[Tensor, np.ndarray | float]:
+        """Read an example; most data sets return a picture as a tensor and a number, for which this takes no time.
+
+        Raises:
+            ValueError: it cannot be read, or has another shape.
+        """
+        try:
+            item = self.dataset[index]
+        except Exception as error:
+            raise cannot_read(self.dataset, index, error) from error
+        if self.is_usual and type(item) is tuple and len(item) == 2:
+            x, y = item
+            if type(x) is not Tensor and isinstance(x, Tensor):
+                x = x.as_subclass(Tensor)  # an image of torchvision
+            plain = type(y) in (int, float) and type(x) is Tensor and x.shape == self.size and x.dtype in PLAIN
+            if plain and not (x.is_cuda or x.requires_grad):
+                return x, y
+        return self.of(item, index)
+
+    def of(self, item: Any, index: int) -> tuple[Tensor, np.ndarray]:
+        """Return the example of any item.
+
+        Raises:
+            ValueError: see `__call__`.
+        """
+        x, y, _ = of_item(item, self.dataset, self.fields, index)
+        if x.shape != self.shape:
+            raise ValueError(
+                f"example {index} of {title(self.dataset)} has the shape {shape_of(x)}, but example 0 has "
+                f"{sides(self.shape) if self.shape else 'a single number'}; all examples should have one shape"
+            )
+        x = x if x.flags.writeable else x.copy()
+        plain = x.ndim and x.dtype in (np.uint8, np.float32) and x.flags.c_contiguous  # spares a copy
+        raw = torch.from_numpy(x[None]) if plain else as_inputs(x[None], "x_train")
+        own, _ = oriented(raw, "x_train", self.layout)
+        return (own if own.dtype == torch.uint8 else own.float())[0], y
 
 
 class Targets(torch.utils.data.Dataset[Any]):

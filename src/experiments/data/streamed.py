@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
 from multiprocessing.util import Finalize
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -36,7 +36,7 @@ EVALUATED = 0
 AHEAD = 4
 """Batches that each worker reads ahead."""
 
-Read = Callable[[int], tuple[Tensor, np.ndarray]]
+Read = Callable[[int], tuple[Tensor, np.ndarray | float]]
 """Returns an example's input, in its final layout and type, and its target as it was read."""
 
 
@@ -67,11 +67,14 @@ class Rows:
     """
 
     device = torch.device("cpu")
+    seeds_all = False
+    """Whether an example has drawn from the generators of numpy or Python; see `attempted`."""
 
     def __init__(
         self, read: Read, count: int, targets: Sequence[np.ndarray], failed: Callable[[str], Exception], workers: int
     ) -> None:
         self.read, self.count, self.targets, self.failed, self.workers = read, count, targets, failed, workers
+        self.numbers = [target.item() if target.ndim == 0 else None for target in targets]
         self.example = self.of([Key(0, EVALUATED, 0)])
         self.shape = torch.Size([count, *self.example.shape[1:]])
         self.dtype, self.ndim, self.nbytes = self.example.dtype, self.example.ndim, self.example.nbytes * count
@@ -99,7 +102,7 @@ class Rows:
         torch.set_num_threads(1)  # as in a worker
         try:
             with preserved():
-                batch = stacked([attempt(self, key) for key in keys])
+                batch = stacked(attempted(self, keys))
         finally:
             torch.set_num_threads(threads)
         return self.checked(batch)
@@ -137,18 +140,50 @@ class Examples(Dataset[Any]):
         return self.rows.count
 
     def __getitem__(self, key: Key) -> Tensor | Failure:
-        return attempt(self.rows, key)
+        return attempted(self.rows, [key])[0]
+
+    def __getitems__(self, keys: Sequence[Key]) -> list[Tensor | Failure]:
+        return attempted(self.rows, keys)
 
 
-def attempt(rows: Rows, key: Key) -> Tensor | Failure:
-    """Read an example with its own random numbers; return the sentence about an error."""
-    seed_all(seed_of(key))
+def attempted(rows: Rows, keys: Sequence[Key]) -> list[Tensor | Failure]:
+    """Read examples, each with its own random numbers; see `attempt`.
+
+    Most data sets draw from torch only. The generators of numpy and Python, whose seeding takes most of the time, are
+    seeded for each example as soon as one has drawn from them; the examples of that batch are read again.
+    """
+    if not rows.seeds_all:
+        before = other_states()
+        found = [attempt(rows, key, seed_torch) for key in keys]
+        if other_states() == before:
+            return found
+        rows.seeds_all = True
+    return [attempt(rows, key, seed_all) for key in keys]
+
+
+def other_states() -> tuple[Any, ...]:
+    """Return the states of the global generators of numpy and Python, which can be compared."""
+    arrays = cast(tuple[Any, ...], np.random.get_state())
+    return arrays[1].tobytes(), arrays[2:], random.getstate()
+
+
+def attempt(rows: Rows, key: Key, seed: Callable[[int], None]) -> Tensor | Failure:
+    """Read an example with its own random numbers; return the sentence about an error.
+
+    Args:
+        rows: the data set.
+        key: of the example.
+        seed: seeds the global generators.
+    """
+    seed(seed_of(key))
     try:
         x, target = rows.read(key.row)
     except ValueError as error:
         return Failure(str(error))
-    expected = rows.targets[key.row]
-    if target is not expected and (target.shape != expected.shape or (target != expected).any()):
+    if type(target) in (int, float) and target == rows.numbers[key.row]:
+        return x
+    target, expected = np.asarray(target), rows.targets[key.row]
+    if target.shape != expected.shape or (target != expected).any():
         return Failure(
             f"the target of example {key.row} is {target!s:.40}, but it was {expected!s:.40} "
             "when the data set was first read; targets should stay the same"
@@ -171,9 +206,14 @@ def stacked(examples: Sequence[Tensor | Failure]) -> Tensor | Failure:
     return batch
 
 
+def seed_torch(seed: int) -> None:
+    """Seed the global generator of torch, on the CPU."""
+    torch.random.default_generator.manual_seed(seed)
+
+
 def seed_all(seed: int) -> None:
     """Seed the global generators of torch (on the CPU), numpy and Python."""
-    torch.random.default_generator.manual_seed(seed)
+    seed_torch(seed)
     np.random.seed(seed % 2**32)
     random.seed(seed)
 
