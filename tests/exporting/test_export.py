@@ -14,6 +14,7 @@ import torch
 from experiments.assembly._datasets import Splitting, loaded
 from experiments.assembly.targets import divided
 from experiments.common.installing import install_command
+from experiments.data.forms import Column, TableForm, features_of
 from experiments.evaluation.loading import Restored, load
 from experiments.train import main
 from tests.helpers import Commands, own_model, start, summary, thinned
@@ -91,6 +92,9 @@ def test_both_programs_give_the_runs_own_probabilities(commands: Commands, kind:
     assert found["input"]["type"] == str(x.dtype).removeprefix("torch.") == ("float32" if kind == "csv" else "uint8")
     assert found["input"]["shape"] == ["batch", *x.shape[1:]]
     assert found["output"]["shape"] == ["batch", len(run.classes)]
+    assert ("features" in found["input"]) == (kind == "csv")
+    if kind == "csv":
+        assert len(found["input"]["features"]) == x.shape[1]
     trained_in = {"bf16": "bf16", "zca": "fp64"}.get(kind, "fp32")
     assert found["precision"] == {"of the programs": "fp32", "of the run": trained_in}
     for name, examples in (("model.pt2", x), ("model.onnx", x.numpy())):
@@ -101,6 +105,24 @@ def test_both_programs_give_the_runs_own_probabilities(commands: Commands, kind:
             np.testing.assert_allclose(given, expected[part], rtol=0, atol=1e-5)
         content = (folder / "export" / name).read_bytes()
         assert not [word for word in (b"site-packages", b"experiments/", b".py") if word in content], "no path of ours"
+
+
+def test_the_features_of_a_table_are_described_in_their_order() -> None:
+    columns = (
+        Column("colour", "texts", ("blue", "red")),
+        Column("price", "amounts", affix="$"),
+        Column("born", "dates"),
+        Column("seen", "truths"),
+        Column("age"),
+    )
+    assert [tuple(feature.values()) for feature in features_of(TableForm("ill", columns))] == [
+        ("colour", "1 for 'blue', 0 for other texts"),
+        ("colour", "1 for 'red', 0 for other texts"),
+        ("price", "the number without '$'"),
+        ("born", "days since 1970-01-01"),
+        ("seen", "1 for true, 0 for false"),
+        ("age", "the number"),
+    ]
 
 
 @pytest.fixture(scope="module")

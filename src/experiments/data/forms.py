@@ -112,6 +112,23 @@ class TableForm:
     kind: Literal["table"] = "table"
 
 
+def features_of(form: TableForm) -> list[dict[str, str]]:
+    """Return the features of a table's examples in their order: the column of each, and how its number is found."""
+    ways = {
+        "numbers": "the number",
+        "truths": "1 for true, 0 for false",
+        "dates": "days since 1970-01-01",
+    }
+    found = []
+    for column in form.columns:
+        if column.kind == "texts":
+            found += [{"column": column.name, "value": f"1 for {text!r}, 0 for other texts"} for text in column.texts]
+        else:
+            amount = f"the number without {column.affix!r}" if column.affix else "the number"
+            found.append({"column": column.name, "value": ways.get(column.kind, amount)})
+    return found
+
+
 @dataclass(frozen=True)
 class TokenForm:
     """Examples are sequences of tokens: whole numbers that stand for the entries of a vocabulary.

@@ -17,7 +17,7 @@ from experiments.common.installing import install_command
 from experiments.common.screen import Screen
 from experiments.common.text import counted, shown_path
 from experiments.common.version import __version__
-from experiments.data.forms import sides
+from experiments.data.forms import TableForm, features_of, sides
 from experiments.evaluation.loading import Restored, restored
 from experiments.evaluation.settings import RestoreSettings
 from experiments.training.single import PRECISIONS
@@ -105,6 +105,20 @@ def export_run(run: Restored, formats: Sequence[Format], out: Path, screen: Scre
             (out / name).unlink(missing_ok=True)  # from an earlier export, perhaps of other weights
 
 
+def about_features(run: Restored) -> dict[str, Any]:
+    """Return the features of a table in `model.json`, and what the program does with them; empty for other data."""
+    form = run.description.form
+    if not isinstance(form, TableForm):
+        return {}
+    filled = form.missing == "mean"
+    chosen = run.config["data"].get("preprocess", "none")
+    return {
+        "features": features_of(form),
+        "missing": "nan, which the program replaces by the mean of the training split" if filled else "not allowed",
+        "preparation": f"in the program: {chosen if isinstance(chosen, str) else 'own'}",
+    }
+
+
 def references(run: Restored, examples: Sequence[Tensor]) -> tuple[list[Tensor], float | None]:
     """Return the expected answers for each batch, and their distance from the run's own.
 
@@ -146,6 +160,7 @@ def description(run: Restored) -> dict[str, Any]:
             "type": type_name(run),
             "shape": shown,
             "what": "raw examples, as in the data set; the program includes the preparation",
+            **about_features(run),
             "form": None if run.description.form is None else asdict(run.description.form),
         },
         "output": {
