@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from experiments import schedules
-from experiments.figures.palette import COLORS
-from experiments.surfaces import descent, functions
+from experiments.figures.palette import COLORS, drawing
+from experiments.surfaces import contours, descent, functions
+from experiments.surfaces.contours import NamedPath
 from tests.helpers import CONF, Commands
 
 LESSON = ("-m", "optimizer=sgd,momentum,adagrad,adam")
@@ -230,6 +231,79 @@ def test_every_optimizer_and_every_schedule(commands: Commands) -> None:
     assert measures["lbfgs"]["distance"] < 1e-4
     paths, _, _ = shown(commands, "-m", "scheduler=glob(*)", "surface.steps=5")
     assert set(paths) == {f"momentum scheduler={path.stem}" for path in (CONF / "scheduler").glob("*.yaml")}
+
+
+def figure(name: str, rates: dict[str, float], steps: int) -> Any:
+    """The drawn figure of SGD's paths on a surface, by the name of each path."""
+    about = configured(name)
+    surface = descent.Surface(function(name), about["start"], steps, about["minima"], about["tolerance"], about["view"])
+    lines = [
+        NamedPath(label, descent.descend(surface.function, partial(torch.optim.SGD, lr=rate), surface.start, steps))
+        for label, rate in rates.items()
+    ]
+    with drawing():
+        shown = contours.figure_of(surface, ["x", "y"][: len(surface.start)], lines, f"{name}\nsgd")
+        shown.draw_without_rendering()
+    return shown
+
+
+def legend_texts(shown: Any) -> list[str]:
+    """The names in the legend of a figure."""
+    return [text.get_text() for text in shown.legends[0].get_texts()]
+
+
+@pytest.mark.parametrize(
+    ("count", "ending"),
+    [(1, ""), (4, " of a name that is rather long for a legend"), (8, ""), (16, " with more words")],
+)
+def test_no_part_of_the_legend_is_cut_off(count: int, ending: str) -> None:
+    shown = figure("ravine", {f"lr {0.1 + k / 100:g}{ending}": 0.1 + k / 100 for k in range(count)}, 5)
+    box, (width, height) = shown.legends[0].get_window_extent(), shown.get_size_inches() * shown.dpi
+    assert box.x0 >= 0
+    assert box.x1 <= width
+    assert box.y0 >= 0
+    assert box.y1 <= shown.axes[0].get_window_extent().y0
+    assert shown.axes[0].get_window_extent().height / height > 0.45, "the paths have most of the picture"
+    looks = {(line.get_color(), line.get_marker()) for line in shown.axes[0].lines if line.get_label()[0] == "l"}
+    assert len(looks) == count
+
+
+def test_a_path_that_leaves_the_picture_ends_at_its_edge_and_is_named() -> None:
+    shown = figure("ravine", {"small": 0.1, "large": 1.1}, 30)
+    assert legend_texts(shown) == ["small", "large, leaves the picture", "start", "minimum"]
+    ends = [line for line in shown.axes[0].lines if line.get_markersize() == 10]
+    assert -2.5 < ends[0].get_ydata()[0] < 2.5
+    assert abs(ends[1].get_ydata()[0]) == 2.5
+    assert ends[1].get_markerfacecolor() != ends[0].get_markerfacecolor()
+
+
+def test_the_updates_end_after_the_paths_have_settled() -> None:
+    over = figure("quadratic", {"lr 0.1": 0.1, "lr 0.9": 0.9, "lr 1.1": 1.1}, 1000).axes[1]
+    assert over.get_xlabel() == "updates (the first 48 of 1,000)"
+    assert over.get_xlim()[1] == 48
+    jumping = figure("quadratic", {"lr 0.01": 0.01, "lr 1": 1.0}, 1000).axes[1]
+    assert [line.get_linestyle() for line in jumping.lines if len(line.get_xdata()) > 2] == ["-", "None"]
+
+
+@pytest.mark.slow
+def test_a_legend_names_what_differs(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    legends: list[tuple[list[str], str]] = []
+
+    def noted(_surface: Any, _coordinates: Any, lines: Sequence[NamedPath], title: str) -> bytes:
+        legends.append(([line.name for line in lines], title.partition("\n")[2]))
+        return b""
+
+    monkeypatch.setattr("experiments.surfaces.running.draw", noted)
+    shown(commands, "-m", "optimizer=momentum", "optimizer.momentum=0,0.9", "surface.steps=3")
+    shown(commands, "-m", "optimizer=sgd,adam", "optimizer.lr=0.1,0.2", "scheduler=cosine", "surface.steps=3")
+    shown(commands, "-m", "optimizer=sgd,momentum", "surface.steps=3")
+    shown(commands, "optimizer=sgd", "surface.steps=3")
+    assert legends == [
+        (["momentum 0", "momentum 0.9"], "momentum, lr 0.1"),
+        (["sgd, lr 0.1", "sgd, lr 0.2", "adam, lr 0.1", "adam, lr 0.2"], ""),
+        (["sgd, lr 0.95", "momentum, lr 0.1"], ""),
+        (["sgd, lr 0.95"], ""),
+    ]
 
 
 @pytest.mark.slow

@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from experiments.figures.palette import COLORS, INK, PAPER, drawing, literal
+from experiments.figures.canvas import legend_shape, wrapped
+from experiments.figures.palette import COLORS, DASHES, INK, LINESTYLES, PAPER, drawing, literal
 
-from .descent import DescentPath, Surface
+from .descent import DescentPath, Surface, measured
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,7 +30,14 @@ LOWEST = 1e-4
 MARGIN = 0.1
 MARKERS = "osD^vPX*"
 MOST_MARKED = 60
-"""The largest number of marks on a path; a path with more updates has no mark at some of them."""
+"""The largest number of marks on a path; a path with more updates has small marks, and none at some updates."""
+ROOM_AFTER = 1.25
+"""How many times the updates until all paths have settled are drawn."""
+FEWEST_UPDATES = 10
+WIDTH = 8.5
+"""Inches."""
+Box = Sequence[tuple[float, float]]
+"""The lowest and highest number that is drawn, of each axis."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +51,13 @@ class NamedPath:
 def draw(surface: Surface, coordinates: Sequence[str], lines: Sequence[NamedPath], title: str) -> bytes:
     """Draw paths with their start, their ends and the minima; return the picture as PNG.
 
-    A path that leaves the drawn range is cut off.
+    A path that leaves the drawn range for good ends there, with a hollow mark.
 
     Args:
         surface: the function.
         coordinates: the names of one or two.
         lines: the paths with their names, all on this surface.
-        title: above the picture.
+        title: above the picture, of one or more lines.
     """
     with drawing():
         content = io.BytesIO()
@@ -62,16 +70,18 @@ def figure_of(surface: Surface, coordinates: Sequence[str], lines: Sequence[Name
     from matplotlib.figure import Figure
 
     two = len(coordinates) == 2
-    height = (4.9 if two else 4.2) + 0.24 * -(-(len(lines) + 2) // 3)
-    figure = Figure(figsize=(8.5, height), layout="constrained")
+    figure = Figure(layout="constrained")
     ranges = drawn_ranges(surface, lines)
     if two:
         contours(figure, surface, coordinates, lines, ranges)
     else:
         curve(figure, surface, coordinates[0], lines, ranges[0])
-    figure.suptitle(literal(title), fontweight="bold", fontsize=12)
+    figure.suptitle("\n".join(map(literal, title.split("\n"))), fontweight="bold", fontsize=12)
     handles, names = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=3)
+    columns, rows = legend_shape(names, WIDTH)
+    columns = -(-len(names) // -(-len(names) // columns))  # rows of about the same length
+    figure.legend(handles, names, loc="outside lower center", ncols=columns)
+    figure.set_size_inches(WIDTH, (4.9 if two else 4.2) + 0.24 * (rows + title.count("\n")))
     return figure
 
 
@@ -116,7 +126,7 @@ def contours(
     axes.contourf(x, y, heights, levels, cmap=shades, norm=BoundaryNorm(levels, shades.N), extend="both")
     axes.contour(x, y, heights, levels, colors=INK, alpha=0.25, linewidths=0.6, linestyles="solid")
     for number, line in enumerate(lines):
-        trail(axes, line.path.points[:, 0], line.path.points[:, 1], number, line.name)
+        trail(axes, line.path.points[:, 0], line.path.points[:, 1], number, line, ranges)
     mark(axes, [line.path.points[0] for line in lines], surface.minima)
     axes.set(xlim=ranges[0], ylim=ranges[1], xlabel=literal(coordinates[0]), ylabel=literal(coordinates[1]))
     axes.grid(visible=False)
@@ -133,37 +143,117 @@ def curve(
         coordinate: its name.
         seen_range: the lowest and highest number to draw.
     """
+    from matplotlib.ticker import MaxNLocator
+
     below, over = figure.subplots(1, 2)
     w = np.linspace(*seen_range, GRID)
     heights = values(surface, w)
     below.plot(w, heights, color=INK, alpha=0.4, linewidth=1.2, linestyle="-")
+    room = MARGIN * (np.nanmax(heights) - np.nanmin(heights))
+    box = [seen_range, (float(np.nanmin(heights) - room), float(np.nanmax(heights) + room))]
+    last, most = last_update(surface, lines, box), max(len(line.path.rates) for line in lines)
     for number, line in enumerate(lines):
-        trail(below, line.path.points[:, 0], line.path.values, number, line.name)
-        trail(over, np.arange(len(line.path.points)), line.path.points[:, 0], number, line.name)
+        updates, numbers = np.arange(len(line.path.points)), line.path.points[:, 0]
+        kept = updates[(updates <= last) | (updates == updates[-1])]
+        trail(below, numbers[kept], line.path.values[kept], number, line, box)
+        joined = last <= 2 * MOST_MARKED or not turns_back(line)
+        shown = updates[: last + last // 10 + 2]  # an end mark that is not shown
+        trail(over, shown, numbers[shown], number, line, [(0, np.inf), seen_range], joined=joined)
     starts = [np.array([line.path.points[0, 0], line.path.values[0]]) for line in lines]
     mark(below, starts, [(minimum[0], values(surface, np.array(minimum[0])).item()) for minimum in surface.minima])
-    room = MARGIN * (np.nanmax(heights) - np.nanmin(heights))
-    below.set(xlim=seen_range, ylim=(np.nanmin(heights) - room, np.nanmax(heights) + room))
-    below.set(xlabel=literal(coordinate), ylabel="value")
+    below.set(xlim=box[0], ylim=box[1], xlabel=literal(coordinate), ylabel="value")
     for minimum in surface.minima:
         over.axhline(minimum[0], color=INK, alpha=0.4, linewidth=1.2, linestyle="--")
-    over.set(ylim=seen_range, xlabel="updates", ylabel=literal(coordinate))
+    label = "updates" if last >= most else f"updates (the first {last:,} of {most:,})"
+    right = last * 31 / 30 if last >= most else last
+    over.set(xlim=(-last / 30, right), ylim=seen_range, xlabel=label, ylabel=literal(coordinate))
+    over.xaxis.set_major_locator(MaxNLocator(6, integer=True))
 
 
-def trail(axes: Axes, x: NDArray[Any], y: NDArray[Any], number: int, name: str) -> None:
-    """Draw one path, with marks at its updates and a large mark at its end.
+def last_update(surface: Surface, lines: Sequence[NamedPath], box: Box) -> int:
+    """Return the last update to draw over the updates: a few after all paths have settled or left the picture.
+
+    Of a path that jumps from side to side, some updates are enough.
+
+    Args:
+        surface, lines: see `draw`.
+        box: of the curve.
+    """
+    needed, most = FEWEST_UPDATES, max(len(line.path.rates) for line in lines)
+    for line in lines:
+        inside = within(box, line.path.points[:, 0], line.path.values)
+        settled = measured(line.path, surface.minima, surface.tolerance)["settled"]
+        if not inside[-1]:
+            settled = int(np.flatnonzero(inside)[-1]) + 1
+        own = most if settled is None else settled
+        needed = max(needed, min(own, MOST_MARKED) if turns_back(line) else own)
+    return min(most, int(ROOM_AFTER * needed))
+
+
+def turns_back(line: NamedPath) -> bool:
+    """Whether most updates of a path turn back."""
+    return bool(measured(line.path, (), 1.0)["zigzag"] > 0.5)
+
+
+def trail(
+    axes: Axes, x: NDArray[Any], y: NDArray[Any], number: int, line: NamedPath, box: Box, *, joined: bool = True
+) -> None:
+    """Draw one path, with marks at its updates and a large mark at its end, hollow if the path leaves the picture.
 
     Args:
         axes: to draw on.
         x, y: (points,).
-        number: of the path, which decides its colour and its marks.
-        name: in the legend.
+        number: of the path, which decides its colour, its dashes and its marks.
+        line: the path, with its name in the legend.
+        box: that is drawn; the first point is within it.
+        joined: whether lines join the points; so many jumps from side to side would fill the picture with colour.
     """
-    look: dict[str, Any] = {"color": COLORS[number % len(COLORS)], "marker": MARKERS[number % len(MARKERS)]}
-    every = -(-len(x) // MOST_MARKED)
+    turn, color = divmod(number, len(COLORS))
+    look: dict[str, Any] = {"color": COLORS[color], "marker": MARKERS[(number + turn) % len(MARKERS)]}
+    inside = within(box, x, y)
+    leaves = not inside[-1]
+    if leaves:
+        last = int(np.flatnonzero(inside)[-1])
+        exit_x, exit_y = crossing(box, (x[last], y[last]), (x[last + 1], y[last + 1]))
+        x, y = np.append(x[: last + 1], exit_x), np.append(y[: last + 1], exit_y)
+    name = f"{line.name}, leaves the picture" if leaves and not line.path.diverged else line.name
+    every = -(-len(x) // MOST_MARKED) | 1  # odd, for marks on both sides of a path that jumps
+    size, width = (4.5, 1.4) if every == 1 else (3, 1)
+    dash = LINESTYLES[DASHES[turn % len(DASHES)]] if joined else ""
     edge: dict[str, Any] = {"markeredgecolor": PAPER, "markeredgewidth": 0.4}
-    axes.plot(x, y, markersize=4.5, linewidth=1.4, linestyle="-", label=literal(name), markevery=every, **edge, **look)
-    axes.plot(x[-1:], y[-1:], markersize=10, linestyle="", zorder=4, **{**edge, "markeredgewidth": 1.2}, **look)
+    axes.plot(
+        x, y, linestyle=dash, markersize=size, linewidth=width, label=wrapped(name), markevery=every, **edge, **look
+    )
+    end = {"markerfacecolor": PAPER, "clip_on": False} if leaves else {"markeredgecolor": PAPER}
+    axes.plot(x[-1:], y[-1:], markersize=10, linestyle="", zorder=4, markeredgewidth=1.2, **end, **look)
+
+
+def within(box: Box, x: NDArray[Any], y: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return which points are in the picture.
+
+    Args:
+        box: that is drawn.
+        x, y: (points,).
+    """
+    (left, right), (low, high) = box
+    return (left <= x) & (x <= right) & (low <= y) & (y <= high)
+
+
+def crossing(box: Box, inner: tuple[float, float], outer: tuple[float, float]) -> tuple[float, float]:
+    """Return the point of the edge where a line leaves the picture; the inner point if the outer one is not finite.
+
+    Args:
+        box: that is drawn.
+        inner, outer: the ends of the line, in and outside the picture.
+    """
+    if not np.isfinite(outer).all():
+        return inner
+    share = 1.0
+    for (low, high), a, b in zip(box, inner, outer, strict=True):
+        if not low <= b <= high:
+            share = min(share, ((high if b > high else low) - a) / (b - a))
+    x, y = (a + share * (b - a) for a, b in zip(inner, outer, strict=True))
+    return x, y
 
 
 def mark(axes: Axes, starts: Sequence[Any], minima: Sequence[Any]) -> None:

@@ -110,12 +110,14 @@ def report(folder: Path, traces: Sequence[Trace]) -> None:
         screen.print("")
         screen.print(summary(names, traces, measures))
         picture = folder / "surface.png"
+        labels, shared = legend_names(traces)
         lines = [
-            NamedPath(f"{name}, lr={trace.path.rates[0]:.3g}{ending(own)}", trace.path)
-            for name, trace, own in zip(names, traces, measures, strict=True)
+            NamedPath(f"{label}{ending(own)}", trace.path)
+            for label, trace, own in zip(labels, traces, measures, strict=True)
         ]
         first = traces[0]
-        write_whole(picture, draw(first.surface, first.coordinates, lines, title(traces)))
+        heading = f"{title(traces)}\n{shared}" if shared else title(traces)
+        write_whole(picture, draw(first.surface, first.coordinates, lines, heading))
         screen.print(f"\npicture  {shown_path(picture)}")
     finally:
         screen.close()
@@ -154,20 +156,48 @@ def measured(trace: Trace) -> dict[str, Any]:
 
 def path_names(traces: Sequence[Trace]) -> list[str]:
     """Return the names of the optimizers, with the overrides in which the paths of a sweep differ."""
+    own = differing(traces)
+    return [" ".join([trace.choices["optimizer"], *words]) for trace, words in zip(traces, own, strict=True)]
+
+
+def differing(traces: Sequence[Trace]) -> list[list[str]]:
+    """Return the overrides in which the paths of a sweep differ, without the choices of optimizer and surface."""
     shared = set(traces[0].overrides).intersection(*(trace.overrides for trace in traces))
     return [
-        " ".join(
-            [
-                trace.choices["optimizer"],
-                *(
-                    override
-                    for override in trace.overrides
-                    if override not in shared and override.partition("=")[0] not in ("optimizer", "surface")
-                ),
-            ]
-        )
+        [word for word in trace.overrides if word not in shared and key_of(word) not in ("optimizer", "surface")]
         for trace in traces
     ]
+
+
+def key_of(override: str) -> str:
+    """Return the key of an override."""
+    return override.partition("=")[0].lstrip("+")
+
+
+def legend_names(traces: Sequence[Trace]) -> tuple[list[str], str]:
+    """Return a name for each path, of what differs, such as `momentum 0.9`, and what all paths share.
+
+    Args:
+        traces: the paths; a single path has the whole name.
+    """
+    own = differing(traces)
+    keys = {key_of(word) for words in own for word in words}
+    last_parts = [key.rpartition(".")[2] for key in keys]
+    facts: list[dict[str, str]] = []
+    for trace, words in zip(traces, own, strict=True):
+        fact = {"optimizer": trace.choices["optimizer"]}
+        if "optimizer.lr" not in keys:
+            fact["lr"] = f"lr {trace.path.rates[0]:.3g}"
+        for word in words:
+            key = key_of(word)
+            short = key.rpartition(".")[2]
+            fact[key] = f"{short if last_parts.count(short) == 1 else key} {word.partition('=')[2]}"
+        facts.append(fact)
+    if len(facts) == 1:
+        return [", ".join(facts[0].values())], ""
+    same = [key for key in ("optimizer", "lr") if len({fact.get(key) for fact in facts}) == 1]
+    names = [", ".join(text for key, text in fact.items() if key not in same) for fact in facts]
+    return names, ", ".join(facts[0][key] for key in same if key in facts[0])
 
 
 def title(traces: Sequence[Trace]) -> str:
