@@ -9,7 +9,7 @@ from experiments.common.keys import flattened, meaning
 from experiments.common.text import counted, ranges
 from experiments.training.stack import configured
 
-from ._paying import kind_of
+from ._paying import smallest_stack
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ def plan(
         for start in range(0, len(jobs), largest)
     ]
     for stack in list(stacks):
-        least = (smallest or {}).get(kind_of(configs[stack.jobs[0]]) or "")
-        if isinstance(least, int) and 1 < len(stack.jobs) < least:
+        least = smallest_stack([configs[job] for job in stack.jobs], smallest or {})
+        if 1 < len(stack.jobs) < least:
             stacks.remove(stack)
             alone += [Planned((job,), f"fewer than {least} runs are faster one after another") for job in stack.jobs]
     return sorted([*stacks, *alone], key=lambda planned: planned.jobs[0])

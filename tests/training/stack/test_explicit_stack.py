@@ -9,18 +9,23 @@ import pytest
 import torch
 from torch import Tensor
 
+from experiments import assembly
+from experiments.assembly.run import assembled
+from experiments.common.screen import Screen
+from experiments.folders.run import RunFolder
 from experiments.models.blocks import use_noise
 from experiments.models.mlp import MLP
 from experiments.optimizers.fused import KERNELS
 from experiments.penalties import L2
+from experiments.sweeps._paying import needs_autograd
 from experiments.training.criterion import Criterion
 from experiments.training.explicit import Explicit
 from experiments.training.single import Single
 from experiments.training.stack import Stack, stack_of
-from experiments.training.stack._explicit import ExplicitStack
+from experiments.training.stack._explicit import ExplicitStack, suits
 from experiments.training.stack._updates import FusedPart, Part, parts
 from experiments.training.stack._weights import Weights
-from tests.helpers import sampled
+from tests.helpers import SMALL, composed, sampled
 from tests.stacks import QUIET, together
 from tests.training.chains import ACTIVATIONS, CRITERIA, MODELS, OPTIMIZERS, program_of
 
@@ -185,6 +190,28 @@ def test_other_models_and_penalties_are_left_to_the_ordinary_stack() -> None:
     assert type(stack(Explicit, "batch")) is ExplicitStack
     assert type(stack(Explicit, "cnn")) is Stack
     assert type(stack(Single, "mlp", Criterion(penalty=L2()))) is Stack
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        ("model.norm=layer", "model.dropout=0.2", "model.activation=leaky_relu"),
+        ("penalty=max_norm", "loss=hinge", "data.balance=class_weights"),
+        ("penalty=l1",),
+        ("model.norm=rms",),
+        ("model.hidden=[8,8]", "model.residual=true"),
+        ("model.activation=mish",),
+        ("freeze=[features]",),
+        ("training.precision=fp64",),
+    ],
+    ids=" ".join,
+)
+def test_the_plan_of_a_sweep_knows_which_stacks_need_autograd(tmp_path: Path, words: tuple[str, ...]) -> None:
+    config = composed(*SMALL, *words)
+    settings = (assembly.general(config), assembly.training(config), torch.device("cpu"))
+    program = assembled(config, *settings, RunFolder(tmp_path), Screen(quiet=True)).program
+    assert suits([program]) is not needs_autograd(config)
 
 
 def test_the_log_of_each_run_shows_how_its_stack_is_trained(tmp_path: Path) -> None:
