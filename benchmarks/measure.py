@@ -1,6 +1,7 @@
 """Repeats that take turns, and processes with their time and memory."""
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -14,6 +15,7 @@ IMPORT = "import torch; torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))])"
 """The least that a training program does before it begins: the library, and an optimizer of it."""
 
 MIB = 2**20
+REPOSITORY = Path(__file__).resolve().parents[1]
 
 LAUNCHER = """
 import json, os, sys, time
@@ -111,7 +113,11 @@ def process(arguments: Sequence[str], folder: Path | None = None) -> Process:
         with tempfile.TemporaryDirectory() as temporary:
             return process(arguments, Path(temporary))
     command = [sys.executable, "-c", LAUNCHER, sys.executable, *arguments]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    paths = filter(
+        None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]
+    )  # code that is measured may import this package
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True, env=environment)
     *errors, report = done.stderr.splitlines()
     seconds, peak, code, cpu = json.loads(report)
     if code:

@@ -6,7 +6,7 @@ import re
 import pytest
 from benchmarks import sweeps
 from benchmarks.__main__ import BENCHMARKS
-from benchmarks.measure import Settings
+from benchmarks.measure import Settings, process
 from rich.console import Console
 
 
@@ -21,6 +21,13 @@ def test_it_prints_time_and_memory_of_each_further_run(monkeypatch: pytest.Monke
     for name in ("6 runs", "a run more, 2 to 4", "a run more, 4 to 6", "flat", "composing a job"):
         assert name in shown
     assert len(re.findall(r"MiB", shown)) == 2
+
+
+def test_a_measured_process_may_import_the_benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    measured = process(["-c", "import benchmarks"])
+    assert measured.cpu > 0
+    assert measured.peak > 2**20
 
 
 def test_composing_is_measured_with_hydras_own_configuration() -> None:
