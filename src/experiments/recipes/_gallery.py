@@ -15,7 +15,7 @@ from experiments.figures.page import Cell, Figure, Page, PageColumn, PageTable, 
 from experiments.figures.svg import inlined
 
 from ._running import RecipeResult
-from .courses import EARLIER_NAMES, TITLES, CourseName, lessons_of, sections_of
+from .courses import COURSES, EARLIER_NAMES, TITLES, CourseName, lessons_of, sections_of
 from .recipe import Recipe, described, within
 
 PICTURES = {"svg": "svg", "png": "png", "narrow": "narrow.svg"}
@@ -65,7 +65,12 @@ class Lesson:
     @property
     def title(self) -> str:
         """Its name as a heading."""
-        return self.name.replace("_", " ").capitalize()
+        return heading(self.name)
+
+
+def heading(name: str) -> str:
+    """Return the name of a recipe as a heading."""
+    return name.replace("_", " ").capitalize()
 
 
 def save(out: Path, result: RecipeResult, recipe: Recipe) -> None:
@@ -104,8 +109,7 @@ def write(out: Path, known: Mapping[str, Recipe], course: CourseName | None = No
     if course is None:
         return out / PAGE
     page = out / f"{course}.html"
-    own = [lessons[name] for name in lessons_of(course) if name in lessons]
-    write_whole(page, render(page_of(own, TITLES[course])).encode())
+    write_whole(page, render(course_page(course, lessons, known)).encode())
     return page
 
 
@@ -129,12 +133,43 @@ def drawing(path: Path) -> str | None:
         return None
 
 
-def page_of(lessons: Sequence[Lesson], title: str = "Lessons") -> Page:
-    """Return the page."""
-    holds = sum(lesson.holds for lesson in lessons)
+def page_of(lessons: Sequence[Lesson]) -> Page:
+    """Return the page of all lessons."""
     figures = [figure_of(lesson) for lesson in lessons if lesson.svg is not None]
-    said = [f"{holds} of {len(lessons)} claims hold"]
-    return Page(title, said, tables=[overview(lessons)], figures=figures, footer="python -m experiments.reproduce")
+    tables = [overview("All lessons", [row_of(lesson) for lesson in lessons])]
+    return Page("Lessons", [holding(lessons)], tables=tables, figures=figures, footer="python -m experiments.reproduce")
+
+
+def course_page(course: CourseName, lessons: Mapping[str, Lesson], known: Mapping[str, Recipe]) -> Page:
+    """Return the page of a course: a table for each section, then the figures of the measured lessons.
+
+    Args:
+        course: whose page it is.
+        lessons: those with a result, by name.
+        known: all recipes, by name.
+    """
+    names = [name for name in lessons_of(course) if name in known]
+    own = [lessons[name] for name in names if name in lessons]
+    tables = [
+        overview(
+            section,
+            [
+                row_of(lessons[name]) if name in lessons else unmeasured(name, known[name])
+                for name in listed
+                if name in known
+            ],
+        )
+        for section, listed in COURSES[course].items()
+    ]
+    figures = [figure_of(lesson) for lesson in own if lesson.svg is not None]
+    said = f"{len(own)} of the course's {len(names)} lessons measured; {holding(own)}"
+    command = f"python -m experiments.reproduce course={course}"
+    return Page(TITLES[course], [said], tables=tables, figures=figures, footer=command)
+
+
+def holding(lessons: Sequence[Lesson]) -> str:
+    """Return how many claims hold, in words."""
+    return f"{sum(lesson.holds for lesson in lessons)} of {len(lessons)} claims hold"
 
 
 def figure_of(lesson: Lesson) -> Figure:
@@ -164,8 +199,13 @@ def provenance(facts: Mapping[str, Any]) -> str:
     return f"on {facts['date'][:10]} in {facts['seconds']:.0f} s, with torch {facts['versions']['torch']}"
 
 
-def overview(lessons: Sequence[Lesson]) -> PageTable:
-    """Return the table of all lessons, a row for each."""
+def overview(title: str, rows: Sequence[Sequence[Cell]]) -> PageTable:
+    """Return a table of lessons.
+
+    Args:
+        title: of the table.
+        rows: one for each lesson, from `row_of` or `unmeasured`.
+    """
     columns = [
         PageColumn("lesson"),
         PageColumn("verdict"),
@@ -173,17 +213,18 @@ def overview(lessons: Sequence[Lesson]) -> PageTable:
         PageColumn("tier"),
         PageColumn("seconds", "number"),
     ]
-    rows = [
-        [
-            Cell(lesson.title),
-            Cell(lesson.verdict),
-            Cell(lesson.recipe.claim),
-            Cell(lesson.recipe.tier),
-            Cell(f"{lesson.facts['seconds']:.0f}", lesson.facts["seconds"]),
-        ]
-        for lesson in lessons
-    ]
-    return PageTable("All lessons", columns, rows, stacked=True)
+    return PageTable(title, columns, rows, stacked=True)
+
+
+def row_of(lesson: Lesson) -> list[Cell]:
+    """Return the row of a lesson that has a result."""
+    duration = Cell(f"{lesson.facts['seconds']:.0f}", lesson.facts["seconds"])
+    return [Cell(lesson.title), Cell(lesson.verdict), Cell(lesson.recipe.claim), Cell(lesson.recipe.tier), duration]
+
+
+def unmeasured(name: str, recipe: Recipe) -> list[Cell]:
+    """Return the row of a lesson that has no result yet."""
+    return [Cell(heading(name)), Cell(VERDICTS[None]), Cell(recipe.claim), Cell(recipe.tier), Cell("-")]
 
 
 def measurements(lessons: Sequence[Lesson], *, named: bool = False) -> PageTable:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from datetime import datetime
 from pathlib import Path
@@ -19,7 +19,7 @@ from experiments.common.text import duration, shown_path
 
 from . import _gallery
 from ._running import RecipeResult, RecipeTask, run_recipe
-from .courses import sections_of
+from .courses import present_name, sections_of
 from .options import CommandLine
 from .recipe import Recipe, described, recipes, selected, within
 
@@ -38,9 +38,7 @@ def reproduce(line: CommandLine) -> int:
     options = line.options
     known = recipes([conf_folder(), *own_folder(options.config_dir)], line.names)
     chosen = selected(known, line.names, line.tier, options.course)
-    if not chosen:
-        given = [f"{key}={value}" for key, value in (("tier", line.tier), ("course", options.course)) if value]
-        raise UserError(f"{' '.join(given)} contains none of these recipes: {', '.join(line.names or known)}")
+    check_contained(line, chosen)
     screen, out = Screen(), Path(options.out)
     screen.widen()
     results: dict[str, RecipeResult] = {}
@@ -60,6 +58,28 @@ def reproduce(line: CommandLine) -> int:
     holding = sum(result.holds is True for result in results.values())
     screen.print(f"\n{holding} of {len(results)} claims hold\ngallery  {shown_path(page)}")
     return exit_code(results, holding)
+
+
+def check_contained(line: CommandLine, chosen: Collection[str]) -> None:
+    """Check that the course and the tier contain every recipe that is named.
+
+    Args:
+        line: the command line.
+        chosen: the names of the recipes that are of the course and the tier.
+
+    Raises:
+        UserError: they do not, or no recipe is left.
+    """
+    outside = [name for name in line.names if present_name(name) not in chosen]
+    if chosen and not outside:
+        return
+    options = line.options
+    given = " ".join(f"{key}={value}" for key, value in (("course", options.course), ("tier", line.tier)) if value)
+    if not outside:
+        raise UserError(f"{given} contains no recipe; add tier=all")
+    listed = ", ".join(outside)
+    remedy = f"leave out {given}" if len(outside) == len(line.names) else f"leave out {listed} or {given}"
+    raise UserError(f"{given} does not contain {listed}; {remedy}")
 
 
 def task_of(name: str, recipe: Recipe, line: CommandLine, planted: Path) -> RecipeTask:
