@@ -89,9 +89,9 @@ def test_a_stream_is_read_once() -> None:
 
 def test_an_endless_stream_is_refused_when_memory_is_full() -> None:
     with (
-        memory.limited(100_000),
+        memory.limited(2_500_000),
         pytest.raises(
-            UserError, match=r"data: Stream with 3,000 examples needs about 120 kB of memory, but lim.* endless"
+            UserError, match=r"data: Stream with 3,000 examples needs about 3.4 MB of memory, but lim.* endless"
         ),
     ):
         loaded("Stream", count=None)
@@ -114,8 +114,8 @@ def test_random_examples_are_read_once_if_this_is_wanted_and_nothing_else_is_dra
 REFUSED = {
     "own generator": r"data: Numbers is random in a way that cannot be repeated: example 0 differs when it is read "
     r"again after the same seed; draw from the global generator of torch, numpy or Python$",
-    "ragged": r"data: example 7 of Numbers has the shape 4, but example 0 has 5; all examples should have one shape, or "
-    r"data.context=<steps> if they are sequences of unequal lengths$",
+    "ragged": r"data: example 7 of Numbers has the shape 4, but example 0 has 5; all examples should have one shape, "
+    r"or data.context=<steps> if they are sequences of unequal lengths$",
     "ragged targets": r"data: the target of example 7 of Numbers has the shape \(3,\), but that of example 0 has \(2",
     "bytes and numbers": r"data: example 7 of Numbers has the type float32, but the examples before it have uint8; all",
     "some texts": r"data: the target of example 7 of Numbers is a text, but that of example 0 is a number$",

@@ -113,6 +113,36 @@ def test_an_example_that_alone_draws_from_numpy_or_python_is_repeated(kind: str)
     assert torch.equal(parts.of(keys[::-1]).flip(0), whole)
 
 
+SHARED_MEMORY = (
+    "unable to allocate shared memory(shm) for file </torch_7_1>: No space left on device (28)",
+    "unable to write to file </torch_7_2>: No space left on device (28)",
+    "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that dataloader's workers are out of "
+    "shared memory. Please try to raise your shared memory limit.",
+)
+"""The messages of torch when shared memory is full."""
+
+
+@pytest.mark.parametrize("message", SHARED_MEMORY)
+def test_full_shared_memory_is_named_with_the_remedy(message: str) -> None:
+    split = loaded().splits["train"]
+    assert isinstance(split, Streamed)
+
+    def full() -> Any:
+        raise RuntimeError(f"Caught RuntimeError in DataLoader worker process 0.\n{message}")
+        yield
+
+    with pytest.raises(UserError) as caught:
+        split.taken(full())
+    assert str(caught.value) == ("data: data.workers=0 needs more shared memory than there is; use data.workers=0")
+
+
+def test_a_length_that_changes_in_training_is_refused(commands: Commands) -> None:
+    error = commands.train(*own(0, "shrinking"), "data.preprocess=none").refusal()
+    assert error == "Error: data: the length of the data set changed from 400 to 395 in training\n"
+    (folder,) = run_folders(commands.folder)
+    assert (folder / "checkpoints" / "last.pt").exists()
+
+
 def test_targets_that_are_not_known_beforehand_are_read() -> None:
     data = loaded("Numbers", kind="torch")
     assert {name: len(split) for name, split in data.splits.items()} == {"train": 26, "val": 6, "test": 8}
@@ -146,7 +176,7 @@ def test_a_plain_data_set_is_read_by_workers_if_this_is_wanted() -> None:
 
 
 REFUSED = {
-    "broken": r"data: Noisy cannot read example 7: it raised KeyError: 'no such picture' \(own_datasets.py, line",
+    "broken": r"data: Noisy cannot read example 7: it raised KeyError: 'no such picture' \(__getitem__ in own_datasets.py, line",
     "other target": r"data: the target of example 7 is \d, but it was \d when the data set was first read; targets",
     "ragged": r"data: example 7 of Noisy has the shape 3, but example 0 has 5; all examples should have one shape$",
 }

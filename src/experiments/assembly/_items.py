@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -133,6 +134,11 @@ class Stream:
         except ValueError:
             raise
         except Exception as error:
+            if memory.exhausts(error):
+                more = hint(limited=most is not None)
+                raise memory.MemoryLimitError(
+                    f"{self.name} with {number:,} examples needs more memory than is free{more}"
+                ) from None
             raise ValueError(f"{self.name} cannot read example {number}: it {raised(error)}") from error
 
 
@@ -142,15 +148,31 @@ def require_for_stream(item: Any, count: int, name: str, *, limited: bool) -> No
     Raises:
         MemoryLimitError: they do not.
     """
-    values = list(item.values()) if isinstance(item, Mapping) else list(item) if isinstance(item, tuple | list) else []
-    size = sum(value.nbytes for value in values if isinstance(value, Tensor | np.ndarray))
     try:
-        memory.require(2 * size * count, f"{name} with {count:,} examples")
+        memory.require(held(item) * count, f"{name} with {count:,} examples")
     except memory.MemoryLimitError as error:
-        hint = (
-            "" if limited else "; data.length=<examples> takes the first ones of a stream that is endless or too long"
-        )
-        raise memory.MemoryLimitError(f"{error}{hint}") from None
+        raise memory.MemoryLimitError(f"{error}{hint(limited=limited)}") from None
+
+
+def hint(*, limited: bool) -> str:
+    """Return the words about a stream that is too long, unless `data.length` is given."""
+    return "" if limited else "; data.length=<examples> takes the first ones of a stream that is endless or too long"
+
+
+def held(value: Any) -> int:
+    """Return about how many bytes a value of a stream takes, as it is kept and as a part of the array."""
+    if isinstance(value, Tensor | np.ndarray):
+        return 2 * int(value.nbytes) + (OF_TENSOR if isinstance(value, Tensor) else OF_ARRAY)
+    if isinstance(value, Mapping):
+        return sys.getsizeof(value) + sum(map(held, value.values()))
+    if isinstance(value, list | tuple):
+        few = value[:MEASURED]
+        return sys.getsizeof(value) + (sum(map(held, few)) * len(value)) // max(1, len(few))
+    return sys.getsizeof(value) + 8
+
+
+OF_TENSOR, OF_ARRAY = 1000, 150
+"""Bytes of a tensor and of an array in addition to their values."""
 
 
 MEASURED = 1000
@@ -509,7 +531,7 @@ def streamed(dataset: Any, fields: Fields, layout: Layout | None, workers: int) 
     _, layout = oriented(as_inputs(first[None].copy(), "x_train"), "x_train", layout)
     targets = targets_of(dataset, fields, count, workers)
     read = Reader(dataset, fields, layout, first.shape)
-    rows = Rows(read, count, targets, refusal, workers)
+    rows = Rows(read, count, targets, refusal, workers, partial(length, dataset))
     return Gathered(rows, of_targets(targets, title(dataset)), layout, class_names(dataset, fields))
 
 

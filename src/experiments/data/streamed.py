@@ -64,6 +64,7 @@ class Rows:
         targets: of all examples, as `read` returns them.
         failed: returns the error for a sentence.
         workers: processes that read; 0 for none.
+        length: returns the present number of examples; None if it cannot change.
     """
 
     device = torch.device("cpu")
@@ -71,8 +72,15 @@ class Rows:
     """Whether an example has drawn from the generators of numpy or Python; see `attempted`."""
 
     def __init__(
-        self, read: Read, count: int, targets: Sequence[np.ndarray], failed: Callable[[str], Exception], workers: int
+        self,
+        read: Read,
+        count: int,
+        targets: Sequence[np.ndarray],
+        failed: Callable[[str], Exception],
+        workers: int,
+        length: Callable[[], int] | None = None,
     ) -> None:
+        self.length = length
         self.read, self.count, self.targets, self.failed, self.workers = read, count, targets, failed, workers
         self.numbers = [target.item() if target.ndim == 0 else None for target in targets]
         self.example = self.of([Key(0, EVALUATED, 0)])
@@ -106,6 +114,16 @@ class Rows:
         finally:
             torch.set_num_threads(threads)
         return self.checked(batch)
+
+    def check_length(self) -> None:
+        """Refuse a data set whose length has changed since it was first read.
+
+        Raises:
+            Exception: of `failed`.
+        """
+        now = self.count if self.length is None else self.length()
+        if now != self.count:
+            raise self.failed(f"the length of the data set changed from {self.count:,} to {now:,} in training")
 
     def checked(self, batch: Tensor | Failure) -> Tensor:
         """Return a batch; raise the error of a worker.
@@ -341,6 +359,7 @@ class Streamed(Split):
             batches: (1, batch) each, in the order in which `batch` is called with them.
             epoch: how many epochs are complete.
         """
+        self.inputs.check_length()
         self.since = time.perf_counter()
         announced = [] if self.epoch != epoch + 1 else list(reversed(self.ahead))
         if announced and len(announced) == len(batches) and all(map(torch.equal, announced, [b[0] for b in batches])):
