@@ -292,6 +292,7 @@ def test_an_invalid_recipe_is_refused_in_a_sentence(
             ["tier=fast", "zero_weights", "keras_mlp"],
             "tier=fast does not contain keras_mlp; leave out keras_mlp or tier=fast\n",
         ),
+        (["course=scratch", "tier=long"], "course=scratch tier=long contains no recipe; use tier=all\n"),
         (["-m"], "unknown option '-m' of reproduce"),
     ],
 )

@@ -23,6 +23,8 @@ MOST_FILES, BEGINNING = 1000, 64_000
 """How many event files, and how many bytes of each, are searched for runs of earlier versions."""
 MOST_LINES = 500
 """The lines that TensorBoard draws without being asked; a validated run has two."""
+MOST_TICKED = 40
+"""The lines up to which TensorBoard ticks all runs in the tabs other than Time Series."""
 PINNED = tuple(f"{CURVES}/{metric}" for metric in ("accuracy", "loss")) + METRICS[:2]
 """The cards at the top if there are runs of earlier versions, whose tags would otherwise come first."""
 
@@ -69,8 +71,13 @@ def addresses(server: str, *, old: bool) -> list[tuple[str, str]]:
 
 def crowded(lines: int) -> str | None:
     """Return a sentence if TensorBoard opens with empty charts, because there are too many lines; otherwise None."""
-    if lines <= MOST_LINES:
+    if lines <= MOST_TICKED:
         return None
+    if lines <= MOST_LINES:
+        return (
+            "In the tabs other than Time Series no run is ticked at first: type a part of the names, such as seed=0, "
+            'into "Filter runs" and tick the runs that you want'
+        )
     return (
         f"TensorBoard draws none of {lines:,} lines at first: tick some in the list on the left, or choose a folder "
         "with make dashboard ARGS='--logdir outputs/<name>'"

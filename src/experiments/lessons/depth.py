@@ -174,7 +174,10 @@ def signal_figure(passages: Mapping[str, Sequence[Passage]]) -> Figure:
     looks = dict(zip(passages, styles(len(passages)), strict=True))
     panels: Sequence[tuple[str, Callable[[Passage], Sequence[float]]]] = (
         ("standard deviation of the outputs", lambda p: p.spreads),
-        ("gradient (root mean square,\n1 at the last layer's outputs)", lambda p: [g**0.5 for g in p.backward]),
+        (
+            "gradient at the layer's inputs\n(root mean square, relative to\nthe last layer's outputs)",
+            lambda p: [g**0.5 for g in p.backward],
+        ),
     )
     for axes, (label, values_of) in zip(figure.subplots(1, 2), panels, strict=True):
         for name, own in passages.items():

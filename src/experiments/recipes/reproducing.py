@@ -76,7 +76,7 @@ def check_contained(line: CommandLine, chosen: Collection[str]) -> None:
     options = line.options
     given = " ".join(f"{key}={value}" for key, value in (("course", options.course), ("tier", line.tier)) if value)
     if not outside:
-        raise UserError(f"{given} contains no recipe; add tier=all")
+        raise UserError(f"{given} contains no recipe; use tier=all")
     listed = ", ".join(outside)
     remedy = f"leave out {given}" if len(outside) == len(line.names) else f"leave out {listed} or {given}"
     raise UserError(f"{given} does not contain {listed}; {remedy}")
