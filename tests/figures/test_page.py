@@ -170,6 +170,7 @@ def test_a_header_sorts_numbers_as_numbers_with_the_missing_last(tab: Tab) -> No
 def test_pointing_at_a_line_shows_group_mean_interval_and_runs(tab: Tab) -> None:
     tab.locator("#none").click()
     tab.locator(".group input").nth(1).check()
+    tab.locator("#chart").scroll_into_view_if_needed()
     box = tab.locator("#chart .u-over").bounding_box()
     assert box is not None
     # The axes begin where the data begin: epoch 2 is a third of the way from 1 to 4.
@@ -186,6 +187,7 @@ def test_pointing_at_a_line_shows_group_mean_interval_and_runs(tab: Tab) -> None
 
 def test_a_part_is_enlarged_and_everything_is_shown_again(tab: Tab) -> None:
     before = pixels(tab)
+    tab.locator("#chart").scroll_into_view_if_needed()
     box = tab.locator("#chart .u-over").bounding_box()
     assert box is not None
     middle = box["y"] + box["height"] / 2
@@ -367,3 +369,19 @@ def test_the_library_of_the_chart_keeps_its_licence() -> None:
     assert "github.com/leeoniya/uPlot" in html
     assert "MIT License" in asset("uPlot.LICENSE")
     assert "leeoniya" not in render(replace(a_page(), curves=None)), "a page without curves does not carry it"
+
+
+def test_the_curves_come_directly_after_the_answer() -> None:
+    page = replace(a_page(), about="what was trained", further=["one more sentence"], first=1)
+    html = render(page)
+    marks = ['class="about">what was trained', 'id="curves"', 'id="figure-1"', 'id="further"', "<aside", 'id="table-1"']
+    positions = [html.index(mark) for mark in [*marks, 'id="figure-2"']]
+    assert positions == sorted(positions)
+    links = re.findall(r'<li><a href="#([a-z0-9-]+)"', html)
+    assert links == ["answer", "curves", "figure-1", "further", "table-1", "figure-2"]
+
+
+def test_a_group_has_a_note_in_the_legend() -> None:
+    page = replace(a_page(), groups=[replace(group, note="5 <diverged>") for group in a_page().groups])
+    assert render(page).count("(5 &lt;diverged&gt;)</span></label>") == len(NAMES)
+    assert 'class="fate"' not in render(a_page())

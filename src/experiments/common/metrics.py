@@ -139,6 +139,13 @@ class Metric:
         """What a value is multiplied by to be shown."""
         return 100.0 if self.is_share else 1.0
 
+    def possible(self, low: float, high: float) -> tuple[float, float]:
+        """Return the part of an interval that is possible: a share is between 0 and 1.
+
+        The part covers the true value exactly as often as the whole interval.
+        """
+        return (max(low, 0.0), min(high, 1.0)) if self.is_share else (low, high)
+
     def value(self, value: float) -> str:
         """Return a value for people."""
         return f"{100 * value:.2f} %" if self.is_share else f"{value:.4g}"

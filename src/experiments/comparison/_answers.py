@@ -19,7 +19,7 @@ from experiments.folders.summary import COMPLETED
 from ._factors import Analysis, ConditionalEffect, analyse, only_where
 from ._ranks import Ranks, letters, ranks_of
 from ._spread import OddSpread, odd_spread
-from ._words import LEVEL, conditional, differing, estimated, explained, odd, tuning_sentences
+from ._words import LEVEL, conditional, differing, estimated, explained, odd, tuning_sentences, winning
 from .grouping import Group, Grouping, conditions, satisfies, shown
 from .statistics import (
     Difference,
@@ -97,6 +97,10 @@ class GroupDifference:
     tests: int = 1
     sized: bool = True
 
+    def wins(self, metric: Metric) -> bool:
+        """Whether the group is shown to be better than the other."""
+        return self.corrected < LEVEL and (self.difference.mean > 0) == metric.larger_is_better
+
     def sentence(self, metric: Metric) -> str:
         """Return the difference in words."""
         most = MOST_SEEDS if self.sized else None
@@ -152,11 +156,28 @@ class Answer:
     @cached_property
     def sentences(self) -> list[str]:
         """The answer in sentences, the most important first."""
+        return self.worded([pair.sentence(self.question.metric) for pair in self.differences])
+
+    @cached_property
+    def folded(self) -> list[str]:
+        """The sentences in a form for the page: all groups that one group beats are in one sentence."""
+        metric, found = self.question.metric, []
+        beaten = [pair for pair in self.differences if pair.wins(metric)]
+        for pair in self.differences:
+            others = [other for other in beaten if other.group is pair.group]
+            if pair not in beaten or len(others) < 2:
+                found.append(pair.sentence(metric))
+            elif pair is others[0]:
+                found.append(winning(metric, pair.group.name, [(o.other.name, o.difference) for o in others]))
+        return self.worded(found)
+
+    def worded(self, differences: Sequence[str]) -> list[str]:
+        """Return the answer in sentences, with these about the differences."""
         metric, sentences = self.question.metric, [self.headline()]
         if self.rows[0].estimate is None:
             return sentences
         sentences += tuning_sentences(metric, self.grouping, [row.group for row in self.rows])
-        sentences += [pair.sentence(metric) for pair in self.differences]
+        sentences += differences
         sentences += [
             odd(metric, row.group, row.spread, self.grouping.repeated, self.question.target, row.epochs)
             for row in self.rows
@@ -166,6 +187,11 @@ class Answer:
             sentences.append(explained(self.analysis))
         sentences += [conditional(metric, effect) for effect in self.conditional]
         return sentences
+
+    @cached_property
+    def is_stacked(self) -> bool:
+        """Whether all runs were trained in stacks, so that examples per second tell nothing about a group."""
+        return all(is_stacked(record) for record in records_of(self.grouping))
 
     def fewest_ranked(self) -> int:
         """The fewest seeds with which Wilcoxon's test could show a difference after the correction."""
@@ -275,7 +301,7 @@ def row_of(group: Group, question: Question, resolution: float) -> GroupRow:
     return GroupRow(
         group,
         None,
-        estimate(values) if values else None,
+        possible(estimate(values), metric) if values else None,
         best,
         to_target(group, question, question.axis),
         to_target(group, question, "seconds"),
@@ -283,6 +309,14 @@ def row_of(group: Group, question: Question, resolution: float) -> GroupRow:
         verdicts,
         spread=odd_spread(group.values, resolution),
     )
+
+
+def possible(found: Estimate, metric: Metric) -> Estimate:
+    """Return an estimate whose interval holds only values that the metric can have, see `Metric.possible`."""
+    if found.low is None or found.high is None:
+        return found
+    low, high = metric.possible(found.low, found.high)
+    return replace(found, low=low, high=high)
 
 
 def verdict_names(record: Record) -> list[str]:
@@ -378,7 +412,7 @@ def compared(pairs: Sequence[tuple[Group, Group]], resolution: float) -> list[Gr
         (pair, difference(pair[0].values, pair[1].values, resolution, luck=hypot(pair[0].luck, pair[1].luck)))
         for pair in pairs
     ]
-    tested = [(pair, test) for pair, test in differences if test is not None]
+    tested = [(pair, possible_difference(test, pair[0].metric)) for pair, test in differences if test is not None]
     corrected = holm([test.t_p for _, test in tested])
     ranked = holm([test.wilcoxon_p for _, test in tested])
     return [
@@ -392,6 +426,13 @@ def compared(pairs: Sequence[tuple[Group, Group]], resolution: float) -> list[Gr
         )
         for (pair, test), p, w in zip(tested, corrected, ranked, strict=True)
     ]
+
+
+def possible_difference(test: Difference, name: str) -> Difference:
+    """Return a difference whose interval holds only possible values: two shares differ by at most 1."""
+    if not Metric(name).is_share or test.low is None or test.high is None:
+        return test
+    return replace(test, low=max(test.low, -1.0), high=min(test.high, 1.0))
 
 
 def can_rank(pair: tuple[Group, Group], test: Difference, tests: int) -> bool:
@@ -530,11 +571,9 @@ def notes(answer: Answer, every: Sequence[Record]) -> list[str]:
     if len(answer.grouping.repeated) > 1:
         keys = listed(list(answer.grouping.repeated), 12)
         sentences.append(f"The runs of a group differ in {keys}; runs that agree in all of them are paired")
-    together = [record.summary.get("trained_together") for record in records]
-    if any(isinstance(number, int) and number > 1 for number in together):
-        sentences.append(
-            "Seconds and examples per second of runs that were trained together are those of the whole stack"
-        )
+    if any(is_stacked(record) for record in records):
+        times = "Seconds" if answer.is_stacked else "Seconds and examples per second"
+        sentences.append(f"{times} of runs that were trained together are those of the whole stack")
     noted = [record.summary.get("versions") for record in every if record.summary]
     versions = Counter(str(libraries.get("torch")) for libraries in noted if isinstance(libraries, dict))
     if len(versions) > 1:
@@ -557,6 +596,12 @@ VERBS = {
     UNFINISHED: ("has not ended", "have not ended"),
 }
 """The verb of a status for one run, and for several."""
+
+
+def is_stacked(record: Record) -> bool:
+    """Whether a run was trained together with others."""
+    together = record.summary.get("trained_together")
+    return isinstance(together, int) and together > 1
 
 
 def records_of(grouping: Grouping) -> list[Record]:

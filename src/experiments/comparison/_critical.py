@@ -10,7 +10,7 @@ from experiments.figures.canvas import canvas, wrapped
 from experiments.figures.palette import INK, Style
 
 from ._ranks import Ranks
-from ._words import chance
+from ._words import chance, signed
 from .drawing import NARROW, NARROW_NAME, DrawnFigure
 
 if TYPE_CHECKING:
@@ -31,14 +31,15 @@ def critical_figure(
         styles: of the groups, by name.
         tuned: whether the groups are runs of chosen settings on fresh seeds.
     """
+    p = signed(chance(ranks.p))
     if ranks.p < 0.05:
         shown = (
-            f"Friedman's test shows that the groups differ (p {shown_p(ranks.p)}). A bar on the right joins groups "
+            f"Friedman's test shows that the groups differ (p {p}). A bar on the right joins groups "
             f"whose mean ranks differ by less than the critical difference of {ranks.critical:.2g} (CD, Nemenyi's test "
             "at 5 %)."
         )
     else:
-        shown = f"Friedman's test shows no difference (p {shown_p(ranks.p)}), so the bar on the right joins all groups."
+        shown = f"Friedman's test shows no difference (p {p}), so the bar on the right joins all groups."
     caption = (
         f"Mean ranks over {ranks.blocks} seeds; 1 is the best. {shown} Ranks ignore how large a difference is, so this "
         "diagram shows less than the paired t-tests of the table."
@@ -52,12 +53,6 @@ def critical_figure(
         diagram(names, ranks, styles, narrow=False),
         partial(diagram, names, ranks, styles, narrow=True),
     )
-
-
-def shown_p(p: float) -> str:
-    """Return a p value with the sign before it."""
-    text = chance(p)
-    return text if text.startswith("<") else f"= {text}"
 
 
 def diagram(names: Sequence[str], ranks: Ranks, styles: Mapping[str, Style], *, narrow: bool) -> Figure:

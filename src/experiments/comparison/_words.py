@@ -12,6 +12,14 @@ from .grouping import Group, Grouping
 from .statistics import Difference, Estimate, Reached
 
 MOST_OUTLIERS = 4
+MOST_FOLDED = 6
+"""The most groups that a sentence compares with the same winner; the table of differences holds all."""
+ALL_EQUAL = "all equal"
+"""Instead of an interval of several equal values."""
+INCOMPLETE = (
+    "type II, as some runs are missing; each is what a choice adds to the others, so they need not sum to 100 %"
+)
+"""Why the shares of the variance do not sum to 100 %."""
 LEVEL = 0.05
 """A claim needs a p value below this, after Holm's correction over all comparisons of the question."""
 
@@ -19,7 +27,8 @@ LEVEL = 0.05
 def estimated(metric: Metric, estimate: Estimate) -> str:
     """Return a mean with its interval: '97.81 % (95 % 97.50 to 98.12, n = 8)'."""
     if estimate.low is None or estimate.high is None:
-        return f"{metric.value(estimate.mean)} (n = {estimate.n})"
+        equal = f", {ALL_EQUAL}" if estimate.n > 1 else ""
+        return f"{metric.value(estimate.mean)} (n = {estimate.n}{equal})"
     return f"{metric.value(estimate.mean)} (95 % {metric.bounds(estimate.low, estimate.high)}, n = {estimate.n})"
 
 
@@ -36,10 +45,7 @@ def differing(
         most: None if the number of seeds cannot be given.
     """
     runs = f"n = {found.n}" if found.paired else f"n = {found.n}, not paired"
-    bounds = ""
-    if found.low is not None and found.high is not None:
-        low, high = sorted((found.low, found.high)) if found.mean >= 0 else sorted((-found.low, -found.high))
-        bounds = f"95 % {metric.bounds(low, high)}, "
+    bounds = f"{interval_of(metric, found)}, "
     if corrected < LEVEL:
         better = (found.mean > 0) == metric.larger_is_better
         verb = "beats" if better else "is worse than"
@@ -56,6 +62,35 @@ def differing(
     if needed <= found.n:  # the level of one test among many is lower
         return f"{start} (difference {metric.size(found.mean)}, {bounds.removesuffix(', ')})"
     return f"{start}; at least {needed:,} seeds would show a difference of {metric.size(found.mean)}"
+
+
+def interval_of(metric: Metric, found: Difference) -> str:
+    """Return the interval of a difference's size, '95 % 1.90 to 3.60', or the reason why it has none."""
+    if found.low is None or found.high is None:
+        return "all differences equal" if found.paired else "all values of a group equal"
+    low, high = sorted((found.low, found.high)) if found.mean >= 0 else sorted((-found.low, -found.high))
+    return f"95 % {metric.bounds(low, high)}"
+
+
+def winning(metric: Metric, winner: str, beaten: Sequence[tuple[str, Difference]]) -> str:
+    """Return by how much one group beats several others, in one sentence.
+
+    Args:
+        metric: that is compared.
+        winner: the name of the group.
+        beaten: the name of each other group, with the winner's difference from it.
+    """
+    alike = len({(found.n, found.paired) for _, found in beaten}) == 1
+    parts = []
+    for other, found in beaten[:MOST_FOLDED]:
+        runs = f"n = {found.n}" if found.paired else f"n = {found.n}, not paired"
+        inside = [interval_of(metric, found), *([] if alike else [runs])]
+        parts.append(f"{other} by {metric.size(found.mean)} ({', '.join(inside)})")
+    left = len(beaten) - len(parts)
+    if left:
+        parts.append(f"{left} more {'group' if left == 1 else 'groups'} (see the table of differences)")
+    end = f"; {runs} in each comparison" if alike else ""
+    return f"{winner} beats {', '.join(parts[:-1])} and {parts[-1]}{end}"
 
 
 def tuning_sentences(metric: Metric, grouping: Grouping, best_first: Sequence[Group]) -> list[str]:
@@ -134,7 +169,14 @@ def chance(p: float | None) -> str:
     """Return a p value for people; a dash if there is none."""
     if p is None:
         return "-"
+    if p < LEVEL <= float(f"{p:.3f}"):  # rounded, it would be on the other side of the level
+        return next((text for digits in (4, 5) if float(text := f"{p:.{digits}f}") < LEVEL), f"< {LEVEL:g}")
     return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+
+
+def signed(chance: str) -> str:
+    """Return a p value of `chance` with the sign before it: '= 0.012', or '< 0.001'."""
+    return chance if chance.startswith("<") else f"= {chance}"
 
 
 def named(factors: Sequence[str]) -> str:
@@ -148,11 +190,12 @@ def explained(analysis: Analysis) -> str:
     parts = []
     for effect in shown:
         p = effect.corrected
-        judged = "" if p is None else f" (p {chance(p)})" if p < 0.001 else f" (p = {chance(p)})"
+        judged = "" if p is None else f" (p {signed(chance(p))})"
         parts.append(f"{named(effect.factors)} {share(effect.share)}{judged}")
     rest = [("seed", analysis.block), ("residual", analysis.residual)]
     parts += [f"{name} {share(value)}" for name, value in rest if value > 0]
-    return f"Shares of the variance: {', '.join(parts)}"
+    reason = "" if analysis.complete else f" ({INCOMPLETE})"
+    return f"Shares of the variance{reason}: {', '.join(parts)}"
 
 
 def conditional(metric: Metric, effect: ConditionalEffect) -> str:

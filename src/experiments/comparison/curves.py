@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from experiments.common.arrays import Array
+from experiments.common.metrics import Metric
 from experiments.folders.reading import Record
 
 from .grouping import Group
@@ -29,7 +30,7 @@ class Curve:
         metric: its name.
         x: epoch, step and seconds: the runs' mean at each epoch, (epochs,); no epoch if runs validate by steps.
         mean: over the runs that have the epoch, (epochs,).
-        low, high: 95 % interval of the mean, (epochs,); nan if only one run is left.
+        low, high: 95 % interval of the mean, (epochs,), cut to possible values; nan if only one run is left.
         n: the number of runs, (epochs,).
     """
 
@@ -75,13 +76,16 @@ def curve_of(group: Group, metric: str) -> Curve | None:
     several = np.maximum(n, 2)
     std = np.sqrt(np.nansum((values - mean) ** 2, 0) / (several - 1))
     reach = np.where(n > 1, stdtrit(several - 1, 0.975) * std / np.sqrt(several), np.nan)
+    low, high = mean - reach, mean + reach
+    if Metric(metric).is_share:
+        low, high = np.maximum(low, 0.0), np.minimum(high, 1.0)
     x = {}
     by_steps = any(record.validated_every is not None for record in records)
     for axis in ("step", "seconds") if by_steps else ("epoch", "step", "seconds"):
         positions = table([history.get(axis, ()) for history in histories])[:, :kept]
         if positions.shape[1] == kept and np.isfinite(positions).any(0).all():
             x[axis] = np.nanmean(positions, 0)
-    return Curve(group, metric, x, mean, mean - reach, mean + reach, n)
+    return Curve(group, metric, x, mean, low, high, n)
 
 
 def aligned(records: Sequence[Record]) -> list[Mapping[str, Sequence[float]]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,7 @@ from experiments.figures.palette import INK, Style, literal
 from experiments.folders.reading import LayerCurves
 from experiments.folders.summary import COMPLETED
 
-from ._answers import Answer, GroupRow
+from ._answers import Answer, GroupRow, possible
 from .curves import Curve
 from .grouping import Group, Grouping, number_of, shown
 from .histograms import Histogram
@@ -50,6 +50,8 @@ UNDRAWN = re.compile(r"(?:norm|bn\d*)(?:\.weight)?$")
 LOGARITHMIC = {"activation_std", "gradient_norm", "update_ratio", "signal"}
 COLUMNS = 4
 CUT = 3
+FAR = 100
+"""The largest ratio of two ranges whose histograms share an axis."""
 NARROW = 4.0
 """The width of a figure for a phone, in inches."""
 NARROW_NAME = 44
@@ -68,6 +70,8 @@ SHORT_TICKS = 36
 """Characters of all names that fit below a panel."""
 MARKERS = "osD^vPX*"
 LINES = ("-", "--", ":", "-.")
+CROSS = "\u00d7"
+"""The mark of a group without a completed run."""
 MOST_LINES = 8
 DECADE = 10.0
 PALER = 0.3
@@ -84,6 +88,7 @@ class DrawnFigure:
         figure: Matplotlib's.
         narrow: draws it for a phone, `NARROW` inches wide; None if the page does not need it.
         inline: whether it is also in the page; the curves are not, as the page has a plot of its own for them.
+        first: whether it is on the page directly after the curves.
     """
 
     name: str
@@ -92,6 +97,29 @@ class DrawnFigure:
     figure: Figure
     narrow: Callable[[], Figure] | None = None
     inline: bool = True
+    first: bool = False
+
+
+def with_outcomes(groups: Iterable[Group], styles: Mapping[str, Style]) -> dict[str, Style]:
+    """Return the entries of a legend: the groups' names, with what happened if no run completed, and their styles."""
+    return {labelled(group): styles[group.name] for group in groups}
+
+
+def labelled(group: Group) -> str:
+    """Return a group's name and, if none of its runs has the metric, what happened to them: 'init=he (5 diverged)'."""
+    return group.name if group.outcome is None else f"{group.name} ({group.outcome})"
+
+
+def left_out(groups: Sequence[Group], shown: Collection[str]) -> str:
+    """Return a sentence for a caption on the groups that are not shown as none of their runs completed.
+
+    Args:
+        groups: all that would be drawn.
+        shown: the names of those that are.
+    """
+    completed = {group.name for group in groups if any(r.status in COMPLETED for r in group.records.values())}
+    lost = [labelled(group) for group in groups if group.name not in shown and group.name not in completed]
+    return f" Not shown, as no run completed: {', '.join(lost)}." if lost else ""
 
 
 def values_figure(answer: Answer, styles: Mapping[str, Style], rows: Sequence[GroupRow]) -> DrawnFigure:
@@ -168,6 +196,10 @@ def draw_values(axes: Axes, answer: Answer, styles: Mapping[str, Style], rows: S
         c=[color for *_, color in means],
         marker="D", s=49, edgecolors=INK, linewidths=0.8, zorder=3,
     )  # fmt: skip
+    for y, row in enumerate(rows):
+        if row.group.outcome:
+            position: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "va": "center", "fontsize": 9}
+            axes.text(0.01, y, f"{CROSS} {row.group.outcome}", **position)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     if metric.is_share:
         axes.set_xlim(*np.clip(axes.get_xlim(), *POSSIBLE))
@@ -175,27 +207,32 @@ def draw_values(axes: Axes, answer: Answer, styles: Mapping[str, Style], rows: S
     axes.grid(axis="y", visible=False)
 
 
-def curves_figure(drawn: Sequence[Curve], styles: Mapping[str, Style], axis: str, names: Sequence[str]) -> DrawnFigure:
+def curves_figure(
+    drawn: Sequence[Curve], groups: Sequence[Group], styles: Mapping[str, Style], axis: str, names: Sequence[str]
+) -> DrawnFigure:
     """Draw the curves of all metrics over one axis.
 
     Args:
         drawn: the curves of all groups and metrics.
+        groups: of the legend; those without a curve are in it if none of their runs completed.
         styles: of the groups, by name.
         axis: epoch, step or seconds.
         names: of the metrics, a panel for each.
     """
     columns = min(2, len(names))
     rows = math.ceil(len(names) / columns)
-    groups = list(dict.fromkeys(curve.group.name for curve in drawn))
-    figure = canvas(5.2 * columns, 3.5 * rows + legend_height(groups, 5.2 * columns))
+    lined = {curve.group.name for curve in drawn}
+    entries = with_outcomes([group for group in groups if group.name in lined or group.outcome], styles)
+    figure = canvas(5.2 * columns, 3.5 * rows + legend_height(entries, 5.2 * columns))
     grid = figure.subplots(rows, columns, squeeze=False).flat
     for name, axes in zip(names, grid, strict=False):
         metric = Metric(name)
         panel_curves = [curve for curve in drawn if curve.metric == name and axis in curve.x]
-        for curve in panel_curves:
-            draw_curve(axes, curve, styles[curve.group.name], axis, metric.scale)
         means = np.concatenate([curve.mean for curve in panel_curves]) if panel_curves else np.ones(1)
-        if name.endswith("loss") and means.min() > 0 and means.max() / means.min() >= DECADE:
+        log = name.endswith("loss") and means.min() > 0 and means.max() / means.min() >= DECADE
+        for curve in panel_curves:
+            draw_curve(axes, curve, styles[curve.group.name], axis, metric.scale, log=log)
+        if log:
             logarithmic(axes.yaxis)
         if metric.is_share:
             axes.set_ylim(*np.clip(axes.get_ylim(), *POSSIBLE))
@@ -206,7 +243,7 @@ def curves_figure(drawn: Sequence[Curve], styles: Mapping[str, Style], axis: str
         axes.set_ylabel(literal(metric.label))
     for axes in list(figure.axes)[len(names) :]:
         axes.remove()
-    legend(figure, groups, styles)
+    legend(figure, entries, entries)
     return DrawnFigure(
         f"curves_{axis}",
         f"Curves over {AXES[axis]}",
@@ -228,7 +265,7 @@ def begin_with_data(axes: Axes, positions: Sequence[NDArray[np.float64]]) -> Non
         axes.set_xlim(every.min(), every.max())
 
 
-def draw_curve(axes: Axes, curve: Curve, style: Style, axis: str, scale: float) -> None:
+def draw_curve(axes: Axes, curve: Curve, style: Style, axis: str, scale: float, *, log: bool = True) -> None:
     """Draw one group's curve with its band.
 
     Args:
@@ -237,12 +274,13 @@ def draw_curve(axes: Axes, curve: Curve, style: Style, axis: str, scale: float) 
         style: of the group.
         axis: epoch, step or seconds.
         scale: a factor of the values, such as 100 for per cent.
+        log: whether the vertical axis may be logarithmic, where the band cannot reach 0.
     """
     x = curve.x[axis]
     look: dict[str, Any] = {"color": style.color, "linestyle": style.linestyle, "marker": "o" if len(x) == 1 else ""}
     axes.plot(x, curve.mean * scale, linewidth=1.8, **look)
     if np.isfinite(curve.low).any():
-        low = np.where(curve.low > 0, curve.low, curve.mean) if (curve.mean > 0).all() else curve.low
+        low = np.where(curve.low > 0, curve.low, curve.mean) if log and (curve.mean > 0).all() else curve.low
         axes.fill_between(x, low * scale, curve.high * scale, color=style.color, alpha=0.15, linewidth=0)
 
 
@@ -254,10 +292,17 @@ def interaction_figure(answer: Answer, first: str, second: str) -> DrawnFigure:
         first: the key of the factor on the horizontal axis.
         second: the key of the other factor.
     """
+    partly = any(
+        group.values and group.outcome is None and len(group.values) < len(group.records)
+        for group in answer.grouping.groups
+    )
+    lost = any(group.outcome for group in answer.grouping.groups)
     return DrawnFigure(
         "interaction",
         f"{first} and {second} together",
-        f"Means with 95 % intervals. If the lines are parallel, {first} has the same effect at every {second}.",
+        f"Means with 95 % intervals. If the lines are parallel, {first} has the same effect at every {second}."
+        + (f" {CROSS}: no run has a result, so the line is broken." if lost else "")
+        + (" Runs that did not complete are not in the means." if partly else ""),
         interaction(answer, first, second, narrow=False),
         partial(interaction, answer, first, second, narrow=True),
     )
@@ -276,38 +321,65 @@ def interaction(answer: Answer, first: str, second: str, *, narrow: bool) -> Fig
     figure = canvas(*((NARROW, 3.6 + 0.2 * (2 + len("\n".join(labels).split("\n")))) if narrow else (8.5, 4.2)))
     axes = figure.subplots()
     spread = min(0.06, 0.6 / len(levels[second]))
+    lost: dict[int, list[str]] = {}
     for number, level in enumerate(levels[second]):
-        positions, means, reaches = [], [], []
+        positions, means, below, above = [], [], [], []
         for position, other in enumerate(levels[first]):
-            values = [
-                value
-                for group in answer.grouping.groups
-                if group.levels[first] == other and group.levels[second] == level
-                for value in group.values.values()
-            ]
-            if values:
-                cell = estimate(values)
-                positions.append(position + spread * (number - (len(levels[second]) - 1) / 2))
-                means.append(cell.mean * metric.scale)
-                reaches.append((cell.high - cell.mean) * metric.scale if cell.high is not None else 0.0)
+            members = [g for g in answer.grouping.groups if g.levels[first] == other and g.levels[second] == level]
+            values = [value for group in members for value in group.values.values()]
+            cell = possible(estimate(values), metric) if values else None
+            mean = cell.mean if cell else math.nan  # which breaks the line
+            positions.append(position + spread * (number - (len(levels[second]) - 1) / 2))
+            means.append(mean * metric.scale)
+            below.append((mean - cell.low) * metric.scale if cell and cell.low is not None else 0.0)
+            above.append((cell.high - mean) * metric.scale if cell and cell.high is not None else 0.0)
+            if members and not values:
+                outcomes = dict.fromkeys(group.outcome for group in members if group.outcome)
+                lost.setdefault(position, []).append(f"{CROSS} {level}: {', '.join(outcomes)}")
         look: dict[str, Any] = {"marker": MARKERS[number % len(MARKERS)], "linestyle": LINES[number % len(LINES)]}
         axes.errorbar(
             positions,
             means,
-            reaches,
+            (below, above),
             color=INK,
             alpha=1 - PALER * (number % 2),
             capsize=3,
             label=labels[number],
             **look,
         )
+    mark_lost(axes, lost, len(levels[first]))
     width = max(8, (28 if narrow else 60) // len(levels[first]))
     turned: dict[str, Any] = {"rotation": 90} if narrow and len(levels[first]) > 4 else {}
+    if not turned and any(len(word) > width for level in levels[first] for word in level.split()):
+        turned, width = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"}, 24
     axes.set_xticks(range(len(levels[first])), [wrapped(level, width) for level in levels[first]], **turned)
     axes.set_xlabel(literal(first))
     axes.set_ylabel(literal(metric.label))
     place_legend(figure, narrow=narrow, title=wrapped(second, 24))
     return figure
+
+
+def mark_lost(axes: Axes, lost: Mapping[int, Sequence[str]], count: int) -> None:
+    """Write below the means which levels have no completed run, and what happened to their runs.
+
+    Args:
+        axes: whose means are drawn.
+        lost: by position on the horizontal axis: a text for each level.
+        count: the number of positions.
+    """
+    if not lost:
+        return
+    lines = max(map(len, lost.values()))
+    low, high = axes.get_ylim()
+    inch = axes.get_figure(root=True).get_figheight() - 1.2  # type: ignore[union-attr]
+    room = min(0.5, (0.2 * lines + 0.1) / inch)
+    axes.set_ylim(low - (high - low) * room / (1 - room), high)
+    axes.set_xlim(-0.3, count - 0.7)
+    for position, texts in lost.items():
+        side = "left" if position == 0 else "right" if position == count - 1 else "center"
+        place: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "ha": side, "va": "bottom", "fontsize": 9}
+        edge = {"left": -0.25, "right": count - 0.75}.get(side, position)
+        axes.text(edge, 0.02, "\n".join(wrapped(text, 40, 1) for text in texts), **place)
 
 
 def place_legend(figure: Figure, *, narrow: bool, **more: Any) -> None:
@@ -337,27 +409,27 @@ def sensitivity_figure(grouping: Grouping, key: str, others: Sequence[str], metr
         others: the other keys that differ; there is a line for each of their settings.
         metric: to draw.
     """
-    records = [
-        (g, record, value)
-        for g in grouping.groups
-        for b, record in g.records.items()
-        if (value := g.values.get(b)) is not None
+    points = [
+        (number_of(record, key), record, g.values.get(b)) for g in grouping.groups for b, record in g.records.items()
     ]
-    points = [(number_of(record, key), record, value) for _, record, value in records]
-    numbers = sorted({x for x, _, _ in points if x is not None})
+    numbers = {x for x, _, value in points if x is not None and value is not None}
     if len(numbers) < 3:
         return None
     settings: dict[str, dict[float, list[float]]] = {}
     for x, record, value in points:
         if x is not None:
             name = " ".join(f"{other}={shown(record, other)}" for other in others)
-            settings.setdefault(name, {}).setdefault(x, []).append(value * metric.scale)
-    lined = len(settings) <= MOST_LINES and all(len(found) > 1 for found in settings.values())
+            settings.setdefault(name, {}).setdefault(x, []).extend([] if value is None else [value * metric.scale])
+    settings = {name: found for name, found in settings.items() if any(found.values())}
+    lined = len(settings) <= MOST_LINES and all(sum(map(bool, found.values())) > 1 for found in settings.values())
     text = (
         f"Circles are runs; each line joins the means of runs that differ only in {key} and the seed."
         if lined
         else "Circles are runs."
     )
+    if not all(values for found in settings.values() for values in found.values()):
+        broken = ", and the line is broken" if lined else ""
+        text += f" {CROSS} at the bottom: no run of a setting has a result there{broken}."
     return DrawnFigure(
         f"sensitivity_{re.sub(r'[^0-9A-Za-z]+', '_', key)[:60]}",
         f"{metric.name} over {key}",
@@ -373,7 +445,7 @@ def sensitivity(
     """Draw the figure of `sensitivity_figure`, with the legend beside it or, on a phone, below it.
 
     Args:
-        settings: the values of the metric by the names of the other choices and by the number.
+        settings: the values of the metric by the names of the other choices and by the number; empty without a result.
         key: of the number.
         metric: to draw.
         lined: whether the means are joined.
@@ -390,11 +462,14 @@ def sensitivity(
     for number, (name, found) in enumerate(settings.items() if lined else ()):
         positions = sorted(found)
         look: dict[str, Any] = {"marker": MARKERS[number % len(MARKERS)], "linestyle": LINES[number % len(LINES)]}
-        means = [float(np.mean(found[x])) for x in positions]
+        means = [float(np.mean(found[x])) if found[x] else math.nan for x in positions]  # nan breaks the line
         axes.plot(positions, means, color=INK, markersize=6, label=labels[name], **look)
+    lost = sorted({x for found in settings.values() for x, values in found.items() if not values})
+    if lost:
+        axes.plot(lost, [0.02] * len(lost), "x", color=INK, transform=axes.get_xaxis_transform(), clip_on=False)
     if several:
         place_legend(figure, narrow=narrow)
-    numbers = sorted(x for x, _ in points)
+    numbers = sorted([*(x for x, _ in points), *lost])
     if numbers[0] > 0 and numbers[-1] / numbers[0] >= DECADE:
         logarithmic(axes.xaxis)
     axes.set_xlabel(literal(key))
@@ -439,16 +514,22 @@ def merged(orders: Iterable[Iterable[str]]) -> list[str]:
 
 
 def last_layers_figure(
-    found: Mapping[str, Mapping[str, LayerCurves]], styles: Mapping[str, Style]
+    found: Mapping[str, Mapping[str, LayerCurves]], styles: Mapping[str, Style], note: str = ""
 ) -> DrawnFigure | None:
-    """Draw each quantity from the first layer to the last, at the end of training, a line for each group."""
+    """Draw each quantity from the first layer to the last, at the end of training, a line for each group.
+
+    Args:
+        found: by group, quantity and layer: the value by epoch or step.
+        styles: of the groups, by name.
+        note: the end of the caption.
+    """
     present = [quantity for quantity in QUANTITIES if any(quantity in quantities for quantities in found.values())]
     if not present:
         return None
     return DrawnFigure(
         "layers_last",
         "Layer by layer, at the end",
-        "Means over the runs of a group, measured on the probe: a fixed batch of training examples.",
+        f"Means over the runs of a group, measured on the probe: a fixed batch of training examples.{note}",
         last_layers(found, styles, present, narrow=False),
         partial(last_layers, found, styles, present, narrow=True),
     )
@@ -499,8 +580,16 @@ def named_layers(order: Sequence[str], most: int = MOST_NAMED_LAYERS) -> dict[in
     return {index: layer_name(order[index]) for index in range(0, len(order), math.ceil(len(order) / most))}
 
 
-def layer_figures(found: Mapping[str, Mapping[str, LayerCurves]], *, by_step: bool = False) -> Iterator[DrawnFigure]:
-    """Draw each quantity layer by layer and epoch by epoch: a panel for each group, one scale for all."""
+def layer_figures(
+    found: Mapping[str, Mapping[str, LayerCurves]], *, by_step: bool = False, note: str = ""
+) -> Iterator[DrawnFigure]:
+    """Draw each quantity layer by layer and epoch by epoch: a panel for each group, one scale for all.
+
+    Args:
+        found: by group, quantity and layer: the value by epoch or step.
+        by_step: whether the values are by step.
+        note: the end of the captions.
+    """
     unit = "step" if by_step else "epoch"
     for quantity, title in QUANTITIES.items():
         tables = {name: quantities[quantity] for name, quantities in found.items() if quantity in quantities}
@@ -509,7 +598,7 @@ def layer_figures(found: Mapping[str, Mapping[str, LayerCurves]], *, by_step: bo
             yield DrawnFigure(
                 f"layers_{quantity}",
                 f"{title.partition(' (')[0].capitalize()}, layer by layer and {unit} by {unit}",
-                "A panel for each group, the first layer at the top; means over runs, one scale for all.",
+                f"A panel for each group, the first layer at the top; means over runs, one scale for all.{note}",
                 figure,
                 partial(narrow_panels, tables, title, unit, log=log),
             )
@@ -541,6 +630,7 @@ def panels(
         narrow: whether it is for a phone.
     """
     from matplotlib.colors import LogNorm, Normalize
+    from matplotlib.ticker import MaxNLocator
 
     every = [v for layers in tables.values() for values in layers.values() for v in values.values() if v > 0 or not log]
     if not every:
@@ -573,8 +663,12 @@ def panels(
         )
     named = named_layers(order)
     ticks = [row * (len(order) + gap) + index + 0.5 for row in range(rows) for index in named]
-    for axes in grid:
+    for column, axes in enumerate(grid):
         axes.set_ylim(rows * (len(order) + gap) - gap, -gap)
+        filled = math.ceil(
+            (len(tables) - column) / columns
+        )  # an empty cell has no axis: that of the last panel is above
+        axes.spines["bottom"].set_position(("data", filled * (len(order) + gap) - gap))
         axes.spines[["left", "bottom"]].set_visible(False)
         axes.tick_params(length=0)
         axes.grid(visible=False)
@@ -584,12 +678,21 @@ def panels(
     grid[0].set_yticks(ticks, list(named.values()) * rows)
     marks: dict[str, Any] = {"ticks": decades(low, high), "format": "{x:g}"} if log else {}
     if narrow:
+        marks |= {"ticks": few_decades(low, high)} if log and high / low > DECADE else {"ticks": MaxNLocator(4)}
         marks |= {"location": "bottom", "aspect": 25, "pad": 0.02}
     else:
         marks |= {"aspect": 20 + 10 * (rows > 1)}
     bar = figure.colorbar(shown, ax=list(grid), label=title.replace(" (", "\n("), **marks)
     bar.minorticks_off()
     return figure
+
+
+def few_decades(low: float, high: float) -> list[float]:
+    """Return a few powers of ten in a range for a scale on a phone, at least its ends if there is only one."""
+    first, last = math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9)
+    step = max(1, math.ceil((last - first) / 3))
+    powers = [10.0**power for power in range(first, last + 1, step)]
+    return powers if len(powers) > 1 else [float(f"{low:.2g}"), float(f"{high:.2g}")]
 
 
 def edges(centers: Sequence[float]) -> NDArray[np.float64]:
@@ -602,7 +705,13 @@ def edges(centers: Sequence[float]) -> NDArray[np.float64]:
 
 
 def histograms_figure(
-    found: Mapping[str, Mapping[str, Histogram]], styles: Mapping[str, Style], name: str, when: str
+    found: Mapping[str, Mapping[str, Histogram]],
+    styles: Mapping[str, Style],
+    name: str,
+    when: str,
+    *,
+    note: str = "",
+    first: bool = False,
 ) -> DrawnFigure | None:
     """Draw histograms of activations: a row for each group, a column for each layer, as in the textbooks.
 
@@ -611,21 +720,49 @@ def histograms_figure(
         styles: of the groups, by name.
         name: of the file.
         when: the time of the histograms, for the title.
+        note: the end of the caption.
+        first: whether it is on the page directly after the curves.
     """
     layers = merged(found.values())
     if not layers:
         return None
     chosen, few = spaced(layers, MOST_HISTOGRAMS), spaced(layers, MOST_NARROW_HISTOGRAMS)
-    left_out = f" Of {len(layers)} layers, {len(chosen)} are shown." if len(chosen) < len(layers) else ""
+    few_layers = f" Of {len(layers)} layers, {len(chosen)} are shown." if len(chosen) < len(layers) else ""
+    scales = ""
+    if own_scales(found):
+        scales = (
+            f" The ranges of the groups differ more than {FAR} times, so each histogram has an axis of its own: the "
+            "numbers above it are the ends of its range."
+        )
     return DrawnFigure(
         name,
         f"Histograms of activations, {when}",
         "Counts of the activations on the probe in bins of equal width, each histogram as high as its row; a bar more "
         f"than {CUT} times as high as all others is cut off there. One run of each group (its first seed); a row for "
-        f"each group, a column for each layer.{left_out}",
+        f"each group, a column for each layer.{few_layers}{scales}{note}",
         histograms(found, styles, chosen, narrow=False),
         partial(histograms, found, styles, few, narrow=True, every=len(layers)),
+        first=first,
     )
+
+
+def own_scales(found: Mapping[str, Mapping[str, Histogram]]) -> bool:
+    """Whether the ranges of a layer's histograms differ so much that the narrow ones would be vertical lines."""
+    for layer in merged(found.values()):
+        reaches = [reach for own in found.values() if layer in own and (reach := reach_of(own[layer])) > 0]
+        if reaches and max(reaches) > FAR * min(reaches):
+            return True
+    return False
+
+
+def short(value: float) -> str:
+    """Return a number with two digits: 230, 0.023, 4e-07."""
+    return f"{float(f'{value:.2g}'):g}"
+
+
+def reach_of(histogram: Histogram) -> float:
+    """Return the largest magnitude in a histogram."""
+    return float(np.abs(histogram.edges).max())
 
 
 def spaced(layers: Sequence[str], most: int) -> list[str]:
@@ -656,9 +793,12 @@ def histograms(
     names = [wrapped(group, *((NARROW_NAME, 2) if narrow else (28, 3))) for group in reversed(list(found))]
     room = 0.17 * max(name.count("\n") + 1 for name in names) + 0.1 if narrow else 0.0  # for the names, in inches
     height = max(height, 0.55 + room) if narrow else height
+    own_axes = own_scales(found)
+    ranges = 0.16 if own_axes else 0.0  # inches for the ends of each histogram's range
+    height += ranges
     figure = canvas(NARROW if narrow else 2.8 + width * len(layers), 0.9 + height * len(found))
     grid = figure.subplots(1, len(layers), squeeze=False)[0]
-    tall = 0.85 - room / height
+    tall = 0.85 - (room + ranges) / height
     for layer, axes in zip(layers, grid, strict=True):
         for row, (group, own) in enumerate(reversed(list(found.items()))):
             histogram = own.get(layer)
@@ -666,13 +806,24 @@ def histograms(
                 heights = row + tall * (histogram.counts / tallest(histogram)).clip(max=1.0)
                 color = styles[group].color
                 look = {"facecolor": color, "edgecolor": color, "linewidth": 0.8, "snap": False}
-                axes.stairs(heights, histogram.edges, baseline=row, fill=True, **look)
+                low, high = float(histogram.edges[0]), float(histogram.edges[-1])
+                if own_axes and high > low:
+                    axes.stairs(heights, (histogram.edges - low) / (high - low), baseline=row, fill=True, **look)
+                    axes.text(
+                        0.5, row + tall + 0.02, f"{short(low)} to {short(high)}", fontsize=7, ha="center", va="bottom"
+                    )
+                else:
+                    axes.stairs(heights, histogram.edges, baseline=row, fill=True, **look)
         axes.hlines(range(len(found)), 0, 1, color=INK, linewidth=0.6, transform=axes.get_yaxis_transform())
         axes.set_ylim(-0.05, len(found))
         axes.set_yticks([])
         axes.spines[["left", "bottom"]].set_visible(False)
         axes.grid(visible=False)
-        axes.locator_params(axis="x", nbins=3 if narrow else 4)
+        if own_axes:
+            axes.set_xlim(-0.05, 1.05)
+            axes.set_xticks([])
+        else:
+            axes.locator_params(axis="x", nbins=3 if narrow else 4)
         axes.tick_params(labelsize=8)
         axes.set_title(layer_name(layer), fontsize=9, fontweight="normal")
         axes.set_xlabel("activation", fontsize=9)

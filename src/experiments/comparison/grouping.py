@@ -81,6 +81,16 @@ class Group:
         """The number of runs with each status."""
         return Counter(record.status for record in self.records.values())
 
+    @property
+    def outcome(self) -> str | None:
+        """What happened to its runs, such as '5 diverged', if none of them has the metric; None if one has it."""
+        if self.values:
+            return None
+        return ", ".join(
+            f"{number} {status}" + (f" without {self.metric}" if status in COMPLETED else "")
+            for status, number in self.statuses.items()
+        )
+
 
 @dataclass(frozen=True)
 class Grouping:

@@ -6,7 +6,7 @@ import csv
 import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +22,11 @@ from ._answers import Answer, GroupRow
 from ._critical import critical_figure
 from ._fair import budget_figure
 from ._remedies import remedy_tables
+from ._shared import shared_line
 from ._spread import median, median_interval
-from ._words import LEVEL, chance, named, share
+from ._words import ALL_EQUAL, LEVEL, chance, named, share
 from .curves import Curve, curves, metrics
-from .grouping import exactly
+from .grouping import Group, exactly
 from .histograms import Histogram, first_and_last
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 MOST_DRAWN = 16
 """The most groups whose curves and layers are drawn: more cannot be told apart."""
 MOST_VALUES = 40
+MOST_FIRST, LONGEST_FIRST = 3, 600
+"""The most sentences and characters above the curves: a reader sees these without scrolling."""
 FOLDER = "comparison"
 DASH = "-"
 
@@ -81,6 +84,7 @@ class Report:
         write_csv(folder / "runs.csv", *run_rows(self.answer))
         write_csv(folder / "curves.csv", *curve_rows(all_curves))
         figures: list[Figure] = []
+        first = 0
         names_drawn: list[str] = []
         with palette.drawing():
             for drawn in self.figures(drawn_curves, styles):
@@ -88,23 +92,41 @@ class Report:
                 write_whole(folder / "figures" / f"{drawn.name}.svg", svg)
                 write_whole(folder / "figures" / f"{drawn.name}.png", saved(drawn.figure, "png"))
                 names_drawn.append(drawn.name)
+                first += drawn.first
                 if drawn.inline:
                     narrow = "" if drawn.narrow is None else inlined(saved(drawn.narrow(), "svg"))
                     figures.append(Figure(drawn.title, drawn.caption, inlined(svg), narrow=narrow))
         clear(folder, names_drawn)
         write_whole(folder / "report.md", self.markdown(tables, names_drawn).encode())
+        start, further = self.sentences()
         page = Page(
             title=f"{len(ordered)} groups by {self.metric.name}" if len(ordered) > 1 else ordered[0].name,
-            statements=[unbroken(sentence) for sentence in self.answer.sentences],
+            statements=[unbroken(sentence) for sentence in start],
+            further=[unbroken(sentence) for sentence in further],
             notes=self.notes,
-            groups=[GroupStyle(name, styles[name]) for name in names],
+            groups=[GroupStyle(g.name, styles[g.name], g.outcome or "") for g in self.answer.grouping.groups],
             tables=tables,
             curves=page_curves(drawn_curves, names, self.metric, self.answer.question.axis),
             figures=figures,
+            first=first,
             refresh=self.refresh,
             footer=self.signature,
+            about=self.shared,
         )
         write_whole(folder / "report.html", render(page).encode())
+
+    @property
+    def shared(self) -> str:
+        """What all runs have in common, in one line."""
+        return shared_line(self.answer.grouping)
+
+    def sentences(self) -> tuple[list[str], list[str]]:
+        """Return the sentences above the page's curves, at most three and not too long, and those below them."""
+        folded = self.answer.folded
+        number = 1
+        while number < min(MOST_FIRST, len(folded)) and sum(map(len, folded[: number + 1])) <= LONGEST_FIRST:
+            number += 1
+        return folded[:number], folded[number:]
 
     def styles(self) -> dict[str, palette.Style]:
         """Return the style of each group.
@@ -121,6 +143,10 @@ class Report:
     def figures(self, drawn_curves: Sequence[Curve], styles: Mapping[str, palette.Style]) -> Iterator[DrawnFigure]:
         """Draw all figures for which the runs have data."""
         grouping = self.answer.grouping
+        start, end = self.histogram_figures(styles)
+        is_first = any(key == "init" or key.startswith("init.") for key in grouping.differing)
+        if start is not None and is_first:
+            yield replace(start, first=True)
         if self.answer.rows[0].estimate is not None:
             yield drawing.values_figure(self.answer, styles, self.answer.rows[:MOST_VALUES])
         if self.answer.ranks is not None:
@@ -135,7 +161,7 @@ class Report:
             usual = ("step", "seconds")
         for axis in sorted({*usual, wanted}, key=lambda axis: (axis != wanted, list(AXES).index(axis))):
             if names and any(axis in curve.x for curve in drawn_curves):
-                yield drawing.curves_figure(drawn_curves, styles, axis, names)
+                yield drawing.curves_figure(drawn_curves, [row.group for row in self.drawn], styles, axis, names)
         if self.answer.analysis is not None and len(grouping.keys) > 1:
             largest = sorted(grouping.keys, key=self.share_of, reverse=True)
             yield drawing.interaction_figure(self.answer, *largest[:2])
@@ -143,14 +169,31 @@ class Report:
         by_step = any("epoch" not in curve.x for curve in drawn_curves)
         layers = {row.group.name: drawing.layers_of(row.group, by_step=by_step) for row in self.drawn}
         layers = {name: quantities for name, quantities in layers.items() if quantities}
-        if (last := drawing.last_layers_figure(layers, styles)) is not None:
+        note = drawing.left_out([row.group for row in self.drawn], layers)
+        if (last := drawing.last_layers_figure(layers, styles, note)) is not None:
             yield last
-        yield from drawing.layer_figures(layers, by_step=by_step)
-        histograms = {row.group.name: first_histograms(row) for row in self.drawn}
+        yield from drawing.layer_figures(layers, by_step=by_step, note=note)
+        if start is not None and not is_first:
+            yield start
+        if end is not None:
+            yield end
+
+    def histogram_figures(self, styles: Mapping[str, palette.Style]) -> list[DrawnFigure | None]:
+        """Draw the histograms before training and at its end; None for those without data.
+
+        A group without a completed run is among those before training, with what happened to its runs.
+        """
+        groups = [row.group for row in self.drawn]
+        pairs = {group.name: first_histograms(group) for group in groups}
+        outcomes = {group.name: drawing.labelled(group) for group in groups}
+        figures = []
         for number, name, when in ((0, "histograms_start", "before training"), (1, "histograms_end", "at the end")):
-            rows = {group: pair[number] for group, pair in histograms.items() if pair[number]}
-            if (figure := drawing.histograms_figure(rows, styles, name, when)) is not None:
-                yield figure
+            rows = {group: pair[number] for group, pair in pairs.items() if pair[number]}
+            note = drawing.left_out(groups, rows)
+            named = {outcomes[group]: histograms for group, histograms in rows.items()}
+            looks = {outcomes[group]: styles[group] for group in rows}
+            figures.append(drawing.histograms_figure(named, looks, name, when, note=note))
+        return figures
 
     def share_of(self, key: str) -> float:
         """Return the share of a factor in the variance, including its interactions."""
@@ -204,7 +247,10 @@ class Report:
         """Return the columns after the group's name with their notes, and the titles of those that hold numbers."""
         target = self.answer.question.target
         columns = [("letters", "")] if not self.answer.question.baseline else []
-        columns += [("n", "runs"), ("mean", ""), ("std", ""), ("95 % interval", "")]
+        columns += [("n", "runs"), ("mean", ""), ("95 % interval", "")]
+        if any(row.verdicts for row in self.answer.rows):
+            columns.append(("verdicts", ""))
+        columns.append(("std", ""))
         columns += [("median", "")] if self.has_odd_spread else []
         columns += [("best", "")]
         if target is not None:
@@ -214,9 +260,8 @@ class Report:
             columns.append(("reached", "runs"))
         if self.answer.grouping.nuisance:
             columns.append(("setting", "the best"))
-        columns += [("examples/s", ""), ("runs", "")]
-        if any(row.verdicts for row in self.answer.rows):
-            columns.append(("verdicts", ""))
+        columns += [] if self.answer.is_stacked else [("examples/s", "")]
+        columns.append(("runs", ""))
         return columns, {title for title, _ in columns} - {"letters", "setting", "runs", "verdicts"}
 
     @property
@@ -230,6 +275,8 @@ class Report:
         interval, low = DASH, None
         if mean is not None and mean.low is not None and mean.high is not None:
             interval, low = self.metric.bounds(mean.low, mean.high), mean.low
+        elif mean is not None and mean.n > 1:
+            interval, low = ALL_EQUAL, mean.mean
         std = mean.std if mean is not None else None
         middle = median(list(row.group.values.values())) if row.group.values else None
         cells: list[tuple[str, str, float | None]] = [
@@ -266,7 +313,7 @@ class Report:
         rows = []
         for pair in self.answer.differences:
             test = pair.difference
-            bounds = metric.bounds(test.low, test.high) if test.low is not None and test.high is not None else DASH
+            bounds = metric.bounds(test.low, test.high) if test.low is not None and test.high is not None else ALL_EQUAL
             verdict = "undecided"
             if pair.corrected < LEVEL:
                 verdict = "better" if (test.mean > 0) == metric.larger_is_better else "worse"
@@ -278,10 +325,10 @@ class Report:
                     Cell(pair.other.name, group=positions[pair.other.name]),
                     Cell(f"{test.mean * metric.scale:+.3g}", sort=test.mean),
                     Cell(bounds, sort=test.low),
+                    Cell(verdict),
                     Cell(f"{test.n}{'' if test.paired else ', not paired'}", sort=float(test.n)),
                     Cell(chance(pair.corrected), sort=pair.corrected),
                     *([Cell(chance(pair.wilcoxon), sort=pair.wilcoxon)] if ranked else []),
-                    Cell(verdict),
                     Cell(needed, sort=float(pair.needed) if pair.needed else None),
                 ]
             )
@@ -290,10 +337,10 @@ class Report:
             PageColumn("against"),
             PageColumn("difference", "number", unit),
             PageColumn("95 % interval", "number", unit),
+            PageColumn("verdict"),
             PageColumn("pairs", "number"),
             PageColumn("p", "number", "t-test"),
             *([PageColumn("p", "number", "Wilcoxon")] if ranked else []),
-            PageColumn("verdict"),
             PageColumn("seeds needed", "number", "at least, 80 % power"),
         ]
         note = (
@@ -345,7 +392,7 @@ class Report:
 
     def markdown(self, tables: Sequence[PageTable], figures: Sequence[str]) -> str:
         """Return the report as Markdown."""
-        parts = [f"# Comparison by {markdown(self.metric.name)}", markdown(self.signature)]
+        parts = [f"# Comparison by {markdown(self.metric.name)}", markdown(self.shared), markdown(self.signature)]
         parts.append("\n".join(f"- {markdown(sentence)}" for sentence in self.answer.sentences))
         if self.notes:
             parts.append("Notes:\n\n" + "\n".join(f"- {markdown(note)}" for note in self.notes))
@@ -380,7 +427,10 @@ def factors_table(answer: Answer) -> PageTable:
     ]
     note = "Analysis of variance with the seed as a block."
     if not analysis.complete:
-        note += " Some runs are missing: each share is the part that the factor adds to the others (type II)."
+        note += (
+            " Some runs are missing: each share is the part that the factor adds to the others (type II), so the "
+            "shares need not sum to 100 %."
+        )
     if analysis.left_out:
         note += f" These effects cannot be estimated: {', '.join(named(factors) for factors in analysis.left_out)}."
     return PageTable("Effect of each factor", columns, rows, note)
@@ -422,10 +472,15 @@ def page_curves(drawn_curves: Sequence[Curve], names: Sequence[str], metric: Met
     return Curves(shown, lines, axes, labels=labels, ends=ends, note=note)
 
 
-def first_histograms(row: GroupRow) -> tuple[Mapping[str, Histogram], Mapping[str, Histogram]]:
-    """Return the histograms of a group's first completed run, before training and at its end; empty without one."""
-    for block in row.group.values:
-        return first_and_last(row.group.records[block].folder)
+def first_histograms(group: Group) -> tuple[Mapping[str, Histogram], Mapping[str, Histogram]]:
+    """Return the histograms of a group's first completed run, before training and at its end.
+
+    Without a completed run they are those of its first run before training.
+    """
+    for block in group.values:
+        return first_and_last(group.records[block].folder)
+    for record in group.records.values():
+        return first_and_last(record.folder)[0], {}
     return {}, {}
 
 
@@ -467,7 +522,7 @@ def run_rows(answer: Answer) -> tuple[list[str], list[list[Any]]]:
     ]
     metrics = list(dict.fromkeys(name for _, record in runs for name in record.metrics))
     header = ["folder", "group", *keys, *(["compared"] if grouping.nuisance else [])]
-    header += ["status", "epochs", "best_epoch", "seconds", *metrics]
+    header += ["status", "epochs", "best_epoch", "seconds", "examples_per_second", *metrics]
     rows = [
         [
             str(record.folder),
@@ -478,6 +533,7 @@ def run_rows(answer: Answer) -> tuple[list[str], list[list[Any]]]:
             record.epochs,
             record.summary.get("best_epoch"),
             record.summary.get("seconds"),
+            record.summary.get("examples_per_second"),
             *(record.metrics.get(name) for name in metrics),
         ]
         for group, record in runs

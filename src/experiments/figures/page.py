@@ -26,10 +26,12 @@ class GroupStyle:
     Args:
         name: the name on the page.
         style: the style of its lines everywhere on the page.
+        note: in the legend after the name, such as what happened to runs that have no line.
     """
 
     name: str
     style: palette.Style
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -158,6 +160,9 @@ class Page:
         tables, curves, figures: the evidence.
         refresh: seconds after which the page reloads itself while runs are in progress; None for never.
         footer: when, and by which command, the page was written.
+        about: a line below the title: what the page is about.
+        further: the other results in words, below the curves.
+        first: the number of figures that come before the tables, directly after the curves.
     """
 
     title: str
@@ -169,6 +174,9 @@ class Page:
     figures: Sequence[Figure] = ()
     refresh: int | None = None
     footer: str = ""
+    about: str = ""
+    further: Sequence[str] = ()
+    first: int = 0
 
 
 def render(page: Page) -> str:
