@@ -29,10 +29,11 @@ OBSERVERS = ("progress", "metrics", "tensorboard", "histograms", "layers", "pict
 
 
 def composed(overrides: Sequence[str]) -> dict[str, Any]:
-    """Return the configuration that a command line gives."""
+    """Return the configuration that a command line gives; the rate is that of the loops by hand."""
+    own = [] if any(word.startswith("optimizer") for word in overrides) else ["optimizer=adam"]
     OmegaConf.register_new_resolver("clipped", clipped, replace=True)
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        config: Any = OmegaConf.to_container(compose("train", overrides=list(overrides)), resolve=True)
+        config: Any = OmegaConf.to_container(compose("train", overrides=[*own, *overrides]), resolve=True)
     return config
 
 
