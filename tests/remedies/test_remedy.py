@@ -12,10 +12,13 @@ from typing import Any
 import pytest
 
 from experiments.common.metrics import Metric
+from experiments.common.screen import Screen
 from experiments.comparison._remedies import remedy_table
+from experiments.comparison.statistics import Difference
 from experiments.observers.metrics import MetricsFile
-from experiments.remedies._effects import combination, effects, filled, judged
+from experiments.remedies._effects import Tried, combination, effects, filled, judged
 from experiments.remedies._treatments import Treatment
+from experiments.remedies.running import SPARE, effect_table
 from tests.helpers import SMALL, Commands, summary, trained_in
 
 FAULTY = (
@@ -275,3 +278,18 @@ def test_remedies_that_help_are_combined_unless_they_contradict_each_other() -> 
 
 def test_nothing_to_compare_is_no_effect() -> None:
     assert judged(None, 1.0, {0: 0.5}, RISING) == "not compared"
+
+
+@pytest.mark.parametrize(("columns", "shown"), [(100, ("95 %", "p")), (80, ("95 %", "p")), (70, ("95 %",)), (50, ())])
+def test_the_name_of_a_remedy_stays_on_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], columns: int, shown: tuple[str, ...]
+) -> None:
+    found = Difference(3, -0.000347, 0.001, -0.0016, 0.00094, 0.2, 0.2, paired=True)
+    treatment = Treatment("the rate of the range test", (), (), ())
+    tried = Tried(treatment, {}, found, 0.2, 1.0, "does nothing")
+    screen = Screen()
+    monkeypatch.setattr(screen.terminal, "width", columns)
+    screen.print_table(effect_table([tried]), SPARE)
+    head, row, *_ = capsys.readouterr().out.splitlines()
+    assert row.startswith("the rate of the range test  does")
+    assert tuple(word for word in ("95 %", "p") if f"{word} " in f"{head.partition('difference')[2]} ") == shown

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
+from rich.table import Table
 
 from experiments.assembly.trust import untrusted
 from experiments.cli.arguments import unlinked
@@ -37,6 +38,8 @@ from .options import RemedyOptions
 FOLDER, FILE, PICTURE = *REMEDIES.parts, "remedy.png"
 INTERRUPTED = 130
 TOGETHER = "together"
+SPARE = ("p", "95 %")
+"""Columns of the table that a narrow terminal does without."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,7 @@ def remedy(folder: Path, options: RemedyOptions) -> int:
     out = unlinked(Path(options.out) if options.out is not None else folder / FOLDER)
     refuse_links(out, f"remedy of {str(folder)!r}")
     screen, stop = Screen(), SignalStop()
+    screen.widen()
     with locked(out, "remedy"), stop.listening():
         results = tried_out(run, out, screen, stop)
     if results is None:
@@ -304,13 +308,7 @@ def report(screen: Screen, results: Results) -> None:
     """Print what each remedy does."""
     metric, run = Metric(results.run.metric), results.run
     mean = sum(results.original.values()) / len(results.original)
-    shown = table("remedy", "effect", "difference", "95 %", "p", right=("difference", "p"), wrapped=("remedy",))
-    for one in [*results.tried, *([results.together] if results.together is not None else [])]:
-        found = one.found
-        bounds = "" if found is None or found.low is None else f"{found.low:+.2g} to {found.high:+.2g}"
-        difference = "" if found is None else f"{found.mean:+.3g}"
-        p = "" if found is None else "< 0.001" if one.corrected < 0.001 else f"{one.corrected:.2g}"
-        shown.add_row(one.treatment.name, one.effect, difference, bounds, p)
+    shown = effect_table([*results.tried, *([results.together] if results.together is not None else [])])
     seeds = len(run.seeds)
     counting = "which count as the worst of the seed, or as a guess"
     without = f"the run has no result with {results.bad} of {seeds} seeds, {counting}"
@@ -320,7 +318,7 @@ def report(screen: Screen, results: Results) -> None:
         screen.print(f"\n{metric.name} of the run {mean:.4g}, mean of {seeds} seeds\n")
         if results.bad:
             screen.print(f"{without}\n")
-    screen.print(shown)
+    screen.print_table(shown, SPARE)
     screen.print(
         "\nDifferences are paired by the seed, on the validation split, with intervals of the t-test. p is twice the "
         "smaller one of the t-test and Wilcoxon's test, corrected for the number of remedies (Holm)."
@@ -335,6 +333,21 @@ def report(screen: Screen, results: Results) -> None:
         screen.print("No remedy clearly helps.")
     else:
         screen.print_command("best", results.command)
+
+
+def effect_table(tried: Sequence[Tried]) -> Table:
+    """Return the table of what each remedy does; the names of the remedies are not wrapped."""
+    shown = table("remedy", "effect", "difference", "95 %", "p", right=("difference", "p"), wrapped=("effect",))
+    for one in tried:
+        found = one.found
+        bounds = "" if found is None or found.low is None else f"{found.low:+.2g} to {found.high:+.2g}"
+        difference = "" if found is None else f"{found.mean:+.3g}"
+        p = "" if found is None else "< 0.001" if one.corrected < 0.001 else f"{one.corrected:.2g}"
+        shown.add_row(one.treatment.name, one.effect, difference, bounds, p)
+    for column in shown.columns:
+        if column.header != "effect":
+            column.min_width = max([len(str(column.header)), *(len(str(cell)) for cell in column.cells)])
+    return shown
 
 
 def written(results: Results) -> dict[str, Any]:
