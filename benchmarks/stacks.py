@@ -33,7 +33,7 @@ LAUNCHERS = {"run by run": ("hydra/launcher=basic", "observers.pictures.enabled=
 
 def run(settings: Settings, console: Console) -> None:
     """Print the tables."""
-    least = (20.0, 20.0) if torch.cuda.is_available() else (5.0, 1.5)
+    least = (20.0, 20.0) if torch.cuda.is_available() else (8.0, 2.5)
     sweeps(settings, console, "digits MLP 64-50-50-10, batch 32, 20 epochs", DIGITS, Target(least[0], least=True))
     try:
         data = (*MNIST, f"data.root={quoted(settings.mnist())}")
