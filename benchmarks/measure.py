@@ -113,9 +113,8 @@ def process(arguments: Sequence[str], folder: Path | None = None) -> Process:
         with tempfile.TemporaryDirectory() as temporary:
             return process(arguments, Path(temporary))
     command = [sys.executable, "-c", LAUNCHER, sys.executable, *arguments]
-    paths = filter(
-        None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]
-    )  # code that is measured may import this package
+    # What is measured may import `benchmarks`.
+    paths = filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True, env=environment)
     *errors, report = done.stderr.splitlines()

@@ -48,7 +48,7 @@ class StackedConfig:
     _target_: str = "hydra_plugins.experiments_sweeps.StackedLauncher"
     max_stack: Any = "auto"
     """the largest number of runs in a stack; auto chooses it by the free memory, up to 64 on a CPU and 256 on a GPU, \
-and trains few runs (MLP: fewer than 5) on a CPU one after another, which is faster"""
+and trains few runs of a CNN (fewer than 3) on a CPU one after another, which is faster"""
     executor: str = "inline"
     """inline trains in this process, local in processes of this machine, ray in workers of Ray"""
     local: Local = field(default_factory=Local)
