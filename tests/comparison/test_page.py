@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import re
@@ -69,6 +70,30 @@ def test_the_line_of_an_interaction_is_broken_where_every_run_diverged(tmp_path:
         assert mark.get_position()[1] < 0.1
         assert axes.get_ylim()[0] < 0.1
     assert "\u00d7: no run has a result, so the line is broken." in figure.caption
+
+
+def test_several_lost_groups_of_an_interaction_are_marked_without_overlaps(tmp_path: Path) -> None:
+    for number in range(6):
+        for optimizer in ("sgd", "adam", "momentum"):
+            lost = number >= 3 and optimizer != "adam"
+            for seed in range(2):
+                value = None if lost else 0.3 + 0.1 * number + 0.01 * seed
+                given: dict[str, Any] = {"status": "diverged"} if lost else {}
+                init = f"initialization{number}"
+                plant(
+                    tmp_path / f"{number}{optimizer}{seed}", value, seed=seed, init=init, optimizer=optimizer, **given
+                )
+    answer = reported(tmp_path).answer
+    with palette.drawing():
+        for narrow in (False, True):
+            figure = drawing.interaction(answer, "init", "optimizer", narrow=narrow)
+            figure.draw_without_rendering()
+            (axes,) = figure.axes
+            texts = [text.get_text() for text in axes.texts]
+            assert sorted(texts) == ["momentum: 2 diverged", "sgd: 2 diverged", *["\u00d7"] * 6]
+            boxes = [text.get_window_extent() for text in axes.texts]
+            assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+            assert [label.get_text() for label in axes.get_xticklabels()] == [f"initialization{n}" for n in range(6)]
 
 
 def test_a_line_over_a_number_is_broken_where_no_run_has_a_result(tmp_path: Path) -> None:

@@ -50,6 +50,8 @@ UNDRAWN = re.compile(r"(?:norm|bn\d*)(?:\.weight)?$")
 LOGARITHMIC = {"activation_std", "gradient_norm", "update_ratio", "signal"}
 COLUMNS = 4
 CUT = 3
+LONGEST = 40
+"""Characters of a text in a figure."""
 FAR = 100
 """The largest ratio of two ranges whose histograms share an axis."""
 NARROW = 4.0
@@ -321,7 +323,7 @@ def interaction(answer: Answer, first: str, second: str, *, narrow: bool) -> Fig
     figure = canvas(*((NARROW, 3.6 + 0.2 * (2 + len("\n".join(labels).split("\n")))) if narrow else (8.5, 4.2)))
     axes = figure.subplots()
     spread = min(0.06, 0.6 / len(levels[second]))
-    lost: dict[int, list[str]] = {}
+    lost: dict[str, dict[int, str]] = {}
     for number, level in enumerate(levels[second]):
         positions, means, below, above = [], [], [], []
         for position, other in enumerate(levels[first]):
@@ -335,7 +337,7 @@ def interaction(answer: Answer, first: str, second: str, *, narrow: bool) -> Fig
             above.append((cell.high - mean) * metric.scale if cell and cell.high is not None else 0.0)
             if members and not values:
                 outcomes = dict.fromkeys(group.outcome for group in members if group.outcome)
-                lost.setdefault(position, []).append(f"{CROSS} {level}: {', '.join(outcomes)}")
+                lost.setdefault(level, {})[position] = ", ".join(outcomes)
         look: dict[str, Any] = {"marker": MARKERS[number % len(MARKERS)], "linestyle": LINES[number % len(LINES)]}
         axes.errorbar(
             positions,
@@ -349,9 +351,11 @@ def interaction(answer: Answer, first: str, second: str, *, narrow: bool) -> Fig
         )
     mark_lost(axes, lost, len(levels[first]))
     width = max(8, (28 if narrow else 60) // len(levels[first]))
-    turned: dict[str, Any] = {"rotation": 90} if narrow and len(levels[first]) > 4 else {}
-    if not turned and any(len(word) > width for level in levels[first] for word in level.split()):
+    turned: dict[str, Any] = {}
+    if any(len(word) > width for level in levels[first] for word in level.split()):
         turned, width = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"}, 24
+    if narrow and len(levels[first]) > 4:
+        turned, width = {"rotation": 90}, 24
     axes.set_xticks(range(len(levels[first])), [wrapped(level, width) for level in levels[first]], **turned)
     axes.set_xlabel(literal(first))
     axes.set_ylabel(literal(metric.label))
@@ -359,27 +363,38 @@ def interaction(answer: Answer, first: str, second: str, *, narrow: bool) -> Fig
     return figure
 
 
-def mark_lost(axes: Axes, lost: Mapping[int, Sequence[str]], count: int) -> None:
-    """Write below the means which levels have no completed run, and what happened to their runs.
+def mark_lost(axes: Axes, lost: Mapping[str, Mapping[int, str]], count: int) -> None:
+    """Mark below the means where a level has no result, with what happened to its runs.
 
     Args:
         axes: whose means are drawn.
-        lost: by position on the horizontal axis: a text for each level.
+        lost: by level and position on the horizontal axis: what happened.
         count: the number of positions.
     """
     if not lost:
         return
-    lines = max(map(len, lost.values()))
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    places = {position for outcomes in lost.values() for position in outcomes}
+    lines = len(lost) if len(places) == 1 else 2 * len(lost)
+    line = 0.18 / (figure.get_figheight() - 1.2)  # its height, as a share of the axes
+    room = min(0.6, (lines + 0.7) * line)
     low, high = axes.get_ylim()
-    inch = axes.get_figure(root=True).get_figheight() - 1.2  # type: ignore[union-attr]
-    room = min(0.5, (0.2 * lines + 0.1) / inch)
     axes.set_ylim(low - (high - low) * room / (1 - room), high)
-    axes.set_xlim(-0.3, count - 0.7)
-    for position, texts in lost.items():
-        side = "left" if position == 0 else "right" if position == count - 1 else "center"
-        place: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "ha": side, "va": "bottom", "fontsize": 9}
-        edge = {"left": -0.25, "right": count - 0.75}.get(side, position)
-        axes.text(edge, 0.02, "\n".join(wrapped(text, 40, 1) for text in texts), **place)
+    axes.set_yticks([tick for tick in axes.get_yticks() if low <= tick <= high])  # below the means there are no values
+    axes.set_xlim(-0.4, count - 0.6)
+    look: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "va": "bottom", "fontsize": 9}
+    for number, (level, outcomes) in enumerate(reversed(lost.items())):
+        text = wrapped(f"{level}: {', '.join(dict.fromkeys(outcomes.values()))}", LONGEST, 1)
+        if len(places) == 1:
+            (position,) = outcomes
+            side = "left" if position == 0 else "right" if position == count - 1 else "center"
+            x = {"left": -0.35, "right": count - 0.65}.get(side, position)
+            axes.text(x, (number + 0.2) * line, f"{CROSS} {text}", ha=side, **look)
+        else:
+            axes.text(-0.35, (2 * number + 1.2) * line, text, ha="left", **look)
+            for position in outcomes:
+                axes.text(position, (2 * number + 0.2) * line, CROSS, ha="center", **look)
 
 
 def place_legend(figure: Figure, *, narrow: bool, **more: Any) -> None:
