@@ -384,7 +384,7 @@ def mark_lost(axes: Axes, lost: Mapping[str, Mapping[int, str]], count: int) -> 
     axes.set_yticks([tick for tick in axes.get_yticks() if low <= tick <= high])  # below the means there are no values
     axes.set_xlim(-0.4, count - 0.6)
     look: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "va": "bottom", "fontsize": 9}
-    for number, (level, outcomes) in enumerate(reversed(lost.items())):
+    for number, (level, outcomes) in enumerate(reversed([*lost.items()])):
         text = wrapped(f"{level}: {', '.join(dict.fromkeys(outcomes.values()))}", LONGEST, 1)
         if len(places) == 1:
             (position,) = outcomes
