@@ -121,13 +121,14 @@ def read_in_turns(dataset: Dataset[Any], rounds: int, workers: int = WORKERS) ->
     found = streamed(dataset, Fields(), None, workers)
     targets = torch.from_numpy(found.y)
     split = Streamed(found.x, targets, lambda x: x, torch.device("cpu"))  # type: ignore[arg-type]
+    context = "fork" if workers else None
     loader = DataLoader(
         dataset,
         BATCH,
         shuffle=True,
         num_workers=workers,
         persistent_workers=workers > 0,
-        multiprocessing_context="fork",
+        multiprocessing_context=context,
     )
     orders = torch.Generator().manual_seed(0)
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from benchmarks.data import OURS, THEIRS, read_in_turns
 
 from experiments import assembly
 from experiments.common.errors import UserError
@@ -33,7 +34,7 @@ from tests.helpers import (
 from tests.interrupted import at_step
 from tests.wild.outcomes import assert_refused
 
-from .own_datasets import vector
+from .own_datasets import Noisy, vector
 
 HERE = "tests.assembly.own_datasets"
 QUICK = ("training.epochs=3", "model.hidden=[12]", "model.dropout=0.2", "training.batch_size=64", NO_PICTURES)
@@ -140,6 +141,12 @@ def test_a_length_that_changes_in_training_is_refused(commands: Commands) -> Non
     assert error == "Error: data: the length of the data set changed from 400 to 395 in training\n"
     (folder,) = run_folders(commands.folder)
     assert (folder / "checkpoints" / "last.pt").exists()
+
+
+def test_the_benchmark_reads_with_both_loaders() -> None:
+    samples = read_in_turns(Noisy(40), 2, workers=0)
+    assert list(samples) == [OURS, THEIRS]
+    assert all(len(seconds) == 2 and min(seconds) > 0 for seconds in samples.values())
 
 
 def test_targets_that_are_not_known_beforehand_are_read() -> None:
