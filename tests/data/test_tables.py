@@ -177,7 +177,7 @@ BAD: dict[str, tuple[list[str], dict[str, Any], str]] = {
     "decimal commas": (
         ["a;answer", *(f"{i},5;{i % 2}" for i in range(20))],
         {"separator": ";"},
-        r"path='.*' has '0,5' in row 1 of column 'a': numbers with commas",
+        r"path='.*' has numbers with commas, such as '0,5' in row 1 of column 'a'; if these are decimal",
     ),
     "other separator": (
         ["a;answer", "1;x"],

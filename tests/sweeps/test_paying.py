@@ -6,7 +6,7 @@ import pytest
 
 from experiments.sweeps import _paying
 from experiments.sweeps._paying import MEASURED, kind_of, smallest_stacks
-from experiments.sweeps._plan import Planned, described, plan
+from experiments.sweeps._plan import Planned, described, labels_of, plan
 from tests.helpers import SMALL, Commands, composed, run_folders, summary
 
 REASON = "fewer than 5 runs are faster one after another"
@@ -81,6 +81,8 @@ def test_few_runs_are_planned_one_after_another_and_the_plan_says_so() -> None:
         "  stack 1: 5 runs, #0 to #4",
         f"  on their own: #5, #6, {REASON}",
     ]
+    assert labels_of(planned) == ["stack 1/1", "", ""]
+    assert described(planned[1:], seeds[5:], 5)[0] == "2 runs, one after another"
     assert plan(seeds[:4], 64) == [Planned(tuple(range(4)))]
     assert plan(seeds[:1], 64, FIVE) == [Planned((0,))]
     assert plan(seeds[:2], 64, PAYING) == [Planned((0, 1))]

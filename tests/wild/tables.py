@@ -218,7 +218,7 @@ CASES: dict[str, Table] = {
     "francs with apostrophes": Table(table(p=lambda i: f"CHF {1 + i}'{100 + i}"), columns={"p": ("money (CHF)", 1)}),
     "percentages with decimal commas": Table(
         table(";", p=lambda i: f"{i},5%"),
-        refused="'0,5%' in row 1 of column 'p': amounts with decimal commas; add data",
+        refused="has amounts with decimal commas, such as '0,5%' in row 1 of column 'p'; add data",
     ),
     "an identifier that repeats": Table(
         table(user_id=lambda i: 10_000 + i // 2),
@@ -289,7 +289,7 @@ CASES: dict[str, Table] = {
     ),
     "semicolons": Table(table(";", x=noise, w=word), columns={"w": ("texts", 3)}, said=["separated by semicolons"]),
     "decimal commas": Table(
-        table(";", x=lambda i: noise(i).replace(".", ",")), refused="numbers with commas; add data.decimal=comma"
+        table(";", x=lambda i: noise(i).replace(".", ",")), refused="decimal commas, add data.decimal=comma"
     ),
     "decimal commas as set": Table(
         table(";", x=lambda i: noise(i).replace(".", ",")), {"decimal": "comma"}, columns={"x": ("numbers", 1)}
@@ -350,7 +350,7 @@ CASES: dict[str, Table] = {
     "points and commas": Table(
         table(";", x=lambda i: f"1.{100 + i},5"),
         {"decimal": "comma"},
-        refused="numbers with points and commas; add 'data.kinds={x:amounts}' if the points separate thousands",
+        refused="if the points separate thousands, add 'data.kinds={x:amounts}'; otherwise leave the column out",
     ),
     "points and commas as amounts": Table(
         table(";", x=lambda i: f"1.{100 + i},5"),

@@ -107,29 +107,27 @@ def is_numeric(column: pd.Series, decimal: str = ".") -> bool:
     marked = odd[odd.str.contains(other, regex=False)]
     if len(marked) and as_numbers(odd.str.replace(other, ""), decimal).notna().mean() > 0.5:
         file, row = marked.index[0]
+        where = f"such as {marked.iloc[0]!r} in row {row} of column {column.name!r}"
         both = decimal == "," and odd.str.fullmatch(r".*\.\d{3}.*,.*").any()
         if both and affix_of(map(str, present.unique()[:SAMPLED]), decimal) == "":
-            where = f"in row {row} of column {column.name!r}"
             raise ValueError(
-                f"{file} has {marked.iloc[0]!r} {where}: numbers with points and commas; add "
-                f"'data.kinds={{{column.name}:amounts}}' if the points separate thousands, or leave the column out "
-                f"with 'data.drop=[{quoted(str(column.name))}]'"
+                f"{file} has numbers with points and commas, {where}; if the points separate "
+                f"thousands, add 'data.kinds={{{column.name}:amounts}}'; otherwise leave the column out with "
+                f"'data.drop=[{quoted(str(column.name))}]'"
             )
         if decimal == ",":
             raise ValueError(
-                f"{file} has {marked.iloc[0]!r} in row {row} of column {column.name!r}: numbers with points; use "
-                "data.decimal=point, and remove separators of thousands"
+                f"{file} has numbers with points, {where}; use data.decimal=point, and remove separators of thousands"
             )
         if not all(re.fullmatch(r"[-+]?\d{1,3}(,\d{3})+(\.\d+)?|[-+]?\d+(\.\d+)?", text) for text in odd):
             raise ValueError(
-                f"{file} has {marked.iloc[0]!r} in row {row} of column {column.name!r}: numbers with commas; add "
-                "data.decimal=comma if these are decimal commas, or leave the column out with "
-                f"'data.drop=[{quoted(str(column.name))}]'"
+                f"{file} has numbers with commas, {where}; if these are decimal commas, add "
+                f"data.decimal=comma; otherwise leave the column out with 'data.drop=[{quoted(str(column.name))}]'"
             )
         raise ValueError(
-            f"{file} has {marked.iloc[0]!r} in row {row} of column {column.name!r}: numbers with commas; add "
-            f"data.decimal=comma if these are decimal commas, 'data.kinds={{{column.name}:amounts}}' if they separate "
-            f"thousands, or leave the column out with 'data.drop=[{quoted(str(column.name))}]'"
+            f"{file} has numbers with commas, {where}; if these are decimal commas, add "
+            f"data.decimal=comma; if they separate thousands, add 'data.kinds={{{column.name}:amounts}}'; "
+            f"otherwise leave the column out with 'data.drop=[{quoted(str(column.name))}]'"
         )
     return len(odd) == 0
 
@@ -222,8 +220,8 @@ def refuse_other_decimal(column: pd.Series, texts: Sequence[str], name: str, dec
         first = first[first.str.contains(other, regex=False)]
         file, row = first.index[0]
         raise ValueError(
-            f"{file} has {first.iloc[0]!r} in row {row} of column {name!r}: amounts with decimal {setting}s; add "
-            f"data.decimal={setting}, or leave the column out with 'data.drop=[{quoted(name)}]'"
+            f"{file} has amounts with decimal {setting}s, such as {first.iloc[0]!r} in row {row} of column {name!r}; "
+            f"add data.decimal={setting}, or leave the column out with 'data.drop=[{quoted(name)}]'"
         )
 
 

@@ -557,6 +557,8 @@ def class_numbers(column: pd.Series, target: str, least: int) -> tuple[torch.Ten
         rare = len(names) > len(labels) / 2 and is_quantity(names)
         if rare or quantity(names, len(labels), target) is not None:
             hint = "; it looks like a quantity: try task=regression"
+        if any("," in name for name in names) and all(re.fullmatch(r"[-+]?\d+(,\d+)?", name) for name in names):
+            hint = "; if these are numbers with decimal commas, add data.decimal=comma"
         raise ValueError(f"target={target!r} has only one example of class {single!r}; every class needs two{hint}")
     notes = [
         f"target {target!r}: {', '.join(repr(texts[number]) for number in group)} are one class, {texts[name]!r}, "

@@ -1,5 +1,6 @@
 """Which jobs of a sweep are trained as one program: decided from their configurations, before anything is built."""
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -73,7 +74,8 @@ def described(stacks: Sequence[Planned], configs: Sequence[Mapping[str, Any]], f
         first: the number of the first job.
     """
     shared = [planned for planned in stacks if planned.reason is None]
-    lines = [f"{counted(len(configs), 'run')} in {counted(len(shared), 'stack')}" + apart(len(stacks) - len(shared))]
+    inside = f" in {counted(len(shared), 'stack')}" + apart(len(stacks) - len(shared))
+    lines = [counted(len(configs), "run") + (inside if shared else ", one after another")]
     flat = [agreed(configs[planned.jobs[0]]) for planned in shared]
     keys = {key: None for own in flat for key in own}
     differing = [key for key in keys if len({json.dumps(own.get(key), default=str) for own in flat}) > 1]
@@ -90,6 +92,12 @@ def described(stacks: Sequence[Planned], configs: Sequence[Mapping[str, Any]], f
         f"  on {'its' if len(jobs) == 1 else 'their'} own: {ranges(jobs, first)}, {reason}"
         for reason, jobs in alone.items()
     ]
+
+
+def labels_of(stacks: Sequence[Planned]) -> list[str]:
+    """Return the name of each part of a plan while it trains, counted as `described` counts; empty for runs apart."""
+    total, numbers = sum(planned.reason is None for planned in stacks), itertools.count(1)
+    return [f"stack {next(numbers)}/{total}" if planned.reason is None else "" for planned in stacks]
 
 
 def apart(count: int) -> str:

@@ -27,7 +27,7 @@ from experiments.folders.sweep import Entry, Sweep, own_overrides, removed
 from ._composer import Composed, Composer
 from ._devices import Sharing, devices_of, sharing
 from ._paying import smallest_stacks
-from ._plan import Planned, described, plan
+from ._plan import Planned, described, labels_of, plan
 
 if TYPE_CHECKING:
     from experiments.runs.job import Job
@@ -145,7 +145,8 @@ class Launch:
             print(f"  {skipped} of these ended before")
         self.sweep.write_table()
         if not stop.requested:
-            self.train([[jobs[i] for i in planned.jobs if jobs[i].number in todo] for planned in stacks], stop)
+            parts = [[jobs[i] for i in planned.jobs if jobs[i].number in todo] for planned in stacks]
+            self.train(parts, stop, labels_of(stacks))
         self.check_folder()
         self.sweep.write_table()
         return [self.returned(job) for job in jobs]
@@ -291,8 +292,8 @@ class Launch:
         folder = RunFolder(asked.entry.folder)
         return Job({**asked.config, "resume": resume}, folder, asked.composed.choices, overrides, own=True)
 
-    def train(self, stacks: Sequence[Sequence[SweepJob]], stop: SignalStop) -> None:
-        """Train the jobs, stack by stack."""
+    def train(self, stacks: Sequence[Sequence[SweepJob]], stop: SignalStop, labels: Sequence[str]) -> None:
+        """Train the jobs, stack by stack; each has a label."""
         runs = [[self.job(job) for job in stack] for stack in stacks if stack]
         if self.settings.executor == "ray":
             from ._workers import train_on_ray
@@ -303,15 +304,15 @@ class Launch:
 
             self.signal = train_in_processes(runs, self.settings.local, self.on_jobs_finished)
         else:
-            self.train_here(runs, stop)
+            self.train_here(runs, stop, [label for label, stack in zip(labels, stacks, strict=True) if stack])
 
-    def train_here(self, stacks: Sequence[Sequence[Job]], stop: SignalStop) -> None:
+    def train_here(self, stacks: Sequence[Sequence[Job]], stop: SignalStop, labels: Sequence[str]) -> None:
         """Train in this process."""
         from experiments.runs.together import train_together
 
-        for number, jobs in enumerate(stacks, 1):
-            label = f"stack {number}/{len(stacks)}" if len(stacks) > 1 else ""
-            train_together(jobs, stop, self.on_finish, print, Progress(label))
+        for jobs, label in zip(stacks, labels, strict=True):
+            name = label or jobs[0].folder.path.name
+            train_together(jobs, stop, self.on_finish, print, Progress(name if len(stacks) > 1 else ""))
             if stop.requested or not self.sweep.was_begun():
                 break
 
