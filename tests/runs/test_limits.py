@@ -14,7 +14,7 @@ import torch
 import yaml
 from torch import nn
 
-from experiments import assembly
+from experiments import assembly, compose
 from experiments.assembly import _needs
 from experiments.common.errors import UserError
 from experiments.data import memory
@@ -140,6 +140,18 @@ def test_a_list_that_takes_minutes_to_read_is_refused(commands: Commands) -> Non
     for words in (["model.hidden=[" + "1," * 20_000 + "1]"], ["-m", "seed=" + "1," * 20_000 + "2"]):
         error = refused(commands.train(*words))
         assert re.match(r"Error: (model\.hidden|seed) has 20,001 values, but a setting on the command line has", error)
+
+
+def test_a_model_of_thousands_of_layers_is_refused_before_it_is_composed(commands: Commands) -> None:
+    (commands.folder / "own" / "model").mkdir(parents=True)
+    layers = ",".join(["1"] * 20_000)
+    (commands.folder / "own" / "model" / "deep.yaml").write_text(f"_target_: mine.Deep\nhidden: [{layers}]\n")
+    assert refused(commands.train("--config-dir", "own", "model=deep")) == (
+        "Error: model.hidden in 'own/model/deep.yaml' has 20,000 values, but a network has at most 4,000 layers; "
+        "use fewer\n"
+    )
+    with pytest.raises(UserError, match="has 20,000 values, but a network has at most 4,000 layers"):
+        compose("model=deep", config_dir="own")
 
 
 def test_a_file_of_arrays_counts_with_its_size_in_memory(commands: Commands) -> None:

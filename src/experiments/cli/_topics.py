@@ -284,8 +284,9 @@ def plugin_settings() -> dict[str, tuple[Any, str]]:
         (tree,) = ast.parse(inspect.getsource(cls)).body
         assert isinstance(tree, ast.ClassDef)
         for node, text in pairwise(tree.body):
-            described = isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)
-            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and described:
+            if not isinstance(text, ast.Expr) or not isinstance(text.value, ast.Constant):
+                continue
+            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
                 key = node.target.id
                 default = factories[key]() if defaults[key] is MISSING else defaults[key]
                 found[f"{section}.{key}"] = default, " ".join(str(text.value.value).split())

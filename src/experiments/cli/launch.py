@@ -31,6 +31,7 @@ from .composing import known_keys, own_folder, register_resolvers
 from .entry import FULL_ERROR, cannot_write, memory_reported, print_error
 from .overrides import (
     flags_first,
+    refuse_deep_models,
     refuse_flag_values,
     refuse_long_lists,
     refuse_merged_choices,
@@ -65,6 +66,7 @@ def help_printed(
     refuse_long_lists(sys.argv[1:])
     refuse_merged_choices(sys.argv[1:])
     given, _ = get_args_parser().parse_known_args()
+    refuse_deep_models(sys.argv[1:], given.config_dir)
     if given.help:
         folders, config = [conf_folder(), *own_folder(given.config_dir)], given.config_name or verb
         topics = help_topics(sys.argv[1:])

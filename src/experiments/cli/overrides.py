@@ -2,10 +2,12 @@
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from experiments.common.conf import conf_folder
 from experiments.common.errors import UserError
+from experiments.common.foreign import read_yaml
 from experiments.common.meant import pasted
 from experiments.common.text import cut
 
@@ -137,6 +139,31 @@ def refuse_long_lists(arguments: Sequence[str]) -> None:
                 f"{cut(key)} has {count:,} values, but a setting on the command line has at most {MOST_VALUES:,}; "
                 "write a longer list into a file of a folder for --config-dir, or use range(first,last)"
             )
+
+
+def refuse_deep_models(arguments: Sequence[str], folder: str | Path | None) -> None:
+    """Refuse a model of the user with too many layers before it is composed, which would take minutes.
+
+    Args:
+        arguments: as typed.
+        folder: of the user's choices, as in `--config-dir`; None for none.
+
+    Raises:
+        UserError: with the setting and the number of its values.
+    """
+    chosen = [word.partition("=")[2] for word in arguments if word.startswith("model=") and "{" not in word]
+    for choice in [name for words in chosen for name in words.split(",")] if folder else []:
+        path = Path(folder or "", "model", f"{choice}.yaml")
+        if not path.is_file() or path.stat().st_size < 2 * MOST_VALUES:
+            continue
+        with suppress(OSError, ValueError):  # a file that cannot be read is refused when it is composed
+            content = read_yaml(path)
+            for key, value in content.items() if isinstance(content, dict) else ():
+                if isinstance(value, list) and len(value) > MOST_VALUES:
+                    raise UserError(
+                        f"model.{key} in {str(path)!r} has {len(value):,} values, but a network has at most "
+                        f"{MOST_VALUES:,} layers; use fewer"
+                    )
 
 
 def refuse_merged_choices(arguments: Sequence[str]) -> None:

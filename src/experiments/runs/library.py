@@ -22,6 +22,7 @@ from experiments.cli.composing import composed_whole, isolated_hydra, own_folder
 from experiments.cli.entry import FULL_ERROR
 from experiments.cli.folders import claimed
 from experiments.cli.launch import explained
+from experiments.cli.overrides import refuse_deep_models
 from experiments.cli.project import own_project, with_trust
 from experiments.cli.resuming import resumed_command_line
 from experiments.cli.suggestions import is_sweep
@@ -162,6 +163,7 @@ def compose(*overrides: str, config_dir: str | Path | None = None) -> Configurat
             raise UserError(f"{word!r} is not an override; give texts such as 'optimizer=adam', 'optimizer.lr=0.1'")
     given = own_project().config_dir if config_dir is None else str(config_dir)
     own = own_folder(given)
+    refuse_deep_models(overrides, given)
     with isolated_hydra():
         try:
             whole = composed_whole("train", resumed_command_line(with_trust(overrides)), own)
