@@ -39,7 +39,7 @@ TRAINING = (
 )
 QUIET = ("observers.tensorboard.enabled=false", "observers.pictures.enabled=false")
 OWN_MEMORY = """
-import json, re, sys, threading, time
+import json, re, runpy, threading, time
 from pathlib import Path
 peak = 0
 def watch():
@@ -49,10 +49,8 @@ def watch():
         peak = max(peak, int(re.search(r"RssAnon:\\s+(\\d+)", text)[1]) * 1024)
         time.sleep(0.05)
 threading.Thread(target=watch, daemon=True).start()
-from experiments import train
-sys.argv = ["train", *sys.argv[1:]]
 try:
-    train.main()
+    runpy.run_module("experiments.train", run_name="__main__", alter_sys=True)
 finally:
     Path("peak.json").write_text(json.dumps(peak))
 """
