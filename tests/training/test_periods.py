@@ -180,3 +180,20 @@ def test_a_run_that_is_killed_within_an_epoch_resumes_to_the_same_bits(
     assert resumed.code == 0, resumed.err
     assert metrics(folder) == metrics(whole)
     assert_equal_weights(weights(folder), weights(whole))
+
+
+@pytest.mark.slow
+def test_a_stack_that_is_killed_within_a_pass_resumes_to_the_same_bits(commands: Commands) -> None:
+    words = ("-m", *SMALL, *STEPS, "training.precision=fp64", "seed=0,1", "training.keep_checkpoints=every:4steps")
+    prelude = "import experiments.training.stack as s\ns.Stack.checkpoint_seconds = 0.0\n"
+    prelude += at_step(8, "SIGKILL", stacked=True)
+    assert run(commands.folder, *words, "name=killed", prelude=prelude).code == -signal.SIGKILL
+    resumed = run(commands.folder, *words, "name=killed", "resume=latest")
+    assert resumed.code == 0, resumed.err
+    assert run(commands.folder, *words, "name=whole").code == 0
+    folders = run_folders(commands.folder)
+    pairs = [[path for path in folders if name in path.parts] for name in ("killed", "whole")]
+    for one, other in zip(*pairs, strict=True):
+        assert metrics(one) == metrics(other)
+        assert_equal_weights(weights(one), weights(other))
+        assert [path.stem for path in RunFolder(one).kept()] == ["step_000004", "step_000008"]
