@@ -76,7 +76,7 @@ def test_everything_that_may_differ_in_a_stack_does(tmp_path: Path) -> None:
         ("optimizer=sgd", "optimizer.weight_decay=0.1", "optimizer.lr_scale={head:0.1}", "optimizer.lr=0.2"),
         ("optimizer=adamw", "optimizer.weight_decay=0.3", "training.clip_value=0.01", "data.balance=class_weights"),
         ("scheduler=plateau", "scheduler.patience=0", "init=lsuv", "data.preprocess=zca"),
-        ("training.early_stopping.patience=1", "optimizer.lr=0.3", "objective=val/loss"),
+        ("training.early_stopping.patience=1", "optimizer.lr=0.3", "objective=val/loss", "init=he", "init.bias=0.0"),
         ("optimizer.betas=[0.5,0.8]",),
     ]
     runs = [[*DOUBLE, "training.epochs=5", "model.hidden=[12,9]", *own] for own in differing]
