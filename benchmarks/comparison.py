@@ -125,11 +125,11 @@ def copied(model: Path, folder: Path, values: Mapping[str, Any], worse: float) -
         (folder / ".hydra" / name).write_text(text, encoding="utf-8")
     with (model / "metrics.csv").open(encoding="utf-8", newline="") as file:
         rows = [{key: changed(key, float(value), worse) for key, value in row.items()} for row in csv.DictReader(file)]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, rows[0], lineterminator="\n")
+    written = io.StringIO()
+    writer = csv.DictWriter(written, rows[0], lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    (folder / "metrics.csv").write_text(text.getvalue(), encoding="utf-8")
+    (folder / "metrics.csv").write_text(written.getvalue(), encoding="utf-8")
     summary = json.loads((model / "summary.json").read_text(encoding="utf-8"))
     summary["metrics"] = {key: changed(key, value, worse) for key, value in summary["metrics"].items()}
     summary["seed"] = values["seed"]

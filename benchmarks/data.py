@@ -1,7 +1,6 @@
 """Data that workers read: photographs with random augmentation beside torch's DataLoader, and a mapped set of 4 GiB."""
 
 import json
-import os
 import tempfile
 import time
 import zipfile
@@ -154,7 +153,6 @@ def waiting(console: Console, folder: Path) -> None:
     """Print the share of the time of updates in which a run waits for data."""
     data = f"data={{_target_: benchmarks.data.Photographs, folder: {folder / 'pictures'}}}"
     environment = str(Path(__file__).resolve().parents[1])
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [environment, os.environ.get("PYTHONPATH")]))
     seconds = process(
         ["-m", "experiments.train", data, "data.test={train: false}", "name=waiting", *TRAINING, *QUIET], folder
     ).seconds

@@ -3,7 +3,7 @@
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -50,7 +50,7 @@ def run(settings: Settings, console: Console) -> None:
 @contextmanager
 def waiting() -> Iterator[list[float]]:
     """Give the block a list that gets the seconds of every flush inside it."""
-    real: Callable[[int], None] = os.fsync
+    real = os.fsync
     waited: list[float] = []
 
     def flush(descriptor: int) -> None:
