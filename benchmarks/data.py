@@ -152,7 +152,6 @@ def read_in_turns(dataset: Dataset[Any], rounds: int, workers: int = WORKERS) ->
 def waiting(console: Console, folder: Path) -> None:
     """Print the share of the time of updates in which a run waits for data."""
     data = f"data={{_target_: benchmarks.data.Photographs, folder: {folder / 'pictures'}}}"
-    environment = str(Path(__file__).resolve().parents[1])
     seconds = process(
         ["-m", "experiments.train", data, "data.test={train: false}", "name=waiting", *TRAINING, *QUIET], folder
     ).seconds
