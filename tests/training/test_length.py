@@ -65,7 +65,7 @@ def test_a_stack_ends_after_the_same_step(commands: Commands) -> None:
     folders = run_folders(commands.folder)
     for folder in folders:
         assert [row["step"] for row in metrics(folder)] == ["3", "5"]
-        assert float(metrics(folder)[-1]["lr"]) == pytest.approx(0.001 / 5)
+        assert float(metrics(folder)[-1]["lr"]) == pytest.approx(0.002 / 5)
 
 
 @pytest.mark.slow
