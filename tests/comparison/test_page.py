@@ -15,12 +15,13 @@ import pytest
 from experiments.common.metrics import Metric
 from experiments.comparison import drawing
 from experiments.comparison._shared import written
-from experiments.comparison._words import chance, signed
+from experiments.comparison._words import signed
 from experiments.comparison.curves import curve_of, curves
 from experiments.comparison.histograms import Histogram
 from experiments.comparison.options import CompareOptions
 from experiments.comparison.report import Report
 from experiments.comparison.running import create_report
+from experiments.comparison.statistics import chance
 from experiments.figures import palette
 from experiments.folders.reading import Reader
 from tests.comparison.planted import compared, plant, plant_all, rows_of

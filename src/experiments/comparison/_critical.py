@@ -10,8 +10,9 @@ from experiments.figures.canvas import canvas, wrapped
 from experiments.figures.palette import INK, Style
 
 from ._ranks import Ranks
-from ._words import chance, signed
+from ._words import signed
 from .drawing import NARROW, NARROW_NAME, DrawnFigure
+from .statistics import chance
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -13,8 +13,8 @@ from experiments.common.metrics import Metric
 from experiments.figures.page import Cell, PageColumn, PageTable
 from experiments.folders.reading import REMEDIES
 
-from ._words import chance
 from .grouping import Group
+from .statistics import chance
 
 MOST_TABLES, MOST_ROWS = 5, 60
 LARGEST = 1_000_000

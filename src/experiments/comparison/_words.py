@@ -9,7 +9,7 @@ from experiments.common.metrics import Metric
 from ._factors import Analysis, ConditionalEffect
 from ._spread import OddSpread
 from .grouping import Group, Grouping
-from .statistics import Difference, Estimate, Reached
+from .statistics import Difference, Estimate, Reached, chance
 
 MOST_OUTLIERS = 4
 MOST_FOLDED = 6
@@ -163,15 +163,6 @@ def share(value: float) -> str:
     """Return a share of the variance for people."""
     percent = 100 * value
     return f"{percent:.0f} %" if percent >= 10 or percent < 0.05 else f"{percent:.1f} %"
-
-
-def chance(p: float | None) -> str:
-    """Return a p value for people; a dash if there is none."""
-    if p is None:
-        return "-"
-    if p < LEVEL <= float(f"{p:.3f}"):  # rounded, it would be on the other side of the level
-        return next((text for digits in (4, 5) if float(text := f"{p:.{digits}f}") < LEVEL), f"< {LEVEL:g}")
-    return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
 
 
 def signed(chance: str) -> str:

@@ -24,10 +24,11 @@ from ._fair import budget_figure
 from ._remedies import remedy_tables
 from ._shared import shared_line
 from ._spread import median, median_interval
-from ._words import ALL_EQUAL, LEVEL, chance, named, share
+from ._words import ALL_EQUAL, LEVEL, named, share
 from .curves import Curve, curves, metrics
 from .grouping import Group, exactly
 from .histograms import Histogram, first_and_last
+from .statistics import chance
 
 if TYPE_CHECKING:
     from .drawing import DrawnFigure

@@ -518,6 +518,20 @@ def scale_of(values: Iterable[float]) -> float:
     return max((abs(value) for value in values), default=0.0)
 
 
+def chance(p: float | None, level: float = 0.05) -> str:
+    """Return a p value for people, with the digits that show on which side of the level it is.
+
+    Args:
+        p: the p value; None is a dash.
+        level: below which a claim is made.
+    """
+    if p is None:
+        return "-"
+    if p < level <= float(f"{p:.3f}"):  # rounded, it would be on the other side of the level
+        return next((text for digits in (4, 5) if float(text := f"{p:.{digits}f}") < level), f"< {level:g}")
+    return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+
+
 def refuse_infinite(values: Iterable[float]) -> None:
     """Refuse a value that is not finite: a run that diverged has no value.
 

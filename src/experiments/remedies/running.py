@@ -19,6 +19,7 @@ from experiments.common.files import write_json
 from experiments.common.metrics import Metric, declare
 from experiments.common.screen import Screen, table
 from experiments.common.text import command_name, counted, shown_path
+from experiments.comparison.statistics import chance
 from experiments.evaluation.loading import read_description
 from experiments.folders.lock import locked
 from experiments.folders.reading import REMEDIES
@@ -342,7 +343,7 @@ def effect_table(tried: Sequence[Tried]) -> Table:
         found = one.found
         bounds = "" if found is None or found.low is None else f"{found.low:+.2g} to {found.high:+.2g}"
         difference = "" if found is None else f"{found.mean:+.3g}"
-        p = "" if found is None else "< 0.001" if one.corrected < 0.001 else f"{one.corrected:.2g}"
+        p = "" if found is None else chance(one.corrected)
         shown.add_row(one.treatment.name, one.effect, difference, bounds, p)
     for column in shown.columns:
         if column.header != "effect":
