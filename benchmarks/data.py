@@ -1,9 +1,7 @@
 """Data that workers read: photographs with random augmentation beside torch's DataLoader, and a mapped set of 4 GiB."""
 
 import json
-import tempfile
 import time
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,8 +14,8 @@ from torch.utils.data import DataLoader, Dataset
 from experiments.assembly._items import Fields, streamed
 from experiments.data.streamed import Streamed
 
-from .measure import MIB, Settings, SkipError, interleaved, process, ratios
-from .packing import ARCHIVE
+from .measure import MIB, Settings, interleaved, process, ratios
+from .packing import unpacked
 from .report import Line, Target, tabulated
 
 BATCH = 128
@@ -85,12 +83,7 @@ class Photographs(Dataset[Any]):
 
 def run(settings: Settings, console: Console) -> None:
     """Print the tables."""
-    if settings.data is None or not (settings.data / ARCHIVE).exists():
-        raise SkipError(f"no {ARCHIVE} beside MNIST")
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        with zipfile.ZipFile(settings.data / ARCHIVE) as opened:
-            opened.extractall(folder / "pictures")
+    with unpacked(settings) as folder:
         reading(settings, console, folder / "pictures")
         waiting(console, folder)
         if not settings.quick:

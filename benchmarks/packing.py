@@ -3,6 +3,7 @@
 import tempfile
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 from PIL import Image
 from rich.console import Console
 
-from .measure import Settings, interleaved, process
+from .measure import Settings, SkipError, interleaved, process
 from .report import Line, Target, tabulated
 
 ROUNDS = 2
@@ -19,6 +20,23 @@ PICTURES = 60_000
 CLASSES = 10
 SIZE = 32
 ARCHIVE = "cifar10-jpeg-12k.zip"
+
+
+@contextmanager
+def unpacked(settings: Settings) -> Iterator[Path]:
+    """Yield a temporary folder whose `pictures` has the photographs, one folder per class.
+
+    Raises:
+        SkipError: the archive is not there.
+    """
+    if settings.data is None or not (settings.data / ARCHIVE).exists():
+        raise SkipError(f"no {ARCHIVE} beside MNIST")
+    with tempfile.TemporaryDirectory() as temporary:
+        with zipfile.ZipFile(settings.data / ARCHIVE) as opened:
+            opened.extractall(Path(temporary, "pictures"))
+        yield Path(temporary)
+
+
 PACK = f"decoding and keeping {PICTURES:,} JPEGs of {SIZE} x {SIZE}"
 OURS = "python -m experiments.train data=image_folder training.epochs=0, pictures kept"
 THEIRS = "python -m experiments.train training.epochs=0"

@@ -1,16 +1,13 @@
 """Photographs: how well a CNN does on 10,000 of CIFAR-10, as JPEG files in folders, and how long it takes."""
 
 import json
-import tempfile
-import zipfile
-from pathlib import Path
 
 from rich.console import Console
 
 from experiments.cli.overrides import quoted
 
-from .measure import Settings, SkipError, process
-from .packing import ARCHIVE
+from .measure import Settings, process
+from .packing import unpacked
 from .report import Line, Target, tabulated
 
 CHOICES = (
@@ -31,12 +28,7 @@ SECONDS = Target(600, unit=" s")
 
 def run(settings: Settings, console: Console) -> None:
     """Print the table."""
-    if settings.data is None or not (settings.data / ARCHIVE).exists():
-        raise SkipError(f"no {ARCHIVE} beside MNIST")
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        with zipfile.ZipFile(settings.data / ARCHIVE) as opened:
-            opened.extractall(folder / "pictures")
+    with unpacked(settings) as folder:
         places = [f"data.path={quoted(folder / 'pictures')}", f"data.cache={quoted(folder / 'cache')}"]
         seconds = process(["-m", "experiments.train", *CHOICES, *places], folder).seconds
         (found,) = folder.glob("outputs/*/*/summary.json")

@@ -15,14 +15,12 @@ from tests.helpers import (
     NO_PICTURES,
     SMALL,
     Commands,
-    assert_equal_weights,
     metrics,
     run,
     run_folders,
     summary,
-    weights,
 )
-from tests.interrupted import at_step
+from tests.interrupted import assert_same_end, at_step
 from tests.programs import single
 
 from .loops import assert_resumes_to_the_same_bits, member, plan, without_clock
@@ -139,8 +137,7 @@ def test_what_a_run_of_periods_prints_and_writes(commands: Commands) -> None:
     assert resumed.code == 0, resumed.err
     assert "Continuing after step 8" in resumed.out
     whole = commands.trained(*SMALL, *STEPS, "training.steps=12", "name=whole")
-    assert metrics(folder) == metrics(whole)
-    assert_equal_weights(weights(folder), weights(whole))
+    assert_same_end(folder, whole)
 
 
 @pytest.mark.slow
@@ -178,8 +175,7 @@ def test_a_run_that_is_killed_within_an_epoch_resumes_to_the_same_bits(
     (folder,) = (path for path in run_folders(commands.folder) if "killed" in path.parts)
     resumed = commands.train(f"resume={folder}", "trust=[tests]")
     assert resumed.code == 0, resumed.err
-    assert metrics(folder) == metrics(whole)
-    assert_equal_weights(weights(folder), weights(whole))
+    assert_same_end(folder, whole)
 
 
 @pytest.mark.slow
@@ -194,6 +190,5 @@ def test_a_stack_that_is_killed_within_a_pass_resumes_to_the_same_bits(commands:
     folders = run_folders(commands.folder)
     pairs = [[path for path in folders if name in path.parts] for name in ("killed", "whole")]
     for one, other in zip(*pairs, strict=True):
-        assert metrics(one) == metrics(other)
-        assert_equal_weights(weights(one), weights(other))
+        assert_same_end(one, other)
         assert [path.stem for path in RunFolder(one).kept()] == ["step_000004", "step_000008"]
