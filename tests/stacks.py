@@ -30,7 +30,7 @@ def together(folder: Path, runs: Sequence[Sequence[str]]) -> tuple[list[Path], l
     logged: list[str] = []
     failed: list[Run] = []
     train_together(jobs, Stop(), lambda run: failed.append(run) if run.error else None, logged.append)
-    assert not [run.error for run in failed]
+    assert not [run.error for run in failed], [run.error for run in failed]
     return [job.folder.path for job in jobs], logged
 
 

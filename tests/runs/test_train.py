@@ -236,7 +236,7 @@ def test_divergence_is_a_status_with_its_step(commands: Commands) -> None:
 @pytest.mark.slow
 def test_divergence_keeps_the_epochs_before_it(commands: Commands) -> None:
     # The rate grows until the loss overflows: some epochs are fine.
-    grow = ["scheduler._target_=tests.interrupted.growing", "optimizer=sgd", "optimizer.lr=1e-3"]
+    grow = ["scheduler._target_=tests.interrupted.growing", "optimizer=sgd", "optimizer.lr=1e-3", "init=he"]
     folder = commands.trained(*grow, "training.epochs=10")
     found = summary(folder)
     assert found["status"] == "diverged"

@@ -111,11 +111,7 @@ def initial_weights(config: Config, built: nn.Module) -> dict[str, Any] | None:
         UserError: the setting has another form, or the weights cannot be read or do not fit the model.
     """
     settings = InitFrom(**checked(InitFrom, config.get("init_from") or {}, "init_from"))
-    if settings.path is None and settings.replace:
-        raise UserError(
-            f"init_from.replace={shown(settings.replace)} has no weights to replace; add init_from=<run folder or file>"
-        )
-    if settings.path is None:
+    if settings.path is None:  # a sweep may compare it with weights, of which `replace` names some
         return None
     try:
         return _pretrained.begin_with(settings.path, built, settings.replace or ())
@@ -171,7 +167,7 @@ def network(config: Config, input_shape: Sequence[int], outputs: int) -> nn.Modu
     vocabulary = outputs if task is not None and task.form == "tokens" else 0
     shape = tuple(input_shape)
     supplied = {"input_shape": shape, "classes": outputs, "outputs": outputs, "vocabulary": vocabulary}
-    context = config["data"].get("context")
+    context = (config.get("data") or {}).get("context")
     if context is not None:
         if "padded" not in (parameters_of(located(config["model"], "model")) or {}):
             raise UserError(
