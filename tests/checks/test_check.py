@@ -147,7 +147,10 @@ BAD: dict[str, tuple[list[str], str]] = {
     ),
     "no check": (["only=[]"], r"only=\[\] should be a check or a list of checks; choose from examples, .*"),
     "a number": (["only=3"], "only=3 should be a check or a list of checks; choose from examples, .*"),
-    "no gradient": (["model=own", "model.kind=rounded"], "model: owned.Model returns scores without a gradient, .* remove detach.*argmax.*"),
+    "no gradient": (
+        ["model=own", "model.kind=rounded"],
+        "model: owned.Model returns scores without a gradient, .* remove detach.*argmax.*",
+    ),
     "no parameters": (["model=empty"], "model has no parameter to train"),
     "unknown key": (["olny=gradient"], "unknown key 'olny'; did you mean 'only=gradient'?"),
     "unknown choice": (["optimizer=adm"], "unknown optimizer 'adm'; choose from .*; did you mean 'optimizer=adam'?"),

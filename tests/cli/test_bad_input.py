@@ -56,7 +56,7 @@ CASES = [
     ("objective=val/loss data.val_fraction=0", "objective=val/loss is never measured", "data.val_fraction=0 leaves no"),
     ("training.early_stopping.metric=val/los", "training.early_stopping.metric='val/los' is not measured; choose from",
      "did you mean 'training.early_stopping.metric=val/loss'?"),
-    ("sweep.zip=[[seed],[1]]", "sweep.zip lists the values of several runs, but this command is a single one", "add -m"),
+    ("sweep.zip=[[seed],[1]]", "sweep.zip lists the values of several runs, but this command is a single", "add -m"),
     ("observers.mine._target_=m.O", "unknown key 'observers.mine._target_'", "mean '+observers.mine._target_=m.O'?"),
     ("observers.layer.every=2", "unknown key 'observers.layer.every'", "did you mean 'observers.layers.every=2'?"),
     # no such name
