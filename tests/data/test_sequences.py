@@ -142,6 +142,7 @@ def test_lines_of_a_text_are_examples_and_long_ones_are_cut(tmp_path: Path) -> N
     assert source.notes[1] == "longer lines are cut into parts of 4 characters (data.context), 6 more examples"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("features", [0, 2])
 def test_a_data_set_of_sequences_is_trained_evaluated_and_repeated(commands: Commands, features: int) -> None:
     words = (*up(features=features), "training.epochs=12", "optimizer.lr=0.02", "training.batch_size=16")
@@ -156,6 +157,7 @@ def test_a_data_set_of_sequences_is_trained_evaluated_and_repeated(commands: Com
     assert f"{summary(folder)['metrics']['test/loss']:.4f}" in evaluated.out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["rnn", "transformer"])
 def test_lines_are_trained(commands: Commands, model: str) -> None:
     path = commands.folder / "names.txt"

@@ -381,6 +381,7 @@ def test_the_curves_come_directly_after_the_answer() -> None:
     assert links == ["answer", "curves", "figure-1", "further", "table-1", "figure-2"]
 
 
+@pytest.mark.slow
 def test_a_group_has_a_note_in_the_legend() -> None:
     page = replace(a_page(), groups=[replace(group, note="5 <diverged>") for group in a_page().groups])
     assert render(page).count("(5 &lt;diverged&gt;)</span></label>") == len(NAMES)

@@ -119,6 +119,7 @@ def test_the_checks_know_depthwise_convolutions(commands: Commands) -> None:
     assert commands.type("check", *words, "only=[gradient,symmetry,signal]").code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [

@@ -181,6 +181,7 @@ def test_a_command_that_is_not_a_fair_comparison_is_refused(
     assert not list(commands.folder.glob("outputs/s/0*"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -120,6 +120,7 @@ def test_a_number_may_mean_epochs_or_steps() -> None:
     )
 
 
+@pytest.mark.slow
 def test_what_a_run_of_periods_prints_and_writes(commands: Commands) -> None:
     outcome = commands.train(*SMALL, *STEPS, "training.keep_checkpoints=every:5steps")
     assert outcome.code == 0, outcome.err

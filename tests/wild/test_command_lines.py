@@ -190,6 +190,7 @@ def test_the_words_that_were_meant_are_named_and_work(commands: Commands, typed:
     assert set(ended) == {"finished"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
