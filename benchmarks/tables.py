@@ -24,7 +24,7 @@ MEMORY = Target(4)
 def run(settings: Settings, console: Console) -> None:
     """Print the table."""
     with tempfile.TemporaryDirectory() as temporary:
-        empty = process(["-c", BEFORE])
+        empty = min((process(["-c", BEFORE]) for _ in range(3)), key=lambda done: done.seconds)
         for name, (rows, columns) in SHAPES.items():
             path = Path(temporary, "own.csv")
             write(path, rows, columns)

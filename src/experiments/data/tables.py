@@ -26,7 +26,7 @@ from .textfiles import (
     AUTO,
     Reading,
     TextLayout,
-    in_parts,
+    all_rows,
     known_encoding,
     layout_of,
     one_character,
@@ -364,7 +364,7 @@ def read_table(
         numbers = {number for number, name in enumerate(names) if name in wanted or number in layout.codes}
         with warnings.catch_warnings():
             warnings.simplefilter("error", ParserWarning)  # a first row that is longer than the header
-            table = in_parts(path, layout, reading, len(names), numbers)
+            table = all_rows(path, layout, reading, len(names), numbers)
         if nameless and nameless < len(names) and len(table) and table.iloc[:, -nameless:].isna().to_numpy().all():
             names, table = names[:-nameless], table.iloc[:, :-nameless]
     except UnicodeDecodeError:

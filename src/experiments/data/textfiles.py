@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import codecs
 import csv
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from io import BufferedReader, FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
@@ -21,6 +23,8 @@ SAMPLE = 2**16
 SAMPLE_ROWS = 200
 CHUNK = 2**25
 """The bytes of a large file that are read at a time."""
+HUGE = 2**30
+"""The bytes of a file from which its progress is shown; pandas reads a path faster than an open file."""
 SLOW = 3.0
 """Seconds between two lines about the progress of reading."""
 AUTO = "auto"
@@ -310,26 +314,28 @@ def is_padded(texts: set[str]) -> bool:
     )
 
 
-def parsed(path: str, layout: TextLayout, reading: Reading, **settings: Any) -> Any:
+def parsed(source: str | BinaryIO, layout: TextLayout, reading: Reading, **settings: Any) -> Any:
     """Read a csv file with pandas; the settings that every reading shares are filled in."""
     import pandas as pd
 
-    settings = {"keep_default_na": False, "na_values": reading.missing, **settings}
+    settings = {"keep_default_na": False, "na_values": reading.missing, "low_memory": False, **settings}
     return pd.read_csv(
-        path,
+        source,
         sep=layout.separator,
         encoding=layout.encoding,
         skiprows=layout.skip,
         decimal=reading.decimal,
         skipinitialspace=True,
         index_col=False,
-        low_memory=False,
         **settings,
     )
 
 
-def in_parts(path: str, layout: TextLayout, reading: Reading, columns: int, texts: set[int]) -> pd.DataFrame:
-    """Read all rows of a file; a large file is read in parts, and the progress is shown.
+def all_rows(path: str, layout: TextLayout, reading: Reading, columns: int, texts: set[int]) -> pd.DataFrame:
+    """Read all rows of a file; the progress of a huge one is shown.
+
+    pandas converts the rows in small pieces, which is more than twice as fast as all at once. If a column has numbers
+    in one piece and texts in another, the file is read again, all at once.
 
     Args:
         path: the file.
@@ -337,48 +343,33 @@ def in_parts(path: str, layout: TextLayout, reading: Reading, columns: int, text
         columns: their number.
         texts: the positions of the columns that are read as texts in any case.
     """
-    import pandas as pd
+    from pandas.errors import DtypeWarning
 
     settings: dict[str, Any] = {"header": 0, "names": range(columns), "dtype": dict.fromkeys(texts, str)}
-    size = Path(path).stat().st_size
-    if size <= 2 * CHUNK:
-        return parsed(path, layout, reading, **settings)
-    rows = max(1000, CHUNK // line_length(path))
-    with parsed(path, layout, reading, chunksize=rows, **settings) as reader:
-        parts = list(reported(reader, Path(path).name, size))
-    kinds = [{part.dtypes[number].kind for part in parts} for number in range(columns)]
-    mixed = [number for number, found in enumerate(kinds) if len(found) > 1 and not found <= set("iuf")]
-    table = pd.concat([part.drop(columns=mixed) for part in parts] if mixed else parts, ignore_index=True)
-    del parts
-    if mixed:  # numbers in one part and texts in another
-        again = parsed(path, layout, reading, header=0, names=range(columns), usecols=mixed, dtype=str)
-        table = pd.concat([table, again], axis=1)[list(range(columns))]
-    return table
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DtypeWarning)
+        try:
+            if Path(path).stat().st_size < HUGE:
+                return parsed(path, layout, reading, low_memory=True, **settings)
+            with BufferedReader(ReportedFile(path)) as file:
+                return parsed(file, layout, reading, low_memory=True, **settings)
+        except DtypeWarning:
+            return parsed(path, layout, reading, **settings)
 
 
-def reported(reader: Any, name: str, size: int) -> Iterator[pd.DataFrame]:
-    """Yield the parts of a large file, and show the progress if it takes long."""
-    progress = Progress(SLOW)
-    for part in reader:
-        yield part
-        progress.report("%s: %.0f %% of %.0f MB", name, 100 * position(reader) / size, size / 1e6)
+class ReportedFile(FileIO):
+    """A file that shows how far it has been read, if that takes long."""
 
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.size, self.progress = Path(path).stat().st_size, Progress(SLOW)
 
-def position(reader: Any) -> int:
-    """Return how many bytes of a file pandas has read."""
-    handle = reader.handles.handle if reader.handles is not None else None
-    raw: Any = getattr(handle, "buffer", handle)
-    try:
-        return int(raw.tell())
-    except (OSError, AttributeError, ValueError):
-        return 0
-
-
-def line_length(path: str) -> int:
-    """Return the mean length of the first lines of a file, in bytes."""
-    with Path(path).open("rb") as file:
-        raw = file.read(SAMPLE)
-    return max(1, len(raw) // max(1, raw.count(b"\n")))
+    def readinto(self, buffer: Any) -> int | None:
+        """Read bytes into a buffer, and return their number."""
+        count = super().readinto(buffer)
+        share = 100 * self.tell() / max(1, self.size)
+        self.progress.report("%s: %.0f %% of %.0f MB", Path(str(self.name)).name, share, self.size / 1e6)
+        return count
 
 
 def stripped(column: pd.Series, missing: Sequence[str]) -> pd.Series:
