@@ -76,19 +76,19 @@ def test_the_later_of_two_overrides_counts_and_the_rest_is_fixed() -> None:
     assert read.overrides({"a.b": 0.5})[-1] == "+a.b=0.5"
 
 
-BAD = [
-    ("x=interval(1,1)", "low end should be less"),
-    ("x=interval(2,1)", "low end should be less"),
-    ("x=interval(0,inf)", "finite"),
-    ("x=tag(log,interval(0,1))", "above 0"),
-    ("x=tag(log,range(0,4))", "above 0"),
-    ("x=range(4,1)", "end is excluded"),
-    ("x=tag(log,range(1,9,2))", "steps"),
-    ("x=1", "nothing to search"),
-]
+BAD = {
+    "x=interval(1,1)": "low end should be less",
+    "x=interval(2,1)": "low end should be less",
+    "x=interval(0,inf)": "finite",
+    "x=tag(log,interval(0,1))": "above 0",
+    "x=tag(log,range(0,4))": "above 0",
+    "x=range(4,1)": "end is excluded",
+    "x=tag(log,range(1,9,2))": "steps",
+    "x=1": "nothing to search",
+}
 
 
-@pytest.mark.parametrize(("override", "reason"), BAD)
+@pytest.mark.parametrize(("override", "reason"), BAD.items(), ids=BAD)
 def test_an_empty_or_contradictory_space_is_refused(override: str, reason: str) -> None:
     with pytest.raises(UserError, match=reason):
         space(override)

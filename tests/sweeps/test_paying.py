@@ -49,25 +49,23 @@ def test_it_depends_on_the_device(monkeypatch: pytest.MonkeyPatch, devices: set[
     assert smallest_stacks(devices, cuda=cuda) == (PAYING if on_cpu else {})
 
 
-@pytest.mark.parametrize(
-    ("words", "kind"),
-    [
-        ((), "fully connected"),
-        (("model.batch_norm=true",), "fully connected, normalised"),
-        (("model.norm=layer",), "fully connected, normalised"),
-        (("model.norm=rms",), "fully connected, normalised, by autograd"),
-        (("penalty=l2",), "fully connected, by autograd"),
-        (("penalty=max_norm",), "fully connected"),
-        (("model.activation=LeakyReLU",), "fully connected"),
-        (("model.activation=mish",), "fully connected, by autograd"),
-        (("training.precision=bf16",), "fully connected, by autograd"),
-        (("freeze=[features]",), "fully connected, by autograd"),
-        (("model=cnn", "penalty=l2"), "convolutional"),
-        (("model=cnn",), "convolutional"),
-        (("model=cnn", "model.batch_norm=true"), "convolutional, normalised"),
-        (("model=rnn",), None),
+KINDS = {
+    "fully connected": [(), ("penalty=max_norm",), ("model.activation=LeakyReLU",)],
+    "fully connected, normalised": [("model.batch_norm=true",), ("model.norm=layer",)],
+    "fully connected, normalised, by autograd": [("model.norm=rms",)],
+    "fully connected, by autograd": [
+        ("penalty=l2",),
+        ("model.activation=mish",),
+        ("training.precision=bf16",),
+        ("freeze=[features]",),
     ],
-)
+    "convolutional": [("model=cnn", "penalty=l2"), ("model=cnn",)],
+    "convolutional, normalised": [("model=cnn", "model.batch_norm=true")],
+    None: [("model=rnn",)],
+}
+
+
+@pytest.mark.parametrize(("kind", "words"), [(kind, words) for kind, cases in KINDS.items() for words in cases])
 def test_it_depends_on_the_network(words: tuple[str, ...], kind: str | None) -> None:
     assert kind_of(composed(*words)) == kind
 

@@ -424,8 +424,7 @@ def test_a_member_that_cannot_write_does_not_stop_the_others(
     outcome = commands.train("-m", *SMALL, "seed=1,2,3")
     assert outcome.code == 1, outcome.err
     assert "training 3 runs one after another to find which one fails" in outcome.out
-    sweep = only_sweep(commands.folder)
-    assert statuses(sweep) == ["finished", "failed", "finished"]
+    assert statuses(sweep := only_sweep(commands.folder)) == ["finished", "failed", "finished"]
     assert "metrics.csv: No space left on device; free some space on the disk" in results(sweep)[1]["error"]
 
 

@@ -410,11 +410,10 @@ INLINE = {
 }
 
 
-@pytest.mark.parametrize("group", INLINE)
-def test_a_function_or_class_with_its_settings_takes_the_place_of_a_choice(group: str) -> None:
-    config = compose(INLINE[group])
-    section = dict(config.plain()[group])
-    typed = yaml.safe_load(INLINE[group].partition("=")[2])
+@pytest.mark.parametrize(("group", "word"), INLINE.items(), ids=INLINE)
+def test_a_function_or_class_with_its_settings_takes_the_place_of_a_choice(group: str, word: str) -> None:
+    section = dict(compose(word).plain()[group])
+    typed = yaml.safe_load(word.partition("=")[2])
     assert {key: section[key] for key in typed} == typed
     common = {"init": {"bias"}, "optimizer": {"decay_exempt", "lr_scale"}, "scheduler": {"warmup", "horizon"}}
     assert section.keys() - typed.keys() == common.get(group, set())
