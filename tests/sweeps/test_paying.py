@@ -49,7 +49,7 @@ def test_it_depends_on_the_device(monkeypatch: pytest.MonkeyPatch, devices: set[
     assert smallest_stacks(devices, cuda=cuda) == (PAYING if on_cpu else {})
 
 
-KINDS = {
+KINDS: dict[str | None, list[tuple[str, ...]]] = {
     "fully connected": [(), ("penalty=max_norm",), ("model.activation=LeakyReLU",)],
     "fully connected, normalised": [("model.batch_norm=true",), ("model.norm=layer",)],
     "fully connected, normalised, by autograd": [("model.norm=rms",)],
