@@ -36,8 +36,9 @@ EXAMPLES: Mapping[str, tuple[str, str]] = {
     "updates too small": ("optimizer.lr_scale={features:1e-4,head:1}", "update_ratio"),
     "overfitting": ("data.limit=60 training.epochs=60", ""),
     "best epoch long past": ("optimizer=lbfgs training.epochs=10", ""),
-    "underfitting": ("model.dropout=0.9", ""),
-    "limited by the data or by the model": ("data=two_gaussians data.distance=1.68", ""),
+    "underfitting": ("init=he optimizer=adam model.dropout=0.9", ""),
+    "limited by the data or by the model": ("init=he optimizer=adam data=two_gaussians data.distance=1.68", ""),
+    "not better than a constant": ("data=linnerud training.epochs=60", ""),
     "data suspect": ("data.label_noise=0.9", ""),
     "still improving": ("optimizer=sgd optimizer.lr=0.001", ""),
     "large batch": ("training.batch_size=1000 training.epochs=150", ""),
@@ -77,7 +78,7 @@ def main(path: str) -> None:
     figure = Figure(figsize=(13, 2.6 * rows), layout="constrained", dpi=80)
     grid = figure.subplots(rows, COLUMNS).flat
     with tempfile.TemporaryDirectory() as below, contextlib.chdir(below):
-        for axes, (verdict, (line, quantity)) in zip(grid, EXAMPLES.items(), strict=False):
+        for (verdict, (line, quantity)), axes in zip(EXAMPLES.items(), grid, strict=False):
             job = job_of(compose(*shlex.split(line), *HIDDEN, f"name={verdict.replace(' ', '_')}"))
             with contextlib.redirect_stdout(io.StringIO()):
                 summary = alone.train(job.config, job.folder, choices=job.choices, overrides=job.overrides, own=True)
@@ -93,6 +94,8 @@ def main(path: str) -> None:
             axes.tick_params(labelsize=7)
             if axes.lines:
                 axes.legend(fontsize=6, loc="best")
+    for axes in grid:  # that are left
+        axes.set_axis_off()
     figure.savefig(path)
 
 
