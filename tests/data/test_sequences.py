@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import Dataset
 
 from experiments import losses
-from experiments.data.sequences import by_length, lengths, padded
+from experiments.data.sequences import by_length, lengthened, lengths, padded
 from experiments.data.text import text
 from experiments.models.rnn import RNN
 from experiments.models.transformer import Transformer
@@ -59,7 +59,7 @@ def sequences(*shape: int) -> list[torch.Tensor]:
 @pytest.mark.parametrize("features", [0, 3])
 def test_padded_numbers_have_the_loss_of_each_sequence_on_its_own(cell: Any, features: int) -> None:
     own = sequences(*([features] if features else []))
-    x = torch.from_numpy(padded([one.numpy() for one in own], 9))
+    x = torch.from_numpy(lengthened(padded([one.numpy() for one in own]), 9))
     x = x.unsqueeze(1) if features else x
     assert lengths(x).tolist() == [7, 3, 1, 5, 7]
     torch.manual_seed(1)

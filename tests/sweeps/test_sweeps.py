@@ -6,12 +6,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from hydra import initialize_config_dir
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -136,6 +139,17 @@ def test_the_plan_gives_the_stacks_and_the_reasons_against_others(commands: Comm
     del commands
 
 
+@contextmanager
+def config_loader() -> Iterator[ConfigLoader]:
+    """Hydra's loader of our configuration, as a sweep has it."""
+    setup_globals()
+    register_resolvers()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        hydra = GlobalHydra.instance().hydra
+        assert hydra is not None
+        yield hydra.config_loader
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "overrides",
@@ -151,12 +165,7 @@ def test_the_plan_gives_the_stacks_and_the_reasons_against_others(commands: Comm
     ],
 )
 def test_jobs_are_composed_as_hydra_composes_them(overrides: list[str], tmp_path: Path) -> None:
-    setup_globals()
-    register_resolvers()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        hydra = GlobalHydra.instance().hydra
-        assert hydra is not None
-        loader = hydra.config_loader
+    with config_loader() as loader:
         typed = [f"hydra.sweep.dir={tmp_path}"]
         master = loader.load_configuration("train", typed, RunMode.MULTIRUN)
         composer = Composer(loader, master)
@@ -184,12 +193,7 @@ def test_jobs_are_composed_as_hydra_composes_them(overrides: list[str], tmp_path
     ],
 )
 def test_folders_are_named_as_hydra_names_them(subdir: str, tmp_path: Path) -> None:
-    setup_globals()
-    register_resolvers()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        hydra = GlobalHydra.instance().hydra
-        assert hydra is not None
-        loader = hydra.config_loader
+    with config_loader() as loader:
         typed = [f"hydra.sweep.dir={tmp_path}", f"hydra.sweep.subdir='{subdir}'"]
         master = loader.load_configuration("train", typed, RunMode.MULTIRUN)
         overrides = ["optimizer.lr=0.1", "name='two words'", "seed=7"]

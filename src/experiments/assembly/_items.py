@@ -280,7 +280,7 @@ def read_sequences(dataset: Any, fields: Fields, count: int, context: int) -> tu
     """Read `count` sequences in order, the first `context` steps of each; they are padded, see `data.sequences`.
 
     Raises:
-        ValueError: an example cannot be read, is no sequence of numbers, or has other features than the first one.
+        ValueError: an example cannot be read, is not a sequence of numbers, or has other features than the first one.
         MemoryLimitError: see `gathered`.
     """
     name = title(dataset)

@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
@@ -65,7 +66,7 @@ def help_printed(
     refuse_flag_values(sys.argv[1:])
     refuse_long_lists(sys.argv[1:])
     refuse_merged_choices(sys.argv[1:])
-    given, _ = get_args_parser().parse_known_args()
+    given = flags_of(sys.argv[1:])
     refuse_deep_models(sys.argv[1:], given.config_dir)
     if given.help:
         folders, config = [conf_folder(), *own_folder(given.config_dir)], given.config_name or verb
@@ -132,7 +133,7 @@ def composed_once(config_name: str) -> Iterator[None]:
 
 def mode_may_be_set(config_name: str, words: Sequence[str]) -> bool:
     """Whether the words, or the files of Hydra's own settings, may set `hydra.mode`."""
-    given, _ = get_args_parser().parse_known_args(words)
+    given = flags_of(words)
     if given.config_dir or given.config_name or given.config_path or any(MODE.search(word) for word in words):
         return True
     files = [conf_folder() / f"{config_name}.yaml", *(conf_folder() / "hydra").rglob("*.yaml")]
@@ -201,7 +202,7 @@ def explained(error: Exception, config_name: str, typed: Sequence[str], own: Seq
     """
     if isinstance(error, UserError):
         return str(error) + meant_by(error, config_name, typed)
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file == other_configuration(typed):
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file == flags_of(typed).config_name:
         return f"--config-name={error.missing_cfg_file} is not a configuration of this package; leave it out"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, choice = error.missing_cfg_file.rpartition("/")
@@ -229,7 +230,7 @@ def explained(error: Exception, config_name: str, typed: Sequence[str], own: Seq
     unknown = re.match(r"Could not override '(?P<key>[^']+)'", message)
     if unknown:
         key = unknown["key"]
-        given = get_args_parser().parse_known_args(list(typed))[0].config_dir if own is None else None
+        given = flags_of(typed).config_dir
         known = known_keys(config_name, typed, own if own is not None else [Path(given)] if given else [])
         if key in known or any(k.startswith(f"{key}.") for k in known):
             reason = str(error.__cause__ or message).splitlines()[0]
@@ -254,10 +255,9 @@ def explained(error: Exception, config_name: str, typed: Sequence[str], own: Seq
     return " ".join(message.split()) + suggestion(config_name, typed)
 
 
-def other_configuration(typed: Sequence[str]) -> str | None:
-    """Return the name that `--config-name` gives; None without it."""
-    given, _ = get_args_parser().parse_known_args(list(typed))
-    return given.config_name
+def flags_of(typed: Sequence[str]) -> Namespace:
+    """Return Hydra's flags in a command line, such as `config_dir`; None for those that it lacks."""
+    return get_args_parser().parse_known_args(list(typed))[0]
 
 
 def unreadable(word: str) -> str:

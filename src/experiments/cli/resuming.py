@@ -7,8 +7,8 @@ from typing import Any
 
 from experiments.common.confined import refuse_links
 from experiments.common.errors import UserError
-from experiments.common.foreign import read_yaml
-from experiments.common.keys import EARLIER_CHOICES, earlier_choices, flattened, known
+from experiments.common.foreign import read_yaml, readable_yaml
+from experiments.common.keys import EARLIER_CHOICES, earlier_choices, flattened, key_of, known
 from experiments.common.recorded import OUTSIDE, WITHOUT_EFFECT, only_within
 from experiments.common.text import cut
 
@@ -110,10 +110,7 @@ def choices_of_a_sweep(folder: Path, overrides: Sequence[str]) -> list[str]:
         if found is None:
             return []
         folder = found.parent
-    try:
-        asked = read_yaml(folder / "sweep.yaml")
-    except (OSError, ValueError):
-        return []
+    asked = readable_yaml(folder / "sweep.yaml")
     if not isinstance(asked, dict) or not isinstance(asked.get("configuration"), dict):
         return []
     own = [line for line in asked.get("overrides") or [] if line not in EARLIER_CHOICES or line in typed]
@@ -169,10 +166,7 @@ def saved_overrides(folder: Path, typed: Collection[str] = ()) -> list[str]:
 
 def saved_settings(folder: Path) -> dict[str, Any]:
     """Return the saved settings of a run, by dotted keys; empty if they cannot be read."""
-    try:
-        content = read_yaml(folder / ".hydra" / "config.yaml")
-    except (OSError, ValueError):
-        return {}
+    content = readable_yaml(folder / ".hydra" / "config.yaml")
     return flattened(content) if isinstance(content, dict) else {}
 
 
@@ -237,8 +231,3 @@ def without_writing(saved: Sequence[str], typed: Sequence[str], folder: Path) ->
         if key_of(override) not in (CACHE, DOWNLOAD) and key_of(override).partition(".")[0] != LIMITS:
             kept.append(override)
     return kept
-
-
-def key_of(override: str) -> str:
-    """Return the key of an override."""
-    return override.partition("=")[0].strip().lstrip("+~")

@@ -111,17 +111,6 @@ def free_name(path: Path) -> Path:
     return next(name for name in names if not os.path.lexists(name))
 
 
-def regular_file(path: Path, largest: int = LARGEST) -> Path:
-    """Return the path of a file that can be read to its end.
-
-    Raises:
-        OSError: it does not exist.
-        ValueError: it is too large, or a folder, pipe or device.
-    """
-    check_status(path, path.stat(), largest)
-    return path
-
-
 def regular_bytes(path: Path, largest: int = LARGEST) -> bytes:
     """Return the content of a file.
 

@@ -41,6 +41,14 @@ def read_yaml(path: Path) -> Any:
     return parsed_yaml(regular_text(path), path.name)
 
 
+def readable_yaml(path: Path) -> Any:
+    """Return the content of a YAML file; None if it cannot be read."""
+    try:
+        return read_yaml(path)
+    except (OSError, ValueError):
+        return None
+
+
 def parsed_yaml(content: str, name: str) -> Any:
     """Return the content of a YAML text.
 

@@ -158,6 +158,11 @@ def earlier_choices(saved: Mapping[str, Any], given: Collection[str]) -> list[st
     ]
 
 
+def key_of(override: str) -> str:
+    """Return the key of an override."""
+    return override.partition("=")[0].strip().lstrip("+~")
+
+
 def is_found_again(key: str, saved: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
     """Return whether a key stands for what a resumed run does anyway: what the data show, or what it has always done.
 

@@ -17,15 +17,13 @@ POOL = 32
 """Batches whose examples are sorted by length together: the order of the examples stays random beyond them."""
 
 
-def padded(sequences: Sequence[np.ndarray], length: int | None = None) -> np.ndarray:
+def padded(sequences: Sequence[np.ndarray]) -> np.ndarray:
     """Return sequences of numbers as one array in float32, (examples, steps, ...), padded with nan.
 
     Args:
         sequences: (steps, ...) each.
-        length: the steps of the array; None for those of the longest sequence.
     """
-    length = max(map(len, sequences)) if length is None else length
-    found = np.full((len(sequences), length, *sequences[0].shape[1:]), np.nan, np.float32)
+    found = np.full((len(sequences), max(map(len, sequences)), *sequences[0].shape[1:]), np.nan, np.float32)
     for row, one in zip(found, sequences, strict=True):
         row[: len(one)] = one
     return found

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from experiments.common.conf import conf_folder
-from experiments.common.keys import AUTOMATIC, SEED, flattened, meaning
+from experiments.common.keys import AUTOMATIC, SEED, flattened, key_of, meaning
 
 VERB = "train"
 
@@ -47,7 +47,7 @@ def differing(config: Mapping[str, Any], choices: Mapping[str, Any], overrides: 
         choices: the file chosen in each config group.
         overrides: as typed.
     """
-    typed = [line.partition("=")[0].lstrip("+~") for line in overrides]
+    typed = [key_of(line) for line in overrides]
     usual = default_choices()
     unknown = {group for group in choices if group in config and chosen_file(group, str(choices[group])) is None}
     before = default_settings(tuple(sorted((group, str(choice)) for group, choice in choices.items())))

@@ -20,7 +20,7 @@ from typing import Any
 from experiments.common.errors import UserError
 from experiments.common.files import opened, regular_text
 from experiments.common.foreign import read_csv, read_yaml
-from experiments.common.keys import flattened
+from experiments.common.keys import flattened, key_of
 from experiments.common.metrics import declare, objective_of
 
 from .summary import read_summary
@@ -254,7 +254,7 @@ def typed(folder: Path) -> list[str]:
     except FileNotFoundError:
         return []
     lines = lines if isinstance(lines, list) else []
-    return [line.partition("=")[0].lstrip("+~") for line in lines if isinstance(line, str)]
+    return [key_of(line) for line in lines if isinstance(line, str)]
 
 
 def history(folder: Path) -> dict[str, list[float]]:

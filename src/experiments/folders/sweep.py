@@ -18,8 +18,8 @@ import yaml
 
 from experiments.common.errors import UserError
 from experiments.common.files import regular_text, write_whole
-from experiments.common.foreign import read_yaml
-from experiments.common.keys import AUTOMATIC, EARLIER_CHOICES, flattened, is_found_again, meaning
+from experiments.common.foreign import read_yaml, readable_yaml
+from experiments.common.keys import AUTOMATIC, EARLIER_CHOICES, flattened, is_found_again, key_of, meaning
 from experiments.common.metrics import SPLITS
 from experiments.common.text import cut, spreadsheet
 
@@ -338,15 +338,7 @@ def counts_as_text(counts: Mapping[str, int]) -> str:
 
 def order(overrides: Sequence[str]) -> list[str]:
     """Return the overrides whose order numbers the runs, and those that a resumed sweep may not change."""
-    return [line for line in overrides if SWEPT.search(line) or not meaning(line.partition("=")[0].lstrip("+~")).sweep]
-
-
-def readable_yaml(path: Path) -> Any:
-    """Return the content of a YAML file; None if it cannot be read."""
-    try:
-        return read_yaml(path)
-    except (OSError, ValueError):
-        return None
+    return [line for line in overrides if SWEPT.search(line) or not meaning(key_of(line)).sweep]
 
 
 def readable_overrides(path: Path) -> list[str]:
@@ -363,11 +355,6 @@ def job_number(hydra: Path) -> int | None:
         noted = None
     found = noted or re.match(r"(\d{1,9})", hydra.parent.name)
     return int(found[1]) if found else None
-
-
-def key_of(override: str) -> str:
-    """Return the key of an override."""
-    return override.partition("=")[0].lstrip("+~")
 
 
 def keyed(overrides: Sequence[str]) -> dict[str, str]:

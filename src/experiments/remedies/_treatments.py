@@ -23,13 +23,14 @@ from experiments.cli.launch import explained
 from experiments.cli.resuming import saved_overrides, without_writing
 from experiments.common.errors import UserError
 from experiments.common.foreign import read_yaml
+from experiments.common.keys import key_of
 from experiments.folders.hydra import task_part, write_composed
 from experiments.folders.reading import Record, record
 from experiments.folders.run import RunFolder
 from experiments.folders.sweep import FILE, Entry
 from experiments.runs.job import Job
 from experiments.runs.run import Run
-from experiments.verdicts.remedies import Facts, key_of, merged
+from experiments.verdicts.remedies import Facts, merged
 
 from .options import RemedyOptions
 

@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from experiments.assembly.trust import advice, packages, untrusted
 from experiments.common.errors import UserError
 from experiments.common.foreign import read_yaml
-from experiments.common.keys import EARLIER_RATES, RATE, flattened, is_found_again, meaning
+from experiments.common.keys import EARLIER_RATES, RATE, flattened, is_found_again, key_of, meaning
 from experiments.common.recorded import only_within
 from experiments.common.signatures import TARGET
 from experiments.common.text import cut, one_line
@@ -99,7 +99,7 @@ def check_unchanged(
     ]
     if differing:
         raise UserError(f"resume cannot change {first_names(differing)}; start a new run, or keep the old values")
-    given = {line.partition("=")[0].lstrip("+~") for line in overrides}
+    given = {key_of(line) for line in overrides}
     for key, value in saved.items():
         changed = (
             (key == RATE or key.startswith("training."))

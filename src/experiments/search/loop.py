@@ -575,10 +575,10 @@ def check_seeds(space: Space, count: int) -> None:
 
 
 def check_rounds(count: int, drawing: Unrepeated) -> None:
-    """Refuse to narrow ranges if points are not random, or if there is no range.
+    """Refuse to narrow ranges unless the points are random and at least one setting has a range.
 
     Raises:
-        UserError: there are several rounds, but the points are not random, or there is no range.
+        UserError: several rounds are asked for, but the points are not random, or no setting has a range.
     """
     if count > 1 and (drawing.lists or not isinstance(drawing.inner, RandomSampler | QMCSampler)):
         raise UserError(f"hydra.sweeper.rounds={count} needs random points; choose hydra.sweeper.sampler=random or qmc")
@@ -587,7 +587,7 @@ def check_rounds(count: int, drawing: Unrepeated) -> None:
 
 
 def check_measured(composed: DictConfig, objective: str) -> None:
-    """Refuse an objective of the validation split if there is no such split.
+    """Refuse an objective that is measured on a validation split which the run does not have.
 
     Raises:
         UserError: the objective is measured on the validation split, which `data.val_fraction=0` leaves out.

@@ -224,7 +224,7 @@ def choice(override: Override, asked: str) -> Dimension:
     """Read a choice: numbers, words and truth values as they are, lists and mappings as their text.
 
     Raises:
-        UserError: there is no value to choose from.
+        UserError: the list of values is empty.
     """
     items = list(override.sweep_iterator())
     texts = list(dict.fromkeys(Transformer.str(item) for item in items))

@@ -206,7 +206,7 @@ def trail(
         number: of the path, which decides its colour, its dashes and its marks.
         line: the path, with its name in the legend.
         box: that is drawn; the first point is within it.
-        joined: whether lines join the points; so many jumps from side to side would fill the picture with colour.
+        joined: whether lines connect the points; many jumps from side to side would fill the picture with colour.
     """
     turn, color = divmod(number, len(COLORS))
     look: dict[str, Any] = {"color": COLORS[color], "marker": MARKERS[(number + turn) % len(MARKERS)]}

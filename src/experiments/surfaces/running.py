@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from experiments import assembly
 from experiments.cli.overrides import padded
 from experiments.common.files import write_json, write_whole
+from experiments.common.keys import key_of
 from experiments.common.screen import Screen, table
 from experiments.common.signatures import checked
 from experiments.common.text import shown_path, spreadsheet
@@ -167,11 +168,6 @@ def differing(traces: Sequence[Trace]) -> list[list[str]]:
         [word for word in trace.overrides if word not in shared and key_of(word) not in ("optimizer", "surface")]
         for trace in traces
     ]
-
-
-def key_of(override: str) -> str:
-    """Return the key of an override."""
-    return override.partition("=")[0].lstrip("+")
 
 
 def legend_names(traces: Sequence[Trace]) -> tuple[list[str], str]:

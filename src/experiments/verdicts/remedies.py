@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from experiments.common.conf import conf_folder
+from experiments.common.keys import key_of
 
 from ._thresholds import at
 
@@ -351,8 +352,3 @@ def conflicts(one: Sequence[str], other: Sequence[str]) -> list[str]:
     groups = [key for key in own if "." not in key and any(k.startswith(f"{key}.") for k in ours) and key not in ours]
     below = [key for key in ours if "." not in key and any(k.startswith(f"{key}.") for k in own) and key not in own]
     return [*both, *groups, *below]
-
-
-def key_of(override: str) -> str:
-    """Return the key of an override."""
-    return override.partition("=")[0].strip().lstrip("+~")

@@ -48,7 +48,7 @@ class Objective:
     def losses(self, scores: Tensor, targets: Tensor) -> Tensor:
         """Return the members' mean losses of a training batch, (members,)."""
         if self.plain and targets.ndim == 2:
-            return cross_entropies(scores, targets).mean(1)
+            return each_cross_entropy(scores, targets).mean(1)
 
         def mean(own: Tensor, wanted: Tensor, numbers: Mapping[str, Tensor], weights: Tensor | None) -> Tensor:
             loss = partial(self.loss, **numbers)
@@ -60,7 +60,7 @@ class Objective:
     def totals(self, scores: Tensor, targets: Tensor, rows: Sequence[int]) -> Tensor:
         """Return the sums of the examples' losses in evaluation of the members in `rows`, (rows,)."""
         if self.plain and targets.ndim == 2:
-            return cross_entropies(scores, targets).sum(1)
+            return each_cross_entropy(scores, targets).sum(1)
         numbers = {name: values[selected(rows)] for name, values in self.numbers.items()}
         return self._in_units(scores, targets, numbers, rows, "sum")
 
@@ -133,7 +133,7 @@ class Objective:
                 weight[rows] = own * factor.view(*factor.shape, *[1] * (own.ndim - 2))
 
 
-def cross_entropies(scores: Tensor, targets: Tensor) -> Tensor:
+def each_cross_entropy(scores: Tensor, targets: Tensor) -> Tensor:
     """Return the cross-entropy of each example of each member.
 
     Args:

@@ -146,6 +146,8 @@ class FusedPart(Part):
         self.kernel = KERNELS[type(self.programs[0].optimizer)]
         self.cells = [cell for row, program in enumerate(self.programs) for cell in self._cells(row, program)]
         self.alike = numbered([cell.alike for cell in self.cells])
+        self.rates: list[float] = []
+        self.cell_rates: list[float] = []
         self.pattern: list[int] = []
         self.calls: list[Call] = []
 
@@ -166,15 +168,16 @@ class FusedPart(Part):
         if self.t == 1:  # in which a momentum starts
             super()._update(lr, rates, t)
             return
-        rates = rates[self.rows]
-        own = [rates[cell.rows.start] * cell.share for cell in self.cells]
-        pattern = numbered(list(zip(self.alike, own, strict=True)))
-        if pattern != self.pattern:
-            self.pattern, self.calls = pattern, self._calls(pattern)
+        if (own := list(rates[self.rows])) != self.rates:
+            self.rates, self.cell_rates = own, [own[cell.rows.start] * cell.share for cell in self.cells]
+            pattern = numbered(list(zip(self.alike, self.cell_rates, strict=True)))
+            if pattern != self.pattern:
+                self.pattern, self.calls = pattern, self._calls(pattern)
         count = torch.tensor(float(t))
         for call in self.calls:
             states = {**call.states, "step": [count] * len(call.weights)}
-            self.kernel({**self.cells[call.cell].settings, "lr": own[call.cell]}, call.weights, call.gradients, states)
+            settings = {**self.cells[call.cell].settings, "lr": self.cell_rates[call.cell]}
+            self.kernel(settings, call.weights, call.gradients, states)
 
     def _calls(self, pattern: Sequence[int]) -> list[Call]:
         """Return the call for each number: whole rows next to each other are one tensor."""
