@@ -30,6 +30,7 @@ DEFAULTS: Mapping[str, Sequence[str]] = {
     "xavier, bias=torch": ("init=xavier", "init.bias=torch", USUAL),
     "torch": ("init=torch", USUAL),
     "torch, lr=0.002": ("init=torch", USUAL, "optimizer.lr=0.002"),
+    "xavier, bias=torch, lr=0.002": ("init=xavier_biases", USUAL, "optimizer.lr=0.002"),
     "the defaults": (),
     "torch, lr=0.003": ("init=torch", USUAL, "optimizer.lr=0.003"),
 }

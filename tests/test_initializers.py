@@ -39,6 +39,8 @@ FORMULAS: list[tuple[Initializer, Callable[[int, int], float], bool]] = [  # sta
     (partial(initializers.uniform, std=2.0), lambda _i, _o: 2.0, True),
     (initializers.xavier, lambda i, o: math.sqrt(2 / (i + o)), False),
     (partial(initializers.xavier, gain=5 / 3), lambda i, o: 5 / 3 * math.sqrt(2 / (i + o)), False),
+    (initializers.xavier_or_torch, lambda i, o: max(math.sqrt(2 / (i + o)), math.sqrt(1 / i / 3)), False),
+    (partial(initializers.xavier_or_torch, gain=2), lambda i, o: 2 * math.sqrt(max(2 / (i + o), 1 / i / 3)), False),
     (initializers.xavier_uniform, lambda i, o: math.sqrt(2 / (i + o)), True),
     (initializers.fan_in, lambda i, _o: math.sqrt(1 / i), False),
     (partial(initializers.fan_in, gain=0.5), lambda i, _o: 0.5 * math.sqrt(1 / i), False),
@@ -287,6 +289,8 @@ def test_functions_of_torch_are_initializers(
         ("torch", math.sqrt(1 / 64 / 3)),
         ("unit_normal", 1.0),
         ("xavier", math.sqrt(2 / 164)),
+        ("xavier_biases", math.sqrt(2 / 164)),
+        ("xavier_or_torch", math.sqrt(2 / 164)),
         ("xavier_uniform", math.sqrt(2 / 164)),
         ("zeros", 0.0),
     ],
@@ -295,7 +299,7 @@ def test_every_choice_of_the_configuration(digits: assembly.Data, name: str, std
     config = composed(f"init={name}")
     assert float(first_weight(config, digits).std()) == pytest.approx(std, rel=0.04)
     bias = first_parameter(config, digits, "bias")
-    assert bool(bias.any()) == (name == "torch")
+    assert bool(bias.any()) == (name in ("torch", "xavier_biases", "xavier_or_torch"))
 
 
 def first_parameter(config: dict[str, Any], data: assembly.Data, name: str) -> Tensor:
@@ -319,7 +323,7 @@ def first_weight(config: dict[str, Any], data: assembly.Data) -> Tensor:
             r"init\.bias='torhc' should be a valid number or 'torch', 'normal' or 'own'; did you mean 'init\."
             r"bias=torch'\?",
         ),
-        ({"std": 1}, r"unknown setting 'init\.std' of xavier; choose from gain"),
+        ({"std": 1}, r"unknown setting 'init\.std' of xavier_or_torch; choose from gain"),
     ],
 )
 def test_refusals(digits: assembly.Data, settings: dict[str, Any], message: str) -> None:

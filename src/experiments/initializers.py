@@ -86,6 +86,20 @@ def xavier_uniform(weight: Tensor, generator: torch.Generator, *, gain: Gain = 1
     uniform(weight, generator, std=gain * math.sqrt(2 / sum(fans(weight))))
 
 
+def xavier_or_torch(weight: Tensor, generator: torch.Generator, *, gain: Gain = 1.0) -> None:
+    """Normal with the larger std of Xavier's and torch's: `gain * sqrt(max(2 / (fan_in + fan_out), 1 / (3 fan_in)))`.
+
+    Torch's is the larger one if a layer has over five times as many outputs as inputs. Xavier's weights would be
+    smaller than torch's biases there: such units bend far from the inputs, and a third of those of ReLU stay zero.
+
+    Args:
+        weight, generator: see above.
+        gain: a factor of the standard deviation.
+    """
+    inputs, outputs = fans(weight)
+    normal(weight, generator, std=gain * math.sqrt(max(2 / (inputs + outputs), 1 / (3 * inputs))))
+
+
 def fan_in(weight: Tensor, generator: torch.Generator, *, gain: Gain = 1.0) -> None:
     """Normal with std `gain / sqrt(fan_in)` (CS231n; 'Xavier' in 'Deep Learning from Scratch').
 

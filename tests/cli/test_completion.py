@@ -20,6 +20,7 @@ from experiments.common.keys import flattened
 from tests.helpers import CONF, Commands
 
 TRAIN = "experiments train"
+XAVIER = [f"init=he,xavier_{end}" for end in ("biases", "or_torch", "uniform")]
 PROGRAM = Path(sys.executable).with_name("experiments")
 """The console script of this environment."""
 
@@ -37,7 +38,10 @@ def needs(shell: str) -> pytest.MarkDecorator:
         (f"{TRAIN} optimizer=adam", ["optimizer=adam", "optimizer=adam_short", "optimizer=adamax", "optimizer=adamw"]),
         (f"{TRAIN} scheduler=step seed=3 optimizer=sg", ["optimizer=sgd"]),
         (f"{TRAIN} -m optimizer=sgd,adam init=he,xavier init=zer", ["init=zeros"]),
-        (f"{TRAIN} -m init=he,xav", ["init=he,xavier", "init=he,xavier_biases", "init=he,xavier_uniform"]),
+        (
+            f"{TRAIN} -m init=he,xav",
+            ["init=he,xavier", *XAVIER],
+        ),
         (f"{TRAIN} optimizer=momentum optimizer.mo", ["optimizer.momentum="]),
         (f"{TRAIN} -m optimizer=momentum,adam 'seed=range(3)' optimizer.mo", ["optimizer.momentum="]),
         (f"{TRAIN} -m +new.depth=1 'seed=range(3)' new.", ["new.depth="]),
@@ -243,7 +247,10 @@ def test_the_tab_key(own: Path, shell: str, flags: list[str]) -> None:
     ("line", "expected"),
     [
         ("experiments train -m optimizer=adamw sched", ["scheduler.", "scheduler="]),
-        ("experiments train init=he,xavier_", ["init=he,xavier_biases", "init=he,xavier_uniform"]),
+        (
+            "experiments train init=he,xavier_",
+            XAVIER,
+        ),
         ("experiments e", ["evaluate", "export"]),
         ("experiments evaluate run=ow", ["run=own/"]),
     ],

@@ -9,10 +9,10 @@ import yaml
 
 from experiments import compose
 from experiments.cli.resuming import resumed_command_line, saved_overrides
-from experiments.common.keys import EARLIER_CHOICES, earlier_choices, flattened
+from experiments.common.keys import earlier_choices, flattened
 from tests.helpers import NO_PICTURES, REPOSITORY, Commands, composed, metrics, table
 
-EARLIER = tuple(EARLIER_CHOICES)
+EARLIER = ("init=he", "optimizer=adam")
 SMALL = ("data.limit=64", "model.hidden=[4]", "training.epochs=1", NO_PICTURES, "observers.tensorboard.enabled=false")
 OLD_RUN = REPOSITORY / "tests" / "fixtures" / "before_packages" / "run"
 
@@ -35,6 +35,7 @@ def forget(path: Path) -> None:
         (("init=he", "optimizer=adam", "optimizer.lr=0.01"), ["init=he"]),
         (("init=xavier", "optimizer=adam"), ["optimizer=adam"]),
         (("init=he", "optimizer=sgd"), ["init=he"]),
+        (("init=xavier_biases", "optimizer=adam_short"), ["init=xavier_biases"]),
         ((), []),
     ],
 )

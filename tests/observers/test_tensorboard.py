@@ -236,7 +236,7 @@ def test_hparams_of_the_default_run_show_its_main_choices(tmp_path: Path) -> Non
     [
         ((), {}),
         (("name=x", "training.threads=1", "observers.layers.every=2", "+data.root=x"), {}),
-        (("optimizer.lr=0.002", "init=xavier_biases"), {}),
+        (("optimizer.lr=0.002", "init=xavier_or_torch"), {}),
         (("optimizer=adam", "init=he"), {"optimizer": "adam", "init": "he"}),
         (("seed=3",), {"seed": 3}),
         (("optimizer=sgd",), {"optimizer": "sgd"}),

@@ -106,9 +106,9 @@ def test_every_choice_composes_and_trains(commands: Commands, tmp_path: Path, np
 
 def test_a_run_prints_its_optimizer_rate_schedule_initializer_batch_and_seed(commands: Commands) -> None:
     out = commands.train("training.steps=1", "data.limit=64", "seed=3", "training.accumulate=2", NO_PICTURES).out
-    assert "\ntraining adam_short lr 0.002, init xavier_biases, batch 64, seed 3\n\n" in out
+    assert "\ntraining adam_short lr 0.002, init xavier_or_torch, batch 64, seed 3\n\n" in out
     other = ("training.steps=1", "data.limit=64", "optimizer=lbfgs", "scheduler=cosine", "init.gain=2", NO_PICTURES)
-    expected = "\ntraining lbfgs lr 1, scheduler cosine, init xavier_biases, batch 64, seed 0\n\n"
+    expected = "\ntraining lbfgs lr 1, scheduler cosine, init xavier_or_torch, batch 64, seed 0\n\n"
     assert expected in commands.train(*other).out
 
 

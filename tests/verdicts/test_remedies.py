@@ -98,7 +98,7 @@ def test_biases_that_are_small_are_not_set_to_zero(bias: str, tried: bool) -> No
 def test_no_remedy_of_the_default_run_is_what_it_has() -> None:
     own = facts()
     found = {word for verdict in TABLE for one in remedies([verdict], own) for word in one.overrides}
-    assert not found & {"init=xavier", "init=xavier_biases", "init.bias=0", "optimizer=adam"}
+    assert not found & {"init=xavier", "init=xavier_or_torch", "init.bias=0", "optimizer=adam"}
 
 
 def test_a_verdict_without_a_remedy_that_applies_gives_none() -> None:

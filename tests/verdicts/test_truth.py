@@ -119,6 +119,47 @@ def test_training_examples_are_not_compared_with_a_few_of_the_validation_split()
     assert verdict.evidence == "the loss of training examples rose from 1.25 to 3.2; lr=0.001"
 
 
+def test_one_epoch_above_the_lowest_of_many_is_no_rise() -> None:
+    noisy = [0.3, 0.2, *[0.1, 0.097, 0.094, 0.091, 0.088] * 4]
+    assert "learning rate too high" not in names(story(rows([*noisy, 0.078, 0.084, 0.084, 0.094], [0.5] * 26)))
+    (verdict,) = [
+        verdict
+        for verdict in verdicts(story(rows([*noisy, 0.13, 0.14, 0.13, 0.14, 0.15], [0.5] * 27)))
+        if verdict.name == "learning rate too high"
+    ]
+    assert verdict.evidence == "the training loss rose from 0.088 to 0.15; lr=0.001"
+
+
+@pytest.mark.parametrize(
+    ("last_loss", "last_score", "given"),
+    [
+        (0.28, 0.92, False),  # twice the loss, but the score is as good
+        (0.28, 0.9, False),  # four of 200 examples
+        (0.28, 0.84, True),
+        (0.16, 0.84, False),  # the loss of 200 examples may be that much higher by chance
+        (0.6, 0.92, True),  # four times
+    ],
+)
+def test_a_loss_that_rises_while_the_score_stays_is_no_fault_unless_it_rises_far(
+    last_loss: float, last_score: float, given: bool
+) -> None:
+    history = rows([0.2] * 10, [0.2, 0.14, *[last_loss] * 8], 0.87, 0.92)
+    for row in history[2:]:
+        row["val/accuracy"] = last_score
+    assert ("best epoch long past" in names(story(history))) == given
+
+
+def test_strong_dropout_is_compared_with_a_simple_model_even_if_the_score_is_not_low() -> None:
+    good = rows(FLAT, FLAT, 0.86, 0.87)
+    dropped = {"regularization": ["model.dropout=0.9"]}
+    assert names(story(good, **known(0.97))) == {"healthy"}
+    assert names(story(good, **known(0.97), **dropped)) == {"underfitting"}
+    assert names(story(good, **known(0.87), **dropped)) == {"healthy"}
+    assert names(story(good, **dropped)) == {"healthy"}, "nothing to compare with"
+    falling = [0.69 * 0.93**n for n in range(1, 13)]
+    assert names(story(rows(falling, falling, 0.86, 0.87), **known(0.97), **dropped)) == {"still improving"}
+
+
 def test_a_few_examples_may_swing() -> None:
     swinging = [0.5, 0.6] * 6
     assert "learning rate too high" in names(story(rows(swinging, FLAT), class_counts=[5000, 5000]))

@@ -98,9 +98,9 @@ TABLE: dict[str, set[str]] = {
 CHOSEN = ("init=he", "optimizer=adam")
 """What these trainings have instead of the defaults, which change."""
 DEFAULTS = (
-    "init=xavier_biases optimizer=adam_short",
-    "init=xavier_biases optimizer=adam_short training.epochs=40",
-    "init=xavier_biases optimizer=adam_short data=blobs training.epochs=12",
+    "init=xavier_or_torch optimizer=adam_short",
+    "init=xavier_or_torch optimizer=adam_short training.epochs=40",
+    "init=xavier_or_torch optimizer=adam_short data=blobs training.epochs=12",
 )
 """Command lines with the defaults that are healthy."""
 OF_REGRESSIONS = {"outliers", "uneven errors"}

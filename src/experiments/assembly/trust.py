@@ -48,6 +48,7 @@ OURS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
             "normal",
             "uniform",
             "xavier",
+            "xavier_or_torch",
             "xavier_uniform",
             "fan_in",
             "he",

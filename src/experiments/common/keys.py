@@ -138,6 +138,7 @@ ADDED: Mapping[str, Any] = {
 
 EARLIER_CHOICES: Mapping[str, Mapping[str, Any]] = {
     "init=he": {"init._target_": "experiments.initializers.he"},
+    "init=xavier_biases": {"init._target_": "experiments.initializers.xavier", "init.bias": "torch"},
     "optimizer=adam": {"optimizer._target_": "torch.optim.Adam", "optimizer.lr": 0.001},
 }
 """Choices that were the defaults of earlier versions, with the settings by which a configuration shows this."""

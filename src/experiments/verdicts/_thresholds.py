@@ -21,6 +21,7 @@ THRESHOLDS = {
         3.0, "standard deviation of the scores before training; He's initialization gives about 1.4; " + OURS
     ),
     "rise": Threshold(1.2, "times the initial loss or the lowest loss so far; " + OURS),
+    "last_epochs": Threshold(0.2, "share of the epochs whose mean is the loss at the end; " + OURS),
     "swing": Threshold(0.05, "share of the loss by which it rises from one epoch to the next; " + OURS),
     "swinging_epochs": Threshold(0.3, "share of the epochs; " + OURS),
     "settled_loss": Threshold(0.1, "times the loss of equal scores: a loss below it may swing; " + OURS),
@@ -48,6 +49,7 @@ THRESHOLDS = {
     "trend": Threshold(0.3, "rank correlation of the prediction with the size of the error; " + OURS_TOO),
     "past": Threshold(0.5, "share of the epochs (Prechelt 1998 stops when the validation loss is past its minimum)"),
     "worse": Threshold(1.25, "times the lowest validation loss; " + OURS),
+    "too_sure": Threshold(3.0, "the same if the score is no worse (Guo et al. 2017 show such losses); " + OURS),
     "batch": Threshold(0.8, "share of the training split: an epoch has one update or two; " + OURS),
     "improving": Threshold(0.1, "share by which the loss falls over half as many epochs again; " + OURS),
     "slowly": Threshold(0.03, "the same for a run whose score is low; " + OURS),

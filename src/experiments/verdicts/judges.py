@@ -186,7 +186,7 @@ def rate_too_high(story: Story) -> Verdict | None:
     ):
         where = "epoch 1"
         evidence = f"the loss of training examples rose from {story.initial_loss:.3g} to {first_loss(story):.3g}"
-    elif story.long_enough and story.losses[-1] > max(at("rise"), 1 + story.noise(story.examples)) * min(story.losses):
+    elif story.long_enough and risen(story) > max(at("rise"), 1 + story.noise(story.examples)):
         best = story.losses.index(min(story.losses)) + 1
         where = f"epochs {best} to {len(story.losses)}"
         evidence = f"the training loss rose from {min(story.losses):.3g} to {story.losses[-1]:.3g}"
@@ -205,6 +205,16 @@ def rate_too_high(story: Story) -> Verdict | None:
         where,
         [story.check("suggests a rate", "only=lr_range")],
     )
+
+
+def risen(story: Story) -> float:
+    """Return the training loss at the end over the lowest one.
+
+    Each is the mean of as many epochs, a fifth of all: the lowest one of many epochs is low by chance too.
+    """
+    count = max(1, int(at("last_epochs") * len(story.losses)))
+    means = [sum(story.losses[n - count : n]) / count for n in range(count, len(story.losses) + 1)]
+    return means[-1] / min(means)
 
 
 def first_loss(story: Story) -> float:
@@ -438,8 +448,10 @@ def low_everywhere(story: Story) -> Verdict | None:
     """The training and validation accuracy are both low, or Dropout keeps them low, and the loss no longer falls."""
     if not story.long_enough:
         return None
-    dropped = story.dropout >= at("strong_dropout") and -story.gap > at("gap")
-    low = (story.skill < at("low_skill") or dropped) and story.gap < at("gap")
+    strong = story.dropout >= at("strong_dropout")
+    dropped = strong and -story.gap > at("gap")
+    compared = strong and story.reference is not None
+    low = (story.skill < at("low_skill") or dropped or compared) and story.gap < at("gap")
     # Weights for rare classes cost accuracy on the common ones; a handful of updates shows nothing.
     if not low or story.weighted or story.last["step"] < FEWEST_UPDATES:
         return None
@@ -473,7 +485,7 @@ def low_everywhere(story: Story) -> Verdict | None:
     if behind and falling(story, story.tail) and not dropped:
         return None
     if not behind:
-        return None if dropped and story.skill >= at("low_skill") else limited(evidence, where)
+        return None if strong and story.skill >= at("low_skill") else limited(evidence, where)
     return Verdict(
         "underfitting",
         "The network does not fit even the training examples well."
@@ -588,12 +600,17 @@ def uneven_errors(story: Story) -> Verdict | None:
 
 
 def best_long_past(story: Story) -> Verdict | None:
-    """The validation loss was lowest long before the end."""
+    """The validation loss was lowest long before the end.
+
+    If the score has not become worse since, the network only becomes too sure of the few examples that it gets wrong
+    (Guo et al. 2017, section 3), so that the loss must have risen by far more.
+    """
     losses = [row["val/loss"] for row in story.history if "val/loss" in row]
     if len(losses) < FEWEST_EPOCHS:
         return None
     best = losses.index(min(losses)) + 1
-    worse = max(at("worse"), 1 + story.noise(story.val_examples))
+    noise = 1 + story.noise(story.val_examples)
+    worse = max(at("worse"), noise) if story.has_worsened(best) else at("too_sure") * noise
     solved = losses[-1] < at("settled_loss") * story.chance
     if solved or best > at("past") * len(losses) or losses[-1] < worse * losses[best - 1]:
         return None

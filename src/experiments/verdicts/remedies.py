@@ -86,7 +86,7 @@ def weights(name: str) -> Callable[[Facts], Overrides]:
 
     def remedy(facts: Facts) -> Overrides:
         gain = facts.get("init.gain", 1)
-        if facts.name("init") in (name, f"{name}_default") and gain == 1:
+        if facts.name("init") in (name, f"{name}_default", f"{name}_or_torch") and gain == 1:
             return None
         return [f"init={name}"] if gain == 1 or name == "torch" else [f"init={name}", "init.gain=1"]
 

@@ -237,6 +237,13 @@ class Story:
             return abs(1 - score) * math.sqrt(2 / count)
         return math.sqrt(score * (1 - score) / count)
 
+    def has_worsened(self, epoch: int) -> bool:
+        """Return whether the validation score has clearly become worse since an epoch; if it is the loss, it has."""
+        before = self.history[epoch - 1].get(f"val/{self.score}")
+        if self.kind in MEANS or before is None or self.val_score is None:
+            return True
+        return before - self.val_score > at("errors") * self.gap_error
+
     @cached_property
     def settled(self) -> bool:
         """Whether the training loss is so low that its changes mean nothing."""
