@@ -12,6 +12,7 @@ from rich.console import Console
 from experiments.common.text import duration
 
 from . import (
+    advice,
     comparison,
     crashes,
     data,
@@ -45,6 +46,7 @@ MODULES = (
     default_run,
     defaults,
     remedies,
+    advice,
     stacks,
     sweeps,
     packing,

@@ -188,3 +188,14 @@ def test_dropout_that_was_advised_is_not_advised_against() -> None:
     own = {"regularization": ["model.dropout=0.8"], "settings": settings("model.dropout=0.8")}
     (strong,) = verdicts(story(rows(FLAT, FLAT, 0.7, 0.9), **own, **known(0.99)))
     assert (strong.name, strong.advice[0]) == ("underfitting", "model.dropout=0  # no Dropout")
+
+
+@pytest.mark.parametrize(
+    ("objective", "advised"), [("auto", True), ("val/accuracy", True), ("val/f1", False), ("val/loss", False)]
+)
+def test_an_objective_that_counts_rare_classes_is_advised(objective: str, advised: bool) -> None:
+    chosen = {**settings(), "objective": objective}
+    facts = story(rows([0.1] * 5, [0.1] * 5, 0.97, 0.97), class_counts=[960, 40], settings=chosen)
+    (verdict,) = [verdict for verdict in verdicts(facts) if verdict.name == "class imbalance"]
+    words = "'metrics=[balanced_accuracy]' objective=val/balanced_accuracy  # "
+    assert any(advice.startswith(words) for advice in verdict.advice) == advised

@@ -314,8 +314,17 @@ def class_imbalance(story: Story) -> Verdict | None:
         f"{max(present):,} examples of the most common class, {min(present):,} of the rarest; accuracy "
         f"{story.majority:.1%} by always answering the most common class",
         "the training split",
-        ["a look at the confusion matrix: pictures/confusion.png"],
+        [*balanced(story), "a look at the confusion matrix: pictures/confusion.png"],
     )
+
+
+def balanced(story: Story) -> list[str]:
+    """Return the words of an objective that counts each class equally, unless the run has one."""
+    objective = str(story.settings.get("objective", "auto"))
+    if objective not in ("auto", "val/accuracy"):
+        return []
+    words = ["metrics=[balanced_accuracy]", "objective=val/balanced_accuracy"]
+    return [f"{shlex.join(words)}  # the mean over the classes, instead of the examples"]
 
 
 def dead_units(story: Story) -> Verdict | None:

@@ -36,7 +36,7 @@ class Facts:
     """The facts of a run that remedies are based on.
 
     Args:
-        config: its configuration, with dotted keys.
+        config: its configuration, with dotted keys; a mapping, such as `optimizer.lr_scale`, has only those below it.
         steps: the updates that it planned.
         suggested: the rate of the range test; None if there is none.
     """
@@ -172,6 +172,11 @@ def zero_biases(facts: Facts) -> Overrides:
     return ["init.bias=0"] if facts.get("init.bias") not in (None, 0, 0.0, "torch") else None
 
 
+def equal_rates(facts: Facts) -> Overrides:
+    """Return the remedy of the same rate for all parameters."""
+    return ["optimizer.lr_scale=null"] if any(key.startswith("optimizer.lr_scale.") for key in facts.config) else None
+
+
 REMEDIES: Mapping[str, Callable[[Facts], Overrides]] = {
     "a tenth of the rate": rate(0.1),
     "a third of the rate": rate(1 / 3),
@@ -206,7 +211,7 @@ REMEDIES: Mapping[str, Callable[[Facts], Overrides]] = {
     "Adam": adam,
     "batches of 16": batch,
     "early stopping": setting("training.early_stopping.patience", "5"),
-    "equal rates": lambda facts: ["optimizer.lr_scale=null"] if facts.get("optimizer.lr_scale") else None,
+    "equal rates": equal_rates,
     "Huber's loss": lambda facts: ["loss=huber"] if facts.name("loss") == "mse" else None,
     "absolute errors": lambda facts: ["loss=mae"] if facts.name("loss") == "mse" else None,
     "a learnt variance": lambda facts: ["loss=gaussian"] if facts.name("loss") == "mse" else None,
@@ -222,7 +227,7 @@ TABLE: Mapping[str, Sequence[str]] = {
     ),
     "learning rate too low": ("the rate of the range test", "Adam", "ten times the rate", "four times as long"),
     "stuck": (
-        "Adam", "He's weights", "zero biases", "no weight decay", "no penalty", "BatchNorm",
+        "zero biases", "no weight decay", "no penalty", "Adam", "He's weights", "BatchNorm",
         "the rate of the range test",
     ),
     "one class": ("the rate of the range test", "Adam", "torch's weights", "class weights", "twice as long"),
