@@ -25,7 +25,7 @@ SEEDS, MOST = 10, 9
 QUICK_SEEDS, QUICK_MOST = 4, 3
 MORE: Mapping[str, str] = {
     "questionable data": "data=npz data.path={tiny} data.preprocess=none",
-    "class imbalance": "data=npz data.path={rare} training.epochs=12 metrics=[balanced_accuracy] objective=val/balanced_accuracy",
+    "class imbalance": "data=npz data.path={rare} metrics=[balanced_accuracy] objective=val/balanced_accuracy",
     "outliers": "data=npz data.path={outliers} training.epochs=40",
     "uneven errors": "data=npz data.path={uneven} training.epochs=40",
     "not better than the bigram table": "data=text model=rnn data.characters=60000 optimizer.lr=1e-4 training.epochs=6",

@@ -9,6 +9,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from experiments.common.metrics import Metric
@@ -223,6 +224,34 @@ def test_effects_are_told_apart() -> None:
     }  # fmt: skip
     reversed_ = effects(base, [treatment(name) for name in moved], moved, {}, FALLING)
     assert {one.treatment.name: one.effect for one in reversed_}["better"] == "harms"
+
+
+def test_a_difference_that_is_surely_tiny_is_nothing_even_if_it_is_shown() -> None:
+    base = {seed: 0.7 + 0.01 * (seed % 3) for seed in range(8)}
+    moved = {"tiny": {seed: value - 0.003 - 0.0001 * seed for seed, value in base.items()}}
+    (one,) = effects(base, [treatment("tiny")], moved, {}, RISING)
+    assert one.corrected < 0.001
+    assert one.effect == "does nothing"
+
+
+@pytest.mark.slow
+def test_remedies_that_change_the_loss_are_not_compared_by_it(commands: Commands) -> None:
+    draw = np.random.default_rng(0)
+    x = draw.uniform(-2, 2, size=(400, 1))
+    y = np.square(x[:, 0]) + draw.normal(0, 0.3, 400) + np.where(draw.random(400) < 0.04, 40, 0)
+    np.savez("wild.npz", x_train=x[:300], y_train=y[:300], x_test=x[300:], y_test=y[300:])
+    words = ("data=npz", "data.path=wild.npz", "model.hidden=[20]", "training.epochs=15", "optimizer.lr=0.01")
+    folder = commands.trained(*words, "observers.pictures.enabled=false", "observers.tensorboard.enabled=false")
+    assert "outliers" in {verdict["name"] for verdict in summary(folder)["verdicts"]}
+    done = commands.type("remedy", f"run={folder}", "seeds=3", "most=2")
+    assert done.code == 0, done.err
+    assert "Some remedies change the loss, so val/mae is compared instead of the loss." in done.out
+    found = content(folder)
+    assert found["metric"] == "val/mae"
+    (huber,) = [one for one in found["remedies"] if one["name"] == "Huber's loss"]
+    table = np.genfromtxt(next(folder.glob("remedy/huber_s_loss_seed=0/metrics.csv")), delimiter=",", names=True)
+    best = table[int(np.argmin(table["valloss"]))]
+    assert huber["values"]["0"] == pytest.approx(best["valmae"], rel=1e-4)
 
 
 def test_a_fault_that_shows_with_a_few_seeds_only_is_shown_by_ranks() -> None:

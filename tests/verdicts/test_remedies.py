@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from experiments.common.keys import flattened
+from experiments.common.keys import flattened, settings
 from experiments.verdicts.remedies import (
     LIMITED,
     RANGE_TEST,
@@ -25,7 +25,7 @@ from tests.helpers import REPOSITORY, composed, sampled
 
 def facts(*overrides: str, steps: int = 1000, suggested: float | None = 0.01) -> Facts:
     """The facts of a run of 1,000 updates."""
-    return Facts(flattened(composed(*overrides)), steps, suggested)
+    return Facts(settings(composed(*overrides)), steps, suggested)
 
 
 RUNS: dict[str, tuple[str, ...]] = {
@@ -99,6 +99,12 @@ def test_no_remedy_of_the_default_run_is_what_it_has() -> None:
     own = facts()
     found = {word for verdict in TABLE for one in remedies([verdict], own) for word in one.overrides}
     assert not found & {"init=xavier", "init=xavier_or_torch", "init.bias=0", "optimizer=adam"}
+
+
+def test_rates_of_single_layers_are_made_equal() -> None:
+    first, *_ = remedies(["updates too small"], facts("optimizer.lr_scale={features:1e-4,head:1}"))
+    assert (first.name, first.overrides) == ("equal rates", ("optimizer.lr_scale=null",))
+    assert "equal rates" not in {one.name for one in remedies(["updates too small"], facts())}
 
 
 def test_a_verdict_without_a_remedy_that_applies_gives_none() -> None:

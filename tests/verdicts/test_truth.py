@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from experiments.common.keys import flattened
+from experiments.common import keys
 from experiments.folders.run import LayerRow, Row
 from experiments.verdicts._tail import tail_of
 from experiments.verdicts.judges import verdicts
@@ -34,7 +34,7 @@ def probe(*losses: float) -> list[LayerRow]:
 
 def settings(*overrides: str) -> dict[str, Any]:
     """The configuration of a run, with dotted keys."""
-    return flattened(composed(*overrides))
+    return keys.settings(composed(*overrides))
 
 
 def story(history: Sequence[Row], **more: Any) -> Story:
@@ -146,7 +146,12 @@ def test_a_loss_that_rises_while_the_score_stays_is_no_fault_unless_it_rises_far
     history = rows([0.2] * 10, [0.2, 0.14, *[last_loss] * 8], 0.87, 0.92)
     for row in history[2:]:
         row["val/accuracy"] = last_score
-    assert ("best epoch long past" in names(story(history))) == given
+    facts = story(history)
+    assert ("best epoch long past" in names(facts)) == given
+    if names(facts) == {"healthy"}:
+        (verdict,) = verdicts(facts)
+        certainty = f"validation loss 0.14 after epoch 2, {last_loss:g} at the end"
+        assert (certainty in verdict.evidence) == (last_loss > 0.16)
 
 
 def test_strong_dropout_is_compared_with_a_simple_model_even_if_the_score_is_not_low() -> None:

@@ -136,15 +136,17 @@ def p_of(found: Difference | None, values: Values, original: Values) -> float:
 
 
 def judged(found: Difference | None, corrected: float, original: Values, metric: Metric) -> Effect:
-    """Return the effect of a remedy in a word."""
+    """Return the effect of a remedy in a word; a difference that is surely tiny is nothing, even if it is shown."""
     if found is None:
         return "not compared"
-    if corrected < LEVEL and found.mean != 0:
-        return "helps" if (found.mean > 0) == metric.larger_is_better else "harms"
     mean = sum(original.values()) / len(original)
     small = SMALL * (1.0 if metric.larger_is_better else max(abs(mean), 1e-9))
     bounds = [abs(bound) for bound in (found.low, found.high) if bound is not None]
-    return "does nothing" if max(bounds, default=abs(found.mean)) <= small else "not clear"
+    if max(bounds, default=abs(found.mean)) <= small:
+        return "does nothing"
+    if corrected < LEVEL and found.mean != 0:
+        return "helps" if (found.mean > 0) == metric.larger_is_better else "harms"
+    return "not clear"
 
 
 def joined(names: Sequence[str]) -> str:

@@ -6,7 +6,7 @@ import copy
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +24,14 @@ from experiments.cli.resuming import saved_overrides, without_writing
 from experiments.common.errors import UserError
 from experiments.common.foreign import read_yaml
 from experiments.common.keys import key_of
+from experiments.common.metrics import AUTO
 from experiments.folders.hydra import task_part, write_composed
 from experiments.folders.reading import Record, record
 from experiments.folders.run import RunFolder
 from experiments.folders.sweep import FILE, Entry
 from experiments.runs.job import Job
 from experiments.runs.run import Run
-from experiments.verdicts.remedies import Facts, merged
+from experiments.verdicts.remedies import Facts, Remedy, merged
 
 from .options import RemedyOptions
 
@@ -71,12 +72,14 @@ class Patient:
         record: its configuration and summary, read as data.
         words: the overrides that it was started with, without those that the trials set.
         options: of the command.
+        compared: the metric that is compared; None for the run's objective.
     """
 
     folder: Path
     record: Record
     words: tuple[str, ...]
     options: RemedyOptions
+    compared: str | None = None
 
     @property
     def verdicts(self) -> list[str]:
@@ -91,8 +94,8 @@ class Patient:
 
     @property
     def metric(self) -> str:
-        """The metric that is compared: the run's objective."""
-        return str(self.record.summary.get("objective") or self.record.objective)
+        """The metric that is compared."""
+        return self.compared or str(self.record.summary.get("objective") or self.record.objective)
 
     @property
     def seeds(self) -> list[int]:
@@ -132,6 +135,29 @@ def patient(folder: Path, options: RemedyOptions) -> Patient:
     saved = without_writing(saved_overrides(folder, OF_THE_RUN), [], folder)
     words = [word for word in saved if key_of(word).partition(".")[0] not in OF_THE_RUN]
     return Patient(folder, found, tuple(words), options)
+
+
+def comparable(run: Patient, chosen: Sequence[Remedy]) -> tuple[Patient, list[Remedy]]:
+    """Return the run with a metric that all remedies share, and the remedies that it can compare.
+
+    The values of two losses have different units, so a remedy that changes the loss cannot be compared by the loss.
+    Then it is the mean absolute error of numbers, and the accuracy of classes.
+
+    Args:
+        run: whose objective may be a loss.
+        chosen: its remedies.
+    """
+    of_loss = [one for one in chosen if any(key_of(word).partition(".")[0] == "loss" for word in one.overrides)]
+    if not of_loss or not run.metric.endswith("/loss"):
+        return run, list(chosen)
+    measured, metrics = run.record.metrics, run.record.config.get("metrics", AUTO)
+    for name in ("val/mae", "val/accuracy"):
+        if name in measured:
+            return replace(run, compared=name), list(chosen)
+    if "val/r2" in measured and metrics == AUTO:
+        words = merged(run.words, ["metrics=[r2,rmse,mae]"])
+        return replace(run, compared="val/mae", words=tuple(words)), list(chosen)
+    return run, [one for one in chosen if one not in of_loss]
 
 
 def facts(run: Patient, rate: float | None = None) -> Facts:

@@ -29,11 +29,11 @@ from experiments.runs.job import Job, composed
 from experiments.runs.run import Run
 from experiments.runs.together import train_together
 from experiments.training.stop import SignalStop
-from experiments.verdicts.remedies import RANGE_TEST, TABLE, remedies
+from experiments.verdicts.remedies import RANGE_TEST, TABLE, Remedy, remedies
 
 from ._drawing import draw
 from ._effects import Tried, combination, effects, filled, joined
-from ._treatments import ORIGINAL, Patient, Treatment, facts, jobs, patient, suggested_rate
+from ._treatments import ORIGINAL, Patient, Treatment, comparable, facts, jobs, patient, suggested_rate
 from .options import RemedyOptions
 
 FOLDER, FILE, PICTURE = *REMEDIES.parts, "remedy.png"
@@ -135,7 +135,9 @@ def tried_out(run: Patient, out: Path, screen: Screen, stop: SignalStop) -> Resu
         UserError: the run cannot be composed or built, or no run has a result.
     """
     introduce(screen, run)
-    plan, left_out = planned(run, out)
+    run, chosen, left_out = choose(run)
+    plan, unfit = planned(run, chosen, out)
+    left_out += unfit
     count = len(plan) - 1
     screen.print(
         f"training the run and {count} {'remedy' if count == 1 else 'remedies'} with {len(run.seeds)} seeds each, "
@@ -159,17 +161,38 @@ def tried_out(run: Patient, out: Path, screen: Screen, stop: SignalStop) -> Resu
     return Results(run, values[ORIGINAL], tried, together, best, [*left_out, *unfit], names, bad)
 
 
-def planned(run: Patient, out: Path) -> tuple[dict[Treatment, list[Job]], list[str]]:
+def choose(run: Patient) -> tuple[Patient, list[Remedy], list[str]]:
+    """Return the run with the metric that is compared, the remedies to try, and sentences about those left out.
+
+    Raises:
+        UserError: the run cannot be composed or built.
+    """
+    named = {name for verdict in run.verdicts for name in TABLE.get(verdict, ())}
+    rate = suggested_rate(run) if RANGE_TEST in named else None
+    every = remedies(run.verdicts, facts(run, rate), run.options.most)
+    own, chosen = comparable(run, every)
+    left_out = [
+        f"{one.name} changes the loss, so {run.metric} cannot compare it; choose another objective when you train"
+        for one in every
+        if one not in chosen
+    ]
+    return own, chosen, left_out
+
+
+def planned(run: Patient, chosen: Sequence[Remedy], out: Path) -> tuple[dict[Treatment, list[Job]], list[str]]:
     """Return the runs to train for the run itself and for each remedy, and sentences about remedies that do not fit.
+
+    Args:
+        run: whose remedies are tried.
+        chosen: the remedies.
+        out: the folder of all trials.
 
     Raises:
         UserError: the run itself cannot be composed or built.
     """
     original = run.treatment()
     plan, left_out = {original: jobs(run, original, out)}, []
-    named = {name for verdict in run.verdicts for name in TABLE.get(verdict, ())}
-    rate = suggested_rate(run) if RANGE_TEST in named else None
-    for one in remedies(run.verdicts, facts(run, rate), run.options.most):
+    for one in chosen:
         treatment = run.treatment(one.name, one.overrides, one.verdicts)
         try:
             plan[treatment] = jobs(run, treatment, out)
@@ -317,6 +340,8 @@ def report(screen: Screen, results: Results) -> None:
         screen.print(f"\n{metric.name}: {without}\n")
     else:
         screen.print(f"\n{metric.name} of the run {mean:.4g}, mean of {seeds} seeds\n")
+        if run.compared is not None:
+            screen.print(f"Some remedies change the loss, so {metric.name} is compared instead of the loss.\n")
         if results.bad:
             screen.print(f"{without}\n")
     screen.print_table(shown, SPARE)

@@ -650,6 +650,12 @@ def healthy(story: Story) -> Verdict:
     numbers = [f"training loss {story.initial_loss or story.losses[0]:.3g} -> {story.losses[-1]:.3g}"]
     if story.val_score is not None:
         numbers.append(story.scores.removeprefix("training "))
+    losses = [row["val/loss"] for row in story.history if "val/loss" in row]
+    if losses and story.kind not in MEANS and losses[-1] > at("worse") * min(losses):
+        numbers.append(
+            f"validation loss {min(losses):.3g} after epoch {losses.index(min(losses)) + 1}, {losses[-1]:.3g} at the "
+            f"end: not the {story.noun}, but its certainty is worse"
+        )
     ratios = [value for values in story.weight_ratios.values() for value in values]
     if ratios:
         numbers.append(f"update : weight {median(ratios):.1e}")
