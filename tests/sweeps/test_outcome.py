@@ -11,7 +11,7 @@ import pytest
 from experiments.common.screen import Screen
 from experiments.folders.sweep import Sweep
 from experiments.sweeps import launch
-from experiments.sweeps._outcome import next_commands, print_outcome, rows_of
+from experiments.sweeps._outcome import next_commands, note_on_lines, print_outcome, rows_of
 from experiments.sweeps.jobs import conclude
 from experiments.sweeps.launch import Launch, summary_line
 from tests.helpers import SMALL, Commands
@@ -223,3 +223,14 @@ def test_the_end_of_a_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     lines = capsys.readouterr().out.splitlines()
     assert lines[-4:-2] == ["3 runs: 2 finished, 1 stopped", f"sweep    {tmp_path / 's'}"]
     assert [line.split()[0] for line in lines[-2:]] == ["compare", "evaluate"]
+
+
+@pytest.mark.parametrize(("runs", "said"), [(20, False), (21, True)])
+def test_many_runs_are_not_ticked_by_tensorboard(tmp_path: Path, runs: int, said: bool) -> None:
+    for number in range(runs):
+        for part in ("", "train"):
+            folder = tmp_path / f"{number:02}_seed={number}" / part
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "events.out.tfevents.1.host").touch()
+    note = note_on_lines(Sweep(tmp_path))
+    assert (note is not None and note.startswith("In the tabs other than Time Series no run is ticked")) == said

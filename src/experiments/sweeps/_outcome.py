@@ -17,6 +17,8 @@ from experiments.common.foreign import read_yaml
 from experiments.common.metrics import Metric, objective_of
 from experiments.common.screen import Screen, fits, narrowed, table
 from experiments.common.text import command_name, counted, visible
+from experiments.folders.dashboard import crowded
+from experiments.folders.events import FILES
 from experiments.folders.reading import CONFIGURATION
 from experiments.folders.sweep import ENDED, Entry, Sweep
 
@@ -24,7 +26,6 @@ MOST_BEST, MOST_FAILED = 10, 5
 """The rows of a long sweep: the best runs, and runs without a result."""
 LONGEST_VALUE = 30
 WITHOUT_RESULT = ("failed", "diverged")
-EVENTS = "events.out.tfevents.*"
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def next_commands(sweep: Sweep, rows: Sequence[Row]) -> Iterator[tuple[str, str]
     if measured:
         mixed = " mixed=true" if len({row.settings.get("data") for row in rows}) > 1 else ""
         yield "compare", f"{python} -m experiments.compare {folder}{mixed}"
-    if any(sweep.folder.glob(EVENTS)) or any(any(row.entry.folder.glob(EVENTS)) for row in rows[:1]):
+    if any(sweep.folder.glob(FILES)) or any(any(row.entry.folder.glob(FILES)) for row in rows[:1]):
         yield "view", f"{command_name('tensorboard')} --logdir {folder}"
     with_weights = [row for row in measured if (row.entry.folder / "checkpoints").is_dir()]
     if with_weights:
@@ -104,6 +105,11 @@ def next_commands(sweep: Sweep, rows: Sequence[Row]) -> Iterator[tuple[str, str]
         packages = foreign_packages(best.entry.folder)
         words += [f"trust={','.join(packages)}"] if packages else []
         yield "evaluate", f"{python} -m experiments.evaluate {shlex.join(words)}"
+
+
+def note_on_lines(sweep: Sweep) -> str | None:
+    """Return a sentence if TensorBoard opens a sweep with empty charts, because it has many runs; otherwise None."""
+    return crowded(len({path.parent for path in sweep.folder.rglob(FILES)}))
 
 
 def foreign_packages(folder: Path) -> list[str]:

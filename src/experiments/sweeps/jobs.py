@@ -31,7 +31,7 @@ from experiments.folders.sweep import FILE, Sweep, counts_as_text, exit_code, re
 from experiments.training.stop import ending
 
 from ._numbering import number_folders
-from ._outcome import next_commands, print_outcome, rows_of
+from ._outcome import next_commands, note_on_lines, print_outcome, rows_of
 
 ZIP = "sweep.zip"
 DRAWN = re.compile(r"\b(shuffle|glob)\(")
@@ -192,6 +192,8 @@ def conclude(folder: Path, *, over: bool = False) -> int:
     screen.print_command("sweep", visible(str(folder)))
     for label, command in next_commands(table, rows):
         screen.print_command(label, command)
+    if note := note_on_lines(table):
+        screen.print(note)
     code = exit_code(counts)
     if code == 130 and not over:
         command = f"{command_name('python')} -m experiments.train {shlex.join(resuming_words(folder))}"
