@@ -28,6 +28,7 @@ from experiments.training.streams import Streams
 
 from . import _gathered
 from ._scales import scaled_apart
+from ._stateful import carry, refuse_stateful
 from ._tasks import of_data, task_for, wanted
 from .targets import Config, call, divided, located, target
 
@@ -58,6 +59,7 @@ class Splitting:
     balance: Literal["none", "class_weights"] | None = "none"
     preprocess: Any = "standardize"
     augment: Any = "none"
+    stateful: bool = False
 
 
 @dataclass
@@ -224,6 +226,8 @@ def data(
     source = loaded(own, form, kind) if sources is None else sources.load(own, form, kind)
     task = task_for(config, source)
     refuse_for_classes(settings, source, task)
+    if settings.stateful:
+        refuse_stateful(source, task)
     if settings.keep_classes is not None:
         source = of_classes(source, settings.keep_classes)
     if known is not None:
@@ -234,7 +238,7 @@ def data(
         kept, tested = torch.arange(len(source.y_train)), torch.arange(len(source.y_test))
     kept, tested = of_rows(kept, source.train_rows), of_rows(tested, source.test_rows)
     y = source.y_train[kept]
-    validated, ordered = source.y_val is not None, source.kind == "tokens"
+    validated, ordered = source.y_val is not None, source.kind == "tokens" or settings.stateful
     train, val = divided_rows(task.strata(y), settings, streams.split, validated=validated, ordered=ordered)
     labels = y[train]
     if settings.label_noise:
@@ -268,6 +272,8 @@ def data(
     }
     weights = class_weights(labels, len(source.classes)).to(device) if settings.balance == "class_weights" else None
     notes = list(source.notes)
+    if settings.stateful:
+        notes.append(carry(splits, source, parts))
     if source.y_val is not None:
         whose = f"the {len(splits['val']):,} validation examples are the data set's own"
         notes.append(f"{whose}; data.val_fraction={settings.val_fraction} is not used")
@@ -485,11 +491,13 @@ def divided_rows(
         train, val = torch.randperm(first, generator=generator), torch.arange(first, len(labels))
     else:
         val, train = stratified(labels, round(settings.val_fraction * len(labels)), generator)
+    if settings.stateful:
+        train = train.sort().values
     if settings.limit is not None:
         if settings.limit > len(train):
             raise UserError(f"data.limit={settings.limit} is more than the {len(train)} training examples")
         kept, _ = stratified(labels[train], settings.limit, generator)
-        train = train[kept]
+        train = train[: settings.limit] if settings.stateful else train[kept]
     if len(train) == 0:
         raise UserError(f"data.val_fraction={settings.val_fraction} leaves no example to train on")
     return train, val

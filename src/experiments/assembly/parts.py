@@ -180,6 +180,11 @@ def network(config: Config, input_shape: Sequence[int], outputs: int) -> nn.Modu
         raise UserError(
             f"model._target_={config['model'][TARGET]!r} built a {type(built).__name__}, expected an nn.Module"
         )
+    if (config.get("data") or {}).get("stateful") and not hasattr(built, "state_shape"):
+        raise UserError(
+            "data.stateful=true carries the state of a recurrent network, but model._target_="
+            f"{config['model'][TARGET]!r} has none: it has no attribute 'state_shape'; use model=rnn"
+        )
     if task is not None and task.of_inputs:
         built.register_forward_hook(with_terms)
     return built

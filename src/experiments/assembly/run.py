@@ -110,6 +110,7 @@ def assembled(
             noise=streams.noise,
             thaws=thaws,
         )
+        follows = data.splits["train"].follows
         member = Member(
             folder=folder,
             streams=streams,
@@ -119,9 +120,11 @@ def assembled(
             early_stopping=early_stopping,
             penalized=criterion.penalty.adds,
             origin=origin,
-            lengths=lengths(data.splits["train"].raw()) if data.padded else None,
+            lengths=lengths(data.splits["train"].raw()) if data.padded and follows is None else None,
+            follows=follows,
         )
         plan = planned(settings, program, validate, screen)
+        refuse_uncarried(plan, program)
         assembly.check_batches(config, settings, program, plan.batch_size, layers, held, free)
         return Parts(data, layers, program, plan, member, config)
 
@@ -217,6 +220,29 @@ def planned(settings: assembly.Training, program: Single, validate: bool, screen
             "clocks; use training.steps"
         )
     return replace(plan, seconds=seconds, evaluate_train=settings.evaluate_train)
+
+
+def refuse_uncarried(plan: Plan, program: Single) -> None:
+    """Refuse a state that no batch of an epoch would pass on, or whose rows are in several processes.
+
+    Raises:
+        UserError: with what to do.
+    """
+    if program.carried is None:
+        return
+    if processes.active():
+        raise UserError("data.stateful=true cannot be used under torchrun; train in one process")
+    if program.needs_closure:
+        name = type(program.optimizer).__name__
+        raise UserError(
+            f"data.stateful=true carries the state from batch to batch, but {name} uses all training examples for each "
+            "update; use another optimizer"
+        )
+    if plan.steps_per_epoch < 2:
+        raise UserError(
+            f"data.stateful=true carries the state from batch to batch, but one batch of {plan.batch_size} has all "
+            f"{plan.examples} training examples; use training.batch_size={max(1, plan.examples // 2)} or less"
+        )
 
 
 def thread_count(

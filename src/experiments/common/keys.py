@@ -79,6 +79,7 @@ MEANINGS: dict[str, Meaning] = {
     "model.input_dropout": LEARNING,
     "surface": STRUCTURE,
     "data": STRUCTURE,
+    "data.stateful": STRUCTURE,
     "data.preprocess": LEARNING,
     "data.label_noise": LEARNING,
     "data.balance": LEARNING,
@@ -128,6 +129,7 @@ AUTOMATIC = ("auto", "experiments.tasks.Auto", "experiments.losses.auto")
 
 ADDED: Mapping[str, Any] = {
     "training.validate": None,
+    "data.stateful": False,
     "model.norm": "none",
     "model.groups": 4,
     "model.residual": False,

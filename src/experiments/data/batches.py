@@ -26,6 +26,8 @@ class Split:
         prepare: turns a batch of raw inputs into the model's inputs, on the device.
         device: the device of the batches.
         rows: the rows of x that belong to this split if several splits share x, where x is; None for all.
+        follows: (examples,), where x is: whether each example begins where the one before it ends, so that a recurrent
+            network carries its state from one to the next (`data.stateful`); None if no state is carried.
     """
 
     x: Tensor
@@ -33,6 +35,7 @@ class Split:
     prepare: Preparation
     device: torch.device
     rows: Tensor | None = None
+    follows: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.y)
@@ -52,9 +55,10 @@ class Split:
 
     def part(self, rows: slice) -> "Split":
         """Return a split that consists of these rows."""
+        follows = None if self.follows is None else self.follows[rows]
         if self.rows is None:
-            return replace(self, x=self.x[rows], y=self.y[rows])
-        return replace(self, y=self.y[rows], rows=self.rows[rows])
+            return replace(self, x=self.x[rows], y=self.y[rows], follows=follows)
+        return replace(self, y=self.y[rows], rows=self.rows[rows], follows=follows)
 
     def announce(self, batches: Sequence[Tensor], epoch: int) -> None:
         """Tell the split which batches follow; one whose examples are in memory has nothing to do.
@@ -68,10 +72,15 @@ class Split:
         """End what the split has started, such as workers."""
 
     def sample(self, most: int) -> "Split":
-        """Return a split of at most `most` of the examples, evenly spaced; the same split if there are no more."""
+        """Return a split of at most `most` of the examples; the same split if there are no more.
+
+        They are evenly spaced, or the first ones if examples continue each other.
+        """
         step = -(-len(self) // most)
         if step <= 1:
             return self
+        if self.follows is not None:
+            return self.part(slice(most))
         chosen = torch.arange(0, len(self), step, device=self.y.device)
         return replace(self, y=self.y[chosen], rows=chosen if self.rows is None else self.rows[chosen])
 

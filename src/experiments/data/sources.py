@@ -62,6 +62,8 @@ class Source:
         kind: the form of the targets; None for what y shows.
         train_rows, test_rows: the rows of the training and the test part that belong to them, if x is the same for
             both; None for all.
+        follows: by part, whether each example begins where the one before it ends, (examples,), as the parts of a text
+            do; None if examples do not continue each other.
 
     Inputs in float64, or in integers that float32 cannot represent, become float32 unless it would round them too much.
     """
@@ -85,6 +87,7 @@ class Source:
     train_rows: Tensor | None = None
     test_rows: Tensor | None = None
     padded: bool = False
+    follows: Mapping[str, Tensor] | None = None
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -118,6 +121,11 @@ class Source:
                 raise ValueError(f"x_{part} is empty: its shape is {tuple(x.shape)}")
             if len(x) != len(y):
                 raise ValueError(f"x_{part} has {len(x)} examples but y_{part} has {len(y)}; the numbers must agree")
+            if self.follows is not None and len(self.follows[part]) != len(x):
+                raise ValueError(
+                    f"follows[{part!r}] has {len(self.follows[part])} values but x_{part} has {len(x)} examples; the "
+                    "numbers must agree"
+                )
             same = part != "train" and isinstance(x, Tensor) and x.data_ptr() == first
             if isinstance(x, Tensor) and x.is_floating_point() and not same:
                 check_finite(x, part, gaps=self.impute or self.padded)

@@ -67,8 +67,11 @@ def text(
     notes = [f"{len(content):,} characters, {len(vocabulary) - 1} different ones to train on"]
     if unseen:
         notes.append(f"{unseen:,} characters of the test part are not in the training part and count as unknown")
-    form = TokenForm(vocabulary)
-    return Source(x_train, y_train, x_test, y_test, targets=vocabulary, form=form, kind="tokens", notes=tuple(notes))
+    follows = {part: torch.arange(len(x)) > 0 for part, x in (("train", x_train), ("test", x_test))}
+    return Source(
+        x_train, y_train, x_test, y_test, targets=vocabulary, form=TokenForm(vocabulary), kind="tokens",
+        notes=tuple(notes), follows=follows,
+    )  # fmt: skip
 
 
 def of_lines(content: str, name: str, context: int, test_fraction: float) -> Source:
@@ -90,7 +93,9 @@ def of_lines(content: str, name: str, context: int, test_fraction: float) -> Sou
         )
     vocabulary = (UNKNOWN, *sorted({"\n", *"".join(lines[:cut])}))
     numbers = {character: number for number, character in enumerate(vocabulary)}
-    parts = [pieces(part, context, numbers) for part in (lines[:cut], lines[cut:])]
+    cuts = [pieces(part, context, numbers) for part in (lines[:cut], lines[cut:])]
+    parts = [[piece for line in part for piece in line] for part in cuts]
+    follows = {name: continued(part) for name, part in zip(("train", "test"), cuts, strict=True)}
     longest = max(len(piece) for part in parts for piece in part) - 1
     (x_train, y_train), (x_test, y_test) = (shifted(part, longest) for part in parts)
     more = sum(map(len, parts)) - len(lines)
@@ -105,17 +110,22 @@ def of_lines(content: str, name: str, context: int, test_fraction: float) -> Sou
         notes.append(f"{unseen:,} characters of the test part are not in the training part and count as unknown")
     return Source(
         x_train, y_train, x_test, y_test, targets=vocabulary, form=TokenForm(vocabulary), kind="tokens",
-        notes=tuple(notes), padded=True,
+        notes=tuple(notes), padded=True, follows=follows,
     )  # fmt: skip
 
 
-def pieces(lines: Sequence[str], context: int, numbers: Mapping[str, int]) -> list[list[int]]:
+def pieces(lines: Sequence[str], context: int, numbers: Mapping[str, int]) -> list[list[list[int]]]:
     """Return the tokens of lines, each between two line breaks, in pieces of at most `context` and the next one."""
     found = []
     for line in lines:
         tokens = [numbers.get(character, 0) for character in f"\n{line}\n"]
-        found += [tokens[start : start + context + 1] for start in range(0, len(tokens) - 1, context)]
+        found.append([tokens[start : start + context + 1] for start in range(0, len(tokens) - 1, context)])
     return found
+
+
+def continued(texts: Sequence[Sequence[object]]) -> Tensor:
+    """Return whether each piece of some texts begins where the one before it ends, (pieces,)."""
+    return torch.tensor([number > 0 for text in texts for number in range(len(text))])
 
 
 def shifted(found: Sequence[Sequence[int]], length: int) -> tuple[Tensor, Tensor]:

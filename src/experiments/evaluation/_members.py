@@ -238,6 +238,7 @@ def scores_of_group(runs: Sequence[Restored], splits: Sequence[Split]) -> Sequen
     settings = runs[0].settings
     plain = settings.precision in ("fp32", "tf32", "fp64") and not settings.channels_last
     pays = all(split is splits[0] for split in splits) or runs[0].device.type == "cuda"
+    plain = plain and splits[0].follows is None
     if len(runs) > 1 and plain and pays:
         with suppress(ValueError), runs[0].surroundings():
             return list(scores_together([run.model for run in runs], splits, settings.eval_batch_size))

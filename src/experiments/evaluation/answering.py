@@ -18,6 +18,7 @@ from experiments.common.screen import Screen, table
 from experiments.common.text import shown_path
 from experiments.tasks.base import Task
 from experiments.tasks.metrics import Measure
+from experiments.training.carried import Carried
 from experiments.training.single import scores_of
 
 from ._estimates import MOST_TARGETS, Estimates
@@ -123,12 +124,20 @@ def write(out: Path, run: Restored, result: Answered, answers: Tensor, true: Ten
 
 def samples(run: Restored, split: str) -> str:
     """Return a text that the model has written; empty if it writes none."""
+    examples = run.data.splits[split]
+    carried = None if examples.follows is None else Carried(run.model, run.model, examples.follows)
+    seen = 0
 
     def forward(x: Tensor) -> Tensor:
-        return scores_of(run.model, x, run.settings.precision, channels_last=False)
+        nonlocal seen
+        if carried is None:
+            return scores_of(run.model, x, run.settings.precision, channels_last=False)
+        carried.start(torch.full((len(x),), seen > 0))
+        new, seen = x[:, seen:], x.shape[1]
+        return scores_of(carried, new, run.settings.precision, channels_last=False)
 
     with run.surroundings(), torch.no_grad():
-        return run.task.samples(forward, run.data.splits[split])
+        return run.task.samples(forward, examples)
 
 
 def write_predictions(out: Path, task: Task, answers: Tensor, true: Tensor) -> None:

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ from experiments.folders.reading import CONFIGURATION
 from experiments.folders.run import RunFolder
 from experiments.tasks.base import Task
 from experiments.tasks.metrics import Measure
+from experiments.training.carried import scored_batches
 from experiments.training.device import cores, free_memory, kernels, torch_threads
 from experiments.training.member import best_row
 from experiments.training.single import scores_of
@@ -161,8 +162,8 @@ class Restored:
         precision, channels_last = self.settings.precision, self.settings.channels_last
         self._check_batch(len(split))
         with self.surroundings(), torch.no_grad():
-            for x, y in split.in_order(self.settings.eval_batch_size):
-                yield scores_of(self.model, x, precision, channels_last=channels_last), y
+            call = partial(scores_of, precision=precision, channels_last=channels_last)
+            yield from scored_batches(call, self.model, split, self.settings.eval_batch_size)
 
     def _check_batch(self, examples: int) -> None:
         """Refuse batches that need more memory than is free.

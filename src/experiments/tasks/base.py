@@ -235,7 +235,8 @@ class Task:
         """Return a text that the model has written; empty if it writes none.
 
         Args:
-            forward: returns the scores of prepared examples, (batch, *input_shape).
+            forward: returns the scores of prepared examples, (batch, *input_shape); if examples continue each other
+                (`Split.follows`), it is called with the whole text so far, and returns the scores of what is new in it.
             split: the examples.
         """
         del forward, split

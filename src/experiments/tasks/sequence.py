@@ -102,7 +102,8 @@ class Sequence(Task):
         given = max(1, int((windows >= 0).sum(1).min()) // 2)
         tokens = windows[:, :given]
         for _ in range(WRITTEN):
-            probabilities = self.answer(forward(tokens[:, -length:])[:, -1]).cpu()
+            read = tokens if split.follows is not None else tokens[:, -length:]
+            probabilities = self.answer(forward(read)[:, -1]).cpu()
             probabilities[:, 0] = 0  # not a character
             drawn = torch.multinomial(probabilities + torch.finfo(torch.float64).tiny, 1, generator=draw)
             tokens = torch.cat([tokens, drawn.to(tokens.device)], 1)

@@ -13,13 +13,13 @@ from torch import Tensor
 
 from experiments.common.files import flush_all, flushing
 from experiments.common.metrics import TRAIN_EVAL
-from experiments.data.sequences import by_length
+from experiments.data.sequences import by_length, in_lanes
 from experiments.folders.run import Row
 
 from ._watching import called, close, end_of_epoch, heeded, note_failure
 from .member import Member, Rates
 from .observer import Observer
-from .position import Position, in_epochs
+from .position import Plan, Position, in_epochs
 from .program import Program
 from .stop import Stop
 from .transfer import state_to_host, to_device
@@ -155,12 +155,17 @@ def train_part(program: Program, members: Sequence[Member], position: Position, 
 
 def draw_orders(program: Program, members: Sequence[Member], position: Position) -> None:
     """Draw the order of each member's examples in the next pass over the training split."""
-    draws = []
-    for k in position.active:
-        generator, steps = members[k].streams.order, members[k].lengths
-        drawn = torch.randperm(position.plan.examples, generator=generator)
-        draws.append(drawn if steps is None else by_length(drawn, steps, position.plan.batch_size, generator))
+    draws = [drawn_order(members[k], position.plan) for k in position.active]
     position.orders = to_device(torch.stack(draws), program.index_device)
+
+
+def drawn_order(member: Member, plan: Plan) -> Tensor:
+    """Draw the order of a member's examples in a pass over the training split, (examples,)."""
+    generator = member.streams.order
+    if member.follows is not None:
+        return in_lanes(member.follows, plan.batch_size, generator)
+    drawn = torch.randperm(plan.examples, generator=generator)
+    return drawn if member.lengths is None else by_length(drawn, member.lengths, plan.batch_size, generator)
 
 
 def clear_sums(program: Program, position: Position) -> None:

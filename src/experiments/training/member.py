@@ -73,6 +73,7 @@ class Member:
         error: that one of its observers has raised; the other members continue.
         refused: what its observers have added to a row and cannot be kept.
         lengths: the steps of each training example, if it has sequences of unequal lengths; see `by_length`.
+        follows: whether each training example continues the one before it, if its state is carried; see `in_lanes`.
         horizon: the updates for which its schedule is meant, after which the rate stays the same; None for the plan's.
     """
 
@@ -94,6 +95,7 @@ class Member:
     refused: set[str] = field(default_factory=set)
     horizon: int | None = None
     lengths: Tensor | None = None
+    follows: Tensor | None = None
 
     def learning_rate(self, step: int, plan: Plan, val_losses: Sequence[float]) -> float:
         """Return the scheduled rate of an update, counted from 0."""

@@ -13,6 +13,7 @@ from experiments.data.batches import Split
 from experiments.optimizers import begin_momentum, count_on_host, needs_closure, update
 
 from .averaging import Average, refresh_statistics
+from .carried import Carried, scored_batches
 from .criterion import Criterion, penalized_weights
 from .freezing import frozen_norms, to_training_mode
 from .inspection import Inspector
@@ -103,6 +104,7 @@ class Single:
         self.running, self.score_type = self.criterion.task.metrics[0], self.criterion.task.score_type
         self.inspector = Inspector(model, self.criterion, splits["train"])
         self.thaws = thaws or {}
+        self.carried: Carried | None = None
         self.begin_epoch(0)
         self.updating = updating or Updating()
         self.augments = augments
@@ -119,6 +121,8 @@ class Single:
         if self.updating.compiled is not None:
             # One program for each batch size: shapes that came before must not change the numbers.
             self.forward = torch.compile(model, mode=self.updating.compiled, dynamic=False)
+        if splits["train"].follows is not None:
+            self.forward = self.carried = Carried(self.forward, model, splits["train"].follows)
         averaged = self.updating.ema is not None or self.updating.swa is not None
         self.average = Average(model, self.updating.ema) if averaged else None
 
@@ -136,6 +140,8 @@ class Single:
             self.weights = penalized_weights(self.model)
             self.inspector.forget()
             to_training_mode(self.model)
+        if self.carried is not None:
+            self.carried.begin_epoch(epoch)
 
     def announce(self, batches: Sequence[Tensor], epoch: int) -> None:
         """See `Program.announce`."""
@@ -145,6 +151,8 @@ class Single:
         """See `Program.step`."""
         self.inspector.forget()
         x, targets = self.splits["train"].batch(index[0])
+        if self.carried is not None:
+            self.carried.begin(index[0])
         for augment in self.augments:
             x, targets = augment(x, targets, self.noise)
         for group, share in zip(self.optimizer.param_groups, self.shares, strict=True):
@@ -277,8 +285,7 @@ class Single:
         score = torch.zeros((), dtype=self.score_type, device=self.device)
         model = self.evaluated
         model.eval()
-        for x, y in examples.in_order(self.eval_batch_size):
-            scores = self._scores(model, x)
+        for scores, y in scored_batches(self._scores, model, examples, self.eval_batch_size):
             loss += self.criterion.total(scores, y)
             score += self.criterion.task.score(scores, y).sum()
         to_training_mode(self.model)
@@ -291,8 +298,7 @@ class Single:
         parts, targets = [], []
         model = self.evaluated
         model.eval()
-        for x, y in examples.in_order(self.eval_batch_size):
-            scores = self._scores(model, x)
+        for scores, y in scored_batches(self._scores, model, examples, self.eval_batch_size):
             loss += self.criterion.total(scores, y)
             parts.append(scores)
             targets.append(y)
@@ -307,7 +313,7 @@ class Single:
         examples = self.splits[split] if isinstance(split, str) else split
         model = self.evaluated
         model.eval()
-        scores = [self._scores(model, x) for x, _ in examples.in_order(self.eval_batch_size)]
+        scores = [part for part, _ in scored_batches(self._scores, model, examples, self.eval_batch_size)]
         to_training_mode(self.model)
         return torch.cat(scores)
 
@@ -363,6 +369,8 @@ class Single:
             state |= {"trained": self.model.state_dict(), "averaged": self.average.count}
         if self.scaler is not None:
             state["scaler"] = self.scaler.state_dict()
+        if self.carried is not None:
+            state["carried"] = self.carried.state_dict()
         return state
 
     def load_state_dict(self, member: int, state: Mapping[str, Any]) -> None:
@@ -393,6 +401,8 @@ class Single:
             self.average.load(state["model"], state.get("averaged", 0))
         if self.scaler is not None:
             self.scaler.load_state_dict(state["scaler"])
+        if self.carried is not None:
+            self.carried.load_state_dict(state["carried"])
 
     def load_model(self, member: int, state: Mapping[str, Any]) -> None:
         """See `Program.load_model`."""

@@ -62,6 +62,7 @@ def configured(config: Mapping[str, Any]) -> Traits:
             "training.ema": training.get("ema") is not None,
             "training.swa": training.get("swa") is not None,
             "data.augment": config["data"].get("augment") not in (None, "none", []),
+            "data.stateful": bool(config["data"].get("stateful")),
             "a temporary freeze": isinstance(freeze, Mapping) and any(freeze.values()),
         },
     )
@@ -79,6 +80,7 @@ def built(program: Single) -> Traits:
             "training.ema": updating.ema is not None,
             "training.swa": updating.swa is not None,
             "data.augment": bool(program.augments),
+            "data.stateful": program.carried is not None,
             "a temporary freeze": bool(program.thaws),
             "a penalty of your own": type(program.criterion.penalty).__module__ != penalties.__name__,
         },
