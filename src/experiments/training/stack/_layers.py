@@ -14,6 +14,7 @@ from experiments.training._backward import POINTWISE, Rule
 from experiments.training.explicit import layers_of
 
 from ._forward import Masked
+from ._objective import as_pixels, is_narrow
 
 aten = torch.ops.aten
 
@@ -192,9 +193,25 @@ def cross_entropies(scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         targets: (members, batch).
     """
     members, batch = targets.shape
-    logs, wanted = scores.flatten(0, 1).log_softmax(1), targets.flatten()
-    losses, total = aten.nll_loss_forward.default(logs, wanted, None, 0, -100)
-    each = losses.new_full(losses.shape, 1 / batch)
-    g = aten.nll_loss_backward.default(each, logs, wanted, None, 0, -100, total)
+    flat, wanted, share = scores.flatten(0, 1), targets.flatten(), 1 / batch
+    losses, g = _few_classes(flat, wanted, share) if is_narrow(scores) else _many_classes(flat, wanted, share)
+    return losses.view(members, batch).mean(1), g.view(scores.shape)
+
+
+def _many_classes(scores: Tensor, targets: Tensor, share: float) -> tuple[Tensor, Tensor]:
+    """Return the cross-entropy of each example, and the gradient of their weighted sum, by the kernels of one run."""
+    logs = scores.log_softmax(1)
+    losses, total = aten.nll_loss_forward.default(logs, targets, None, 0, -100)
+    each = losses.new_full(losses.shape, share)
+    g = aten.nll_loss_backward.default(each, logs, targets, None, 0, -100, total)
+    return losses, aten._log_softmax_backward_data.default(g, logs, 1, scores.dtype)
+
+
+def _few_classes(scores: Tensor, targets: Tensor, share: float) -> tuple[Tensor, Tensor]:
+    """Return the same as `_many_classes`, by kernels for the pixels of one picture: each example is a pixel."""
+    logs, wanted = as_pixels(scores).contiguous().log_softmax(1).unsqueeze(3), targets.view(1, -1, 1)
+    losses, total = aten.nll_loss2d_forward.default(logs, wanted, None, 0, -100)
+    each = losses.new_full(losses.shape, share)
+    g = aten.nll_loss2d_backward.default(each, logs, wanted, None, 0, -100, total)
     inner = aten._log_softmax_backward_data.default(g, logs, 1, scores.dtype)
-    return losses.view(members, batch).mean(1), inner.view(scores.shape)
+    return losses, inner.view(-1, len(scores)).t().contiguous()

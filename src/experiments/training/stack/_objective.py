@@ -21,6 +21,9 @@ from ._weights import Weights
 NORM_EPS, RENORM_EPS = 1e-6, 1e-7
 """The numbers that torch adds to a norm before dividing by it, in `clip_grad_norm_` and in `renorm`."""
 
+NARROW = 16
+"""The least number of adjacent numbers that torch computes a softmax of by vectors."""
+
 
 class Objective:
     """The members' losses and penalties; each of their settings is one tensor.
@@ -140,7 +143,23 @@ def each_cross_entropy(scores: Tensor, targets: Tensor) -> Tensor:
         scores: (members, batch, classes).
         targets: (members, batch).
     """
-    return F.cross_entropy(scores.flatten(0, 1), targets.flatten(), reduction="none").view(targets.shape)
+    flat, wanted = scores.flatten(0, 1), targets.flatten()
+    if is_narrow(scores):
+        flat, wanted = as_pixels(flat), wanted.unsqueeze(0)
+    return F.cross_entropy(flat, wanted, reduction="none").view(targets.shape)
+
+
+def is_narrow(scores: Tensor) -> bool:
+    """Whether the classes are so few that a CPU does not compute their softmax by vectors.
+
+    Over examples it does, and takes a tenth of the time.
+    """
+    return scores.device.type == "cpu" and scores.shape[-1] < NARROW
+
+
+def as_pixels(scores: Tensor) -> Tensor:
+    """Return the scores of examples, (examples, classes), as those of the pixels of one picture."""
+    return scores.t().unsqueeze(0)
 
 
 def shared(criteria: Sequence[Criterion], like: Tensor) -> tuple[Callable[..., Tensor], dict[str, Tensor]]:
