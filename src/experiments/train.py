@@ -10,6 +10,7 @@ from .cli.entry import entry_point
 from .cli.launch import help_printed, launch
 from .cli.project import with_project
 from .cli.resuming import resumed_command_line
+from .common.importing import heavy_imports
 
 EXAMPLES = (
     ("", "the default run"),
@@ -41,7 +42,8 @@ def task(cfg: Any, typed: Sequence[str] = ()) -> float | None:
 
     stop = SignalStop()
     with stop.listening():  # the run's folder exists: a signal from now on leaves a summary in it
-        from .runs.alone import run  # the heavy imports: only after Hydra has accepted the command line
+        with heavy_imports():
+            from .runs.alone import run  # only after Hydra has accepted the command line
 
         result = run(cfg, stop, typed)
     if cfg.get("remedy") is True and not stop.requested:

@@ -138,8 +138,10 @@ class GridSweeper(Sweeper):
         """See `Sweeper.sweep`."""
         if self.basic is not None:
             return self.basic.sweep(arguments)
-        from experiments.sweeps.jobs import sweep
+        from experiments.common.importing import heavy_imports
 
+        with heavy_imports():
+            from experiments.sweeps.jobs import sweep
         assert self.hydra_context is not None
         assert self.config is not None
         given = [f"{key}={value}" for key, value in self.params.items()]
