@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 from experiments.common.confined import NO_LINK
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from tensorboard.compat.proto.event_pb2 import Event
 
 FILES = "events.out.tfevents.*"
@@ -121,11 +123,24 @@ def scalars(values: Mapping[str, float], step: int, about: Mapping[str, str] | N
         about: what TensorBoard shows with charts, in Markdown, by tag.
     """
     from tensorboard.compat.proto.event_pb2 import Event
-    from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
 
-    told = {tag: SummaryMetadata(summary_description=text) for tag, text in (about or {}).items()}
-    summary = [Summary.Value(tag=tag, simple_value=value, metadata=told.get(tag)) for tag, value in values.items()]
-    return Event(step=step, summary=Summary(value=summary))
+    from ._summaries import scalar_summary
+
+    event = Event(step=step, summary=scalar_summary(values))
+    if about:
+        for value in event.summary.value:
+            if value.tag in about:
+                value.metadata.summary_description = about[value.tag]
+    return event
+
+
+def histograms(tags: Sequence[str], numbers: NDArray[np.float64], bins: NDArray[np.float64], step: int) -> Event:
+    """Return one event with all histograms of a step; see `histogram_summary`."""
+    from tensorboard.compat.proto.event_pb2 import Event
+
+    from ._summaries import histogram_summary
+
+    return Event(step=step, summary=histogram_summary(tags, numbers, bins))
 
 
 def records(path: Path, most: int | None = None) -> Iterator[bytes]:

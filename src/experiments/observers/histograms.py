@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
+import numpy as np
 import torch
 from annotated_types import Ge
 from torch import Tensor
 
-from experiments.folders.events import HISTOGRAMS
+from experiments.folders import events
 from experiments.models.measures import counts
 from experiments.training.observer import Observer
 from experiments.training.observer import every as every_epochs
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 BINS = 30
 """The number of bins that TensorBoard draws (the default of TensorFlow's own histograms)."""
+SUMS = 5
+"""The numbers of a histogram besides its bins: see `histograms`."""
 
 
 class Histograms(Observer):
@@ -53,34 +57,19 @@ class Histograms(Observer):
 
     def write(self, epoch: int) -> None:
         """Measure and write the histograms; a tensor with a value that is not finite has none."""
-        from tensorboard.compat.proto.event_pb2 import Event
-        from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary
-
         tags, rows = self.program.look(self.number, "histograms", measured)
-        values = []
-        for tag, row in zip(tags, rows.tolist(), strict=True):
-            low, high, count, total, squares, *counts = row
-            if not (low < high < float("inf")):
-                continue
-            width = (high - low) / BINS
-            histogram = HistogramProto(
-                min=low,
-                max=high,
-                num=int(count),
-                sum=total,
-                sum_squares=squares,
-                bucket_limit=[low + width * (i + 1) for i in range(BINS)],
-                bucket=counts,
-            )
-            values.append(Summary.Value(tag=tag, histo=histogram))
-        if values:  # one event for all; `add_histogram_raw` would write one event for each
-            self.writer._get_file_writer().add_event(Event(summary=Summary(value=values)), epoch)
+        numbers = rows.cpu().numpy()
+        finite = numbers[:, 0] < numbers[:, 1]
+        if finite.any():  # one event for all; `add_histogram_raw` would write one event for each
+            own = np.split(numbers[finite], [SUMS], axis=1)
+            event = events.histograms(list(itertools.compress(tags, finite)), *own, epoch)
+            self.writer._get_file_writer().add_event(event, epoch)
 
 
 def measured(capture: Capture) -> tuple[Sequence[str], Tensor]:
     """Return the tags of all histograms, and the histograms; see `histograms`."""
     tensors = {
-        f"{HISTOGRAMS}/{kind}/{name}": tensor
+        f"{events.HISTOGRAMS}/{kind}/{name}": tensor
         for kind in ("activations", "weights", "gradients")
         for name, tensor in getattr(capture, kind).items()
         if tensor.numel()
@@ -95,7 +84,7 @@ def histograms(tensors: list[Tensor]) -> Tensor:
         tensors: of any shape.
 
     Returns:
-        (len(tensors), 5 + BINS) in float64: the lowest and the highest edge, the number of values, their sum and sum
+        (len(tensors), SUMS + BINS) in float64: the lowest and the highest edge, the number of values, their sum and sum
         of squares, and the counts of equally wide bins. If all values are equal, the bins span a range of width 1
         around them; if a value is not finite, both edges are nan.
     """
@@ -103,14 +92,14 @@ def histograms(tensors: list[Tensor]) -> Tensor:
 
 
 def _histogram(values: Tensor) -> Tensor:
-    low, high = values.aminmax()
+    low, high = values.amin(), values.amax()
     low, high = low.double(), high.double()
     flat = low == high
     low, high = torch.where(flat, low - 0.5, low), torch.where(flat, high + 0.5, high)
     broken = ~(low.isfinite() & high.isfinite())
     scale = torch.where(broken, 0.0, BINS / (high - low))
-    position = (values - low.float()).mul_(scale.float()).nan_to_num_(0.0, 0.0, 0.0)
-    bin_counts = counts(position.to(torch.int64).clamp(0, BINS - 1), BINS)
+    position = (values - low.float()).mul_(scale.float()).nan_to_num_(0.0, 0.0, 0.0).clamp_(0.0, BINS - 1)
+    bin_counts = counts(position.to(torch.int64), BINS)  # under `vmap`, integers take long to clamp
     nan = torch.full_like(low, torch.nan)
     edges = torch.stack([torch.where(broken, nan, low), torch.where(broken, nan, high)])
     sums = torch.stack([torch.full_like(low, values.numel()), values.sum().double(), values.square().sum().double()])

@@ -1,0 +1,94 @@
+"""TensorBoard's summaries from their bytes, which takes a tenth of the time of an object for each number.
+
+See protobuf's "Encoding" and TensorBoard's `summary.proto`: a field is a key, for some kinds a length, and the value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
+NUMBERS = ("min", "max", "num", "sum", "sum_squares")
+"""The numbers of a histogram, in the order of their fields."""
+VALUE, TAG, SCALAR, HISTOGRAM = b"\x0a", b"\x0a", b"\x15", b"\x2a"
+"""The keys of `Summary.value`, and of a value's `tag`, `simple_value` and `histo`."""
+KNOWN = 10_000
+"""The tags whose bytes are remembered."""
+
+
+def scalar_summary(values: Mapping[str, float]) -> Summary:
+    """Return a summary with a number for each tag; in it a number that is too large for float32 is infinite."""
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
+    with np.errstate(over="ignore"):
+        content = np.array(list(values.values()), dtype=np.float64).astype("<f4").tobytes()
+    heads = (head(tag, SCALAR, 4) for tag in values)
+    return Summary.FromString(b"".join(b"".join((own, content[4 * n : 4 * n + 4])) for n, own in enumerate(heads)))
+
+
+def histogram_summary(tags: Sequence[str], numbers: NDArray[np.float64], bins: NDArray[np.float64]) -> Summary:
+    """Return a summary with a histogram for each tag.
+
+    Args:
+        tags: of the histograms.
+        numbers: (tags, 5): the lowest and the highest edge, the count of the values, their sum and sum of squares.
+        bins: (tags, bins): the counts of equally wide bins.
+    """
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
+    count = bins.shape[1]
+    form = histogram_form(count)
+    rows = np.empty(len(tags), form)
+    for number, name in enumerate(NUMBERS):
+        rows[f"key of {name}"], rows[name] = 9 + 8 * number, numbers[:, number]
+    low, high = numbers[:, :1], numbers[:, 1:2]
+    size = np.frombuffer(varint(8 * count), np.uint8)
+    rows["key of limits"], rows["size of limits"], rows["key of bins"], rows["size of bins"] = 0x32, size, 0x3A, size
+    rows["limits"] = low + (high - low) / count * np.arange(1, count + 1)
+    rows["bins"] = bins
+    size_of_one = form.itemsize
+    content = rows.tobytes()
+    heads = (head(tag, HISTOGRAM + varint(size_of_one), size_of_one) for tag in tags)
+    return Summary.FromString(
+        b"".join(b"".join((own, content[size_of_one * n : size_of_one * (n + 1)])) for n, own in enumerate(heads))
+    )
+
+
+@lru_cache(KNOWN)
+def head(tag: str, key: bytes, size: int) -> bytes:
+    """Return what is before the content of a value of a summary.
+
+    Args:
+        tag: of the value.
+        key: of the content, with its length if it has one.
+        size: of the content, in bytes.
+    """
+    name = tag.encode()
+    inner = TAG + varint(len(name)) + name + key
+    return VALUE + varint(len(inner) + size) + inner
+
+
+@lru_cache
+def histogram_form(bins: int) -> np.dtype[Any]:
+    """Return the bytes of a histogram as a type of numpy."""
+    size = len(varint(8 * bins))
+    fields: list[Any] = [field for name in NUMBERS for field in ((f"key of {name}", "u1"), (name, "<f8"))]
+    for name in ("limits", "bins"):
+        fields += [(f"key of {name}", "u1"), (f"size of {name}", "u1", (size,)), (name, "<f8", (bins,))]
+    return np.dtype(fields)
+
+
+def varint(number: int) -> bytes:
+    """Return an integer in protobuf's variable length: seven bits in a byte, the lowest ones first."""
+    content = bytearray()
+    while number > 127:
+        content.append(number & 127 | 128)
+        number >>= 7
+    return bytes([*content, number])
