@@ -24,13 +24,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import torch
 from annotated_types import Ge
-from torch import Tensor, nn
+from torch import Tensor
 
 from experiments.folders import events
 from experiments.folders.run import LAYERS, TableCopy, row_text, table_digest
@@ -45,7 +44,7 @@ if TYPE_CHECKING:
 
     from experiments.training.observer import Observed
     from experiments.training.position import Position
-    from experiments.training.program import Capture, Program
+    from experiments.training.program import Capture, Program, Update
 
 SHOWN = 50
 """Measurements per epoch that TensorBoard shows, which keeps 1,000 points of a curve; `layers.csv` has all of them."""
@@ -57,24 +56,8 @@ CHARTED = ("activation_std", "dead", "saturated", "correlation", "signal", "grad
 LINES = 5
 """Lines of a run in a chart: TensorBoard gives all of them one color, and has five symbols to tell them apart."""
 
-Readings = Iterator[tuple[Sequence[str], str, Tensor]]
-"""Layers, quantity and the values, (layers,), on the device."""
-
-
-@dataclass
-class UpdateChange:
-    """The change of each parameter by an update.
-
-    Args:
-        step: the number of the update.
-        change: old parameters minus new parameters.
-        ratios, cosines: `update_ratio` and `update_cosine` of each parameter, (parameters,); None if not measured.
-    """
-
-    step: int
-    change: list[Tensor]
-    ratios: Tensor | None = None
-    cosines: Tensor | None = None
+Reading = tuple[Sequence[str], str, Tensor]
+"""Layers, quantity and the values, (..., layers), on the device."""
 
 
 class Layers(Observer):
@@ -97,7 +80,7 @@ class Layers(Observer):
     ) -> None:
         self.writer = writer
         self.epochs = every_th(every)
-        self.steps = every_th(every_steps)
+        self.steps, self.every_steps = every_th(every_steps), every_steps
         self.watches_updates = every > 0 or every_steps > 0
         self.group = events.LAYERS if every > 0 else events.STEPS
         self.seen: dict[str, dict[str, None]] = {}
@@ -109,10 +92,6 @@ class Layers(Observer):
         self.modules = dict(model.named_modules())
         self.weighted = weighted_layers(model)
         self.named = dict(model.named_parameters())
-        self.trained: dict[str, nn.Parameter] = {}
-        self.before: list[Tensor] | None = None
-        self.spare: list[list[Tensor]] = []
-        self.update: UpdateChange | None = None
         self.rows: list[str] = []
         self.unwritten = False
         self.digest = (0, 0)
@@ -126,44 +105,29 @@ class Layers(Observer):
             self.look(0)
             self.before_checkpoint()
 
-    @property
-    def parameters(self) -> list[Tensor]:
-        """The trained parameters, read anew because a stack moves them when it shrinks."""
-        return [parameter.detach() for parameter in self.trained.values()]
-
     def measures_at(self, step: int) -> bool:
         """Whether a measurement is due after update `step`."""
         epoch, whole = self.position.epoch_of(step)
         return self.steps(step) or (whole and self.epochs(epoch))
 
+    def watched(self, first: int, last: int) -> Iterable[int]:
+        """See `Observer.watched`: the updates that are measured, and the one before each."""
+        position, every = self.position, self.every_steps
+        ends = {
+            position.step - position.batch + position.updates,
+            last + 1,
+        }  # the epoch's, and perhaps that of the next
+        steps = range(-(-first // every) * every, last + 2, every) if every else ()
+        measured = {step for step in ends if self.measures_at(step)}.union(steps) if self.watches_updates else set()
+        return sorted(step for step in measured | {step - 1 for step in measured} if first <= step <= last)
+
     def before_update(self, step: int) -> None:
-        """Copy the parameters if this update or the next one is measured."""
-        if self.measures_at(step + 1) or self.measures_at(step + 2):
-            trained = {name: p for name, p in self.named.items() if p.requires_grad}
-            if trained.keys() != self.trained.keys():  # some have thawed
-                self.trained, self.update, self.spare = trained, None, []
-            parameters = self.parameters
-            # Memory is reused, because allocating it takes longer than filling it.
-            self.before = self.spare.pop() if self.spare else [torch.empty_like(p) for p in parameters]
-            torch._foreach_copy_(self.before, parameters)
+        """See `Observer.before_update`."""
+        self.program.watch(step)
 
     def after_update(self, step: int) -> None:
-        """Measure the update, and the layers if a measurement is due."""
-        if self.before is None:
-            return
-        last, self.update = self.update, UpdateChange(step, self.before)
-        self.before = None
-        due = self.measures_at(step)
-        sizes = norms(self.update.change) if due else None
-        torch._foreach_sub_(self.update.change, self.parameters)
-        if sizes is not None:
-            changed = norms(self.update.change)
-            self.update.ratios = changed / sizes
-            if last is not None and last.step == step - 1:
-                self.update.cosines = cosines(self.update.change, changed, last.change)
-        if last is not None:
-            self.spare.append(last.change)
-        if due:
+        """Measure the update and the layers if a measurement is due."""
+        if self.measures_at(step):
             self.look(step)
 
     def epoch_end(self, row: dict[str, float]) -> None:
@@ -198,16 +162,16 @@ class Layers(Observer):
         _, whole = self.position.epoch_of(step)
         measure = partial(self.measured, whole=whole)
         keys, values = self.program.look(self.number, ("layers", whole), measure, brief=not whole)
-        update_keys, update_values = joined(self.updated(step))
-        self.pending.append(
-            (step, [*keys, *update_keys], torch.cat([values, update_values]) if update_keys else values)
-        )
+        updated = self.program.look_at_update(self.number, step, "layers", self.updated)
+        if updated is not None:
+            keys, values = [*keys, *updated[0]], torch.cat([values, updated[1]])
+        self.pending.append((step, keys, values))
 
     def measured(self, capture: Capture, *, whole: bool) -> tuple[Sequence[tuple[str, str]], Tensor]:
         """Return the measurements of a capture; see `joined`."""
         return joined(self.inside(capture, whole=whole))
 
-    def inside(self, capture: Capture, *, whole: bool) -> Readings:
+    def inside(self, capture: Capture, *, whole: bool) -> Iterator[Reading]:
         """Yield the measurements of a capture.
 
         Args:
@@ -230,7 +194,7 @@ class Layers(Observer):
                 yield [name], "correlation", measures.correlation(a).reshape(1)
         yield from self.signals(capture)
         if whole:
-            yield self.layers(capture.gradients, "gradient_norm")
+            yield by_layer(list(capture.gradients), norms(list(capture.gradients.values())), "gradient_norm")
             for name, layer in self.weighted.items():
                 yield [name], "twins", measures.twins(measures.incoming(layer, capture.weights, name)).reshape(1)
         for name, running in capture.running_statistics.items():
@@ -245,7 +209,7 @@ class Layers(Observer):
             lost = (capture.scores * 0).sum()  # NaN if a score is not finite: then no class is the largest one
             yield [MODEL], "top_class", predictions.max().reshape(1) / len(answers) + lost
 
-    def signals(self, capture: Capture) -> Readings:
+    def signals(self, capture: Capture) -> Iterator[Reading]:
         """Yield the size of the gradients with respect to the activations; the last layer's are the scores'."""
         if not capture.signals:
             return
@@ -254,35 +218,18 @@ class Layers(Observer):
         if len(sizes) > 2:
             yield [MODEL], "signal_ratio", sizes[:1] / sizes[-2]
 
-    def updated(self, step: int) -> Readings:
-        """Yield the measurements of the update; 0 / 0, for example of a zero bias, is later left out as not finite."""
-        update = self.update
-        if update is None or update.step != step:
-            return
-        gradients = self.program.gradients(self.number)
-        if gradients:
-            yield self.layers(gradients, "update_gradient_norm")
-        if update.ratios is not None:
-            yield list(self.trained), "update_ratio", update.ratios
-        if update.cosines is not None:
-            yield list(self.trained), "update_cosine", update.cosines
+    def updated(self, update: Update) -> tuple[Sequence[tuple[str, str]], Tensor]:
+        """Return the measurements of an update; see `joined`.
 
-    def layers(self, gradients: Mapping[str, Tensor], quantity: str) -> tuple[Sequence[str], str, Tensor]:
-        """Return the norm of each layer's gradient, over all of its parameters.
-
-        Args:
-            gradients: by the names of the parameters.
-            quantity: the name of the quantity.
+        0 / 0, for example of a zero bias, is later left out as not finite.
         """
-        owners = [name.rpartition(".")[0] or name for name in gradients]
-        names = list(dict.fromkeys(owners))
-        sizes = norms(list(gradients.values()))
-        index = torch.tensor([names.index(owner) for owner in owners], device=sizes.device)
-        return (
-            names,
-            quantity,
-            torch.zeros(len(names), device=sizes.device).index_add(0, index, sizes.float() ** 2).sqrt(),
-        )
+        readings = []
+        if update.graded:
+            readings.append(by_layer(update.graded, update.gradients, "update_gradient_norm"))
+        readings.append((update.names, "update_ratio", update.changes / update.sizes))
+        if update.cosines is not None:
+            readings.append((update.names, "update_cosine", update.cosines))
+        return joined(readings)
 
     def flush(self) -> None:
         """Copy the pending measurements from the device, and write them to TensorBoard."""
@@ -357,28 +304,29 @@ def chart(group: str, quantity: str, layers: Sequence[str]) -> tuple[str, list[s
     return quantity, [f"^{group}/{quantity}/{only}"]
 
 
-def joined(readings: Readings) -> tuple[list[tuple[str, str]], Tensor]:
-    """Return the layer and quantity of each measurement, and the values as one tensor."""
+def by_layer(parameters: Sequence[str], sizes: Tensor, quantity: str) -> tuple[Sequence[str], str, Tensor]:
+    """Return the norm of each layer's gradient, over all of its parameters.
+
+    Args:
+        parameters: the names of the parameters that have a gradient.
+        sizes: the norms of their gradients, (..., parameters).
+        quantity: the name of the quantity.
+    """
+    owners = [name.rpartition(".")[0] or name for name in parameters]
+    names = list(dict.fromkeys(owners))
+    index = torch.tensor([names.index(owner) for owner in owners], device=sizes.device)
+    squares = torch.zeros(*sizes.shape[:-1], len(names), device=sizes.device)
+    return names, quantity, squares.index_add(-1, index, sizes.float() ** 2).sqrt()
+
+
+def joined(readings: Iterable[Reading]) -> tuple[list[tuple[str, str]], Tensor]:
+    """Return the layer and quantity of each measurement, and the values as one tensor, (..., measurements)."""
     parts = list(readings)
     keys = [(layer, quantity) for layers, quantity, _ in parts for layer in layers]
-    return keys, torch.cat([values.detach().float() for *_, values in parts]) if parts else torch.empty(0)
+    return keys, torch.cat([values.detach().float() for *_, values in parts], -1) if parts else torch.empty(0)
 
 
 def root_mean_square(tensors: list[Tensor]) -> Tensor:
     """Return the root mean square of each tensor, (tensors,)."""
     sizes = torch.tensor([tensor.numel() for tensor in tensors], device=tensors[0].device)
     return norms(tensors) / sizes.sqrt()
-
-
-def cosines(change: list[Tensor], changed: Tensor, last: list[Tensor]) -> Tensor:
-    """Return the cosine of the angle between two updates, (parameters,), by the law of cosines.
-
-    On a CPU this takes half the time of one dot product per parameter.
-
-    Args:
-        change, last: the updates; `last` is overwritten.
-        changed: the norms of `change`.
-    """
-    before = norms(last)
-    torch._foreach_sub_(last, change)
-    return ((changed**2 + before**2 - norms(last) ** 2) / (2 * changed * before)).clamp(-1, 1)

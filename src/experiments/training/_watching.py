@@ -16,6 +16,7 @@ from .observer import Observer
 
 LOG = logging.getLogger("experiments")
 Watching = list[tuple[int, Observer]]
+"""Observers that are called around an update, each with the number of its member."""
 """Observers that are called around updates, each with the number of its member."""
 
 
@@ -65,22 +66,43 @@ def heeded(member: Member) -> list[Observer]:
     return member.observers if member.error is None else [o for o in member.observers if is_own(type(o))]
 
 
-def called(members: Sequence[Member], watching: Watching, hook: str, step: int) -> Watching:
-    """Call a hook of observers, and return those that are called again.
+def watching_of(members: Sequence[Member], active: Sequence[int], first: int, last: int) -> dict[int, Watching]:
+    """Return the observers that are called around updates, by the number of the update.
 
     Args:
         members: of the program.
-        watching: the observers, each with the number of its member.
+        active: the numbers of those that are trained.
+        first, last: the first and the last of the updates.
+    """
+    watching: dict[int, Watching] = {}
+    for k in active:
+        for observer in members[k].observers:
+            try:
+                steps = list(observer.watched(first, last))
+            except Exception as error:
+                note_failure(members, k, observer, "watched", error)
+                continue
+            for step in steps:
+                watching.setdefault(step, []).append((k, observer))
+    return watching
+
+
+def called(members: Sequence[Member], watching: Watching, hook: str, step: int) -> None:
+    """Call a hook of observers.
+
+    Args:
+        members: of the program.
+        watching: the observers.
         hook: the method, `before_update` or `after_update`.
         step: its argument.
     """
     for k, observer in watching:
+        if members[k].error is not None and observer not in heeded(members[k]):
+            continue
         try:
             getattr(observer, hook)(step)
         except Exception as error:
             note_failure(members, k, observer, hook, error)
-            watching = [(n, o) for n, o in watching if o in heeded(members[n])]
-    return watching
 
 
 def end_of_epoch(members: Sequence[Member], k: int, row: Row, epoch: int) -> None:

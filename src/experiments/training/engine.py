@@ -16,7 +16,7 @@ from experiments.common.metrics import TRAIN_EVAL
 from experiments.data.sequences import by_length, in_lanes
 from experiments.folders.run import Row
 
-from ._watching import called, close, end_of_epoch, heeded, note_failure
+from ._watching import called, close, end_of_epoch, heeded, note_failure, watching_of
 from .member import Member, Rates
 from .observer import Observer
 from .position import Plan, Position, in_epochs
@@ -122,7 +122,7 @@ def train_part(program: Program, members: Sequence[Member], position: Position, 
         clear_sums(program, position)
     training = [members[k] for k in position.active]
     rates_of = Rates(training, plan)
-    watching = [(k, o) for k in position.active for o in members[k].observers if o.watches_updates]
+    watching = watching_of(members, position.active, position.step + 1, position.step + position.part)
     batches = position.orders.split(plan.batch_size, dim=1)
     offset, updates = position.offset, position.updates
     last = plan.steps_per_epoch if plan.last_step is None else offset + plan.last_step - position.step
@@ -134,7 +134,8 @@ def train_part(program: Program, members: Sequence[Member], position: Position, 
         index = batches[offset]
         offset += 1
         rates = rates_of(position.step)
-        watching = called(members, watching, "before_update", position.step)
+        now = watching.get(position.step + 1, [])
+        called(members, now, "before_update", position.step)
         measured = program.step(index, rates)
         position.losses[position.batch] = measured.loss
         position.score += measured.score
@@ -142,7 +143,7 @@ def train_part(program: Program, members: Sequence[Member], position: Position, 
             position.penalty += measured.penalty * index.shape[1]
         position.batch += 1
         position.trained_examples += index.shape[1]
-        watching = called(members, watching, "after_update", position.step)
+        called(members, now, "after_update", position.step)
         if stop.requested:  # not before the first update: a checkpoint has the order of a partial epoch only
             break
     position.read_sums()  # which waits for the device

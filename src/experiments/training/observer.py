@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -66,6 +66,10 @@ class Observer:
     def start(self, member: Observed, number: int, program: Program, position: Position) -> None:
         """Called once before the first update, also after a resume; stores what the hooks may read."""
         self.member, self.number, self.program, self.position = member, number, program, position
+
+    def watched(self, first: int, last: int) -> Iterable[int]:
+        """Return the updates from `first` to `last` around which it is called, before they are done."""
+        return range(first, last + 1) if self.watches_updates else ()
 
     def before_update(self, step: int) -> None:
         """Called before update `step` + 1."""

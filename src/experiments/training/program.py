@@ -46,6 +46,33 @@ Look = Callable[[Capture], tuple[Sequence[Any], Tensor]]
 """Measures a capture: returns a key for each number, and the numbers, of shape (numbers, ...)."""
 
 
+@dataclass
+class Update:
+    """An update of the trained parameters, as norms; a stack has a row per member.
+
+    Args:
+        step: its number.
+        names: of the parameters.
+        sizes: the norms of the parameters before it, (..., parameters).
+        changes: the norms of their changes, likewise.
+        cosines: of the angles to their changes by the update before it, likewise; None if that one is not known.
+        graded: the names of the parameters that have a gradient.
+        gradients: the norms of the gradients that it used, (..., graded).
+    """
+
+    step: int
+    names: Sequence[str]
+    sizes: Tensor
+    changes: Tensor
+    cosines: Tensor | None
+    graded: Sequence[str]
+    gradients: Tensor
+
+
+LookAtUpdate = Callable[[Update], tuple[Sequence[Any], Tensor]]
+"""Measures an update: returns a key for each number, and the numbers, of shape (..., numbers)."""
+
+
 class Measurements(NamedTuple):
     """The measurements of a step, each of shape (A,), on the device."""
 
@@ -123,6 +150,23 @@ class Program(Protocol):
             key: identifies the measurement, so that a stack measures all members once.
             measure: a pure function of tensors, which may be called under `vmap`.
             brief: see `capture`.
+        """
+        ...
+
+    def watch(self, step: int) -> None:
+        """Remember the parameters before update `step` + 1, so that it can be looked at; observers share the copy."""
+        ...
+
+    def look_at_update(
+        self, member: int, step: int, key: Any, measure: LookAtUpdate
+    ) -> tuple[Sequence[Any], Tensor] | None:
+        """Measure how the last update changed a member's parameters; None if it was not watched.
+
+        Args:
+            member: whose numbers are wanted.
+            step: the number of the update.
+            key: identifies the measurement, so that a stack measures all members once.
+            measure: a function of tensors with the parameters on their last axis.
         """
         ...
 

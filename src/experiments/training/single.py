@@ -17,7 +17,7 @@ from .carried import Carried, scored_batches
 from .criterion import Criterion, penalized_weights
 from .freezing import frozen_norms, to_training_mode
 from .inspection import Inspector
-from .program import Capture, Look, Measurements
+from .program import Capture, Look, LookAtUpdate, Measurements
 from .scaling import Scaler
 from .streams import global_state
 from .transfer import to_host
@@ -326,6 +326,18 @@ class Single:
         """See `Program.look`."""
         del key
         return measure(self.capture(member, brief=brief))
+
+    def watch(self, step: int) -> None:
+        """See `Program.watch`."""
+        self.inspector.updates.watch(step, self.inspector.trained())
+
+    def look_at_update(
+        self, member: int, step: int, key: Any, measure: LookAtUpdate
+    ) -> tuple[Sequence[Any], Tensor] | None:
+        """See `Program.look_at_update`."""
+        del member, key
+        update = self.inspector.update(step)
+        return None if update is None else measure(update)
 
     def in_evaluation(self, x: Tensor) -> Tensor:
         """Return the scores in evaluation mode, in the precision of the weights."""

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from experiments.training.freezing import frozen_norms
-from experiments.training.inspection import Recorder
-from experiments.training.program import BRIEF_SIZE, PROBE_SIZE, Capture, Look
+from experiments.training.inspection import Recorder, Updates
+from experiments.training.program import BRIEF_SIZE, PROBE_SIZE, Capture, Look, LookAtUpdate
 from experiments.training.single import Single
 
 from ._objective import Objective
@@ -42,6 +42,7 @@ class StackInspector:
         self.shapes = self._shapes()
         self.captured: dict[bool, Capture] = {}
         self.measured: dict[Any, tuple[Sequence[Any], Tensor]] = {}
+        self.updates = Updates(row_norms)
 
     @torch.no_grad()
     def _shapes(self) -> dict[str, tuple[int, ...]] | None:
@@ -85,6 +86,27 @@ class StackInspector:
             self.measured[key, brief] = names[0], values
         keys, values = self.measured[key, brief]
         return keys, values[row]
+
+    def watch(self, step: int) -> None:
+        """See `Program.watch`."""
+        self.updates.watch(step, self._trained())
+
+    def look_at_update(
+        self, row: int, step: int, key: Any, measure: LookAtUpdate
+    ) -> tuple[Sequence[Any], Tensor] | None:
+        """Return a measurement of one member; see `Program.look_at_update`."""
+        if (key, "update") not in self.measured:
+            gradients = {c.name: self.weights.gradient[:, c.span] for c in self.weights.columns}
+            update = self.updates.update(step, self._trained(), gradients)
+            if update is None:
+                return None
+            self.measured[key, "update"] = measure(update)
+        keys, values = self.measured[key, "update"]
+        return keys, values[row]
+
+    def _trained(self) -> dict[str, Tensor]:
+        """Return the trained parameters, with a row per member."""
+        return {name: leaf.detach() for name, leaf in self.weights.leaves.items()}
 
     def all(self, *, brief: bool) -> Capture:
         """Return a capture of all members, with a row for each in every tensor."""
@@ -156,6 +178,11 @@ class StackInspector:
         finally:
             for hook in hooks:
                 hook.remove()
+
+
+def row_norms(tensors: Sequence[Tensor]) -> Tensor:
+    """Return the Euclidean norm of each member's row of each tensor, (members, tensors)."""
+    return torch.stack([torch.linalg.vector_norm(tensor.flatten(1), dim=1) for tensor in tensors], 1)
 
 
 def at(value: Any, row: int) -> Any:

@@ -12,7 +12,7 @@ from torch import Tensor
 from experiments.common.metrics import TRAIN_EVAL
 from experiments.models.layers import describe
 from experiments.training.device import tolerance
-from experiments.training.program import Capture, Look, Measurements
+from experiments.training.program import Capture, Look, LookAtUpdate, Measurements
 from experiments.training.separate import OwnPrograms
 from experiments.training.single import Single, part_sizes
 from experiments.training.streams import undrawn
@@ -183,7 +183,10 @@ class Stack(OwnPrograms):
         """See `Program.keep`."""
         for k in members:
             self._give_back(k)
+        updates, rows = self.inspector.updates, [self.active.index(k) for k in members]
         self._gather(members)
+        updates.keep(rows)
+        self.inspector.updates = updates
 
     def _give_back(self, member: int) -> None:
         """Give a member's own optimizer its state and its last rates."""
@@ -241,6 +244,16 @@ class Stack(OwnPrograms):
     def look(self, member: int, key: Any, measure: Look, *, brief: bool = False) -> tuple[Sequence[Any], Tensor]:
         """See `Program.look`."""
         return self.inspector.look(self.active.index(member), key, measure, brief=brief)
+
+    def watch(self, step: int) -> None:
+        """See `Program.watch`."""
+        self.inspector.watch(step)
+
+    def look_at_update(
+        self, member: int, step: int, key: Any, measure: LookAtUpdate
+    ) -> tuple[Sequence[Any], Tensor] | None:
+        """See `Program.look_at_update`."""
+        return self.inspector.look_at_update(self.active.index(member), step, key, measure)
 
     def state_dict(self, member: int) -> dict[str, Any]:
         """See `Program.state_dict`: it is that of the same run trained separately."""
