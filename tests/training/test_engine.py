@@ -76,6 +76,13 @@ def test_members_side_by_side_equal_single_runs(tmp_path: Path) -> None:
         assert alone.status == members[k].status == "finished"
 
 
+def test_what_members_have_in_common_is_computed_once() -> None:
+    """By the key, and never again."""
+    together, numbers = SideBySide(single(1), single(2)), iter(range(5))
+    assert [together.common(key, lambda: next(numbers)) for key in ("graph", "other", "graph")] == [0, 1, 0]
+    assert [single(1).common("graph", lambda: next(numbers)) for _ in range(2)] == [2, 3]
+
+
 def test_a_member_that_ends_does_not_disturb_the_others(tmp_path: Path) -> None:
     members = [
         member(tmp_path / "diverges", 1, rate=1e30),
@@ -159,6 +166,20 @@ def test_observers_are_called_around_updates_and_at_their_times(tmp_path: Path) 
     assert [call for call in recorder.calls if call[0] == "epoch"] == [("epoch", 2), ("epoch", 4)]
     assert len([call for call in recorder.calls if call[0] == "after"]) == 16
     assert recorder.calls[-1] == ("close finished", -1)
+
+
+class Seldom(Recorder):
+    """Is called around the second update of each epoch only."""
+
+    def watched(self, first: int, last: int) -> Sequence[int]:
+        return [step for step in range(first, last + 1) if step % 4 == 2]
+
+
+def test_an_observer_is_called_around_the_updates_that_it_asks_for(tmp_path: Path) -> None:
+    recorder = Seldom(when=1)
+    fit(single(1), [member(tmp_path, 1, observers=[recorder])], Position(plan(2)))
+    calls = [call for call in recorder.calls if call[0] in ("before", "after")]
+    assert calls == [("before", 1), ("after", 2), ("before", 5), ("after", 6)]
 
 
 class Curious(Observer):

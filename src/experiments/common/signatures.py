@@ -177,14 +177,31 @@ def shown(value: Any) -> str:
 
 def parameters_of(target: Callable[..., Any]) -> Mapping[str, inspect.Parameter] | None:
     """Return the parameters of a target, or None if it has no signature, such as `torch.relu`."""
+    return (known_parameters if is_lasting(target) else known_parameters.__wrapped__)(target)
+
+
+@lru_cache(maxsize=1000)
+def known_parameters(target: Callable[..., Any]) -> Mapping[str, inspect.Parameter] | None:
+    """See `parameters_of`, which the runs of a sweep ask the same many times."""
     try:
         return inspect.signature(target).parameters
     except ValueError:
         return None
 
 
-def type_hints(target: Callable[..., Any]) -> dict[str, Any]:
+def is_lasting(target: Callable[..., Any]) -> bool:
+    """Whether a target lasts as long as its module, unlike an object that was built for one run."""
+    return inspect.isfunction(target) or inspect.isclass(target)
+
+
+def type_hints(target: Callable[..., Any]) -> Mapping[str, Any]:
     """Return the annotations of the parameters of a function or a class, without those that cannot be resolved."""
+    return (known_hints if is_lasting(target) else known_hints.__wrapped__)(target)
+
+
+@lru_cache(maxsize=1000)
+def known_hints(target: Callable[..., Any]) -> Mapping[str, Any]:
+    """See `type_hints`."""
     function = target.__init__ if inspect.isclass(target) else target
     try:
         return get_type_hints(function, include_extras=True)

@@ -6,7 +6,6 @@ import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import torch
 from annotated_types import Ge
 from torch import Tensor
@@ -61,8 +60,8 @@ class Histograms(Observer):
         numbers = rows.cpu().numpy()
         finite = numbers[:, 0] < numbers[:, 1]
         if finite.any():  # one event for all; `add_histogram_raw` would write one event for each
-            own = np.split(numbers[finite], [SUMS], axis=1)
-            event = events.histograms(list(itertools.compress(tags, finite)), *own, epoch)
+            numbers, shown = numbers[finite], list(itertools.compress(tags, finite))
+            event = events.histograms(shown, numbers[:, :SUMS], numbers[:, SUMS:], epoch)
             self.writer._get_file_writer().add_event(event, epoch)
 
 
@@ -98,7 +97,7 @@ def _histogram(values: Tensor) -> Tensor:
     low, high = torch.where(flat, low - 0.5, low), torch.where(flat, high + 0.5, high)
     broken = ~(low.isfinite() & high.isfinite())
     scale = torch.where(broken, 0.0, BINS / (high - low))
-    position = (values - low.float()).mul_(scale.float()).nan_to_num_(0.0, 0.0, 0.0).clamp_(0.0, BINS - 1)
+    position = (values - low.float()).mul_(scale.float()).nan_to_num_(0.0, 0.0, 0.0).clamp(0.0, BINS - 1)
     bin_counts = counts(position.to(torch.int64), BINS)  # under `vmap`, integers take long to clamp
     nan = torch.full_like(low, torch.nan)
     edges = torch.stack([torch.where(broken, nan, low), torch.where(broken, nan, high)])

@@ -96,7 +96,7 @@ class Layers(Observer):
         self.unwritten = False
         self.digest = (0, 0)
         self.copy = TableCopy()
-        self.pending: list[tuple[int, list[tuple[str, str]], Tensor]] = []
+        self.pending: list[tuple[int, Sequence[tuple[str, str]], Tensor]] = []
         if position.step > 0:
             rows = [row for row in member.folder.read_layers() if row.step <= position.step]
             self.rows = [str(row) for row in rows]

@@ -65,7 +65,9 @@ class TensorBoard(Observer):
         # Written to the run's own file; `add_hparams` would create a second run next to it.
         for summary in session(member.folder.path, self.hyperparameters):
             self._add(summary=summary)
-        graph = graph_definition(program.module(number), program.probe(number)[0][:2])
+        model = program.module(number)
+        layers = tuple((name, type(layer)) for name, layer in model.named_modules())
+        graph = program.common(("graph", layers), lambda: graph_definition(model, program.probe(number)[0][:2]))
         if graph is not None:
             self._add(graph_def=graph.SerializeToString())
         writer.flush()

@@ -1,6 +1,5 @@
 """The training loop, for K >= 1 runs."""
 
-import json
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -314,9 +313,9 @@ def state_of(program: Program, k: int, member: Member, position: Position) -> di
         "generator": program.generator(k),
         "position": position.state_dict(k),
         "horizon": in_epochs(member.horizon or position.plan.total_steps, position.plan),
-        "history": json.dumps(member.history),  # text takes a tenth of the time that the numbers would
+        "history": member.history_text(),
         **({"origin": dict(member.origin)} if member.origin is not None else {}),
         "tables": {name: list(digest) for o in member.observers for name, digest in o.tables().items()},
         "copies": {name: copy for o in member.observers for name, copy in o.copies().items()},
     }
-    return state_to_host(state)
+    return state if program.device.type == "cpu" else state_to_host(state)

@@ -99,7 +99,8 @@ class Updates:
         self.before: list[Tensor] | None = None
         self.watched: int | None = None
         self.change: Change | None = None
-        self.sizes = self.cosines = None
+        self.sizes: Tensor | None = None
+        self.cosines: Tensor | None = None
 
     def watch(self, step: int, parameters: Mapping[str, Tensor]) -> None:
         """Copy the parameters before update `step` + 1, unless that was done.

@@ -49,7 +49,8 @@ class Observed(Protocol):
 class Observer:
     """Watches one member of the loop and never changes it. Override the hooks that you need.
 
-    `when` decides at which epochs `epoch_end` is called; `watches_updates` turns on the two hooks around every update.
+    `when` decides at which epochs `epoch_end` is called; `watches_updates` turns on the two hooks around every update,
+    and `watched` chooses some of them.
     Draw no random numbers, and do not change weights, buffers, modes or gradients.
     """
 

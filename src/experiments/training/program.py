@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +42,7 @@ class Capture:
     running_statistics: dict[str, Statistics]
 
 
+Shared = TypeVar("Shared")
 Look = Callable[[Capture], tuple[Sequence[Any], Tensor]]
 """Measures a capture: returns a key for each number, and the numbers, of shape (numbers, ...)."""
 
@@ -151,6 +152,10 @@ class Program(Protocol):
             measure: a pure function of tensors, which may be called under `vmap`.
             brief: see `capture`.
         """
+        ...
+
+    def common(self, key: Any, compute: Callable[[], Shared]) -> Shared:
+        """Return what is the same for all members with this key; a stack computes it once."""
         ...
 
     def watch(self, step: int) -> None:

@@ -1,12 +1,13 @@
 """The part of a program of several members that each member's own program does."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
 from experiments.data.batches import Split
 
+from .program import LookAtUpdate, Shared
 from .single import Single
 
 
@@ -20,13 +21,32 @@ class OwnPrograms:
     def __init__(self, programs: Sequence[Single]) -> None:
         self.programs = list(programs)
         self.members = len(self.programs)
+        self.commons: dict[Any, Any] = {}
 
     def announce(self, batches: Sequence[Tensor], epoch: int) -> None:
         """See `Program.announce`: runs whose data are read by workers are trained separately."""
 
+    def common(self, key: Any, compute: Callable[[], Shared]) -> Shared:
+        """See `Program.common`."""
+        if key not in self.commons:
+            self.commons[key] = compute()
+        shared: Shared = self.commons[key]
+        return shared
+
     def running_value(self, mean: float) -> float:
         """See `Program.running_value`."""
         return self.programs[0].running_value(mean)
+
+    def watch(self, step: int) -> None:
+        """See `Program.watch`."""
+        for program in self.programs:
+            program.watch(step)
+
+    def look_at_update(
+        self, member: int, step: int, key: Any, measure: LookAtUpdate
+    ) -> tuple[Sequence[Any], Tensor] | None:
+        """See `Program.look_at_update`."""
+        return self.programs[member].look_at_update(0, step, key, measure)
 
     def gradients(self, member: int) -> dict[str, Tensor]:
         """See `Program.gradients`."""

@@ -17,7 +17,7 @@ from .carried import Carried, scored_batches
 from .criterion import Criterion, penalized_weights
 from .freezing import frozen_norms, to_training_mode
 from .inspection import Inspector
-from .program import Capture, Look, LookAtUpdate, Measurements
+from .program import Capture, Look, LookAtUpdate, Measurements, Shared
 from .scaling import Scaler
 from .streams import global_state
 from .transfer import to_host
@@ -326,6 +326,11 @@ class Single:
         """See `Program.look`."""
         del key
         return measure(self.capture(member, brief=brief))
+
+    def common(self, key: Any, compute: Callable[[], Shared]) -> Shared:
+        """See `Program.common`."""
+        del key
+        return compute()
 
     def watch(self, step: int) -> None:
         """See `Program.watch`."""

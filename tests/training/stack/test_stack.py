@@ -302,3 +302,20 @@ def program_of(folder: Path, config: dict[str, Any]) -> Single:
     """The program of a run that is built and not trained."""
     settings = (assembly.general(config), assembly.training(config), torch.device("cpu"))
     return assembled(config, *settings, RunFolder(folder), Screen(quiet=True)).program
+
+
+def test_updates_are_known_to_those_who_stay_when_another_member_leaves(tmp_path: Path) -> None:
+    """Each update is measured, and its angle to the one before: the first one after an epoch needs the last one."""
+    common = [*DOUBLE, "training.epochs=2", "data.limit=60", "model.hidden=[5]", "observers.layers.every_steps=1"]
+    jobs = [job(tmp_path / str(k), [*common, f"seed={k}"]) for k in range(3)]
+
+    def on_epoch(members: Sequence[Member], _position: Any) -> None:
+        members[1].pruned = lambda _history: True
+
+    train_together(jobs, Stop(), lambda _run: None, lambda _line: None, on_epoch)
+    assert [summary(each.folder.path)["epochs"] for each in jobs] == [2, 1, 2]
+    (alone,) = apart(tmp_path / "alone", [jobs[2].overrides])
+    expected, rows = RunFolder(alone).read_layers(), jobs[2].folder.read_layers()
+    assert [row[:4] for row in rows] == [row[:4] for row in expected]
+    assert [row.value for row in rows] == pytest.approx([row.value for row in expected], rel=1e-4, abs=1e-6)
+    assert {row.step for row in rows if row.quantity == "update_cosine"} == {2, 3, 4}

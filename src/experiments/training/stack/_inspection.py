@@ -63,6 +63,9 @@ class StackInspector:
     def forget(self) -> None:
         """Drop what was captured and measured, since the weights have changed."""
         self.captured, self.measured = {}, {}
+        if self.shapes is None:
+            for program in self.programs:
+                program.inspector.forget()
 
     def capture(self, row: int, *, brief: bool) -> Capture:
         """Return a capture of one member; see `Program.capture`."""

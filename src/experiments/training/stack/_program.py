@@ -116,13 +116,13 @@ class Stack(OwnPrograms):
             raise ValueError(f"the model cannot be trained for many runs at once ({str(error)[:120]})") from error
         finally:
             self.weights.gradient.zero_()
-            self._forget()
+            self.inspector.forget()
             for name, buffer in before.items():
                 self.weights.buffers[name].copy_(buffer)
 
     def step(self, index: Tensor, rates: Sequence[float]) -> Measurements:
         """See `Program.step`."""
-        self._forget()
+        self.inspector.forget()
         x, targets = self.batches["train"].batch(index)
         measured = self._backward(x, targets, self.forward.drawn(x.shape[1], x.dtype))
         skipped = None if self.scales is None else self.scales.unscale(self.weights.gradient)
@@ -166,12 +166,6 @@ class Stack(OwnPrograms):
             self.weights.gradient.add_(torch.cat(rows, 1))
         else:
             torch.cat(rows, 1, out=self.weights.gradient)
-
-    def _forget(self) -> None:
-        """Drop all captures, since the weights have changed."""
-        self.inspector.forget()
-        for k in self.active:
-            self.programs[k].inspector.forget()
 
     def begin_epoch(self, epoch: int) -> None:
         """See `Program.begin_epoch`: no layer thaws."""
@@ -263,7 +257,7 @@ class Stack(OwnPrograms):
     def load_state_dict(self, member: int, state: Mapping[str, Any]) -> None:
         """See `Program.load_state_dict`."""
         super().load_state_dict(member, state)
-        self._forget()
+        self.inspector.forget()
         for part in self.parts:
             part.gather()
         if self.scales is not None:
@@ -272,7 +266,7 @@ class Stack(OwnPrograms):
     def load_model(self, member: int, state: Mapping[str, Any]) -> None:
         """See `Program.load_model`."""
         super().load_model(member, state)
-        self._forget()
+        self.inspector.forget()
 
     def generator(self, member: int) -> dict[str, Any]:
         """See `Program.generator`: no member of a stack draws from them."""
