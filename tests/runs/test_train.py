@@ -140,6 +140,7 @@ def test_the_run_folder_has_the_documented_files(commands: Commands) -> None:
         "status epochs steps best_epoch metrics seconds examples_per_second parameters device seed overrides verdicts"
     )
     assert found.keys() >= {*keys.split(), "versions", "git_commit"}
+    assert found["draws"] == "splitmix64"
     assert found["parameters"] == 64 * 100 + 100 + 100 * 100 + 100 + 100 * 10 + 10
     assert found["overrides"] == ["training.epochs=3", "optimizer=momentum", "optimizer.lr=0.02"]
     best = max(rows, key=lambda row: float(row["val/accuracy"]))

@@ -8,7 +8,6 @@ from typing import Any
 
 import optuna
 import pytest
-import torch
 from optuna.trial import TrialState
 
 from experiments.folders.run import RunFolder
@@ -106,11 +105,10 @@ def test_seeds_one_after_another_are_led_by_the_first(tmp_path: Path) -> None:
 def test_members_of_one_trial_end_after_the_same_epoch(tmp_path: Path) -> None:
     trial = a_trial(tmp_path, seeds=2)
     plan = Plan(epochs=3, batch_size=1, examples=1, drop_last=False, validate=True)
-    cpu = torch.device("cpu")
     members = [
         Member(
             folder=RunFolder(tmp_path / str(seed)),
-            streams=Streams(seed, cpu),
+            streams=Streams(seed),
             rate=0.1,
             schedule=lambda *_: 1.0,
             objective="val/accuracy",

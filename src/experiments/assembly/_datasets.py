@@ -15,7 +15,7 @@ from experiments.common.errors import OwnCodeError, UserError, location, nearest
 from experiments.common.signatures import TARGET, checked, dotted, parameters_of, shown
 from experiments.common.text import one_line
 from experiments.data import memory
-from experiments.data.augment import AUGMENTS, Augmentation, Transformed, is_transform
+from experiments.data.augment import AUGMENTS, DRAWN_ON_HOST, Augmentation, Transformed, is_transform
 from experiments.data.batches import Preparation, Split, resident
 from experiments.data.forms import Description, Form, TargetForm, sides
 from experiments.data.preprocess import PREPROCESSES, Affine, Ahead, Double, Imputed, Tokens, column_means
@@ -689,7 +689,8 @@ def augments(choice: Any, data: Data, device: torch.device) -> list[Augmentation
         augment = built_augment(entry, key, len(data.classes))
         tried = data.task.examples_of_targets(1).to(device)
         try:
-            result = augment(data.example, tried, torch.Generator(device))
+            drawing = "cpu" if isinstance(augment, DRAWN_ON_HOST) else device
+            result = augment(data.example, tried, torch.Generator(drawing))
         except Exception as error:
             if isinstance(error, ValueError | TypeError | RuntimeError):
                 raise UserError(f"{key}={shown(choice)} {one_line(error)}") from error

@@ -18,6 +18,8 @@ from experiments.common.text import counted, one_line
 from experiments.data import memory
 from experiments.data.sequences import lengths
 from experiments.folders.run import LAYERS, METRICS, RunFolder
+from experiments.models.blocks import is_noisy
+from experiments.models.draws import WAY
 from experiments.models.layers import Layer
 from experiments.tasks.base import Task
 from experiments.training import device, explicit, processes, shared
@@ -69,7 +71,7 @@ def assembled(
         UserError: a part of the configuration cannot be used.
     """
     with memory.limited(assembly.memory_limit(general.limits)):
-        streams = Streams(general.seed, torch_device)
+        streams = Streams(general.seed)
         data = assembly.data(config, streams, torch_device, sources)
         config = assembly.resolved(config, data.task)
         general = assembly.general(config)
@@ -287,6 +289,7 @@ def restored(folder: RunFolder, parts: Parts, screen: Screen) -> dict[str, Any] 
         except ValueError as error:
             problems.append(str(error) if str(path) in str(error) else f"{path} cannot be used: {error}")
             continue
+        check_draws(folder, state, parts.program, position)
         for problem in problems:
             screen.print(f"{problem}; continuing from {path.name} instead")
         for problem in repaired(folder, state, member, position):
@@ -301,17 +304,33 @@ def restored(folder: RunFolder, parts: Parts, screen: Screen) -> dict[str, Any] 
         if position.plan.validate_steps is not None:
             progress = f"step {position.step}"
         screen.print(f"Continuing after {progress}")
-        if member.streams.is_moved(state["streams"]):
+        if state["program"].get("device", parts.program.device.type) != parts.program.device.type:
             before = "the CPU" if parts.program.device.type == "cuda" else "a CUDA device"
             screen.print(
-                f"The run was trained on {before} before and continues on {parts.program.device}: its random draws, "
-                "such as those of Dropout and augmentation, and the last digits of its numbers differ from here on"
+                f"The run was trained on {before} before and continues on {parts.program.device}: the last digits of "
+                "its numbers differ from here on"
             )
         return state
     if problems:
         raise UserError("; ".join(problems))
     screen.print("There is no checkpoint yet; starting from the beginning")
     return None
+
+
+def check_draws(folder: RunFolder, state: Mapping[str, Any], program: Single, position: Position) -> None:
+    """Refuse to continue a run with other draws of Dropout, noise and augmentation than those that it began with.
+
+    Raises:
+        UserError: they were drawn in another way, as in earlier versions.
+    """
+    way = state["streams"].get("noise")
+    same = isinstance(way, str) and way == WAY
+    if position.step and not same and (program.augments or is_noisy(program.model)):
+        raise UserError(
+            f"resume={folder.path} has Dropout, noise or augmentation, and was trained by a version that draws them "
+            f"differently; begin a new run from its weights with init_from={folder.path}, or resume it with that "
+            "version"
+        )
 
 
 def check_left(position: Position) -> None:

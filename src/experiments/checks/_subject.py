@@ -15,6 +15,7 @@ from experiments.data.augment import Augmentation
 from experiments.data.batches import Split
 from experiments.data.forms import ColumnUse
 from experiments.models.blocks import use_noise
+from experiments.models.draws import Draws
 from experiments.penalties import Penalty
 from experiments.training.criterion import Criterion
 from experiments.training.freezing import to_training_mode
@@ -97,7 +98,7 @@ class Subject:
         to_training_mode(model)
         for parameter in model.parameters():
             parameter.grad = None
-        use_noise(model, torch.Generator(self.device).manual_seed(derived_seed(self.seed, "check/noise")))
+        use_noise(model, Draws(derived_seed(self.seed, "check/noise")))
         return model if dropout else without_dropout(model)
 
     def program(
@@ -117,7 +118,7 @@ class Subject:
             criterion=criterion,
             updating=replace(self.updating, compiled=None, ema=None, swa=None) if own else None,
             augments=self.augments if own else (),
-            noise=torch.Generator(self.device).manual_seed(derived_seed(self.seed, "check/noise")),
+            noise=Draws(derived_seed(self.seed, "check/noise")),
         )
 
     @property

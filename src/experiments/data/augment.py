@@ -1,7 +1,8 @@
 """Random changes of training examples, batch by batch, on the training device.
 
 An augmentation is called with a batch of prepared inputs, its targets and a generator on their device, and returns
-new inputs and targets. Each example gets its own draw. Targets are class numbers of shape (batch,) or probabilities
+new inputs and targets. Each example gets its own draw. Those here take a generator on the CPU, so that they draw the
+same on every device. Targets are class numbers of shape (batch,) or probabilities
 of shape (batch, classes).
 """
 
@@ -86,8 +87,8 @@ class Mixup:
     def __call__(self, x: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Mix inputs of shape (batch, ...); the targets returned are probabilities of shape (batch, classes)."""
         probabilities = targets if targets.is_floating_point() else F.one_hot(targets, self.classes).to(x.dtype)
-        partner = torch.randperm(len(x), generator=generator, device=x.device)
-        share = beta(self.alpha, len(x), generator)
+        partner = _moved(torch.randperm(len(x), generator=generator, device=generator.device), x)
+        share = _moved(beta(self.alpha, len(x), generator), x)
         return _mixed(x, partner, share), _mixed(probabilities, partner, share)
 
 
@@ -127,6 +128,9 @@ def is_transform(found: object) -> bool:
 AUGMENTS: dict[str, type] = {"crop_flip": CropFlip, "cutout": Cutout, "mixup": Mixup}
 """Name -> augmentation, which is built from its settings, and from the number of classes if it takes `classes`."""
 
+DRAWN_ON_HOST = (*AUGMENTS.values(), Transformed)
+"""The augmentations that take a generator on the CPU; those of the user take one on the device of the inputs."""
+
 
 def beta(alpha: float, count: int, generator: torch.Generator) -> Tensor:
     """Draw from Beta(alpha, alpha), of shape (count,) in float64 on the generator's device.
@@ -150,7 +154,14 @@ def _picture_size(x: Tensor) -> tuple[int, int]:
 
 def _integers(x: Tensor, below: int, generator: torch.Generator) -> Tensor:
     """Draw an integer from 0 to `below` - 1 for each example, of shape (batch, 1)."""
-    return torch.randint(below, (len(x), 1), generator=generator, device=x.device)
+    return _moved(torch.randint(below, (len(x), 1), generator=generator, device=generator.device), x)
+
+
+def _moved(drawn: Tensor, x: Tensor) -> Tensor:
+    """Return draws on the device of x, without waiting for it."""
+    if x.device.type == "cuda" and drawn.device.type == "cpu":
+        drawn = drawn.pin_memory()
+    return drawn.to(x.device, non_blocking=True)
 
 
 def _covered(x: Tensor, side: int, size: int, generator: torch.Generator) -> Tensor:

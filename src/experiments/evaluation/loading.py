@@ -136,7 +136,7 @@ class Restored:
         """
         known = assembly.Known(self.description, self.prepare)
         config = {**self.config, "data": other_section(self.config["data"], self.other)}
-        streams = Streams(int(self.config["seed"]), self.device)
+        streams = Streams(int(self.config["seed"]))
         with self.building():
             data = assembly.data(config, streams, self.device, self.sources, known)
         if self.settings.precision == "fp64":
@@ -494,7 +494,7 @@ def expectations(
         prepare = preprocess.restored(numbers, description.shape)
     if description is not None and prepare is not None:
         return description, prepare.to(device)
-    data = assembly.data(config, Streams(int(config["seed"]), device), device)
+    data = assembly.data(config, Streams(int(config["seed"])), device)
     return data.description, data.prepare
 
 

@@ -13,12 +13,14 @@ import numpy as np
 import torch
 
 from experiments.common.version import __version__
+from experiments.models.draws import WAY
 
 
 def identity(config: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """Return the seed and the overrides of a run, and the versions under which it runs."""
+    """Return the seed and the overrides of a run, how it draws, and the versions under which it runs."""
     return {
         "seed": config.get("seed"),
+        "draws": WAY,
         "overrides": list(overrides),
         "versions": {
             "experiments": __version__,

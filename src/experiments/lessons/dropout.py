@@ -12,7 +12,8 @@ from torch import Tensor
 
 from experiments.figures.canvas import canvas, on_axes
 from experiments.figures.palette import INK, styles
-from experiments.models.blocks import Dropout
+from experiments.models.blocks import Dropout, use_noise
+from experiments.models.draws import Draws
 from experiments.recipes.measured import Measured
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def both_forms(keep: Probability = 0.6, scaled: bool = True) -> Measured:
     over_masks = {"as first written": mean(masks * units), "inverted": mean(masks * units / keep)}
     errors = {name: float((over_masks[name] - at_test[name]).abs().max() / size) for name in at_test}
     module = Dropout(1 - keep)
-    module.generator = torch.Generator().manual_seed(1)
+    use_noise(module, Draws(1))
     drawn = module.train()(units.expand(DRAWS, UNITS)) @ weight.T
     distance = (drawn.mean(0) - weight @ units).abs() / (drawn.std(0) / math.sqrt(DRAWS))
     values = {f"{name}, mean over all masks from the output at test time": error for name, error in errors.items()}
@@ -78,7 +79,7 @@ def readings(p: Probability = 0.2, units: Annotated[int, Ge(1)] = 100_000) -> Me
         units: how many ones go through the layer.
     """
     module = Dropout(p)
-    module.generator = torch.Generator().manual_seed(0)
+    use_noise(module, Draws(0))
     outputs = module.train()(torch.ones(units))
     dropped = float((outputs == 0).double().mean())
     values = {

@@ -1,15 +1,15 @@
-"""Parts that the models share: activations by name, Dropout with a given generator, and hidden layers."""
+"""Parts that the models share: activations by name, Dropout with draws of the run, and hidden layers."""
 
 import inspect
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 
 import torch
 from torch import Tensor, nn
 
 from . import norms
+from .draws import Draws
 from .norms import NormName
 
 
@@ -59,34 +59,15 @@ def activation(name: str) -> nn.Module:
     return cls()
 
 
-class Rows:
-    """The rows of a batch that this process's model gets if several processes share the batch.
-
-    `own` and `total` are None while the model gets all rows.
-    """
-
-    own: slice | None = None
-    total: int | None = None
-
-    @contextmanager
-    def of(self, own: slice, total: int) -> Iterator[None]:
-        """Set, inside the `with` block, the rows that the model gets, and the number of rows of the whole batch."""
-        self.own, self.total = own, total
-        try:
-            yield
-        finally:
-            self.own = self.total = None
-
-
 class Dropout(nn.Dropout):
-    """Inverted dropout whose mask is drawn from a given generator, not from torch's global one.
+    """Inverted dropout whose mask is a function of the run and the update, not of torch's global generator.
 
     In training, each element is zeroed with probability `p` and the others are divided by `1 - p` (Srivastava et al.
-    2014, section 10); in evaluation, the input is returned unchanged. Without a `generator` it is torch's own Dropout.
+    2014, section 10); in evaluation, the input is returned unchanged. Without `draws` it is torch's own Dropout.
     """
 
-    generator: torch.Generator | None = None
-    rows: Rows | None = None
+    draws: Draws | None = None
+    name = ""
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x, of the same shape, with dropout applied in training mode."""
@@ -95,46 +76,32 @@ class Dropout(nn.Dropout):
 
     def factors(self, x: Tensor) -> Tensor | None:
         """Draw the factor of each element of x, 0 or `1 / (1 - p)`, of the same shape; None if they do not change x."""
-        if self.generator is None or not self.training or self.p in (0, 1):
+        if self.draws is None or not self.training or self.p in (0, 1):
             return None
-        keep = 1 - self.p
-        if self.rows is None or self.rows.total is None:
-            return dropout_mask(x.shape, keep, self.generator).to(x.dtype) / keep
-        mask = dropout_mask(torch.Size((self.rows.total, *x.shape[1:])), keep, self.generator)[self.rows.own]
-        return mask.to(x.dtype) / keep
+        return self.draws.factors(self.name, self.p, x)
 
 
 class Noise(nn.Module):
-    """Standard normal noise that is drawn from a given generator, not from torch's global one."""
+    """Standard normal noise of the run's draws, not of torch's global generator."""
 
-    generator: torch.Generator | None = None
+    draws: Draws | None = None
+    name = ""
 
     def forward(self, x: Tensor) -> Tensor:
         """Return noise of the shape of x."""
-        return torch.randn(x.shape, generator=self.generator, device=x.device, dtype=x.dtype)
+        return torch.randn_like(x) if self.draws is None else self.draws.normal(self.name, x)
 
 
-def dropout_mask(shape: torch.Size, keep: float, generator: torch.Generator) -> Tensor:
-    """Draw a mask on the generator's device whose elements are true with probability `keep`, to a resolution of 2^-32.
-
-    Each 64-bit draw gives two elements, which is three times as fast on a CPU as torch's own dropout.
-
-    Args:
-        shape: of the mask.
-        keep: the probability that an element is true, in [0, 1].
-        generator: draws the mask.
-    """
-    count = shape.numel()
-    draws = torch.empty((count + 1) // 2, dtype=torch.int64, device=generator.device)
-    bits = draws.random_(-(2**63), None, generator=generator).view(torch.int32)[:count]
-    return (bits < min(round(keep * 2**32) - 2**31, 2**31 - 1)).view(shape)
-
-
-def use_noise(model: nn.Module, generator: torch.Generator) -> None:
-    """Set the generator of every Dropout and of all noise in the model: the run's `noise` stream."""
-    for module in model.modules():
+def use_noise(model: nn.Module, draws: Draws) -> None:
+    """Let every Dropout and all noise in the model draw from the run's `noise` stream, each by its name."""
+    for name, module in model.named_modules():
         if isinstance(module, Dropout | Noise):
-            module.generator = generator
+            module.draws, module.name = draws, name
+
+
+def is_noisy(model: nn.Module) -> bool:
+    """Whether a model draws in training from the run's `noise` stream."""
+    return any(isinstance(m, Noise) or (isinstance(m, Dropout) and m.p > 0) for m in model.modules())
 
 
 class Residual(nn.Sequential):

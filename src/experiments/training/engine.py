@@ -120,6 +120,8 @@ def train_part(program: Program, members: Sequence[Member], position: Position, 
     if position.batch == 0:
         clear_sums(program, position)
     training = [members[k] for k in position.active]
+    for member in training:
+        member.streams.noise.update = position.step
     rates_of = Rates(training, plan)
     watching = watching_of(members, position.active, position.step + 1, position.step + position.part)
     batches = position.orders.split(plan.batch_size, dim=1)

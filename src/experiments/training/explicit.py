@@ -97,7 +97,7 @@ def suits(model: nn.Module, criterion: Criterion, updating: Updating, device: to
         and not criterion.penalty.adds
         and plainly(criterion.loss).__module__ in (losses.__name__, "torch.nn.functional")
         and all(type(layer) in RULES for layer in layers_of(model))
-        and all(layer.generator is not None for layer in layers_of(model) if isinstance(layer, Dropout))
+        and all(layer.draws is not None for layer in layers_of(model) if isinstance(layer, Dropout))
         and not any(getattr(module, name) for module in model.modules() for name in HOOKS)
     )
 

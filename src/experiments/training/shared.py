@@ -6,6 +6,8 @@ others write to a temporary one, with their observers turned off.
 """
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
@@ -14,11 +16,25 @@ from torch import Tensor, nn
 
 from experiments.common.errors import UserError
 from experiments.data.batches import Split
-from experiments.models.blocks import Dropout, Rows
 
 from .averaging import BatchNorm, batch_norms, tensors
 from .program import Measurements
 from .single import Single
+
+
+class Rows:
+    """The number of rows of a batch that several processes share; `total` is None while a model gets all rows."""
+
+    total: int | None = None
+
+    @contextmanager
+    def of(self, total: int) -> Iterator[None]:
+        """Set, inside the `with` block, the number of rows of the whole batch."""
+        self.total = total
+        try:
+            yield
+        finally:
+            self.total = None
 
 
 class Shared(Single):
@@ -43,9 +59,6 @@ class Shared(Single):
             raise UserError(f"training.compile={updating.compiled} cannot be used under torchrun; allowed there: false")
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
         self.rows = Rows()
-        for module in model.modules():
-            if isinstance(module, Dropout):
-                module.rows = self.rows
         for norm in batch_norms(model):
             norm.__class__ = SharedBatchNorm
             cast(SharedBatchNorm, norm).rows = self.rows
@@ -61,7 +74,8 @@ class Shared(Single):
         """Return this process's part of the mean loss and of the score; a process without rows contributes 0."""
         own = self._share(len(x))
         count = own.stop - own.start
-        with self.rows.of(own, len(x)):
+        self.noise.begin_pass(self.noise.start + own.start)
+        with self.rows.of(len(x)):
             if count:
                 loss, shown, score = super()._forward(x[own], targets[own])
                 share = count * self.size / len(x)

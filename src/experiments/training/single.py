@@ -8,8 +8,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from experiments.data.augment import Augmentation
+from experiments.data.augment import DRAWN_ON_HOST, Augmentation
 from experiments.data.batches import Split
+from experiments.models.draws import Draws
 from experiments.optimizers import begin_momentum, count_on_host, needs_closure, update
 
 from .averaging import Average, refresh_statistics
@@ -68,7 +69,7 @@ class Single:
         criterion: the objective.
         updating: how updates are computed.
         augments: applied to training inputs, one after another.
-        noise: the generator that these and the model's Dropout draw from.
+        noise: the draws of these and of the model's Dropout; the loop sets how many updates are done.
         thaws: the parameters that are frozen at first, with the number of epochs.
     """
 
@@ -87,7 +88,7 @@ class Single:
         criterion: Criterion | None = None,
         updating: Updating | None = None,
         augments: Sequence[Augmentation] = (),
-        noise: torch.Generator | None = None,
+        noise: Draws | None = None,
         thaws: Mapping[str, int] | None = None,
     ) -> None:
         self.model = model
@@ -108,7 +109,7 @@ class Single:
         self.begin_epoch(0)
         self.updating = updating or Updating()
         self.augments = augments
-        self.noise = noise or torch.Generator(splits["train"].device)
+        self.noise = noise or Draws(0)
         self.device = splits["train"].device
         self.index_device = splits["train"].x.device
         scaled = self.updating.precision == "fp16"
@@ -121,6 +122,7 @@ class Single:
         if self.updating.compiled is not None:
             # One program for each batch size: shapes that came before must not change the numbers.
             self.forward = torch.compile(model, mode=self.updating.compiled, dynamic=False)
+            self.noise.uncompiled()
         if splits["train"].follows is not None:
             self.forward = self.carried = Carried(self.forward, model, splits["train"].follows)
         averaged = self.updating.ema is not None or self.updating.swa is not None
@@ -153,8 +155,8 @@ class Single:
         x, targets = self.splits["train"].batch(index[0])
         if self.carried is not None:
             self.carried.begin(index[0])
-        for augment in self.augments:
-            x, targets = augment(x, targets, self.noise)
+        x, targets = self.augmented(x, targets)
+        self.noise.begin(len(x))
         for group, share in zip(self.optimizer.param_groups, self.shares, strict=True):
             group["lr"] = rates[0] * share
         measured = self._update_by_closure(x, targets) if self.needs_closure else self._update(x, targets)
@@ -162,7 +164,15 @@ class Single:
             self.criterion.penalty.bound(self.weights)
         if self.average is not None and self.updating.ema is not None:
             self.average.update()
+        self.noise.update += 1
         return measured
+
+    def augmented(self, x: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Return training inputs and their targets as the present update sees them."""
+        for number, augment in enumerate(self.augments):
+            device = "cpu" if isinstance(augment, DRAWN_ON_HOST) else x.device
+            x, targets = augment(x, targets, self.noise.generator(f"augment/{number}", device))
+        return x, targets
 
     def _update(self, x: Tensor, targets: Tensor) -> Measurements:
         """Compute the gradient once, and update with it."""
@@ -182,11 +192,10 @@ class Single:
 
     def _update_by_closure(self, x: Tensor, targets: Tensor) -> Measurements:
         """Let the optimizer compute the gradient as often as it needs, each time with the same noise."""
-        before = self.noise.get_state()
         measurements: list[Measurements] = []
 
         def closure() -> Tensor:
-            self.noise.set_state(before)
+            self.noise.begin(len(x))
             measured = self._backward(x, targets)
             measurements.append(measured)
             return (measured.loss if measured.penalty is None else measured.loss + measured.penalty).squeeze()
@@ -215,7 +224,10 @@ class Single:
         sizes = part_sizes(len(x), micro)
         total = torch.zeros((), dtype=self.parameters[0].dtype, device=self.device)
         score = torch.zeros((), dtype=self.score_type, device=self.device)
+        start = 0
         for number, (part, wanted) in enumerate(zip(x.split(sizes), targets.split(sizes), strict=True)):
+            self.noise.begin_pass(start)
+            start += len(part)
             mean, shown, own = self._forward(part, wanted)
             self._scaled(mean * (len(part) / len(x))).backward()
             if self.updating.compiled is not None and number == 0:

@@ -1,11 +1,13 @@
-"""Reproducible randomness: one seed, and a generator for each purpose."""
+"""Reproducible randomness: one seed, and a stream for each purpose."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
+
+from experiments.models.draws import WAY, Draws
 
 
 def derived_seed(seed: int, purpose: str) -> int:
@@ -18,47 +20,40 @@ class Streams:
     """The named random streams of a run.
 
     Two runs with the same seed share the split, the random numbers of the initial weights and the order of batches,
-    whatever else differs, because each purpose has its own stream.
+    whatever else differs, because each purpose has its own stream. Those that are generators draw on the CPU, so that
+    they agree between devices; `noise` has no state.
 
     Args:
         seed: the run's seed.
-        device: of `noise`; the others draw on the CPU, so that they agree between devices.
     """
 
-    def __init__(self, seed: int, device: torch.device | str = "cpu") -> None:
+    def __init__(self, seed: int) -> None:
         self.split = torch.Generator().manual_seed(derived_seed(seed, "split"))
         self.init = torch.Generator().manual_seed(derived_seed(seed, "init"))
         self.order = torch.Generator().manual_seed(derived_seed(seed, "order"))
-        self.noise = torch.Generator(device).manual_seed(derived_seed(seed, "noise"))
+        self.noise = Draws(derived_seed(seed, "noise"))
 
-    def state_dict(self) -> dict[str, torch.Tensor]:
-        """Return each stream's state."""
-        return {name: stream.get_state() for name, stream in vars(self).items()}
+    @property
+    def generators(self) -> dict[str, torch.Generator]:
+        """The streams that have a state, by name."""
+        return {name: stream for name, stream in vars(self).items() if isinstance(stream, torch.Generator)}
 
-    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
-        """Restore each stream's state; one of another kind of device seeds the stream instead, see `restore`."""
-        for name, stream in vars(self).items():
-            restore(stream, state[name])
+    def state_dict(self) -> dict[str, Any]:
+        """Return each generator's state, and the way in which the noise is drawn."""
+        return {**{name: stream.get_state() for name, stream in self.generators.items()}, "noise": WAY}
 
-    def is_moved(self, state: dict[str, torch.Tensor]) -> bool:
-        """Whether a state was saved on another kind of device, so that the draws differ from here on."""
-        return state["noise"].numel() != self.noise.get_state().numel()
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore each generator's state."""
+        for name, stream in self.generators.items():
+            stream.set_state(state[name])
 
 
-def restore(generator: torch.Generator, state: torch.Tensor) -> None:
-    """Restore a generator's state, or seed it by a state of another kind of device.
+def seed_of(state: torch.Tensor) -> int:
+    """Return a 63-bit seed that is derived from the state of a generator of another device.
 
     The states of a CPU generator (5056 bytes) and of a CUDA generator (16 bytes) cannot be converted, since they are of
     different algorithms. A seed that is derived from the state repeats no earlier draw, and is the same every time.
     """
-    if generator.get_state().numel() == state.numel():
-        generator.set_state(state)
-    else:
-        generator.manual_seed(seed_of(state))
-
-
-def seed_of(state: torch.Tensor) -> int:
-    """Return a 63-bit seed that is derived from the state of a generator of another device."""
     return derived_seed(0, hashlib.sha256(bytes(state.tolist())).hexdigest())
 
 

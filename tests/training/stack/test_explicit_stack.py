@@ -13,7 +13,8 @@ from experiments import assembly
 from experiments.assembly.run import assembled
 from experiments.common.screen import Screen
 from experiments.folders.run import RunFolder
-from experiments.models.blocks import use_noise
+from experiments.models.blocks import Dropout, use_noise
+from experiments.models.draws import Draws
 from experiments.models.mlp import MLP
 from experiments.optimizers.fused import KERNELS
 from experiments.penalties import L2
@@ -53,8 +54,8 @@ def members(case: Sequence[str], dtype: torch.dtype) -> list[Single]:
         with torch.no_grad():
             for parameter in program.parameters:
                 parameter.add_(torch.randn(parameter.shape, generator=draw).to(dtype), alpha=0.05)
-        program.noise = draw
-        use_noise(program.model, draw)
+        program.noise = Draws(seed)
+        use_noise(program.model, program.noise)
         programs.append(program)
     return programs
 
@@ -90,7 +91,7 @@ def test_200_steps_are_those_of_the_ordinary_stack(case: tuple[str, ...], dtype:
     for name, buffer in ordinary.weights.buffers.items():
         assert torch.allclose(buffer, explicit.weights.buffers[name], rtol=1e-5), name
     for one, other in zip(*programs, strict=True):
-        assert torch.equal(one.noise.get_state(), other.noise.get_state())
+        assert one.noise.update == other.noise.update == 200
 
 
 @pytest.mark.parametrize("brief", [False, True])
@@ -221,3 +222,19 @@ def test_the_log_of_each_run_shows_how_its_stack_is_trained(tmp_path: Path) -> N
         )
         for folder in folders:
             assert (ExplicitStack.note in (folder / "train.log").read_text()) is expected
+
+
+def test_masks_are_those_of_the_lone_runs_to_the_bit() -> None:
+    programs = members(("batch", "relu", "cross-entropy"), torch.float32)
+    stack = stack_of(programs, [{} for _ in programs])
+    lone = members(("batch", "relu", "cross-entropy"), torch.float32)
+    for update, batch in ((0, 32), (1, 13), (2, 32), (700, 32)):
+        masks = stack.forward.drawn(update, batch, torch.float32)
+        assert masks
+        for k, program in enumerate(lone):
+            program.noise.update = update
+            for name, mask in masks.items():
+                program.noise.begin(batch)
+                layer = program.model.get_submodule(name.removesuffix(".mask"))
+                assert isinstance(layer, Dropout)
+                assert torch.equal(layer.factors(mask[k]), mask[k])

@@ -1,5 +1,6 @@
 """One forward pass for all members: the model is called with every member's weights."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from functools import partial
@@ -9,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from experiments.models.blocks import Dropout, dropout_mask
+from experiments.models.blocks import Dropout
+from experiments.models.draws import Masks
 from experiments.training.freezing import to_training_mode
 from experiments.training.single import PRECISIONS, Single
 
@@ -55,6 +57,7 @@ class Forward:
             for layer in (layer for copy in self.in_precision for layer in copy.modules()):
                 multiply_in(layer, dtype)
         self.masks = self._shapes(programs[0].splits["train"].first(1)[0]) if most else {}
+        self.draws = {name: self._drawn_by(name) for name in self.masks}
 
     @torch.no_grad()
     def _shapes(self, example: Tensor) -> dict[str, tuple[int, ...]]:
@@ -73,18 +76,17 @@ class Forward:
             raise ValueError("a Dropout is used twice")
         return dict(seen)
 
-    def drawn(self, batch: int, dtype: torch.dtype) -> dict[str, Tensor]:
-        """Draw each member's masks from its own stream, as it would separately: (members, batch, ...) by buffer."""
-        found: dict[str, list[Tensor]] = {name: [] for name in self.masks}
-        for program, own in zip(self.programs, self.drops, strict=True):
-            for name, shape in self.masks.items():
-                size = torch.Size((batch, *shape))
-                p = own[name].p if name in own else 0.0
-                if p == 0:
-                    found[name].append(torch.ones(size, dtype=dtype, device=program.device))
-                else:
-                    found[name].append(dropout_mask(size, 1 - p, program.noise).to(dtype) / (1 - p))
-        return {f"{name}.mask": torch.stack(masks) for name, masks in found.items()}
+    def _drawn_by(self, name: str) -> Masks:
+        """Return what draws the masks of a Dropout, each member's as it would be separately."""
+        rates = [own[name].p if name in own else 0.0 for own in self.drops]
+        return Masks([program.noise.key(name) for program in self.programs], rates, self.programs[0].device)
+
+    def drawn(self, update: int, batch: int, dtype: torch.dtype) -> dict[str, Tensor]:
+        """Draw the members' masks of an update: (members, batch, ...) by buffer."""
+        return {
+            f"{name}.mask": self.draws[name].of(update, batch * math.prod(shape), dtype).unflatten(1, (batch, *shape))
+            for name, shape in self.masks.items()
+        }
 
     def train(self, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
         """Return the scores in training mode, with Dropout and the batch's statistics.

@@ -124,7 +124,8 @@ class Stack(OwnPrograms):
         """See `Program.step`."""
         self.inspector.forget()
         x, targets = self.batches["train"].batch(index)
-        measured = self._backward(x, targets, self.forward.drawn(x.shape[1], x.dtype))
+        update = self.programs[self.active[0]].noise.update
+        measured = self._backward(x, targets, self.forward.drawn(update, x.shape[1], x.dtype))
         skipped = None if self.scales is None else self.scales.unscale(self.weights.gradient)
         self.objective.clip()
         if rates != self.rates:
@@ -133,6 +134,8 @@ class Stack(OwnPrograms):
             for part in self.parts:
                 part.update(self.lr, self.rates, skipped)
         self.objective.bound()
+        for k in self.active:
+            self.programs[k].noise.update += 1
         return measured
 
     def _column(self, numbers: Sequence[float]) -> Tensor:
