@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import time
 from collections.abc import Iterator
 from itertools import count
 from typing import Any
@@ -102,6 +103,14 @@ class Noisy(Dataset[Any]):
         if index == 7 and self.kind == "killed" and get_worker_info() is not None:
             os.kill(os.getpid(), signal.SIGKILL)
         return vector(index, self.train) + torch.rand(()) + float(np.random.rand()) + random.random(), y
+
+
+class Slow(Noisy):
+    """Examples that take a few milliseconds each to read."""
+
+    def __getitem__(self, index: int) -> Any:
+        time.sleep(0.005)
+        return super().__getitem__(index)
 
 
 class Pictures(Dataset[Any]):

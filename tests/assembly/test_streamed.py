@@ -231,6 +231,33 @@ def test_a_run_that_is_killed_within_an_epoch_resumes_to_the_same_bits(
         assert_equal_weights(weights(folder, checkpoint), weights(whole, checkpoint))
 
 
+def test_the_first_batch_of_an_epoch_does_not_count_as_waiting() -> None:
+    data = loaded("Slow", count=60)
+    split = data.splits["train"]
+    assert isinstance(split, Streamed)
+    whole = torch.arange(len(split))
+    trained(data, 0, whole[:16])
+    assert (split.waited, split.spent, split.waiting) == (0.0, 0.0, 0.0)
+    trained(data, 1, whole[:32])
+    assert 0.07 < split.waited <= split.spent
+    assert split.waiting > 0.8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_run_that_waits_for_its_examples_has_a_verdict(commands: Commands, workers: int) -> None:
+    words = (*QUICK, *QUIET, "training.batch_size=8", f"data={{_target_: {HERE}.Slow, count: 300}}")
+    outcome = commands.train(*words, f"data.workers={workers}")
+    assert outcome.code == 0, outcome.err
+    (folder,) = run_folders(commands.folder)
+    (found,) = (one for one in summary(folder)["verdicts"] if one["name"] == "waiting for data")
+    assert summary(folder)["waiting"] > 0.5
+    assert f"updates waited {summary(folder)['waiting']:.0%} of the time" in found["evidence"]
+    assert "data.gather=true  # examples read once, also random ones" in found["advice"]
+    assert f"waiting for data (all epochs): {found['finding']}" in outcome.out
+    assert "warning: updates waited" not in outcome.out
+
+
 @pytest.mark.slow
 def test_a_worker_that_is_killed_ends_the_run_in_one_sentence(commands: Commands) -> None:
     error = commands.train(*own(2, "killed"), "data.preprocess=none").refusal()

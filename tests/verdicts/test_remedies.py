@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from experiments.cli.overrides import spelled_out
 from experiments.common.keys import flattened, settings
 from experiments.verdicts.remedies import (
     LIMITED,
@@ -20,12 +21,15 @@ from experiments.verdicts.remedies import (
     remedies,
     replaced,
 )
+from experiments.verdicts.story import Reading
 from tests.helpers import REPOSITORY, composed, sampled
 
 
 def facts(*overrides: str, steps: int = 1000, suggested: float | None = 0.01) -> Facts:
-    """The facts of a run of 1,000 updates."""
-    return Facts(settings(composed(*overrides)), steps, suggested)
+    """The facts of a run of 1,000 updates; one whose overrides choose workers has read its data with one."""
+    own = settings(composed(*overrides))
+    reading = Reading(9.0, 0.5, workers=1, cores=4, fits=True) if "data.workers" in own else None
+    return Facts(own, steps, suggested, reading)
 
 
 RUNS: dict[str, tuple[str, ...]] = {
@@ -35,6 +39,7 @@ RUNS: dict[str, tuple[str, ...]] = {
     "tanh": ("model.activation=tanh", "init=small_normal", "init.bias=-3", "training.batch_size=500"),
     "cnn": ("model=cnn", "data.preprocess=none"),
     "numbers": ("data=diabetes", "task=regression", "loss=mse"),
+    "read by workers": ("++data.workers=1",),
 }
 
 
@@ -46,7 +51,7 @@ def test_every_remedy_of_a_run_composes_and_changes_something(run: str) -> None:
     for name, remedy in REMEDIES.items():
         overrides = remedy(facts(*RUNS[run]))
         if overrides is not None:
-            changed = flattened(composed(*merged(RUNS[run], overrides)))
+            changed = flattened(composed(*spelled_out(merged(RUNS[run], overrides))))
             assert changed != own, name
             tried += 1
     assert tried >= 10

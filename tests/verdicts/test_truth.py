@@ -12,7 +12,7 @@ from experiments.folders.run import LayerRow, Row
 from experiments.verdicts._tail import tail_of
 from experiments.verdicts.judges import verdicts
 from experiments.verdicts.remedies import LIMITED
-from experiments.verdicts.story import Reference, Story
+from experiments.verdicts.story import Reading, Reference, Story
 from tests.helpers import composed
 
 
@@ -152,6 +152,39 @@ def test_a_loss_that_rises_while_the_score_stays_is_no_fault_unless_it_rises_far
         (verdict,) = verdicts(facts)
         certainty = f"validation loss 0.14 after epoch 2, {last_loss:g} at the end"
         assert (certainty in verdict.evidence) == (last_loss > 0.16)
+
+
+@pytest.mark.parametrize(
+    ("waited", "share", "given"), [(12.0, 0.6, True), (1.5, 0.21, True), (12.0, 0.19, False), (0.9, 0.9, False)]
+)
+def test_a_run_that_waits_for_its_examples_is_named_unless_little_time_is_lost(
+    waited: float, share: float, given: bool
+) -> None:
+    own = story(rows(FLAT, FLAT), reading=Reading(waited, share, workers=2, cores=8, fits=True))
+    assert ("waiting for data" in names(own)) == given
+    assert "waiting for data" not in names(story(rows(FLAT, FLAT)))
+
+
+@pytest.mark.parametrize(
+    ("workers", "cores", "fits", "words"),
+    [
+        (2, 8, True, ["data.workers=4", "data.gather=true"]),
+        (0, 8, False, ["data.workers=2"]),
+        (4, 6, False, ["data.workers=6"]),
+        (8, 8, True, ["data.gather=true"]),
+        (0, 1, False, ["data.workers=1"]),
+        (2, 2, False, []),
+    ],
+)
+def test_only_workers_that_have_a_core_and_data_that_fit_are_advised(
+    workers: int, cores: int, fits: bool, words: list[str]
+) -> None:
+    own = story(rows(FLAT, FLAT), reading=Reading(9.0, 0.5, workers, cores, fits))
+    (found,) = (verdict for verdict in verdicts(own) if verdict.name == "waiting for data")
+    assert [line.partition("  # ")[0] for line in found.advice[:-1]] == words
+    whom = {0: "the training process reads", 8: "8 workers read"}.get(workers)
+    assert found.evidence.startswith("updates waited 50% of the time, 9.0 s, for examples that ")
+    assert whom is None or found.evidence.endswith(whom)
 
 
 def test_strong_dropout_is_compared_with_a_simple_model_even_if_the_score_is_not_low() -> None:

@@ -109,6 +109,8 @@ OF_FEW_UPDATES = {"not better than a constant", "not finite"}
 """Those of test_regression.py and of a test below, which need no long training."""
 OF_TEXTS = {"not better than the bigram table"}
 """Those of tests/tasks/test_sequence.py."""
+OF_WORKERS = {"waiting for data"}
+"""Those of test_truth.py and tests/assembly/test_streamed.py."""
 NAMES = {
     "symmetry", "initial loss off", "learning rate too high", "learning rate too low", "stuck", "vanishing gradients",
     "exploding gradients", "dead units", "saturation", "one class", "class imbalance", "updates too large",
@@ -160,7 +162,7 @@ def test_the_explanation_of_a_verdict_is_a_verdict() -> None:
     assert {
         name for cause, others in EXPLAINS.items() for name in (cause, *others)
     } <= NAMES | OF_TEXTS | OF_FEW_UPDATES
-    everywhere = {*NAMES, *OF_REGRESSIONS, *OF_FEW_UPDATES, *OF_TEXTS, "questionable data"}
+    everywhere = {*NAMES, *OF_REGRESSIONS, *OF_FEW_UPDATES, *OF_TEXTS, *OF_WORKERS, "questionable data"}
     assert len(everywhere) == len(JUDGES) + 2  # one judge gives three names; no fault: healthy
 
 

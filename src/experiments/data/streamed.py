@@ -326,14 +326,15 @@ class Streamed(Split):
 
     Args:
         seed: of the run; it determines the random numbers of the examples.
-        waited: the seconds for which updates have waited for examples.
-        spent: the seconds of all updates, with the waiting.
+        waited: the seconds for which updates have waited for examples. The first batch of an epoch does not count:
+            nothing can be read ahead of it, and in the first epoch the workers start.
+        spent: the seconds of these updates, with the waiting.
     """
 
     seed: int = 0
     waited: float = field(default=0.0, init=False)
     spent: float = field(default=0.0, init=False)
-    since: float = field(default=0.0, init=False)
+    since: float | None = field(default=None, init=False)
     plan: Plan = field(default_factory=Plan, init=False, repr=False)
     loader: Any = field(default=None, init=False, repr=False)
     coming: Any = field(default=None, init=False, repr=False)
@@ -343,7 +344,7 @@ class Streamed(Split):
 
     @property
     def waiting(self) -> float:
-        """The share of the time of updates for which they have waited for examples, since the start or the resume."""
+        """The share `waited` of `spent`, since the start or the resume."""
         return self.waited / self.spent if self.spent else 0.0
 
     @property
@@ -360,10 +361,11 @@ class Streamed(Split):
             epoch: how many epochs are complete.
         """
         self.inputs.check_length()
-        self.since = time.perf_counter()
         announced = [] if self.epoch != epoch + 1 else list(reversed(self.ahead))
         if announced and len(announced) == len(batches) and all(map(torch.equal, announced, [b[0] for b in batches])):
+            self.since = time.perf_counter()
             return  # the workers are reading them
+        self.since = None
         self.epoch, self.ahead = epoch + 1, [index[0] for index in reversed(batches)]
         self.coming = self.reading([self.keys(index[0], self.epoch) for index in batches])
 
@@ -374,7 +376,9 @@ class Streamed(Split):
             began = time.perf_counter()
             x = self.taken(self.coming)
             now = time.perf_counter()
-            self.waited, self.spent, self.since = self.waited + now - began, self.spent + now - self.since, now
+            if self.since is not None:
+                self.waited, self.spent = self.waited + now - began, self.spent + now - self.since
+            self.since = now
         else:
             x = self.inputs.of(self.keys(index, EVALUATED))
         return self.prepare(self.on_device(x)), self._on_device(self.y, index)

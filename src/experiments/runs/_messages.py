@@ -69,8 +69,6 @@ def training_choices(config: assembly.Config, choices: Mapping[str, str], rate: 
     return ", ".join([*parts, f"seed {config['seed']}"])
 
 
-MUCH_WAITING = 0.2
-"""The share of the time of updates above which waiting for data is worth a warning."""
 MOST_COLUMNS = 40
 """The columns that are shown; `data.json` has all of them."""
 
@@ -160,11 +158,6 @@ def conclude(
         f"\n{summary['status']} after {trained}{best}, "
         f"{duration(summary['seconds'])}, {summary['examples_per_second']:,.0f} examples/s"
     )
-    if (share := summary.get("waiting", 0.0)) > MUCH_WAITING:
-        screen.print(
-            f"warning: updates waited for data {share:.0%} of the time; use more workers (data.workers), or "
-            "data.gather=true to read each example once"
-        )
     print_verdicts(screen, verdicts)
     if "problem" in summary:
         screen.print(f"warning: {summary['problem']}")

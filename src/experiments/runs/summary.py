@@ -16,6 +16,8 @@ from experiments.cli.entry import print_error, remedy
 from experiments.common.keys import flattened
 from experiments.common.metrics import TRAIN_EVAL
 from experiments.common.text import one_line, shown_path
+from experiments.data import memory
+from experiments.data.cores import present_cores
 from experiments.data.streamed import Streamed
 from experiments.folders.identity import identity
 from experiments.folders.run import RunFolder
@@ -25,7 +27,7 @@ from experiments.training.member import Member, best_row
 from experiments.training.position import Plan, Position, epoch_of
 from experiments.training.program import Program
 from experiments.training.single import Single
-from experiments.verdicts.story import Story
+from experiments.verdicts.story import Reading, Story
 
 from .job import Job
 
@@ -129,7 +131,19 @@ def story(job: Job, data: assembly.Data, program: Single, member: Member, plan: 
         baseline=task.baseline(train.y.cpu()),
         residuals=residuals(data, program) if member.status in WITH_RESULT else {},
         reference=partial(best_reference, task, train, data.splits["val"]) if "val" in data.splits else None,
+        reading=reading(train, config) if isinstance(train, Streamed) else None,
     )
+
+
+def reading(train: Streamed, config: assembly.Config) -> Reading:
+    """Return how the training examples were read."""
+    inputs, fits = train.inputs, True
+    with memory.limited(assembly.memory_limit(assembly.general(config).limits)):
+        try:
+            memory.require(inputs.nbytes, "the data set")
+        except memory.MemoryLimitError:
+            fits = False
+    return Reading(train.waited, train.waiting, inputs.workers, present_cores(), fits)
 
 
 def class_counts(data: assembly.Data) -> list[int]:

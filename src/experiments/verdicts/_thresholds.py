@@ -51,6 +51,8 @@ THRESHOLDS = {
     "worse": Threshold(1.25, "times the lowest validation loss; " + OURS),
     "too_sure": Threshold(3.0, "the same if the score is no worse (Guo et al. 2017 show such losses); " + OURS),
     "batch": Threshold(0.8, "share of the training split: an epoch has one update or two; " + OURS),
+    "waiting": Threshold(0.2, "share of the time of updates; our choice: the examples cost a quarter more time"),
+    "waited": Threshold(1.0, "seconds; our choice: a change that saves less is not worth its trouble"),
     "improving": Threshold(0.1, "share by which the loss falls over half as many epochs again; " + OURS),
     "slowly": Threshold(0.03, "the same for a run whose score is low; " + OURS),
     "falling": Threshold(0.02, "the least such share within the interval of the trend; " + OURS),

@@ -61,7 +61,7 @@ def settings_for(verdict: str, story: Story) -> list[str]:
     """Return the first remedies of a verdict that apply, as the words of a command line with a comment."""
     if verdict in NOT_ADVISED or story.faults:
         return []
-    found = remedies([verdict], Facts(story.settings, story.planned_steps), ADVISED)
+    found = remedies([verdict], Facts(story.settings, story.planned_steps, reading=story.reading), ADVISED)
     return [f"{shlex.join(one.overrides)}  # {one.name}{instead(story.command, one.overrides)}" for one in found]
 
 
@@ -645,6 +645,22 @@ def large_batch(story: Story) -> Verdict | None:
     )
 
 
+def waiting_for_data(story: Story) -> Verdict | None:
+    """Updates have waited for the examples for a good part of the time."""
+    reading = story.reading
+    if reading is None or reading.share <= at("waiting") or reading.waited < at("waited"):
+        return None
+    who = f"{reading.workers} worker{'s' * (reading.workers > 1)}" if reading.workers else "the training process"
+    return Verdict(
+        "waiting for data",
+        "Training waits for its examples: they are read more slowly than it learns from them.",
+        f"updates waited {reading.share:.0%} of the time, {reading.waited:,.1f} s, for examples that {who} "
+        f"read{'' if reading.workers > 1 else 's'}",
+        "all epochs",
+        ["a cheaper way to read an example; or augmentation of whole batches, of data in memory, by data.augment"],
+    )
+
+
 def healthy(story: Story) -> Verdict:
     """Return the verdict that no problem was found, with the numbers behind it."""
     numbers = [f"training loss {story.initial_loss or story.losses[0]:.3g} -> {story.losses[-1]:.3g}"]
@@ -751,6 +767,7 @@ JUDGES: tuple[Judge, ...] = (
     best_long_past,
     large_batch,
     still_improving,
+    waiting_for_data,
 )
 
 OF_RATIOS = (initial_loss, rate_too_high, rate_too_low, stuck, best_long_past, still_improving)

@@ -17,6 +17,7 @@ from experiments.common.conf import conf_folder
 from experiments.common.keys import key_of
 
 from ._thresholds import at
+from .story import Reading
 
 LIMITED = "limited by the data or by the model"
 VANISHING = "vanishing gradients"
@@ -39,11 +40,13 @@ class Facts:
         config: its configuration, with dotted keys; a mapping, such as `optimizer.lr_scale`, has only those below it.
         steps: the updates that it planned.
         suggested: the rate of the range test; None if there is none.
+        reading: how its examples were read in training; None if they were in memory.
     """
 
     config: Mapping[str, Any]
     steps: int
     suggested: float | None = None
+    reading: Reading | None = None
 
     def get(self, key: str, default: Any = None) -> Any:
         """Return a value of the configuration."""
@@ -177,6 +180,18 @@ def equal_rates(facts: Facts) -> Overrides:
     return ["optimizer.lr_scale=null"] if any(key.startswith("optimizer.lr_scale.") for key in facts.config) else None
 
 
+def more_workers(facts: Facts) -> Overrides:
+    """Return the remedy of more processes that read examples, at most one for each core."""
+    if facts.reading is None or facts.reading.workers >= facts.reading.cores:
+        return None
+    return [f"data.workers={min(max(2, 2 * facts.reading.workers), facts.reading.cores)}"]
+
+
+def read_once(facts: Facts) -> Overrides:
+    """Return the remedy of examples in memory, if they fit."""
+    return ["data.gather=true"] if facts.reading is not None and facts.reading.fits else None
+
+
 REMEDIES: Mapping[str, Callable[[Facts], Overrides]] = {
     "a tenth of the rate": rate(0.1),
     "a third of the rate": rate(1 / 3),
@@ -212,6 +227,8 @@ REMEDIES: Mapping[str, Callable[[Facts], Overrides]] = {
     "batches of 16": batch,
     "early stopping": setting("training.early_stopping.patience", "5"),
     "equal rates": equal_rates,
+    "more workers": more_workers,
+    "examples read once, also random ones": read_once,
     "Huber's loss": lambda facts: ["loss=huber"] if facts.name("loss") == "mse" else None,
     "absolute errors": lambda facts: ["loss=mae"] if facts.name("loss") == "mse" else None,
     "a learnt variance": lambda facts: ["loss=gaussian"] if facts.name("loss") == "mse" else None,
@@ -255,6 +272,7 @@ TABLE: Mapping[str, Sequence[str]] = {
     "still improving": ("twice as long", "three times the rate", "four times as long"),
     "not better than the bigram table": ("four times as long", "three times the rate"),
     "large batch": ("batches of 16", "three times the rate", "four times as long"),
+    "waiting for data": ("more workers", "examples read once, also random ones"),
     "questionable data": ("standardized inputs",),
     "healthy": ("the rate of the range test", "cosine schedule", "torch's weights"),
 }  # fmt: skip

@@ -44,6 +44,25 @@ class Reference:
 
 
 @dataclass(frozen=True)
+class Reading:
+    """How the examples of a run were read while it trained.
+
+    Args:
+        waited: the seconds for which updates have waited for examples; see `data.streamed`.
+        share: of the time of these updates.
+        workers: processes that have read; 0 if the training process has.
+        cores: on which this machine may run processes.
+        fits: whether all examples would fit into memory.
+    """
+
+    waited: float
+    share: float
+    workers: int
+    cores: int
+    fits: bool
+
+
+@dataclass(frozen=True)
 class Story:
     """The facts of a run that verdicts are based on.
 
@@ -72,6 +91,7 @@ class Story:
         settings: the run's configuration, with dotted keys.
         planned_steps: the updates that were planned.
         reference: returns the scores of simple models, which takes a second; None if there is no validation split.
+        reading: how the examples were read in training; None if they were in memory.
     """
 
     history: Sequence[Row]
@@ -98,6 +118,7 @@ class Story:
     residuals: Mapping[str, float] = field(default_factory=dict)
     ratios: bool = True
     reference: Callable[[], Reference | None] | None = None
+    reading: Reading | None = None
 
     @property
     def noun(self) -> str:
