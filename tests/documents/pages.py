@@ -179,19 +179,8 @@ def write_files(words: list[str]) -> None:
             Path(folder).mkdir(parents=True, exist_ok=True)
             for number in range(1 if "own/pictures" in text else 12):
                 Image.new("L", (20, 30), 20 * number).save(f"{folder}/{number}.png")
-    if "patients.csv" in text and not Path("patients.csv").exists():
-        Path("patients.csv").write_text(patients())
-
-
-def patients() -> str:
-    """A table as people have it."""
-    lines = ["Id;name;born;postcode;price;share;smoker;visits;region;ill"]
-    lines += [
-        f"{n + 1};Person {499748 + 7919 * n % 99991};{n % 28 + 1}.{n % 12 + 1}.{1940 + n % 60};{n % 8 * 111:04d};"
-        f"{500 + 37 * n % 900} €;{n * 13 % 100}%;{'no' if n % 3 else 'yes'};{n % 9};Nord;{n * 7 % 10 > 4:02d}"
-        for n in range(200)
-    ]
-    return "\n".join(lines) + "\n"
+    if "docs/" in text and not Path("docs").exists():
+        Path("docs").symlink_to(REPOSITORY / "docs")  # the reader is in the folder of the clone
 
 
 def masked(text: str) -> str:

@@ -61,6 +61,12 @@ def test_the_table_of_columns_is_the_real_one(reader: Reader, monkeypatch: pytes
         assert [row for row in shown.splitlines() if row.strip() not in printed] == [], page
 
 
+def test_the_shown_lines_of_the_table_are_in_the_file() -> None:
+    lines = (REPOSITORY / "docs" / "patients.csv").read_text("utf-8").splitlines()
+    assert re.findall(r"^(?:Id|\d);.*", PAGES["docs/howto/own_data.md"], re.MULTILINE) == lines[:3]
+    assert all(f"`{line}`" in PAGES["docs/data.md"] for line in lines[:2])
+
+
 @pytest.mark.slow
 @pytest.mark.exhaustive
 def test_the_fair_comparison_prints_what_is_shown(reader: Reader) -> None:
