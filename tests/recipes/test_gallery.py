@@ -119,14 +119,15 @@ def test_a_phone_shows_each_lesson_with_its_verdict(browser: Browser, tmp_path: 
     assert tab.evaluate("document.documentElement.scrollWidth") <= 390
     cells = tab.locator("#table-1 td").all()
     texts = [cell.inner_text() for cell in cells]
-    assert texts[:3] == ["Zero weights", "holds", "Zero weights keep all units equal"]
-    assert texts[5:7] == ["One weights", "does not hold"]
+    assert texts[:3] == ["One weights", "does not hold", "Zero weights keep all units equal"], "a miss is first"
+    assert texts[5:7] == ["Zero weights", "holds"]
     boxes = [cell.bounding_box() for cell in tab.locator("td, dd, figure svg").all() if cell.is_visible()]
     assert all(box is not None and box["x"] >= 0 and box["x"] + box["width"] <= 390 for box in boxes)
     assert not any(hint.is_visible() for hint in tab.locator(".scrolls").all())
     titles = tab.locator("main section h2").all_inner_texts()
-    assert titles == ["All lessons", "Zero weights: holds", "One weights: does not hold"]
-    first = tab.locator("#figure-1")
+    assert titles == ["All lessons", "One weights: does not hold", "Zero weights: holds"]
+    assert tab.get_by_text("1 of 2 claims hold; does not hold: One weights").is_visible()
+    first = tab.locator("#figure-2")
     facts = dict(zip(first.locator("dt").all_inner_texts(), first.locator("dd").all_inner_texts(), strict=True))
     assert facts["Source"] == f"{RECIPE.source}."
     assert facts["Bounds"] == f"{RECIPE.basis}."

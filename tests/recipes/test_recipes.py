@@ -16,6 +16,7 @@ from experiments.assembly.targets import located
 from experiments.common.conf import conf_folder
 from experiments.recipes._running import RecipeTask, run_recipe
 from experiments.recipes.courses import COURSES, lessons_of, present_lesson
+from experiments.recipes.listing import plan
 from experiments.recipes.recipe import recipes, selected
 from tests.helpers import REPOSITORY, Commands, run_folders, sampled, summary
 
@@ -190,6 +191,7 @@ def test_a_users_recipe_runs_and_is_shown(commands: Commands, own: Callable[...,
     kept = json.loads((commands.folder / "outputs" / "gallery" / "own.json").read_text())
     assert kept["values"] == {"rows": 2, "runs": 1}
     assert Path(kept["folder"], "metrics.csv").exists()
+    assert Path(kept["folder"]).parent == Path("outputs", "reproduce", "own")
     page = (commands.folder / "outputs" / "gallery" / "index.html").read_text()
     assert "Two epochs are two rows" in page
     assert "<svg" in page
@@ -203,6 +205,7 @@ def test_a_claim_that_does_not_hold_is_shown_as_such(commands: Commands, own: Ca
     assert [line.split() for line in done.out.splitlines() if "at least 3" in line] == [
         ["rows", "2", "at", "least", "3", "NO"]
     ]
+    assert "0 of 1 claims hold\ndoes not hold: own\n" in done.out
     table = (commands.folder / "outputs" / "gallery" / "reproduction.md").read_text()
     assert "| own | fast | rows | at least 3 | 2 | NO |" in table
 
@@ -366,6 +369,31 @@ def test_the_help_of_a_course_lists_its_sections_and_lessons_in_order(commands: 
     whole = " ".join(text.split())
     assert f"sgd_zigzag {KNOWN['sgd_zigzag'].claim} (2.5 s, tier=fast)" in whole
     assert f"keras_mlp {KNOWN['keras_mlp'].claim} (tier={KNOWN['keras_mlp'].tier})" in whole
+
+
+@pytest.mark.parametrize(
+    ("names", "jobs", "sentence"),
+    [
+        (["sgd_zigzag", "zero_weights"], 2, "2 lessons, 2 at a time: about 5 s"),
+        (["sgd_zigzag", "zero_weights"], 1, "2 lessons, one after another: about 10 s"),
+        (list(selected(KNOWN, [], "fast"))[:40], 1, "40 lessons, one after another: about 3 minutes"),
+        (
+            ["sgd_zigzag", "keras_mlp"],
+            1,
+            "2 lessons, one after another: those of tier=mnist take minutes each, or longer; the others about 6 s",
+        ),
+        (
+            ["keras_mlp", "fine_tuning"],
+            2,
+            "2 lessons, 2 at a time: those of tier=mnist take minutes each, or longer",
+        ),
+    ],
+)
+def test_the_plan_of_a_call_uses_the_times_of_the_last_results(
+    tmp_path: Path, names: list[str], jobs: int, sentence: str
+) -> None:
+    (tmp_path / "sgd_zigzag.json").write_text('{"seconds": 6.0}')
+    assert plan({name: KNOWN[name] for name in names}, jobs, tmp_path) == sentence
 
 
 def test_the_documentation_lists_the_courses_in_their_order() -> None:

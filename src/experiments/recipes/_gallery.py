@@ -134,10 +134,11 @@ def drawing(path: Path) -> str | None:
 
 
 def page_of(lessons: Sequence[Lesson]) -> Page:
-    """Return the page of all lessons."""
-    figures = [figure_of(lesson) for lesson in lessons if lesson.svg is not None]
-    tables = [overview("All lessons", [row_of(lesson) for lesson in lessons])]
-    return Page("Lessons", [holding(lessons)], tables=tables, figures=figures, footer="python -m experiments.reproduce")
+    """Return the page of all lessons; those whose claim does not hold are first."""
+    ordered = sorted(lessons, key=lambda lesson: lesson.holds)
+    figures = [figure_of(lesson) for lesson in ordered if lesson.svg is not None]
+    tables = [overview("All lessons", [row_of(lesson) for lesson in ordered])]
+    return Page("Lessons", [holding(ordered)], tables=tables, figures=figures, footer="python -m experiments.reproduce")
 
 
 def course_page(course: CourseName, lessons: Mapping[str, Lesson], known: Mapping[str, Recipe]) -> Page:
@@ -168,8 +169,10 @@ def course_page(course: CourseName, lessons: Mapping[str, Lesson], known: Mappin
 
 
 def holding(lessons: Sequence[Lesson]) -> str:
-    """Return how many claims hold, in words."""
-    return f"{sum(lesson.holds for lesson in lessons)} of {len(lessons)} claims hold"
+    """Return how many claims hold, and the lessons whose claim does not, in words."""
+    missed = [lesson.title for lesson in lessons if not lesson.holds]
+    named = f"; {VERDICTS[False]}: {', '.join(missed)}" if missed else ""
+    return f"{len(lessons) - len(missed)} of {len(lessons)} claims hold{named}"
 
 
 def figure_of(lesson: Lesson) -> Figure:

@@ -1,4 +1,4 @@
-"""The lessons of a course as a list: each with its claim, and how long it takes."""
+"""How long lessons take: those of a course as a list, and the plan of a call."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from experiments.common.text import duration
 
 from .courses import COURSES, CourseName
 from .recipe import Recipe
+
+USUAL_SECONDS = {"fast": 4.0}
+"""The usual time of a recipe without a result, by tier; a tier that is missing has no usual time."""
 
 
 def listed(course: CourseName, known: Mapping[str, Recipe], out: Path) -> dict[str, list[tuple[str, str]]]:
@@ -31,6 +34,35 @@ def length(name: str, recipe: Recipe, out: Path) -> str:
     """Return how long a recipe takes: the time of its last result if there is one, and its tier."""
     seconds = measured_seconds(out, name)
     return f"tier={recipe.tier}" if seconds is None else f"{duration(seconds)}, tier={recipe.tier}"
+
+
+def plan(chosen: Mapping[str, Recipe], jobs: int, out: Path) -> str:
+    """Return a sentence about the recipes of a call: how many there are, and about how long they take.
+
+    Args:
+        chosen: the recipes, by name.
+        jobs: how many run at once.
+        out: the folder of the gallery, which may have results.
+    """
+    at_once = f"{jobs} at a time" if jobs > 1 else "one after another"
+    seconds, unknown = 0.0, set()
+    for name, recipe in chosen.items():
+        one = measured_seconds(out, name) or USUAL_SECONDS.get(recipe.tier)
+        seconds += one or 0.0
+        unknown |= set() if one else {f"tier={recipe.tier}"}
+    about = rounded(seconds / jobs)
+    if unknown:
+        also = f"those of {' and '.join(sorted(unknown))} take minutes each, or longer"
+        return f"{len(chosen)} lessons, {at_once}: {also}{f'; the others about {about}' if seconds else ''}"
+    return f"{len(chosen)} lessons, {at_once}: about {about}"
+
+
+def rounded(seconds: float) -> str:
+    """Return a time as text in whole seconds, from a minute on in whole minutes."""
+    if seconds < 60:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} minute{'s' if minutes > 1 else ''}"
 
 
 def measured_seconds(out: Path, name: str) -> float | None:

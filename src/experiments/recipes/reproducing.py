@@ -20,8 +20,12 @@ from experiments.common.text import duration, shown_path
 from . import _gallery
 from ._running import RecipeResult, RecipeTask, run_recipe
 from .courses import present_name, sections_of
+from .listing import plan
 from .options import CommandLine
 from .recipe import Recipe, described, recipes, selected, within
+
+RUNS = Path("outputs", "reproduce")
+"""The folder of the runs of recipes, apart from the runs of `experiments.train`."""
 
 
 def reproduce(line: CommandLine) -> int:
@@ -44,7 +48,10 @@ def reproduce(line: CommandLine) -> int:
     results: dict[str, RecipeResult] = {}
     with tempfile.TemporaryDirectory() as planted:
         tasks = [task_of(name, recipe, line, Path(planted)) for name, recipe in chosen.items()]
-        for result in run_in_parallel(tasks, processes(options.jobs, len(tasks))):
+        count = processes(options.jobs, len(tasks))
+        if len(tasks) > 1:
+            screen.print(f"{plan(chosen, count, out)}\n")
+        for result in run_in_parallel(tasks, count):
             results[result.name] = result
             show(screen, result, chosen[result.name])
             if result.error is None and not options.sabotage:
@@ -56,7 +63,11 @@ def reproduce(line: CommandLine) -> int:
     if options.course and more:
         screen.print(f"\n{more} more lessons of course={options.course} are in other tiers: add tier=all")
     holding = sum(result.holds is True for result in results.values())
-    screen.print(f"\n{holding} of {len(results)} claims hold\ngallery  {shown_path(page)}")
+    screen.print(f"\n{holding} of {len(results)} claims hold")
+    for holds in (False, None):
+        if names := [result.name for result in results.values() if result.holds is holds]:
+            screen.print(f"{_gallery.VERDICTS[holds]}: {', '.join(names)}")
+    screen.print(f"gallery  {shown_path(page)}")
     return exit_code(results, holding)
 
 
@@ -92,7 +103,7 @@ def task_of(name: str, recipe: Recipe, line: CommandLine, planted: Path) -> Reci
         planted: the folder for runs with a planted result.
     """
     options = line.options
-    above = planted / name if options.sabotage else Path("outputs", name)
+    above = planted / name if options.sabotage else RUNS / name
     names = numbered(datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
     folder = next(path for path in map(above.joinpath, names) if not path.exists())
     log = (planted if options.sabotage else Path(options.out) / "logs") / f"{name}.log"
