@@ -253,7 +253,7 @@ def test_a_run_that_waits_for_its_examples_has_a_verdict(commands: Commands, wor
     (found,) = (one for one in summary(folder)["verdicts"] if one["name"] == "waiting for data")
     assert summary(folder)["waiting"] > 0.5
     assert f"updates waited {summary(folder)['waiting']:.0%} of the time" in found["evidence"]
-    assert "data.gather=true  # examples read once, also random ones" in found["advice"]
+    assert "examples read once, also random ones: data.gather=true" in found["advice"]
     assert f"waiting for data (all epochs): {found['finding']}" in outcome.out
     assert "warning: updates waited" not in outcome.out
 

@@ -54,8 +54,8 @@ class Block:
 
     @property
     def lines(self) -> list[str]:
-        """The commands of a block of the shell, without comments."""
-        return [line.partition("  #")[0].rstrip() for line in self.code.splitlines() if not line.startswith("#")]
+        """The lines of a block of the shell; a comment is not a command, and no comment in zsh."""
+        return [line.rstrip() for line in self.code.splitlines()]
 
 
 def blocks(page: str, language: str = "sh") -> list[Block]:

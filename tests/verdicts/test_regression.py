@@ -50,7 +50,7 @@ def test_a_regression_that_is_worse_than_the_mean_is_not_healthy(commands: Comma
     assert verdict["name"] == "not better than a constant"
     assert verdict["evidence"].startswith("validation R^2 at most -")
     assert verdict["evidence"].endswith(", 0.000 by always predicting the mean")
-    assert verdict["advice"][0] == f"training.epochs={2 * epochs}  # twice as long"
+    assert verdict["advice"][0] == f"twice as long: training.epochs={2 * epochs}"
 
 
 @pytest.mark.slow

@@ -212,9 +212,9 @@ def test_a_verdict_names_the_problem_the_evidence_and_a_remedy() -> None:
     assert verdict["evidence"] == "the loss is not finite at step 4; lr=1000"
     assert verdict["where"] == "step 4"
     assert verdict["advice"] == [
-        "optimizer=adam optimizer.lr=0.001  # Adam",
-        "optimizer.lr=100  # a tenth of the rate",
-        "python -m experiments.check only=lr_range  # suggests a rate",
+        "Adam: optimizer=adam optimizer.lr=0.001",
+        "a tenth of the rate: optimizer.lr=100",
+        "a check that suggests a rate: python -m experiments.check only=lr_range",
     ]
     (dead,) = summary_of("optimizer=adagrad optimizer.lr=0.2")["verdicts"]
     assert "features.hidden1.activation" in dead["where"]

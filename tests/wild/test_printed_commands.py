@@ -144,13 +144,41 @@ def test_the_noted_jobs_of_a_sweep_cannot_be_others_than_the_commands(commands: 
 def test_the_advice_of_verdicts_can_be_pasted(commands: Commands) -> None:
     words = (*SHORT, "training.epochs=4", "optimizer=sgd", "optimizer.lr=1000")
     outcome = commands.train(*words)
-    advice = re.findall(r"^ +try +(python -m experiments\..*)$", outcome.out, re.MULTILINE)
-    assert advice
-    for line in advice:
+    advice = re.findall(r"^ +try +.+?: (.+)$", outcome.out, re.MULTILINE)
+    whole = [line for line in advice if "experiments." in line]
+    settings = [line for line in advice if line not in whole]
+    assert len(whole) == 1
+    assert f"To try settings such as {settings[0]}, add them to the command of the run.\n" in outcome.out
+    for line in whole:
         verb, *pasted = words_of(line)
         outcome = commands.type(verb, *pasted)
         assert outcome.code in (0, 1)  # 1: a check fails
         assert not outcome.err
+    for line in settings:
+        assert commands.train(*words, *shlex.split(line)).code == 0
+
+
+@pytest.mark.slow
+def test_a_run_that_was_still_improving_is_continued_by_the_command_of_the_advice(commands: Commands) -> None:
+    slow = ("training.epochs=8", "data.limit=400", "optimizer=sgd", "optimizer.lr=0.01", "name='a b'", *QUIET)
+    outcome = commands.train(*slow)
+    (line,) = re.findall(r"^ +try +twice as long, as a continuation of this run: (.+)$", outcome.out, re.MULTILINE)
+    (folder,) = run_folders(commands.folder)
+    assert "\n    try  twice as long: training.epochs=16\n" in (folder / "train.log").read_text()
+    assert re.match(r"\S+ -m experiments\.train 'resume=.*' training\.epochs=16$", line)
+    verb, *pasted = words_of(line)
+    assert commands.type(verb, *pasted).code == 0
+    assert run_folders(commands.folder) == [folder]
+    assert (summary(folder)["status"], summary(folder)["epochs"]) == ("finished", 16)
+
+
+@pytest.mark.slow
+def test_a_pasted_comment_is_left_out_with_a_note(commands: Commands) -> None:
+    """An interactive zsh passes a comment to the command."""
+    outcome = commands.train(*SHORT, "init=xavier", "#", "Xavier", "weights")
+    assert outcome.code == 0
+    assert outcome.err == "note: '#' and the words after it are left out: your shell does not take them as a comment\n"
+    assert summary(run_folders(commands.folder)[0])["overrides"] == [*SHORT, "init=xavier"]
 
 
 EPILOGUE = re.compile(r"^ +((?:python -m experiments\.|experiments )\w+(?: \S+)*)(?:  .*)?$", re.MULTILINE)
@@ -194,7 +222,7 @@ def words_of(line: str) -> list[str]:
     """The verb of a printed command, and its words."""
     found = COMMAND.match(line)
     assert found, line
-    return [found["verb"], *shlex.split(found["words"] or "", comments=True)]
+    return [found["verb"], *shlex.split(found["words"] or "")]
 
 
 def picture_in(folder: Path, count: int) -> None:

@@ -22,6 +22,7 @@ FULL_ERROR = "HYDRA_FULL_ERROR"
 INTERRUPTED = 130
 """The exit code after Ctrl-C, as in a shell: 128 and the number of the signal."""
 VERSION = "--version"
+COMMENT = "#"
 
 
 class OutputError(OSError):
@@ -43,6 +44,7 @@ def entry_point(main: Callable[[], int | None]) -> Callable[[], None]:
     def command() -> None:
         prepare_output()
         sys.excepthook = print_traceback
+        leave_out_comment()
         try:
             with memory_reported():
                 code = version_printed() if VERSION in sys.argv[1:] else main()
@@ -84,6 +86,14 @@ def run_command_line(
         return command_line(words)
     except OSError as error:
         raise UserError(cannot_write(error)) from None
+
+
+def leave_out_comment() -> None:
+    """Remove `#` and the words after it from the command line: an interactive zsh passes on a pasted comment."""
+    if COMMENT in sys.argv[1:]:
+        del sys.argv[sys.argv.index(COMMENT, 1) :]
+        print(f"note: '{COMMENT}' and the words after it are left out: your shell does not take them as a comment",
+              file=sys.stderr, flush=True)  # fmt: skip
 
 
 def version_printed() -> int:

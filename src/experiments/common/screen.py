@@ -70,10 +70,15 @@ class Screen:
 
     def print_command(self, label: str, command: str) -> None:
         """Print a command or a path after its label on one line, which can be copied from a narrow terminal too."""
-        line = f"{label:<8} {command}"
+        self.print_line(f"{label:<8} {command}")
+
+    def print_line(self, line: str) -> None:
+        """Print a line with words to copy, which is not broken, however narrow the terminal is."""
         if not self.terminal.quiet:
             self.terminal.print(line, soft_wrap=True)
-        self.log(line)
+        if self._log and self._file:
+            self._log.print(line, soft_wrap=True)
+            self._file.flush()
 
     def print_table(self, shown: Table, spare: Sequence[str] = ()) -> None:
         """Print a table; on a narrow terminal without some columns.

@@ -18,7 +18,8 @@ from experiments.data.forms import ColumnUse, sides
 from experiments.models.layers import Layer
 from experiments.training.device import describe
 from experiments.training.member import Member
-from experiments.verdicts.judges import Verdict
+from experiments.verdicts.judges import Verdict, to_add
+from experiments.verdicts.story import COMMAND
 
 
 def introduce(
@@ -183,11 +184,14 @@ def number(value: float | None) -> str:
 
 def print_verdicts(screen: Screen, verdicts: Sequence[Verdict]) -> None:
     """Print the verdicts, each with its evidence and what to try."""
+    python = command_name("python")
     screen.print("")
     for verdict in verdicts:
         screen.print(f"{verdict.name} ({verdict.where}): {verdict.finding}")
         screen.print(f"    {verdict.evidence}")
         for advice in verdict.advice:
-            screen.print(f"    try  {advice}")
+            screen.print_line(f"    try  {advice.replace(f': {COMMAND}', f': {python} -m experiments.')}")
+    for sentence in to_add(verdicts):
+        screen.print_line(sentence)
     if verdicts:
         screen.print("")

@@ -123,6 +123,7 @@ def story(job: Job, data: assembly.Data, program: Single, member: Member, plan: 
         questions=data.questions,
         faults=data.faults,
         command=job.words,
+        resuming=[*job.flags, *job.resuming_words],
         settings=flattened(config),
         planned_steps=plan.total_steps,
         kind=task.form,

@@ -13,8 +13,8 @@ from typing import Any
 
 from ._tail import Tail
 from ._thresholds import FEWEST_EPOCHS, FEWEST_UPDATES, at
-from .remedies import CONSTANT, LIMITED, NOT_ADVISED, Facts, remedies, replaced
-from .story import MEANS, Reference, Story
+from .remedies import CONSTANT, LIMITED, LONGER, NOT_ADVISED, REMEDIES, Facts, remedies, replaced
+from .story import COMMAND, MEANS, Reference, Story
 
 ADVISED = 2
 """The remedies that the advice names; `remedy` tries more."""
@@ -29,8 +29,9 @@ class Verdict:
         finding: the problem in one sentence.
         evidence: the numbers that show it.
         where: the epoch, and the layer if there is one.
-        advice: what to try; each completes 'try ...'. A judge gives only advice without a setting, such as a look at
-            the examples or a check; `verdicts` adds the first remedies of the table.
+        advice: what to try; each completes 'try ...', and ends with a colon and what can be pasted, if there is
+            something: settings, or a command. A judge gives only advice without a setting, such as a look at the
+            examples or a check; `verdicts` adds the first remedies of the table.
     """
 
     name: str
@@ -41,13 +42,13 @@ class Verdict:
 
 
 PICTURES = {
-    "classes": "pictures/worst.png",
-    "numbers": "pictures/residuals.png",
-    "inputs": "pictures/reconstructions.png",
+    "classes": "in pictures/worst.png",
+    "numbers": "in pictures/residuals.png",
+    "inputs": "in pictures/reconstructions.png",
 }
 """Where examples are shown, by the form of the targets."""
 
-MORE_DATA = "more data, or augmentation: data.augment=crop_flip for photographs"
+MORE_DATA = "more data, or augmentation for photographs: data.augment=crop_flip"
 
 Judge = Callable[[Story], Verdict | None]
 
@@ -58,11 +59,11 @@ def verdicts(story: Story) -> list[Verdict]:
 
 
 def settings_for(verdict: str, story: Story) -> list[str]:
-    """Return the first remedies of a verdict that apply, as the words of a command line with a comment."""
+    """Return the first remedies of a verdict that apply: the meaning, a colon and the words of a command line."""
     if verdict in NOT_ADVISED or story.faults:
         return []
     found = remedies([verdict], Facts(story.settings, story.planned_steps, reading=story.reading), ADVISED)
-    return [f"{shlex.join(one.overrides)}  # {one.name}{instead(story.command, one.overrides)}" for one in found]
+    return [f"{one.name}{instead(story.command, one.overrides)}: {shlex.join(one.overrides)}" for one in found]
 
 
 def instead(command: Sequence[str], overrides: Sequence[str]) -> str:
@@ -94,11 +95,25 @@ def as_dict(verdict: Verdict) -> dict[str, Any]:
 
 def as_text(given: Sequence[Verdict]) -> str:
     """Return verdicts in Markdown, for TensorBoard."""
-    return "\n\n".join(
+    shown = [
         f"**{verdict.name}** ({verdict.where}). {verdict.finding} In numbers: {verdict.evidence}.\n\n"
-        + "\n".join(f"- try {advice}" for advice in verdict.advice)
+        + "\n".join(f"- try {as_code(advice)}" for advice in verdict.advice)
         for verdict in given
-    )
+    ]
+    return "\n\n".join([*shown, *to_add(given)])
+
+
+def as_code(advice: str) -> str:
+    """Return advice in Markdown, in which the words to paste stay as they are."""
+    meaning, colon, words = advice.partition(": ")
+    return f"{meaning}: `{words}`" if colon else advice
+
+
+def to_add(given: Sequence[Verdict]) -> list[str]:
+    """Return the sentence about the settings among the advice, with the first ones; none if there are no settings."""
+    pasted = [advice.partition(": ")[2] for verdict in given for advice in verdict.advice]
+    settings = [words for words in pasted if words and not words.startswith(COMMAND)]
+    return [f"To try settings such as {settings[0]}, add them to the command of the run."] if settings else []
 
 
 def unsuitable_inputs(story: Story) -> Verdict:
@@ -314,7 +329,7 @@ def class_imbalance(story: Story) -> Verdict | None:
         f"{max(present):,} examples of the most common class, {min(present):,} of the rarest; accuracy "
         f"{story.majority:.1%} by always answering the most common class",
         "the training split",
-        [*balanced(story), "a look at the confusion matrix: pictures/confusion.png"],
+        [*balanced(story), "a look at the confusion matrix in pictures/confusion.png"],
     )
 
 
@@ -324,7 +339,7 @@ def balanced(story: Story) -> list[str]:
     if objective not in ("auto", "val/accuracy"):
         return []
     words = ["metrics=[balanced_accuracy]", "objective=val/balanced_accuracy"]
-    return [f"{shlex.join(words)}  # the mean over the classes, instead of the examples"]
+    return [f"the mean over the classes, instead of the examples: {shlex.join(words)}"]
 
 
 def dead_units(story: Story) -> Verdict | None:
@@ -428,7 +443,7 @@ def unexplained(story: Story, reference: Reference) -> Verdict:
         f"{story.scores}; {story.majority:.3f} by a model that knows nothing; {compared_with(reference)}",
         f"epoch {len(story.history)}",
         [
-            f"a look at the examples: {PICTURES.get(story.kind, 'pictures')}",
+            f"a look at the examples {PICTURES.get(story.kind, 'in pictures')}",
             story.check("compares with simple models", "only=reference"),
         ],
     )  # fmt: skip
@@ -487,7 +502,7 @@ def low_everywhere(story: Story) -> Verdict | None:
             f"{evidence}; {story.parameters:,} parameters for {story.examples:,} examples",
             where,
             [
-                f"a look at the examples: {PICTURES.get(story.kind, 'pictures')}",
+                f"a look at the examples {PICTURES.get(story.kind, 'in pictures')}",
                 story.check("looks at the examples", "only=examples"),
             ],
         )
@@ -561,8 +576,16 @@ def still_improving(story: Story) -> Verdict | None:
         f"the {'validation' if 'val/loss' in story.last else 'training'} loss fell by {trend.fall(1):.1%} per epoch "
         f"in the last {trend.epochs} epochs (95 % interval {least:.1%} to {most:.1%})",
         f"epoch {len(losses)}",
-        ["the first of these with resume=<this run's folder>, which continues the run"],
+        continued(story),
     )
+
+
+def continued(story: Story) -> list[str]:
+    """Return the command that continues a run, twice as long; none if it is not known how to resume the run."""
+    longer = REMEDIES[LONGER](Facts(story.settings, story.planned_steps))
+    if not story.resuming or longer is None:
+        return []
+    return [f"{LONGER}, as a continuation of this run: {COMMAND}train {shlex.join([*story.resuming, *longer])}"]
 
 
 def no_better_than_bigrams(story: Story) -> Verdict | None:
@@ -589,7 +612,7 @@ def outliers(story: Story) -> Verdict | None:
         "A few examples are predicted far worse than the others, and the squared error follows them.",
         f"{share:.1%} of the errors are larger than {at('far'):g} times the usual one, the largest {largest:.0f} times",
         f"epoch {len(story.history)}",
-        ["a look at them: pictures/residuals.png"],
+        ["a look at them in pictures/residuals.png"],
     )
 
 
@@ -604,7 +627,7 @@ def uneven_errors(story: Story) -> Verdict | None:
         f"The errors {way} with the prediction, so one squared error does not fit all examples.",
         f"correlation of ranks of prediction and size of the error {trend:.2f}, over {count:,.0f} examples",
         f"epoch {len(story.history)}",
-        ["the logarithm of a positive target; a look at the errors: pictures/residuals.png"],
+        ["the logarithm of a positive target; a look at the errors in pictures/residuals.png"],
     )
 
 

@@ -25,6 +25,7 @@ CONSTANT = "not better than a constant"
 NOT_ADVISED = (LIMITED, "data suspect", "healthy")
 """Verdicts whose remedies are tried, but not advised: the settings are not the cause."""
 RANGE_TEST, HE, XAVIER = "the rate of the range test", "He's weights", "Xavier's weights"
+LONGER = "twice as long"
 TOO_SMALL = ("learning rate too low", "still improving", "stuck")
 """Verdicts on a run whose rate should not be lowered."""
 TOO_LARGE = "learning rate too high"
@@ -214,7 +215,7 @@ REMEDIES: Mapping[str, Callable[[Facts], Overrides]] = {
     "no weight decay": lambda facts: ["optimizer.weight_decay=0"] if facts.get("optimizer.weight_decay") else None,
     "no penalty": lambda facts: ["penalty=none"] if facts.name("penalty") not in ("", "Penalty") else None,
     "no label smoothing": lambda facts: ["loss.label_smoothing=0"] if facts.get("loss.label_smoothing") else None,
-    "twice as long": epochs(2),
+    LONGER: epochs(2),
     "four times as long": epochs(4),
     "a larger network": width(4),
     "a smaller network": width(0.25),

@@ -14,6 +14,8 @@ from ._thresholds import FEWEST_EPOCHS, at
 
 MEANS = ("numbers", "inputs")
 """The forms of targets of which a model that knows nothing predicts the mean."""
+COMMAND = "python -m experiments."
+"""The beginning of a command among the advice."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ class Story:
         residuals: facts about the errors of a regression on new examples, see `tasks.residuals`.
         ratios: whether ratios of losses say something, see `tasks.base`.
         command: the words of the run's command line, without the verb.
+        resuming: the words of the command line that continues the run; empty if it cannot be continued.
         settings: the run's configuration, with dotted keys.
         planned_steps: the updates that were planned.
         reference: returns the scores of simple models, which takes a second; None if there is no validation split.
@@ -110,6 +113,7 @@ class Story:
     questions: Sequence[str] = ()
     faults: Sequence[str] = ()
     command: Sequence[str] = ()
+    resuming: Sequence[str] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     planned_steps: int = 0
     kind: str = "classes"
@@ -147,8 +151,8 @@ class Story:
         return shown if self.val_score is None else f"{shown}, validation {self.noun} {self.val_score:.3f}"
 
     def check(self, purpose: str, *words: str) -> str:
-        """Return the command that checks the run's configuration, with its purpose as a comment of the shell."""
-        return f"{shlex.join(['python', '-m', 'experiments.check', *self.command, *words])}  # {purpose}"
+        """Return what a check of the run's configuration does, a colon and its command."""
+        return f"a check that {purpose}: {COMMAND}{shlex.join(['check', *self.command, *words])}"
 
     @cached_property
     def examples(self) -> int:
