@@ -5,12 +5,15 @@ from __future__ import annotations
 import io
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 
 from experiments.folders.run import LayerRow
+from experiments.observers import pictures
 from experiments.observers.pictures import HEAT, layers_figure
+from tests.helpers import NO_PICTURES, SMALL, Commands
 
 LONG = "a_very_long_name_of_a_layer_that_has_eighty_characters_in_all_and_goes_on_to_{:03}"
 
@@ -87,6 +90,32 @@ def test_zeros_are_grey_and_said_to_be() -> None:
 def test_a_quantity_that_was_not_measured_has_no_map() -> None:
     figure = layers_figure(rows(["hidden1", "head"], 3, quantities=["gradient_norm"]))
     assert [axes.get_title(loc="left") for axes in figure.axes if axes.get_images()] == ["norm of the gradient"]
+
+
+def test_periods_of_steps_are_called_by_their_last_steps() -> None:
+    own = [
+        LayerRow(e, 7 * e - part, "head", q, 1.0) for e in range(4) for part in (3, 0) for q in HEAT if e or not part
+    ]
+    axes = layers_figure(own, by_step=True).axes[0]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["0", "7", "14", "21"]
+    assert axes.get_xlabel() == "step (0 is before training)"
+    axes = layers_figure(own).axes[0]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["0", "1", "2", "3"]
+    assert axes.get_xlabel() == "epoch (0 is before training)"
+
+
+def test_a_run_of_periods_draws_its_layers_over_steps(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[str] = []
+
+    def seen(own: Any, *, by_step: bool = False) -> Any:
+        figure = layers_figure(own, by_step=by_step)
+        drawn.extend(label.get_text() for label in figure.axes[0].get_xticklabels())
+        return figure
+
+    monkeypatch.setattr(pictures, "layers_figure", seen)
+    own = [word for word in SMALL if word != NO_PICTURES]
+    commands.trained(*own, "training.steps=5", "training.validate=every:2steps")
+    assert drawn == ["0", "2", "4", "5"]
 
 
 def test_layers_that_differ_only_in_a_common_part_keep_their_whole_names() -> None:

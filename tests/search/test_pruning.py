@@ -8,11 +8,12 @@ from typing import Any
 
 import optuna
 import pytest
+import yaml
 from optuna.trial import TrialState
 
 from experiments.folders.run import RunFolder
 from experiments.search._storage import opened
-from experiments.search.reporting import PRUNED, reporter
+from experiments.search.reporting import PRUNED, epochs_of, pruner, reporter
 from experiments.training.engine import set_statuses
 from experiments.training.member import Member
 from experiments.training.position import Plan, Position
@@ -24,9 +25,9 @@ from tests.search.searches import found_in, jobs, searched, study_in, sweeper
 @pytest.mark.slow
 def test_trials_that_fall_behind_are_pruned(commands: Commands) -> None:
     # With this seed the good rate comes first, and the others are measured against it.
-    pruner = "{name:successive_halving,reduction_factor:2}"
+    halving = "{name:successive_halving,reduction_factor:2}"
     rates = "optimizer.lr=1e-2,1e-8,1e-7,1e-6"
-    settings = sweeper(n_trials=4, sampler="{name:grid,seed:3}", pruner=pruner)
+    settings = sweeper(n_trials=4, sampler="{name:grid,seed:3}", pruner=halving)
     outcome = searched(commands, rates, "training.epochs=8", *settings)
     assert outcome.code == 0, outcome.err
     folder = commands.folder / "outputs/s"
@@ -73,6 +74,39 @@ def test_a_run_in_another_process_is_pruned_through_the_storage(tmp_path: Path) 
     told = study_in(tmp_path, "s").trials[5]
     assert told.intermediate_values == {1: 0.6, 2: 0.1}
     assert reporter(trial, "val/accuracy")(history(0.9)) is True  # another seed, here, follows
+
+
+@pytest.mark.parametrize(
+    ("training", "searched", "expected"),
+    [
+        ({"epochs": 9}, (), 9),
+        ({"epochs": 9, "validate": "every:5steps"}, (), None),
+        ({"epochs": 9, "steps": 100}, (), None),
+        ({"epochs": 9}, ("optimizer.lr", "training.epochs"), None),
+        ({"epochs": 9}, ("training.batch_size",), 9),
+    ],
+)
+def test_hyperband_knows_the_reports_of_a_run_only_if_they_are_its_epochs(
+    training: dict[str, Any], searched: tuple[str, ...], expected: int | None
+) -> None:
+    assert epochs_of(training, searched) == expected
+    found: Any = pruner("hyperband", expected)
+    assert found._max_resource == (expected or "auto")
+
+
+def test_a_pruner_counts_the_periods_that_runs_report(commands: Commands) -> None:
+    words = ("training.validate=every:1steps", "training.epochs=3", "optimizer.lr=1e-2,1e-3,1e-8")
+    settings = sweeper(n_trials=3, sampler="{name:grid,seed:3}", pruner="{name:hyperband,min_resource:2}")
+    outcome = searched(commands, *words, *settings)
+    assert outcome.code == 0, outcome.err
+    folder = commands.folder / "outputs/s"
+    first, *others = study_in(folder).trials
+    assert list(first.intermediate_values) == list(range(1, 10))  # three updates per epoch
+    assert first.state == TrialState.COMPLETE
+    config = yaml.safe_load((jobs(folder)[1] / ".hydra" / "config.yaml").read_text())
+    assert config["trial"]["epochs"] is None
+    for trial in others:
+        assert trial.state == TrialState.COMPLETE or 2 <= trial.user_attrs[PRUNED] < 9
 
 
 def test_seeds_side_by_side_are_reported_as_their_mean_and_pruned_together(tmp_path: Path) -> None:

@@ -92,7 +92,8 @@ class Pictures(Drawing):
             self.keep("filters", filters_figure(*images), epoch)
         rows = [row for row in self.member.folder.read_layers() if row.quantity in HEAT]
         if rows:
-            self.keep("layers", layers_figure(rows), epoch)
+            by_step = self.position.plan.validate_steps is not None
+            self.keep("layers", layers_figure(rows, by_step=by_step), epoch)
         split, scores, about = self.evaluated(epoch)
         for name, figure in self.task.figures(split, scores, about).items():
             self.keep(name, figure, epoch)
@@ -182,8 +183,13 @@ def filters_figure(image: np.ndarray, largest: float) -> Figure:
     return figure
 
 
-def layers_figure(rows: Sequence[LayerRow]) -> Figure:
-    """Draw a heat map of each quantity in `HEAT`, one above the other: a row per layer, a column per epoch."""
+def layers_figure(rows: Sequence[LayerRow], *, by_step: bool = False) -> Figure:
+    """Draw a heat map of each quantity in `HEAT`, one above the other: a row per layer, a column per epoch.
+
+    Args:
+        rows: of `layers.csv`.
+        by_step: whether epochs are called by their last steps, since they are periods of steps.
+    """
     quantities = {name: own for name in HEAT if (own := [row for row in rows if row.quantity == name])}
     layers = {name: list(dict.fromkeys(row.layer for row in own)) for name, own in quantities.items()}
     heights = {name: min(max(ROW * len(names), LOWEST), HIGHEST) for name, names in layers.items()}
@@ -198,7 +204,7 @@ def layers_figure(rows: Sequence[LayerRow]) -> Figure:
         box = (bottom + 0.6) / height, heights[name] / height
         axes = figure.add_axes((left / width, box[0], BREADTH / width, box[1]))
         colours = figure.add_axes(((left + BREADTH + 0.15) / width, box[0], 0.15 / width, box[1]))
-        heat_map(figure, axes, colours, own, HEAT[name])
+        heat_map(figure, axes, colours, own, HEAT[name], by_step=by_step)
         axes.set_yticks(list(ticks[name]), list(ticks[name].values()), fontsize=8)
     return figure
 
@@ -222,7 +228,7 @@ def layer_ticks(layers: Sequence[str], height: float) -> dict[int, str]:
     }
 
 
-def heat_map(figure: Figure, axes: Axes, colours: Axes, rows: Sequence[LayerRow], label: str) -> None:
+def heat_map(figure: Figure, axes: Axes, colours: Axes, rows: Sequence[LayerRow], label: str, *, by_step: bool) -> None:
     """Draw one quantity with a logarithmic colour scale, and its numbers if there is room; zeros are grey.
 
     Args:
@@ -231,6 +237,7 @@ def heat_map(figure: Figure, axes: Axes, colours: Axes, rows: Sequence[LayerRow]
         colours: for its scale.
         rows: the values of the quantity.
         label: its name.
+        by_step: see `layers_figure`.
     """
     from matplotlib.colors import LogNorm
 
@@ -254,6 +261,7 @@ def heat_map(figure: Figure, axes: Axes, colours: Axes, rows: Sequence[LayerRow]
                 ink = "black" if value <= 0 or norm(value) > 0.6 else "white"
                 axes.text(column, row_number, f"{value:.2g}", ha="center", va="center", color=ink, fontsize=8)
     steps = range(0, len(epochs), max(1, math.ceil(len(epochs) / 10)))
-    axes.set_xticks(steps, [str(epochs[step]) for step in steps])
-    axes.set_xlabel("epoch (0 is before training)")
+    marks = {row.epoch: row.step if by_step else row.epoch for row in rows}  # of the last row
+    axes.set_xticks(steps, [str(marks[epochs[step]]) for step in steps])
+    axes.set_xlabel(f"{'step' if by_step else 'epoch'} (0 is before training)")
     axes.set_title(label + ("; grey: zero or missing" if drawn.count() < drawn.size else ""), fontsize=10, loc="left")

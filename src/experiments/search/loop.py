@@ -249,7 +249,7 @@ class Search:
         """
         settings, space = self.settings, self.space
         training = self.composed.get("training") or {}
-        self.epochs = training.get("epochs")
+        self.epochs = reporting.epochs_of(training, space.dimensions)
         pruner = reporting.pruner(settings.pruner, self.epochs)
         seed = int(self.composed.get("seed", 0))
         check_rounds(settings.rounds, sampler(settings.sampler, seed, 0, space))

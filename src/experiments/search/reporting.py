@@ -1,9 +1,13 @@
-"""Report a run's objective to its study after each epoch, and prune it if the study decides so."""
+"""Report a run's objective to its study after each epoch, and prune it if the study decides so.
+
+With `training.validate` a run reports after each of its periods instead: what is called an epoch here is a row of its
+`metrics.csv`. A pruner counts these reports, whatever their length.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -30,7 +34,8 @@ def pruner(given: Any, epochs: int | None) -> BasePruner | None:
 
     Args:
         given: a name, or a mapping with a name and options.
-        epochs: of a whole run, if it is known: the most that hyperband can spend on a run.
+        epochs: see `epochs_of`: the most that hyperband can spend on a run. Without it, hyperband takes the reports of
+            the first trial that is complete, before which it prunes nothing.
 
     Raises:
         UserError: it is unknown, or an option is.
@@ -45,6 +50,21 @@ def pruner(given: Any, epochs: int | None) -> BasePruner | None:
         options = {"max_resource": epochs, **options}
     instance: BasePruner = built(getattr(optuna.pruners, PRUNERS.get(name) or name), options, key)
     return instance
+
+
+def epochs_of(training: Mapping[str, Any], searched: Collection[str]) -> int | None:
+    """Return how often each run of a search reports, if these are its epochs; None if that depends on the data.
+
+    Args:
+        training: the settings of `training` of all runs.
+        searched: the keys that differ between trials.
+    """
+    lengths = ("epochs", "steps", "validate")
+    if training.get("steps") is not None or training.get("validate") is not None:
+        return None
+    if any(f"training.{name}" in searched for name in lengths):
+        return None
+    return training.get("epochs")
 
 
 def reporter(trial: Mapping[str, Any], objective: str) -> Callable[[Sequence[MetricRow]], bool]:
