@@ -6,7 +6,7 @@ same on every device. Targets are class numbers of shape (batch,) or probabiliti
 of shape (batch, classes).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -20,8 +20,40 @@ from .transforms import TRANSFORMS
 Augmentation = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
 
 
+class Drawn:
+    """An augmentation that draws first and then changes the batches of any number of runs by the same operations."""
+
+    def __call__(self, x: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Change a batch of one run.
+
+        Raises:
+            ValueError: the augmentation cannot be applied to such examples.
+        """
+        x, targets = self.together(x[None], targets[None], [generator])
+        return x[0], targets[0]
+
+    def together(self, x: Tensor, targets: Tensor, generators: Sequence[torch.Generator]) -> tuple[Tensor, Tensor]:
+        """Change the batches of several runs, each as it would be changed separately.
+
+        Args:
+            x: (runs, batch, ...).
+            targets: (runs, batch, ...).
+            generators: of the runs.
+        """
+        draws = zip(*(self.drawn(x.shape[1:], generator) for generator in generators), strict=True)
+        return self.applied(x, targets, *(_moved(torch.stack(own), x) for own in draws))
+
+    def drawn(self, shape: Sequence[int], generator: torch.Generator) -> tuple[Tensor, ...]:
+        """Draw for a batch of a shape, of one run, on the generator's device: tensors of shape (batch,) each."""
+        raise NotImplementedError
+
+    def applied(self, x: Tensor, targets: Tensor, *draws: Tensor) -> tuple[Tensor, Tensor]:
+        """Return changed inputs and targets; the draws are of shape (runs, batch) each."""
+        raise NotImplementedError
+
+
 @dataclass(frozen=True)
-class CropFlip:
+class CropFlip(Drawn):
     """Pad with zeros, crop at a random position and mirror half of the examples (He et al. 2016, section 4.2).
 
     Args:
@@ -30,26 +62,30 @@ class CropFlip:
 
     padding: Annotated[int, Ge(0)] = 4
 
-    def __call__(self, x: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Crop and mirror pictures of shape (batch, channels, height, width).
+    def drawn(self, shape: Sequence[int], generator: torch.Generator) -> tuple[Tensor, ...]:
+        """Draw the offsets, and whether examples are mirrored.
 
         Raises:
             ValueError: the examples are not pictures.
         """
-        height, width = _picture_size(x)
+        _picture_size(shape)
         offsets = 2 * self.padding + 1
-        top, left = (_integers(x, offsets, generator) for _ in range(2))
-        mirrored = _integers(x, 2, generator).bool()
+        return tuple(_integers(shape[0], below, generator) for below in (offsets, offsets, 2))
+
+    def applied(self, x: Tensor, targets: Tensor, *draws: Tensor) -> tuple[Tensor, Tensor]:
+        """Crop and mirror pictures of shape (runs, batch, channels, height, width)."""
+        top, left, mirrored = (draw.view(-1, 1) for draw in draws)
+        height, width = x.shape[3:]
         rows, columns = (torch.arange(side, device=x.device) for side in (height, width))
-        columns = torch.where(mirrored, columns.flip(0), columns)
+        columns = torch.where(mirrored.bool(), columns.flip(0), columns)
         padded_width = width + 2 * self.padding
         pixels = ((top + rows)[:, :, None] * padded_width + (left + columns)[:, None, :]).flatten(1)
-        padded = F.pad(x, (self.padding,) * 4).flatten(2)
-        return padded.gather(2, pixels[:, None].expand(-1, x.shape[1], -1)).view(x.shape), targets
+        padded = F.pad(x.flatten(0, 1), (self.padding,) * 4).flatten(2)
+        return padded.gather(2, pixels[:, None].expand(-1, x.shape[2], -1)).view(x.shape), targets
 
 
 @dataclass(frozen=True)
-class Cutout:
+class Cutout(Drawn):
     """Set a square around a random pixel to 0; the square is clipped at the border (DeVries and Taylor 2017).
 
     Args:
@@ -58,20 +94,23 @@ class Cutout:
 
     size: Annotated[int, Ge(1)] | None = None
 
-    def __call__(self, x: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Set a square of each picture of shape (batch, channels, height, width) to 0 in all channels.
+    def drawn(self, shape: Sequence[int], generator: torch.Generator) -> tuple[Tensor, ...]:
+        """Draw the row and the column of a pixel.
 
         Raises:
             ValueError: the examples are not pictures.
         """
-        sides = _picture_size(x)
-        size = min(sides) // 2 if self.size is None else self.size
-        rows, columns = (_covered(x, side, size, generator) for side in sides)
-        return x.masked_fill((rows[:, :, None] & columns[:, None, :])[:, None], 0), targets
+        return tuple(_integers(shape[0], side, generator) for side in _picture_size(shape))
+
+    def applied(self, x: Tensor, targets: Tensor, *draws: Tensor) -> tuple[Tensor, Tensor]:
+        """Set a square of each picture of shape (runs, batch, channels, height, width) to 0 in all channels."""
+        size = min(x.shape[3:]) // 2 if self.size is None else self.size
+        rows, columns = (_covered(draw, side, size) for draw, side in zip(draws, x.shape[3:], strict=True))
+        return x.masked_fill((rows[..., :, None] & columns[..., None, :])[:, :, None], 0), targets
 
 
 @dataclass(frozen=True)
-class Mixup:
+class Mixup(Drawn):
     """Mix each example, and its target, with another example of the batch (Zhang et al. 2018).
 
     `x' = l x + (1 - l) x[partner]` with `l` from Beta(alpha, alpha); the partners are a permutation of the batch.
@@ -84,12 +123,18 @@ class Mixup:
     classes: int
     alpha: Annotated[float, Gt(0)] = 0.2
 
-    def __call__(self, x: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Mix inputs of shape (batch, ...); the targets returned are probabilities of shape (batch, classes)."""
+    def drawn(self, shape: Sequence[int], generator: torch.Generator) -> tuple[Tensor, ...]:
+        """Draw the partners and the shares."""
+        partner = torch.randperm(shape[0], generator=generator, device=generator.device)
+        return partner, beta(self.alpha, shape[0], generator)
+
+    def applied(self, x: Tensor, targets: Tensor, *draws: Tensor) -> tuple[Tensor, Tensor]:
+        """Mix inputs of shape (runs, batch, ...); the targets returned are probabilities, (runs, batch, classes)."""
+        partner, share = draws
+        runs, batch = partner.shape
         probabilities = targets if targets.is_floating_point() else F.one_hot(targets, self.classes).to(x.dtype)
-        partner = _moved(torch.randperm(len(x), generator=generator, device=generator.device), x)
-        share = _moved(beta(self.alpha, len(x), generator), x)
-        return _mixed(x, partner, share), _mixed(probabilities, partner, share)
+        rows = (partner + torch.arange(runs, device=x.device).unsqueeze(1) * batch).flatten()
+        return _mixed(x, rows, share), _mixed(probabilities, rows, share)
 
 
 @dataclass(frozen=True)
@@ -108,7 +153,7 @@ class Transformed:
         Raises:
             ValueError: the examples are not pictures, or get another size.
         """
-        _picture_size(x)
+        _picture_size(x.shape)
         seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
         with torch.random.fork_rng(devices=[]):  # torchvision draws from torch's global generator
             torch.random.default_generator.manual_seed(seed)
@@ -125,7 +170,7 @@ def is_transform(found: object) -> bool:
     return isinstance(found, type) and found.__name__ in TRANSFORMS
 
 
-AUGMENTS: dict[str, type] = {"crop_flip": CropFlip, "cutout": Cutout, "mixup": Mixup}
+AUGMENTS: dict[str, type[Drawn]] = {"crop_flip": CropFlip, "cutout": Cutout, "mixup": Mixup}
 """Name -> augmentation, which is built from its settings, and from the number of classes if it takes `classes`."""
 
 DRAWN_ON_HOST = (*AUGMENTS.values(), Transformed)
@@ -145,16 +190,16 @@ def beta(alpha: float, count: int, generator: torch.Generator) -> Tensor:
     return torch.sigmoid(gamma[0] - gamma[1] + (power[0] - power[1]) / alpha)
 
 
-def _picture_size(x: Tensor) -> tuple[int, int]:
-    """Return (height, width); a ValueError if the examples are not pictures."""
-    if x.ndim != 4:
-        raise ValueError(f"needs pictures, but an example has the shape {tuple(x.shape[1:])}")
-    return x.shape[2], x.shape[3]
+def _picture_size(shape: Sequence[int]) -> tuple[int, int]:
+    """Return (height, width) of a batch; a ValueError if the examples are not pictures."""
+    if len(shape) != 4:
+        raise ValueError(f"needs pictures, but an example has the shape {tuple(shape[1:])}")
+    return shape[2], shape[3]
 
 
-def _integers(x: Tensor, below: int, generator: torch.Generator) -> Tensor:
-    """Draw an integer from 0 to `below` - 1 for each example, of shape (batch, 1)."""
-    return _moved(torch.randint(below, (len(x), 1), generator=generator, device=generator.device), x)
+def _integers(count: int, below: int, generator: torch.Generator) -> Tensor:
+    """Draw an integer from 0 to `below` - 1 for each example."""
+    return torch.randint(below, (count,), generator=generator, device=generator.device)
 
 
 def _moved(drawn: Tensor, x: Tensor) -> Tensor:
@@ -164,13 +209,14 @@ def _moved(drawn: Tensor, x: Tensor) -> Tensor:
     return drawn.to(x.device, non_blocking=True)
 
 
-def _covered(x: Tensor, side: int, size: int, generator: torch.Generator) -> Tensor:
-    """Return which of `side` pixels a random square covers, of shape (batch, side)."""
-    first = _integers(x, side, generator) - size // 2
-    pixel = torch.arange(side, device=x.device)
-    return (pixel >= first) & (pixel < first + size)
+def _covered(pixel: Tensor, side: int, size: int) -> Tensor:
+    """Return which of `side` pixels a square around a pixel covers, of shape (runs, batch, side)."""
+    first = (pixel - size // 2).unsqueeze(-1)
+    each = torch.arange(side, device=pixel.device)
+    return (each >= first) & (each < first + size)
 
 
-def _mixed(values: Tensor, partner: Tensor, share: Tensor) -> Tensor:
-    weight = share.to(values.dtype).view(-1, *(1,) * (values.ndim - 1))
-    return values[partner].lerp(values, weight)
+def _mixed(values: Tensor, rows: Tensor, share: Tensor) -> Tensor:
+    """Mix values of shape (runs, batch, ...) with those of other rows of (runs * batch, ...)."""
+    weight = share.to(values.dtype).view(*share.shape, *(1,) * (values.ndim - 2))
+    return values.flatten(0, 1)[rows].view(values.shape).lerp(values, weight)

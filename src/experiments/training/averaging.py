@@ -28,20 +28,27 @@ class Average:
         self.decay = decay
         self.count = 0
         self.module = deepcopy(model).requires_grad_(False).eval()
+        self.follow(model)
+
+    def follow(self, model: nn.Module) -> None:
+        """Average this model from here on: the same one with other buffers."""
         self._floating, self._whole = [
             [pair for pair in zip(tensors(self.module), tensors(model), strict=True) if wanted(pair[1])]
             for wanted in (torch.is_floating_point, lambda tensor: not torch.is_floating_point(tensor))
         ]
 
+    @property
+    def share(self) -> float:
+        """The share of the model's present weights in the next average."""
+        if self.decay is None:
+            return 1 / (self.count + 1)
+        return 1 - min(self.decay, (1 + self.count) / (10 + self.count)) if self.count else 1.0
+
     @torch.no_grad()
     def update(self) -> None:
         """Add the model's present weights to the average."""
-        if self.decay is None:
-            share = 1 / (self.count + 1)
-        else:
-            share = 1 - min(self.decay, (1 + self.count) / (10 + self.count)) if self.count else 1.0
         average, model = zip(*self._floating, strict=True)
-        torch._foreach_lerp_(average, model, share)
+        torch._foreach_lerp_(average, model, self.share)
         for own, theirs in self._whole:
             own.copy_(theirs)
         self.count += 1

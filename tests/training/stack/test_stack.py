@@ -141,9 +141,10 @@ def test_in_float32_the_accuracy_is_that_of_single_runs(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_member_can_be_resumed_as_a_single_run_and_a_single_run_in_a_stack(tmp_path: Path) -> None:
     base = [*DOUBLE, "model.batch_norm=true", "model.dropout=0.2"]
-    kinds = ("adam", "momentum", "nadam")
-    whole = [[*base, f"optimizer={name}"] for name in kinds]
-    half = [[*base, f"optimizer={name}", "training.epochs=1"] for name in kinds]
+    kinds = ("adam", "momentum", "nadam", "sgd")
+    averages = {"momentum": ["training.ema=0.9"], "sgd": ["training.swa=1"]}
+    whole = [[*base, f"optimizer={name}", *averages.get(name, [])] for name in kinds]
+    half = [[*own, "training.epochs=1"] for own in whole]
     alone = apart(tmp_path / "alone", whole)
     for start, go_on in ((together, "apart"), (apart, "together")):
         folder = tmp_path / f"first {go_on}"
@@ -277,8 +278,7 @@ def test_stacks_are_as_large_as_memory_allows(tmp_path: Path, monkeypatch: pytes
         "+optimizer.amsgrad=true",
         "training.compile=true",
         "training.channels_last=true",
-        "training.ema=0.9",
-        "training.swa=1",
+        "data.augment={_target_: tests.training.stack.test_stack.Kept}",
         "freeze={features:1}",
     ],
 )
@@ -296,6 +296,14 @@ def test_a_run_that_can_share_a_stack_can_before_and_after_it_is_built(tmp_path:
     config = composed(*SMALL, f"optimizer={optimizer}")
     assert configured(config).reason_apart() is None
     assert reason_apart(program_of(tmp_path, config)) is None
+
+
+class Kept:
+    """An augmentation of the user, which might draw from anywhere."""
+
+    def __call__(self, x: Tensor, targets: Tensor, _generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Change nothing."""
+        return x, targets
 
 
 def program_of(folder: Path, config: dict[str, Any]) -> Single:
@@ -319,3 +327,62 @@ def test_updates_are_known_to_those_who_stay_when_another_member_leaves(tmp_path
     assert [row[:4] for row in rows] == [row[:4] for row in expected]
     assert [row.value for row in rows] == pytest.approx([row.value for row in expected], rel=1e-4, abs=1e-6)
     assert {row.step for row in rows if row.quantity == "update_cosine"} == {2, 3, 4}
+
+
+CROPS = (*DOUBLE, "model=cnn", "model.stages=[[3],[4]]", "model.hidden=[8]")
+AUGMENTED = {
+    "the same for all": [[*CROPS, "data.augment=[crop_flip,cutout,mixup]", f"seed={k}"] for k in range(3)],
+    "different ones": [
+        [*CROPS, "data.augment=crop_flip"],
+        [*CROPS, "data.augment=[cutout,crop_flip]", "seed=3"],
+        [*CROPS, "model.dropout=0.2"],
+    ],
+    "mixed in a chain": [[*DOUBLE, "data.augment=mixup", "model.dropout=0.2", f"seed={k}"] for k in range(2)],
+    "reconstruction": [
+        [*DOUBLE, "task=reconstruction", "model=autoencoder", "data.augment=cutout", f"seed={k}"] for k in range(2)
+    ],
+    "transforms of torchvision": [
+        [*CROPS, "data.augment={_target_: torchvision.transforms.v2.RandomRotation, degrees: 15}", f"seed={k}"]
+        for k in range(2)
+    ],
+    "parts of a batch": [
+        [*CROPS, "data.augment=crop_flip", "model.dropout=0.3", "training.accumulate=2", f"seed={k}"] for k in range(2)
+    ],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", AUGMENTED)
+def test_augmented_members_agree_with_the_same_runs_trained_separately(tmp_path: Path, name: str) -> None:
+    stacked, logged = together(tmp_path / "stack", AUGMENTED[name])
+    assert not logged
+    assert summary(stacked[0])["trained_together"] == len(AUGMENTED[name])
+    for one, other in zip(apart(tmp_path / "alone", AUGMENTED[name]), stacked, strict=True):
+        assert_same_run(one, other)
+
+
+NORMS = (*DOUBLE, "model.hidden=[8]", "model.batch_norm=true", "training.epochs=4")
+AVERAGED = {
+    "exponential": [[*NORMS, f"training.ema={decay}"] for decay in (0.9, 0.5)],
+    "plain": [[*NORMS, "training.swa=2", f"seed={k}"] for k in range(2)],
+    "of some, which leave": [
+        [*NORMS, "training.ema=0.8", "training.early_stopping.patience=1", "optimizer.lr=0.3"],
+        [*NORMS, "optimizer=sgd"],
+        [*NORMS, "training.swa=1", "model.dropout=0.2"],
+        [*NORMS, "training.ema=0.95", "optimizer.lr=0.01"],
+    ],
+    "with autograd": [[*NORMS, "training.ema=0.9", "penalty=l2", f"seed={k}"] for k in range(2)],
+    "mean absolute error": [[*DOUBLE, "data=diabetes", "training.ema=0.9", f"seed={k}"] for k in range(2)],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", AVERAGED)
+def test_averaged_members_agree_with_the_same_runs_trained_separately(tmp_path: Path, name: str) -> None:
+    stacked, logged = together(tmp_path / "stack", AVERAGED[name])
+    assert not logged
+    assert summary(stacked[0])["trained_together"] == len(AVERAGED[name])
+    for one, other in zip(apart(tmp_path / "alone", AVERAGED[name]), stacked, strict=True):
+        assert_same_run(one, other)
+        states = [torch.load(path / "checkpoints" / "last.pt", weights_only=True)["program"] for path in (one, other)]
+        assert states[0].get("averaged") == states[1].get("averaged")

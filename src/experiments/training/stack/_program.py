@@ -18,6 +18,8 @@ from experiments.training.single import Single, part_sizes
 from experiments.training.streams import undrawn
 from experiments.training.transfer import to_device, to_host
 
+from ._augmenting import Augmenting
+from ._averaging import Averages
 from ._batches import Batches
 from ._forward import Forward, called
 from ._inspection import StackInspector
@@ -75,6 +77,8 @@ class Stack(OwnPrograms):
         self.scales = Scales(programs, self.weights.flat) if programs[0].scaler is not None else None
         self.inspector = self.inspects(programs, self.forward.evaluating, self.weights, self.objective)
         self.batches = {name: Batches([p.splits[name] for p in programs]) for name in programs[0].splits}
+        self.augmenting = Augmenting(programs)
+        self.averages = Averages(programs, self.weights)
         self.rates: Sequence[float] = [0.0] * len(programs)
         self.lr = self._column(self.rates)
 
@@ -123,7 +127,7 @@ class Stack(OwnPrograms):
     def step(self, index: Tensor, rates: Sequence[float]) -> Measurements:
         """See `Program.step`."""
         self.inspector.forget()
-        x, targets = self.batches["train"].batch(index)
+        x, targets = self.augmenting(*self.batches["train"].batch(index))
         update = self.programs[self.active[0]].noise.update
         measured = self._backward(x, targets, self.forward.drawn(update, x.shape[1], x.dtype))
         skipped = None if self.scales is None else self.scales.unscale(self.weights.gradient)
@@ -134,6 +138,7 @@ class Stack(OwnPrograms):
             for part in self.parts:
                 part.update(self.lr, self.rates, skipped)
         self.objective.bound()
+        self.averages.update()
         for k in self.active:
             self.programs[k].noise.update += 1
         return measured
@@ -174,7 +179,9 @@ class Stack(OwnPrograms):
         """See `Program.begin_epoch`: no layer thaws."""
 
     def end_epoch(self, epoch: int) -> None:
-        """See `Program.end_epoch`: there are no averages."""
+        """See `Program.end_epoch`."""
+        for k in self.active:
+            self.programs[k].end_epoch(epoch)
 
     def keep(self, members: Sequence[int]) -> None:
         """See `Program.keep`."""
@@ -208,7 +215,7 @@ class Stack(OwnPrograms):
         return results
 
     def _evaluate(self, batches: Batches, rows: Sequence[int]) -> list[dict[str, float]]:
-        weights, count = self.weights.of(rows), len(batches)
+        weights, count = self.averages.of(rows), len(batches)
         loss = torch.zeros(len(rows), dtype=torch.float64, device=self.device)
         score = torch.zeros(len(rows), dtype=self.score_type, device=self.device)
         counts_only = self.programs[0].criterion.counts_only

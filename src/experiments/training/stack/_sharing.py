@@ -1,6 +1,6 @@
 """Which runs can share a stack."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from experiments import penalties
+from experiments.data.augment import DRAWN_ON_HOST, CropFlip, Mixup
 from experiments.data.streamed import Streamed
 from experiments.models.blocks import Dropout
 from experiments.training.criterion import Criterion
@@ -48,6 +49,17 @@ class Traits:
         return f"{unsupported[0]} is not supported in stacks" if unsupported else None
 
 
+def listed(choice: Any) -> list[Any]:
+    """Return the entries of `data.augment`."""
+    return list(choice) if isinstance(choice, Sequence) and not isinstance(choice, str) else [choice]
+
+
+def is_own(augment: Any) -> bool:
+    """Whether an entry of `data.augment` names a class of the user, which may draw from anywhere."""
+    ours = (CropFlip.__module__, "torchvision")
+    return isinstance(augment, Mapping) and not str(augment.get("_target_")).startswith(tuple(f"{m}." for m in ours))
+
+
 def configured(config: Mapping[str, Any]) -> Traits:
     """Return the traits of a run that has not been built, from its composed configuration."""
     training, freeze = config["training"], config.get("freeze")
@@ -59,9 +71,7 @@ def configured(config: Mapping[str, Any]) -> Traits:
         used={
             "training.compile": training.get("compile", False) not in (None, False),
             "training.channels_last": bool(training.get("channels_last")),
-            "training.ema": training.get("ema") is not None,
-            "training.swa": training.get("swa") is not None,
-            "data.augment": config["data"].get("augment") not in (None, "none", []),
+            "an augmentation of your own": any(map(is_own, listed(config["data"].get("augment")))),
             "data.stateful": bool(config["data"].get("stateful")),
             "a temporary freeze": isinstance(freeze, Mapping) and any(freeze.values()),
         },
@@ -77,9 +87,7 @@ def built(program: Single) -> Traits:
         used={
             "training.compile": updating.compiled is not None,
             "training.channels_last": updating.channels_last,
-            "training.ema": updating.ema is not None,
-            "training.swa": updating.swa is not None,
-            "data.augment": bool(program.augments),
+            "an augmentation of your own": any(not isinstance(a, DRAWN_ON_HOST) for a in program.augments),
             "data.stateful": program.carried is not None,
             "a temporary freeze": bool(program.thaws),
             "a penalty of your own": type(program.criterion.penalty).__module__ != penalties.__name__,
@@ -112,6 +120,7 @@ def signature(program: Single) -> dict[str, object]:
         "examples": {name: len(split) for name, split in program.splits.items()},
         "batch size": (program.updating.micro_batch, program.eval_batch_size),
         "loss": kind_of(program.criterion),
+        "mixed targets": [type(augment) for augment in program.augments if isinstance(augment, Mixup)],
         "task": (type(program.criterion.task), program.criterion.task.outputs),
         "metrics": sorted(program.criterion.metrics),
         "device": program.device,
