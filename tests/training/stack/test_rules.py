@@ -33,6 +33,8 @@ OPTIMIZERS: dict[str, tuple[type[torch.optim.Optimizer], dict[str, Any]]] = {
     "nadam": (torch.optim.NAdam, {"lr": 0.01, "weight_decay": 0.01, "momentum_decay": 0.01}),
     "nadam decoupled": (torch.optim.NAdam, {"lr": 0.01, "weight_decay": 0.1, "decoupled_weight_decay": True}),
     "radam": (torch.optim.RAdam, {"lr": 0.01, "betas": (0.9, 0.98), "weight_decay": 0.01}),
+    "asgd": (torch.optim.ASGD, {"lr": 0.05, "lambd": 0.01, "alpha": 0.6, "t0": 50.0, "weight_decay": 0.01}),
+    "rprop": (torch.optim.Rprop, {"lr": 0.01, "etas": (0.4, 1.3), "step_sizes": (1e-5, 0.2)}),
     "radam decoupled": (torch.optim.RAdam, {"lr": 0.01, "weight_decay": 0.1, "decoupled_weight_decay": True}),
 }
 
@@ -67,8 +69,11 @@ def two_groups(seed: int, kind: type[torch.optim.Optimizer], settings: dict[str,
     model = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2)).double()
     model.requires_grad_(True)
     first, second = [p for p in model.parameters() if p.ndim > 1], [p for p in model.parameters() if p.ndim == 1]
-    settings = {**settings, "weight_decay": settings.get("weight_decay", 0.0)}
-    groups = [{"params": first}, {"params": second, "lr": settings["lr"] * 0.5, "weight_decay": 0.0}]
+    other = {"lr": settings["lr"] * 0.5}
+    if kind is not torch.optim.Rprop:
+        settings = {**settings, "weight_decay": settings.get("weight_decay", 0.0)}
+        other["weight_decay"] = 0.0
+    groups = [{"params": first}, {"params": second, **other}]
     x = torch.zeros(2, 3, dtype=torch.float64)
     split = Split(x, torch.zeros(2, dtype=torch.int64), lambda inputs: inputs, torch.device("cpu"))
     return Single(model, kind(groups, **settings), {"train": split}, eval_batch_size=2)
@@ -175,7 +180,7 @@ def test_every_rule_is_tried() -> None:
         (torch.optim.RMSprop, {"centered": True}),
         (torch.optim.SGD, {"maximize": True}),
         (torch.optim.LBFGS, {}),
-        (torch.optim.ASGD, {}),
+        (torch.optim.Rprop, {"maximize": True}),
         (type("Own", (torch.optim.Adam,), {}), {}),
     ],
 )

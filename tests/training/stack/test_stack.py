@@ -37,6 +37,8 @@ OPTIMIZERS = [
     "adamax",
     "nadam",
     "radam",
+    "asgd",
+    "rprop",
 ]
 
 
@@ -54,9 +56,11 @@ OPTIMIZERS = [
     ids=["mlp", "cnn", "cnn with BatchNorm", "mlp with BatchNorm"],
 )
 def test_members_agree_with_the_same_runs_trained_separately(tmp_path: Path, model: tuple[str, ...]) -> None:
+    # Rprop follows the sign of a gradient that is 0 except for rounding, as before BatchNorm for inputs that hardly vary.
+    names = [name for name in OPTIMIZERS if name != "rprop" or "model.batch_norm=true" not in model]
     runs = [
         [*DOUBLE, *model, f"optimizer={name}", f"init={('he', 'xavier')[k % 2]}", f"seed={k}"]
-        for k, name in enumerate(OPTIMIZERS)
+        for k, name in enumerate(names)
     ]
     stacked, logged = together(tmp_path / "stack", runs)
     assert not logged

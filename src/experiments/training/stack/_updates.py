@@ -47,10 +47,7 @@ class Part:
         self.t = max(updates)
         self.counts = self.weights.flat.new_tensor(updates).unsqueeze(1)
         self.state = {name: torch.stack([self._slot(p, name) for p in self.programs]) for name in self.rule.slots}
-        self.state |= {
-            name: torch.stack([self._scalar(p, name, start) for p in self.programs])
-            for name, start in self.rule.scalars.items()
-        }
+        self.state |= {name: self._scalars(name, start) for name, start in self.rule.scalars.items()}
 
     def _had(self, program: Single, name: str) -> list[Tensor | None]:
         """Return a state of each trained parameter, None if its optimizer has none yet."""
@@ -72,9 +69,11 @@ class Part:
         ]
         return torch.cat(parts)
 
-    def _scalar(self, program: Single, name: str, start: float) -> Tensor:
-        had = self._had(program, name)[0]
-        return self.weights.flat.new_tensor([start if had is None else float(had)])
+    def _scalars(self, name: str, start: float) -> Tensor:
+        had = [[start if own is None else float(own) for own in self._had(p, name)] for p in self.programs]
+        width = self.shares.shape[1]
+        numbers = self.weights.by_parameter(had)
+        return numbers.expand(-1, max(width, numbers.shape[1])).clone()
 
     def update(self, lr: Tensor, rates: Sequence[float], skipped: Tensor | None = None) -> None:
         """Update the weights once.
@@ -109,9 +108,14 @@ class Part:
         steps = float(self.t if program.scaler is None else self.counts[row])
         for c in self.weights.columns:
             own: dict[str, Any] = {"step": torch.tensor(steps)} if self.rule.counted else {}
-            own |= {name: self.state[name][row, 0].clone() for name in self.rule.scalars}  # a copy for each parameter
+            own |= {name: self._number(name, row, c.span).clone() for name in self.rule.scalars}  # for each parameter
             own |= {name: self.state[name][row, c.span].view(c.shape) for name in self.rule.slots}
             program.optimizer.state[program.named[c.name]] = own
+
+    def _number(self, name: str, row: int, span: slice) -> Tensor:
+        """Return a state of one number per parameter."""
+        numbers = self.state[name][row]
+        return numbers[span.start if len(numbers) > 1 else 0]
 
 
 class Cell(NamedTuple):

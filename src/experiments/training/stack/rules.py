@@ -46,7 +46,8 @@ class Rule:
         slots: its states of a parameter's shape, by torch's names, each with the hyperparameter of its first value.
         counted: whether torch counts the updates in a state of each parameter.
         eager: whether torch creates the states before the first update.
-        scalars: states of one number per parameter, with their first values.
+        scalars: states of one number per parameter, with their first values; they differ within a run only if the
+            rates of its parameters do.
     """
 
     update: UpdateRule
@@ -216,6 +217,45 @@ def radam_decoupled(s: Slice) -> None:
     radam_step(s, s.g)
 
 
+def begin(s: Slice, name: str, value: Tensor) -> None:
+    """Set a state before the first update of a run."""
+    state = s.state[name]
+    if isinstance(s.t, Tensor):
+        state.copy_(torch.where(s.t == 1, value.to(state), state))
+    elif s.t == 1:
+        state.copy_(value)
+
+
+def asgd(s: Slice) -> None:
+    """SGD with a falling rate and weights that decay by it, whose average is kept (Polyak and Juditsky 1992).
+
+    `eta` and `mu`, of the next update, are in single precision, as torch's are.
+    """
+    begin(s, "eta", s.lr.float())
+    ax, eta, mu = s.state["ax"], s.state["eta"], s.state["mu"]
+    g = decayed(s)
+    s.p.mul_(1 - s.hyper["lambd"] * eta).addcmul_(g, eta, value=-1)
+    ax.copy_(torch.where(mu == 1, s.p, ax + (s.p - ax) * mu))
+    lr, lambd = s.lr.double(), s.hyper["lambd"].double()
+    eta.copy_((lr / (1 + lambd * lr * s.t) ** s.hyper["alpha"].double()).float())
+    mu.copy_((1 / (s.t - s.hyper["t0"].double()).clamp_min(1)).float())
+
+
+def rprop(s: Slice) -> None:
+    """A step size for each weight, which grows while the sign of its gradient stays (Riedmiller and Braun 1993).
+
+    After a change of the sign the weight stays for one update.
+    """
+    begin(s, "step_size", s.lr)
+    previous, size = s.state["prev"], s.state["step_size"]
+    sign = (s.g * previous).sign_()
+    factor = torch.where(sign > 0, s.hyper["etaplus"], torch.where(sign < 0, s.hyper["etaminus"], 1.0))
+    size.mul_(factor)
+    torch.minimum(torch.maximum(size, s.hyper["smallest"], out=size), s.hyper["largest"], out=size)
+    previous.copy_(torch.where(sign < 0, 0.0, s.g))
+    s.p.addcmul_(previous.sign(), size, value=-1)
+
+
 ADAM = ("beta1", "beta2", "eps", "weight_decay")
 MOMENTS: Mapping[str, str | None] = {"exp_avg": None, "exp_avg_sq": None}
 DECAY = ("weight_decay",)
@@ -236,6 +276,8 @@ NADAM = Rule(nadam, (*ADAM, "momentum_decay"), MOMENTS, scalars={"mu_product": 1
 NADAM_DECOUPLED = Rule(nadam_decoupled, (*ADAM, "momentum_decay"), MOMENTS, scalars={"mu_product": 1.0})
 RADAM = Rule(radam, ADAM, MOMENTS)
 RADAM_DECOUPLED = Rule(radam_decoupled, ADAM, MOMENTS)
+ASGD = Rule(asgd, (*DECAY, "lambd", "alpha", "t0"), {"ax": None}, scalars={"eta": 0.0, "mu": 1.0})
+RPROP = Rule(rprop, ("etaminus", "etaplus", "smallest", "largest"), {"prev": None, "step_size": None})
 
 RULES = (
     SGD,
@@ -252,6 +294,8 @@ RULES = (
     NADAM_DECOUPLED,
     RADAM,
     RADAM_DECOUPLED,
+    ASGD,
+    RPROP,
 )
 """All rules, in the order of their members in a stack."""
 
@@ -280,12 +324,24 @@ def rule_of(kind: type, settings: Mapping[str, Any]) -> Rule | None:
         torch.optim.Adamax: ADAMAX,
         torch.optim.NAdam: NADAM_DECOUPLED if apart else NADAM,
         torch.optim.RAdam: RADAM_DECOUPLED if apart else RADAM,
+        torch.optim.ASGD: ASGD,
+        torch.optim.Rprop: RPROP,
     }
     return rules.get(kind)
 
 
+PAIRS: Mapping[str, tuple[str, int]] = {
+    "beta1": ("betas", 0),
+    "beta2": ("betas", 1),
+    "etaminus": ("etas", 0),
+    "etaplus": ("etas", 1),
+    "smallest": ("step_sizes", 0),
+    "largest": ("step_sizes", 1),
+}
+"""Hyperparameters that torch has in pairs."""
+
+
 def hyperparameter(group: Mapping[str, Any], name: str) -> float:
     """Return a hyperparameter of a parameter group by the rules' name for it."""
-    if name in ("beta1", "beta2"):
-        return float(group["betas"][int(name[-1]) - 1])
-    return float(group[name])
+    option, number = PAIRS.get(name, (name, None))
+    return float(group[option] if number is None else group[option][number])
