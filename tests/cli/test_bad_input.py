@@ -60,6 +60,8 @@ CASES = [
     ("observers.mine._target_=m.O", "unknown key 'observers.mine._target_'", "mean '+observers.mine._target_=m.O'?"),
     ("observers.layer.every=2", "unknown key 'observers.layer.every'", "did you mean 'observers.layers.every=2'?"),
     # no such name
+    ("model.activation=Tanh", "unknown model.activation 'Tanh'; choose from celu, elu", "'model.activation=tanh'?"),
+    ("model.activation=LeakyReLU", "unknown model.activation 'LeakyReLU'; choose", "'model.activation=leaky_relu'?"),
     ("model.activation=rellu", "model.activation='rellu' is not an activation", "mean 'model.activation=relu'?"),
     ("data.preprocess=standardise", "unknown data.preprocess 'standardise'", "mean 'data.preprocess=standardize'?"),
     ("objective=val/acc", "objective='val/acc' is not measured; ", "did you mean 'objective=val/accuracy'?"),

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from experiments.models.blocks import ACTIVATIONS, Dropout, activation, use_noise
+from experiments.models.blocks import ACTIVATIONS, Dropout, activation, spelling, spellings, use_noise
 from experiments.models.cnn import CNN
 from experiments.models.draws import Draws
 from experiments.models.layers import describe
@@ -205,7 +205,7 @@ def test_softmax_runs_over_units_and_not_examples(name: str) -> None:
 @pytest.mark.parametrize("name", ["", "glu", "multihead_attention", "threshold", "linear", "rellu"])
 def test_names_that_are_not_activations_are_refused(name: str) -> None:
     with pytest.raises(
-        ValueError, match=rf"activation='{name}' is not an activation of torch.nn; choose from CELU, ELU"
+        ValueError, match=rf"activation='{name}' is not an activation of torch.nn; choose from celu, elu"
     ):
         activation(name)
 
@@ -343,3 +343,10 @@ def test_parameters_and_multiplications_are_counted() -> None:
     assert found["features.stage1_1.batch_norm"] == (8, 0)
     assert found["features.hidden1.linear"] == (4 * 4 * 4 * 5, 4 * 4 * 4 * 5)
     assert found["head"] == (5 * 10 + 10, 5 * 10)
+
+
+def test_each_activation_has_one_spelling_which_torch_has_too() -> None:
+    functional = [name for name in spellings() if name not in ("identity", "prelu", "softmin")]
+    assert [name for name in functional if not hasattr(nn.functional, name)] == []
+    for name in spellings():
+        assert spelling(name) == spelling(name.upper()) == name

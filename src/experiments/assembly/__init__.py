@@ -21,6 +21,7 @@ from ._training import (
 from .parts import (
     apart,
     check_observers,
+    check_spelling,
     criterion,
     enabled,
     freezing,
@@ -47,6 +48,7 @@ __all__ = [
     "check_measured",
     "check_model",
     "check_observers",
+    "check_spelling",
     "criterion",
     "data",
     "data_choice",

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 
 from experiments import initializers, optimizers, schedules
 from experiments.common.errors import OwnCodeError, UserError, is_own, location, raised, reason_of
+from experiments.common.meant import pasted
 from experiments.common.metrics import AUTO
 from experiments.common.signatures import TARGET, checked, parameters_of, shown, title, value_of
 from experiments.common.text import one_line
-from experiments.models.blocks import use_noise
+from experiments.models.blocks import spelling, spellings, use_noise
 from experiments.models.layers import Layer, describe
 from experiments.models.terms import with_terms
 from experiments.penalties import Penalty
@@ -102,6 +103,24 @@ def model(
     if not any(p.requires_grad for p in built.parameters()):
         raise UserError("model has no parameter to train")
     return built, model_layers, origin
+
+
+def check_spelling(config: Config) -> None:
+    """Refuse another spelling of an activation, which would make two groups and two stacks of equal runs.
+
+    An old run may have it: `models.blocks.activation` takes every spelling.
+
+    Raises:
+        UserError: with the right spelling.
+    """
+    model = config["model"]
+    name = model.get("activation")
+    ours = isinstance(name, str) and str(model.get(TARGET)).startswith("experiments.models.")
+    right = spelling(name) if ours else None
+    if right is not None and right != name:
+        names = ", ".join(spellings())
+        meant = pasted([f"model.activation={right}"])
+        raise UserError(f"unknown model.activation {name!r}; choose from {names}{meant}")
 
 
 def initial_weights(config: Config, built: nn.Module) -> dict[str, Any] | None:

@@ -142,6 +142,7 @@ def check(cfg: DictConfig) -> None:
     names = chosen(config.pop("only", None))
     folder = RunFolder(Path(hydra.runtime.output_dir))
     general, settings = assembly.general(config), assembly.training(config)
+    assembly.check_spelling(config)
     torch_device = chosen_device(settings.device)
     screen = Screen(folder.path / "check.log")
     with ExitStack() as stack:

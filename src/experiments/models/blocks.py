@@ -36,12 +36,28 @@ def _activations() -> dict[str, type[nn.Module]]:
 ACTIVATIONS = _activations()
 """Every activation of torch.nn that keeps the shape and needs no argument, by its name in lower case."""
 
+UNDERSCORED = {"leakyrelu": "leaky_relu", "logsoftmax": "log_softmax"}
+"""The activations whose names in torch.nn.functional have an underscore."""
+
 OTHER_NAMES = {"swish": "silu", "linear": "identity", "none": "identity"}
 """Other names of activations, without case and underscores."""
 
 
+def spelling(name: str) -> str | None:
+    """Return the name of an activation as it is typed, as in torch.nn.functional; None if there is no such one."""
+    plain = _normalized(name)
+    return UNDERSCORED.get(plain, plain) if plain in ACTIVATIONS else None
+
+
+def spellings() -> list[str]:
+    """Return the names of all activations."""
+    return sorted(UNDERSCORED.get(name, name) for name in ACTIVATIONS)
+
+
 def activation(name: str) -> nn.Module:
-    """Build an activation from its name in torch.nn, in any spelling: relu, leaky_relu, LeakyReLU, ...
+    """Build an activation from its name in torch.nn, in any spelling: leaky_relu, LeakyReLU, ...
+
+    A new run takes only the first one, see `assembly.check_spelling`.
 
     Raises:
         ValueError: there is no such activation.
@@ -49,7 +65,7 @@ def activation(name: str) -> nn.Module:
     try:
         cls = ACTIVATIONS[_normalized(name)]
     except KeyError:
-        names = ", ".join(sorted(module.__name__ for module in ACTIVATIONS.values()))
+        names = ", ".join(spellings())
         close = get_close_matches(_normalized(name), [*ACTIVATIONS, *OTHER_NAMES], n=1, cutoff=0.5)
         meant = f"; did you mean 'activation={OTHER_NAMES.get(close[0], close[0])}'?" if close else ""
         message = f"activation={name!r} is not an activation of torch.nn; choose from {names}{meant}"

@@ -173,6 +173,8 @@ class Run:
         with printing_log(self.screen):
             general, settings = assembly.general(job.config), assembly.training(job.config)
             check_threads(settings.threads)
+            if not (job.resuming or job.borrowed):
+                assembly.check_spelling(job.config)
             if self.quiet and is_locked(folder.path):
                 raise UserError(f"another process is running the run {str(folder.path)!r}; wait until it ends")
             if job.resuming:
