@@ -18,8 +18,8 @@ data.<key>=<value> it evaluates on other data of the same shape.
 RUN = f"{COMMAND} run=outputs/train/2026-11-21_12-00-00"
 SWEEP = f"{COMMAND} run=outputs/train/2026-11-21_12-30-00"
 EXAMPLES = (
-    (RUN, "a run on its test split"),
-    (f"{RUN} split=val", "on another split"),
+    (f"{COMMAND} run=latest", "the newest finished run that is not part of a sweep, on its test split"),
+    (f"{RUN} split=val", "a run by its folder, on another split"),
     (f"{SWEEP} best=3", "the three best runs of a sweep"),
     (f"{SWEEP} best=5 ensemble=mean", "the five best runs and their ensemble"),
     (f"{RUN} ensemble=mean", "the ensemble of a run's kept checkpoints"),

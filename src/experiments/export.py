@@ -19,8 +19,8 @@ model.onnx, and model.json, which describes the input, the output and how to cal
 model.onnx needs the extra onnx: @INSTALL@
 """
 EXAMPLES = (
-    (f"{COMMAND} run=outputs/train/2026-11-21_12-00-00", "both programs of a run"),
-    (f"{COMMAND} run=outputs/train/2026-11-21_12-00-00 format=onnx", "one of them"),
+    (f"{COMMAND} run=latest", "both programs of the newest finished run that is not part of a sweep"),
+    (f"{COMMAND} run=outputs/train/2026-11-21_12-00-00 format=onnx", "one of them, of a run by its folder"),
     (f"{COMMAND} run=outputs/train/2026-11-21_12-30-00 best=1", "those of the best run of a sweep"),
 )
 

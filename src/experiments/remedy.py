@@ -17,7 +17,7 @@ together, and prints the command of the best. Writes the runs, remedy.json and r
 the run. The same command continues one that was interrupted.
 """
 EXAMPLES = (
-    (RUN, "the advice on a run"),
+    (f"{COMMAND} run=latest", "the advice on the newest finished run that is not part of a sweep"),
     (f"{RUN} seeds=16 most=4", "with more certainty, the first four remedies"),
     ("python -m experiments.train optimizer=sgd optimizer.lr=1 remedy=true", "after a training"),
 )

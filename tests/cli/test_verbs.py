@@ -1,5 +1,7 @@
 """`experiments <verb>` is the same as `python -m experiments.<verb>`; without a verb it lists them."""
 
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +10,7 @@ import pytest
 
 from experiments import __version__
 from experiments.cli.verbs import PACKAGE, VERBS, described, path_of
-from tests.helpers import SMALL, Commands, assert_equal_weights, run_folders, sampled, summary, weights
+from tests.helpers import NO_PICTURES, SMALL, Commands, assert_equal_weights, run_folders, sampled, summary, weights
 
 pytestmark = pytest.mark.slow
 
@@ -147,3 +149,25 @@ def test_a_sweep_may_be_asked_for_by_hydras_mode(own: bool, commands: Commands) 
         words = ["--config-dir", "own", "experiment=several"]
     assert commands.train(*SMALL, *words, "seed=1,2").code == 0
     assert len(run_folders(commands.folder)) == 2
+
+
+def test_latest_is_the_newest_finished_run_outside_of_sweeps(commands: Commands) -> None:
+    refused = commands.type("evaluate", "run=latest")
+    assert refused.code == 2
+    assert refused.err == (
+        "Error: run=latest found no finished run in outputs/<name>/; train one, or give the folder of a run\n"
+    )
+    small = ("training.epochs=1", "data.limit=40", "model.hidden=[4]", NO_PICTURES)
+    old = commands.trained(*small, "name=b").relative_to(commands.folder)
+    new = commands.trained(*small, "name=a").relative_to(commands.folder)
+    for folder, end in ((old, 1), (new, 2)):
+        os.utime(folder / "summary.json", (end, end))
+    assert commands.train("-m", *small, "seed=1").code == 0
+    for status, folder in (("finished", new), ("interrupted", old)):
+        summary = json.loads((new / "summary.json").read_text())
+        (new / "summary.json").write_text(json.dumps({**summary, "status": status}))
+        os.utime(new / "summary.json", (2, 2))
+        outcome = commands.type("evaluate", "run=latest")
+        assert outcome.code == 0, outcome.err
+        assert outcome.out.startswith(f"run      {folder} (run=latest)\n")
+        assert (folder / "evaluation" / "test" / "predictions.csv").is_file()

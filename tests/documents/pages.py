@@ -134,6 +134,8 @@ class Reader:
         """Return a word with the folder of a run, or of a sweep if the command needs one."""
         if re.fullmatch(r"outputs/\w+", word):
             self.folder(word.removeprefix("outputs/"), [*words, "target=all"])
+        if word == "run=latest":
+            self.folder("train", words)
         if TIME not in word:
             return word
         before, _, name = word.partition(f"/{TIME}")[0].rpartition("outputs/")

@@ -43,7 +43,7 @@ DEAR = (
 KEPT = (
     "experiments.compare outputs/rates",
     "experiments.evaluate run=outputs/train/<date>_<time> best=5 ensemble=mean",
-    "experiments.evaluate run=outputs/train/<date>_<time> input=own/pictures",
+    "experiments.evaluate run=latest input=own/pictures",
     "search=fair for=optimizer optimizer=sgd,adam 'optimizer.lr=tag(log,interval(1e-4,1))' hydra.sweeper.n_trials=8",
     "'seed=range(8)' resume=latest",
     "data=mnist data.download=true training.batch_size=128",

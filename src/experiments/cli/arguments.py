@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from experiments.common.errors import UserError, nearest
+from experiments.common.foreign import read_json
 from experiments.common.signatures import checked
 
 from ._help import paragraph, table
@@ -18,6 +19,12 @@ from .project import with_options
 
 FOLDER = "run"
 """`run=<folder>` is the same as `<folder>`."""
+LATEST = f"{FOLDER}=latest"
+"""The newest finished run that is not part of a sweep."""
+OUTPUTS = "outputs"
+"""The folder of all runs."""
+WITH_RESULT = ("finished", "stopped")
+"""The statuses of runs that have trained to their end."""
 
 
 def help_text(usage: str, purpose: str, examples: Sequence[tuple[str, str]], meanings: Mapping[str, str]) -> str:
@@ -56,7 +63,8 @@ def parsed(
     """
     folders: list[Path] = []
     given: dict[str, object] = {}
-    for argument in with_options(arguments, meanings):
+    named = [f"{FOLDER}={latest()}" if argument == LATEST else argument for argument in arguments]
+    for argument in with_options(named, meanings):
         name, equals, value = argument.partition("=")
         if is_option(argument, meanings):
             read_option(argument, given, texts)
@@ -72,6 +80,30 @@ def parsed(
     if not folders:
         raise UserError("no folder given; give the folders of runs or sweeps, or a folder above them, such as outputs")
     return folders, checked(kind, sectioned(given), "")
+
+
+def latest() -> Path:
+    """Print and return the folder of the newest finished run that is not part of a sweep; a folder `latest` is itself.
+
+    Raises:
+        UserError: there is none.
+    """
+    if Path("latest").exists():
+        return Path("latest")
+    summaries = sorted(Path(OUTPUTS).glob("*/*/summary.json"), key=lambda path: path.lstat().st_mtime, reverse=True)
+    found = next((path.parent for path in summaries if status(path) in WITH_RESULT), None)
+    if found is None:
+        raise UserError(f"{LATEST} found no finished run in {OUTPUTS}/<name>/; train one, or give the folder of a run")
+    print(f"run      {found} ({LATEST})")
+    return found
+
+
+def status(summary: Path) -> Any:
+    """Return the status in a run's summary; None if it cannot be read."""
+    with suppress(OSError, ValueError):
+        content = read_json(summary)
+        return content.get("status") if isinstance(content, dict) else None
+    return None
 
 
 def sectioned(given: Mapping[str, Any]) -> dict[str, Any]:
