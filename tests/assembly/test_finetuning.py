@@ -421,6 +421,25 @@ def test_runs_that_share_their_data_see_the_same_classes() -> None:
             assert torch.equal(one, other), name
 
 
+def test_runs_with_the_same_training_split_share_what_is_fitted_to_it() -> None:
+    """Another seed, another limit and another preparation have their own; so has a run that shares nothing."""
+    sources, device = assembly.Sources(), torch.device("cpu")
+
+    def prepared(seed: int, *overrides: str, shared: assembly.Sources | None = sources) -> Any:
+        return (
+            assembly.data(composed(f"seed={seed}", *overrides), Streams(seed), device, shared).splits["train"].prepare
+        )
+
+    first = prepared(1)
+    assert prepared(1, "model.hidden=[3]") is first
+    others = [prepared(2), prepared(1, "data.limit=90"), prepared(1, "data.preprocess=scale"), prepared(1, shared=None)]
+    assert len({id(prepare) for prepare in [first, *others]}) == 5
+    own = "data.preprocess={_target_: experiments.data.preprocess.standardize}"
+    assert prepared(1, own) is not prepared(1, own)
+    assert torch.equal(first.scale, others[-1].scale)
+    assert not torch.equal(first.scale, others[0].scale)
+
+
 @pytest.mark.slow
 def test_a_penalty_on_only_frozen_weights_is_none(commands: Commands) -> None:
     folder = commands.trained(*SMALL, "freeze=['*.weight']", "penalty=l2")

@@ -1,9 +1,11 @@
 """Loads, splits and preprocesses a data set, and copies it to the device."""
 
+import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal
+from functools import partial
+from typing import Annotated, Any, Literal, TypeVar
 
 import torch
 import yaml
@@ -32,6 +34,7 @@ from ._stateful import carry, refuse_stateful
 from ._tasks import of_data, task_for, wanted
 from .targets import Config, call, divided, located, target
 
+Result = TypeVar("Result")
 AHEAD_ROWS = 4096
 """Examples that an expensive preparation is applied to at a time."""
 LOOKED_AT_VALUES = 2**18
@@ -130,10 +133,14 @@ class Data:
 
 
 class Sources:
-    """Data sets that several runs share: each is loaded and copied to the device once."""
+    """Data sets that several runs share: each is loaded and copied to the device once.
+
+    Runs with the same seed have the same training split: what is computed from its inputs is shared too.
+    """
 
     def __init__(self) -> None:
         self._loaded: dict[str, Source] = {}
+        self._computed: dict[tuple[Hashable, str], Any] = {}
         self._resident: dict[tuple[int, torch.device], tuple[Tensor, Tensor]] = {}
 
     def load(self, section: Config, form: Form = None, wanted: TargetForm | None = None) -> Source:
@@ -142,6 +149,19 @@ class Sources:
         if key not in self._loaded:
             self._loaded[key] = loaded(section, form, wanted)
         return self._loaded[key]
+
+    def once(self, inputs: Hashable, name: str, compute: Callable[[], Result]) -> Result:
+        """Return what is computed from inputs.
+
+        Args:
+            inputs: what they follow from.
+            name: of the result.
+            compute: called for the first of the runs.
+        """
+        if (inputs, name) not in self._computed:
+            self._computed[inputs, name] = compute()
+        result: Result = self._computed[inputs, name]
+        return result
 
     def resident(self, x: Tensor, device: torch.device) -> Tensor:
         """Return inputs on a device, or on the host if they would take too much of the device's memory."""
@@ -240,6 +260,10 @@ def data(
     y = source.y_train[kept]
     validated, ordered = source.y_val is not None, source.kind == "tokens" or settings.stateful
     train, val = divided_rows(task.strata(y), settings, streams.split, validated=validated, ordered=ordered)
+    computed = computed_anew
+    if sources is not None and isinstance(settings.preprocess, str):  # a function of the user's may be random
+        section = f"{json.dumps(config['data'], sort_keys=True)} {form} {kind} {device}"
+        computed = partial(sources.once, (section, digest_of(kept[train]), digest_of(kept[val])))
     labels = y[train]
     if settings.label_noise:
         if len(source.classes) < 2:
@@ -250,7 +274,7 @@ def data(
     elif source.kind == "tokens":
         prepare = of_tokens(settings, source)
     else:
-        prepare = fitted(fit, source, kept[train], device)
+        prepare = computed("preparation", partial(fitted, fit, source, kept[train], device))
     parts = {
         "train": (source.x_train, labels, kept[train]),
         "val": (source.x_train, y[val], kept[val]) if source.x_val is None else own_validation(source, settings),
@@ -280,12 +304,22 @@ def data(
     faults = unsuitable(splits["train"])
     doubts = [*source.doubts, *lossy(source, kept[train], prepare), *faults]
     if source.kind != "tokens" and not source.padded:
-        doubts += scaled_apart(splits, source.form)
+        doubts += computed("scales", lambda: list(scaled_apart(splits, source.form)))
     result = Data(splits, description, prepare, task, class_weights=weights, notes=notes, doubts=doubts)
     result.faults = faults
     result.mapped, result.padded = source.mapped, source.padded
     result.augments = augments(settings.augment, result, device)
     return result
+
+
+def computed_anew(_name: str, compute: Callable[[], Any]) -> Any:
+    """Return what is computed for a run that shares nothing; see `Sources.once`."""
+    return compute()
+
+
+def digest_of(rows: Tensor) -> bytes:
+    """Return a digest of the numbers of examples."""
+    return hashlib.sha256(rows.numpy().tobytes()).digest()
 
 
 def of_rows(rows: Tensor, chosen: Tensor | None) -> Tensor:

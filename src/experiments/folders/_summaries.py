@@ -5,15 +5,12 @@ See protobuf's "Encoding" and TensorBoard's `summary.proto`: a field is a key, f
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    from tensorboard.compat.proto.summary_pb2 import Summary
 
 NUMBERS = ("min", "max", "num", "sum", "sum_squares")
 """The numbers of a histogram, in the order of their fields."""
@@ -23,17 +20,15 @@ KNOWN = 10_000
 """The tags whose bytes are remembered."""
 
 
-def scalar_summary(values: Mapping[str, float]) -> Summary:
+def scalar_summary(values: Mapping[str, float]) -> bytes:
     """Return a summary with a number for each tag; in it a number that is too large for float32 is infinite."""
-    from tensorboard.compat.proto.summary_pb2 import Summary
-
     with np.errstate(over="ignore"):
         content = np.array(list(values.values()), dtype=np.float64).astype("<f4").tobytes()
     heads = (head(tag, SCALAR, 4) for tag in values)
-    return Summary.FromString(b"".join(b"".join((own, content[4 * n : 4 * n + 4])) for n, own in enumerate(heads)))
+    return joined(heads, content, 4)
 
 
-def histogram_summary(tags: Sequence[str], numbers: NDArray[np.float64], bins: NDArray[np.float64]) -> Summary:
+def histogram_summary(tags: Sequence[str], numbers: NDArray[np.float64], bins: NDArray[np.float64]) -> bytes:
     """Return a summary with a histogram for each tag.
 
     Args:
@@ -41,8 +36,6 @@ def histogram_summary(tags: Sequence[str], numbers: NDArray[np.float64], bins: N
         numbers: (tags, 5): the lowest and the highest edge, the count of the values, their sum and sum of squares.
         bins: (tags, bins): the counts of equally wide bins.
     """
-    from tensorboard.compat.proto.summary_pb2 import Summary
-
     count = bins.shape[1]
     form = histogram_form(count)
     rows = np.empty(len(tags), form)
@@ -53,12 +46,19 @@ def histogram_summary(tags: Sequence[str], numbers: NDArray[np.float64], bins: N
     rows["key of limits"], rows["size of limits"], rows["key of bins"], rows["size of bins"] = 0x32, size, 0x3A, size
     rows["limits"] = low + (high - low) / count * np.arange(1, count + 1)
     rows["bins"] = bins
-    size_of_one = form.itemsize
-    content = rows.tobytes()
-    heads = (head(tag, HISTOGRAM + varint(size_of_one), size_of_one) for tag in tags)
-    return Summary.FromString(
-        b"".join(b"".join((own, content[size_of_one * n : size_of_one * (n + 1)])) for n, own in enumerate(heads))
-    )
+    key = HISTOGRAM + varint(form.itemsize)
+    return joined((head(tag, key, form.itemsize) for tag in tags), rows.tobytes(), form.itemsize)
+
+
+def joined(heads: Iterable[bytes], contents: bytes, size: int) -> bytes:
+    """Return values of a summary.
+
+    Args:
+        heads: of the values.
+        contents: all of them, one after another.
+        size: of each content, in bytes.
+    """
+    return b"".join(part for n, own in enumerate(heads) for part in (own, contents[size * n : size * (n + 1)]))
 
 
 @lru_cache(KNOWN)

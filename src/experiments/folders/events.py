@@ -126,7 +126,8 @@ def scalars(values: Mapping[str, float], step: int, about: Mapping[str, str] | N
 
     from ._summaries import scalar_summary
 
-    event = Event(step=step, summary=scalar_summary(values))
+    event = Event(step=step)
+    event.summary.MergeFromString(scalar_summary(values))
     if about:
         for value in event.summary.value:
             if value.tag in about:
@@ -140,7 +141,9 @@ def histograms(tags: Sequence[str], numbers: NDArray[np.float64], bins: NDArray[
 
     from ._summaries import histogram_summary
 
-    return Event(step=step, summary=histogram_summary(tags, numbers, bins))
+    event = Event(step=step)
+    event.summary.MergeFromString(histogram_summary(tags, numbers, bins))
+    return event
 
 
 def records(path: Path, most: int | None = None) -> Iterator[bytes]:
