@@ -23,7 +23,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from experiments.folders.dashboard import addresses, crowded, has_old_runs
 from experiments.folders.dashboard import main as dashboard
 from experiments.folders.defaults import default_choices, differing
-from experiments.folders.events import FILES, EventFile
+from experiments.folders.events import FILES, EventFile, records
 from experiments.folders.hparams import METRICS, Hyperparameters, hparams_config, session
 from experiments.observers._graph import free
 from experiments.observers.histograms import BINS, histograms
@@ -462,3 +462,16 @@ def test_histograms_of_constants_and_of_values_that_are_not_finite() -> None:
     assert flat[5:].sum() == 9
     assert broken[:2].isnan().all()
     assert infinite[:2].isnan().all()
+
+
+def test_events_that_are_kept_are_appended_by_one_flush(tmp_path: Path) -> None:
+    file = EventFile(tmp_path / "train")
+    for step in (1, 2):
+        file.add(Event(step=step, summary=Summary(value=[Summary.Value(tag="loss", simple_value=step)])))
+    assert not list(tmp_path.rglob(FILES))
+    file.flush()
+    file.flush()
+    (path,) = tmp_path.rglob(FILES)
+    kept = [Event.FromString(record) for record in records(path)]
+    assert [(event.step, event.file_version) for event in kept] == [(1, "brain.Event:2"), (1, ""), (2, "")]
+    assert 0 < kept[1].wall_time <= kept[2].wall_time

@@ -53,38 +53,53 @@ def earlier(folder: Path) -> list[Path]:
 
 
 class EventFile:
-    """An event file that is open only while it is written: a stack of runs has no more threads and open files.
+    """An event file that is open only while it is flushed: a stack of runs has no more threads and open files.
 
     Args:
-        folder: where the file is created, by the first write.
+        folder: where the file is created, with the first event.
         purge_step: the first step whose events in earlier files do not count; None for a new run.
     """
 
     def __init__(self, folder: Path, purge_step: int | None = None) -> None:
         self.folder = folder
         self.path: Path | None = None
+        self.records: list[bytes] = []
         if purge_step is not None and folder.is_dir():
             from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 
             self.write(Event(step=purge_step, session_log=SessionLog(status=SessionLog.START)))
 
     def write(self, event: Event) -> None:
-        """Append an event, with the current time.
+        """Append an event at once; see `add` and `flush`."""
+        self.add(event)
+        self.flush()
+
+    def add(self, event: Event) -> None:
+        """Keep an event, with the current time, until the file is flushed.
 
         Raises:
-            OSError: the file cannot be written, or the run's folder has been removed.
+            OSError: the folder cannot be created, or the run's folder has been removed.
         """
         from tensorboard.compat.proto.event_pb2 import Event
 
         now = time.time()
         event.wall_time = now
-        events = [event]
         if self.path is None:
             self.folder.mkdir(exist_ok=True)
             name = f"events.out.tfevents.{int(now):010d}.{socket.gethostname()}.{os.getpid()}.{next(NUMBERS)}"
             self.path = self.folder / name
-            events.insert(0, Event(wall_time=now, step=event.step, file_version="brain.Event:2"))
-        append(self.path, events)
+            self.records.append(packed([Event(wall_time=now, step=event.step, file_version="brain.Event:2")]))
+        self.records.append(packed([event]))
+
+    def flush(self) -> None:
+        """Append the events that were kept, by one write; if that fails, they are dropped.
+
+        Raises:
+            OSError: the file cannot be written, or the run's folder has been removed.
+        """
+        records, self.records = self.records, []
+        if records and self.path is not None:
+            append_records(self.path, b"".join(records))
 
 
 def append(path: Path, events: Sequence[Event]) -> None:

@@ -93,10 +93,18 @@ class TensorBoard(Observer):
             self.add_charts()
         about = dict.fromkeys(training, ABOUT_CURVES) if not self.described else {}
         self.writer._get_file_writer().add_event(events.scalars(own, x, about), x)
-        self.writer.flush()
         if training:
-            self.training.write(events.scalars(training, x, about))
+            self.training.add(events.scalars(training, x, about))
             self.described = True
+
+    def before_checkpoint(self) -> None:
+        """See `Observer.before_checkpoint`: a stack writes the events of several epochs at once."""
+        self.writer.flush()
+        self.training.flush()
+
+    def close(self) -> None:
+        """See `Observer.close`."""
+        self.before_checkpoint()
 
     def add_charts(self) -> None:
         """Write the charts of all observers: now it is known which layers have which quantities."""
