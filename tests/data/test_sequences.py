@@ -1,20 +1,25 @@
 """Sequences of unequal lengths: padding changes no loss, and batches have similar lengths."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, IterableDataset
 
-from experiments import losses
+from experiments import assembly, losses
+from experiments.assembly.run import lengths_of
+from experiments.data import memory
 from experiments.data.sequences import by_length, lengthened, lengths, padded
+from experiments.data.streamed import Streamed
 from experiments.data.text import text
 from experiments.models.rnn import RNN
 from experiments.models.transformer import Transformer
 from experiments.tasks import Sequence
-from tests.helpers import NO_PICTURES, Commands, metrics, run_folders, summary
+from experiments.training.streams import Streams
+from tests.helpers import NO_PICTURES, Commands, composed, metrics, run_folders, summary
 
 QUICK = ("training.epochs=3", NO_PICTURES, "observers.tensorboard.enabled=false", "model.hidden=12")
 
@@ -172,6 +177,65 @@ def test_lines_are_trained(commands: Commands, model: str) -> None:
     assert evaluated.code == 0, evaluated.err
 
 
+class Flow(IterableDataset[Any]):
+    """The examples of `Up`, one after another."""
+
+    classes = Up.classes
+
+    def __init__(self, count: int = 160) -> None:
+        self.own = Up(count=count)
+
+    def __iter__(self) -> Iterator[Any]:
+        return map(self.own.__getitem__, range(len(self.own)))
+
+
+def loaded(name: str = "Up", **settings: Any) -> assembly.Data:
+    """A data set of sequences as a run loads it."""
+    config = composed()
+    own = {"_target_": f"tests.data.test_sequences.{name}", "context": 20, **settings}
+    return assembly.data({**config, "data": assembly.splitting(config["data"]) | own}, Streams(0), torch.device("cpu"))
+
+
+@pytest.mark.parametrize("features", [0, 2])
+def test_sequences_that_are_read_in_each_epoch_are_those_that_are_read_once(features: int) -> None:
+    own: dict[str, Any] = {"features": features, "test": {"count": 40}}
+    once, each = loaded(**own), loaded(**own, gather=False, workers=0)
+    assert isinstance(each.splits["train"], Streamed)
+    for name, split in once.splits.items():
+        (x, y), (own_x, own_y) = split.first(200), each.splits[name].first(200)
+        assert torch.equal(y, own_y)
+        torch.testing.assert_close(x, own_x, rtol=1e-6, atol=1e-6, equal_nan=True)
+    assert "sequences of at most 20 steps, padded in each batch" in each.notes
+    assert lengths_of(each) is None
+    assert lengths_of(once) is not None
+
+
+def test_sequences_that_do_not_fit_into_memory_are_read_in_each_epoch() -> None:
+    with memory.limited(10_000):
+        data = loaded(workers=0)
+    assert isinstance(data.splits["train"], Streamed)
+    assert any("Up with 160 sequences" in note and "are read in each epoch" in note for note in data.notes)
+
+
+def test_a_stream_of_sequences_is_read_once() -> None:
+    once, stream = loaded(), loaded("Flow")
+    for name, split in once.splits.items():
+        (x, y), (own_x, own_y) = split.first(200), stream.splits[name].first(200)
+        assert torch.equal(y, own_y)
+        assert torch.equal(x.nan_to_num(-9), own_x.nan_to_num(-9))
+    assert len(loaded("Flow", length=50).splits["train"]) == 32
+
+
+@pytest.mark.slow
+def test_random_sequences_are_read_by_any_number_of_workers_to_the_same_bits(commands: Commands) -> None:
+    words = (*up("random"), "training.batch_size=16", "optimizer.lr=0.02")
+    folders = [commands.trained(*words, f"data.workers={count}", f"name=with_{count}") for count in (0, 2)]
+    assert metrics(folders[0]) == metrics(folders[1])
+    told = (folders[0] / "train.log").read_text()
+    assert "Up is random: example 0 differs when it is read again; its examples are read in each epoch" in told
+    assert "sequences of at most 20 steps, padded in each batch" in told
+
+
 @pytest.mark.parametrize(
     ("data", "words", "said"),
     [
@@ -183,7 +247,12 @@ def test_lines_are_trained(commands: Commands, model: str) -> None:
         (("broken",), (), "data: example 9 of Up has a value that is not finite in float32"),
         (("empty",), (), "data: example 9 of Up has the shape (0,); with data.context"),
         (("other", 3), (), "data: the steps of example 9 of Up have the shape (5,)"),
-        (("random",), (), "data.context=20 needs examples that are read once: Up is random"),
+        (("broken",), ("data.gather=false", "data.workers=0"), "data: example 9 of Up has a value that is not finite"),
+        (
+            ("other", 3),
+            ("data.gather=false", "data.workers=0"),
+            "data: the steps of example 9 of Up have the shape (5,)",
+        ),
         (
             (),
             ("data.context=null",),

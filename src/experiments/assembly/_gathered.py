@@ -170,11 +170,14 @@ def of_parts(parts: Mapping[str, Any], settings: Gathering, wanted: TargetForm |
         if note and note not in notes:
             notes.append(note)
     if settings.context is not None:
-        longest = max(one.x.shape[1] for one in found.values())
-        for one in found.values():
+        arrays_only = [one for one in found.values() if isinstance(one.x, np.ndarray)]
+        whole = len(arrays_only) == len(found)
+        longest = max(one.x.shape[1] for one in arrays_only) if whole else settings.context
+        for one in arrays_only:
             assert isinstance(one.x, np.ndarray)
             one.x = lengthened(one.x, longest)
-        notes.append(f"sequences of at most {longest:,} steps, padded in batches of similar lengths")
+        similar = "in batches of similar lengths" if isinstance(found["train"].x, np.ndarray) else "in each batch"
+        notes.append(f"sequences of at most {longest:,} steps, padded {similar}")
     if any(isinstance(one.x, Rows) for one in found.values()):
         for one in found.values():  # as `read_one` does
             if isinstance(one.x, np.ndarray) and one.x.dtype != np.uint8:
@@ -227,11 +230,8 @@ def of_part(dataset: Any, fields: Fields, settings: Gathering) -> tuple[Gathered
             if settings.gather is True:
                 raise
             reason = str(error)
-    if settings.context is not None:
-        raise ValueError(
-            f"context={settings.context} needs examples that are read once: {reason}; add data.gather=true"
-        )
     available = present_cores()
     workers = settings.workers if settings.workers != "auto" else min(MOST_WORKERS, available) if available > 1 else 0
     whom = f"by {workers} worker{'s' * (workers > 1)}" if workers else "by this process"
-    return streamed(dataset, fields, settings.layout, workers), f"{reason}; its examples are read in each epoch, {whom}"
+    note = f"{reason}; its examples are read in each epoch, {whom}"
+    return streamed(dataset, fields, settings.layout, workers, settings.context), note

@@ -289,19 +289,7 @@ def read_sequences(dataset: Any, fields: Fields, count: int, context: int) -> tu
     progress, held = Progress(SLOW), 0
     for index in range(count):
         value, wanted, _ = example(dataset, fields, index)
-        if value.ndim not in (1, 2) or not value.size:
-            raise ValueError(
-                f"example {index} of {name} has the shape {value.shape}; with data.context an example should be a "
-                "sequence of numbers, (steps,) or (steps, features)"
-            )
-        if found and value.shape[1:] != found[0].shape[1:]:
-            raise ValueError(
-                f"the steps of example {index} of {name} have the shape {value.shape[1:]}, but those of example 0 have "
-                f"{found[0].shape[1:]}; the steps of all sequences should have one shape"
-            )
-        one = value[:context].astype(np.float32)
-        if not np.isfinite(one).all():
-            raise ValueError(f"example {index} of {name} has a value that is not finite in float32")
+        one = sequence(value, index, name, context, found[0].shape[1:] if found else None)
         if targets and wanted.shape != targets[0].shape:
             raise ValueError(
                 f"the target of example {index} of {name} has the shape {wanted.shape}, but that of example 0 has "
@@ -314,6 +302,35 @@ def read_sequences(dataset: Any, fields: Fields, count: int, context: int) -> tu
             memory.require(2 * held * count, f"{name} with {count:,} sequences of up to {held:,} bytes")
         progress.report("%s: %d %% of %s examples", name, 100 * index // count, f"{count:,}")
     return padded(found), of_targets(targets, name), None
+
+
+def sequence(value: np.ndarray, index: int, name: str, context: int, features: tuple[int, ...] | None) -> np.ndarray:
+    """Return the first steps of an example that is a sequence, in float32.
+
+    Args:
+        value: the example.
+        index: its number.
+        name: of the data set.
+        context: the most steps that are kept.
+        features: the shape of a step; None for any.
+
+    Raises:
+        ValueError: it is not a sequence of numbers, or its steps have another shape.
+    """
+    if value.ndim not in (1, 2) or not value.size:
+        raise ValueError(
+            f"example {index} of {name} has the shape {value.shape}; with data.context an example should be a "
+            "sequence of numbers, (steps,) or (steps, features)"
+        )
+    if features is not None and value.shape[1:] != features:
+        raise ValueError(
+            f"the steps of example {index} of {name} have the shape {value.shape[1:]}, but those of example 0 have "
+            f"{features}; the steps of all sequences should have one shape"
+        )
+    one = value[:context].astype(np.float32)
+    if not np.isfinite(one).all():
+        raise ValueError(f"example {index} of {name} has a value that is not finite in float32")
+    return one
 
 
 def holding(x: np.ndarray, value: np.ndarray, index: int, name: str) -> np.ndarray:
@@ -502,7 +519,7 @@ def class_names(dataset: Any, fields: Fields) -> list[str] | None:
     return [str(name) for name in names] if usable and names is not None else None
 
 
-def streamed(dataset: Any, fields: Fields, layout: Layout | None, workers: int) -> Gathered:
+def streamed(dataset: Any, fields: Fields, layout: Layout | None, workers: int, context: int | None = None) -> Gathered:
     """Return a data set whose inputs are read whenever they are needed; only its targets are gathered.
 
     Args:
@@ -510,6 +527,8 @@ def streamed(dataset: Any, fields: Fields, layout: Layout | None, workers: int) 
         fields: the input and the target of an item.
         layout: of pictures in arrays; None for what the shape shows.
         workers: processes that read; 0 for none.
+        context: the steps of a sequence, of which longer ones are cut and shorter ones padded; None if examples are no
+            sequences of unequal lengths.
 
     Raises:
         ValueError: an example cannot be read, or draws random numbers that cannot be repeated.
@@ -527,10 +546,12 @@ def streamed(dataset: Any, fields: Fields, layout: Layout | None, workers: int) 
             )
     with seeded(0):
         first, _, shown = example(dataset, fields, 0)
+    if context is not None:
+        first = padded([sequence(first, 0, title(dataset), context, None)], context)[0]
     layout = layout or shown if first.ndim == 3 else None
     _, layout = oriented(as_inputs(first[None].copy(), "x_train"), "x_train", layout)
     targets = targets_of(dataset, fields, count, workers)
-    read = Reader(dataset, fields, layout, first.shape)
+    read = Reader(dataset, fields, layout, first.shape, context)
     rows = Rows(read, count, targets, refusal, workers, partial(length, dataset))
     return Gathered(rows, of_targets(targets, title(dataset)), layout, class_names(dataset, fields))
 
@@ -551,11 +572,20 @@ class Reader:
         dataset: with `__getitem__`.
         fields: the input and the target of an item.
         layout: of pictures.
-        shape: of an input as it is read.
+        shape: of an input as it is read; of a sequence, as it is padded.
+        context: see `streamed`.
     """
 
-    def __init__(self, dataset: Any, fields: Fields, layout: Layout | None, shape: tuple[int, ...]) -> None:
+    def __init__(
+        self,
+        dataset: Any,
+        fields: Fields,
+        layout: Layout | None,
+        shape: tuple[int, ...],
+        context: int | None = None,
+    ) -> None:
         self.dataset, self.fields, self.layout, self.shape = dataset, fields, layout, shape
+        self.context = context
         self.size = torch.Size(shape)
         self.is_usual = layout == "nchw" and fields == Fields()
 
@@ -585,6 +615,9 @@ class Reader:
             ValueError: see `__call__`.
         """
         x, y, _ = of_item(item, self.dataset, self.fields, index)
+        if self.context is not None:
+            one = sequence(x, index, title(self.dataset), self.context, self.shape[1:])
+            x = padded([one], self.context)[0]
         if x.shape != self.shape:
             raise ValueError(
                 f"example {index} of {title(self.dataset)} has the shape {shape_of(x)}, but example 0 has "

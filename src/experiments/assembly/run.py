@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from experiments import assembly
 from experiments.common.errors import UserError
@@ -17,6 +18,7 @@ from experiments.common.signatures import shown
 from experiments.common.text import counted, one_line
 from experiments.data import memory
 from experiments.data.sequences import lengths
+from experiments.data.streamed import Streamed
 from experiments.folders.run import LAYERS, METRICS, RunFolder
 from experiments.models.blocks import is_noisy
 from experiments.models.draws import WAY
@@ -122,13 +124,24 @@ def assembled(
             early_stopping=early_stopping,
             penalized=criterion.penalty.adds,
             origin=origin,
-            lengths=lengths(data.splits["train"].raw()) if data.padded and follows is None else None,
+            lengths=lengths_of(data),
             follows=follows,
         )
         plan = planned(settings, program, validate, screen)
         refuse_uncarried(plan, program)
         assembly.check_batches(config, settings, program, plan.batch_size, layers, held, free)
         return Parts(data, layers, program, plan, member, config)
+
+
+def lengths_of(data: assembly.Data) -> Tensor | None:
+    """Return the steps of each training example, by which batches are sorted; None if they are not.
+
+    Those of examples that are read in each epoch are not known before.
+    """
+    train = data.splits["train"]
+    if not data.padded or train.follows is not None or isinstance(train, Streamed):
+        return None
+    return lengths(train.raw())
 
 
 def check_classes(config: assembly.Config, data: assembly.Data) -> None:

@@ -20,13 +20,15 @@ LEAST_READ = 100
 """Parts of a text that are read in order in evaluation, at least: a longer one is read at several positions at once."""
 
 
-def padded(sequences: Sequence[np.ndarray]) -> np.ndarray:
-    """Return sequences of numbers as one array in float32, (examples, steps, ...), padded with nan.
+def padded(sequences: Sequence[np.ndarray], length: int | None = None) -> np.ndarray:
+    """Return sequences of numbers as one array in float32, (examples, length, ...), padded with nan.
 
     Args:
         sequences: (steps, ...) each.
+        length: of all; None for that of the longest one.
     """
-    found = np.full((len(sequences), max(map(len, sequences)), *sequences[0].shape[1:]), np.nan, np.float32)
+    length = max(map(len, sequences)) if length is None else length
+    found = np.full((len(sequences), length, *sequences[0].shape[1:]), np.nan, np.float32)
     for row, one in zip(found, sequences, strict=True):
         row[: len(one)] = one
     return found
