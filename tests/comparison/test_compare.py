@@ -19,7 +19,7 @@ import pytest
 import yaml
 from scipy import stats
 
-from experiments.comparison._answers import metric_of, split_conditions
+from experiments.comparison._answers import split_conditions, wanted_ranking
 from experiments.comparison.grouping import Grouping, grouped
 from experiments.folders.reading import Reader
 from tests.browser import opened
@@ -38,7 +38,7 @@ LOSSES = {"sgd": [0.52, 0.61, 0.47, 0.58, 0.55], "adam": [0.41, 0.50, 0.40, 0.46
 def groups_in(folder: Path, *by: str) -> Grouping:
     """Return the groups of what lies in a folder."""
     records = Reader([folder]).read().records
-    return grouped(records, metric_of(records, None).name, by or None)
+    return grouped(records, wanted_ranking(records, None).asked, by or None)
 
 
 def names_in(folder: Path, *by: str) -> list[str]:

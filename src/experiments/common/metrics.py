@@ -99,9 +99,11 @@ class Metric:
 
     Args:
         name: such as `val/accuracy`.
+        with_loss: whether the loss decides between equal values; not between runs with different losses.
     """
 
     name: str
+    with_loss: bool = True
 
     @property
     def is_share(self) -> bool:
@@ -124,7 +126,8 @@ class Metric:
         Args:
             measured: values by the names of metrics; the metric itself is one of them.
         """
-        return merit(self.score(measured[self.name]), measured, self.name.partition("/")[0])
+        losses = measured if self.with_loss else {}
+        return merit(self.score(measured[self.name]), losses, self.name.partition("/")[0])
 
     @property
     def label(self) -> str:

@@ -96,6 +96,11 @@ def command_name(name: str) -> str:
     return name if shutil.which(name) == str(here) else shown_path(here)
 
 
+def capital(sentence: str) -> str:
+    """Return a sentence with a capital letter at its start."""
+    return sentence[:1].upper() + sentence[1:]
+
+
 def counted(count: int, noun: str) -> str:
     """Return '1 run', '2 runs'."""
     return f"{count} {noun}{'s' * (count != 1)}"

@@ -13,6 +13,7 @@ from typing import Any
 
 from experiments.common.errors import UserError, nearest
 from experiments.common.metrics import Metric
+from experiments.common.ranking import Ranking, different_losses, is_loss, ranking_of
 from experiments.folders.reading import UNFINISHED, Record, number
 from experiments.folders.summary import COMPLETED
 
@@ -485,15 +486,22 @@ def chooser_of(records: Sequence[Record], metric: Metric) -> Metric | None:
     """
     objectives = {record.objective for record in records}
     names = [*(objectives if len(objectives) == 1 else ()), metric.name]
+    rankings = [ranking_of(name, *settings_and_metrics(records)) for name in names]
     have = {name for record in records for name in record.metrics}
-    return next((Metric(name) for name in names if name in have and not name.startswith("test/")), None)
+    usable = [ranking.metric for ranking in rankings if ranking.metric is not None]
+    return next((one for one in usable if one.name in have and not one.name.startswith("test/")), None)
 
 
-def metric_of(records: Sequence[Record], wanted: str | None) -> Metric:
-    """Return the metric to compare: the wanted one, or else the runs' objective.
+def wanted_ranking(records: Sequence[Record], wanted: str | None) -> Ranking:
+    """Return how runs are compared: by the wanted metric, or else by the runs' objective, see `ranking_of`.
+
+    Args:
+        records: the runs.
+        wanted: the name of a metric; None for the objective.
 
     Raises:
-        UserError: no run has it, or the runs have different objectives.
+        UserError: no run has the metric, the runs have different objectives, or it is a loss that cannot be compared
+            because the runs have different losses.
     """
     objectives = Counter(record.objective for record in records)
     if wanted is None and len(objectives) > 1:
@@ -510,7 +518,30 @@ def metric_of(records: Sequence[Record], wanted: str | None) -> Metric:
             f"metric={wanted!r} is not a metric of these runs; choose from {listed(list(known), 12)}"
             + nearest(wanted, known)
         )
-    return Metric(name)
+    ranking = ranking_of(name, *settings_and_metrics(records))
+    if ranking.metric is None or (wanted is not None and ranking.is_replaced):
+        usable = [key for key in known if not is_loss(key)]
+        first = [ranking.metric.name] if ranking.metric is not None else usable
+        asked = f"metric={wanted}: " if wanted is not None else ""
+        raise UserError(
+            f"{asked}{ranking.reason}; choose {f'metric={first[0]}' if len(first) == 1 else 'a metric of the answers'}"
+            f"{f' ({listed(first, 12)})' if len(first) > 1 else ''}, or runs with one loss by where={one_loss(records)}"
+        )
+    return ranking
+
+
+def settings_and_metrics(records: Sequence[Record]) -> tuple[list[Mapping[str, Any]], list[list[str]]]:
+    """Return the configurations and the names of the metrics of the runs that have measured something."""
+    measured = [(record.config, [*record.metrics, *record.history]) for record in records]
+    measured = [pair for pair in measured if pair[1]]
+    return [config for config, _ in measured], [names for _, names in measured]
+
+
+def one_loss(records: Sequence[Record]) -> str:
+    """Return a condition that only runs with the same loss as the first run meet, as far as one key decides it."""
+    key = different_losses(settings_and_metrics(records)[0]).partition("=")[0]
+    key = key if key != "loss" or "loss" in records[0].choices else "loss._target_"
+    return f"{key}={shown(records[0], key)}"
 
 
 def unmixed(records: Sequence[Record], *, mixed: bool) -> str | None:

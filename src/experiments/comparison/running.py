@@ -12,12 +12,13 @@ from pathlib import Path
 
 from experiments.cli.arguments import above, unlinked
 from experiments.common.errors import UserError
+from experiments.common.metrics import Metric
 from experiments.common.screen import Screen, table
-from experiments.common.text import counted, shown_path, visible
+from experiments.common.text import capital, counted, shown_path, visible
 from experiments.folders.reading import UNFINISHED, FoundRuns, Reader, Record
 from experiments.folders.sweep import Sweep
 
-from ._answers import Question, answered, chooser_of, chosen, listed, metric_of, notes, split_conditions, unmixed
+from ._answers import Question, answered, chooser_of, chosen, listed, notes, split_conditions, unmixed, wanted_ranking
 from ._fair import fair_runs, with_tuning
 from .drawing import undrawn_note
 from .grouping import grouped, known, refuse_unlisted, settled
@@ -96,9 +97,10 @@ def create_report(
     runs = settled(found.records)
     records = chosen(runs, wanted, partial(known, records=runs))
     different = unmixed(records, mixed=options.mixed)
-    metric = metric_of(records, options.metric)
-    chooser = chooser_of(records, metric)
     fair = fair_runs(records, runs)
+    ranking = wanted_ranking(records, options.metric)
+    metric = ranking.metric or Metric(ranking.asked)
+    chooser = chooser_of(records, metric)
     keys, is_fair = options.keys, False
     if fair.key is not None and keys is options.tuned_keys is options.pooled_keys is None:
         keys, is_fair = [fair.key], True
@@ -112,7 +114,10 @@ def create_report(
     answer = answered(grouping, Question(metric, baseline, options.target, axis_of(records, options.axis)))
     report = Report(answer, [], signature(words), max(1, round(options.every)) if watching else None)
     undrawn = undrawn_note([row.group for row in report.drawn], grouping.groups, metric)
-    sentences = [different, *fair.notes(), *notes(answer, records), *missing(found), undrawn]
+    instead = None
+    if ranking.is_replaced:
+        instead = f"{capital(ranking.reason)}, neither here nor in the curves; the groups are compared by {metric.name}"
+    sentences = [different, instead, *fair.notes(), *notes(answer, records), *missing(found), undrawn]
     return Report(answer, [note for note in sentences if note], report.signature, report.refresh)
 
 

@@ -15,7 +15,7 @@ from experiments.cli.arguments import unlinked
 from experiments.cli.overrides import clipped
 from experiments.common.errors import UserError
 from experiments.common.files import write_json, write_whole
-from experiments.common.metrics import Metric
+from experiments.common.ranking import ranking_of
 from experiments.common.screen import Screen, table
 from experiments.common.text import shown_path
 from experiments.figures.classes import confusion, confusion_figure, drawable, worst_figure
@@ -127,7 +127,8 @@ def chosen(folders: Sequence[Path], best: int | None) -> list[Path]:
         best: the number of best runs to choose, by their objective; None for all runs.
 
     Raises:
-        UserError: a folder contains no run, or `best` is given and the runs have different objectives.
+        UserError: a folder contains no run, or `best` is given and the runs have different objectives, or different
+            losses and no other metric that ranks them.
     """
     runs = []
     for folder in folders:
@@ -141,8 +142,14 @@ def chosen(folders: Sequence[Path], best: int | None) -> list[Path]:
     objectives = {run.objective for run in records}
     if len(objectives) > 1:
         raise UserError(f"best={best} needs one objective; these runs have {', '.join(sorted(objectives))}")
-    metric = Metric(next(iter(objectives)))
-    measured = [run for run in records if metric.name in run.metrics]
+    measured = [run for run in records if run.metrics]
+    ranking = ranking_of(
+        next(iter(objectives)), [run.config for run in measured], [list(run.metrics) for run in measured]
+    )
+    metric = ranking.metric
+    if metric is None:
+        raise UserError(f"best={best} cannot rank these runs: {ranking.reason}; give the folder of one with run=")
+    measured = [run for run in measured if metric.name in run.metrics]
     measured.sort(key=lambda run: metric.merit(run.metrics), reverse=True)
     return [run.folder for run in measured[:best]]
 

@@ -21,6 +21,7 @@ from experiments.common.budget import expected_best
 from experiments.common.errors import UserError, nearest
 from experiments.common.files import write_json
 from experiments.common.metrics import Metric
+from experiments.common.ranking import different_losses
 from experiments.common.text import counted as counted_noun
 from experiments.common.text import shown_path, visible
 from experiments.folders.hparams import Domain, common_settings, hparams_config
@@ -29,7 +30,19 @@ from experiments.folders.sweep import Sweep
 from . import _storage
 from ._findings import about, border_lines, positions, states
 from ._study import better_first, counted
-from .loop import INTERRUPTED, PlannedTrial, Search, SearchCommand, Settings, line_of, next_job, result_of, yaml_text
+from .loop import (
+    INTERRUPTED,
+    PlannedTrial,
+    Search,
+    SearchCommand,
+    Settings,
+    line_of,
+    next_job,
+    plain_config,
+    refuse_different_losses,
+    result_of,
+    yaml_text,
+)
 
 NOTE = "fair"
 """The entry of `sweep.yaml` that holds the question and, once they are planned, the runs on fresh seeds."""
@@ -115,7 +128,7 @@ class FairSearch:
         command: the command that asked for it.
 
     Raises:
-        UserError: the command does not ask for a fair comparison.
+        UserError: the command does not ask for a fair comparison, or compares different losses by their values.
     """
 
     def __init__(self, command: SearchCommand) -> None:
@@ -138,6 +151,8 @@ class FairSearch:
             self.arms.append(Arm(value, self, shared, [*rest, f"{self.key}={value}", *spaces.get(value, [])]))
         for arm in self.arms:
             check_space(arm)
+        differing = different_losses([plain_config(arm.composed) for arm in self.arms], self.arms[0].objective)
+        refuse_different_losses(self.arms[0].objective, differing, self.arms[0].composed)
         first = int(self.arms[0].composed.get("seed", 0))
         tuning = range(first, first + settings.seeds_per_trial)
         self.question = replace(self.question, seeds=fresh_seeds(settings.fresh_seeds, tuning))

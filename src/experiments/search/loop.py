@@ -25,6 +25,7 @@ from experiments.cli.entry import print_traceback
 from experiments.cli.launch import FROM_TASK
 from experiments.common.errors import UserError, nearest
 from experiments.common.metrics import Metric, is_open, objective_of
+from experiments.common.ranking import different_losses, is_loss, usual_score
 from experiments.folders.hparams import Domain, common_settings, hparams_config, metrics_of
 from experiments.folders.hydra import is_built, plain_value
 from experiments.folders.summary import readable_summary
@@ -37,6 +38,8 @@ from .space import Dimension, Space, space_of, typed
 DIRECTIONS = ("minimize", "maximize")
 NO_RESULT = ("diverged", "failed")
 INTERRUPTED = 130
+OF_LOSSES = ("loss.", "model.beta")
+"""The starts of keys with numbers that change what a loss measures, see `ranking.loss_settings`."""
 
 
 @dataclass
@@ -145,10 +148,13 @@ class Search:
         settings.check()
         self.space = space_of(command.parsed(), custom=self.custom is not None)
         check_seeds(self.space, settings.seeds_per_trial)
-        self.composed = self.first_composed()
+        choices = self.composed_choices()
+        self.composed = choices[0]
         self.objective = objective_of(self.composed) if "objective" in self.composed else "objective"
         check_measured(self.composed, self.objective)
         self.objective = self.check_trials() or self.objective
+        self.differing = self.different_losses(choices)
+        refuse_different_losses(self.objective, self.differing, self.composed)
         if settings.pruner is not None and "trial" not in self.composed:
             raise UserError(
                 f"hydra.sweeper.pruner={settings.pruner!r} needs runs that report every epoch, unlike this command's"
@@ -200,11 +206,31 @@ class Search:
         if counted(self.study):
             conclude(self.study, self.space, self.folder)
 
-    def first_composed(self) -> DictConfig:
-        """Compose a run for every choice, so that errors come before anything is trained; return the first one."""
+    def composed_choices(self) -> list[DictConfig]:
+        """Compose a run for every choice, so that errors come before anything is trained."""
+        return [self.composed_at(point) for point in self.first_points()]
+
+    def composed_at(self, point: Mapping[str, Any]) -> DictConfig:
+        """Compose a run at a point of the space."""
         loader = self.command.context.config_loader
-        composed = [loader.load_sweep_config(self.config, self.space.overrides(one)) for one in self.first_points()]
-        return composed[0]
+        return loader.load_sweep_config(self.config, self.space.overrides(point))
+
+    def different_losses(self, choices: Sequence[DictConfig]) -> str:
+        """Return what gives the losses of the trials different meanings, as it was typed; empty if nothing does.
+
+        Args:
+            choices: a composed run for every choice.
+        """
+        first = self.first_points()[0]
+        ends = [
+            self.composed_at({**first, name: end})
+            for name, dimension in self.space.dimensions.items()
+            if dimension.numeric and name.startswith(OF_LOSSES)
+            for end in dimension.bounds
+        ]
+        differing = different_losses(map(plain_config, [*choices, *ends]), self.objective)
+        key = differing.partition("=")[0]
+        return f"{key}={self.space.dimensions[key].asked}" if key in self.space.dimensions else differing
 
     def first_points(self) -> list[dict[str, Any]]:
         """Return a point for every choice of every dimension."""
@@ -414,7 +440,7 @@ class Search:
             storage.set_trial_user_attr(trial_id, "seeds", values)
         value = sum(values) / len(values) if values else None
         losses = [result.loss for result in results if result.loss is not None]
-        if losses and len(losses) == len(results):
+        if losses and len(losses) == len(results) and not self.differing:
             storage.set_trial_user_attr(trial_id, LOSS, sum(losses) / len(losses))
         if status == "interrupted":
             leave(study, number)
@@ -599,6 +625,32 @@ def check_measured(composed: DictConfig, objective: str) -> None:
             f"objective={objective} is never measured with data.val_fraction=0; keep a validation split, "
             "as the search is decided by it"
         )
+
+
+def refuse_different_losses(objective: str, differing: str, composed: DictConfig) -> None:
+    """Refuse to rank trials by their losses if these are different ones.
+
+    Args:
+        objective: of the search.
+        differing: what the losses differ in; empty if they are the same.
+        composed: the configuration of a run.
+
+    Raises:
+        UserError: the objective is a loss, and they differ.
+    """
+    if not differing or not is_loss(objective):
+        return
+    score = usual_score(plain_config(composed))
+    remedy = f"objective={score}" if score else "objective=val/r2 for numbers, or objective=val/accuracy"
+    raise UserError(
+        f"objective={objective} cannot rank the trials: {differing} changes what it measures; choose {remedy}"
+    )
+
+
+def plain_config(composed: DictConfig) -> dict[str, Any]:
+    """Return a composed configuration as a dictionary; values that refer to others stay texts."""
+    plain: Any = OmegaConf.to_container(composed, resolve=False)
+    return plain if isinstance(plain, dict) else {}
 
 
 def custom_space(path: str | None) -> Callable[[DictConfig, optuna.Trial], None] | None:

@@ -13,10 +13,11 @@ from pathlib import Path
 from rich.table import Table
 
 from experiments.assembly.trust import untrusted
-from experiments.common.foreign import read_yaml
-from experiments.common.metrics import Metric, objective_of
+from experiments.common.foreign import read_yaml, readable_yaml
+from experiments.common.metrics import Metric, kind_and_source, objective_of
+from experiments.common.ranking import Ranking, ranking_of
 from experiments.common.screen import Screen, fits, narrowed, table
-from experiments.common.text import command_name, counted, visible
+from experiments.common.text import capital, command_name, counted, visible
 from experiments.folders.dashboard import crowded
 from experiments.folders.events import FILES
 from experiments.folders.reading import CONFIGURATION
@@ -26,6 +27,8 @@ MOST_BEST, MOST_FAILED = 10, 5
 """The rows of a long sweep: the best runs, and runs without a result."""
 LONGEST_VALUE = 30
 WITHOUT_RESULT = ("failed", "diverged")
+LOSS_SETTINGS = {"loss", "task", "experiment"}
+"""Config groups that may give the losses of runs different meanings; see `ranking_of`."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,8 @@ def print_outcome(screen: Screen, sweep: Sweep, rows: Sequence[Row]) -> None:
         sweep: with its configuration.
         rows: its runs.
     """
-    metric = objective(sweep, rows)
+    found = objective(sweep, rows)
+    metric = found.metric if found is not None else None
     ranked = ranking(rows, metric)
     left = [row for row in rows if row not in ranked and row.status in ENDED]
     if not ranked and not left:
@@ -72,6 +76,9 @@ def print_outcome(screen: Screen, sweep: Sweep, rows: Sequence[Row]) -> None:
     screen.print(fitting(shown, metric, screen))
     if more:
         screen.print(more)
+    if found is not None and found.is_replaced:
+        instead = f"; the runs are ranked by {metric.name}" if metric is not None else "; the runs are not ranked"
+        screen.print(f"\n{visible(capital(found.reason))}{instead}")
     if ranked and metric is not None:
         best = ranked[0]
         value = shown_value(metric, best.metrics[metric.name])
@@ -86,8 +93,8 @@ def next_commands(sweep: Sweep, rows: Sequence[Row]) -> Iterator[tuple[str, str]
         sweep: with its folder and configuration.
         rows: its runs.
     """
-    metric = objective(sweep, rows)
-    ranked = ranking(rows, metric)
+    found = objective(sweep, rows)
+    ranked = ranking(rows, found.metric if found is not None else None)
     measured = ranked or [row for row in rows if row.metrics]
     folder = shlex.quote(str(sweep.folder))
     python = command_name("python")
@@ -136,17 +143,25 @@ def row_of(entry: Entry) -> Row:
     )
 
 
-def objective(sweep: Sweep, rows: Sequence[Row]) -> Metric | None:
-    """Return the metric that ranks the runs of a sweep; None if they have different ones."""
+def objective(sweep: Sweep, rows: Sequence[Row]) -> Ranking | None:
+    """Return how the runs of a sweep are ranked; None if they have different objectives."""
     if any("objective" in row.settings for row in rows):
         return None
     names = {row.objective for row in rows if row.metrics}
     if len(names) > 1:
         return None
     configuration = sweep.asked().get("configuration")
-    usual = objective_of(configuration) if isinstance(configuration, Mapping) else None
-    name = next(iter(names), None) or usual
-    return Metric(name) if isinstance(name, str) else None
+    configuration = configuration if isinstance(configuration, Mapping) else {}
+    name = next(iter(names), None) or objective_of(configuration)
+    measured = [row for row in rows if row.metrics]
+    deciding = LOSS_SETTINGS if kind_and_source(configuration)[0] != "Reconstruction" else None
+    swept = {key.partition(".")[0] for row in rows for key in row.settings}
+    if deciding is not None and not swept & deciding:  # hundreds of configurations need not be read
+        return Ranking(Metric(name), "", name)
+    configs = [
+        content for row in measured if isinstance(content := readable_yaml(row.entry.folder / CONFIGURATION), dict)
+    ]
+    return ranking_of(name, configs, [list(row.metrics) for row in measured])
 
 
 def ranking(rows: Sequence[Row], metric: Metric | None) -> list[Row]:

@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from experiments.common.errors import UserError
 from experiments.common.files import flush_all, flushing
 from experiments.common.metrics import Metric, objective_of
+from experiments.common.ranking import different_losses, is_loss
 from experiments.common.signatures import checked
 from experiments.common.text import counted, on_terminal, visible
 from experiments.folders.hydra import OF_THE_SWEEP, write_composed
@@ -312,7 +313,8 @@ class Launch:
 
         for jobs, label in zip(stacks, labels, strict=True):
             name = label or jobs[0].folder.path.name
-            train_together(jobs, stop, self.on_finish, print, Progress(name if len(stacks) > 1 else ""))
+            progress = Progress(name if len(stacks) > 1 else "", print, [job.config for job in jobs])
+            train_together(jobs, stop, self.on_finish, print, progress)
             if stop.requested or not self.sweep.was_begun():
                 break
 
@@ -390,10 +392,13 @@ class Progress:
     Args:
         label: the name of the stack.
         log: called with each message.
+        configs: of its runs.
     """
 
-    def __init__(self, label: str, log: Callable[[str], object] = print) -> None:
-        self.label, self.log = label, log
+    def __init__(
+        self, label: str, log: Callable[[str], object] = print, configs: Sequence[Mapping[str, Any]] = ()
+    ) -> None:
+        self.label, self.log, self.configs = label, log, configs
         self.shown = time.monotonic()
 
     def __call__(self, members: Sequence[Member], position: Position) -> None:
@@ -406,6 +411,8 @@ class Progress:
             return
         objective = active[0].objective
         values = [m.history[-1][objective] for m in active if m.history and objective in m.history[-1]]
+        if is_loss(objective) and different_losses(self.configs, objective):
+            values = []  # of different losses none is the best
         best = f", best {objective} now {max(values, key=Metric(objective).score):.4f}" if values else ""
         epoch = f"{position.name}/{position.plan.epochs if position.plan.validate_steps is None else position.marks}"
         self.log("  ".join(filter(None, [self.label, f"{epoch}, {counted(len(active), 'run')}{best}"])))
