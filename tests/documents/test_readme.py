@@ -6,6 +6,7 @@ import subprocess
 import pytest
 
 from experiments.cli.verbs import VERBS
+from experiments.folders.dashboard import addresses
 from tests.documents.pages import PAGES, Reader, blocks, commands_of, masked, shown_after
 from tests.helpers import NO_PICTURES, REPOSITORY, Commands
 
@@ -91,6 +92,11 @@ def test_the_tutorial_prints_what_it_shows(commands: Commands) -> None:
         verb, words = Reader(commands).typed(line)
         outcome = commands.type(verb, *words, *([NO_PICTURES] if verb == "train" else []))
         assert_shown(page, line, outcome.out + outcome.err)
+
+
+def test_the_tutorial_shows_the_addresses_that_the_dashboard_prints() -> None:
+    printed = [f"{title:<22} {address}" for title, address in addresses("http://localhost:6006", old=False)]
+    assert shown_after("docs/tutorial.md", "make dashboard").splitlines() == printed
 
 
 def test_the_make_targets_exist() -> None:

@@ -346,8 +346,8 @@ def test_too_many_lines_are_announced() -> None:
     assert crowded(40) is None
     for lines in (41, 500):
         assert crowded(lines) == (
-            "In the tabs other than Time Series no run is ticked at first: type a part of the names, such as seed=0, "
-            'into "Filter runs" and tick the runs that you want'
+            "If a tab is empty, tick some runs in its list on the left: with this many runs no box is ticked at first. "
+            "The field above the list finds runs by a part of their names, such as seed=0"
         )
     assert (crowded(2014) or "").startswith("TensorBoard draws none of 2,014 lines at first: tick some in the list")
 

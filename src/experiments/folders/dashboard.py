@@ -75,8 +75,8 @@ def crowded(lines: int) -> str | None:
         return None
     if lines <= MOST_LINES:
         return (
-            "In the tabs other than Time Series no run is ticked at first: type a part of the names, such as seed=0, "
-            'into "Filter runs" and tick the runs that you want'
+            "If a tab is empty, tick some runs in its list on the left: with this many runs no box is ticked at first. "
+            "The field above the list finds runs by a part of their names, such as seed=0"
         )
     return (
         f"TensorBoard draws none of {lines:,} lines at first: tick some in the list on the left, or choose a folder "
