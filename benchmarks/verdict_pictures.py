@@ -11,12 +11,17 @@ import io
 import shlex
 import sys
 import tempfile
+import textwrap
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from experiments.runs import alone
 from experiments.runs.library import compose, job_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 EXAMPLES: Mapping[str, tuple[str, str]] = {
     "symmetry": ("init=zeros", "twins"),
@@ -50,6 +55,20 @@ HIDDEN = [
     f"observers.{name}.enabled=false" for name in ("progress", "tensorboard", "histograms", "pictures", "regions")
 ]
 LOGARITHMIC = ("update_ratio", "signal", "loss")
+WORDS: Mapping[str, str] = {
+    "": "loss",
+    "twins": "units with equal weights (share)",
+    "loss": "loss of the probe",
+    "signal": "gradient (root mean square)",
+    "dead": "dead units (share)",
+    "saturated": "saturated outputs (share)",
+    "top_class": "most frequent answer (share)",
+    "update_ratio": "update : weight",
+}
+"""Quantity -> the words at its axis."""
+DASHES = ("-", "--", "-.", ":")
+MOST_INSIDE = 3
+"""The lines up to which the legend is inside the axes, and not below them."""
 Curves = Mapping[str, Sequence[tuple[float, float]]]
 
 
@@ -65,9 +84,50 @@ def curves(folder: Path, quantity: str) -> Curves:
     with (folder / "layers.csv").open() as file:
         for row in csv.DictReader(file):
             if row["quantity"] == quantity and not row["layer"].endswith("bias"):
-                name = row["layer"].removeprefix("features.").removesuffix(".activation").removesuffix(".linear")
-                found[name].append((float(row["epoch"]), float(row["value"])))
+                found[row["layer"].removeprefix("features.").partition(".")[0]].append(
+                    (float(row["epoch"]), float(row["value"]))
+                )
     return found
+
+
+def draw(axes: Axes, verdict: str, quantity: str, drawn: Curves) -> None:
+    """Draw the curves of a run.
+
+    Args:
+        axes: to draw into.
+        verdict: the title.
+        quantity: of the curves.
+        drawn: the curves.
+    """
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    for number, (name, points) in enumerate(drawn.items()):
+        axes.plot(
+            *zip(*points, strict=True),
+            marker="." if len(points) < 8 else None,
+            linestyle=DASHES[number % len(DASHES)],
+            linewidth=max(1.3, 2.5 - 0.8 * number),  # a line that is covered is wider than the one that covers it
+            label=name,
+        )
+    if quantity in LOGARITHMIC:
+        axes.set_yscale("log")
+        low, high = axes.get_ylim()
+        if high < 10 * low:  # no power of ten, or only one
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axes.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    else:
+        axes.ticklabel_format(axis="y", useOffset=False)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.set_title(textwrap.fill(verdict, 30), fontsize=9, loc="left", fontweight="bold")
+    axes.set_ylabel(WORDS[quantity], fontsize=8)
+    axes.set_xlabel("epoch", fontsize=8)
+    axes.tick_params(which="both", labelsize=7)
+    if len(drawn) > MOST_INSIDE:
+        axes.legend(
+            fontsize=6, loc="upper center", bbox_to_anchor=(0.45, -0.24), ncols=4, frameon=False, handlelength=3
+        )
+    elif len(drawn) > 1:
+        axes.legend(fontsize=6, loc="best", handlelength=3)
 
 
 def main(path: str) -> None:
@@ -75,7 +135,7 @@ def main(path: str) -> None:
     from matplotlib.figure import Figure
 
     rows = -(-len(EXAMPLES) // COLUMNS)
-    figure = Figure(figsize=(13, 2.6 * rows), layout="constrained", dpi=80)
+    figure = Figure(figsize=(13, 2.6 * rows), layout="constrained", dpi=100)
     grid = figure.subplots(rows, COLUMNS).flat
     with tempfile.TemporaryDirectory() as below, contextlib.chdir(below):
         for (verdict, (line, quantity)), axes in zip(EXAMPLES.items(), grid, strict=False):
@@ -84,16 +144,7 @@ def main(path: str) -> None:
                 summary = alone.train(job.config, job.folder, choices=job.choices, overrides=job.overrides, own=True)
             if verdict not in [one["name"] for one in summary["verdicts"]]:
                 print(f"{line} is not {verdict} any more: {[one['name'] for one in summary['verdicts']]}")
-            for name, points in curves(job.folder.path, quantity).items():
-                axes.plot(*zip(*points, strict=True), marker="." if len(points) < 8 else None, label=name)
-            if quantity in LOGARITHMIC:
-                axes.set_yscale("log")
-            axes.set_title(verdict, fontsize=9, loc="left", fontweight="bold")
-            axes.set_ylabel(quantity.replace("_", " ") or "loss", fontsize=8)
-            axes.set_xlabel("epoch", fontsize=8)
-            axes.tick_params(labelsize=7)
-            if axes.lines:
-                axes.legend(fontsize=6, loc="best")
+            draw(axes, verdict, quantity, curves(job.folder.path, quantity))
     for axes in grid:  # that are left
         axes.set_axis_off()
     figure.savefig(path)
