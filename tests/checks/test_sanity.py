@@ -1,6 +1,7 @@
 """The checks pass what is right, and find what was planted."""
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -23,6 +24,7 @@ from experiments.models.mlp import MLP
 from experiments.penalties import L1, L2, MaxNorm, Penalty
 from experiments.training.criterion import Criterion
 from experiments.training.streams import Streams
+from tests.helpers import Commands
 
 CPU = torch.device("cpu")
 
@@ -346,7 +348,21 @@ def test_the_last_layer_is_the_one_that_runs_last() -> None:
     result = result_of("symmetry", subject_of(HeadFirst(), partial(initializers.constant, value=0.1)))
     assert set(result.numbers["equal_units"]) == {"body"}
     large = result_of("initial_loss", subject_of(HeadFirst(), partial(initializers.normal, std=1.0)))
-    assert large.advice.startswith("The scores are too large; with the weights of head times ")
+    words = r"try init=torch, or multiply the weights of head by 0\.\d+ in the code of the model\."
+    assert re.fullmatch(f"The scores are too large: {words}", large.advice)
+
+
+@pytest.mark.parametrize(
+    "words", [("init=he", "init.gain=2"), ("init=unit_normal",), ("init=he", "init.gain=5", "model.activation=tanh")]
+)
+def test_the_advice_on_large_scores_can_be_pasted(commands: Commands, words: tuple[str, ...]) -> None:
+    outcome = commands.type("check", "only=initial_loss", *words)
+    advice = re.search(r"are too large: with (init\.\w+=\S+) the loss starts near (\S+)\.$", outcome.out, re.MULTILINE)
+    assert advice
+    again = commands.type("check", "only=initial_loss", *words, advice[1])
+    assert again.code == 0, again.err
+    (loss,) = re.findall(r" \((\S+) with shuffled", again.out)
+    assert float(loss) == pytest.approx(float(advice[2]), rel=2e-3)
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def gradient(subject: Subject) -> CheckResult:
         "wrong_parameters": list(dict.fromkeys(one.parameter for one in wrong)),
         "after_updates": BURN_IN if later else 0,
     }  # fmt: skip
-    measured = f"{worst:.1e}, {word} ({len(compared)} elements, {kinks} kinks)"
+    measured = f"{worst:.1e}, {word} ({len(compared)} weights, {kinks} at a kink)"
     expected = f"relative error up to {DOUBTFUL:g}"
     if not wrong:
         advice = (

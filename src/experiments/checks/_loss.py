@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
 from functools import partial
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from experiments.initializers import weighted_layers
 from experiments.penalties import L2, Penalty
 from experiments.training.criterion import penalized_weights
 from experiments.training.single import Single
@@ -42,7 +44,7 @@ def initial_loss(subject: Subject) -> CheckResult:
     explained, deviation = permuted_loss(subject, scores, y)
     spread = scores.std().item()
     numbers = {"loss": measured, "chance": chance, "explained_by_spread": explained, "score_std": spread}
-    shown = f"{measured:.4g}" + (f" ({explained:.4g} by the scores' spread)" if abs(explained - chance) > 0.01 else "")
+    shown = f"{measured:.4g}" + (f" ({explained:.4g} with shuffled scores)" if abs(explained - chance) > 0.01 else "")
     expected = f"{chance:.4g} {subject.criterion.task.ignorance}"
     if not measured < float("inf"):
         advice = (
@@ -65,25 +67,49 @@ def initial_loss(subject: Subject) -> CheckResult:
     if explained <= large * chance or of_inputs:  # the last layer learns the scale of the inputs in a few updates
         return CheckResult(shown, expected, "pass", "", numbers)
     factor = right_scale(subject, scores, y, SCALED_TO * chance)
-    last = running_names(subject)[-1:] or ["the last layer"]
-    advice = (
-        f"The scores are too large; with the weights of {last[0]} times {factor:.2g} the loss starts near {chance:.3g} "
-        "(init.gain)."
-    )
+    advice = f"The scores are too large: {smaller(subject, factor, SCALED_TO * chance)}."
     verdict: CheckVerdict = "fail" if explained > too_large * chance and spread > WIDE else "warn"
     return CheckResult(shown, expected, verdict, advice, {**numbers, "scale": factor})
 
 
 @torch.no_grad()
-def scores_before_training(subject: Subject) -> tuple[Tensor, Tensor]:
+def scores_before_training(subject: Subject, scale: float = 1.0) -> tuple[Tensor, Tensor]:
     """Return scores of training examples, (examples, outputs), and their encoded targets.
 
     Dropout is off, and BatchNorm uses the batch's statistics.
+
+    Args:
+        subject: the run.
+        scale: a factor of the weights that the initializer has filled.
     """
     split = subject.splits["train"]
-    program = subject.program(subject.copy(dropout=False))
+    model = subject.copy(dropout=False)
+    for layer in weighted_layers(model).values():
+        layer.weight.mul_(scale)
+    program = subject.program(model)
     x, y = split.first(EXAMPLES)
     return program.inspector.as_in_training(x), y
+
+
+def smaller(subject: Subject, factor: float, wanted: float) -> str:
+    """Return what makes the scores smaller: settings to paste, with the loss that they lead to, or else in words.
+
+    Args:
+        subject: the run.
+        factor: for the scores; see `right_scale`.
+        wanted: the loss, in the user's units.
+    """
+
+    def loss(scale: float) -> float:
+        return permuted_loss(subject, *scores_before_training(subject, scale))[0]
+
+    if subject.scale is not None:
+        setting, value = subject.scale
+        shown = f"{largest(lambda scale: loss(scale) <= wanted, 12) * value:.2g}"
+        if float(shown) and (new := loss(float(shown) / value)) <= 2 * wanted:
+            return f"with {setting}={shown} the loss starts near {new:.3g}"
+    last = running_names(subject)[-1:] or ["the last layer"]
+    return f"try init=torch, or multiply the weights of {last[0]} by {factor:.2g} in the code of the model"
 
 
 def permuted_loss(subject: Subject, scores: Tensor, y: Tensor) -> tuple[float, float]:
@@ -119,10 +145,15 @@ def right_scale(subject: Subject, scores: Tensor, y: Tensor, wanted: float) -> f
         y: encoded targets, (examples, ...).
         wanted: the loss, in the user's units.
     """
+    return largest(lambda factor: permuted_loss(subject, factor * scores, y)[0] <= wanted)
+
+
+def largest(fits: Callable[[float], bool], rounds: int = 20) -> float:
+    """Return the largest number up to 1 that fits, by bisection."""
     low, high = 0.0, 1.0
-    for _ in range(20):
+    for _ in range(rounds):
         middle = (low + high) / 2
-        low, high = (middle, high) if permuted_loss(subject, middle * scores, y)[0] <= wanted else (low, middle)
+        low, high = (middle, high) if fits(middle) else (low, middle)
     return low
 
 

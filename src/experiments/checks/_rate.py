@@ -92,8 +92,8 @@ def rate_result(test: RangeTest, rate: float) -> CheckResult:
         "steepest": test.steepest, "tenth_of_minimum": tenth, "lr": rate,
         "rates": test.rates, "losses": test.losses, "smoothed": test.smoothed,
     }  # fmt: skip
-    measured = f"steepest {test.steepest:.1e}, minimum / 10 {tenth:.1e}"
-    expected = f"lr={rate:g} between {low:.1e} and {high:.1e}"
+    measured = f"lr={rate:g}; the loss falls fastest at {test.steepest:.1e}, is lowest at {test.lowest:.1e}"
+    expected = f"between {low:.1e} and {high:.1e}"
     fall = 1 - min(test.smoothed[SETTLING:]) / test.smoothed[SETTLING]
     if fall < LEAST_FALL:
         advice = f"The loss falls by only {fall:.0%} at any rate: see the other checks."
@@ -116,8 +116,8 @@ def draw(test: RangeTest, subject: Subject) -> None:
     axes.plot(test.rates, test.losses, ".", color="0.75", markersize=4, label="loss of each batch")
     axes.plot(test.rates, test.smoothed, color="#0072B2", linewidth=2, label="smoothed")
     for value, colour, style, name in (
-        (test.steepest, "#D55E00", "-", "steepest descent"),
-        (test.lowest / 10, "#009E73", "--", "a tenth of the minimum"),
+        (test.steepest, "#D55E00", "-", "the loss falls fastest"),
+        (test.lowest / 10, "#009E73", "--", "a tenth of the rate of the lowest loss"),
         (subject.rate, "black", ":", "this run"),
     ):
         axes.axvline(value, color=colour, linestyle=style, label=f"{name}: {value:.1e}")

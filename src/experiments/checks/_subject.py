@@ -62,6 +62,7 @@ class Subject:
         folder: the folder for figures; None for no figures.
         columns: what became of each column of a table.
         questions: sentences about what may be a mistake in the data.
+        scale: the setting that multiplies all initial weights, with its value; None if there is none.
     """
 
     model: nn.Module
@@ -77,6 +78,7 @@ class Subject:
     folder: Path | None = None
     columns: Sequence[ColumnUse] = ()
     questions: Sequence[str] = ()
+    scale: tuple[str, float] | None = None
 
     @property
     def device(self) -> torch.device:

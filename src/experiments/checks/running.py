@@ -79,7 +79,16 @@ def subject_of(
         folder=folder.path,
         columns=data.description.columns,
         questions=data.questions,
+        scale=scale_of(config),
     )
+
+
+def scale_of(config: assembly.Config) -> tuple[str, float] | None:
+    """Return the setting that multiplies all initial weights, with its value; None if there is none."""
+    if (config.get("init_from") or {}).get("path"):
+        return None
+    values = {f"init.{name}": config["init"].get(name) for name in ("gain", "std")}
+    return next(((key, float(value)) for key, value in values.items() if isinstance(value, int | float)), None)
 
 
 def own_optimizer(config: assembly.Config, model: nn.Module) -> torch.optim.Optimizer:

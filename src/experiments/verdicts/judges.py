@@ -167,7 +167,7 @@ def initial_loss(story: Story) -> Verdict | None:
         "The initial loss is far above that of equal scores: the network is confident of wrong answers.",
         f"loss {first:.3g} before training, {story.chance:.3g} {story.ignorance}",
         "epoch 0",
-        [story.check("suggests a factor for the last layer")],
+        [story.check("suggests smaller weights", "only=initial_loss")],
     )
 
 
