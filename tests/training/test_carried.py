@@ -272,6 +272,36 @@ def test_examples_of_numbers_may_continue_each_other_too(commands: Commands) -> 
     assert accuracies["true"] > 0.9 > accuracies["false"] + 0.1, accuracies
 
 
+class Own(nn.Module):
+    """A recurrent model of a user, whose only state is a running mean of its embeddings."""
+
+    def __init__(self, vocabulary: int, units: int = 8) -> None:
+        super().__init__()
+        self.state_shape = (units,)
+        self.embedding = nn.Embedding(vocabulary, units)
+        self.head = nn.Linear(units, vocabulary)
+
+    def forward(self, x: Tensor, state: Tensor | None = None) -> Any:
+        """Map tokens, (batch, positions), to scores; with a state, also return the state after them."""
+        after = self.embedding(x[:, 0]) * 0 if state is None else state
+        found = []
+        for step in self.embedding(x).unbind(1):
+            after = 0.5 * after + 0.5 * step
+            found.append(after)
+        scores = self.head(torch.stack(found, 1))
+        return scores if state is None else (scores, after)
+
+
+def test_a_model_of_ones_own_may_have_a_state(commands: Commands, written: tuple[str, ...]) -> None:
+    words = [word for word in written if not word.startswith("model")]
+    own = (*words, "model={_target_: tests.training.test_carried.Own}", "training.epochs=2")
+    losses = {
+        state: float(metrics(commands.trained(*own, f"data.stateful={state}", f"name=run_{state}"))[-1]["val/loss"])
+        for state in ("true", "false")
+    }
+    assert losses["true"] < losses["false"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "code", "more"),

@@ -90,6 +90,7 @@ TRAININGS: dict[str, tuple[str, ...]] = {
     "numbers": (*SMALL, "data=diabetes", "model.hidden=[8]"),
     "inputs": (*SMALL, "task=reconstruction", "model=autoencoder", "model.variational=true"),
     "tokens": TOKENS,
+    "carried state": (*TOKENS[:5], "data.stateful=true", "model={_target_: tests.training.test_carried.Own}"),
     "stack of tokens": ("-m", *TOKENS, "seed=0,1"),
     "stack": ("-m", *SMALL, "optimizer=adam,sgd,momentum,adagrad", "model.dropout=0.2"),
     "stack of numbers": ("-m", *SMALL, "data=diabetes", "seed=0,1"),
@@ -101,7 +102,10 @@ MAY_WAIT = {"closure"}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sampled(TRAININGS, ("single", "cnn", "muon", "numbers", "tokens", "stack", "search")))
+@pytest.mark.parametrize(
+    "name",
+    sampled(TRAININGS, ("single", "cnn", "muon", "numbers", "tokens", "carried state", "stack", "search")),
+)
 def test_no_step_waits_for_the_device(commands: Commands, inside: Counter[Wait], name: str) -> None:
     outcome = commands.train(*TRAININGS[name], DEVICE)
     assert outcome.code == 0, outcome.err
