@@ -56,7 +56,7 @@ OPTIMIZERS = [
     ids=["mlp", "cnn", "cnn with BatchNorm", "mlp with BatchNorm"],
 )
 def test_members_agree_with_the_same_runs_trained_separately(tmp_path: Path, model: tuple[str, ...]) -> None:
-    # Rprop follows the sign of a gradient that is 0 except for rounding, as before BatchNorm for inputs that hardly vary.
+    # Rprop follows the sign of a gradient, also if it is 0 except for rounding, as before BatchNorm of constant inputs.
     names = [name for name in OPTIMIZERS if name != "rprop" or "model.batch_norm=true" not in model]
     runs = [
         [*DOUBLE, *model, f"optimizer={name}", f"init={('he', 'xavier')[k % 2]}", f"seed={k}"]
