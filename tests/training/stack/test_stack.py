@@ -14,6 +14,7 @@ from experiments.common.errors import UserError
 from experiments.common.screen import Screen
 from experiments.folders.hydra import as_yaml
 from experiments.folders.run import RunFolder
+from experiments.penalties import Penalty
 from experiments.runs.alone import train
 from experiments.runs.job import Job
 from experiments.runs.run import Run
@@ -390,3 +391,32 @@ def test_averaged_members_agree_with_the_same_runs_trained_separately(tmp_path: 
         assert_same_run(one, other)
         states = [torch.load(path / "checkpoints" / "last.pt", weights_only=True)["program"] for path in (one, other)]
         assert states[0].get("averaged") == states[1].get("averaged")
+
+
+class Cubic(Penalty):
+    """A penalty of the user whose strength depends on the layer, and that bounds weights too."""
+
+    adds = bounds = True
+
+    def __init__(self, strength: float = 1e-3) -> None:
+        self.strength = strength
+
+    def term(self, weights: Sequence[Tensor]) -> Tensor:
+        """See `Penalty.term`."""
+        return self.strength * sum((n * w.abs().pow(3).sum() for n, w in enumerate(weights, 1)), torch.zeros(()))
+
+    def bound(self, weights: Sequence[Tensor]) -> None:
+        """See `Penalty.bound`."""
+        with torch.no_grad():
+            weights[0].clamp_(-0.2, 0.2)
+
+
+@pytest.mark.slow
+def test_penalties_of_the_user_share_a_stack(tmp_path: Path) -> None:
+    own = [*DOUBLE, "model.hidden=[12,9]", "penalty={_target_: tests.training.stack.test_stack.Cubic}"]
+    runs = [[*own, "+penalty.strength=0.01"], [*DOUBLE, "model.hidden=[12,9]", "penalty=l2"], [*own, "seed=2"]]
+    stacked, logged = together(tmp_path / "stack", runs)
+    assert not logged
+    assert summary(stacked[0])["trained_together"] == 3
+    for one, other in zip(apart(tmp_path / "alone", runs), stacked, strict=True):
+        assert_same_run(one, other)

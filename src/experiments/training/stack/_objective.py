@@ -34,7 +34,7 @@ class Objective:
     """
 
     def __init__(self, programs: Sequence[Single], weights: Weights) -> None:
-        self.weights = weights
+        self.weights, self.programs = weights, programs
         criteria = [program.criterion for program in programs]
         self.loss, self.numbers = shared(criteria, weights.flat)
         self.class_weights = class_weights(criteria)
@@ -45,6 +45,9 @@ class Objective:
         self.plain = self.units is None and all(is_cross_entropy(criterion) for criterion in criteria)
         first = programs[0]
         self.penalized = [name for name, p in first.named.items() if any(p is weight for weight in first.weights)]
+        names = {id(p): name for name, p in first.named.items()}
+        self.in_order = [names[id(weight)] for weight in first.weights]
+        self.own = {row: criterion.penalty for row, criterion in enumerate(criteria) if is_own(criterion.penalty)}
         self.clip_value = limits([program.updating.clip_value for program in programs], weights.flat)
         self.clip_norm = limits([program.updating.clip_norm for program in programs], weights.flat)
 
@@ -107,13 +110,19 @@ class Objective:
 
     def terms(self) -> Tensor | None:
         """Return the penalties' terms, (members,), 0 for a member without one; None if no member has one."""
-        if not self.terms_of or not self.penalized:
+        own = {row: penalty for row, penalty in self.own.items() if penalty.adds}
+        if not (self.terms_of or own) or not self.penalized:
             return None
         terms = self.weights.flat.new_zeros(len(self.weights.flat))
         for kind, rows, numbers in self.terms_of:
             weights = [self.weights.leaves[name][rows] for name in self.penalized]
             terms = terms.index_add(0, rows, vmap(partial(term, kind))(numbers, weights))
-        return terms
+        if not own:
+            return terms
+        each = list(terms)
+        for row, penalty in own.items():
+            each[row] = penalty.term([self.weights.leaves[name][row] for name in self.in_order]).to(terms.dtype)
+        return torch.stack(each)
 
     def clip(self) -> None:
         """Clip the gradients, as torch's `clip_grad_value_` and `clip_grad_norm_` do."""
@@ -126,7 +135,10 @@ class Objective:
 
     @torch.no_grad()
     def bound(self) -> None:
-        """Limit the weights' norms, as `penalties.MaxNorm` does."""
+        """Limit the weights' norms, as `penalties.MaxNorm` does, or as a penalty of the user does."""
+        for row, penalty in self.own.items():
+            if penalty.bounds:
+                penalty.bound(self.programs[row].weights)
         for _kind, rows, numbers in self.bounds_of:
             for name in self.penalized:
                 weight = self.weights.leaves[name].detach()
@@ -189,14 +201,19 @@ def class_weights(criteria: Sequence[Criterion]) -> Tensor | None:
     return torch.stack([torch.ones_like(present[0]) if weights is None else weights for weights in given])
 
 
+def is_own(penalty: Penalty) -> bool:
+    """Whether a penalty is one of the user."""
+    return type(penalty).__module__ != Penalty.__module__
+
+
 def by_penalty(
     criteria: Sequence[Criterion], like: Tensor, wanted: Callable[[Penalty], bool]
 ) -> list[tuple[Callable[[Any], Penalty], Tensor, Tensor]]:
-    """Return each kind of penalty, the rows of the members that have it, and its one setting for each of them."""
+    """Return each kind of penalty of ours, the rows of the members that have it, and its setting for each of them."""
     found: dict[type[Penalty], dict[int, float]] = {}
     for row, criterion in enumerate(criteria):
         penalty = criterion.penalty
-        if wanted(penalty):
+        if wanted(penalty) and not is_own(penalty):
             (number,) = (getattr(penalty, field.name) for field in fields(penalty))  # type: ignore[arg-type]
             found.setdefault(type(penalty), {})[row] = number
     return [

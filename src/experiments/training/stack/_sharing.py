@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from experiments import penalties
 from experiments.data.augment import DRAWN_ON_HOST, CropFlip, Mixup
 from experiments.data.streamed import Streamed
 from experiments.models.blocks import Dropout
@@ -90,7 +89,6 @@ def built(program: Single) -> Traits:
             "an augmentation of your own": any(not isinstance(a, DRAWN_ON_HOST) for a in program.augments),
             "data.stateful": program.carried is not None,
             "a temporary freeze": bool(program.thaws),
-            "a penalty of your own": type(program.criterion.penalty).__module__ != penalties.__name__,
         },
     )
 
