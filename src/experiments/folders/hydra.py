@@ -71,8 +71,42 @@ def flush_composed(folder: Path) -> None:
 def as_yaml(content: Any) -> str:
     """Return plain content as OmegaConf writes it, with YAML's C library if it is installed.
 
-    It quotes texts that OmegaConf would read as numbers.
+    It quotes texts that OmegaConf would read as numbers. The runs of a sweep have most settings in common: the text of
+    each is remembered.
     """
+    if not isinstance(content, dict) or not content:
+        return dumped(content)
+    return "".join(section(key, value) for key, value in content.items())
+
+
+def section(key: Any, value: Any) -> str:
+    """Return the text of an entry of a mapping, whose entries are remembered too."""
+    if not isinstance(value, dict) or not value:
+        return remembered({key: value})
+    parts = [remembered({key: {own: inner}}).partition("\n") for own, inner in value.items()]
+    heads = {head for head, *_ in parts}
+    if len(heads) > 1 or not all(rest.startswith(" ") for *_, rest in parts):  # a key of several lines
+        return dumped({key: value})
+    return "".join([*heads, "\n", *(rest for *_, rest in parts)])
+
+
+TEXTS: dict[str, str] = {}
+"""The texts of settings by what Python writes for them, which tells 1 from '1' and from true."""
+MOST_TEXTS = 1_000
+
+
+def remembered(content: dict[Any, Any]) -> str:
+    """Return the text of a mapping with one entry, written once."""
+    known = repr(content)
+    if known not in TEXTS:
+        if len(TEXTS) >= MOST_TEXTS:
+            TEXTS.clear()
+        TEXTS[known] = dumped(content)
+    return TEXTS[known]
+
+
+def dumped(content: Any) -> str:
+    """Return the text of content; see `as_yaml`."""
     return yaml.dump(content, Dumper=_dumper(), default_flow_style=False, allow_unicode=True, sort_keys=False)
 
 
