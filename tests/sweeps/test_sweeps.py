@@ -121,18 +121,22 @@ def test_the_plan_gives_the_stacks_and_the_reasons_against_others(commands: Comm
         composed("training.compile=true"),
         composed("model.hidden=[9]", "init=xavier", "scheduler=cosine", "training.early_stopping.patience=2"),
         composed("optimizer.lr_scale={features:0}"),
+        composed("data.augment=cutout", "training.ema=0.9"),
+        composed("data.augment=[cutout,mixup]", "training.swa=2"),
     ]
     stacks = plan(jobs, 64)
     assert [(planned.jobs, bool(planned.reason)) for planned in stacks] == [
-        ((0, 1), False),
+        ((0, 1, 7), False),
         ((2, 5), False),
         ((3,), True),
         ((4,), True),
         ((6,), False),
+        ((8,), False),
     ]
     said = "\n".join(described(stacks, jobs))
-    assert "7 runs in 3 stacks and 2 on their own" in said
-    assert "stack 2: 2 runs, #2, #5  model.hidden=[9]" in said
+    assert "9 runs in 4 stacks and 2 on their own" in said
+    assert "stack 2: 2 runs, #2, #5  model.hidden=[9]  frozen=[]  mixup=false" in said
+    assert "stack 4: 1 run, #8  model.hidden=[100,100]  frozen=[]  mixup=true" in said
     assert "#3, LBFGS has no update rule for stacks" in said
     assert "#4, training.compile is not supported in stacks" in said
     assert [planned.jobs for planned in plan(jobs[:1] * 5, 2)] == [(0, 1), (2, 3), (4,)]

@@ -8,7 +8,7 @@ from typing import Any
 
 from experiments.common.keys import flattened, meaning
 from experiments.common.text import counted, ranges
-from experiments.training.stack import configured
+from experiments.training.stack import configured, mixes
 
 from ._paying import smallest_stack
 
@@ -62,7 +62,8 @@ def agreed(config: Mapping[str, Any]) -> dict[str, Any]:
     flat = flattened(config)
     shared = {k: v for k, v in flat.items() if not meaning(k).stack and not isinstance(v, Mapping)}
     scales = config["optimizer"].get("lr_scale") or {}
-    return {**shared, "frozen": sorted(pattern for pattern, scale in scales.items() if scale == 0)}
+    frozen = sorted(pattern for pattern, scale in scales.items() if scale == 0)
+    return {**shared, "frozen": frozen, "mixup": mixes(config["data"].get("augment"))}
 
 
 def described(stacks: Sequence[Planned], configs: Sequence[Mapping[str, Any]], first: int = 0) -> list[str]:

@@ -59,6 +59,14 @@ def is_own(augment: Any) -> bool:
     return isinstance(augment, Mapping) and not str(augment.get("_target_")).startswith(tuple(f"{m}." for m in ours))
 
 
+def mixes(choice: Any) -> bool:
+    """Whether `data.augment` mixes targets, which then are probabilities."""
+    return any(
+        entry == "mixup" or (isinstance(entry, Mapping) and str(entry.get("_target_")).endswith(f".{Mixup.__name__}"))
+        for entry in listed(choice)
+    )
+
+
 def configured(config: Mapping[str, Any]) -> Traits:
     """Return the traits of a run that has not been built, from its composed configuration."""
     training, freeze = config["training"], config.get("freeze")
