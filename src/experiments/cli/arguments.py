@@ -13,6 +13,7 @@ import yaml
 from experiments.common.errors import UserError, nearest
 from experiments.common.foreign import read_json
 from experiments.common.signatures import checked
+from experiments.common.statuses import COMPLETED
 
 from ._help import paragraph, table
 from .project import with_options
@@ -23,8 +24,6 @@ LATEST = f"{FOLDER}=latest"
 """The newest finished run that is not part of a sweep."""
 OUTPUTS = "outputs"
 """The folder of all runs."""
-WITH_RESULT = ("finished", "stopped")
-"""The statuses of runs that have trained to their end."""
 
 
 def help_text(usage: str, purpose: str, examples: Sequence[tuple[str, str]], meanings: Mapping[str, str]) -> str:
@@ -91,7 +90,7 @@ def latest() -> Path:
     if Path("latest").exists():
         return Path("latest")
     summaries = sorted(Path(OUTPUTS).glob("*/*/summary.json"), key=lambda path: path.lstat().st_mtime, reverse=True)
-    found = next((path.parent for path in summaries if status(path) in WITH_RESULT), None)
+    found = next((path.parent for path in summaries if status(path) in COMPLETED), None)
     if found is None:
         raise UserError(f"{LATEST} found no finished run in {OUTPUTS}/<name>/; train one, or give the folder of a run")
     print(f"run      {found} ({LATEST})")

@@ -14,8 +14,8 @@ from typing import Any
 from experiments.common.errors import UserError, nearest
 from experiments.common.metrics import Metric
 from experiments.common.ranking import Ranking, different_losses, is_loss, ranking_of
+from experiments.common.statuses import COMPLETED
 from experiments.folders.reading import UNFINISHED, Record, number
-from experiments.folders.summary import COMPLETED
 
 from ._factors import Analysis, ConditionalEffect, analyse, only_where
 from ._ranks import Ranks, letters, ranks_of

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.common.metrics import AXES, Metric
+from experiments.common.statuses import COMPLETED
 from experiments.figures.canvas import (
     canvas,
     decades,
@@ -25,7 +26,6 @@ from experiments.figures.canvas import (
 )
 from experiments.figures.palette import INK, Style, literal
 from experiments.folders.reading import LayerCurves
-from experiments.folders.summary import COMPLETED
 
 from ._answers import Answer, GroupRow, possible
 from .curves import Curve

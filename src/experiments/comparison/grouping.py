@@ -18,9 +18,9 @@ from experiments.cli.arguments import as_yaml_has_it
 from experiments.common.errors import UserError, nearest
 from experiments.common.keys import ADDED, AUTOMATIC, meaning
 from experiments.common.metrics import Metric
+from experiments.common.statuses import COMPLETED
 from experiments.common.text import visible
 from experiments.folders.reading import Record, number
-from experiments.folders.summary import COMPLETED
 
 REPETITIONS = ("seed", "data.fold")
 """The keys that repeat a run with other random numbers or another split, and are never tuned."""

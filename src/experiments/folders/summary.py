@@ -6,10 +6,6 @@ from typing import Any
 from experiments.common.foreign import read_json
 
 NAME = "summary.json"
-COMPLETED = ("finished", "stopped")
-"""The statuses of runs whose numbers count: they have trained to the end, or stopped early as configured."""
-WITH_RESULT = (*COMPLETED, "pruned")
-"""The statuses of runs that have a result and a checkpoint of it, even if a search has ended them early."""
 
 
 def read_summary(folder: Path) -> dict[str, Any]:

@@ -21,10 +21,11 @@ from experiments.common.files import regular_text, write_whole
 from experiments.common.foreign import read_yaml, readable_yaml
 from experiments.common.keys import AUTOMATIC, EARLIER_CHOICES, flattened, is_found_again, key_of, meaning
 from experiments.common.metrics import SPLITS
+from experiments.common.statuses import WITH_RESULT
 from experiments.common.text import cut, spreadsheet
 
 from .lock import is_locked, locked
-from .summary import NAME, WITH_RESULT, readable_summary
+from .summary import NAME, readable_summary
 
 FILE, TABLE = "sweep.yaml", "sweep.csv"
 ENDED = (*WITH_RESULT, "diverged", "failed")

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from scipy.stats import spearmanr
 
+from experiments.common.statuses import COMPLETED
 from experiments.comparison.statistics import estimate
 from experiments.figures.canvas import logarithmic, on_axes
 from experiments.figures.palette import INK, styles
 from experiments.folders.reading import Record
-from experiments.folders.summary import COMPLETED
 from experiments.recipes.drawing import curves_of
 from experiments.recipes.measured import Measured, best, by, curve, last, lead, of_seeds, quantity
 from experiments.surfaces.descent import descend

@@ -9,9 +9,9 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from experiments.common.metrics import Metric
+from experiments.common.statuses import COMPLETED
 from experiments.comparison.statistics import difference
 from experiments.folders.reading import Record
-from experiments.folders.summary import COMPLETED
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

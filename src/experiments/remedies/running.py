@@ -18,13 +18,14 @@ from experiments.common.errors import UserError
 from experiments.common.files import write_json
 from experiments.common.metrics import Metric, declare
 from experiments.common.screen import Screen, table
+from experiments.common.statuses import COMPLETED
 from experiments.common.text import command_name, counted, shown_path
 from experiments.comparison.statistics import chance
 from experiments.evaluation.loading import read_description
 from experiments.folders.lock import locked
 from experiments.folders.reading import REMEDIES
 from experiments.folders.run import RunFolder
-from experiments.folders.summary import COMPLETED, readable_summary
+from experiments.folders.summary import readable_summary
 from experiments.runs.job import Job, composed
 from experiments.runs.run import Run
 from experiments.runs.together import train_together

@@ -18,10 +18,10 @@ from experiments.assembly.trust import packages
 from experiments.common.errors import UserError, is_own
 from experiments.common.metrics import objective_of
 from experiments.common.recorded import recorded
+from experiments.common.statuses import WITH_RESULT
 from experiments.folders.hydra import flush_composed, write_composed
 from experiments.folders.lock import is_locked, locked
 from experiments.folders.run import RunFolder
-from experiments.folders.summary import WITH_RESULT
 from experiments.folders.sweep import FILE, Entry
 from experiments.training import processes
 from experiments.training._watching import failed_observer

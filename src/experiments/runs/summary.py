@@ -15,13 +15,13 @@ from experiments.checks import best_reference
 from experiments.cli.entry import print_error, remedy
 from experiments.common.keys import flattened
 from experiments.common.metrics import TRAIN_EVAL
+from experiments.common.statuses import WITH_RESULT
 from experiments.common.text import one_line, shown_path
 from experiments.data import memory
 from experiments.data.cores import present_cores
 from experiments.data.streamed import Streamed
 from experiments.folders.identity import identity
 from experiments.folders.run import RunFolder
-from experiments.folders.summary import WITH_RESULT
 from experiments.tasks import Task
 from experiments.training.member import Member, best_row
 from experiments.training.position import Plan, Position, epoch_of

@@ -23,10 +23,10 @@ from experiments.common.confined import refuse_links
 from experiments.common.errors import UserError
 from experiments.common.recorded import recorded
 from experiments.common.screen import Screen
+from experiments.common.statuses import WITH_RESULT
 from experiments.common.text import command_name, counted, one_line, visible
 from experiments.folders.hparams import common_settings, hparams_config, metrics_of
 from experiments.folders.hydra import is_built, plain_value, task_part
-from experiments.folders.summary import WITH_RESULT
 from experiments.folders.sweep import FILE, Sweep, counts_as_text, exit_code, removed
 from experiments.training.stop import ending
 

@@ -20,9 +20,9 @@ from experiments.common.files import flush_all, flushing
 from experiments.common.metrics import Metric, objective_of
 from experiments.common.ranking import different_losses, is_loss
 from experiments.common.signatures import checked
+from experiments.common.statuses import WITH_RESULT
 from experiments.common.text import counted, on_terminal, visible
 from experiments.folders.hydra import OF_THE_SWEEP, write_composed
-from experiments.folders.summary import WITH_RESULT
 from experiments.folders.sweep import Entry, Sweep, own_overrides, removed
 
 from ._composer import Composed, Composer
