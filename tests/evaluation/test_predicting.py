@@ -323,3 +323,18 @@ def test_inputs_in_other_units_are_named(commands: Commands, copied: Path, facto
         assert re.search(rf"{warning}\({said}", outcome.out), outcome.out
     else:
         assert warning not in outcome.out
+
+
+def test_pictures_whose_light_and_dark_are_swapped_are_named(commands: Commands, copied: Path) -> None:
+    x = raw(copied).x_test[:40]
+    as_pictures(x, 16, commands.folder / "own")
+    as_pictures(16 - x, 16, commands.folder / "inverted")
+    warning = re.compile(
+        r"^warning: light and dark may be swapped: the mean brightness is [67]\d%, in training it was 3\d%; if so, "
+        r"invert the pictures$",
+        re.MULTILINE,
+    )
+    for name, swapped in (("own", False), ("inverted", True), ("inverted/00003.png", True)):
+        outcome = commands.type("evaluate", f"run={copied}", f"input={commands.folder / name}", "device=cpu")
+        assert outcome.code == 0, outcome.err
+        assert bool(warning.search(outcome.out)) == swapped, outcome.out

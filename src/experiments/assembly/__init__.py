@@ -3,7 +3,7 @@
 from ._datasets import Data, Known, Sources, data, data_choice, split_of, splitting
 from ._metrics import check_measured, measured_names
 from ._needs import check_batches, check_model, outline
-from ._scales import not_like_training
+from ._scales import not_like_training, seems_inverted
 from ._tasks import resolved
 from ._tasks import restored as restored_task
 from ._training import (
@@ -73,6 +73,7 @@ __all__ = [
     "restored_task",
     "schedule",
     "sections",
+    "seems_inverted",
     "split_of",
     "splitting",
     "training",

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from experiments import assembly
 from experiments.cli.arguments import unlinked
 from experiments.cli.overrides import clipped
 from experiments.common.errors import UserError
@@ -85,22 +86,26 @@ def evaluate(folders: Sequence[Path], split: str, restoring: RestoreSettings) ->
         name = split_folder_name(split, restoring.other)
         if not run.classes:
             result, answers, true = answering.answered(run, split)
-            show_notes(screen, run)
+            show_notes(screen, run, split)
             out = unlinked(folder / FOLDER, name) / name
             answering.write(out, run, result, answers, true, NAMES[split])
             answering.show(screen, run, result, split_title(split, run.other), out)
             continue
         evaluation, scores, probabilities = evaluated(run, split)
-        show_notes(screen, run)
+        show_notes(screen, run, split)
         out = unlinked(folder / FOLDER, name) / name
         write(out, run, evaluation, scores, probabilities)
         show(screen, run, evaluation, out)
 
 
-def show_notes(screen: Screen, run: Restored) -> None:
-    """Print what is known about another data set."""
-    for note in [*run.data.notes, *run.data.doubts] if run.other else []:
+def show_notes(screen: Screen, run: Restored, split: str) -> None:
+    """Print what is known about another data set, of which a split is evaluated."""
+    if not run.other:
+        return
+    for note in [*run.data.notes, *run.data.doubts]:
         screen.print(note)
+    if doubt := assembly.seems_inverted(run.data.splits[split], run.description.form):
+        screen.print(f"warning: {doubt}")
 
 
 def split_folder_name(split: str, other: Mapping[str, Any]) -> str:

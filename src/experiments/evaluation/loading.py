@@ -217,7 +217,8 @@ class Restored:
         examples = self._examples(x)
         for note in examples.notes:
             logging.getLogger("experiments").info("%s", note)
-        doubt = assembly.not_like_training(self.split(examples.x), self.description.form)
+        split, form = self.split(examples.x), self.description.form
+        doubt = assembly.not_like_training(split, form) or assembly.seems_inverted(split, form)
         if doubt is not None and self.task.form != "tokens":
             logging.getLogger("experiments").warning("warning: %s", doubt)
         answers = self.task.answer(self._scores(examples.x)).numpy()
