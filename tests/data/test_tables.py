@@ -222,7 +222,11 @@ def test_the_sentence_reaches_the_user(commands: Commands) -> None:
     outcome = commands.train("data=csv", f"data.path={path}", "data.target=answr")
     assert (outcome.code, outcome.err.count("\n")) == (2, 1)
     assert outcome.err.startswith("Error: data.target='answr' is not a column of ")
-    assert commands.train("data=csv", f"data.path={path}").err == "Error: data.target is missing; set data.target=...\n"
+    columns = HEADER.replace(",", ", ")
+    assert commands.train("data=csv", f"data.path={path}").err == (
+        f"Error: data.target is missing; set data.target=... to one of the columns of {path}: {columns}\n"
+    )
+    assert commands.train("data=csv", "data.path=no.csv").err.startswith("Error: data.path='no.csv' is not a file")
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from experiments.common.conf import conf_folder
 from experiments.common.errors import OwnCodeError, UserError, location, nearest, raised
-from experiments.common.signatures import TARGET, checked, dotted, parameters_of, shown
+from experiments.common.signatures import MISSING, TARGET, checked, dotted, parameters_of, shown
 from experiments.common.text import one_line
 from experiments.data import memory
 from experiments.data.augment import AUGMENTS, DRAWN_ON_HOST, Augmentation, Transformed, is_transform
@@ -47,6 +48,10 @@ FITTED_ROWS = 1024
 """The examples of a data set that is read by workers to fit its preparation."""
 FITTED_BYTES = 2**28
 """The bytes of a memory-mapped data set that are read to fit its preparation."""
+TABLES = ("experiments.data.tables.csv", "experiments.data.parquet.parquet")
+"""The functions that read tables, of which a column is the target."""
+NO_COLUMN = "????"
+"""A name that no column has: a table that is asked for it answers with the names of its columns."""
 
 
 @dataclass(frozen=True)
@@ -208,12 +213,31 @@ def loaded(section: Config, form: Form = None, wanted: TargetForm | None = None)
         form: of the run's data, for a function with the parameter `form`.
         wanted: the form of targets that the task learns, for a function with the parameter `wanted`.
     """
+    if section.get("target") == MISSING and section.get(TARGET) in TABLES and section.get("path") != MISSING:
+        raise UserError(f"data.target is missing; set data.target=...{columns_of(section)}")
     source = _gathered.load(section, {"form": form, "wanted": wanted})
     try:
         check_labels(source)
     except ValueError as error:
         raise UserError(f"data: {error}") from None
     return source
+
+
+def columns_of(section: Config) -> str:
+    """Return the columns of a table, to follow the sentence that asks for one of them; empty if they are not known.
+
+    Raises:
+        UserError: the table cannot be read.
+    """
+    try:
+        _gathered.load({**section, "target": NO_COLUMN}, {})
+    except UserError as error:
+        found = re.fullmatch(rf"data\.target='{re.escape(NO_COLUMN)}' is not a column of (.*)", str(error), re.DOTALL)
+        if found is None:
+            raise
+        path, choose, columns = found[1].partition("; choose from ")
+        return f" to one of the columns of {path}: {columns}" if choose else ""
+    return ""
 
 
 def data(
