@@ -290,6 +290,10 @@ def test_zero_epochs_prepare_and_evaluate(commands: Commands) -> None:
     found = summary(commands.trained("training.epochs=0"))
     assert (found["status"], found["epochs"], found["steps"], found["best_epoch"]) == ("finished", 0, 0, None)
     assert 0 < found["metrics"]["test/accuracy"] < 0.5
+    said = "\nval is measured after each epoch, and this run has none\n"
+    for words, explained in (("training.epochs=0", True), ("training.epochs=1", False)):
+        assert (said in commands.train(*SMALL, words).out) == explained
+    assert said not in commands.train(*SMALL, "training.epochs=0", "data.val_fraction=0").out
 
 
 @pytest.mark.slow

@@ -115,6 +115,8 @@ def conclude(
     verdicts: Sequence[Verdict],
     resuming: Sequence[str],
     sample: tuple[int, int] | None,
+    *,
+    validates: bool,
 ) -> None:
     """Print the status, the metrics, the verdicts and the next command.
 
@@ -125,6 +127,7 @@ def conclude(
         verdicts: on the run.
         resuming: the words of the command that resumes it.
         sample: the training examples that are measured in evaluation mode, and all of them; None if they are the same.
+        validates: whether there is a validation split.
     """
     path = shown_path(member.folder.path)
     metrics, fitted = summary["metrics"], f"{TRAIN_EVAL}/loss" in summary["metrics"]
@@ -149,6 +152,8 @@ def conclude(
         screen.print(f"\ntrain is measured on {sample[0]:,} of the {sample[1]:,} training examples, evenly spaced")
     elif shown.row_count and not fitted:
         screen.print("\ntrain is the mean over the batches of the epoch, each before its update")
+    if not summary["steps"] and shown.row_count and validates:
+        screen.print("\nval is measured after each epoch, and this run has none")
     best, trained = "", f"{summary['epochs']} epochs ({summary['steps']:,} steps)"
     if "validated_every" in summary:
         trained = f"{counted(summary['steps'], 'step')} ({counted(summary['epochs'], 'whole epoch')})"

@@ -333,7 +333,8 @@ class StartedRun:
         job.folder.write_summary(summary)
         splits = self.parts.program.splits
         sample = None if splits[TRAIN_EVAL] is splits["train"] else (len(splits[TRAIN_EVAL]), len(splits["train"]))
-        conclude(self.run.screen, member, summary, judgement, [*job.flags, *job.resuming_words], sample)
+        resuming, validates = [*job.flags, *job.resuming_words], "val" in splits
+        conclude(self.run.screen, member, summary, judgement, resuming, sample, validates=validates)
 
 
 @contextmanager
