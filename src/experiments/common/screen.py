@@ -102,8 +102,11 @@ class Screen:
             self._file.flush()
 
     def widen(self) -> None:
-        """Print wide tables if a file or another program is the reader, so that no line is wrapped."""
-        if not on_terminal():
+        """Print wide tables if a file or another program is the reader, so that no line is wrapped.
+
+        The environment variable COLUMNS has another width.
+        """
+        if not on_terminal() and not os.environ.get("COLUMNS", "").isdigit():
             self.terminal.width = WIDE
 
     def close(self) -> None:

@@ -37,6 +37,8 @@ from .statistics import (
     upper_std,
 )
 
+UNDECIDED = "No group is shown to be the best"
+"""The start of the headline if another group is level with the best one."""
 MOST_PAIRS = 1_000
 """The most pairs of groups that are tested: 46 groups or more are compared only with a baseline."""
 MOST_SEEDS = 1_000
@@ -219,7 +221,7 @@ class Answer:
         end = "highest" if metric.larger_is_better else "lowest"
         against = "the baseline" if self.question.baseline else f"{len(tied)} of {len(self.rows) - 1} others"
         return (
-            f"No group is shown to be the best: {best.group.name} has the {end} mean {metric.name}, {mean}, but "
+            f"{UNDECIDED}: {best.group.name} has the {end} mean {metric.name}, {mean}, but "
             f"{against} cannot be told apart from it"
         )
 

@@ -47,6 +47,11 @@ def shared_line(grouping: Grouping) -> str:
     return DOT.join(filter(None, [data, model, length, seeds(grouping)]))
 
 
+def common_line(grouping: Grouping) -> str:
+    """Return the choices of most groups, which their names leave out; empty if the names have everything."""
+    return f"common settings: {grouping.common} (names have only what differs)" if grouping.common else ""
+
+
 def amount(value: Any, unit: str) -> str:
     """Return '10 epochs'; nothing without a number."""
     return f"{value:,} {unit}{'' if value == 1 else 's'}" if isinstance(value, int) else ""

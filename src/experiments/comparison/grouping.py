@@ -28,6 +28,10 @@ ABSENT = "-"
 """The value of a key that a run does not have, as sgd has no beta."""
 OPEN = ("objective", "task._target_", "loss._target_")
 """The keys whose automatic values a run replaces, when it starts, by what the data show."""
+FEWEST_KEYS = 3
+"""From so many keys on, the names of groups leave out what most groups have."""
+COMMON = "common settings"
+"""The name of the group that has all of it."""
 EXACT = 2**53
 """Below it, every float that is a whole number is exactly that number."""
 
@@ -105,6 +109,7 @@ class Grouping:
         nuisance: the keys whose values are tuned for each group.
         chooser: the metric that chooses the best setting of each group; None without nuisance keys.
         fresh: whether the runs of the groups are others than those that chose the settings.
+        common: the choices that most groups have, which their names leave out; empty if the names have everything.
     """
 
     groups: Sequence[Group]
@@ -115,6 +120,7 @@ class Grouping:
     nuisance: Sequence[str] = ()
     chooser: Metric | None = None
     fresh: bool = False
+    common: str = ""
 
     @property
     def pooled(self) -> list[str]:
@@ -195,14 +201,22 @@ def refuse_unlisted(nuisance: Sequence[str], records: Sequence[Record]) -> None:
     Raises:
         UserError: with the key.
     """
-    for key in nuisance:
-        odd = [r for r in records if number_of(r, key) is None and value_of(r, key) not in (ABSENT, None)]
-        if odd:
-            raise UserError(
-                f"{key} differs within the groups and is not a number ({shown(odd[0], key)}); give "
-                f"best={','.join(nuisance)} to tune it for each group, add it to by for a group for each value, or "
-                f"average over it with pool={key}"
-            )
+    for key, record in not_numbers(nuisance, records).items():
+        raise UserError(
+            f"{key} differs within the groups and is not a number ({shown(record, key)}); give "
+            f"best={','.join(nuisance)} to tune it for each group, add it to by for a group for each value, or "
+            f"average over it with pool={key}"
+        )
+
+
+def not_numbers(keys: Sequence[str], records: Sequence[Record]) -> dict[str, Record]:
+    """Return those of some keys that are not numbers, each with the first run in which it is something else."""
+    found: dict[str, Record] = {}
+    for key in keys:
+        odd = (r for r in records if number_of(r, key) is None and value_of(r, key) not in (ABSENT, None))
+        if (first := next(odd, None)) is not None:
+            found[key] = first
+    return found
 
 
 def refuse_contradictions(given: Mapping[str, Sequence[str] | None]) -> None:
@@ -262,16 +276,27 @@ def grouped(
     text = {key: telling_text(key, firsts) for key in keys.telling}
     tried = settings_of(list(members.values()), keys.nuisance, chooser) if keys.nuisance and chooser else []
     groups = []
-    for index, (name, first, settings) in enumerate(
-        zip(names(firsts, keys.telling), firsts, members.values(), strict=True)
-    ):
+    usual = usual_values(firsts, keys.telling) if by is None else {}
+    named = names(firsts, keys.telling, usual)
+    common = []
+    for key, value in usual.items() if named != names(firsts, keys.telling) else ():
+        first = next(record for record in firsts if exactly(record, key) == value)
+        common.append(f"{key}={text[key](first, key)}")
+    for index, (name, first, settings) in enumerate(zip(named, firsts, members.values(), strict=True)):
         levels = {key: text[key](first, key) for key in keys.telling}
         ranked = tried[index] if tried else ()
         groups.append(
             Group(name, levels, ranked[0].records if ranked else next(iter(settings.values())), metric, ranked)
         )
     return Grouping(
-        groups, keys.telling, keys.differing, keys.repeated, repeats, keys.nuisance, chooser if tried else None
+        groups,
+        keys.telling,
+        keys.differing,
+        keys.repeated,
+        repeats,
+        keys.nuisance,
+        chooser if tried else None,
+        common=" ".join(common),
     )
 
 
@@ -417,16 +442,48 @@ def shortest(keys: Sequence[str], records: Sequence[Record]) -> list[str]:
     return left
 
 
-def names(firsts: Sequence[Record], keys: Sequence[str]) -> list[str]:
-    """Return the groups' names: their keys and values, as they are typed."""
+def usual_values(firsts: Sequence[Record], keys: Sequence[str]) -> dict[str, str]:
+    """Return the values that more than half of the groups have, exactly, by key; empty if names are short without it.
+
+    In a sweep over all combinations no value is so frequent; among runs that were typed one after another, most are.
+
+    Args:
+        firsts: a run of each group.
+        keys: of the groups' names.
+    """
+    if len(keys) < FEWEST_KEYS:
+        return {}
+    found = {}
+    for key in keys:
+        (value, count), *_ = Counter(exactly(record, key) for record in firsts).most_common(1)
+        if 2 * count > len(firsts) and value != ABSENT:
+            found[key] = value
+    return found
+
+
+def names(firsts: Sequence[Record], keys: Sequence[str], usual: Mapping[str, str] | None = None) -> list[str]:
+    """Return the groups' names: their keys and values, as they are typed.
+
+    Args:
+        firsts: a run of each group.
+        keys: of the names.
+        usual: the values that are left out, by key; see `usual_values`.
+    """
     if not keys:
         return ["all runs" for _ in firsts]
     text = {key: telling_text(key, firsts) for key in keys}
-    short = [
-        " ".join(f"{key}={value}" for key in keys if (value := text[key](record, key)) != ABSENT)
-        or f"without {', '.join(keys)}"
-        for record in firsts
-    ]
+    left_out = usual or {}
+
+    def name(record: Record) -> str:
+        own = [key for key in keys if exactly(record, key) != left_out.get(key)]
+        if not own:
+            return COMMON
+        values = {key: text[key](record, key) for key in own}
+        return " ".join(f"{key}={value}" for key, value in values.items() if value != ABSENT) or (
+            f"without {', '.join(own)}"
+        )
+
+    short = [name(record) for record in firsts]
     if len(set(short)) == len(short):
         return short
     return [" ".join(f"{key}={exactly(record, key)}" for key in keys) for record in firsts]

@@ -18,11 +18,11 @@ from experiments.figures.page import Cell, Curves, Figure, GroupStyle, MeanCurve
 from experiments.figures.svg import inlined, saved
 
 from . import drawing
-from ._answers import Answer, GroupRow
+from ._answers import UNDECIDED, Answer, GroupRow
 from ._critical import critical_figure
 from ._fair import budget_figure
 from ._remedies import remedy_tables
-from ._shared import shared_line
+from ._shared import DOT, common_line, shared_line
 from ._spread import median, median_interval
 from ._words import ALL_EQUAL, LEVEL, named, share
 from .curves import Curve, curves, metrics
@@ -118,12 +118,15 @@ class Report:
 
     @property
     def shared(self) -> str:
-        """What all runs have in common, in one line."""
-        return shared_line(self.answer.grouping)
+        """What all runs have in common, and what most of them have, in one line."""
+        grouping = self.answer.grouping
+        return DOT.join(filter(None, [shared_line(grouping), common_line(grouping)]))
 
     def sentences(self) -> tuple[list[str], list[str]]:
         """Return the sentences above the page's curves, at most three and not too long, and those below them."""
-        folded = self.answer.folded
+        title, colon, rest = self.answer.folded[0].partition(": ")
+        short = [title, rest] if title == UNDECIDED and colon else [self.answer.folded[0]]
+        folded = [*short, *self.answer.folded[1:]]
         number = 1
         while number < min(MOST_FIRST, len(folded)) and sum(map(len, folded[: number + 1])) <= LONGEST_FIRST:
             number += 1

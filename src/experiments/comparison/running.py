@@ -10,6 +10,8 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
+from rich.table import Table
+
 from experiments.cli.arguments import above, unlinked
 from experiments.common.errors import UserError
 from experiments.common.metrics import Metric
@@ -20,8 +22,20 @@ from experiments.folders.sweep import Sweep
 
 from ._answers import Question, answered, chooser_of, chosen, listed, notes, split_conditions, unmixed, wanted_ranking
 from ._fair import fair_runs, with_tuning
+from ._shared import common_line
 from .drawing import undrawn_note
-from .grouping import grouped, known, refuse_unlisted, settled
+from .grouping import (
+    FEWEST_KEYS,
+    Grouping,
+    determined,
+    grouped,
+    keys_of,
+    known,
+    not_numbers,
+    refuse_unlisted,
+    settled,
+    shortest,
+)
 from .options import CompareOptions
 from .report import FOLDER, Report
 
@@ -29,6 +43,20 @@ UNPRINTED = ("std", "best", "seconds to target", "examples/s", "verdicts")
 """Columns that are only in the report: a terminal has room for the others."""
 LATELY = 600.0
 """Seconds in which a run in progress writes something: an epoch usually takes less."""
+SPARE = (
+    "runs",
+    "setting",
+    "median",
+    "reached",
+    "epochs to target",
+    "steps to target",
+    "seconds to target",
+    "n",
+    "letters",
+)
+"""Columns that a narrow terminal leaves out, the least important ones first."""
+LEAST_NAME = 24
+"""Characters that a long name has in a line."""
 MOST_PRINTED = 20
 MOST_SENTENCES = 12
 MOST_SKIPPED = 5
@@ -117,8 +145,34 @@ def create_report(
     instead = None
     if ranking.is_replaced:
         instead = f"{capital(ranking.reason)}, neither here nor in the curves; the groups are compared by {metric.name}"
-    sentences = [different, instead, *fair.notes(), *notes(answer, records), *missing(found), undrawn]
+    fewer = None
+    if keys is options.tuned_keys is options.pooled_keys is None and chooser is not None:
+        fewer = fewer_keys(grouping, fair.compared)
+    sentences = [different, instead, *fair.notes(), *notes(answer, records), *missing(found), undrawn, fewer]
     return Report(answer, [note for note in sentences if note], report.signature, report.refresh)
+
+
+def fewer_keys(grouping: Grouping, records: Sequence[Record]) -> str | None:
+    """Return a note on how to compare the values of one key, if the groups differ in many.
+
+    Args:
+        grouping: of the runs, by all keys that differ.
+        records: the runs.
+    """
+    if len(grouping.keys) < FEWEST_KEYS or len(grouping.groups) < FEWEST_KEYS:
+        return None
+    first = grouping.keys[0]
+    nuisance = keys_of(records, [first]).nuisance
+    if not nuisance:
+        return None
+    listed_keys = [key for key in shortest([first, *nuisance], records) if key != first]
+    if any(not determined(key, [first, *listed_keys], records) for key in nuisance):
+        listed_keys = list(nuisance)
+    tuned = f" best={','.join(listed_keys)}" if not_numbers(nuisance, records) else ""
+    return (
+        f"The groups differ in {len(grouping.keys)} keys; by={first}{tuned} compares the values of {first}, each at "
+        "its best setting of the others"
+    )
 
 
 def axis_of(records: Sequence[Record], wanted: str | None) -> str:
@@ -173,16 +227,12 @@ def show(screen: Screen, report: Report, out: Path) -> None:
         report: that was written.
         out: its folder.
     """
-    columns, numbers = report.columns()
     answer = report.answer
-    unprinted = {*UNPRINTED} - {f"{report.answer.question.unit} to target"}
-    titles = [title for title, _ in columns if title not in unprinted]
-    printed = table("group", *titles, right=tuple(numbers), wrapped=("runs",))
-    for row in answer.rows[:MOST_PRINTED]:
-        cells = {title: text for title, text, _ in report.cells(row)}
-        printed.add_row(*map(visible, (row.group.name, *(cells[title] for title in titles))))
-    screen.print(f"{visible(metric_line(report))}\n")
-    screen.print(printed)
+    screen.print(f"{visible(metric_line(report))}")
+    if answer.grouping.common:
+        screen.print(visible(common_line(answer.grouping)))
+    screen.print("")
+    screen.print(printed(report, screen.terminal.width))
     if len(answer.rows) > MOST_PRINTED:
         screen.print(f"... and {len(answer.rows) - MOST_PRINTED} more groups in table.csv")
     screen.print("")
@@ -193,6 +243,45 @@ def show(screen: Screen, report: Report, out: Path) -> None:
     for note in report.notes:
         screen.print(f"note: {visible(note)}")
     screen.print(f"\nreport   {visible(shown_path(out / 'report.html'))}")
+
+
+def printed(report: Report, width: int) -> Table:
+    """Return the table of groups for a terminal: the mean and its interval are whole at any width.
+
+    A long name is wrapped. If it had too little room, columns are left out, the least important ones first; in a very
+    narrow terminal the numbers are below the name.
+
+    Args:
+        report: with the groups.
+        width: of the terminal.
+    """
+    columns, numbers = report.columns()
+    unprinted = {*UNPRINTED} - {f"{report.answer.question.unit} to target"}
+    titles = [title for title, _ in columns if title not in unprinted]
+    rows = [
+        {"group": row.group.name, **{title: text for title, text, _ in report.cells(row)}}
+        for row in report.answer.rows[:MOST_PRINTED]
+    ]
+    words = max(len(word) for row in rows for word in row["group"].split())
+    least = min(max(len(row["group"]) for row in rows), max(words, LEAST_NAME))
+
+    def room() -> int:
+        """Return the characters that are left for the names."""
+        return width - sum(2 + max(len(title), *(len(row[title]) for row in rows)) for title in titles)
+
+    for title in SPARE:
+        if room() >= least:
+            break
+        titles = [other for other in titles if other != title]
+    if room() >= least:
+        shown = table("group", *titles, right=tuple(numbers), wrapped=("group", "runs"))
+        for row in rows:
+            shown.add_row(*map(visible, (row["group"], *(row[title] for title in titles))))
+        return shown
+    shown = table(f"group\n  {'  '.join(titles)}", wrapped=(f"group\n  {'  '.join(titles)}",))
+    for row in rows:
+        shown.add_row(f"{visible(row['group'])}\n  {'  '.join(visible(row[title]) for title in titles)}")
+    return shown
 
 
 def metric_line(report: Report) -> str:
