@@ -16,8 +16,10 @@ from experiments.cli import _help
 from experiments.cli._help import LESSONS, OFTEN, WIDTH, description, full_help, header, settings, short_help
 from experiments.cli._topics import Book, topic_text
 from experiments.cli.verbs import VERBS
+from experiments.common.habits import EXPLAINED
 from experiments.common.keys import flattened
 from experiments.train import EXAMPLES
+from experiments.verdicts.remedies import TABLE
 from tests.helpers import CONF, REPOSITORY, Commands, sampled
 
 TRAIN = "python -m experiments.train"
@@ -490,3 +492,21 @@ def test_own_choices_are_no_lessons_and_have_their_own_meanings(commands: Comman
 def test_no_description_of_a_choice_is_cut() -> None:
     for path in CONF.glob("*/*.yaml"):
         assert description(path).endswith(".") or description(path) == header(path), path
+
+
+def test_words_of_the_output_are_not_settings_but_explained_somewhere(commands: Commands) -> None:
+    page = (REPOSITORY / "docs" / "run_folder.md").read_text().partition("## layers.csv")[2].partition("\n## ")[0]
+    quantities = re.findall(r"`(\w+)`", "\n".join(row.split("|")[1] for row in page.splitlines() if row[:3] == "| `"))
+    assert {*TABLE, *quantities} - {"loss"} <= set(EXPLAINED)
+    for name in EXPLAINED.values():
+        assert (REPOSITORY / name.rpartition("see ")[2]).is_file()
+    for words, page in (
+        ("dead", "run_folder"),
+        ("dead units", "verdicts"),
+        ("Stuck", "verdicts"),
+        ("twins", "run_folder"),
+    ):
+        outcome = commands.train("--help", *words.split())
+        assert outcome.code == 0
+        assert re.fullmatch(rf"'{words.lower()}' is not a setting, but .*; see docs/{page}\.md\n", outcome.out)
+    assert commands.train("--help", "optimizer", "init").code == 0

@@ -14,7 +14,7 @@ from textwrap import wrap
 from typing import Any
 
 from experiments.common.errors import UserError, nearest
-from experiments.common.habits import SAID, SWITCHED, TYPED
+from experiments.common.habits import EXPLAINED, SAID, SWITCHED, TYPED
 from experiments.common.meant import SYNONYMS, spelled
 from experiments.common.signatures import type_hints
 
@@ -227,12 +227,30 @@ def about_short(book: Book, name: str, topic: str, keys: Sequence[str]) -> str:
             return topic_text(book, own)
         if said is not None:
             return said
+        if known_word := explained(name):
+            return known_word
     if several:
         raise UserError(f"--help {topic} may mean {' or '.join(several)}; name one of them")
     sections = [key.partition(".")[0] for key in keys]
     names = [key for key in keys if "." in key] if "." in name else [ALL, *book.groups, *sections, *keys]
     meant = nearest(name, list(dict.fromkeys(names))).replace("did you mean '", "did you mean '--help ")
     raise UserError(f"unknown topic {topic!r} of --help; choose a group, a setting or all{meant}")
+
+
+def topics_text(book: Book, topics: Sequence[str]) -> str:
+    """Return the help about topics, which may be the words of one term, such as `dead units`.
+
+    Raises:
+        UserError: there is no such topic.
+    """
+    term = explained(" ".join(topics)) if len(topics) > 1 else None
+    return term or "\n\n".join(topic_text(book, topic) for topic in topics)
+
+
+def explained(term: str) -> str | None:
+    """Return where a word of the output is explained; None if it is not known."""
+    known = {spelled(word): (word, page) for word, page in EXPLAINED.items()}.get(spelled(term))
+    return None if known is None else f"'{known[0]}' is not a setting, but {known[1]}"
 
 
 def called_here(name: str) -> str | None:

@@ -76,10 +76,10 @@ def help_printed(
         elif ALL in topics:
             print(full_help(verb, folders, examples, config))
         else:
-            from ._topics import Book, topic_text  # pydantic, for the types of settings
+            from ._topics import Book, topics_text  # pydantic, for the types of settings
 
             book = Book(f"python -m experiments.{verb}", folders, config, signatures)
-            print("\n\n".join(topic_text(book, topic) for topic in topics))
+            print(topics_text(book, topics))
     elif given.shell_completion:
         print(completion(given.overrides))
     return given.help or given.shell_completion
