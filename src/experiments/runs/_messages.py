@@ -133,7 +133,10 @@ def conclude(
     metrics, fitted = summary["metrics"], f"{TRAIN_EVAL}/loss" in summary["metrics"]
     screen.print("")
     if summary["status"] == "diverged":
-        screen.print(f"diverged: the loss was not finite at step {member.diverged_at}")
+        period = "validation" if "validated_every" in summary else "epoch"
+        seen = f"; losses are read after each {period}, here after step {summary['steps']:,}"
+        later = seen if (member.diverged_at or 0) < summary["steps"] else ""
+        screen.print(f"diverged: the loss was not finite at step {member.diverged_at}{later}")
     if summary.get("out_of_time"):
         screen.print("the time of training.max_time is over")
     if summary["status"] == "stopped":
