@@ -24,7 +24,8 @@ from experiments.training.explicit import Explicit
 from experiments.training.single import Single
 from experiments.training.stack import Stack, stack_of
 from experiments.training.stack._explicit import ExplicitStack, suits
-from experiments.training.stack._updates import FusedPart, Part, parts
+from experiments.training.stack._parts import parts
+from experiments.training.stack._updates import FusedPart, Part
 from experiments.training.stack._weights import Weights
 from tests.helpers import SMALL, composed, sampled
 from tests.stacks import QUIET, together
@@ -175,7 +176,7 @@ def test_rows_with_the_same_settings_are_updated_by_one_call() -> None:
 def test_a_fused_kernel_gives_the_numbers_of_the_rule(monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
     for kernels in (KERNELS, {}):
-        monkeypatch.setattr("experiments.training.stack._updates.KERNELS", kernels)
+        monkeypatch.setattr("experiments.training.stack._parts.KERNELS", kernels)
         stack = Stack(members(("mlp", "relu", "cross-entropy"), torch.float64), [{} for _ in TOGETHER])
         assert {type(part) for part in stack.parts} == ({Part, FusedPart} if kernels else {Part})
         go(stack, 50)

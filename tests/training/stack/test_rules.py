@@ -6,12 +6,15 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.optim._muon import _zeropower_via_newtonschulz
 
 from experiments.data.batches import Split
+from experiments.optimizers import Muon
 from experiments.training.single import Single
-from experiments.training.stack._updates import parts
+from experiments.training.stack._muon import orthogonalized
+from experiments.training.stack._parts import parts
 from experiments.training.stack._weights import Weights
-from experiments.training.stack.rules import RULES, rule_of
+from experiments.training.stack.rules import MUON, RULES, rule_of
 from tests.helpers import thinned
 
 Problem = Callable[[Sequence[Tensor]], Tensor]
@@ -110,7 +113,7 @@ def by_rules(programs: list[Single], problem: Problem, lrs: list[list[float]]) -
 def _kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether the rules that torch has a fused kernel for are computed by it."""
     if request.param == "by rules":
-        monkeypatch.setattr("experiments.training.stack._updates.KERNELS", {})
+        monkeypatch.setattr("experiments.training.stack._parts.KERNELS", {})
 
 
 @pytest.mark.slow
@@ -170,7 +173,68 @@ def test_torch_continues_from_the_state_of_a_rule_and_the_other_way_round(name: 
 
 def test_every_rule_is_tried() -> None:
     tried = [rule_of(kind, {**two_groups(0, kind, own).optimizer.param_groups[0]}) for kind, own in OPTIMIZERS.values()]
-    assert all(any(rule is other for other in tried) for rule in RULES)
+    assert all(any(rule is other for other in [*tried, MUON]) for rule in RULES)
+
+
+def muons(seed: int, **settings: Any) -> Single:
+    """A run with Muon: a wide, a tall and a last matrix, which AdamW updates, in three groups."""
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Linear(3, 5), nn.Linear(5, 4), nn.Linear(4, 2)).double()
+    hidden = [model.get_parameter(f"{number}.weight") for number in (0, 1)]
+    groups = [
+        {"params": [*model[0].parameters()], "lr": 0.01},
+        {"params": [*model[1].parameters()], "lr": 0.005, "weight_decay": 0.0},
+        {"params": [*model[2].parameters()], "lr": 0.02},
+    ]
+    x = torch.zeros(2, 3, dtype=torch.float64)
+    split = Split(x, torch.zeros(2, dtype=torch.int64), lambda inputs: inputs, torch.device("cpu"))
+    return Single(model, Muon(groups, hidden, lr=0.01, **settings), {"train": split}, eval_batch_size=2)
+
+
+MUONS: tuple[dict[str, Any], ...] = (
+    {},
+    {"nesterov": False, "momentum": 0.8},
+    {"betas": (0.8, 0.9), "ns_steps": 3, "weight_decay": 0.0},
+)
+
+
+def in_double(matrix: Tensor, *_: Any) -> Tensor:
+    """The iterations of Muon without the coarse rounding of bf16."""
+    x = matrix / torch.linalg.vector_norm(matrix, dim=(-2, -1), keepdim=True).clamp(min=1e-7)
+    for _step in range(5):
+        gram = x @ x.mT
+        x = 3.4445 * x + (-4.775 * gram + 2.0315 * gram @ gram) @ x
+    return x
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("problem", PROBLEMS[:2], ids=lambda f: f.__name__)
+def test_muon_does_what_torchs_does_in_double_precision(monkeypatch: pytest.MonkeyPatch, problem: Problem) -> None:
+    monkeypatch.setattr("torch.optim._muon._zeropower_via_newtonschulz", in_double)
+    monkeypatch.setattr("experiments.training.stack._muon.orthogonalized", in_double)
+    apart, together, resumed = ([muons(k, **own) for k, own in enumerate(MUONS)] for _ in range(3))
+    lrs = [rates(0.01 * (k + 1))[:100] for k in range(len(MUONS))]  # rounding is doubled every few updates
+    for program, own in zip(apart, lrs, strict=True):
+        by_torch(program, problem, own)
+    by_rules(together, problem, lrs)
+    by_rules(resumed, problem, [own[:40] for own in lrs])
+    for program, own in zip(resumed, lrs, strict=True):
+        program.optimizer.load_state_dict(program.optimizer.state_dict())
+        by_torch(program, problem, own[40:70])
+    by_rules(resumed, problem, [own[70:] for own in lrs])
+    for one, *others in zip(apart, together, resumed, strict=True):
+        for other in others:
+            for p, q in zip(one.parameters, other.parameters, strict=True):
+                assert torch.allclose(p, q, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (5, 3), (4, 4), (40, 30)])
+def test_matrices_are_orthogonalized_as_torchs_muon_does(shape: tuple[int, int]) -> None:
+    matrices = torch.randn(6, *shape, generator=torch.Generator().manual_seed(0))
+    found = orthogonalized(matrices, 5, (3.4445, -4.775, 2.0315), 1e-7)
+    for matrix, own in zip(matrices, found, strict=True):
+        wanted = _zeropower_via_newtonschulz(matrix, (3.4445, -4.775, 2.0315), 5, 1e-7)
+        assert float((wanted - own).double().norm() / wanted.double().norm()) < 0.01
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from experiments.training.member import Member
 from experiments.training.single import Single
 from experiments.training.stack import configured, reason_apart
 from experiments.training.stop import Stop
-from tests.helpers import SMALL, composed, run_folders, summary, thinned
+from tests.helpers import SMALL, composed, metrics, run_folders, summary, thinned
 from tests.stacks import DOUBLE, QUIET, apart, assert_same_run, job, together
 
 OPTIMIZERS = [
@@ -279,7 +279,6 @@ def test_stacks_are_as_large_as_memory_allows(tmp_path: Path, monkeypatch: pytes
     "override",
     [
         "optimizer=lbfgs",
-        "optimizer=muon",
         "+optimizer.amsgrad=true",
         "training.compile=true",
         "training.channels_last=true",
@@ -296,7 +295,7 @@ def test_a_run_is_kept_out_of_stacks_for_the_same_reason_before_and_after_it_is_
     assert reason_apart(program_of(tmp_path, config)) == before
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", [*OPTIMIZERS, "muon"])
 def test_a_run_that_can_share_a_stack_can_before_and_after_it_is_built(tmp_path: Path, optimizer: str) -> None:
     config = composed(*SMALL, f"optimizer={optimizer}")
     assert configured(config).reason_apart() is None
@@ -420,3 +419,25 @@ def test_penalties_of_the_user_share_a_stack(tmp_path: Path) -> None:
     assert summary(stacked[0])["trained_together"] == 3
     for one, other in zip(apart(tmp_path / "alone", runs), stacked, strict=True):
         assert_same_run(one, other)
+
+
+@pytest.mark.slow
+def test_runs_with_muon_are_in_a_stack_and_agree_as_far_as_its_16_bits_do(tmp_path: Path) -> None:
+    own = [*DOUBLE, "model.hidden=[12,9]", "optimizer=muon", "init=he", "optimizer.lr=0.01"]
+    runs = [[*own, "seed=1"], [*own, "optimizer.nesterov=false"], [*DOUBLE, "model.hidden=[12,9]"]]
+    stacked, logged = together(tmp_path / "stack", runs)
+    assert not logged
+    for one, other in zip(apart(tmp_path / "alone", runs), stacked, strict=True):
+        assert summary(other)["trained_together"] == 3
+        pairs = [
+            (float(a["train/loss"]), float(b["train/loss"])) for a, b in zip(metrics(one), metrics(other), strict=True)
+        ]
+        assert [a for a, _ in pairs] == pytest.approx([b for _, b in pairs], rel=1e-2)
+    (stacked[0] / ".hydra").mkdir()  # torch's optimizers continue from the state
+    longer = [*runs[0], "training.epochs=4"]
+    (stacked[0] / ".hydra" / "config.yaml").write_text(as_yaml(composed(*runs[0])))
+    resumed = job(stacked[0], longer, resume=str(stacked[0]))
+    train(resumed.config, resumed.folder, overrides=resumed.overrides)
+    (straight,) = apart(tmp_path / "straight", [longer])
+    ends = [float(metrics(folder)[-1]["train/loss"]) for folder in (stacked[0], straight)]
+    assert ends[0] == pytest.approx(ends[1], rel=1e-2)

@@ -24,8 +24,9 @@ from ._batches import Batches
 from ._forward import Forward, called
 from ._inspection import StackInspector
 from ._objective import Objective
+from ._parts import parts
 from ._scaling import Scales
-from ._updates import Part, parts
+from ._updates import Part
 from ._weights import Weights
 
 EVALUATED_BYTES = 2**27

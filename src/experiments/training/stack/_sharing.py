@@ -8,9 +8,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from experiments import optimizers
 from experiments.data.augment import DRAWN_ON_HOST, CropFlip, Mixup
 from experiments.data.streamed import Streamed
 from experiments.models.blocks import Dropout
+from experiments.optimizers import Muon
 from experiments.training.criterion import Criterion
 from experiments.training.single import Single
 
@@ -72,6 +74,7 @@ def configured(config: Mapping[str, Any]) -> Traits:
     training, freeze = config["training"], config.get("freeze")
     module, _, name = str(config["optimizer"].get("_target_")).rpartition(".")
     kind = getattr(torch.optim, name, None) if module == "torch.optim" else None
+    kind = Muon if (module, name) == (optimizers.__name__, Muon.__name__) else kind
     return Traits(
         optimizer=kind or name or str(config["optimizer"].get("_target_")),
         options=config["optimizer"],

@@ -1,6 +1,6 @@
 """Updating the weights of a stack: each optimizer's rule on its rows."""
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -10,7 +10,6 @@ from torch import Tensor
 from experiments.optimizers.fused import KERNELS
 from experiments.training.single import Single
 
-from ._sharing import rule_for
 from ._weights import Weights
 from .rules import Rule, Slice, hyperparameter
 
@@ -28,13 +27,14 @@ class Part:
     def __init__(self, rule: Rule, programs: Sequence[Single], rows: slice, weights: Weights) -> None:
         self.rule, self.programs, self.rows, self.weights = rule, programs, rows, weights
         self.hyper = {
-            name: weights.by_parameter(
-                [self._spread(p, [hyperparameter(g, name) for g in groups(p)]) for p in programs]
-            )
-            for name in rule.hyper
+            name: weights.by_parameter([self._spread(p, self._hyper(p, name)) for p in programs]) for name in rule.hyper
         }
         self.shares = weights.by_parameter([self._spread(p, p.shares) for p in programs])
         self.gather()
+
+    def _hyper(self, program: Single, name: str) -> list[float]:
+        """Return a hyperparameter of each group of a program's parameters."""
+        return [hyperparameter(group, name) for group in groups(program)]
 
     def _spread(self, program: Single, values: Sequence[float]) -> list[float]:
         """Return for each trained parameter the value of its group."""
@@ -51,8 +51,12 @@ class Part:
 
     def _had(self, program: Single, name: str) -> list[Tensor | None]:
         """Return a state of each trained parameter, None if its optimizer has none yet."""
-        state = program.optimizer.state
+        state = self._states(program)
         return [state.get(program.named[c.name], {}).get(name) for c in self.weights.columns]
+
+    def _states(self, program: Single) -> Mapping[Tensor, Any]:
+        """Return the state of each parameter in a program's optimizer."""
+        return program.optimizer.state
 
     def _updates(self, program: Single) -> int:
         """Return how many updates a member has had; if torch does not count them, 1 for any."""
@@ -208,24 +212,6 @@ def numbered(values: Sequence[Hashable]) -> list[int]:
     """Return for each value the number of the distinct value, counted from 0 in their order."""
     known: dict[Hashable, int] = {}
     return [known.setdefault(value, len(known)) for value in values]
-
-
-def kind_of(programs: Sequence[Single]) -> type[Part]:
-    """Return how these members are updated."""
-    first = programs[0]
-    fused = type(first.optimizer) in KERNELS and first.device.type == "cpu" and first.scaler is None
-    return FusedPart if fused else Part
-
-
-def parts(programs: Sequence[Single], weights: Weights) -> list[Part]:
-    """Divide the members by their rules, in their order."""
-    found, start = [], 0
-    for rule, group in groupby(programs, rule_for):
-        assert rule is not None
-        own = list(group)
-        found.append(kind_of(own)(rule, own, slice(start, start + len(own)), weights))
-        start += len(own)
-    return found
 
 
 def groups(program: Single) -> list[dict[str, Any]]:

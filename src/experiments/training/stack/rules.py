@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from experiments.optimizers import Muon
+
 
 class Slice(NamedTuple):
     """The runs that a rule updates, and the numbers that it needs.
@@ -278,6 +280,8 @@ RADAM = Rule(radam, ADAM, MOMENTS)
 RADAM_DECOUPLED = Rule(radam_decoupled, ADAM, MOMENTS)
 ASGD = Rule(asgd, (*DECAY, "lambd", "alpha", "t0"), {"ax": None}, scalars={"eta": 0.0, "mu": 1.0})
 RPROP = Rule(rprop, ("etaminus", "etaplus", "smallest", "largest"), {"prev": None, "step_size": None})
+MUON = Rule(adamw, (*ADAM, "momentum"), {**MOMENTS, "momentum_buffer": None})
+"""Of our `Muon`: this is its AdamW; `_muon` updates the matrices."""
 
 RULES = (
     SGD,
@@ -296,6 +300,7 @@ RULES = (
     RADAM_DECOUPLED,
     ASGD,
     RPROP,
+    MUON,
 )
 """All rules, in the order of their members in a stack."""
 
@@ -326,6 +331,7 @@ def rule_of(kind: type, settings: Mapping[str, Any]) -> Rule | None:
         torch.optim.RAdam: RADAM_DECOUPLED if apart else RADAM,
         torch.optim.ASGD: ASGD,
         torch.optim.Rprop: RPROP,
+        Muon: MUON,
     }
     return rules.get(kind)
 
