@@ -154,6 +154,34 @@ def test_evaluate_shows_metrics_with_intervals_and_thresholds(commands: Commands
     assert (folder / "evaluation" / "test" / "thresholds.png").is_file()
 
 
+def test_a_metric_that_is_never_finite_chooses_no_epoch(commands: Commands, own_module: str) -> None:
+    words = [*SMALL, "name=never", f"metrics=[{{_target_:{own_module}.never}}]", "objective=val/never"]
+    stopping = "training.early_stopping={metric:val/never,patience:2}"
+    outcome = commands.type("train", *words, "training.epochs=3", stopping)
+    assert outcome.code == 0, outcome.err
+    (folder,) = (commands.folder / "outputs" / "never").iterdir()
+    assert [row["val/never"] for row in metrics(folder)] == ["", ""]
+    own = summary(folder)
+    assert (own["status"], own["best_epoch"], "val/never" in own["metrics"]) == ("stopped", None, False)
+    lasting = "val/never was not a finite number in any of the 2 epochs: it chooses no epoch, and the weights are "
+    assert own["warnings"] == [f"{lasting}those of the last one"]
+    assert f"warning: {own['warnings'][0]}\n" in outcome.out
+    assert outcome.out.count("warning: val/never is not a finite number in epoch 1: its cell in metrics.csv") == 1
+    assert "no improvement for 2 epochs; val/never was not a finite number in 2 of them\n" in outcome.out
+    assert "by val/never" not in outcome.out
+    refused = commands.type("evaluate", f"run={folder}", "best=1").refusal()
+    assert "best=1 cannot rank these runs: none has val/never" in refused
+
+
+def test_an_epoch_without_the_objective_is_not_the_best_one(commands: Commands, own_module: str) -> None:
+    entry = f"metrics=[{{_target_:{own_module}.late,larger_is_better:false}}]"
+    folder = commands.trained(*SMALL, "training.epochs=4", entry, "objective=val/late")
+    assert [row["val/late"] == "" for row in metrics(folder)] == [True, True, False, False]
+    own = summary(folder)
+    assert own["best_epoch"] == 3
+    assert own["warnings"] == ["val/late was not a finite number in 2 of the 4 epochs, which cannot be the best"]
+
+
 def test_a_run_with_metrics_has_the_same_weights_and_numbers(commands: Commands) -> None:
     plain, more = (commands.trained(*SMALL, *own) for own in ((), ("metrics=[auroc,ece]",)))
     columns = [*metrics(plain)[0]]
@@ -172,6 +200,20 @@ def broken(answers, targets):
 
 def text(answers, targets):
     return "much"
+
+
+def never(answers, targets):
+    return float("nan")
+
+
+calls = 0
+
+
+def late(answers, targets):
+    """Infinite in the first epochs."""
+    global calls
+    calls += 1
+    return float("inf") if calls < 4 else calls
 '''
 
 

@@ -128,6 +128,7 @@ def assembled(
             follows=follows,
         )
         plan = planned(settings, program, validate, screen)
+        folder.measured = [name for name in measured if not name.startswith("train/")]
         refuse_uncarried(plan, program)
         assembly.check_batches(config, settings, program, plan.batch_size, layers, held, free)
         return Parts(data, layers, program, plan, member, config)

@@ -155,6 +155,8 @@ def chosen(folders: Sequence[Path], best: int | None) -> list[Path]:
     if metric is None:
         raise UserError(f"best={best} cannot rank these runs: {ranking.reason}; give the folder of one with run=")
     measured = [run for run in measured if metric.name in run.metrics]
+    if not measured:
+        raise UserError(f"best={best} cannot rank these runs: none has {metric.name}; give the folder of one with run=")
     measured.sort(key=lambda run: metric.merit(run.metrics), reverse=True)
     return [run.folder for run in measured[:best]]
 

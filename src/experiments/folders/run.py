@@ -155,10 +155,15 @@ def layer_row(line: str) -> LayerRow | None:
     return row if row.layer and row.quantity and math.isfinite(row.value) else None
 
 
-def metrics_text(rows: Sequence[Row]) -> str:
-    """Return the content of `metrics.csv`: our own columns, then further metrics and what observers have added."""
+def metrics_text(rows: Sequence[Row], measured: Sequence[str] = ()) -> str:
+    """Return the content of `metrics.csv`: our own columns, then further metrics and what observers have added.
+
+    Args:
+        rows: of the epochs.
+        measured: metrics that have a column even if no epoch has a value of them.
+    """
     text = io.StringIO()
-    named = dict.fromkeys(name for row in rows for name in row)
+    named = dict.fromkeys([*(name for row in rows for name in row), *(measured if rows else ())])
     usual = [name for name in COLUMNS if name not in OPTIONAL or name in named]
     if named and "train/accuracy" not in named:  # of another task: in the order of the rows
         usual = [name for name in named if name.startswith(("train/", "val/")) or name in COLUMNS]
@@ -187,6 +192,8 @@ class RunFolder:
         self.best = path / "checkpoints" / "best.pt"
         self.next = path / "checkpoints" / "next.pt"
         self.description = path / "data.json"
+        self.measured: Sequence[str] = ()
+        """The metrics of each epoch; one that an epoch does not define has no value in its row."""
 
     def write_description(self, description: Description) -> None:
         """Write `data.json`: the facts about the data that users of the run need."""
@@ -194,7 +201,7 @@ class RunFolder:
 
     def write_metrics(self, rows: Sequence[Row]) -> None:
         """Write `metrics.csv`: one row per epoch, with all digits of the numbers."""
-        write_whole(self.path / METRICS, metrics_text(rows).encode(), flushed=True)
+        write_whole(self.path / METRICS, metrics_text(rows, self.measured).encode(), flushed=True)
 
     def write_layers(self, rows: Iterable[str]) -> None:
         """Write `layers.csv` from the text of its rows."""
@@ -275,11 +282,11 @@ class RunFolder:
         Raises:
             OSError: the file cannot be read, renamed or written.
         """
-        path, expected = self.path / METRICS, metrics_text(history)
+        path, expected = self.path / METRICS, metrics_text(history, self.measured)
         if not history:
             return None
         try:
-            if regular_text(path, LARGEST_TABLE).startswith(expected):
+            if regular_text(path, LARGEST_TABLE).startswith((expected, metrics_text(history))):
                 return None
             problem = "damaged"
         except FileNotFoundError:

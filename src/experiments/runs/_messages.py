@@ -2,7 +2,7 @@
 
 import io
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -142,8 +142,9 @@ def conclude(
     if summary["status"] == "stopped":
         assert member.early_stopping is not None
         unit = "validations" if "validated_every" in summary else "epochs"
-        screen.print(f"stopped early: no improvement for {member.early_stopping.patience} {unit}")
-    names = measured_columns(metrics)
+        screen.print(f"stopped early: no improvement for {member.early_stopping.patience} {unit}{without(member)}")
+    undefined = [name for name in member.folder.measured if member.history and name not in metrics]
+    names = measured_columns([*metrics, *undefined])
     shown = table("", *names, right=tuple(names))
     for split in SPLITS:
         own = TRAIN_EVAL if split == "train" and fitted else split
@@ -168,6 +169,8 @@ def conclude(
         f"{duration(summary['seconds'])}, {summary['examples_per_second']:,.0f} examples/s"
     )
     print_verdicts(screen, verdicts)
+    for warning in summary.get("warnings", ()):
+        screen.print(f"warning: {warning}")
     if "problem" in summary:
         screen.print(f"warning: {summary['problem']}")
     screen.print_command("run", path)
@@ -177,7 +180,15 @@ def conclude(
         screen.print_command("view", f"{command_name('tensorboard')} --logdir {shlex.quote(path)}")
 
 
-def measured_columns(metrics: Mapping[str, float]) -> list[str]:
+def without(member: Member) -> str:
+    """Return the end of a sentence about the last epochs of a run that stopped early, if they lack its metric."""
+    assert member.early_stopping is not None
+    rule = member.early_stopping
+    count = sum(rule.metric not in row for row in member.history[-rule.patience :])
+    return f"; {rule.metric} was not a finite number in {count} of them" if count else ""
+
+
+def measured_columns(metrics: Iterable[str]) -> list[str]:
     """Return the names of the metrics that are printed, the loss first, without their splits."""
     parts = [name.partition("/") for name in metrics]
     return list(dict.fromkeys(["loss", *(kind for split, _, kind in parts if split in SPLITS and kind != "penalty")]))

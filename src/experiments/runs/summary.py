@@ -16,7 +16,7 @@ from experiments.cli.entry import print_error, remedy
 from experiments.common.keys import flattened
 from experiments.common.metrics import TRAIN_EVAL
 from experiments.common.statuses import WITH_RESULT
-from experiments.common.text import one_line, shown_path
+from experiments.common.text import counted, one_line, shown_path
 from experiments.data import memory
 from experiments.data.cores import present_cores
 from experiments.data.streamed import Streamed
@@ -79,6 +79,7 @@ def outcome(
         fitted: the same on the training split, in evaluation mode.
     """
     best = best_row(member.history, member.objective)
+    chosen = best if best and (member.objective in best or member.objective not in member.folder.measured) else None
     metrics = {name: value for name, value in (best or {}).items() if "/" in name}
     if fitted is not None:
         metrics |= {f"{TRAIN_EVAL}/{name}": value for name, value in fitted.items()}
@@ -89,18 +90,34 @@ def outcome(
         "epochs": position.passes if member.status != "diverged" or plan.validate_steps else len(member.history),
         "steps": position.step,
         "objective": member.objective,
-        "best_epoch": int(best["epoch"]) if best else None,
+        "best_epoch": int(chosen["epoch"]) if chosen else None,
         "metrics": metrics,
         "seconds": position.seconds,
         "examples_per_second": position.trained_examples / max(position.training_seconds, 1e-9),
     }
     if plan.validate_steps is not None:
-        result |= {"best_step": int(best["step"]) if best else None, "validated_every": plan.validate_steps}
+        result |= {"best_step": int(chosen["step"]) if chosen else None, "validated_every": plan.validate_steps}
     if member.status == "finished" and position.out_of_time and not position.is_complete:
         result["out_of_time"] = True
     if member.diverged_at is not None:
         result["diverged_at_step"] = member.diverged_at
-    return result
+    undefined = undefined_metrics(member)
+    return {**result, "warnings": undefined} if undefined else result
+
+
+def undefined_metrics(member: Member) -> list[str]:
+    """Return a sentence for each metric that no epoch defines, and for an objective that some do not."""
+    found, count = [], len(member.history)
+    for metric in member.folder.measured if count else ():
+        without, decides = sum(metric not in row for row in member.history), metric == member.objective
+        if without == count:
+            end = ": it chooses no epoch, and the weights are those of the last one" if decides else ""
+            found.append(f"{metric} was not a finite number in any of the {counted(count, 'epoch')}{end}")
+        elif without and decides:
+            found.append(
+                f"{metric} was not a finite number in {without} of the {count} epochs, which cannot be the best"
+            )
+    return found
 
 
 def story(job: Job, data: assembly.Data, program: Single, member: Member, plan: Plan) -> Story:

@@ -414,7 +414,7 @@ class Search:
         ]
         if len(unmeasured) == len(returns):
             raise UserError(
-                f"the runs of the first trials return no {self.objective}; set objective= to a metric that they "
+                f"the runs of the first trials return no finite {self.objective}; set objective= to a metric that they "
                 "measure, or task=regression if their targets are numbers"
             )
         if unexpected is not None and failed == len(asked):

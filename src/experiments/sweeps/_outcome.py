@@ -17,6 +17,7 @@ from experiments.common.foreign import read_yaml, readable_yaml
 from experiments.common.metrics import Metric, kind_and_source, objective_of
 from experiments.common.ranking import Ranking, ranking_of
 from experiments.common.screen import Screen, fits, narrowed, table
+from experiments.common.statuses import COMPLETED
 from experiments.common.text import capital, command_name, counted, visible
 from experiments.folders.dashboard import crowded
 from experiments.folders.events import FILES
@@ -79,6 +80,9 @@ def print_outcome(screen: Screen, sweep: Sweep, rows: Sequence[Row]) -> None:
     if found is not None and found.is_replaced:
         instead = f"; the runs are ranked by {metric.name}" if metric is not None else "; the runs are not ranked"
         screen.print(f"\n{visible(capital(found.reason))}{instead}")
+    unranked = [row for row in left if row.status in COMPLETED and row.metrics]
+    if unranked and metric is not None:
+        screen.print(f"\nwarning: {visible(metric.name)} was never a finite number in {counted(len(unranked), 'run')}")
     if ranked and metric is not None:
         best = ranked[0]
         value = shown_value(metric, best.metrics[metric.name])

@@ -1,5 +1,6 @@
 """The training loop, for K >= 1 runs."""
 
+import logging
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -23,6 +24,7 @@ from .program import Program
 from .stop import Stop
 from .transfer import state_to_host, to_device
 
+LOG = logging.getLogger("experiments")
 FLUSH_SECONDS = 1.0
 """The least time between two flushes of the files other than `last.pt`."""
 SAVING_SHARE, LONGEST_UNSAVED = 0.05, 60.0
@@ -212,7 +214,24 @@ def end_epoch(program: Program, members: Sequence[Member], position: Position) -
         metrics |= {f"{TRAIN_EVAL}/{name}": value for name, value in training[row].items()}
         metrics["seconds"] = position.seconds
         member.history.append(metrics)
+        note_undefined(member, metrics, position.name)
         end_of_epoch(members, k, metrics, position.epoch)
+
+
+def note_undefined(member: Member, row: Row, name: str) -> None:
+    """Name the metrics that an epoch does not define, each once.
+
+    Args:
+        member: whose epoch.
+        row: of the epoch.
+        name: of the epoch.
+    """
+    for metric in member.folder.measured:
+        if metric in row or metric in member.undefined:
+            continue
+        member.undefined.add(metric)
+        best = ", and the epoch cannot be the best one" if metric == member.objective else ""
+        LOG.info(f"warning: {metric} is not a finite number in {name}: its cell in metrics.csv is empty{best}")
 
 
 def first_bad_step(losses: Tensor, first_step: int) -> int:

@@ -24,7 +24,8 @@ Status = Literal["finished", "stopped", "pruned", "diverged", "interrupted", "fa
 class EarlyStopping:
     """Stop when `metric` has not improved by more than `min_delta` for `patience` epochs.
 
-    Without a `min_delta`, an epoch with the same value and a lower validation loss is an improvement too.
+    Without a `min_delta`, an epoch with the same value and a lower validation loss is an improvement too. An epoch that
+    does not define the metric is none.
     (Prechelt 1998; Goodfellow et al. 2016, algorithm 7.1.)
     """
 
@@ -36,7 +37,8 @@ class EarlyStopping:
         """Whether to stop after these epochs; they are replayed, so there is nothing to save."""
         best, waited = (-math.inf, -math.inf), 0
         for row in history:
-            merit = Metric(self.metric).merit(row)
+            value = row.get(self.metric, math.nan)
+            merit = Metric(self.metric).merit(row) if math.isfinite(value) else (-math.inf, -math.inf)
             if merit[0] > best[0] + self.min_delta or (self.min_delta == 0 and merit > best):
                 best, waited = merit, 0
             else:
@@ -45,8 +47,8 @@ class EarlyStopping:
 
 
 def best_row(history: Sequence[Row], objective: str) -> Row | None:
-    """Return the epoch with the best objective, see `Metric.merit`; if it was not measured, the last epoch."""
-    measured = [row for row in history if objective in row]
+    """Return the epoch with the best objective, see `Metric.merit`; if no epoch has a finite one, the last epoch."""
+    measured = [row for row in history if math.isfinite(row.get(objective, math.nan))]
     if measured:
         return max(measured, key=Metric(objective).merit)
     return history[-1] if history else None
@@ -73,6 +75,7 @@ class Member:
         unwritten: the checkpoint of its best epoch, if it is not on the disk yet.
         error: that one of its observers has raised; the other members continue.
         refused: what its observers have added to a row and cannot be kept.
+        undefined: the metrics that were not a finite number in an epoch of this process, which were named.
         lengths: the steps of each training example, if it has sequences of unequal lengths; see `by_length`.
         follows: whether each training example continues the one before it, if its state is carried; see `in_lanes`.
         horizon: the updates for which its schedule is meant, after which the rate stays the same; None for the plan's.
@@ -94,6 +97,7 @@ class Member:
     unwritten: dict[str, Any] | None = None
     error: Exception | None = None
     refused: set[str] = field(default_factory=set)
+    undefined: set[str] = field(default_factory=set)
     horizon: int | None = None
     lengths: Tensor | None = None
     follows: Tensor | None = None
