@@ -93,6 +93,8 @@ TRAININGS: dict[str, tuple[str, ...]] = {
     "carried state": (*TOKENS[:5], "data.stateful=true", "model={_target_: tests.training.test_carried.Own}"),
     "stack of tokens": ("-m", *TOKENS, "seed=0,1"),
     "stack": ("-m", *SMALL, "optimizer=adam,sgd,momentum,adagrad", "model.dropout=0.2"),
+    "stack of averages": ("-m", *SMALL, "optimizer=muon,asgd,rprop", "training.ema=0.9"),
+    "stack of pictures": ("-m", *SMALL[:2], NO_PICTURES, "model=cnn", "data.augment=[crop_flip,mixup]", "seed=0,1"),
     "stack of numbers": ("-m", *SMALL, "data=diabetes", "seed=0,1"),
     "search": (*SEARCH, *SMALL, "optimizer.lr=interval(0.001,0.1)", "hydra.sweeper.n_trials=2"),
 }

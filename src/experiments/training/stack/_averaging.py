@@ -55,7 +55,7 @@ class Averages:
         shares = [average.share for average in self.averages]
         if shares != self.shares:
             self.shares = shares
-            self.column = to_device(self.weights.flat.new_tensor(shares, device="cpu"), self.flat.device).unsqueeze(1)
+            self.column = to_device(torch.tensor(shares, dtype=self.flat.dtype), self.flat.device).unsqueeze(1)
         self.flat.lerp_(self.weights.flat[self.rows], self.column)
         for name, own in self.buffers.items():
             theirs = self.weights.buffers[name][self.rows]
