@@ -20,6 +20,8 @@ EXAMPLES = (
 )
 
 
+DIVERGED = 1
+"""The exit code of a run that diverged, and of a sweep in which a run did."""
 TORCHRUN = {"RANK", "WORLD_SIZE", "LOCAL_RANK"}
 """The environment variables that torchrun sets for each of its processes."""
 
@@ -37,19 +39,28 @@ def task(cfg: Any, typed: Sequence[str] = ()) -> float | None:
     Args:
         cfg: the configuration.
         typed: the arguments of the command, from which it is composed together with the overrides of a resumed run.
+
+    Raises:
+        SystemExit: a single run has diverged; with the code of a sweep in which a run has.
     """
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
     from .training.stop import SignalStop
 
+    statuses: list[str] = []
     stop = SignalStop()
     with stop.listening():  # the run's folder exists: a signal from now on leaves a summary in it
         with heavy_imports():
             from .runs.alone import run  # only after Hydra has accepted the command line
 
-        result = run(cfg, stop, typed)
+        result = run(cfg, stop, typed, statuses.append)
     if cfg.get("remedy") is True and not stop.requested:
         from .remedies.running import after_training
 
         after_training(cfg)
+    if "diverged" in statuses and HydraConfig.get().mode != RunMode.MULTIRUN:
+        sys.exit(DIVERGED)
     return result
 
 

@@ -25,7 +25,7 @@ from experiments.training.observer import Observer
 from experiments.training.position import Plan, Position
 from experiments.training.single import Single, Updating
 from experiments.training.streams import Streams
-from tests.helpers import SMALL, Commands, metrics, summary, weights
+from tests.helpers import SMALL, Commands, metrics, run_folders, summary, weights
 
 CPU = torch.device("cpu")
 
@@ -257,8 +257,9 @@ def test_a_run_leaves_pictures(commands: Commands) -> None:
 def test_pictures_are_drawn_if_there_is_something_to_see(
     commands: Commands, overrides: tuple[str, ...], expected: set[str]
 ) -> None:
-    folder = commands.trained("training.epochs=1", "data.limit=100", *overrides)
-    assert summary(folder)["status"] in ("finished", "diverged")
+    outcome = commands.train("training.epochs=1", "data.limit=100", *overrides)
+    (folder,) = run_folders(commands.folder)
+    assert (outcome.code, summary(folder)["status"]) in ((0, "finished"), (1, "diverged")), outcome.err
     assert {path.stem for path in (folder / "pictures").glob("*.png")} == expected
 
 

@@ -224,7 +224,7 @@ def test_observers_draw_no_random_numbers_even_for_a_model_that_does(commands: C
 @pytest.mark.slow
 def test_divergence_is_a_status_with_its_step(commands: Commands) -> None:
     outcome = commands.train("optimizer=sgd", "optimizer.lr=1e6", "init=unit_normal", "training.epochs=5")
-    assert outcome.code == 0
+    assert outcome.code == 1, "as a sweep in which a run diverges"
     (folder,) = run_folders(commands.folder)
     found = summary(folder)
     assert found["status"] == "diverged"
@@ -239,7 +239,8 @@ def test_divergence_is_a_status_with_its_step(commands: Commands) -> None:
 def test_divergence_keeps_the_epochs_before_it(commands: Commands) -> None:
     # The rate grows until the loss overflows: some epochs are fine.
     grow = ["scheduler._target_=tests.interrupted.growing", "optimizer=sgd", "optimizer.lr=1e-3", "init=he"]
-    folder = commands.trained(*grow, "training.epochs=10")
+    assert commands.train(*grow, "training.epochs=10").code == 1
+    (folder,) = run_folders(commands.folder)
     found = summary(folder)
     assert found["status"] == "diverged"
     rows = metrics(folder)

@@ -37,13 +37,19 @@ from .run import PreparedRun, Run, StartedRun, of_own_code
 from .summary import outcomes
 
 
-def run(cfg: DictConfig, early: SignalStop | None = None, typed: Sequence[str] = ()) -> float | None:
+def run(
+    cfg: DictConfig,
+    early: SignalStop | None = None,
+    typed: Sequence[str] = (),
+    on_end: Callable[[str], object] | None = None,
+) -> float | None:
     """Train the run that Hydra composed, in the folder that Hydra created; an interrupted run ends the process.
 
     Args:
         cfg: the composed configuration.
         early: listens to signals since Hydra created the folder; None if nothing does.
         typed: the arguments of the command; code that they name themselves is trusted.
+        on_end: called with the status of the run when it has ended.
     """
     stop = processes.stop(early)
     job = composed(cfg)
@@ -70,6 +76,8 @@ def run(cfg: DictConfig, early: SignalStop | None = None, typed: Sequence[str] =
         summary = train_job(job, stop)
     if stop.signal is not None and summary["status"] == "interrupted":
         sys.exit(EXIT_CODES[signal.Signals(stop.signal)])
+    if on_end is not None:
+        on_end(summary["status"])
     return result_of(summary, job.config)
 
 
