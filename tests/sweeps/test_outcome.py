@@ -234,3 +234,20 @@ def test_many_runs_are_not_ticked_by_tensorboard(tmp_path: Path, runs: int, said
             (folder / "events.out.tfevents.1.host").touch()
     note = note_on_lines(Sweep(tmp_path))
     assert (note is not None and note.startswith("In the tabs other than Time Series no run is ticked")) == said
+
+
+def test_of_a_fair_search_only_the_runs_on_fresh_seeds_are_shown_and_none_is_the_best(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tuning = [(f"optimizer={name} optimizer.lr={lr}", "finished", results(0.99)) for name in "ab" for lr in (1, 2)]
+    fresh = [
+        (f"optimizer={name} optimizer.lr=1 seed={seed}", "finished", results(0.9)) for name in "ab" for seed in (1, 2)
+    ]
+    sweep = planted(tmp_path / "s", *tuning, *fresh)
+    assert outcome(sweep, capsys)[-1].startswith("best run 00_")
+    sweep.note(fair={"for": "optimizer", "fresh": {"a": {"trial": 0, "job": 4}, "b": {"trial": 0, "job": 6}}})
+    lines = outcome(sweep, capsys)
+    assert lines[0] == "the best settings on fresh seeds:"
+    assert sorted(line.split()[0] for line in lines[2:]) == ["4", "5", "6", "7"]
+    assert not any(line.startswith("best run") for line in lines)
+    assert f"run={tmp_path / 's' / '04_'}" in dict(next_commands(sweep, rows_of(sweep)))["evaluate"]

@@ -27,6 +27,8 @@ from experiments.folders.sweep import ENDED, Entry, Sweep
 MOST_BEST, MOST_FAILED = 10, 5
 """The rows of a long sweep: the best runs, and runs without a result."""
 LONGEST_VALUE = 30
+FAIR = "fair"
+"""The entry of `sweep.yaml` that a fair search writes."""
 WITHOUT_RESULT = ("failed", "diverged")
 LOSS_SETTINGS = {"loss", "task", "experiment"}
 """Config groups that may give the losses of runs different meanings; see `ranking_of`."""
@@ -66,6 +68,8 @@ def print_outcome(screen: Screen, sweep: Sweep, rows: Sequence[Row]) -> None:
         sweep: with its configuration.
         rows: its runs.
     """
+    fresh = on_fresh_seeds(sweep, rows)
+    rows = fresh or rows
     found = objective(sweep, rows)
     metric = found.metric if found is not None else None
     ranked = ranking(rows, metric)
@@ -73,7 +77,7 @@ def print_outcome(screen: Screen, sweep: Sweep, rows: Sequence[Row]) -> None:
     if not ranked and not left:
         return
     shown, more = selected(ranked, left)
-    screen.print("")
+    screen.print("\nthe best settings on fresh seeds:" if fresh else "")
     screen.print(fitting(shown, metric, screen))
     if more:
         screen.print(more)
@@ -83,7 +87,7 @@ def print_outcome(screen: Screen, sweep: Sweep, rows: Sequence[Row]) -> None:
     unranked = [row for row in left if row.status in COMPLETED and row.metrics]
     if unranked and metric is not None:
         screen.print(f"\nwarning: {visible(metric.name)} was never a finite number in {counted(len(unranked), 'run')}")
-    if ranked and metric is not None:
+    if ranked and metric is not None and not fresh:  # of repetitions none is the best
         best = ranked[0]
         value = shown_value(metric, best.metrics[metric.name])
         screen.print("")
@@ -97,6 +101,8 @@ def next_commands(sweep: Sweep, rows: Sequence[Row]) -> Iterator[tuple[str, str]
         sweep: with its folder and configuration.
         rows: its runs.
     """
+    fresh = on_fresh_seeds(sweep, rows)
+    rows = fresh or rows
     found = objective(sweep, rows)
     ranked = ranking(rows, found.metric if found is not None else None)
     measured = ranked or [row for row in rows if row.metrics]
@@ -110,7 +116,9 @@ def next_commands(sweep: Sweep, rows: Sequence[Row]) -> Iterator[tuple[str, str]
     with_weights = [row for row in measured if (row.entry.folder / "checkpoints").is_dir()]
     if with_weights:
         best = with_weights[0]
-        words = [f"run={sweep.folder}", "best=1"] if ranked[:1] == [best] else [f"run={best.entry.folder}"]
+        words = (
+            [f"run={sweep.folder}", "best=1"] if ranked[:1] == [best] and not fresh else [f"run={best.entry.folder}"]
+        )
         split = next((s for s in ("test", "val", "train") if f"{s}/loss" in best.metrics), "test")
         words += [f"split={split}"] if split != "test" else []
         packages = foreign_packages(best.entry.folder)
@@ -145,6 +153,18 @@ def row_of(entry: Entry) -> Row:
         epochs if isinstance(epochs, int) else None,
         str(summary["objective"]) if metrics and summary.get("objective") else None,
     )
+
+
+def on_fresh_seeds(sweep: Sweep, rows: Sequence[Row]) -> list[Row]:
+    """Return the runs of a fair search that judge its best settings; none before they are planned, or in other sweeps.
+
+    The runs of the tuning come before them.
+    """
+    noted = sweep.asked().get(FAIR)
+    fresh = noted.get("fresh") if isinstance(noted, Mapping) else None
+    arms = fresh.values() if isinstance(fresh, Mapping) else ()
+    numbers = [arm["job"] for arm in arms if isinstance(arm, Mapping) and isinstance(arm.get("job"), int)]
+    return [row for row in rows if numbers and row.entry.number >= min(numbers)]
 
 
 def objective(sweep: Sweep, rows: Sequence[Row]) -> Ranking | None:
