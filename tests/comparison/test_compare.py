@@ -117,7 +117,10 @@ def test_one_seed_gives_no_interval(commands: Commands) -> None:
     plant_all(commands.folder, [0.4], optimizer="adam")
     said = compared(commands, ".").out
     assert "optimizer=adam has the best val/loss, 0.4; with one seed per group nothing can be claimed" in said
-    assert "note: Every group has only one run: an interval needs more seeds; add 'seed=range(5)' to the sweep" in said
+    start = "note: Every group has only one run: an interval needs more seeds; "
+    assert f"{start}train each with -m 'seed=range(5)'\n" in said
+    (commands.folder / "sweep.yaml").write_text("{}")
+    assert f"{start}add 'seed=range(5)' to the sweep\n" in compared(commands, ".").out
     for row in rows_of(commands.folder):
         assert [row[name] for name in ("place", "n", "std", "low", "high")] == ["", "1", "", "", ""]
     assert rows_of(commands.folder, "differences") == []

@@ -95,3 +95,38 @@ def test_a_note_gives_the_command_that_compares_the_values_of_one_key(commands: 
     outcome = compared(commands, ".", *note.split())
     assert "note: The groups differ" not in outcome.out
     assert [row["group"] for row in rows_of(commands.folder)] == ["init=he", "init=xavier"]
+
+
+def test_why_a_large_difference_is_not_shown_and_what_letters_mean(commands: Commands) -> None:
+    values = {"sgd": (0.97, 0.98, 0.96, 0.975, 0.965), "adam": (0.85, 0.21, 0.60, 0.25, 0.70)}
+    for optimizer, group in values.items():
+        for seed, value in enumerate(group):
+            plant(
+                commands.folder / f"{optimizer}{seed}",
+                value,
+                metric="val/accuracy",
+                objective="val/accuracy",
+                seed=seed,
+                optimizer=optimizer,
+            )
+    for init, shift in (("xavier", 0.002), ("small_normal", 0.004), ("large_normal", 0.001)):
+        for seed in range(5):
+            folder = commands.folder / f"{init}{seed}"
+            value = values["sgd"][(seed + 2) % 5] + shift
+            plant(folder, value, metric="val/accuracy", objective="val/accuracy", seed=seed, init=init)
+    said = compared(commands, ".").out
+    reason = (
+        "cannot be told apart at n = 5, although their intervals do not overlap, because the runs of init=he "
+        "optimizer=adam range from 21.00 % to 85.00 % and 10 pairs are tested; at least "
+    )
+    assert reason in said
+    assert said.count("although their intervals") == 1  # those of the others overlap
+    assert "\nletters: groups that share a letter cannot be told apart\n" in said
+    assert "letters:" not in compared(commands, ".", "baseline=optimizer=adam").out
+
+
+def test_the_headline_of_two_groups_names_no_number_of_others(commands: Commands) -> None:
+    for optimizer, values in {"sgd": (0.5, 0.6, 0.7), "adam": (0.55, 0.6, 0.72)}.items():
+        for seed, value in enumerate(values):
+            plant(commands.folder / f"{optimizer}{seed}", value, seed=seed, optimizer=optimizer)
+    assert "n = 3), but the other group cannot be told apart from it\n" in compared(commands, ".").out

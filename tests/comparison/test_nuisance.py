@@ -205,7 +205,14 @@ def test_only_the_runs_on_fresh_seeds_of_a_fair_search_are_compared(commands: Co
         ("optimizer=adam", "4", "optimizer.lr=0.01"), ("optimizer=sgd", "4", "optimizer.lr=0.01"),
     ]  # fmt: skip
     assert said.startswith("val/accuracy of 8 runs in 2 groups\n")
-    assert re.search(r"differences include the luck of the choice \(standard deviation 0\.\d+ points\)", said)
+    luck = (
+        r"other settings, which changes a mean by about 0\.\d+ points, and the intervals of the differences allow for"
+    )
+    assert re.search(luck, said)
+    lines = [line for line in said.splitlines() if line.startswith("- ")]
+    assert lines[0].startswith("- optimizer=adam has the best mean val/accuracy")
+    assert lines[1].startswith("- optimizer=adam beats optimizer=sgd by 5")
+    assert lines[2].startswith("- Each group is at its best setting")
     assert "note: 12 runs of the tuning left out: they chose the settings" in said
     assert "Shares of the variance" not in said
     assert "seeds would show" not in said

@@ -16,6 +16,7 @@ from experiments.common.metrics import Metric
 from experiments.common.ranking import Ranking, different_losses, is_loss, ranking_of
 from experiments.common.statuses import COMPLETED
 from experiments.folders.reading import UNFINISHED, Record, number
+from experiments.folders.sweep import FILE
 
 from ._factors import Analysis, ConditionalEffect, analyse, only_where
 from ._ranks import Ranks, letters, ranks_of
@@ -37,6 +38,8 @@ from .statistics import (
     upper_std,
 )
 
+UNEQUAL = 3.0
+"""A standard deviation that is so many times another one explains why a large difference is not shown."""
 UNDECIDED = "No group is shown to be the best"
 """The start of the headline if another group is level with the best one."""
 MOST_PAIRS = 1_000
@@ -107,7 +110,27 @@ class GroupDifference:
     def sentence(self, metric: Metric) -> str:
         """Return the difference in words."""
         most = MOST_SEEDS if self.sized else None
-        return differing(metric, self.group.name, self.other.name, self.difference, self.corrected, self.needed, most)
+        names = self.group.name, self.other.name
+        return differing(metric, *names, self.difference, self.corrected, self.needed, most, self.reason(metric))
+
+    def reason(self, metric: Metric) -> str:
+        """Return why groups cannot be told apart although their intervals do not overlap; empty if they overlap."""
+        groups = self.group, self.other
+        if self.corrected < LEVEL or any(len(group.values) < 2 for group in groups):
+            return ""
+        wide, narrow = sorted((estimate(list(group.values.values())) for group in groups), key=spread_of, reverse=True)
+        if None in (wide.low, wide.high, narrow.low, narrow.high) or overlap(wide, narrow):
+            return ""
+        parts = []
+        if spread_of(wide) > UNEQUAL * spread_of(narrow):
+            widest = max(groups, key=lambda group: spread_of(estimate(list(group.values.values()))))
+            low, high = min(widest.values.values()), max(widest.values.values())
+            parts.append(f"the runs of {widest.name} range from {metric.value(low)} to {metric.value(high)}")
+        if any(group.luck for group in groups):
+            parts.append("the choice of the settings was partly luck")
+        if self.tests > 1:
+            parts.append(f"{self.tests} pairs are tested")
+        return " and ".join(parts)
 
 
 @dataclass(frozen=True)
@@ -179,8 +202,8 @@ class Answer:
         metric, sentences = self.question.metric, [self.headline()]
         if self.rows[0].estimate is None:
             return sentences
-        sentences += tuning_sentences(metric, self.grouping, [row.group for row in self.rows])
         sentences += differences
+        sentences += tuning_sentences(metric, self.grouping, [row.group for row in self.rows])
         sentences += [
             odd(metric, row.group, row.spread, self.grouping.repeated, self.question.target, row.epochs)
             for row in self.rows
@@ -219,11 +242,27 @@ class Answer:
         if not tied:
             return f"{best.group.name} has the best mean {metric.name}, {mean}"
         end = "highest" if metric.larger_is_better else "lowest"
-        against = "the baseline" if self.question.baseline else f"{len(tied)} of {len(self.rows) - 1} others"
+        against = f"{len(tied)} of {len(self.rows) - 1} others"
+        if self.question.baseline or len(self.rows) == 2:
+            against = "the baseline" if self.question.baseline else "the other group"
         return (
             f"{UNDECIDED}: {best.group.name} has the {end} mean {metric.name}, {mean}, but "
             f"{against} cannot be told apart from it"
         )
+
+
+def spread_of(found: Estimate) -> float:
+    """Return the standard deviation of the runs; 0 for one run."""
+    return found.std or 0.0
+
+
+def overlap(one: Estimate, other: Estimate) -> bool:
+    """Whether two intervals overlap."""
+    assert one.low is not None
+    assert one.high is not None
+    assert other.low is not None
+    assert other.high is not None
+    return one.low <= other.high and other.low <= one.high
 
 
 def answered(grouping: Grouping, question: Question) -> Answer:
@@ -572,7 +611,7 @@ def with_runs(counts: Mapping[str, int]) -> str:
 
 
 def notes(answer: Answer, every: Sequence[Record]) -> list[str]:
-    """Return what else the reader must know: which runs are not in the means, and how times were measured."""
+    """Return what else the reader must know, such as which runs are not in the means."""
     sentences = []
     records = records_of(answer.grouping)
     lacking = [r for g in answer.grouping.groups for b, r in g.records.items() if b not in g.values]
@@ -596,7 +635,9 @@ def notes(answer: Answer, every: Sequence[Record]) -> list[str]:
     if singles:
         some = "1 group has" if len(singles) == 1 else f"{len(singles)} groups have"
         subject = "Every group has" if len(singles) == len(answer.rows) > 1 else some
-        sentences.append(f"{subject} only one run: an interval needs more seeds; add 'seed=range(5)' to the sweep")
+        swept = all((record.folder.parent / FILE).exists() for row in singles for record in row.group.records.values())
+        remedy = "add 'seed=range(5)' to the sweep" if swept else "train each with -m 'seed=range(5)'"
+        sentences.append(f"{subject} only one run: an interval needs more seeds; {remedy}")
     if answer.without_partner:
         names = listed([group.name for group in answer.without_partner], 6)
         sentences.append(f"There is no matching baseline for {names}")
@@ -604,14 +645,19 @@ def notes(answer: Answer, every: Sequence[Record]) -> list[str]:
     if len(answer.grouping.repeated) > 1:
         keys = listed(list(answer.grouping.repeated), 12)
         sentences.append(f"The runs of a group differ in {keys}; runs that agree in all of them are paired")
-    if any(is_stacked(record) for record in records):
-        times = "Seconds" if answer.is_stacked else "Seconds and examples per second"
-        sentences.append(f"{times} of runs that were trained together are those of the whole stack")
     noted = [record.summary.get("versions") for record in every if record.summary]
     versions = Counter(str(libraries.get("torch")) for libraries in noted if isinstance(libraries, dict))
     if len(versions) > 1:
         sentences.append(f"The runs used different versions of torch: {listed(list(versions))}")
     return sentences
+
+
+def timing_note(answer: Answer) -> str | None:
+    """Return a note on the times of runs that were trained together; None if there are none."""
+    if not any(is_stacked(record) for record in records_of(answer.grouping)):
+        return None
+    times = "Seconds" if answer.is_stacked else "Seconds and examples per second"
+    return f"{times} of runs that were trained together are those of the whole stack"
 
 
 def unchosen(grouping: Grouping) -> list[str]:

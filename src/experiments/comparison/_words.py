@@ -33,7 +33,14 @@ def estimated(metric: Metric, estimate: Estimate) -> str:
 
 
 def differing(
-    metric: Metric, group: str, other: str, found: Difference, corrected: float, needed: int | None, most: int | None
+    metric: Metric,
+    group: str,
+    other: str,
+    found: Difference,
+    corrected: float,
+    needed: int | None,
+    most: int | None,
+    reason: str = "",
 ) -> str:
     """Return what a difference shows, or how many seeds it would take to show one.
 
@@ -43,6 +50,7 @@ def differing(
         corrected: its p value after correction.
         needed: seeds that would show a difference of this size; None for more than `most`.
         most: None if the number of seeds cannot be given.
+        reason: why a difference that looks large is not shown; empty if it does not look large.
     """
     runs = f"n = {found.n}" if found.paired else f"n = {found.n}, not paired"
     bounds = f"{interval_of(metric, found)}, "
@@ -50,7 +58,8 @@ def differing(
         better = (found.mean > 0) == metric.larger_is_better
         verb = "beats" if better else "is worse than"
         return f"{group} {verb} {other} by {metric.size(found.mean)} ({bounds}{runs})"
-    start = f"{group} and {other} cannot be told apart at {runs}"
+    why = f", although their intervals do not overlap, because {reason}" if reason else ""
+    start = f"{group} and {other} cannot be told apart at {runs}{why}"
     if found.mean == 0:
         return f"{start}: their means are equal"
     if found.std == 0:
@@ -110,7 +119,8 @@ def tuning_sentences(metric: Metric, grouping: Grouping, best_first: Sequence[Gr
     if grouping.fresh:
         lucks = sorted(metric.size(group.luck) for group in tuned)
         size = lucks[0] if lucks[0] == lucks[-1] else f"{lucks[0].removesuffix(' points')} to {lucks[-1]}"
-        luck = f"; differences include the luck of the choice (standard deviation {size})"
+        luck = f"; other trials would have chosen other settings, which changes a mean by about {size}"
+        luck += ", and the intervals of the differences allow for that"
         sentences.append(
             "The settings were chosen by runs with other seeds, and only the runs on fresh seeds are compared, so the "
             f"choice does not flatter them{luck if any(group.luck for group in tuned) else ''}"

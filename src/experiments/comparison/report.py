@@ -18,7 +18,7 @@ from experiments.figures.page import Cell, Curves, Figure, GroupStyle, MeanCurve
 from experiments.figures.svg import inlined, saved
 
 from . import drawing
-from ._answers import UNDECIDED, Answer, GroupRow
+from ._answers import UNDECIDED, Answer, GroupRow, timing_note
 from ._critical import critical_figure
 from ._fair import budget_figure
 from ._remedies import remedy_tables
@@ -104,7 +104,7 @@ class Report:
             title=f"{len(ordered)} groups by {self.metric.name}" if len(ordered) > 1 else ordered[0].name,
             statements=[unbroken(sentence) for sentence in start],
             further=[unbroken(sentence) for sentence in further],
-            notes=self.notes,
+            notes=self.all_notes,
             groups=[GroupStyle(g.name, styles[g.name], g.outcome or "") for g in self.answer.grouping.groups],
             tables=tables,
             curves=page_curves(drawn_curves, names, self.metric, self.answer.question.axis),
@@ -115,6 +115,12 @@ class Report:
             about=self.shared,
         )
         write_whole(folder / "report.html", render(page).encode())
+
+    @property
+    def all_notes(self) -> list[str]:
+        """The notes with that on times, which the figures and tables of the page show."""
+        timing = timing_note(self.answer)
+        return [*self.notes, *([timing] if timing else [])]
 
     @property
     def shared(self) -> str:
@@ -353,7 +359,8 @@ class Report:
         )
         if self.answer.grouping.fresh:
             note += (
-                " The intervals and p values include the luck of the choice of the settings, which ranks do not know."
+                " The intervals and p values allow for the luck in the choice of the settings. Wilcoxon's test is left "
+                "out, because it cannot."
             )
         elif not all(pair.wilcoxon is not None for pair in self.answer.differences):
             left_out = "is left out" if not ranked else "is left out for groups with fewer seeds"
@@ -398,8 +405,8 @@ class Report:
         """Return the report as Markdown."""
         parts = [f"# Comparison by {markdown(self.metric.name)}", markdown(self.shared), markdown(self.signature)]
         parts.append("\n".join(f"- {markdown(sentence)}" for sentence in self.answer.sentences))
-        if self.notes:
-            parts.append("Notes:\n\n" + "\n".join(f"- {markdown(note)}" for note in self.notes))
+        if self.all_notes:
+            parts.append("Notes:\n\n" + "\n".join(f"- {markdown(note)}" for note in self.all_notes))
         for table in tables:
             parts += [f"## {markdown(table.title)}", as_markdown(table), markdown(table.note)]
         parts.append("## Figures")

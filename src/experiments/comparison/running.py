@@ -232,15 +232,20 @@ def show(screen: Screen, report: Report, out: Path) -> None:
     if answer.grouping.common:
         screen.print(visible(common_line(answer.grouping)))
     screen.print("")
-    screen.print(printed(report, screen.terminal.width))
+    shown = printed(report, screen.terminal.width)
+    screen.print(shown)
     if len(answer.rows) > MOST_PRINTED:
         screen.print(f"... and {len(answer.rows) - MOST_PRINTED} more groups in table.csv")
+    lettered = any(column.header == "letters" for column in shown.columns)
+    if lettered and any(row.letters for row in answer.rows[:MOST_PRINTED]):
+        screen.print("letters: groups that share a letter cannot be told apart")
     screen.print("")
     for sentence in answer.sentences[:MOST_SENTENCES]:
         screen.print(f"- {visible(sentence)}")
     if len(answer.sentences) > MOST_SENTENCES:
         screen.print(f"- ... and {len(answer.sentences) - MOST_SENTENCES} more in the report")
-    for note in report.notes:
+    timed = answer.question.target is not None or answer.question.axis == "seconds"
+    for note in report.all_notes if timed else report.notes:
         screen.print(f"note: {visible(note)}")
     screen.print(f"\nreport   {visible(shown_path(out / 'report.html'))}")
 
