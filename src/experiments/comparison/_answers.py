@@ -242,9 +242,12 @@ class Answer:
         if not tied:
             return f"{best.group.name} has the best mean {metric.name}, {mean}"
         end = "highest" if metric.larger_is_better else "lowest"
-        against = f"{len(tied)} of {len(self.rows) - 1} others"
-        if self.question.baseline or len(self.rows) == 2:
-            against = "the baseline" if self.question.baseline else "the other group"
+        others = len(self.rows) - 1
+        against = f"{len(tied)} of {others} others"
+        if self.question.baseline:
+            against = "the baseline"
+        elif len(tied) == others:
+            against = "the other group" if others == 1 else f"the other {others} groups"
         return (
             f"{UNDECIDED}: {best.group.name} has the {end} mean {metric.name}, {mean}, but "
             f"{against} cannot be told apart from it"
