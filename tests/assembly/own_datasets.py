@@ -81,6 +81,19 @@ class Numbers(Dataset[Any]):
         return x, y
 
 
+class Alternating(Dataset[Any]):
+    """Noise, whose classes take turns: the targets are the same for every draw."""
+
+    def __init__(self, draw: int = 0) -> None:
+        self.x = torch.randn(60, 4, generator=torch.Generator().manual_seed(draw))
+
+    def __len__(self) -> int:
+        return 60
+
+    def __getitem__(self, index: int) -> Any:
+        return self.x[index], index % 2
+
+
 class Noisy(Dataset[Any]):
     """Many random examples, whose targets are known beforehand."""
 

@@ -30,6 +30,7 @@ from experiments.tasks.base import Task
 from experiments.training.streams import Streams
 
 from . import _gathered
+from ._overlaps import shared_examples
 from ._scales import scaled_apart
 from ._stateful import carry, refuse_stateful
 from ._tasks import of_data, task_for, wanted
@@ -220,6 +221,7 @@ def loaded(section: Config, form: Form = None, wanted: TargetForm | None = None)
         check_labels(source)
     except ValueError as error:
         raise UserError(f"data: {error}") from None
+    source.doubts = tuple(dict.fromkeys([*source.doubts, *shared_examples(source)]))
     return source
 
 
@@ -282,7 +284,7 @@ def data(
         kept, tested = torch.arange(len(source.y_train)), torch.arange(len(source.y_test))
     kept, tested = of_rows(kept, source.train_rows), of_rows(tested, source.test_rows)
     y = source.y_train[kept]
-    validated, ordered = source.y_val is not None, source.kind == "tokens" or settings.stateful
+    validated, ordered = source.y_val is not None and not source.val_again, source.kind == "tokens" or settings.stateful
     train, val = divided_rows(task.strata(y), settings, streams.split, validated=validated, ordered=ordered)
     computed = computed_anew
     if sources is not None and isinstance(settings.preprocess, str):  # a function of the user's may be random
@@ -299,9 +301,10 @@ def data(
         prepare = of_tokens(settings, source)
     else:
         prepare = computed("preparation", partial(fitted, fit, source, kept[train], device))
+    set_aside = source.x_train if source.x_val is None else source.x_val
     parts = {
         "train": (source.x_train, labels, kept[train]),
-        "val": (source.x_train, y[val], kept[val]) if source.x_val is None else own_validation(source, settings),
+        "val": own_validation(source, settings) if validated else (set_aside, y[val], kept[val]),
         "test": (source.x_test, source.y_test[tested], tested if len(tested) < len(source.y_test) else None),
     }
     if task.of_inputs and any(isinstance(x, Rows) for x, _, _ in parts.values()):
@@ -322,7 +325,12 @@ def data(
     notes = list(source.notes)
     if settings.stateful:
         notes.append(carry(splits, source, parts))
-    if source.y_val is not None:
+    if source.val_again:
+        notes.append(
+            "data.val describes the training examples again; the examples that are set aside for validation "
+            f"({len(val):,} of {len(y):,}) are read with its settings"
+        )
+    elif source.y_val is not None:
         whose = f"the {len(splits['val']):,} validation examples are the data set's own"
         notes.append(f"{whose}; data.val_fraction={settings.val_fraction} is not used")
     faults = unsuitable(splits["train"])

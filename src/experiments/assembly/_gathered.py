@@ -1,6 +1,6 @@
 """Builds a data set of the user from a torch `Dataset`: its parts, gathered into tensors."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal
 
@@ -19,6 +19,7 @@ from experiments.data.sources import NAMES, VALIDATION, Layout, Source, of_array
 from experiments.data.streamed import Rows
 
 from ._items import Fields, Gathered, Name, RandomItemsError, Stream, class_names, gathered, streamed, title
+from ._overlaps import described_again, repeated
 from .targets import Config, call, located
 
 PARTS = {"train": "train", "training": "train", "test": "test", "val": "val", "validation": "val", "valid": "val"}
@@ -82,13 +83,15 @@ def load(section: Config, available: Mapping[str, Any]) -> Source:
         return result
     try:
         parts = divided(result, str(section[TARGET]), settings)
+        varied = []
         for name in ("test", "val"):
             other = getattr(settings, name)
             if other is not None:
+                varied += [name] * (TARGET not in other)
                 parts[name] = single(
                     call(other if TARGET in other else {**own, **other}, f"data.{name}", available), settings
                 )
-        return of_parts(parts, settings, available.get("wanted"), hint=train_setting(parameters))
+        return of_parts(parts, settings, available.get("wanted"), hint=train_setting(parameters), varied=varied)
     except MemoryLimitError as error:
         raise UserError(f"data: {error}") from None
     except ValueError as error:
@@ -150,7 +153,9 @@ def train_setting(parameters: Mapping[str, Any]) -> str:
     return "; if it has a test part, add 'data.test={split:test}'" if "split" in parameters else ""
 
 
-def of_parts(parts: Mapping[str, Any], settings: Gathering, wanted: TargetForm | None, hint: str) -> Source:
+def of_parts(
+    parts: Mapping[str, Any], settings: Gathering, wanted: TargetForm | None, hint: str, varied: Sequence[str] = ()
+) -> Source:
     """Gather data sets into a source.
 
     Args:
@@ -158,6 +163,8 @@ def of_parts(parts: Mapping[str, Any], settings: Gathering, wanted: TargetForm |
         settings: how they are read.
         wanted: the form of targets that the task learns; None for what the targets show.
         hint: the end of the sentence about a test set that is drawn.
+        varied: the parts that are the training set with other settings. If they have its examples again, only those
+            that are set aside from training are taken from them.
 
     Raises:
         ValueError: a data set cannot be used.
@@ -169,6 +176,20 @@ def of_parts(parts: Mapping[str, Any], settings: Gathering, wanted: TargetForm |
         found[part], note = of_part(dataset, chosen, settings)
         if note and note not in notes:
             notes.append(note)
+    again: set[str] = set()
+    doubts: list[str] = []
+    for part in [name for name in found if name != "train"]:
+        same = described_again(found["train"], found[part])
+        if part not in varied:
+            read_again = isinstance(found["train"].x, Rows) or isinstance(found[part].x, Rows)
+            doubts += [repeated(part, len(found[part].y), "train")] if same and read_again else []
+        elif same:
+            again.add(part)
+        elif same is None:
+            notes.append(
+                f"data.{part} has the targets of the training examples in the same order, but other inputs; all of its "
+                f"{len(found[part].y):,} examples are used"
+            )
     if settings.context is not None:
         arrays_only = [one for one in found.values() if isinstance(one.x, np.ndarray)]
         whole = len(arrays_only) == len(found)
@@ -187,7 +208,15 @@ def of_parts(parts: Mapping[str, Any], settings: Gathering, wanted: TargetForm |
     arrays = {f"{kind}_{part}": getattr(one, kind) for part, one in found.items() for kind in "xy"}
     called = {name: name for name in (*NAMES, *VALIDATION)}
     fraction = DRAWN if settings.test_fraction is None else settings.test_fraction
-    if "test" not in found and isinstance(x, Rows):
+    if "test" in again:
+        varied_test = {name: arrays[name] for name in ("x_test", "y_test")}
+        arrays, rows = with_test_rows(arrays, ("x", "y"), fraction, wanted)
+        arrays |= varied_test
+        notes.append(
+            f"data.test describes the training examples again; {len(rows[1]):,} of the {len(x):,} are drawn for "
+            f"testing, the same for every seed, and read with its settings{hint}"
+        )
+    elif "test" not in found and (isinstance(x, Rows) or "val" in again):
         arrays, rows = with_test_rows(arrays, ("x", "y"), fraction, wanted)
         notes.append(
             f"{title(parts['train'])} has no test part; {len(rows[1]):,} of its {len(x):,} examples are "
@@ -199,7 +228,7 @@ def of_parts(parts: Mapping[str, Any], settings: Gathering, wanted: TargetForm |
     elif settings.test_fraction is not None:
         notes.append(f"there is a test set; data.test_fraction={settings.test_fraction} is not used")
     ordered = ("train", "test", *(["val"] if "val" in found else []))
-    return of_arrays(
+    source = of_arrays(
         arrays,
         called,
         ordered,
@@ -210,7 +239,10 @@ def of_parts(parts: Mapping[str, Any], settings: Gathering, wanted: TargetForm |
         mapped=isinstance(x, Rows),
         rows=rows,
         padded=settings.context is not None,
+        val_again="val" in again,
     )
+    source.doubts = (*source.doubts, *doubts)
+    return source
 
 
 def of_part(dataset: Any, fields: Fields, settings: Gathering) -> tuple[Gathered, str]:

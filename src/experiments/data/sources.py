@@ -64,6 +64,8 @@ class Source:
             both; None for all.
         follows: by part, whether each example begins where the one before it ends, (examples,), as the parts of a text
             do; None if examples do not continue each other.
+        val_again: whether x_val has the training examples in their order, read in another way; those that are set aside
+            from training are then taken from it.
 
     Inputs in float64, or in integers that float32 cannot represent, become float32 unless it would round them too much.
     """
@@ -88,6 +90,7 @@ class Source:
     test_rows: Tensor | None = None
     padded: bool = False
     follows: Mapping[str, Tensor] | None = None
+    val_again: bool = False
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -499,6 +502,7 @@ def of_arrays(
     mapped: bool = False,
     rows: tuple[Tensor | None, Tensor | None] = (None, None),
     padded: bool = False,
+    val_again: bool = False,
 ) -> Source:
     """Build a source of the arrays x and y of its parts.
 
@@ -511,7 +515,7 @@ def of_arrays(
         classes: the names of the classes, if the labels are their numbers; None for the names that the labels show.
         mapped: whether the inputs are in files that are mapped into memory, and are not copied.
         rows: of the training and the test part, see `with_test_rows`; None if each part has arrays of its own.
-        padded: see `Source`.
+        padded, val_again: see `Source`.
 
     Raises:
         ValueError: an array is unsuitable.
@@ -540,7 +544,7 @@ def of_arrays(
         return Source(
             inputs, wide["train"], x["test"], wide["test"], form=of_bytes(inputs), layout=order, notes=tuple(notes),
             x_val=x.get("val"), y_val=wide.get("val"), kind=kind, mapped=mapped, train_rows=rows[0], test_rows=rows[1],
-            padded=padded,
+            padded=padded, val_again=val_again,
         )  # fmt: skip
     if classes is not None and all(are_numbers(y, len(classes)) for y in labels.values()):
         names, numbers = list(classes), [y.reshape(-1).astype(np.int64) for y in labels.values()]
@@ -576,6 +580,7 @@ def of_arrays(
         train_rows=rows[0],
         test_rows=rows[1],
         padded=padded,
+        val_again=val_again,
     )
 
 
