@@ -25,6 +25,7 @@ from experiments.common.errors import UserError
 from experiments.common.foreign import read_yaml
 from experiments.common.keys import key_of
 from experiments.common.metrics import AUTO
+from experiments.common.ranking import LOSS, is_loss
 from experiments.folders.hydra import task_part, write_composed
 from experiments.folders.reading import Record, record
 from experiments.folders.run import RunFolder
@@ -147,8 +148,8 @@ def comparable(run: Patient, chosen: Sequence[Remedy]) -> tuple[Patient, list[Re
         run: whose objective may be a loss.
         chosen: its remedies.
     """
-    of_loss = [one for one in chosen if any(key_of(word).partition(".")[0] == "loss" for word in one.overrides)]
-    if not of_loss or not run.metric.endswith("/loss"):
+    of_loss = [one for one in chosen if any(key_of(word).partition(".")[0] == LOSS for word in one.overrides)]
+    if not of_loss or not is_loss(run.metric):
         return run, list(chosen)
     measured, metrics = run.record.metrics, run.record.config.get("metrics", AUTO)
     for name in ("val/mae", "val/accuracy"):
