@@ -94,6 +94,21 @@ class Alternating(Dataset[Any]):
         return self.x[index], index % 2
 
 
+class Limited(Alternating):
+    """Noise below a limit, whose parameters are called like settings and arguments of the framework."""
+
+    def __init__(
+        self, limit: float = 0.5, augment: bool = False, length: int = 60, form: str = "x", wanted: int = 3
+    ) -> None:
+        super().__init__()
+        assert (form, wanted) == ("x", 3)
+        self.x = self.x[:length].clip(-limit, limit)
+        self.length = length
+
+    def __len__(self) -> int:
+        return self.length
+
+
 class Noisy(Dataset[Any]):
     """Many random examples, whose targets are known beforehand."""
 

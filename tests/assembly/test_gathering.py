@@ -111,6 +111,18 @@ def test_random_examples_are_read_once_if_this_is_wanted_and_nothing_else_is_dra
     assert (torch.rand(()), np.random.rand(), random.random()) == first
 
 
+def test_parameters_that_are_called_like_settings_are_never_mistaken_for_them() -> None:
+    data = loaded("Limited", length=40, preprocess="none")  # of the class, as are form and wanted
+    assert (sum(sizes(data).values()), data.splits["train"].raw().max()) == (40, 0.5)
+    for name, value in (("limit", 30), ("augment", True)):
+        assert_refused(
+            partial(loaded, "Limited", **{name: value}),
+            rf"data.{name}={str(value).lower()} is ambiguous: {name} is a setting of every data set, and a parameter "
+            r"of Limited, which does not get it; call the parameter something else, or name a function that calls "
+            rf"Limited: def mine\(own_{name}\): return Limited\({name}=own_{name}\)$",
+        )
+
+
 REFUSED = {
     "own generator": r"data: Numbers is random in a way that cannot be repeated: example 0 differs when it is read "
     r"again after the same seed; draw from the global generator of torch, numpy or Python$",

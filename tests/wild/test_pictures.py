@@ -180,9 +180,9 @@ def test_a_validation_part_of_the_data_set_is_used_by_the_run(commands: Commands
 def test_inputs_without_information_are_the_datas_fault(
     commands: Commands, scale: float, offset: float, preprocess: str, said: str | None
 ) -> None:
-    x = np.random.default_rng(0).normal(size=(60, 6)) * scale + offset
-    y = np.arange(60) % 3
-    np.savez("own.npz", x_train=x, y_train=y, x_test=x[:12], y_test=y[:12])
+    x = np.random.default_rng(0).normal(size=(72, 6)) * scale + offset
+    y = np.arange(72) % 3
+    np.savez("own.npz", x_train=x[:60], y_train=y[:60], x_test=x[60:], y_test=y[60:])
     words = [word for word in UNLIMITED if "epochs" not in word]
     folder = commands.trained(
         *words, "data=npz", "data.path=own.npz", f"data.preprocess={preprocess}", "training.epochs=6"

@@ -264,7 +264,7 @@ def data(
     Raises:
         UserError: a setting or the data set cannot be used.
     """
-    common, own = divided(config["data"], Splitting)
+    common, own = divided(config["data"], Splitting, "data")
     settings = Splitting(**checked(Splitting, common, "data"))
     fit = preprocess(settings.preprocess)
     form = None if known is None else known.description.form

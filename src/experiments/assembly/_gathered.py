@@ -1,8 +1,8 @@
 """Builds a data set of the user from a torch `Dataset`: its parts, gathered into tensors."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 from annotated_types import Ge, Gt, Le, Lt
@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, default_collate
 
 from experiments.common.errors import UserError
-from experiments.common.signatures import TARGET, checked, parameters_of
+from experiments.common.signatures import TARGET, checked, parameters_of, type_hints
 from experiments.data.cores import present_cores
-from experiments.data.forms import TargetForm
+from experiments.data.forms import Form, ImageForm, TableForm, TargetForm, TokenForm
 from experiments.data.memory import MemoryLimitError
 from experiments.data.sequences import lengthened
 from experiments.data.sources import NAMES, VALIDATION, Layout, Source, of_arrays, with_test_drawn, with_test_rows
@@ -70,8 +70,10 @@ def load(section: Config, available: Mapping[str, Any]) -> Source:
     Raises:
         UserError: a setting or the data set cannot be used.
     """
-    function = located(section, "data")
+    wanted, function = available.get("wanted"), located(section, "data")
     parameters = parameters_of(function) or {}
+    if not is_ours(function):  # its own parameters may be called the same
+        available = {name: value for name, value in available.items() if name in takes_forms(function)}
     names = {field.name for field in fields(Gathering)} - set(parameters)
     ours = {name: value for name, value in section.items() if name in names}
     own = {name: value for name, value in section.items() if name not in names}
@@ -91,12 +93,24 @@ def load(section: Config, available: Mapping[str, Any]) -> Source:
                 parts[name] = single(
                     call(other if TARGET in other else {**own, **other}, f"data.{name}", available), settings
                 )
-        return of_parts(parts, settings, available.get("wanted"), hint=train_setting(parameters), varied=varied)
+        return of_parts(parts, settings, wanted, hint=train_setting(parameters), varied=varied)
     except MemoryLimitError as error:
         raise UserError(f"data: {error}") from None
     except ValueError as error:
         name = str(error).partition("=")[0]
         raise UserError(f"data.{error}" if name in names else f"data: {error}") from error
+
+
+def is_ours(function: Callable[..., Any]) -> bool:
+    """Whether a function is of this package."""
+    return str(getattr(function, "__module__", "")).partition(".")[0] == "experiments"
+
+
+def takes_forms(function: Callable[..., Any]) -> set[str]:
+    """Return the parameters of a function that are annotated with a form of examples or targets."""
+    kinds: dict[str, list[Any]] = {"form": [Form, ImageForm, TableForm, TokenForm], "wanted": [TargetForm]}
+    hints = {name: hint for name, hint in type_hints(function).items() if name in kinds}
+    return {name for name, hint in hints.items() if any(kind in kinds[name] for kind in (hint, *get_args(hint)))}
 
 
 def divided(result: Any, path: str, settings: Gathering) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from experiments.tasks import FITTING
 from experiments.tasks.base import Task
 from experiments.tasks.metrics import Measure
 
-from .targets import Config, call, located, target
+from .targets import Config, call, located, target, twice
 
 OF_OURS = ("name", "larger_is_better")
 """The settings of a metric of the user that are not the function's own."""
@@ -76,6 +76,9 @@ def own(entry: Config, key: str, task: Task, targets: Tensor) -> tuple[str, Meas
     name = str(entry.get("name") or own_name(str(entry.get(TARGET))))
     if not isinstance(entry.get("larger_is_better", True), bool):
         raise UserError(f"{key}.larger_is_better={shown(entry['larger_is_better'])} should be true or false")
+    for taken in OF_OURS:
+        if taken in entry and taken in (parameters_of(located(entry, key)) or {}):
+            raise twice(f"{key}.{taken}={shown(entry[taken])}", "every metric", located(entry, key), taken)
     measure = built({k: v for k, v in entry.items() if k not in OF_OURS}, key, task)
     y = targets[:TRIED].cpu()
     shape = (len(y), *task.score_shape(y.shape[1:]))

@@ -85,7 +85,7 @@ def model(
         UserError: the model cannot be built, initialized or applied to the data.
     """
     built = network(config, data.input_shape, data.task.outputs)
-    common, own = divided(config["init"], Initialization)
+    common, own = divided(config["init"], Initialization, "init")
     bias = Initialization(**checked(Initialization, common, "init")).bias
     initializer = target(own, "init", supplied=("weight", "tensor", "generator", "outputs"))
     inputs = data.splits["train"].first(PROBE_SIZE)[0].cpu() if initializers.takes_outputs(initializer) else None
@@ -307,7 +307,7 @@ def optimizer(config: Config, model: nn.Module, thaws: Collection[str] = ()) -> 
     Raises:
         UserError: the optimizer cannot be built, or there is nothing to train.
     """
-    common, own = divided(config["optimizer"], ParameterGrouping)
+    common, own = divided(config["optimizer"], ParameterGrouping, "optimizer")
     grouping = ParameterGrouping(**checked(ParameterGrouping, common, "optimizer"))
     cls = located(own, "optimizer")
     extra = {"hidden": hidden_weights(model)} if "hidden" in (parameters_of(cls) or {}) else {}
@@ -386,7 +386,7 @@ def schedule(config: Config, *, validate: bool) -> schedules.Schedule:
     Raises:
         UserError: a setting cannot be used, or the schedule needs a validation split.
     """
-    common, own = divided(config["scheduler"], Scheduling)
+    common, own = divided(config["scheduler"], Scheduling, "scheduler")
     share = Scheduling(**checked(Scheduling, common, "scheduler")).warmup
     curve = target(own, "scheduler", supplied=("progress", "_progress", "val_losses"))
     if "val_losses" not in inspect.signature(curve).parameters:

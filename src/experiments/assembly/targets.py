@@ -8,19 +8,51 @@ from typing import Any
 from hydra.utils import get_object, instantiate
 
 from experiments.common.errors import OwnCodeError, UserError, location, raised, raised_by_user, reason_of
-from experiments.common.signatures import TARGET, checked, dotted, parameters_of
+from experiments.common.signatures import TARGET, checked, dotted, parameters_of, shown, title
 from experiments.common.text import one_line
 
 Config = Mapping[str, Any]
 """A composed configuration as plain dictionaries and lists."""
 
 
-def divided(section: Config, common: type) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Split a section's settings into those of the dataclass `common` and the rest."""
+CALLED = {"data": "data set", "init": "initializer"}
+"""What a choice of a section is called, if not like the section."""
+
+
+def divided(section: Config, common: type, key: str | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Split a section's settings into those of the dataclass `common` and the rest.
+
+    Args:
+        section: the settings.
+        common: its fields are the settings that every choice of the section has.
+        key: the section's key in the configuration, to refuse a setting that could be meant for a parameter of the
+            function or class; None not to look at it.
+
+    Raises:
+        UserError: a setting is given that both have.
+    """
     names = {field.name for field in fields(common)}
+    if key is not None and TARGET in section:
+        usual = {field.name: field.default for field in fields(common)}
+        function = located(section, key)
+        for name in [name for name in parameters_of(function) or {} if name in names]:
+            if name in section and section[name] != usual[name]:
+                raise twice(
+                    f"{dotted(key, name)}={shown(section[name])}", f"every {CALLED.get(key, key)}", function, name
+                )
     return (
         {k: v for k, v in section.items() if k in names},
         {k: v for k, v in section.items() if k not in names},
+    )
+
+
+def twice(setting: str, of: str, function: Callable[..., Any], name: str) -> UserError:
+    """Return the error for a setting of this package that is also a parameter of the user's function or class."""
+    own = title(function)
+    return UserError(
+        f"{setting} is ambiguous: {name} is a setting of {of}, and a parameter of {own}, which does not get it; call "
+        f"the parameter something else, or name a function that calls {own}: "
+        f"def mine(own_{name}): return {own}({name}=own_{name})"
     )
 
 
