@@ -109,6 +109,31 @@ class Limited(Alternating):
         return self.length
 
 
+class Named(Alternating):
+    """Noise with names of its classes, of which one target is something else."""
+
+    classes = ("even", "odd")
+
+    def __init__(self, kind: str = "17", at: int = 37) -> None:
+        super().__init__()
+        self.kind, self.at = kind, at
+
+    def __getitem__(self, index: int) -> Any:
+        x, y = super().__getitem__(index)
+        match self.kind:
+            case "from 1":
+                return x, y + 1
+            case "texts":
+                return x, "od" if index == self.at else self.classes[y]
+            case "float":
+                return x, 17.0 if index == self.at else float(y)
+            case "folders":
+                return x, f"n0{y}"
+            case "fractions":
+                return x, 17.5 if index == self.at else float(y)
+        return x, int(self.kind) if index == self.at else y
+
+
 class Noisy(Dataset[Any]):
     """Many random examples, whose targets are known beforehand."""
 

@@ -123,6 +123,39 @@ def test_parameters_that_are_called_like_settings_are_never_mistaken_for_them() 
         )
 
 
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("17", "example 37 of Named has the target 17, .* 2 names; expected numbers from 0 to 1"),
+        ("-1", "example 37 of Named has the target -1, .* 2 names; expected numbers from 0 to 1"),
+        (
+            "float",
+            "example 37 of Named has the target 17, .* 2 names; expected numbers from 0",
+        ),
+        (
+            "texts",
+            "example 37 of Named has the target 'od', .* 2 names; expected one of even, odd",
+        ),
+        (
+            "from 1",
+            "example 1 of Named has the target 2, .* 2 names; expected .*: subtract 1$",
+        ),
+    ],
+)
+def test_a_target_without_a_class_is_refused_and_not_a_class_of_its_own(kind: str, said: str) -> None:
+    assert_refused(partial(loaded, "Named", kind=kind), f"^data: {said}")
+
+
+def test_targets_that_the_names_of_the_classes_are_not_about_are_left_as_they_are() -> None:
+    assert loaded("Named", kind="0").classes == ["even", "odd"]
+    assert loaded("Named", kind="folders").classes == ["n00", "n01"]
+    assert loaded("Named", kind="fractions").task.name == "regression"
+    assert_refused(
+        partial(loaded, "Named", kind="0", test={"kind": "5"}),
+        r"^data: example 37 of Named \(data.test\) has the target 5, but its attribute classes has 2 names",
+    )
+
+
 REFUSED = {
     "own generator": r"data: Numbers is random in a way that cannot be repeated: example 0 differs when it is read "
     r"again after the same seed; draw from the global generator of torch, numpy or Python$",

@@ -11,11 +11,21 @@ from torch.utils.data import DataLoader, IterableDataset, default_collate
 
 from experiments.common.errors import UserError
 from experiments.common.signatures import TARGET, checked, parameters_of, type_hints
+from experiments.common.text import counted
 from experiments.data.cores import present_cores
 from experiments.data.forms import Form, ImageForm, TableForm, TargetForm, TokenForm
 from experiments.data.memory import MemoryLimitError
 from experiments.data.sequences import lengthened
-from experiments.data.sources import NAMES, VALIDATION, Layout, Source, of_arrays, with_test_drawn, with_test_rows
+from experiments.data.sources import (
+    NAMES,
+    VALIDATION,
+    Layout,
+    Source,
+    first_names,
+    of_arrays,
+    with_test_drawn,
+    with_test_rows,
+)
 from experiments.data.streamed import Rows
 
 from ._items import Fields, Gathered, Name, RandomItemsError, Stream, class_names, gathered, streamed, title
@@ -190,6 +200,10 @@ def of_parts(
         found[part], note = of_part(dataset, chosen, settings)
         if note and note not in notes:
             notes.append(note)
+    classes = class_names(parts["train"], chosen)
+    if classes is not None and wanted in (None, "classes"):
+        for part, one in found.items():
+            refuse_unnamed(one.y, classes, f"{title(parts[part])}{'' if part == 'train' else f' (data.{part})'}")
     again: set[str] = set()
     doubts: list[str] = []
     for part in [name for name in found if name != "train"]:
@@ -249,7 +263,7 @@ def of_parts(
         layout=(settings.layout or found["train"].layout) if x.ndim == 4 else None,
         wanted=wanted,
         notes=notes,
-        classes=class_names(parts["train"], chosen),
+        classes=classes,
         mapped=isinstance(x, Rows),
         rows=rows,
         padded=settings.context is not None,
@@ -257,6 +271,43 @@ def of_parts(
     )
     source.doubts = (*source.doubts, *doubts)
     return source
+
+
+def refuse_unnamed(y: np.ndarray, classes: Sequence[str], name: str) -> None:
+    """Refuse targets that are numbers or names of classes, and of which one is not among the classes of the data set.
+
+    Args:
+        y: the targets.
+        classes: the names of the classes that the data set has.
+        name: of the data set.
+
+    Raises:
+        ValueError: names the first such example.
+    """
+    if not (y.ndim == 1 or (y.ndim == 2 and y.shape[1] == 1)):
+        return
+    y, count = y.reshape(-1), len(classes)
+    if y.dtype.kind == "U":
+        outside = ~np.isin(y, classes)
+        if outside.all():  # names of another kind, such as those of folders
+            return
+    elif y.dtype.kind in "iu" or (y.dtype.kind == "f" and bool((y == np.floor(y)).all())):
+        outside = (y < 0) | (y >= count)
+    else:
+        return
+    if not outside.any():
+        return
+    first = int(outside.argmax())
+    target = repr(str(y[first])) if y.dtype.kind == "U" else f"{y[first]:g}"
+    choices = f"expected one of {first_names(classes)}"
+    if y.dtype.kind != "U":
+        lowest, highest = int(y.min()), int(y.max())
+        shifted = lowest > 0 and highest - lowest < count
+        choices = f"expected numbers from 0 to {count - 1}" + (f": subtract {lowest}" if shifted else "")
+    raise ValueError(
+        f"example {first} of {name} has the target {target}, but its attribute classes has {counted(count, 'name')}; "
+        f"{choices}"
+    )
 
 
 def of_part(dataset: Any, fields: Fields, settings: Gathering) -> tuple[Gathered, str]:
