@@ -17,7 +17,7 @@ from experiments.verdicts._thresholds import THRESHOLDS
 from experiments.verdicts.judges import EXPLAINS, JUDGES, verdicts
 from experiments.verdicts.remedies import LIMITED, merged
 from experiments.verdicts.story import Story
-from tests.helpers import Commands, composed, own_model, summary, thinned
+from tests.helpers import Commands, composed, own_model, run_folders, summary, thinned
 
 UNSEEN = [f"observers.{name}.enabled=false" for name in ("progress", "tensorboard", "histograms", "pictures")]
 
@@ -107,6 +107,8 @@ OF_REGRESSIONS = {"outliers", "uneven errors"}
 """The verdicts of test_regression.py."""
 OF_FEW_UPDATES = {"not better than a constant", "not finite"}
 """Those of test_regression.py and of a test below, which need no long training."""
+OF_MODELS = "questionable model"
+"""That of test_models.py."""
 OF_TEXTS = {"not better than the bigram table"}
 """Those of tests/tasks/test_sequence.py."""
 OF_WORKERS = {"waiting for data"}
@@ -162,7 +164,7 @@ def test_the_explanation_of_a_verdict_is_a_verdict() -> None:
     assert {
         name for cause, others in EXPLAINS.items() for name in (cause, *others)
     } <= NAMES | OF_TEXTS | OF_FEW_UPDATES
-    everywhere = {*NAMES, *OF_REGRESSIONS, *OF_FEW_UPDATES, *OF_TEXTS, *OF_WORKERS, "questionable data"}
+    everywhere = {*NAMES, *OF_REGRESSIONS, *OF_FEW_UPDATES, *OF_TEXTS, *OF_WORKERS, "questionable data", OF_MODELS}
     assert len(everywhere) == len(JUDGES) + 2  # one judge gives three names; no fault: healthy
 
 
@@ -195,7 +197,8 @@ class Unbounded(torch.nn.Module):
 
 def test_scores_that_are_not_finite_have_no_top_class(commands: Commands) -> None:
     choice = own_model(commands.folder, f"{__name__}.Unbounded")
-    folder = commands.trained(*choice, "training.steps=1", "data.limit=96", "observers.pictures.enabled=false")
+    assert commands.train(*choice, "training.steps=1", "data.limit=96", "observers.pictures.enabled=false").code == 1
+    (folder,) = run_folders(commands.folder)
     assert "top_class" not in (folder / "layers.csv").read_text()
     (verdict,) = summary(folder)["verdicts"]
     assert verdict["name"] == "not finite"

@@ -11,9 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from experiments.common.text import capital
 from experiments.initializers import weighted_layers
 from experiments.penalties import L2, Penalty
 from experiments.training.criterion import penalized_weights
+from experiments.training.doubts import Doubts, doubts_about
 from experiments.training.single import Single
 
 from ._layers import running_names
@@ -50,6 +52,10 @@ def initial_loss(subject: Subject) -> CheckResult:
         advice = (
             "The loss is not finite before any update: try smaller initial weights or scaled inputs (data.preprocess)."
         )
+        return CheckResult(shown, expected, "fail", advice, numbers)
+    mistake = Doubts(normalized=doubts_about(subject.program(subject.copy()), probed=True).normalized)
+    if mistake.sentences:
+        advice = f"{capital(mistake.sentences[0])}."
         return CheckResult(shown, expected, "fail", advice, numbers)
     if not subject.criterion.task.ratios:
         return CheckResult(shown, expected, "pass", "", numbers)

@@ -23,6 +23,7 @@ from experiments.common.text import shown_path
 from experiments.folders.identity import identity
 from experiments.folders.run import RunFolder
 from experiments.training import device
+from experiments.training.doubts import Doubts, doubts_about
 from experiments.training.single import Single
 from experiments.training.streams import global_generator
 
@@ -184,5 +185,8 @@ def check_parts(
         UserError: the run cannot be checked.
     """
     member = parts.member
+    unused = () if member.doubts else doubts_about(parts.program, probed=True).unused
+    for doubt in Doubts(unused).sentences:
+        screen.print(f"warning: {doubt}\n")
     subject = subject_of(config, parts.data, parts.program, member.rate, parts.plan.batch_size, member.folder)
     run_checks(subject, names, member.folder, screen, identity(config, overrides))

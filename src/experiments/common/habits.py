@@ -118,6 +118,7 @@ EXPLAINED: Mapping[str, str] = {
                 "outliers",
                 "overfitting",
                 "questionable data",
+                "questionable model",
                 "saturation",
                 "still improving",
             ),

@@ -34,6 +34,7 @@ from experiments.folders.lock import is_locked
 from experiments.folders.run import Row, RunFolder
 from experiments.training import processes
 from experiments.training.device import describe, kernels, torch_threads
+from experiments.training.doubts import doubts_about
 from experiments.training.position import Position
 from experiments.training.streams import global_generator, global_state
 from experiments.verdicts.judges import Verdict, as_dict, as_text, verdicts
@@ -263,6 +264,12 @@ class PreparedRun:
         parts.member.observers = assembly.observers(job.config, offered(job, parts, screen, writer))
         learning = training_choices(job.config, job.choices, parts.member.rate, parts.plan.batch_size)
         introduce(screen, parts.data, parts.layers, self.device, threads, self.settings, job.choices, learning)
+        found = doubts_about(parts.program, probed=assembly.enabled(job.config, "layers"))
+        parts.member.doubts, parts.member.unused = found.sentences, found.unused
+        for doubt in found.sentences:
+            screen.print(f"warning: {doubt}")
+        if found.sentences:
+            screen.print("")
         if parts.member.origin is not None and not job.resuming:
             screen.print(initial_weights(parts.member.origin))
         if processes.active():

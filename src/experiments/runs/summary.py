@@ -138,6 +138,8 @@ def story(job: Job, data: assembly.Data, program: Single, member: Member, plan: 
         weighted=program.criterion.class_weights is not None,
         diverged_at=member.diverged_at,
         questions=data.questions,
+        doubts=member.doubts,
+        unused=member.unused,
         faults=data.faults,
         command=job.words,
         resuming=[*job.flags, *job.resuming_words],

@@ -74,6 +74,8 @@ class Member:
         diverged_at: the step whose loss was not finite.
         unwritten: the checkpoint of its best epoch, if it is not on the disk yet.
         error: that one of its observers has raised; the other members continue.
+        doubts: sentences about what may be a mistake in its model.
+        unused: its parameters that get no gradient.
         refused: what its observers have added to a row and cannot be kept.
         undefined: the metrics that were not a finite number in an epoch of this process, which were named.
         lengths: the steps of each training example, if it has sequences of unequal lengths; see `by_length`.
@@ -96,6 +98,8 @@ class Member:
     diverged_at: int | None = None
     unwritten: dict[str, Any] | None = None
     error: Exception | None = None
+    doubts: Sequence[str] = ()
+    unused: Sequence[str] = ()
     refused: set[str] = field(default_factory=set)
     undefined: set[str] = field(default_factory=set)
     horizon: int | None = None

@@ -140,6 +140,19 @@ def questionable_data(story: Story) -> Verdict | None:
     )
 
 
+def questionable_model(story: Story) -> Verdict | None:
+    """Something in the model looks like a mistake, whatever the settings are."""
+    if not story.doubts:
+        return None
+    return Verdict(
+        "questionable model",
+        "Something in the model may be a mistake, so look at it before the settings.",
+        "; ".join(story.doubts),
+        "epoch 0",
+        [story.check("tests each part separately")],
+    )
+
+
 def symmetry(story: Story) -> Verdict | None:
     """All units of a hidden layer have the same weights."""
     hidden = list(story.ends("twins").items())[:-1]
@@ -766,6 +779,7 @@ def listed(values: dict[str, float], form: str) -> str:
 
 JUDGES: tuple[Judge, ...] = (
     questionable_data,
+    questionable_model,
     symmetry,
     initial_loss,
     not_finite,
@@ -820,7 +834,7 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     "saturation": LOW,
     "vanishing gradients": ("learning rate too low", "updates too small", *LOW),
     "exploding gradients": LOW,
-    "not finite": ("dead units", "saturation", "one class"),
+    "not finite": ("dead units", "saturation", "one class", "updates too large", "updates too small"),
     "overfitting": ("best epoch long past", CONSTANT),
     "underfitting": (CONSTANT,),
     LIMITED: (CONSTANT,),

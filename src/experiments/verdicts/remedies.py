@@ -275,6 +275,7 @@ TABLE: Mapping[str, Sequence[str]] = {
     "large batch": ("batches of 16", "three times the rate", "four times as long"),
     "waiting for data": ("more workers", "examples read once, also random ones"),
     "questionable data": ("standardized inputs",),
+    "questionable model": (),
     "healthy": ("the rate of the range test", "cosine schedule", "torch's weights"),
 }  # fmt: skip
 """Verdict -> its remedies; those of a healthy run are three settings that often have something to gain."""

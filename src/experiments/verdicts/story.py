@@ -84,6 +84,8 @@ class Story:
         diverged_at: the step at which the loss was not finite.
         questions: sentences about what may be a mistake in the data.
         faults: sentences about inputs from which nothing can be learnt.
+        doubts: sentences about what may be a mistake in the model.
+        unused: the parameters that get no gradient, of whose updates nothing is said.
         kind: the form of the targets, see `tasks.base`.
         score: the name of the metric that is measured in training too, which should rise.
         baseline: the score of a model that knows nothing; None for the share of the most common class.
@@ -112,6 +114,8 @@ class Story:
     diverged_at: int | None = None
     questions: Sequence[str] = ()
     faults: Sequence[str] = ()
+    doubts: Sequence[str] = ()
+    unused: Sequence[str] = ()
     command: Sequence[str] = ()
     resuming: Sequence[str] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -230,7 +234,7 @@ class Story:
         """
         if self.whole_batch:
             return {}
-        wanted = {f"{layer}.weight" for layer in self.ends("twins")}
+        wanted = {f"{layer}.weight" for layer in self.ends("twins")}.difference(self.unused)
         return {name: list(found.values()) for name, found in self.ends("update_ratio").items() if name in wanted}
 
     @cached_property
