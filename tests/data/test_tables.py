@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.data.tables import csv
+from experiments.data.forms import TableForm
+from experiments.data.tables import csv, rows
 from tests.helpers import SMALL, Commands, summary
 
 ROWS = [f"{i},{i / 4:.2f},{'red green blue'.split()[i % 3]},{i % 2 == 0},{'no' if i % 2 else 'yes'}" for i in range(40)]  # noqa: SIM905
@@ -19,6 +20,45 @@ def written(folder: Path, *lines: str, name: str = "t.csv") -> str:
     path = folder / name
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return str(path)
+
+
+GAPS = "x,note,y\n" + "".join(
+    f"{k if k % 4 else ''},{'' if k % 3 else 'red' if k % 2 else 'blue'},{'' if k in (5, 6) else k % 2}\n"
+    for k in range(24)
+)
+"""A table with missing numbers, texts and targets."""
+
+
+def test_missing_texts_are_a_category_of_their_own_and_rows_without_a_target_are_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "gaps.csv"
+    path.write_text(GAPS)
+    with pytest.raises(
+        ValueError, match=r"target='y' is missing in row 6 of .* leave such rows out with data.missing_targ"
+    ):
+        csv(str(path), "y", missing="mean")
+    whole = csv(str(path), "y", missing="mean", missing_target="drop")
+    source = csv(str(path), "y", missing="category", missing_target="drop")
+    assert source.notes[:2] == (
+        "gaps.csv has no 'y' in 2 of 24 rows, which are left out",
+        "gaps.csv has 21 missing cells, filled in by data.missing=category",
+    )
+    assert [use.note for use in source.columns] == [
+        "6 of 22 cells missing: filled in by the mean",
+        "15 of 22 cells missing: a feature of their own",
+    ]
+    assert whole.columns[1].note == (
+        "15 of 22 cells missing: filled in by the frequencies of the texts; data.missing=category gives them a feature"
+    )
+    assert isinstance(source.form, TableForm)
+    assert source.form.columns[1].texts == ("blue", "red", "(missing)")
+    assert whole.x_train.shape[1] + 1 == source.x_train.shape[1] == 4
+    assert (source.x_train[:, 1:].sum(1) == 1).all()
+    new = tmp_path / "new.csv"
+    new.write_text("x,note\n1,\n,red\n")
+    x, _ = rows(str(new), source.form)
+    assert x[0].tolist() == [1, 0, 0, 1]
+    assert x[1, 0].isnan()
+    assert x[1, 1:].tolist() == [0, 1, 0]
 
 
 def test_numbers_stay_and_texts_become_one_hot(tmp_path: Path) -> None:

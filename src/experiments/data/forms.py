@@ -102,7 +102,7 @@ class TableForm:
     target: str
     columns: Annotated[tuple[Column, ...], MinLen(1)]
     drop: tuple[str, ...] = ()
-    missing: Literal["error", "mean", "drop"] = "error"
+    missing: Literal["error", "mean", "category", "drop"] = "error"
     separator: str = ","
     decimal: Literal[".", ","] = "."
     encoding: str = "auto"

@@ -192,7 +192,7 @@ def arranged(x: Tensor, description: Description, file: str) -> Tensor:
         given = f"examples of shape {sides(x.shape[1:])}" if x.ndim > 1 else "single numbers"
         raise ValueError(f"{file} contains {given}; the run was trained on {sides(shape)}")
     allowed = examples.float().isfinite() if examples.dtype == torch.float64 else examples.isfinite()
-    if isinstance(form, TableForm) and form.missing == "mean":
+    if isinstance(form, TableForm) and form.missing in tables.FILLED:
         allowed |= examples.isnan()
     wrong = (~allowed.flatten(1).all(1)).nonzero()
     if len(wrong):

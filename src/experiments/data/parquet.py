@@ -30,7 +30,7 @@ def parquet(
     target: Name | list[Name],
     test_path: str | None = None,
     test_fraction: Annotated[float, Gt(0), Lt(1)] = 0.2,
-    missing: Literal["error", "mean", "drop"] = "error",
+    missing: tables.Missing = "error",
     drop: list[Name] | None = None,
     missing_marks: list[Name] | None = None,
     kinds: dict[str, Kind] | None = None,
@@ -38,6 +38,7 @@ def parquet(
     form: TableForm | None = None,
     val_path: str | None = None,
     wanted: TargetForm | None = None,
+    missing_target: Literal["error", "drop"] = "error",
 ) -> Source:
     """A table in a Parquet or Arrow file; see `tables.csv` for its columns and for the settings.
 
@@ -46,7 +47,7 @@ def parquet(
         target: the column of the class, or of the numbers or labels.
         test_path: a second table with the same columns, to test on.
         test_fraction: without a second table, the share of the rows to test on, the same rows for every seed.
-        missing: what to do about missing cells: error, mean or drop.
+        missing: what to do about missing cells: error, mean, category or drop.
         drop: columns to leave out.
         missing_marks: further texts or numbers of a missing cell.
         kinds: column -> numbers, texts, amounts or dates.
@@ -54,6 +55,7 @@ def parquet(
         form: the columns of the table that a run was trained on; None to infer the columns from this table.
         val_path: a further table with the same columns, to validate on.
         wanted: the form of targets that the task learns; None for what the cells show.
+        missing_target: what to do about rows without a target: error or drop.
 
     Raises:
         ValueError: the file cannot be read as such a table.
@@ -67,6 +69,7 @@ def parquet(
                 target=target,
                 test_fraction=test_fraction,
                 missing=missing,
+                missing_target=missing_target,
                 drop=drop,
                 separator="comma",
                 missing_marks=missing_marks,

@@ -46,6 +46,11 @@ EPSILON = 2.0**-24
 MOST_SPELLINGS = 3
 """The number of classes with several spellings that are named."""
 DECIMALS: Mapping[str, Literal[".", ","]] = {"point": ".", "comma": ",", ".": ".", ",": ","}
+Missing = Literal["error", "mean", "category", "drop"]
+FILLED = ("mean", "category")
+"""The settings of `missing` that fill missing cells in."""
+GAP = "(missing)"
+"""The text of a missing cell that is a category of its own."""
 Name = str | int | float | bool | None
 """The name of a column as a command line gives it: a header may look like a number or a word of YAML."""
 
@@ -55,7 +60,7 @@ def csv(
     target: Name | list[Name],
     test_path: str | None = None,
     test_fraction: Annotated[float, Gt(0), Lt(1)] = 0.2,
-    missing: Literal["error", "mean", "drop"] = "error",
+    missing: Missing = "error",
     drop: list[Name] | None = None,
     separator: str = AUTO,
     decimal: Literal["point", "comma", ".", ","] = "point",
@@ -66,6 +71,7 @@ def csv(
     form: TableForm | None = None,
     val_path: str | None = None,
     wanted: TargetForm | None = None,
+    missing_target: Literal["error", "drop"] = "error",
 ) -> Source:
     r"""A table with a header: one column is the class, or one or several are numbers or labels; others are features.
 
@@ -79,7 +85,8 @@ def csv(
         test_path: a second table with the same columns, to test on.
         test_fraction: without a second table, the share of the rows to test on, the same rows for every seed.
         missing: what to do about missing cells: `error` refuses the table, `mean` fills in the mean of the training
-            split (for a text column: the frequencies of the texts), `drop` leaves the row out.
+            split (for a text column: the frequencies of the texts), `category` too, but in a text column a missing cell
+            is a text of its own, `drop` leaves the row out.
         drop: columns to leave out.
         separator: the character between two cells, or a word: comma, semicolon, tab, pipe, space; auto to find it.
         decimal: point or comma.
@@ -92,6 +99,7 @@ def csv(
         form: the columns of the table that a run was trained on; None to infer the columns from this table.
         val_path: a further table with the same columns, to validate on.
         wanted: the form of targets that the task learns; None for what the cells show.
+        missing_target: what to do about rows without a target: `error` refuses the table, `drop` leaves them out.
 
     Raises:
         ValueError: the file cannot be read as such a table.
@@ -114,8 +122,11 @@ def csv(
     gaps: list[str] = []
     for number, (table, file) in enumerate(zip(tables, paths, strict=True)):
         kept = table.drop(columns=[*left_out & {*table.columns}]) if left_out else table
+        if missing_target == "drop":
+            kept, without = with_targets(kept, file, targets, Path(paths[file]).name)
+            gaps += without
         tables[number] = without_missing(kept, file, target, missing)
-        gaps += about_gaps(kept, tables[number], Path(paths[file]).name, target)
+        gaps += about_gaps(kept, tables[number], Path(paths[file]).name, target, missing)
 
     whole = labelled(tables, list(paths))  # a row's label is its file and its number there
     del tables
@@ -141,6 +152,7 @@ def csv(
         changes = int((np.diff(strata.numpy()[: file_sizes(whole)[0]]) != 0).sum())
         blocks = kind == "classes" and changes == len(classes) - 1
         columns, uses = recognised(whole, chosen, reading.decimal, blocks=blocks)
+        columns, uses = with_gaps(whole, columns, uses, missing)
     else:
         check_known(whole, known.columns, f"path={path!r}", "; leave it out with 'data.drop'")
         columns = list(known.columns)
@@ -178,7 +190,7 @@ def csv(
         x[test],
         numbers[test],
         classes,
-        impute=missing == "mean",
+        impute=missing in FILLED,
         form=own_form,
         columns=tuple(uses),
         notes=tuple(dict.fromkeys(notes)),
@@ -211,7 +223,7 @@ def rows(path: str, form: TableForm) -> tuple[torch.Tensor, list[str]]:
     check_known(table, form.columns, file, "; remove it")
     table.index = table.index + 1
     gaps = table.isna()
-    if form.missing != "mean" and gaps.to_numpy().any():
+    if form.missing not in FILLED and gaps.to_numpy().any():
         row, column = np.argwhere(gaps.to_numpy())[0]
         raise ValueError(
             f"{file} has no {table.columns[column]!r} in row {table.index[row]}; "
@@ -231,6 +243,40 @@ def plain_rows(path: str) -> tuple[torch.Tensor, list[str]]:
     table.index = table.index + 1
     columns = tuple(Column(str(name)) for name in table.columns)
     return torch.from_numpy(features(labelled([table], [file]), TableForm("", columns))), list(layout.notes)
+
+
+def with_gaps(
+    table: pd.DataFrame, columns: Sequence[Column], uses: Sequence[ColumnUse], missing: Missing
+) -> tuple[list[Column], list[ColumnUse]]:
+    """Return columns with a text for missing cells if these are a category, and what becomes of the missing cells.
+
+    Args:
+        table: with missing cells as nan.
+        columns: those that are features.
+        uses: of all columns.
+        missing: see `csv`.
+    """
+    counts = {name: int(table[name].isna().sum()) for name in (column.name for column in columns)}
+    changed = {
+        column.name: replace(column, texts=(*column.texts, GAP))
+        for column in columns
+        if missing == "category" and column.kind == "texts" and counts[column.name] and GAP not in column.texts
+    }
+    texts = {column.name for column in columns if column.kind == "texts"}
+    noted = []
+    for use in uses:
+        count = counts.get(use.name, 0)
+        if count:
+            filled = "filled in by the mean"
+            if use.name in texts and missing == "category":
+                filled = "a feature of their own"
+            elif use.name in texts:
+                filled = "filled in by the frequencies of the texts; data.missing=category gives them a feature"
+            note = f"{use.note}; " if use.note else ""
+            features = use.features + (use.name in changed)
+            use = replace(use, features=features, note=f"{note}{count:,} of {len(table):,} cells missing: {filled}")
+        noted.append(use)
+    return [changed.get(column.name, column) for column in columns], noted
 
 
 def labelled(tables: Sequence[pd.DataFrame], files: Sequence[str]) -> pd.DataFrame:
@@ -463,6 +509,27 @@ def check_columns(
         tables[number] = table[names if not drop else [name for name in names if name in table.columns]]
 
 
+def with_targets(table: pd.DataFrame, file: str, targets: Sequence[str], name: str) -> tuple[pd.DataFrame, list[str]]:
+    """Return a table without the rows that lack a target, and a sentence about them if there are any.
+
+    Args:
+        table: with missing cells as nan.
+        file: the name of its file in an error.
+        targets: their columns.
+        name: of the file in the sentence.
+
+    Raises:
+        ValueError: no row is left.
+    """
+    known = table[list(targets)].notna().all(axis=1)
+    lost = int((~known).sum())
+    if lost == len(table):
+        raise ValueError(f"missing_target='drop' leaves no row of {file}, because none has a target")
+    which = " or ".join(map(repr, targets))
+    sentence = f"{name} has no {which} in {lost:,} of {len(table):,} rows, which are left out"
+    return (table[known], [sentence]) if lost else (table, [])
+
+
 def without_missing(table: pd.DataFrame, file: str, target: str, missing: str) -> pd.DataFrame:
     """Return a table with its missing cells treated; rows are numbered from 1 and keep their numbers.
 
@@ -475,7 +542,7 @@ def without_missing(table: pd.DataFrame, file: str, target: str, missing: str) -
     Raises:
         ValueError: a column is empty, no row is left, a class is missing, or any cell is and `missing` is 'error'.
     """
-    table.index = table.index + 1
+    table = table.set_axis(table.index + 1, axis=0)
     gaps = table.isna()
     cells = gaps.to_numpy()
     if not cells.any():
@@ -497,24 +564,25 @@ def without_missing(table: pd.DataFrame, file: str, target: str, missing: str) -
         raise ValueError(
             f"target={target!r} is missing in row {without_class[0]} of {file} ({len(without_class)} in total): the "
             "cell is empty, or NA, N/A, NaN or NULL, which a class cannot be called; fill it in or spell it otherwise, "
-            "or leave such rows out with data.missing=drop"
+            "or leave such rows out with data.missing_target=drop"
         )
     if missing == "error":
         row, column = np.argwhere(cells)[0]
         raise ValueError(
             f"missing='error': row {table.index[row]} of {file} has no {table.columns[column]!r} "
-            f"({int(cells.sum())} missing cells in total); use mean or drop"
+            f"({int(cells.sum())} missing cells in total); use mean, category or drop"
         )
     return table
 
 
-def about_gaps(before: pd.DataFrame, after: pd.DataFrame, file: str, target: str) -> list[str]:
+def about_gaps(before: pd.DataFrame, after: pd.DataFrame, file: str, target: str, missing: Missing) -> list[str]:
     """Return a sentence about the missing cells of a table, if there are any.
 
     Args:
         before, after: the table as it is, and with its missing cells treated.
         file: its name.
         target: the column of the class.
+        missing: see `csv`.
     """
     lost = len(before) - len(after)
     if lost:
@@ -522,7 +590,9 @@ def about_gaps(before: pd.DataFrame, after: pd.DataFrame, file: str, target: str
         of_target = f"; {without} of them {'has' if without == 1 else 'have'} no {target!r}" if without else ""
         return [f"{file} has missing cells in {lost:,} of {len(before):,} rows, which are left out{of_target}"]
     count = int(after.isna().to_numpy().sum())
-    return [f"{file} has {count:,} missing cell{'s' * (count > 1)}, filled in by data.missing=mean"] if count else []
+    return (
+        [f"{file} has {count:,} missing cell{'s' * (count > 1)}, filled in by data.missing={missing}"] if count else []
+    )
 
 
 def class_numbers(column: pd.Series, target: str, least: int) -> tuple[torch.Tensor, list[str], list[str]]:
@@ -686,6 +756,8 @@ def one_hot(column: pd.Series, known: Column, unknown: str) -> np.ndarray:
     """
     import pandas as pd
 
+    if GAP in known.texts:
+        column = column.fillna(GAP)
     other = ~column.isin(known.texts) & column.notna()
     if unknown == "error":
         allowed = ", ".join(known.texts[:SHOWN]) + (", ..." if len(known.texts) > SHOWN else "")

@@ -110,7 +110,7 @@ def about_features(run: Restored) -> dict[str, Any]:
     form = run.description.form
     if not isinstance(form, TableForm):
         return {}
-    filled = form.missing == "mean"
+    filled = form.missing in ("mean", "category")
     chosen = run.config["data"].get("preprocess", "none")
     return {
         "features": features_of(form),
