@@ -44,6 +44,30 @@ def as_pictures(x: torch.Tensor, white: int, folder: Path) -> None:
         Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)).save(folder / f"{number:05d}.png")
 
 
+FILES = ("de.csv", "en.csv", "latin.csv")
+
+
+@pytest.mark.slow
+def test_a_new_table_may_have_another_decimal_mark_and_encoding(commands: Commands) -> None:
+    draw = np.random.default_rng(0).normal(size=(60, 2)).round(2)
+    lines = [f"{a};{b};{'ä' if a > 0 else 'o'};{int(a + b > 0)}".replace(".", ",") for a, b in draw]
+    Path("de.csv").write_text("\n".join(["a;b;t;y", *lines]))
+    folder = commands.trained(*QUIET, "data=csv", "data.path=de.csv", "data.target=y", "data.decimal=comma")
+    Path("en.csv").write_text("a,b,t\n" + "\n".join(f"{a},{b},{'ä' if a > 0 else 'o'}" for a, b in draw))
+    Path("latin.csv").write_text("\n".join(["a;b;t;y", *lines]), encoding="latin-1")
+    refused = commands.type("evaluate", f"run={folder}", f"input={FILES[1]}").refusal()
+    assert "not a number with the decimal mark ',' of the training; for a file of input=, add data.decimal=p" in refused
+    results = [
+        load(folder, other=other).predict(name).probabilities
+        for name, other in zip(FILES, ({}, {"decimal": "point"}, {"encoding": "latin-1"}), strict=True)
+    ]
+    assert np.array_equal(results[0], results[1])
+    assert np.array_equal(results[0], results[2])
+    assert commands.type("evaluate", f"run={folder}", "input=en.csv", "data.decimal=point").code == 0
+    refused = commands.type("evaluate", f"run={folder}", "input=en.csv", "data.decimal=dot").refusal()
+    assert "data.decimal='dot' should be 'point' or" in refused
+
+
 @pytest.mark.slow
 def test_the_test_split_read_from_files_has_the_same_predictions(commands: Commands, copied: Path) -> None:
     x = raw(copied).x_test

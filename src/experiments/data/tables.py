@@ -702,10 +702,24 @@ def encoded(cells: pd.Series, column: Column, form: TableForm) -> np.ndarray:
             known = {text: amount(text, form.decimal) for text in map(str, cells.dropna().unique())}
             if column.affix:
                 known |= {text: np.nan for text in known if column.affix not in text}
-            return numeric(cells, cells.map(known), f"which is not a number with {column.affix or 'separators'}")
+            reason = f"which is not a number with {column.affix or 'separators'}"
+            return numeric(cells, cells.map(known), reason + other_mark(cells, form.decimal))
         case "dates":
             return numeric(cells, days(cells, first=column.day_first), "which is not a date")
-    return numeric(cells, as_numbers(cells, form.decimal), "which is not a number")
+    numbers = as_numbers(cells, form.decimal)
+    reason = "which is not a number"
+    if numbers is not cells:
+        reason += other_mark(cells[numbers.isna() & cells.notna()], form.decimal)
+    return numeric(cells, numbers, reason)
+
+
+def other_mark(cells: pd.Series, decimal: str) -> str:
+    """Return the remedy for numbers with the other decimal mark, as the end of a sentence; empty if it is none."""
+    other, word = (",", "comma") if decimal == "." else (".", "point")
+    marked = [text for text in map(str, cells.dropna().unique()[:SAMPLED]) if other in text]
+    if not marked or any(np.isnan(amount(text, other)) for text in marked):
+        return ""
+    return f" with the decimal mark {decimal!r} of the training; for a file of input=, add data.decimal={word}"
 
 
 def numeric(column: pd.Series, numbers: pd.Series, reason: str) -> np.ndarray:

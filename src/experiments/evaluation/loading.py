@@ -31,10 +31,11 @@ from experiments.common.foreign import parsed_json, read_yaml
 from experiments.common.isolation import isolated
 from experiments.common.signatures import TARGET
 from experiments.common.text import one_line, shown_path
-from experiments.data import memory, own, preprocess
+from experiments.data import memory, own, preprocess, tables
 from experiments.data.batches import Preparation, Split
 from experiments.data.forms import Description, TableForm, sides
 from experiments.data.preprocess import Double
+from experiments.data.textfiles import known_encoding
 from experiments.folders.reading import CONFIGURATION
 from experiments.folders.run import RunFolder
 from experiments.tasks.base import Task
@@ -230,11 +231,20 @@ class Restored:
         return torch.cat([scores.cpu() for scores, _ in self.batches(self.split(x))])
 
     def _description_for_files(self) -> Description:
-        """Return the description with another setting for texts that the training did not know, if it is given."""
+        """Return the description with other settings for texts that the training did not know and for files, if given.
+
+        Raises:
+            ValueError: there is no such encoding.
+        """
         form = self.description.form
-        if not isinstance(form, TableForm) or "unknown" not in self.other:
+        given = {name: self.other[name] for name in ("unknown", "decimal", "encoding") if name in self.other}
+        if not isinstance(form, TableForm) or not given:
             return self.description
-        return replace(self.description, form=replace(form, unknown=self.other["unknown"]))
+        if "decimal" in given:
+            given["decimal"] = tables.DECIMALS[given["decimal"]]
+        if "encoding" in given:
+            given["encoding"] = known_encoding(str(given["encoding"]))
+        return replace(self.description, form=replace(form, **given))
 
     def _examples(self, x: InputExamples) -> own.NamedExamples:
         if isinstance(x, str | Path) and self.task.form == "tokens":

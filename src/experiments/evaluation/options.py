@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -28,8 +28,12 @@ OTHER_DATA = {
 }
 """What else the command line may set, for the help."""
 OF_THE_DATA = re.compile(r"data(\.\w+)?=")
-UNKNOWN = ("error", "ignore")
-"""What to do about a text in a table that the training did not know."""
+OF_FILES: Mapping[str, Sequence[str] | None] = {
+    "data.unknown": ("error", "ignore"),
+    "data.decimal": ("point", "comma", ".", ","),
+    "data.encoding": None,
+}
+"""The settings of the data that say how a table is read for which a run predicts, and their values; None for any."""
 TEXTS = {"split", "input", "ensemble", "device", "trust"}
 
 
@@ -60,9 +64,14 @@ def parsed(words: Sequence[str]) -> tuple[list[Path], EvaluateOptions, dict[str,
     parts = [setting.partition("=") for setting in settings]
     other = {name.removeprefix("data."): arguments.read(value) for name, _, value in parts}
     if options.input is not None:
-        wrong = [setting for setting, (name, _, _) in zip(settings, parts, strict=True) if name != "data.unknown"]
+        wrong = [setting for setting, (name, _, _) in zip(settings, parts, strict=True) if name not in OF_FILES]
         if wrong:
-            raise UserError(f"{wrong[0]} and input={options.input} are both given; input uses files and no data set")
-        if other.get("unknown", "error") not in UNKNOWN:
-            raise UserError(f"data.unknown={other['unknown']!r} should be {' or '.join(map(repr, UNKNOWN))}")
+            raise UserError(
+                f"{wrong[0]} and input={options.input} are both given; input uses files and no data set; of its "
+                f"settings, only {', '.join(OF_FILES)} can be given"
+            )
+        for name, allowed in OF_FILES.items():
+            value = other.get(name.removeprefix("data."))
+            if value is not None and allowed is not None and value not in allowed:
+                raise UserError(f"{name}={value!r} should be {' or '.join(map(repr, allowed))}")
     return folders, options, other

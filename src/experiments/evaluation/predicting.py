@@ -29,8 +29,8 @@ def predict(folders: Sequence[Path], path: str, restoring: RestoreSettings) -> N
     Args:
         folders: of runs.
         path: of the files, see `Restored.predict`.
-        restoring: how the runs are restored; of `other` only `unknown` is used, for texts that the training did not
-            know, see `tables.csv`.
+        restoring: how the runs are restored; of `other` only `unknown`, `decimal` and `encoding` are used, see
+            `tables.csv`.
 
     Raises:
         UserError: a run cannot be restored, or it was trained on other kinds of examples.
