@@ -2,6 +2,7 @@
 
 import json
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -340,10 +341,10 @@ def check_draws(folder: RunFolder, state: Mapping[str, Any], program: Single, po
     way = state["streams"].get("noise")
     same = isinstance(way, str) and way == WAY
     if position.step and not same and (program.augments or is_noisy(program.model)):
+        begin = shlex.quote(f"init_from={folder.path}")
         raise UserError(
             f"resume={folder.path} has Dropout, noise or augmentation, and was trained by a version that draws them "
-            f"differently; begin a new run from its weights with init_from={folder.path}, or resume it with that "
-            "version"
+            f"differently; begin a new run from its weights with {begin}, or resume it with that version"
         )
 
 
