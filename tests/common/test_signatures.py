@@ -1,5 +1,6 @@
 """Settings against signatures: what is taken, in which type, and what is refused in which words."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -131,7 +132,17 @@ def test_a_missing_setting_is_named(target: Callable[..., Any]) -> None:
         ("size", True, "model.size=true should be a valid integer"),
         ("rate", False, "model.rate=false should be a valid number"),
         ("rate", "0.5", "model.rate='0.5' should be a valid number; did you mean 'model.rate=0.5'?"),
-        ("name", 3, "model.name=3 should be a valid string"),
+        ("name", 3, "model.name=3 should be a valid string; to give it as a text, quote it: \"model.name='3'\""),
+        (
+            "name",
+            math.nan,
+            "model.name=NaN should be a valid string; to give it as a text, quote it: \"model.name='nan'\"",
+        ),
+        (
+            "name",
+            True,
+            "model.name=true should be a valid string; to give it as a text, quote it: \"model.name='true'\"",
+        ),
         ("flag", 1, "model.flag=1 should be a valid boolean"),
         ("flag", "yes", "model.flag='yes' should be a valid boolean; did you mean 'model.flag=true'?"),
         ("stages", [1], "model.stages[0]=1 should be a valid"),

@@ -266,6 +266,10 @@ def test_the_sentence_reaches_the_user(commands: Commands) -> None:
     assert commands.train("data=csv", f"data.path={path}").err == (
         f"Error: data.target is missing; set data.target=... to one of the columns of {path}: {columns}\n"
     )
+    assert (
+        "to which the shorter side of each picture is scaled before its centre is cropped; set it, for example da"
+        in (commands.train("data=image_folder", "data.path=.").refusal())
+    )
     assert commands.train("data=csv", "data.path=no.csv").err.startswith("Error: data.path='no.csv' is not a file")
 
 

@@ -14,6 +14,7 @@ from PIL import Image
 
 from experiments.assembly._datasets import Splitting, loaded
 from experiments.assembly.targets import divided
+from experiments.common.errors import UserError
 from experiments.data.sources import Source
 from experiments.evaluation.loading import load
 from tests.helpers import SHARED_DATA, SMALL, Commands, needs_mnist
@@ -64,6 +65,12 @@ def test_a_new_table_may_have_another_decimal_mark_and_encoding(commands: Comman
     assert np.array_equal(results[0], results[1])
     assert np.array_equal(results[0], results[2])
     assert commands.type("evaluate", f"run={folder}", "input=en.csv", "data.decimal=point").code == 0
+    table = pd.read_csv("en.csv").set_index(pd.Index([f"case {number}" for number in range(60)]))
+    predictions = load(folder).predict(table)
+    assert np.array_equal(predictions.probabilities, results[0])
+    assert predictions.names[:2] == ["case 0", "case 1"]
+    with pytest.raises(UserError, match=r"^the table lacks the column 'b', which the run was trained with$"):
+        load(folder).predict(table.drop(columns=["b"]))
     refused = commands.type("evaluate", f"run={folder}", "input=en.csv", "data.decimal=dot").refusal()
     assert "data.decimal='dot' should be 'point' or" in refused
 

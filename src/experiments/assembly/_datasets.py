@@ -51,6 +51,7 @@ FITTED_BYTES = 2**28
 """The bytes of a memory-mapped data set that are read to fit its preparation."""
 TABLES = ("experiments.data.tables.csv", "experiments.data.parquet.parquet")
 """The functions that read tables, of which a column is the target."""
+PICTURES = "experiments.data.pictures.image_folder"
 NO_COLUMN = "????"
 """A name that no column has: a table that is asked for it answers with the names of its columns."""
 
@@ -216,6 +217,11 @@ def loaded(section: Config, form: Form = None, wanted: TargetForm | None = None)
     """
     if section.get("target") == MISSING and section.get(TARGET) in TABLES and section.get("path") != MISSING:
         raise UserError(f"data.target is missing; set data.target=...{columns_of(section)}")
+    if section.get("size") == MISSING and section.get(TARGET) == PICTURES:
+        raise UserError(
+            "data.size is missing: the side of the square pictures in pixels, to which the shorter side of each "
+            "picture is scaled before its centre is cropped; set it, for example data.size=64"
+        )
     source = _gathered.load(section, {"form": form, "wanted": wanted})
     try:
         check_labels(source)

@@ -134,6 +134,10 @@ def sentence(error: ValidationError, value: Any, key: str, adapter: TypeAdapter[
     ]
     meant = nearest(value, expected, key) if isinstance(value, str) and not index else ""
     meant = meant or pasted(value_meant(key, value, lambda other: fits(adapter, other)))
+    if not meant and not index and not isinstance(value, str | list | Mapping):
+        text = str(value) if isinstance(value, float) else json.dumps(value)
+        if fits(adapter, text):
+            meant = f"; to give it as a text, quote it: \"{key}='{text}'\""
     return f"{key}{index}={shown(problems[0]['input'])} should {wishes}{meant}"
 
 

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +16,7 @@ from .forms import WHITE, Description, ImageForm, TableForm, sides
 from .packed import Conversion
 from .pictures import EXTENSIONS, files, left_aside
 from .sources import MAGIC, channels_first, declared, read_arrays
+from .textfiles import AUTO
 
 KINDS = "a picture, a folder of pictures, a .csv file, a .parquet file, an .npz file or an .npy file"
 
@@ -141,6 +144,27 @@ def table(path: str, description: Description) -> NamedExamples:
     x, notes = tables.rows(path, form) if isinstance(form, TableForm) else tables.plain_rows(path)
     examples = arranged(of_type(x, description), description, repr(path))
     return NamedExamples(examples, [str(number + 1) for number in range(len(x))], notes)
+
+
+def frame(x: Any, description: Description, form: TableForm) -> NamedExamples:
+    """Read the rows of a table of pandas, as those of the csv file with the same cells; its index names them.
+
+    Args:
+        x: the table.
+        description: the data that the run was trained on.
+        form: of its table.
+
+    Raises:
+        ValueError: see `table`.
+    """
+    with TemporaryDirectory() as folder:
+        path = str(Path(folder) / "table.csv")
+        x.to_csv(path, index=False, sep=form.separator, decimal=form.decimal, encoding="utf-8")
+        try:
+            read = table(path, replace(description, form=replace(form, encoding=AUTO)))
+        except ValueError as error:
+            raise ValueError(str(error).replace(repr(path), "the table")) from None
+    return NamedExamples(read.x, [str(name) for name in x.index])
 
 
 def arrays(x: np.ndarray, description: Description, file: str) -> NamedExamples:

@@ -209,8 +209,9 @@ class Restored:
         """Predict the classes, labels or numbers of new examples; they are prepared like the run's own.
 
         Args:
-            x: an array of raw examples, (examples, *description.shape), or of one raw example; or the path of a
-                picture, of a folder of pictures, or of a csv or npz file, see `data.own`.
+            x: an array of raw examples, (examples, *description.shape), or of one raw example; or a table of pandas
+                with the columns of the table that the run was trained on, whose index names the examples; or the path
+                of a picture, of a folder of pictures, or of a csv or npz file, see `data.own`.
 
         Raises:
             UserError: the run was trained on other kinds of examples, or a file cannot be read.
@@ -255,6 +256,8 @@ class Restored:
         try:
             if isinstance(x, str | Path):
                 return own.read(str(x), self._description_for_files())
+            if isinstance(form := self.description.form, TableForm) and hasattr(x, "to_csv"):
+                return own.frame(x, self._description_for_files(), form)
             array = x.cpu().numpy() if isinstance(x, Tensor) else np.asarray(x)
             single = array.shape == self.description.shape
             return own.arrays(array[None] if single else array, self.description, "the array")
