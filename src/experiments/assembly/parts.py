@@ -18,6 +18,7 @@ from experiments import initializers, optimizers, schedules
 from experiments.common.errors import OwnCodeError, UserError, is_own, location, raised, reason_of
 from experiments.common.meant import pasted
 from experiments.common.metrics import AUTO
+from experiments.common.parameters import scores_parameter
 from experiments.common.signatures import TARGET, checked, parameters_of, shown, title, value_of
 from experiments.common.text import one_line
 from experiments.models.blocks import spelling, spellings, use_noise
@@ -99,7 +100,7 @@ def model(
         raise UserError(f"init: {own[TARGET]} cannot fill a weight of this model: {one_line(error)}") from error
     built = built.to(device)
     use_noise(built, streams.noise)
-    model_layers = layers(built, data.example, data.task)
+    model_layers = layers(built, data.example, data.task, config["model"])
     if not any(p.requires_grad for p in built.parameters()):
         raise UserError("model has no parameter to train")
     return built, model_layers, origin
@@ -209,8 +210,14 @@ def network(config: Config, input_shape: Sequence[int], outputs: int) -> nn.Modu
     return built
 
 
-def layers(built: nn.Module, example: Tensor, task: Task) -> list[Layer]:
+def layers(built: nn.Module, example: Tensor, task: Task, section: Config | None = None) -> list[Layer]:
     """Return the model's layers, in the order in which they ran on one prepared example.
+
+    Args:
+        built: the model.
+        example: a batch of one.
+        task: what is learnt.
+        section: the configuration of the model; None for no advice about it.
 
     Raises:
         UserError: the model cannot take the example, or returns other scores than the task needs.
@@ -230,7 +237,9 @@ def layers(built: nn.Module, example: Tensor, task: Task) -> list[Layer]:
     numbers = task.separated(scores)[0] if isinstance(scores, Tensor) else None
     if numbers is None or tuple(numbers.shape) != wanted:
         got = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
-        raise UserError(f"model returns {got} for one example, expected scores of shape {wanted}")
+        shaped = section is not None and isinstance(scores, Tensor)
+        meant = scores_parameter(located(section, "model"), list(section), wanted[-1]) if section and shaped else ""
+        raise UserError(f"model returns {got} for one example, expected scores of shape {wanted}{meant}")
     if not scores.requires_grad and any(parameter.requires_grad for parameter in built.parameters()):
         raise UserError(
             f"model: {type(built).__module__}.{type(built).__qualname__} returns scores without a gradient, so nothing "

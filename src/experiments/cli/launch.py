@@ -39,7 +39,7 @@ from .overrides import (
     split_arguments,
     unknown_flag,
 )
-from .suggestions import SURE, suggestion, unclosed
+from .suggestions import SURE, parameter_typed, suggestion, unclosed
 
 VERB = "verb"
 """The attribute of a task with the name of its verb; the plugins are for the runs of `train`."""
@@ -208,7 +208,7 @@ def explained(error: Exception, config_name: str, typed: Sequence[str], own: Seq
         group, _, choice = error.missing_cfg_file.rpartition("/")
         pairs = [(key, value) for key, _, value in (word.partition("=") for word in typed)]
         group, choice = next((p for p in pairs if "/".join(p) == error.missing_cfg_file), (group, choice))
-        meant = suggestion(config_name, typed) or nearest(choice, error.options, group)
+        meant = suggestion(config_name, typed, own) or nearest(choice, error.options, group)
         if any(word.startswith("resume=") for word in typed) and not any(w.startswith("--config-dir") for w in typed):
             meant = "; add the --config-dir that the run was started with"
         return f"unknown {group} {choice!r}; choose from {', '.join(error.options)}{meant}"
@@ -234,13 +234,19 @@ def explained(error: Exception, config_name: str, typed: Sequence[str], own: Seq
         known = known_keys(config_name, typed, own if own is not None else [Path(given)] if given else [])
         if key in known or any(k.startswith(f"{key}.") for k in known):
             reason = str(error.__cause__ or message).splitlines()[0]
+            if "is not in struct" in reason:
+                meant = parameter_typed(config_name, typed, key, own)
+                return f"{key} is not among the settings that are typed in braces{meant}"
             return f"{key} cannot be set like this: {reason}"
         siblings = [k.rpartition(".")[2] for k in known if k.rpartition(".")[0] == key.rpartition(".")[0]]
         choices = f"; choose from {', '.join(siblings)}" if siblings and "." in key else ""
         alike = [] if "." in key else [one for one in known if not one.startswith("observers")]
         near = name_meant(key, alike, inside=False, likeness=SURE)
         value = next((word.partition("=")[2] for word in typed if word.partition("=")[0].lstrip("+") == key), "")
-        meant = suggestion(config_name, typed) or pasted([] if near is None else [f"{near}={value}"])
+        meant = suggestion(config_name, typed, own) or pasted([] if near is None else [f"{near}={value}"])
+        if not meant:
+            meant = parameter_typed(config_name, typed, key, own)
+            choices = "" if meant else choices
         said = SAID.get(spelled(key.rpartition(".")[2]))
         if not meant and said:
             meant = f"; {said}"

@@ -25,6 +25,7 @@ from experiments.common.errors import UserError
 from experiments.common.habits import CHOICES, SAID, SWITCHED, TYPED
 from experiments.common.keys import flattened
 from experiments.common.meant import DECIMAL_COMMA, RANGE, SYNONYMS, as_range, name_meant, pasted, spelled
+from experiments.common.parameters import parameter_meant
 
 from ._help import ConfigGroup, groups, loaded
 from .composing import composed_whole, isolated_hydra
@@ -49,17 +50,18 @@ OF_A_SPLIT = re.compile(r"(train|val|test)_\w+")
 CLOSING = {"[": "]", "{": "}", "(": ")"}
 
 
-def suggestion(verb: str, typed: Sequence[str]) -> str:
+def suggestion(verb: str, typed: Sequence[str], own: Sequence[Path] | None = None) -> str:
     """Return the question whether another command line was meant, to follow the sentence about an error; or nothing.
 
     Args:
         verb: whose configuration has its name.
         typed: the arguments.
+        own: folders with choices of the user; None for that of `--config-dir` among the arguments.
     """
-    own = [word for word in typed if not OF_THE_RESUME.match(word)]
+    written = [word for word in typed if not OF_THE_RESUME.match(word)]
     try:
-        words = Meaning(verb, own).changed()
-        return pasted(words if len(own) == len(typed) or len(words) == 1 else [])
+        words = Meaning(verb, written, own).changed()
+        return pasted(words if len(written) == len(typed) or len(words) == 1 else [])
     except (HydraException, OmegaConfBaseException, UserError, OSError, ValueError, SystemExit):
         return ""
 
@@ -70,13 +72,14 @@ class Meaning:
     Args:
         verb: whose configuration has its name.
         typed: the arguments.
+        own: folders with choices of the user; None for that of `--config-dir` among the arguments.
     """
 
-    def __init__(self, verb: str, typed: Sequence[str]) -> None:
+    def __init__(self, verb: str, typed: Sequence[str], own: Sequence[Path] | None = None) -> None:
         given, _ = get_args_parser().parse_known_args([word for word in typed if not unknown_flag(word)])
         self.typed = list(typed)
         self.config = given.config_name or verb
-        self.own = [Path(given.config_dir)] if given.config_dir else []
+        self.own = list(own) if own is not None else [Path(given.config_dir)] if given.config_dir else []
         self.folders = [conf_folder(), *self.own]
         self.groups: dict[str, ConfigGroup] = {group.name: group for group in groups(self.folders, self.config)}
 
@@ -382,9 +385,12 @@ class Meaning:
         for group in self.groups.values():
             if group.added or (parent and parent != group.name):
                 continue
-            present = self.flat.get(f"{group.name}._target_")
+            present = self.target_of(group.name)
+            named_already = any(word.lstrip("+~").partition("=")[0] == group.name for word in self.typed)
             for choice in group.choices:
                 settings = self.of_choice(group.name, choice)
+                if named_already and settings.get("_target_") != present:
+                    continue
                 if name in settings and not name.startswith("_"):
                     named = choice == name or Path(value).suffix == f".{choice}"
                     order = 0 if named else 1 if settings.get("_target_") == present else 2
@@ -395,6 +401,18 @@ class Meaning:
             return None
         _, group_name, choice = min(found, key=lambda one: one[0])
         return group_name, choice, name
+
+    def target_of(self, section: str) -> Any:
+        """Return the path of the function or class of a section: the one that is typed, or that of the choice."""
+        for word in reversed(self.typed):
+            key, _, value = word.lstrip("+").partition("=")
+            if key == f"{section}._target_":
+                return value
+            override = parsed(word) if key == section and value.startswith("{") else None
+            typed = override.value() if override is not None else None
+            if isinstance(typed, Mapping) and "_target_" in typed:
+                return typed["_target_"]
+        return self.flat.get(f"{section}._target_")
 
     def of_choice(self, group: str, choice: str) -> dict[str, Any]:
         """Return the settings in the file of a choice."""
@@ -426,6 +444,28 @@ class Meaning:
             except (HydraException, OmegaConfBaseException, ValueError):
                 return False
         return True
+
+
+def parameter_typed(verb: str, typed: Sequence[str], key: str, own: Sequence[Path] | None = None) -> str:
+    """Return a sentence about the parameter of a function or class that a refused setting is meant for; or nothing.
+
+    Args:
+        verb: whose configuration has its name.
+        typed: the arguments.
+        key: of the setting.
+        own: folders with choices of the user; None for that of `--config-dir` among the arguments.
+    """
+    section, _, _ = key.rpartition(".")
+    if not section or any(word.startswith("resume=") for word in typed):  # the code of a run folder is a stranger's
+        return ""
+    value = next((word.partition("=")[2] for word in typed if word.partition("=")[0] == key), None)
+    if value is None:
+        return ""
+    try:
+        target = Meaning(verb, typed, own).target_of(section)
+    except (HydraException, OmegaConfBaseException, UserError, OSError, ValueError, SystemExit):
+        return ""
+    return parameter_meant(target, key, value)
 
 
 def is_sweep(word: str) -> bool:
