@@ -107,6 +107,11 @@ CASES = [
     ("data=moons model=cnn", "a CNN needs pictures", "use model=mlp"),
     ("data=moons data.examples=4 data.imbalance=9", "data.examples=4 leaves a class", "at least 2"),
     ("data.preprocess=pca_whiten model=cnn", "a CNN needs pictures", "use model=mlp"),
+    (
+        "loss._target_=torch.nn.CrossEntropyLoss",
+        "loss._target_='torch.nn.CrossEntropyLoss' is a class; use the function torch.nn.functional.cross_entropy",
+        "",
+    ),
     ("loss._target_=torch.relu ~loss.label_smoothing", "loss._target_='torch.relu' has no parameter reduction", ""),
     ("loss._target_=torch.nn.functional.l1_loss ~loss.label_smoothing", "loss: torch.nn.functional.l1_loss", ""),
     ("loss.label_smoothing=1", "loss.label_smoothing=1 should be less than 1", ""),

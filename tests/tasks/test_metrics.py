@@ -182,6 +182,16 @@ def test_an_epoch_without_the_objective_is_not_the_best_one(commands: Commands, 
     assert own["warnings"] == ["val/late was not a finite number in 2 of the 4 epochs, which cannot be the best"]
 
 
+def test_a_table_that_is_too_wide_has_a_row_for_each_metric(commands: Commands) -> None:
+    wide = "metrics=[auroc,f1,average_precision,mcc,brier,log_loss,ece]"
+    outcome = commands.train("data=breast_cancer", *SMALL[3:], "training.epochs=1", wide)
+    lines = [line.split() for line in outcome.out.splitlines()]
+    start = lines.index(["train", "val", "test"])
+    named = [line[0] for line in lines[start + 1 : start + 10]]
+    assert named == ["loss", "accuracy", "auroc", "f1", "average_precision", "mcc", "brier", "log_loss", "ece"]
+    assert {len(line) for line in lines[start + 1 : start + 10]} == {4}
+
+
 def test_a_run_with_metrics_has_the_same_weights_and_numbers(commands: Commands) -> None:
     plain, more = (commands.trained(*SMALL, *own) for own in ((), ("metrics=[auroc,ece]",)))
     columns = [*metrics(plain)[0]]

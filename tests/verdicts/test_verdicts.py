@@ -160,6 +160,15 @@ def test_a_doubt_about_the_data_is_first_and_needs_no_network() -> None:
     assert "questionable data" not in {verdict.name for verdict in verdicts(replace(story, questions=[]))}
 
 
+@pytest.mark.parametrize("pictures", [True, False])
+def test_augmentation_is_advised_for_pictures_only(*, pictures: bool) -> None:
+    row = {"epoch": 1, "step": 900, "lr": 0.1, "train/loss": 0.1, "train/accuracy": 1.0, "val/accuracy": 0.6}
+    story = Story(history=[row], layers=[], status="finished", chance=0.7, class_counts=[50, 50], batch_size=10,
+                  parameters=10, rate=0.1, val_examples=100, pictures=pictures)  # fmt: skip
+    (advice,) = [verdict.advice[-1] for verdict in verdicts(story) if verdict.name == "overfitting"]
+    assert advice == ("more data, or augmentation for photographs: data.augment=crop_flip" if pictures else "more data")
+
+
 def test_the_explanation_of_a_verdict_is_a_verdict() -> None:
     assert {
         name for cause, others in EXPLAINS.items() for name in (cause, *others)

@@ -1,8 +1,10 @@
 """The task of a run: chosen or found from the targets, with its loss."""
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from experiments import losses
@@ -101,7 +103,10 @@ def loss(config: Config, task: Task) -> losses.Loss:
     path = str(section.get(TARGET))
     if path.startswith(OURS) and (name := path.removeprefix(OURS)) not in task.losses:
         raise UserError(f"loss={name} does not fit task={task.name}; choose from auto, {', '.join(task.losses)}")
-    parameters = list(parameters_of(located(section, "loss")) or {})
+    function = located(section, "loss")
+    parameters = list(parameters_of(function) or {})
+    if isinstance(function, type):
+        raise UserError(f"loss._target_={path!r} is a class; {function_for(function)}")
     if "reduction" not in parameters:
         raise UserError(
             f"loss._target_={path!r} has no parameter reduction; expected a function of scores, targets and "
@@ -109,6 +114,16 @@ def loss(config: Config, task: Task) -> losses.Loss:
         )
     supplied = (*parameters[:2], "reduction", *(["unit"] if "unit" in parameters else []))
     return target(section, "loss", supplied=supplied)
+
+
+def function_for(cls: type) -> str:
+    """Return the end of a sentence: the function to take as a loss instead of a class."""
+    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__.removesuffix("Loss")).lower()
+    name = {"bce": "binary_cross_entropy", "bcewith_logits": "binary_cross_entropy_with_logits"}.get(name, name)
+    found = [one for one in (name, f"{name}_loss") if cls.__module__.startswith("torch.nn") and hasattr(F, one)]
+    if found:
+        return f"use the function torch.nn.functional.{found[0]}"
+    return "expected a function of scores, targets and reduction, like those of torch.nn.functional"
 
 
 def loss_section(config: Config, task: Task) -> Config:

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from experiments import assembly
 from experiments.common.metrics import SPLITS, TRAIN_EVAL
-from experiments.common.screen import Screen, plain, table
+from experiments.common.screen import Screen, fits, plain, table
 from experiments.common.text import command_name, counted, duration, shown_path
 from experiments.data.forms import ColumnUse, sides
 from experiments.models.layers import Layer
@@ -145,11 +145,15 @@ def conclude(
         screen.print(f"stopped early: no improvement for {member.early_stopping.patience} {unit}{without(member)}")
     undefined = [name for name in member.folder.measured if member.history and name not in metrics]
     names = measured_columns([*metrics, *undefined])
+    splits = {split: TRAIN_EVAL if split == "train" and fitted else split for split in SPLITS}
+    splits = {split: own for split, own in splits.items() if f"{own}/loss" in metrics}
     shown = table("", *names, right=tuple(names))
-    for split in SPLITS:
-        own = TRAIN_EVAL if split == "train" and fitted else split
-        if f"{own}/loss" in metrics:
-            shown.add_row(split, *(number(metrics.get(f"{own}/{name}")) for name in names))
+    for split, own in splits.items():
+        shown.add_row(split, *(number(metrics.get(f"{own}/{name}")) for name in names))
+    if not fits(shown, screen.terminal):  # rather long than with numbers that are cut off
+        shown = table("", *splits, right=tuple(splits))
+        for name in names if splits else ():
+            shown.add_row(name, *(number(metrics.get(f"{own}/{name}")) for own in splits.values()))
     if shown.row_count:
         screen.print(shown)
     if fitted and sample is not None:

@@ -145,6 +145,7 @@ def story(job: Job, data: assembly.Data, program: Single, member: Member, plan: 
         resuming=[*job.flags, *job.resuming_words],
         settings=flattened(config),
         planned_steps=plan.total_steps,
+        pictures=len(data.input_shape) == 3,
         kind=task.form,
         score=task.metrics[0],
         ratios=task.ratios,

@@ -48,7 +48,7 @@ PICTURES = {
 }
 """Where examples are shown, by the form of the targets."""
 
-MORE_DATA = "more data, or augmentation for photographs: data.augment=crop_flip"
+MORE_PICTURES = "more data, or augmentation for photographs: data.augment=crop_flip"
 
 Judge = Callable[[Story], Verdict | None]
 
@@ -477,7 +477,7 @@ def overfitting(story: Story) -> Verdict | None:
         "The network does much better on the training examples than on new ones.",
         story.scores,
         f"epoch {len(story.history)}",
-        ["more text" if story.kind == "tokens" else MORE_DATA],
+        ["more text" if story.kind == "tokens" else MORE_PICTURES if story.pictures else "more data"],
     )
 
 

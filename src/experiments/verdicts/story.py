@@ -86,6 +86,7 @@ class Story:
         faults: sentences about inputs from which nothing can be learnt.
         doubts: sentences about what may be a mistake in the model.
         unused: the parameters that get no gradient, of whose updates nothing is said.
+        pictures: whether the examples are pictures.
         kind: the form of the targets, see `tasks.base`.
         score: the name of the metric that is measured in training too, which should rise.
         baseline: the score of a model that knows nothing; None for the share of the most common class.
@@ -120,6 +121,7 @@ class Story:
     resuming: Sequence[str] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     planned_steps: int = 0
+    pictures: bool = False
     kind: str = "classes"
     score: str = "accuracy"
     baseline: float | None = None

@@ -1,5 +1,6 @@
 """Runs trained as one program, compared with the same runs trained separately."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -441,3 +442,19 @@ def test_runs_with_muon_are_in_a_stack_and_agree_as_far_as_its_16_bits_do(tmp_pa
     (straight,) = apart(tmp_path / "straight", [longer])
     ends = [float(metrics(folder)[-1]["train/loss"]) for folder in (stacked[0], straight)]
     assert ends[0] == pytest.approx(ends[1], rel=1e-2)
+
+
+class Dropping(torch.nn.Sequential):
+    """A model of a user with torch's Dropout."""
+
+    def __init__(self, input_shape: tuple[int, ...], outputs: int, p: float = 0.0) -> None:
+        count = math.prod(input_shape)
+        super().__init__(torch.nn.Flatten(), torch.nn.Dropout(p), torch.nn.Linear(count, outputs))
+
+
+@pytest.mark.parametrize("p", [0.0, 0.5])
+def test_dropout_of_torch_that_drops_nothing_shares_stacks(tmp_path: Path, p: float) -> None:
+    config = composed("training.epochs=1", "data.limit=96", *QUIET)
+    config["model"] = {"_target_": f"{__name__}.Dropping", "p": p}
+    reason = "1 draws from torch's global generator; experiments.models.blocks.Dropout does not" if p else None
+    assert reason_apart(program_of(tmp_path, config)) == reason

@@ -114,8 +114,9 @@ def reason_apart(program: Single) -> str | None:
     if rule_for(program) is None:
         return f"the parameter groups of {type(program.optimizer).__name__} need different update rules"
     for name, module in program.model.named_modules():
-        if isinstance(module, nn.modules.dropout._DropoutNd) and not isinstance(module, Dropout):
-            return f"{name} draws from torch's global generator"
+        if isinstance(module, nn.modules.dropout._DropoutNd) and not isinstance(module, Dropout) and module.p > 0:
+            instead = f"; {Dropout.__module__}.Dropout does not" if type(module) is nn.Dropout else ""
+            return f"{name} draws from torch's global generator{instead}"
     return None
 
 
