@@ -25,7 +25,6 @@ from experiments.common.errors import UserError
 from experiments.common.habits import CHOICES, SAID, SWITCHED, TYPED
 from experiments.common.keys import flattened
 from experiments.common.meant import DECIMAL_COMMA, RANGE, SYNONYMS, as_range, name_meant, pasted, spelled
-from experiments.common.parameters import parameter_meant
 
 from ._help import ConfigGroup, groups, loaded
 from .composing import composed_whole, isolated_hydra
@@ -455,6 +454,8 @@ def parameter_typed(verb: str, typed: Sequence[str], key: str, own: Sequence[Pat
         key: of the setting.
         own: folders with choices of the user; None for that of `--config-dir` among the arguments.
     """
+    from experiments.common.parameters import parameter_meant  # pydantic
+
     section, _, _ = key.rpartition(".")
     if not section or any(word.startswith("resume=") for word in typed):  # the code of a run folder is a stranger's
         return ""
