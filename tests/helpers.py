@@ -19,6 +19,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from experiments.cli.overrides import clipped
+from experiments.train import DIVERGED
 from tests.forked import start
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -39,9 +40,15 @@ def sampled(cases: Iterable[Any], keep: Collection[Any]) -> list[Any]:
 def trained_in(folder: Path, *words: str) -> Path:
     """Train a run in a folder, and return the run's folder."""
     outcome = run(folder, *words)
-    assert outcome.code == 0, outcome.err
+    assert outcome.code in (0, DIVERGED), outcome.err
     (found,) = run_folders(folder)
+    assert outcome.code == code_of(found), outcome.err
     return found
+
+
+def code_of(folder: Path) -> int:
+    """The exit code of a run with a result: another one if it has diverged."""
+    return DIVERGED if summary(folder)["status"] == "diverged" else 0
 
 
 def thinned(cases: Iterable[Any], step: int = 2) -> list[Any]:
@@ -105,11 +112,12 @@ class Commands:
         return Outcome(code, shown.out, shown.err)
 
     def trained(self, *overrides: str) -> Path:
-        """Run the verb, expect it to succeed, and return the new run's folder."""
+        """Run the verb, expect it to succeed or to diverge, and return the new run's folder."""
         before = set(run_folders(self.folder))
         outcome = self.train(*overrides)
-        assert outcome.code == 0, outcome.err
+        assert outcome.code in (0, DIVERGED), outcome.err
         (made,) = set(run_folders(self.folder)) - before
+        assert outcome.code == code_of(made), outcome.err
         return made
 
 
