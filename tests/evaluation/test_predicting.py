@@ -12,12 +12,14 @@ import pytest
 import torch
 from PIL import Image
 
+from experiments import assembly
 from experiments.assembly._datasets import Splitting, loaded
 from experiments.assembly.targets import divided
 from experiments.common.errors import UserError
 from experiments.data.sources import Source
 from experiments.evaluation.loading import load
-from tests.helpers import SHARED_DATA, SMALL, Commands, needs_mnist
+from experiments.training.streams import Streams
+from tests.helpers import SHARED_DATA, SMALL, Commands, composed, needs_mnist
 
 QUIET = tuple(word for word in SMALL if not word.startswith("data.limit"))
 
@@ -43,6 +45,28 @@ def as_pictures(x: torch.Tensor, white: int, folder: Path) -> None:
     for number, example in enumerate(x.double().numpy()):
         pixels = np.round(example * 255 / white).astype(np.uint8)
         Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)).save(folder / f"{number:05d}.png")
+
+
+def test_predictions_of_a_split_have_the_numbers_of_the_rows_in_the_file(commands: Commands) -> None:
+    draw = np.random.default_rng(0).normal(size=(60, 2)).round(3)
+    rows = [[a, b if number % 9 else "", int(a > 0)] for number, (a, b) in enumerate(draw.tolist())]
+    Path("own.csv").write_text("a,b,y\n" + "\n".join(",".join(map(str, row)) for row in rows))
+    np.savez("own.npz", x=draw, y=(draw[:, 0] > 0).astype(int))
+    table = ("data=csv", "data.path=own.csv", "data.target=y", "data.missing=drop")
+    arrays = ("data=npz", "data.path=own.npz", "data.keys={x_train:x,y_train:y}", "data.test_fraction=0.2")
+    for words, first in ((table, 1), (arrays, 0)):
+        config = composed(*words)
+        data = assembly.data(config, Streams(0), torch.device("cpu"))
+        assert data.splits.keys() == data.numbers.keys()
+        for name, split in data.splits.items():
+            numbers = data.numbers[name]
+            assert torch.equal(split.raw()[:, 0].float(), torch.tensor(draw[numbers - first, 0]).float())
+        used = torch.cat([*data.numbers.values()]).sort().values.tolist()
+        assert used == [number + first for number in range(60) if first == 0 or number % 9]
+    folder = commands.trained(*QUIET, *table, "training.epochs=0")
+    assert commands.type("evaluate", f"run={folder}").code == 0
+    found = pd.read_csv(folder / "evaluation" / "test" / "predictions.csv")
+    assert [rows[number - 1][2] for number in found["example"]] == found["target"].tolist()
 
 
 FILES = ("de.csv", "en.csv", "latin.csv")

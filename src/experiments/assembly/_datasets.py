@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -88,6 +88,7 @@ class Data:
         padded: whether examples are sequences of unequal lengths; see `data.sequences`.
         faults: those of the doubts about inputs from which nothing can be learnt.
         mapped: whether the inputs are memory-mapped files.
+        numbers: by split, the number of each example in the user's file; see `Source.numbers`.
     """
 
     splits: dict[str, Split]
@@ -101,6 +102,7 @@ class Data:
     faults: Sequence[str] = ()
     mapped: bool = False
     padded: bool = False
+    numbers: Mapping[str, Tensor] = field(default_factory=dict)
 
     def double(self) -> None:
         """Convert inputs and class weights to float64."""
@@ -346,8 +348,23 @@ def data(
     result = Data(splits, description, prepare, task, class_weights=weights, notes=notes, doubts=doubts)
     result.faults = faults
     result.mapped, result.padded = source.mapped, source.padded
+    result.numbers = {name: numbers_of(source, name, rows, len(y)) for name, (_, y, rows) in parts.items() if len(y)}
     result.augments = augments(settings.augment, result, device)
     return result
+
+
+def numbers_of(source: Source, split: str, rows: Tensor | None, count: int) -> Tensor:
+    """Return the number of each example of a split in the user's file.
+
+    Args:
+        source: the data set.
+        split: its name.
+        rows: of the examples, in the part of the source; None for all of it.
+        count: how many examples.
+    """
+    rows = torch.arange(count) if rows is None else rows
+    part = "train" if split == "val" and (source.x_val is None or source.val_again) else split
+    return rows if source.numbers is None else source.numbers[part][rows]
 
 
 def computed_anew(_name: str, compute: Callable[[], Any]) -> Any:

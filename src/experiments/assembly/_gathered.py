@@ -233,6 +233,7 @@ def of_parts(
                 one.x = one.x.astype(np.float32)
     x = found["train"].x
     rows: tuple[Tensor | None, Tensor | None] = (None, None)
+    numbers: dict[str, Tensor] | None = None
     arrays = {f"{kind}_{part}": getattr(one, kind) for part, one in found.items() for kind in "xy"}
     called = {name: name for name in (*NAMES, *VALIDATION)}
     fraction = DRAWN if settings.test_fraction is None else settings.test_fraction
@@ -251,7 +252,7 @@ def of_parts(
             f"drawn for testing, the same for every seed{hint}"
         )
     elif "test" not in found:
-        arrays, note = with_test_drawn(arrays, called, fraction, wanted)
+        arrays, note, numbers = with_test_drawn(arrays, called, fraction, wanted)
         notes.append(f"{title(parts['train'])} {note}{hint}")
     elif settings.test_fraction is not None:
         notes.append(f"there is a test set; data.test_fraction={settings.test_fraction} is not used")
@@ -268,6 +269,7 @@ def of_parts(
         rows=rows,
         padded=settings.context is not None,
         val_again="val" in again,
+        file_numbers=numbers,
     )
     source.doubts = (*source.doubts, *doubts)
     return source

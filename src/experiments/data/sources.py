@@ -66,6 +66,8 @@ class Source:
             do; None if examples do not continue each other.
         val_again: whether x_val has the training examples in their order, read in another way; those that are set aside
             from training are then taken from it.
+        numbers: by part, the number of each example in the user's file, such as the row of a table from 1; None if they
+            are those of the part, from 0.
 
     Inputs in float64, or in integers that float32 cannot represent, become float32 unless it would round them too much.
     """
@@ -91,6 +93,7 @@ class Source:
     padded: bool = False
     follows: Mapping[str, Tensor] | None = None
     val_again: bool = False
+    numbers: Mapping[str, Tensor] | None = None
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -480,14 +483,15 @@ def npz(
         arrays, notes = read_arrays(path, needed, groups)
     except MissingArraysError as error:
         raise ValueError(without_test(path, error.available, called) or str(error)) from None
+    numbers: dict[str, Tensor] | None = None
     if test_fraction is not None and called["x_test"] in arrays:
         notes.append(f"{Path(path).name} has a test part; data.test_fraction={test_fraction} is not used")
     elif test_fraction is not None:
-        arrays, note = with_test_drawn(arrays, called, test_fraction, wanted)
+        arrays, note, numbers = with_test_drawn(arrays, called, test_fraction, wanted)
         notes.append(f"{Path(path).name} {note}")
     parts = ["train", "test", *(["val"] if called["x_val"] in arrays and optional else [])]
     own = {name: arrays[called[name]] for name in (*NAMES, *VALIDATION) if name[2:] in parts}
-    return of_arrays(own, called, parts, layout=layout, wanted=wanted, notes=notes)
+    return of_arrays(own, called, parts, layout=layout, wanted=wanted, notes=notes, file_numbers=numbers)
 
 
 def of_arrays(
@@ -503,6 +507,7 @@ def of_arrays(
     rows: tuple[Tensor | None, Tensor | None] = (None, None),
     padded: bool = False,
     val_again: bool = False,
+    file_numbers: Mapping[str, Tensor] | None = None,
 ) -> Source:
     """Build a source of the arrays x and y of its parts.
 
@@ -516,6 +521,7 @@ def of_arrays(
         mapped: whether the inputs are in files that are mapped into memory, and are not copied.
         rows: of the training and the test part, see `with_test_rows`; None if each part has arrays of its own.
         padded, val_again: see `Source`.
+        file_numbers: the numbers of the examples, see `Source.numbers`.
 
     Raises:
         ValueError: an array is unsuitable.
@@ -544,7 +550,7 @@ def of_arrays(
         return Source(
             inputs, wide["train"], x["test"], wide["test"], form=of_bytes(inputs), layout=order, notes=tuple(notes),
             x_val=x.get("val"), y_val=wide.get("val"), kind=kind, mapped=mapped, train_rows=rows[0], test_rows=rows[1],
-            padded=padded, val_again=val_again,
+            padded=padded, val_again=val_again, numbers=file_numbers,
         )  # fmt: skip
     if classes is not None and all(are_numbers(y, len(classes)) for y in labels.values()):
         names, numbers = list(classes), [y.reshape(-1).astype(np.int64) for y in labels.values()]
@@ -581,6 +587,7 @@ def of_arrays(
         test_rows=rows[1],
         padded=padded,
         val_again=val_again,
+        numbers=file_numbers,
     )
 
 
@@ -640,8 +647,9 @@ def without_test(path: str, available: Sequence[str], called: Mapping[str, str])
 
 def with_test_drawn(
     arrays: Mapping[str, np.ndarray], called: Mapping[str, str], fraction: float, wanted: TargetForm | None
-) -> tuple[dict[str, np.ndarray], str]:
-    """Return arrays in which a share of the training examples are those to test on, and the words about it.
+) -> tuple[dict[str, np.ndarray], str, dict[str, Tensor]]:
+    """Return arrays in which a share of the training examples are those to test on, the words about it, and the numbers
+    that the examples of both parts had before.
 
     Args:
         arrays: by their names in the file.
@@ -660,9 +668,8 @@ def with_test_drawn(
         for part, pair in ((train, names[:2]), (test, names[2:]))
         for name, array in zip(pair, (x, y), strict=True)
     }
-    return {**arrays, **divided}, (
-        f"has no test part; {len(test):,} of its {len(y):,} examples are drawn for testing, the same for every seed"
-    )
+    note = f"has no test part; {len(test):,} of its {len(y):,} examples are drawn for testing, the same for every seed"
+    return {**arrays, **divided}, note, {"train": train, "test": test}
 
 
 def with_test_rows(

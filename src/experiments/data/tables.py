@@ -172,6 +172,7 @@ def csv(
     )
     sizes = file_sizes(whole)
     x = torch.from_numpy(features(whole, replace(own_form, unknown=unknown if known is not None else "error")))
+    lines = torch.tensor(whole.index.get_level_values(1).to_numpy())
     train, *others = torch.arange(len(numbers)).split(sizes)
     val = None if val_path is None else others.pop(0)
     if test_path is None:
@@ -199,6 +200,7 @@ def csv(
         y_val=None if val is None else numbers[val],
         targets=[] if kind == "classes" else targets,
         kind=kind,
+        numbers={"train": lines[train], "test": lines[test]} | ({} if val is None else {"val": lines[val]}),
     )
 
 

@@ -37,16 +37,18 @@ class Predictions:
     targets: Sequence[str] | None = None
 
     @classmethod
-    def of_split(cls, probabilities: Tensor, y: Tensor, classes: Sequence[str]) -> Predictions:
-        """Return the predictions for a split; its examples are numbered from 0.
+    def of_split(cls, probabilities: Tensor, y: Tensor, classes: Sequence[str], numbers: Tensor) -> Predictions:
+        """Return the predictions for a split.
 
         Args:
             probabilities: (examples, classes), in float64, on the CPU.
             y: (examples,), the right classes.
             classes: their names.
+            numbers: of the examples in the file, or in the split.
         """
-        numbers = [str(number) for number in range(len(y))]
-        return cls(numbers, classes, probabilities.numpy(), [classes[target] for target in y.tolist()])
+        return cls(
+            list(map(str, numbers.tolist())), classes, probabilities.numpy(), [classes[target] for target in y.tolist()]
+        )
 
     @property
     def labels(self) -> list[str]:

@@ -113,7 +113,7 @@ def write(out: Path, run: Restored, result: Answered, answers: Tensor, true: Ten
         content = io.BytesIO()
         figure.savefig(content, format="png")
         write_whole(out / f"{name}.png", content.getvalue())
-    write_predictions(out, run.task, answers, true)
+    write_predictions(out, run.task, answers, true, run.data.numbers[result.split])
     if text := samples(run, result.split):
         write_whole(out / "samples.txt", text.encode())
     source: dict[str, Any] = {"run": str(run.folder.path), "epoch": run.epoch}
@@ -140,7 +140,7 @@ def samples(run: Restored, split: str) -> str:
         return run.task.samples(forward, examples)
 
 
-def write_predictions(out: Path, task: Task, answers: Tensor, true: Tensor) -> None:
+def write_predictions(out: Path, task: Task, answers: Tensor, true: Tensor, numbers: Tensor) -> None:
     """Write the answers for each example next to the true values.
 
     Args:
@@ -148,17 +148,18 @@ def write_predictions(out: Path, task: Task, answers: Tensor, true: Tensor) -> N
         task: what is learnt.
         answers: (examples, ...), see `Task.answer`.
         true: (examples, ...), decoded targets.
+        numbers: of the examples in the file, or in the split.
 
     Raises:
         OSError: the folder cannot be written.
     """
-    numbers = [str(number) for number in range(len(answers))]
+    names = list(map(str, numbers.tolist()))
     if columns := task.rows(answers, true):
-        lines = [["example", *columns], *map(list, zip(numbers, *columns.values(), strict=True))]
+        lines = [["example", *columns], *map(list, zip(names, *columns.values(), strict=True))]
         text = "".join(",".join(c if isinstance(c, str) else f"{c:.7g}" for c in line) + "\n" for line in lines)
         write_whole(out / "predictions.csv", text.encode())
         return
-    estimates = Estimates(numbers, task.names, answers.numpy(), true=true.numpy())
+    estimates = Estimates(names, task.names, answers.numpy(), true=true.numpy())
     write_whole(out / "predictions.csv", estimates.as_csv().encode())
 
 

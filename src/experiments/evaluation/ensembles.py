@@ -115,7 +115,7 @@ def combine(folders: Sequence[Path], split: str, out: Path, kind: Kind, restorin
         screen.print(f"\nwritten  {shown_path(target)}")
         return
     ensemble = ensemble_of(own, splits, [*([soup] if soup else []), *others], split)
-    write(target, own, ensemble, splits[0].y.cpu(), kind)
+    write(target, own, ensemble, splits[0].y.cpu(), kind, own[0].run.data.numbers[split])
     show(screen, ensemble, title, column, reason)
     screen.print(f"\nwritten  {shown_path(target)}")
 
@@ -155,7 +155,7 @@ def answered_together(
     screen.print(f"{title}, {len(true):,} examples\n")
     screen.print(shown)
     chosen = lines[len(own) + 1] if kind == "soup" else mean
-    answering.write_predictions(out, task, chosen, true)
+    answering.write_predictions(out, task, chosen, true, own[0].run.data.numbers[split])
     members_of = [{"run": str(m.run.folder.path), "epoch": m.run.epoch} for m in own]
     described = [{**about, **asdict(result)} for about, result in zip(members_of, results, strict=False)]
     others = {name: asdict(result) for name, result in zip(names[len(own) :], results[len(own) :], strict=True)}
@@ -169,6 +169,7 @@ def soup_or_reason(own: Sequence[EnsembleMember], train: Split, kind: Kind) -> t
         own: the members.
         train: the training split of the first.
         kind: the predictions to write.
+        numbers: of the examples in the file, or in the split.
 
     Raises:
         UserError: there is none, and `kind` is soup.
@@ -206,7 +207,7 @@ def ensemble_of(
     return Ensemble(alone, judge("ensemble", mean), soups[0] if soups else None, rest[len(soups) :])
 
 
-def write(out: Path, own: Sequence[EnsembleMember], ensemble: Ensemble, y: Tensor, kind: Kind) -> None:
+def write(out: Path, own: Sequence[EnsembleMember], ensemble: Ensemble, y: Tensor, kind: Kind, numbers: Tensor) -> None:
     """Write the lines of the table, and the predictions of the ensemble or of the soup.
 
     Args:
@@ -215,12 +216,13 @@ def write(out: Path, own: Sequence[EnsembleMember], ensemble: Ensemble, y: Tenso
         ensemble: their evaluation.
         y: (examples,), the right classes.
         kind: the predictions to write.
+        numbers: of the examples in the file, or in the split.
 
     Raises:
         OSError: the folder cannot be written.
     """
     chosen = ensemble.soup if kind == "soup" and ensemble.soup else ensemble.mean
-    predictions = Predictions.of_split(chosen.probabilities, y, own[0].run.classes)
+    predictions = Predictions.of_split(chosen.probabilities, y, own[0].run.classes, numbers)
     write_whole(out / "predictions.csv", predictions.as_csv().encode())
     members = [
         {

@@ -233,7 +233,7 @@ def write(out: Path, run: Restored, evaluation: Evaluation, scores: Tensor, prob
         content = io.BytesIO()
         figure.savefig(content, format="png")
         write_whole(out / f"{name}.png", content.getvalue())
-    predictions = Predictions.of_split(probabilities, y, names)
+    predictions = Predictions.of_split(probabilities, y, names, run.data.numbers[evaluation.split])
     write_whole(out / "predictions.csv", predictions.as_csv().encode())
     source = {"run": str(run.folder.path), "epoch": run.epoch, **({"data": run.other} if run.other else {})}
     source |= {"note": run.note} if run.note else {}
