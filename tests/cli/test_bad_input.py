@@ -71,7 +71,7 @@ CASES = [
         "training.early_stopping.metric='val/los' is not measured; choose from ",
         "did you mean 'training.early_stopping.metric=val/loss'?",
     ),
-    ("optimizer._target_=torch.optim.Adamm", "optimizer._target_='torch.optim.Adamm' cannot be imported", ""),
+    ("optimizer._target_=torch.optim.Adamm", "cannot be imported: torch.optim has no 'Adamm'", "did you mean 'Adam'?"),
     ("observers.tensorboard.enabled=3", "observers.tensorboard.enabled=3 should be true or false", ""),
     # what does not go together
     ("scheduler=plateau data.val_fraction=0", "scheduler=plateau needs the validation loss", ""),

@@ -60,6 +60,11 @@ def test_the_parameter_is_named_and_no_other_choice(own: Commands, words: list[s
     assert "did you mean" not in refused
 
 
+def test_the_help_tells_how_a_choice_of_the_user_is_described(own: Commands) -> None:
+    shown = " ".join(own.train("--config-dir", "own", "--help", "model").out.split())
+    assert f"mine {__name__}.factory (a comment in the first line of mine.yaml is shown here)" in shown
+
+
 @pytest.mark.usefixtures("own")
 def test_a_choice_of_the_user_is_not_swapped_for_another() -> None:
     with pytest.raises(UserError, match=r"did you mean 'optimizer=adam'\?$"):

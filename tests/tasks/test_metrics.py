@@ -212,6 +212,10 @@ def text(answers, targets):
     return "much"
 
 
+def vector(answers, targets):
+    return answers.mean(0)
+
+
 def never(answers, targets):
     return float("nan")
 
@@ -267,7 +271,15 @@ def test_own_metrics_and_those_of_torchmetrics(commands: Commands, own_module: s
         ),
         ("metrics=[{_target_:my_metrics.broken}]", "metrics[0]: my_metrics.broken raised AttributeError"),
         ("metrics=[{_target_:my_metrics.text}]", "metrics[0]: my_metrics.text returns a str, expected one number"),
-        ("metrics=[{_target_:my_metrics.absent}]", "metrics[0]._target_='my_metrics.absent' cannot be imported"),
+        (
+            "metrics=[{_target_:my_metrics.spred}]",
+            "'my_metrics.spred' cannot be imported: my_metrics has no 'spred'; did you mean 'spread'?",
+        ),
+        (
+            "metrics=[{_target_:my_metric.spread}]",
+            "'my_metric.spread' cannot be imported: there is no module 'my_metric' on the path of Python",
+        ),
+        ("metrics=[{_target_:my_metrics.vector}]", "returns a Tensor of shape (10,) on cpu, expected one number"),
     ],
 )
 def test_metrics_that_cannot_be_used_are_refused(commands: Commands, own_module: str, words: str, said: str) -> None:

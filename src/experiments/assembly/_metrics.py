@@ -84,7 +84,7 @@ def own(entry: Config, key: str, task: Task, targets: Tensor) -> tuple[str, Meas
     shape = (len(y), *task.score_shape(y.shape[1:]))
     scores = torch.linspace(-1, 1, math.prod(shape)).reshape(shape)
     try:
-        value = measure(task.answer(scores), task.decode(y))
+        value: Any = measure(task.answer(scores), task.decode(y))
     except Exception as error:
         reason = raised(error) if location(error) is not None else f"cannot be called: {one_line(error)}"
         kind = OwnCodeError if location(error) is not None else UserError
@@ -92,7 +92,10 @@ def own(entry: Config, key: str, task: Task, targets: Tensor) -> tuple[str, Meas
     try:
         float(value)
     except (TypeError, ValueError, RuntimeError):
-        raise UserError(f"{key}: {entry[TARGET]} returns a {type(value).__name__}, expected one number") from None
+        returned = type(value).__name__
+        if isinstance(value, Tensor):
+            returned = f"{returned} of shape {tuple(value.shape)} on {value.device}"
+        raise UserError(f"{key}: {entry[TARGET]} returns a {returned}, expected one number") from None
     return name, measure
 
 

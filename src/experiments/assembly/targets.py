@@ -5,9 +5,10 @@ from dataclasses import fields
 from functools import partial
 from typing import Any
 
-from hydra.utils import get_object, instantiate
+from hydra.utils import instantiate
 
 from experiments.common.errors import OwnCodeError, UserError, location, raised, raised_by_user, reason_of
+from experiments.common.importing import object_at, why_missing
 from experiments.common.signatures import TARGET, checked, dotted, parameters_of, shown, title
 from experiments.common.text import one_line
 
@@ -66,9 +67,10 @@ def located(section: Config, key: str) -> Callable[..., Any]:
     if not isinstance(path, str):
         raise UserError(f"{dotted(key, TARGET)} is missing; it names the function or class to use")
     try:
-        imported = get_object(path)
+        imported = object_at(path)
     except Exception as error:  # importing a user's module may raise anything
-        raise UserError(f"{dotted(key, TARGET)}={path!r} cannot be imported: {one_line(error)}") from error
+        reason = why_missing(path) or one_line(error)
+        raise UserError(f"{dotted(key, TARGET)}={path!r} cannot be imported: {reason}") from error
     if not callable(imported):
         raise UserError(f"{dotted(key, TARGET)}={path!r} is not a function or class")
     return imported

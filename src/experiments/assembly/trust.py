@@ -7,6 +7,7 @@ from enum import EnumMeta
 from types import FunctionType
 from typing import Any
 
+from experiments.common.importing import object_at
 from experiments.data.transforms import TRANSFORMS
 
 OURS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
@@ -214,9 +215,7 @@ def ours(section: str) -> set[str]:
 
 def imported(path: str) -> Any:
     """Return the object at the end of a dotted path."""
-    from hydra.utils import get_object
-
-    return get_object(path)
+    return object_at(path)
 
 
 def is_public(path: str) -> bool:

@@ -3,6 +3,7 @@
 import re
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -257,7 +258,7 @@ def groups(folders: Sequence[Path], config: str) -> list[ConfigGroup]:
             name = path.parent.relative_to(folder).as_posix()
             if not name.startswith((".", "hydra")) and name not in elsewhere:
                 group = found.setdefault(name, ConfigGroup(name, added=True))
-                group.choices.setdefault(path.stem, description(path))
+                group.choices.setdefault(path.stem, description(path) or undescribed(path))
     for group in found.values():
         group.choices = dict(sorted(group.choices.items()))
     return [group for group in found.values() if group.choices]
@@ -353,6 +354,15 @@ def description(path: Path) -> str:
                 if line.rstrip().endswith("."):
                     break
     return uncommented(lines)
+
+
+def undescribed(path: Path) -> str:
+    """Return what is shown of a choice whose file has no comment at its head: the function or class, and the remedy."""
+    with suppress(OSError, UserError, yaml.YAMLError, ValueError):
+        target = (loaded(path) or {}).get("_target_")
+        if isinstance(target, str):
+            return f"{target} (a comment in the first line of {path.name} is shown here)"
+    return ""
 
 
 def uncommented(lines: Sequence[str]) -> str:

@@ -67,9 +67,9 @@ def settings_for(verdict: str, story: Story) -> list[str]:
 
 
 def instead(command: Sequence[str], overrides: Sequence[str]) -> str:
-    """Return the words of a command that a remedy takes the place of, to follow its name; empty if there are none."""
+    """Return the words of a command that do not fit a remedy, to follow its name; empty if there are none."""
     without = replaced(command, overrides)
-    return f", instead of {shlex.join(without)}" if without else ""
+    return f", and leave out {shlex.join(without)}" if without else ""
 
 
 def given_to(story: Story) -> list[Verdict]:
