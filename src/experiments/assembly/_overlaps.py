@@ -109,10 +109,13 @@ def shared(x: Tensor | Rows, known: Tensor | Rows) -> float:
     positions = torch.arange(values)
     if values > POSITIONS:
         positions = torch.randperm(values, generator=torch.Generator().manual_seed(0))[:POSITIONS]
-    wanted, all_keys = keys(some, positions), keys(known, positions)
-    order = np.argsort(all_keys, kind="stable")
-    first = np.searchsorted(all_keys[order], wanted).clip(max=len(order) - 1)
-    equal = same_bytes(some, known[torch.from_numpy(order[first])])
+    all_keys = keys(known, positions)
+    wanted, number = np.unique(keys(some, positions), return_inverse=True)
+    nearest = np.searchsorted(wanted, all_keys).clip(max=len(wanted) - 1)
+    hits = np.flatnonzero(wanted[nearest] == all_keys)
+    candidates = np.zeros(len(wanted), np.int64)
+    candidates[nearest[hits]] = hits
+    equal = same_bytes(some, known[torch.from_numpy(candidates[number])])
     share = float(equal.double().mean())
     usual = share_repeated(all_keys) if share else 0.0
     if share == 1:
