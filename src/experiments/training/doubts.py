@@ -14,7 +14,7 @@ from .single import Single
 from .streams import undrawn
 
 EXAMPLES, MOST_NAMED = 8, 4
-ROUNDING = 1e-3
+ROUNDING = 1e-4
 SHIFT = 1.0
 """What is added to all scores of an example: it changes no loss that applies a softmax."""
 SURE = 5.0
@@ -110,6 +110,8 @@ def normalized(criterion: Criterion, scores: Tensor, y: Tensor) -> str | None:
     if form in ("numbers", "inputs") or scores.shape[-1] == 0 or not ((scores >= 0) & (scores <= 1)).all():
         return None
     if form in ("classes", "tokens"):
+        if scores.max() - scores.min() < ROUNDING and not comes_from("Softmax", scores):
+            return None  # equal scores may sum to 1 by chance
         one = ((scores.sum(-1) - 1).abs() < ROUNDING).all()
         if (
             not one
@@ -122,15 +124,15 @@ def normalized(criterion: Criterion, scores: Tensor, y: Tensor) -> str | None:
         ):
             return None
         return "softmax"
-    if form != "labels" or not is_sigmoid(scores):
+    if form != "labels" or not comes_from("Sigmoid", scores):
         return None
     sure, certain = (criterion.loss(own, y, reduction="mean") for own in ((2 * y - 1) * SURE, y.to(scores.dtype)))
     return "sigmoid" if bool(sure.isfinite()) and sure < certain else None
 
 
-def is_sigmoid(scores: Tensor) -> bool:
-    """Whether the last function that has computed scores is a sigmoid, apart from changes of their form."""
+def comes_from(name: str, scores: Tensor) -> bool:
+    """Whether a function, by its name in the graph, has computed scores, apart from changes of their form."""
     function = scores.grad_fn
     while function is not None and function.name().startswith(NO_CHANGE):
         function = function.next_functions[0][0]
-    return function is not None and function.name().startswith("Sigmoid")
+    return function is not None and function.name().startswith(name)
