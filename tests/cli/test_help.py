@@ -259,7 +259,7 @@ def test_help_about_a_choice_and_a_section(commands: Commands) -> None:
     shown = commands.train("--help", "data=csv")
     assert shown == commands.train("--help", "csv")
     assert shown.out.startswith(f"usage: {TRAIN} data=csv ")
-    assert "  data.missing=error       error, mean" in shown.out
+    assert "  data.missing=error         error, mean" in shown.out
     assert "data.val_fraction=0.2" in shown.out
     training = commands.train("--help", "training").out
     assert "  training.early_stopping.patience=null " in training
