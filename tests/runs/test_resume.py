@@ -21,6 +21,7 @@ from tests.helpers import (
     SMALL,
     Commands,
     assert_equal_weights,
+    code_of,
     metrics,
     run,
     run_folders,
@@ -233,7 +234,10 @@ DAMAGES: dict[str, tuple[Callable[[bytes], bytes | None], str]] = {
     "cut in a row": (lambda content: content[: len(content) // 2 - 3], "rows can be read and are kept"),
     "cut between rows": (lambda content: content[: content.rindex(b"\n", 0, -1) + 1], "rows can be read and are kept"),
     "garbled": (lambda content: content[:50] + bytes(range(128, 228)) + content[150:], " 0 of "),
-    "a changed digit": (lambda content: content[:-2] + b"7\n", "rows can be read and are kept"),
+    "a changed digit": (
+        lambda content: content[:-2] + (b"8\n" if content.endswith(b"7\n") else b"7\n"),
+        "rows can be read and are kept",
+    ),
     "empty": (lambda content: content[:0], " 0 of "),
     "missing": (lambda _content: None, "layers.csv is missing; its "),
 }
@@ -528,4 +532,4 @@ def test_a_users_own_code_is_resumed_when_trusted(commands: Commands) -> None:
     folder = commands.trained(*choices)
     refused = commands.train(f"resume={folder}")
     assert "if you trust it, add 'trust=[tests]'" in refused.err
-    assert commands.train(f"resume={folder}", "trust=[tests]").code == 0
+    assert commands.train(f"resume={folder}", "trust=[tests]").code == code_of(folder)
