@@ -142,7 +142,7 @@ COMMON = {
     },
 }
 MODEL = {
-    "activation": some("relu", "tanh", "sigmoid", "gelu", "LeakyReLU", "softplus"),
+    "activation": some("relu", "tanh", "sigmoid", "gelu", "leaky_relu", "softplus"),
     "batch_norm": some(False, True),
     "dropout": some(0.0, 0.4),
     "input_dropout": some(0.0, 0.2),

@@ -130,7 +130,7 @@ class Stack(OwnPrograms):
         self.inspector.forget()
         x, targets = self.augmenting(*self.batches["train"].batch(index))
         update = self.programs[self.active[0]].noise.update
-        measured = self._backward(x, targets, self.forward.drawn(update, x.shape[1], x.dtype))
+        measured = self._backward(x, targets, self.forward.drawn(update, x.shape[1], self.weights.gradient.dtype))
         skipped = None if self.scales is None else self.scales.unscale(self.weights.gradient)
         self.objective.clip()
         if rates != self.rates:
