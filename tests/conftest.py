@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 if os.environ.get("TEST_DEVICE") != "cuda":
     os.environ["CUDA_VISIBLE_DEVICES"] = ""  # bits are compared on the CPU, also by processes that tests start
+os.environ.pop("COLUMNS", None)  # parallel tests get 80, and what is printed would depend on their number
 torch.set_num_threads(1)
 
 DONE = pytest.StashKey[int]()

@@ -142,11 +142,14 @@ def test_the_checks_print_what_is_shown(commands: Commands) -> None:
 
 
 @pytest.mark.slow
-def test_the_surfaces_print_what_is_shown(commands: Commands) -> None:
+def test_the_surfaces_print_what_is_shown(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
     line = commands_of("docs/surfaces.md")[0]
     outcome = commands.type("surface", *line.split()[3:])
     shown = shown_after("docs/surfaces.md", line).splitlines()
     assert [row.rstrip() for row in outcome.out.splitlines()][: len(shown)] == shown
+    monkeypatch.setenv("COLUMNS", "60")
+    narrow = commands.type("surface", *line.split()[3:]).out.splitlines()
+    assert narrow[3].split() == ["sgd", "0.95", "-0.35,", "0.0848", "0.0133", "27", "100%", "finished"]
 
 
 @pytest.mark.slow

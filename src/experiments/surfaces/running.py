@@ -27,6 +27,8 @@ from .contours import NamedPath, draw
 SECTIONS = ("surface", "optimizer", "scheduler")
 NOTHING = "-"
 """Printed instead of a missing number."""
+SPARE, LONGEST_NAME = ("turning", "tortuosity", "distance", "zigzag", "lr"), 24
+"""Columns that a narrow terminal does without, and the width that names of optimizers get at least."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ def report(folder: Path, traces: Sequence[Trace]) -> None:
         names, measures = path_names(traces), [measured(trace) for trace in traces]
         screen.print(title(traces))
         screen.print("")
-        screen.print(summary(names, traces, measures))
+        screen.print_table(summary(names, traces, measures), SPARE)
         picture = folder / "surface.png"
         labels, shared = legend_names(traces)
         lines = [
@@ -214,7 +216,8 @@ def ending(measures: Mapping[str, Any]) -> str:
 def summary(names: Sequence[str], traces: Sequence[Trace], measures: Sequence[Mapping[str, Any]]) -> Any:
     """Return the table of the measures, with one row per path."""
     columns = ("lr", "end", "value", "distance", "settled", "zigzag", "turning", "tortuosity")
-    shown = table("optimizer", *columns, "status", right=columns, wrapped=("optimizer", "end"))
+    shown = table("optimizer", *columns, "status", right=columns, wrapped=("optimizer",))
+    shown.columns[0].min_width = min(LONGEST_NAME, max(map(len, ("optimizer", *names))))
     for name, trace, own in zip(names, traces, measures, strict=True):
         settled = own["settled"]
         shown.add_row(
