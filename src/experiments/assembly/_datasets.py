@@ -364,7 +364,8 @@ def numbers_of(source: Source, split: str, rows: Tensor | None, count: int) -> T
     """
     rows = torch.arange(count) if rows is None else rows
     part = "train" if split == "val" and (source.x_val is None or source.val_again) else split
-    return rows if source.numbers is None else source.numbers[part][rows]
+    own = (source.numbers or {}).get(part)  # a part with a file of its own counts from its beginning
+    return rows if own is None else own[rows]
 
 
 def computed_anew(_name: str, compute: Callable[[], Any]) -> Any:
