@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
-import json
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,12 +11,10 @@ import numpy as np
 from rich.console import Console
 from rich.markup import escape
 
-from experiments.remedies.options import RemedyOptions
-from experiments.remedies.running import FILE, FOLDER, remedy
 from experiments.verdicts.remedies import TABLE
 
 from .measure import Settings
-from .remedies import verdicts_of
+from .remedies import trials, verdicts_of
 from .verdict_pictures import EXAMPLES
 
 SEEDS, MOST = 10, 9
@@ -54,9 +50,7 @@ def run(settings: Settings, screen: Console) -> None:
 
 def tried(folder: Path, seeds: int, most: int) -> str:
     """Try the remedies of a run; returns them by their effect, with the difference of the means."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        remedy(folder, RemedyOptions(seeds=seeds, most=most))
-    content = json.loads((folder / FOLDER / FILE).read_text(encoding="utf-8"))
+    content = trials(folder, seeds, most)
     shown = [f"{content['metric']} {np.mean(list(content['original'].values())):.3g}"]
     for effect, title in GROUPS.items():
         found = [one for one in content["remedies"] if one["effect"] == effect]

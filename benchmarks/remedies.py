@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -185,12 +186,18 @@ def verdicts_of(line: str) -> tuple[Path, list[str]]:
     return job.folder.path, [verdict["name"] for verdict in summary["verdicts"]]
 
 
+def trials(folder: Path, seeds: int, most: int) -> dict[str, Any]:
+    """Try the remedies of a run, and return the content of `remedy.json`."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        remedy(folder, RemedyOptions(seeds=seeds, most=most))
+    content: dict[str, Any] = json.loads((folder / FOLDER / FILE).read_text(encoding="utf-8"))
+    return content
+
+
 def tried(line: str, wanted: Sequence[str], seeds: int, most: int) -> Case:
     """Train, judge, and try the remedies of the verdicts."""
     folder, given = verdicts_of(line)
-    with contextlib.redirect_stdout(io.StringIO()):
-        remedy(folder, RemedyOptions(seeds=seeds, most=most))
-    content = json.loads((folder / FOLDER / FILE).read_text(encoding="utf-8"))
+    content = trials(folder, seeds, most)
     known = {one["name"]: one for one in content["remedies"]}
     ordered = [known[name] for name in content["order"]]
     falls = content["metric"].endswith("loss")

@@ -1,6 +1,6 @@
 """The same runs trained as one program and one after another."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,14 @@ def apart(folder: Path, runs: Sequence[Sequence[str]]) -> list[Path]:
     for each in jobs:
         train(each.config, each.folder, overrides=each.overrides)
     return [each.folder.path for each in jobs]
+
+
+def both_ways(folder: Path, runs: Sequence[Sequence[str]]) -> Iterator[tuple[Path, Path]]:
+    """Train runs as one stack and one by one; yield the folder of each lone run and of the same run in the stack."""
+    stacked, logged = together(folder / "stack", runs)
+    assert not logged
+    assert summary(stacked[0])["trained_together"] == len(runs)
+    yield from zip(apart(folder / "alone", runs), stacked, strict=True)
 
 
 def assert_same_run(one: Path, other: Path, tolerance: float = 1e-8) -> None:

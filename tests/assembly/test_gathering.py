@@ -16,20 +16,8 @@ from experiments.training.streams import Streams
 from tests.helpers import SMALL, Commands, composed, metrics, summary
 from tests.wild.outcomes import assert_refused
 
+from .loading import HERE, loaded, sizes
 from .own_datasets import vector
-
-HERE = "tests.assembly.own_datasets"
-
-
-def loaded(name: str, **settings: Any) -> assembly.Data:
-    """Load a data set of the user as a run does."""
-    config = composed()
-    section = {**assembly.splitting(config["data"]), "_target_": f"{HERE}.{name}", **settings}
-    return assembly.data({**config, "data": section}, Streams(0), torch.device("cpu"))
-
-
-def sizes(data: assembly.Data) -> dict[str, int]:
-    return {name: len(split) for name, split in data.splits.items()}
 
 
 @pytest.mark.parametrize("kind", ["pair", "array", "list", "tensor target", "dict", "two keys"])

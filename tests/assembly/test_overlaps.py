@@ -7,23 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from experiments import assembly
 from experiments.assembly._overlaps import shared
-from experiments.training.streams import Streams
-from tests.helpers import SMALL, Commands, composed
+from tests.helpers import SMALL, Commands
 
-HERE = "tests.assembly.own_datasets"
-
-
-def loaded(name: str, **settings: Any) -> assembly.Data:
-    """Load a data set of the user as a run does."""
-    config = composed()
-    section = {**assembly.splitting(config["data"]), "_target_": f"{HERE}.{name}", **settings}
-    return assembly.data({**config, "data": section}, Streams(0), torch.device("cpu"))
-
-
-def sizes(data: assembly.Data) -> dict[str, int]:
-    return {name: len(split) for name, split in data.splits.items()}
+from .loading import HERE, loaded, sizes
 
 
 def rows_of(split: Any) -> set[bytes]:

@@ -34,18 +34,17 @@ from tests.helpers import (
 from tests.interrupted import at_step
 from tests.wild.outcomes import assert_refused
 
+from . import loading
+from .loading import HERE
 from .own_datasets import Noisy, vector
 
-HERE = "tests.assembly.own_datasets"
 QUICK = ("training.epochs=3", "model.hidden=[12]", "model.dropout=0.2", "training.batch_size=64", NO_PICTURES)
 QUIET = ("observers.tensorboard.enabled=false", "observers.layers.enabled=false")
 
 
 def loaded(name: str = "Noisy", seed: int = 0, **settings: Any) -> assembly.Data:
-    """Load a data set of the user as a run does."""
-    config = composed(f"seed={seed}")
-    section = {**assembly.splitting(config["data"]), "_target_": f"{HERE}.{name}", "preprocess": "none", "workers": 0}
-    return assembly.data({**config, "data": section | settings}, Streams(seed), torch.device("cpu"))
+    """Load a data set of the user without preparation, which is read by this process, unless settings say otherwise."""
+    return loading.loaded(name, seed, **({"preprocess": "none", "workers": 0} | settings))
 
 
 def trained(data: assembly.Data, epoch: int, order: torch.Tensor) -> torch.Tensor:

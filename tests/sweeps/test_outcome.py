@@ -11,7 +11,7 @@ import pytest
 from experiments.common.screen import Screen
 from experiments.folders.sweep import Sweep
 from experiments.sweeps import launch
-from experiments.sweeps._outcome import next_commands, note_on_lines, print_outcome, rows_of
+from experiments.sweeps._outcome import next_commands, note_on_lines, outcome_of, print_outcome
 from experiments.sweeps.jobs import conclude
 from experiments.sweeps.launch import Launch, summary_line
 from tests.helpers import SMALL, Commands
@@ -45,7 +45,7 @@ def outcome(sweep: Sweep, capture: pytest.CaptureFixture[str], columns: int = 16
     screen = Screen()
     screen.terminal.width = columns
     capture.readouterr()
-    print_outcome(screen, sweep, rows_of(sweep))
+    print_outcome(screen, outcome_of(sweep))
     return [line.rstrip() for line in capture.readouterr().out.splitlines() if line.strip()]
 
 
@@ -113,7 +113,7 @@ def test_runs_with_different_objectives_are_not_ranked(tmp_path: Path, capsys: p
     sweep = planted(tmp_path / "s", *runs)
     lines = outcome(sweep, capsys)
     assert [line.split()[0] for line in lines] == ["run", "0", "1"]
-    assert dict(next_commands(sweep, rows_of(sweep)))["evaluate"].endswith(
+    assert dict(next_commands(outcome_of(sweep)))["evaluate"].endswith(
         f"run={tmp_path / 's' / '00_objective=val/loss'}"
     )
 
@@ -123,7 +123,7 @@ def test_a_sweep_without_a_result_has_no_table_and_no_commands(
 ) -> None:
     sweep = planted(tmp_path / "s", ("seed=1", "waiting", {}), ("seed=2", "waiting", {}))
     assert outcome(sweep, capsys) == []
-    assert list(next_commands(sweep, rows_of(sweep))) == []
+    assert list(next_commands(outcome_of(sweep))) == []
     assert outcome(planted(tmp_path / "t"), capsys) == []
 
 
@@ -168,20 +168,20 @@ def test_data_without_a_test_split_are_evaluated_on_another_one(
         name: value for name, value in {**results(0.9), "train/loss": 0.1}.items() if not name.startswith(missing)
     }
     sweep = planted(tmp_path / "s", ("seed=1", "finished", metrics), ("seed=2", "finished", metrics))
-    assert split in dict(next_commands(sweep, rows_of(sweep)))["evaluate"].split()
-    assert "view" not in dict(next_commands(sweep, rows_of(sweep)))
+    assert split in dict(next_commands(outcome_of(sweep)))["evaluate"].split()
+    assert "view" not in dict(next_commands(outcome_of(sweep)))
 
 
 def test_code_of_the_users_own_is_trusted_in_the_printed_command(tmp_path: Path) -> None:
     sweep = planted(tmp_path / "s", ("seed=1", "finished", results(0.9)))
     (tmp_path / "s" / "00_seed=1" / ".hydra").mkdir()
     (tmp_path / "s" / "00_seed=1" / ".hydra" / "config.yaml").write_text("optimizer: {_target_: own_code.Lion}\n")
-    assert dict(next_commands(sweep, rows_of(sweep)))["evaluate"].split()[-2:] == ["best=1", "trust=own_code"]
+    assert dict(next_commands(outcome_of(sweep)))["evaluate"].split()[-2:] == ["best=1", "trust=own_code"]
 
 
 def test_sweeps_over_data_sets_are_compared(tmp_path: Path) -> None:
     sweep = planted(tmp_path / "s", *((f"data={name}", "finished", results(0.9)) for name in ("moons", "spiral")))
-    assert dict(next_commands(sweep, rows_of(sweep)))["compare"].endswith(" mixed=true")
+    assert dict(next_commands(outcome_of(sweep)))["compare"].endswith(" mixed=true")
 
 
 def test_lines_of_runs_fit_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,4 +250,4 @@ def test_of_a_fair_search_only_the_runs_on_fresh_seeds_are_shown_and_none_is_the
     assert lines[0] == "the best settings on fresh seeds:"
     assert sorted(line.split()[0] for line in lines[2:]) == ["4", "5", "6", "7"]
     assert not any(line.startswith("best run") for line in lines)
-    assert f"run={tmp_path / 's' / '04_'}" in dict(next_commands(sweep, rows_of(sweep)))["evaluate"]
+    assert f"run={tmp_path / 's' / '04_'}" in dict(next_commands(outcome_of(sweep)))["evaluate"]

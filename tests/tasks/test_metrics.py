@@ -277,7 +277,7 @@ def test_own_metrics_and_those_of_torchmetrics(commands: Commands, own_module: s
         ),
         (
             "metrics=[{_target_:my_metric.spread}]",
-            "'my_metric.spread' cannot be imported: there is no module 'my_metric' on the path of Python",
+            "'my_metric.spread' cannot be imported: Python cannot find a module 'my_metric'",
         ),
         ("metrics=[{_target_:my_metrics.vector}]", "returns a Tensor of shape (10,) on cpu, expected one number"),
     ],

@@ -1,6 +1,7 @@
 """Members of a loop, plans and stop requests, for the tests of the loop."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from experiments.folders.run import RunFolder
 from experiments.training.engine import fit
 from experiments.training.member import Member
 from experiments.training.position import Plan, Position
+from experiments.training.single import Single
 from experiments.training.stop import Stop
 from experiments.training.streams import Streams
 from tests.programs import single
@@ -30,14 +32,29 @@ def without_clock(history: list[dict[str, float]]) -> list[dict[str, float]]:
     return [{k: v for k, v in row.items() if k != "seconds"} for row in history]
 
 
-def assert_resumes_to_the_same_bits(folder: Path, looks: int, own: Plan) -> Member:
-    """Compare a run with one that is interrupted after a number of looks at the stop request; return the first."""
-    whole, program = member(folder / "whole", 1), single(1)
+def one_program() -> Single:
+    """A program with the first seed."""
+    return single(1)
+
+
+def assert_resumes_to_the_same_bits(
+    folder: Path, looks: int, own: Plan, build: Callable[[], Single] = one_program, **more: Any
+) -> Member:
+    """Compare a run with one that is interrupted after a number of looks at the stop request; return the first.
+
+    Args:
+        folder: for the runs.
+        looks: at the stop request.
+        own: the plan.
+        build: returns a program; the same one each time.
+        more: of the members.
+    """
+    whole, program = member(folder / "whole", 1, **more), build()
     fit(program, [whole], Position(own))
-    first = member(folder / "first", 1)
-    fit(single(1), [first], Position(own), After(looks))
+    first = member(folder / "first", 1, **more)
+    fit(build(), [first], Position(own), After(looks))
     state = first.folder.load(first.folder.last)
-    resumed, continued, position = member(folder / "resumed", 1), single(1), Position(own)
+    resumed, continued, position = member(folder / "resumed", 1, **more), build(), Position(own)
     continued.load_state_dict(0, state["program"])
     resumed.streams.load_state_dict(state["streams"])
     resumed.history += json.loads(state["history"])

@@ -1,6 +1,5 @@
 """A state that is carried from each part of a text to the next: parity with a loop by hand, resets, and the verbs."""
 
-import json
 import math
 from collections.abc import Mapping
 from itertools import pairwise
@@ -26,7 +25,7 @@ from experiments.training.single import Single, Updating
 from tests.helpers import NO_PICTURES, Commands, metrics, run, run_folders, summary
 from tests.interrupted import assert_same_end, at_step
 
-from .loops import After, member, without_clock
+from .loops import assert_resumes_to_the_same_bits, member
 
 TOKENS, LENGTH, BATCH = 7, 3, 4
 LONG = (1, 2, 5, 1, 9, 3, 1, 1)
@@ -173,24 +172,8 @@ def test_the_state_begins_anew_with_each_epoch_and_is_not_that_of_the_validation
 @pytest.mark.parametrize("looks", range(1, 13, 2))
 @pytest.mark.parametrize("more", [{}, {"validate_steps": 4}])
 def test_an_interrupted_run_resumes_to_the_same_bits(tmp_path: Path, looks: int, more: Mapping[str, int]) -> None:
-    def runner(name: str) -> Any:
-        return member(tmp_path / name, 1, follows=follows(LONG))
-
-    whole, own = runner("whole"), program()
-    plan = plan_of(own, **more)
-    fit(own, [whole], Position(plan))
-    first = runner("first")
-    fit(program(), [first], Position(plan), After(looks))
-    state = first.folder.load(first.folder.last)
-    resumed, continued, position = runner("resumed"), program(), Position(plan)
-    continued.load_state_dict(0, state["program"])
-    resumed.streams.load_state_dict(state["streams"])
-    resumed.history += json.loads(state["history"])
-    position.load([state["position"]], continued)
-    fit(continued, [resumed], position)
-    assert without_clock(resumed.history) == without_clock(whole.history)
-    for name, value in own.model.state_dict().items():
-        assert torch.equal(continued.model.state_dict()[name], value), name
+    plan = plan_of(program(), **more)
+    assert_resumes_to_the_same_bits(tmp_path, looks, plan, program, follows=follows(LONG))
 
 
 def test_a_sample_in_evaluation_has_no_gaps() -> None:

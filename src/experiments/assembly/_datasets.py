@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -18,9 +17,9 @@ from experiments.common.errors import OwnCodeError, UserError, location, nearest
 from experiments.common.signatures import MISSING, TARGET, checked, dotted, parameters_of, shown
 from experiments.common.text import one_line
 from experiments.data import memory
-from experiments.data.augment import AUGMENTS, DRAWN_ON_HOST, Augmentation, Transformed, is_transform
+from experiments.data.augment import AUGMENTS, Augmentation, Transformed, drawing_device, is_transform
 from experiments.data.batches import Preparation, Split, resident
-from experiments.data.forms import Description, Form, TargetForm, sides
+from experiments.data.forms import Description, Form, TargetForm, UnknownColumnError, sides
 from experiments.data.preprocess import PREPROCESSES, Affine, Ahead, Double, Imputed, Tokens, column_means
 from experiments.data.sources import Source, check_labels, feature_names, first_names, lost
 from experiments.data.split import folds, stratified, with_label_noise
@@ -234,7 +233,7 @@ def loaded(section: Config, form: Form = None, wanted: TargetForm | None = None)
 
 
 def columns_of(section: Config) -> str:
-    """Return the columns of a table, to follow the sentence that asks for one of them; empty if they are not known.
+    """Return the columns of a table, to follow the sentence that asks for one of them.
 
     Raises:
         UserError: the table cannot be read.
@@ -242,11 +241,9 @@ def columns_of(section: Config) -> str:
     try:
         _gathered.load({**section, "target": NO_COLUMN}, {})
     except UserError as error:
-        found = re.fullmatch(rf"data\.target='{re.escape(NO_COLUMN)}' is not a column of (.*)", str(error), re.DOTALL)
-        if found is None:
-            raise
-        path, choose, columns = found[1].partition("; choose from ")
-        return f" to one of the columns of {path}: {columns}" if choose else ""
+        if isinstance(unknown := error.__cause__, UnknownColumnError):
+            return f" to one of the columns of {unknown.path}: {unknown.columns}"
+        raise
     return ""
 
 
@@ -363,8 +360,7 @@ def numbers_of(source: Source, split: str, rows: Tensor | None, count: int) -> T
         count: how many examples.
     """
     rows = torch.arange(count) if rows is None else rows
-    part = "train" if split == "val" and (source.x_val is None or source.val_again) else split
-    own = (source.numbers or {}).get(part)  # a part with a file of its own counts from its beginning
+    own = (source.numbers or {}).get(source.part_of(split))  # a part with a file of its own counts from its beginning
     return rows if own is None else own[rows]
 
 
@@ -779,8 +775,7 @@ def augments(choice: Any, data: Data, device: torch.device) -> list[Augmentation
         augment = built_augment(entry, key, len(data.classes))
         tried = data.task.examples_of_targets(1).to(device)
         try:
-            drawing = "cpu" if isinstance(augment, DRAWN_ON_HOST) else device
-            result = augment(data.example, tried, torch.Generator(drawing))
+            result = augment(data.example, tried, torch.Generator(drawing_device(augment, device)))
         except Exception as error:
             if isinstance(error, ValueError | TypeError | RuntimeError):
                 raise UserError(f"{key}={shown(choice)} {one_line(error)}") from error

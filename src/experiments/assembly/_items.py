@@ -527,8 +527,8 @@ def streamed(dataset: Any, fields: Fields, layout: Layout | None, workers: int, 
         fields: the input and the target of an item.
         layout: of pictures in arrays; None for what the shape shows.
         workers: processes that read; 0 for none.
-        context: the steps of a sequence, of which longer ones are cut and shorter ones padded; None if examples are no
-            sequences of unequal lengths.
+        context: the steps of a sequence, of which longer ones are cut and shorter ones padded; None if examples are
+            not sequences of unequal lengths.
 
     Raises:
         ValueError: an example cannot be read, or draws random numbers that cannot be repeated.

@@ -94,7 +94,7 @@ def consequence(part: str, other: str) -> str:
 
 
 def shared(x: Tensor | Rows, known: Tensor | Rows) -> float:
-    """Return the share of examples that are in another part; 0 if that is no more than chance."""
+    """Return the share of examples that also occur in another part; 0 if chance explains it."""
     if isinstance(x, Rows) or isinstance(known, Rows):
         return 0.0  # see `described_again`
     if x.dtype != known.dtype or x.shape[1:] != known.shape[1:]:

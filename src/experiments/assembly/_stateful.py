@@ -41,7 +41,7 @@ def carry(splits: Mapping[str, Split], source: Source, parts: Mapping[str, tuple
     """
     assert source.follows is not None
     for name, split in splits.items():
-        whole = source.follows["train" if name == "val" and source.x_val is None else name].bool()
+        whole = source.follows[source.part_of(name)].bool()
         rows = parts[name][2]
         rows = torch.arange(len(whole)) if rows is None else rows
         follows = whole[rows]

@@ -241,7 +241,7 @@ def topics_text(book: Book, topics: Sequence[str]) -> str:
     """Return the help about topics, which may be the words of one term, such as `dead units`.
 
     Raises:
-        UserError: there is no such topic.
+        UserError: a topic is unknown.
     """
     term = explained(" ".join(topics)) if len(topics) > 1 else None
     return term or "\n\n".join(topic_text(book, topic) for topic in topics)

@@ -23,7 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from experiments.common.conf import conf_folder
 from experiments.common.errors import UserError
 from experiments.common.habits import CHOICES, SAID, SWITCHED, TYPED
-from experiments.common.keys import flattened
+from experiments.common.keys import flattened, key_of
 from experiments.common.meant import DECIMAL_COMMA, RANGE, SYNONYMS, as_range, name_meant, pasted, spelled
 
 from ._help import ConfigGroup, groups, loaded
@@ -385,7 +385,7 @@ class Meaning:
             if group.added or (parent and parent != group.name):
                 continue
             present = self.target_of(group.name)
-            named_already = any(word.lstrip("+~").partition("=")[0] == group.name for word in self.typed)
+            named_already = any(key_of(word) == group.name for word in self.typed)
             for choice in group.choices:
                 settings = self.of_choice(group.name, choice)
                 if named_already and settings.get("_target_") != present:

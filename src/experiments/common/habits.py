@@ -102,36 +102,21 @@ SAID: Mapping[str, str] = {
 EXPLAINED: Mapping[str, str] = {
     **dict.fromkeys(
         (
-            *(
-                "best epoch long past",
-                "class imbalance",
-                "data suspect",
-                "dead units",
-                "exploding gradients",
-                "healthy",
-            ),
-            *("initial loss off", "large batch", "learning rate too high", "learning rate too low"),
-            *("limited by the data or by the model", "not better than a constant", "not better than the bigram table"),
-            *(
-                "not finite",
-                "one class",
-                "outliers",
-                "overfitting",
-                "questionable data",
-                "questionable model",
-                "saturation",
-                "still improving",
-            ),
-            *("stuck", "symmetry", "underfitting", "uneven errors", "updates too large", "updates too small"),
-            *("vanishing gradients", "waiting for data", "verdict", "verdicts", "remedy", "remedies"),
+            "best epoch long past", "class imbalance", "data suspect", "dead units", "exploding gradients", "healthy",
+            "initial loss off", "large batch", "learning rate too high", "learning rate too low",
+            "limited by the data or by the model", "not better than a constant", "not better than the bigram table",
+            "not finite", "one class", "outliers", "overfitting", "questionable data", "questionable model",
+            "saturation", "still improving", "stuck", "symmetry", "underfitting", "uneven errors",
+            "updates too large", "updates too small", "vanishing gradients", "waiting for data",
+            "verdict", "verdicts", "remedy", "remedies",
         ),
         "a word of the verdicts; see docs/verdicts.md",
     ),
     **dict.fromkeys(
         (
-            *("activation_mean", "activation_std", "correlation", "dead", "gradient_norm", "mean_drift", "probe"),
-            *("saturated", "signal", "signal_ratio", "spread_drift", "top_class", "twins", "update_cosine"),
-            *("update_gradient_norm", "update_ratio"),
+            "activation_mean", "activation_std", "correlation", "dead", "gradient_norm", "mean_drift", "probe",
+            "saturated", "signal", "signal_ratio", "spread_drift", "top_class", "twins", "update_cosine",
+            "update_gradient_norm", "update_ratio",
         ),
         "a word of layers.csv, which has the numbers of the layers; see docs/run_folder.md",
     ),
@@ -143,5 +128,5 @@ EXPLAINED: Mapping[str, str] = {
         ("calibration", "equal scores", "logit", "residual", "run", "score", "stack", "dead unit"),
         "a word of the glossary; see docs/glossary.md",
     ),
-}
-"""A word of the output that is no setting -> what it is, and the page of the documentation that explains it."""
+}  # fmt: skip
+"""Words in the output that are not settings -> what each is, and the page of the documentation that explains it."""

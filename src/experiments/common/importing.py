@@ -62,7 +62,7 @@ def why_missing(path: str) -> str | None:
             if find_spec(f"{name}.{parts[end]}".strip(".")) is not None:
                 return None
         if not end:
-            return f"there is no module {parts[0]!r} on the path of Python"
+            return f"Python cannot find a module {parts[0]!r}"
         module = sys.modules[name]
         names = [one for one in vars(module) if not one.startswith("_")]
         names += [one.name for one in iter_modules(getattr(module, "__path__", ()))]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from importlib import import_module
+from contextlib import suppress
 from inspect import Parameter
 from typing import Any
 
+from .importing import object_at
 from .signatures import parameters_of, title
 
 
@@ -36,17 +37,9 @@ def parameter_meant(target: object, key: str, value: str, *, listed: bool = True
 
 def imported(target: object) -> Any:
     """Return what a dotted path names; None if it cannot be imported."""
-    if not isinstance(target, str):
-        return None
-    parts = target.split(".")
-    for end in range(len(parts) - 1, 0, -1):
-        try:
-            found: Any = import_module(".".join(parts[:end]))
-            for part in parts[end:]:
-                found = getattr(found, part)
-        except Exception:  # of a user's module, which may raise anything
-            continue
-        return found
+    if isinstance(target, str):
+        with suppress(Exception):  # of a user's module, which may raise anything
+            return object_at(target)
     return None
 
 

@@ -39,7 +39,7 @@ from .statistics import (
 )
 
 UNEQUAL = 3.0
-"""A standard deviation that is so many times another one explains why a large difference is not shown."""
+"""If one standard deviation is more than this many times another, it explains why a large difference is not shown."""
 UNDECIDED = "No group is shown to be the best"
 """The start of the headline if another group is level with the best one."""
 MOST_PAIRS = 1_000

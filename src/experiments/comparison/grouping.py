@@ -29,7 +29,7 @@ ABSENT = "-"
 OPEN = ("objective", "task._target_", "loss._target_")
 """The keys whose automatic values a run replaces, when it starts, by what the data show."""
 FEWEST_KEYS = 3
-"""From so many keys on, the names of groups leave out what most groups have."""
+"""With at least this many keys, the names of groups leave out what most groups have."""
 COMMON = "common settings"
 """The name of the group that has all of it."""
 EXACT = 2**53

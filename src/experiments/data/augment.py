@@ -177,6 +177,11 @@ DRAWN_ON_HOST = (*AUGMENTS.values(), Transformed)
 """The augmentations that take a generator on the CPU; those of the user take one on the device of the inputs."""
 
 
+def drawing_device(augment: object, device: torch.device) -> torch.device:
+    """Return the device of the generator that an augmentation takes for inputs on a device."""
+    return torch.device("cpu") if isinstance(augment, DRAWN_ON_HOST) else device
+
+
 def beta(alpha: float, count: int, generator: torch.Generator) -> Tensor:
     """Draw from Beta(alpha, alpha), of shape (count,) in float64 on the generator's device.
 

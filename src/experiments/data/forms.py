@@ -81,6 +81,11 @@ class ColumnUse:
     doubtful: bool = False
 
 
+Missing = Literal["error", "mean", "category", "drop"]
+FILLED: tuple[Missing, ...] = ("mean", "category")
+"""The settings of `missing` that fill missing cells in."""
+
+
 @dataclass(frozen=True)
 class TableForm:
     """Examples are rows of a table.
@@ -102,7 +107,7 @@ class TableForm:
     target: str
     columns: Annotated[tuple[Column, ...], MinLen(1)]
     drop: tuple[str, ...] = ()
-    missing: Literal["error", "mean", "category", "drop"] = "error"
+    missing: Missing = "error"
     separator: str = ","
     decimal: Literal[".", ","] = "."
     encoding: str = "auto"
@@ -110,6 +115,20 @@ class TableForm:
     unknown: Literal["error", "ignore"] = "error"
     targets: tuple[str, ...] = ()
     kind: Literal["table"] = "table"
+
+
+class UnknownColumnError(ValueError):
+    """A setting names a column that a table lacks.
+
+    Args:
+        setting: as it is typed.
+        path: of the table.
+        columns: those that it has, to choose from.
+    """
+
+    def __init__(self, setting: str, path: str, columns: str) -> None:
+        super().__init__(f"{setting} is not a column of {path}; choose from {columns}")
+        self.path, self.columns = path, columns
 
 
 def features_of(form: TableForm) -> list[dict[str, str]]:

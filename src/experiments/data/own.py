@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from . import memory, packed, parquet, tables
-from .forms import WHITE, Description, ImageForm, TableForm, sides
+from .forms import FILLED, WHITE, Description, ImageForm, TableForm, sides
 from .packed import Conversion
 from .pictures import EXTENSIONS, files, left_aside
 from .sources import MAGIC, channels_first, declared, read_arrays
@@ -216,7 +216,7 @@ def arranged(x: Tensor, description: Description, file: str) -> Tensor:
         given = f"examples of shape {sides(x.shape[1:])}" if x.ndim > 1 else "single numbers"
         raise ValueError(f"{file} contains {given}; the run was trained on {sides(shape)}")
     allowed = examples.float().isfinite() if examples.dtype == torch.float64 else examples.isfinite()
-    if isinstance(form, TableForm) and form.missing in tables.FILLED:
+    if isinstance(form, TableForm) and form.missing in FILLED:
         allowed |= examples.isnan()
     wrong = (~allowed.flatten(1).all(1)).nonzero()
     if len(wrong):

@@ -13,7 +13,7 @@ from annotated_types import Gt, Lt
 
 from . import memory, tables
 from .columns import Kind
-from .forms import TableForm, TargetForm
+from .forms import Missing, TableForm, TargetForm
 from .sources import Source
 from .tables import Name
 
@@ -30,7 +30,7 @@ def parquet(
     target: Name | list[Name],
     test_path: str | None = None,
     test_fraction: Annotated[float, Gt(0), Lt(1)] = 0.2,
-    missing: tables.Missing = "error",
+    missing: Missing = "error",
     drop: list[Name] | None = None,
     missing_marks: list[Name] | None = None,
     kinds: dict[str, Kind] | None = None,

@@ -150,6 +150,10 @@ class Source:
         labels: dict[str, Any] = {f"y_{part}": change(getattr(self, f"y_{part}")) for part in self.parts}
         return replace(self, **labels, **other)
 
+    def part_of(self, split: str) -> str:
+        """Return the part that the examples of a split are from: those set aside for validation are training ones."""
+        return "train" if split == "val" and (self.x_val is None or self.val_again) else split
+
     @property
     def ordered(self) -> tuple[str, ...]:
         """The names of its parts, the validation part last."""

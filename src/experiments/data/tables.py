@@ -18,7 +18,7 @@ from annotated_types import Gt, Lt
 
 from . import memory
 from .columns import TRUTHS, Kind, amount, as_numbers, days, recognised
-from .forms import Column, ColumnUse, TableForm, TargetForm
+from .forms import FILLED, Column, ColumnUse, Missing, TableForm, TargetForm, UnknownColumnError
 from .sources import ROUNDED, Source, few_numbers, in_order, quantity, rounds, spelling
 from .split import stratified
 from .targets import form_of, is_quantity, refuse_dates, values_of, written
@@ -46,9 +46,6 @@ EPSILON = 2.0**-24
 MOST_SPELLINGS = 3
 """The number of classes with several spellings that are named."""
 DECIMALS: Mapping[str, Literal[".", ","]] = {"point": ".", "comma": ",", ".": ".", ",": ","}
-Missing = Literal["error", "mean", "category", "drop"]
-FILLED = ("mean", "category")
-"""The settings of `missing` that fill missing cells in."""
 GAP = "(missing)"
 """The text of a missing cell that is a category of its own."""
 Name = str | int | float | bool | None
@@ -492,10 +489,8 @@ def check_columns(
             close = get_close_matches(name, names, n=1, cutoff=0.5)
             meant = f"; did you mean {close[0]!r}?" if close else ""
             more = ", ..." if len(names) > SHOWN else ""
-            raise ValueError(
-                f"{key}={name!r} is not a column of {path}; choose from {', '.join(names[:SHOWN])}{more}{meant}"
-                f"{without_header(names)}"
-            )
+            choices = f"{', '.join(names[:SHOWN])}{more}{meant}{without_header(names)}"
+            raise UnknownColumnError(f"{key}={name!r}", path, choices)
     for target in targets:
         if target in drop:
             raise ValueError(f"drop={drop} contains the target; remove {target!r} from it")
@@ -716,7 +711,7 @@ def encoded(cells: pd.Series, column: Column, form: TableForm) -> np.ndarray:
 
 
 def other_mark(cells: pd.Series, decimal: str) -> str:
-    """Return the remedy for numbers with the other decimal mark, as the end of a sentence; empty if it is none."""
+    """Return the remedy for numbers with the other decimal mark, as the end of a sentence; empty if they are not."""
     other, word = (",", "comma") if decimal == "." else (".", "point")
     marked = [text for text in map(str, cells.dropna().unique()[:SAMPLED]) if other in text]
     if not marked or any(np.isnan(amount(text, other)) for text in marked):

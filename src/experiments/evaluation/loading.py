@@ -235,7 +235,7 @@ class Restored:
         """Return the description with other settings for texts that the training did not know and for files, if given.
 
         Raises:
-            ValueError: there is no such encoding.
+            ValueError: the encoding is unknown.
         """
         form = self.description.form
         given = {name: self.other[name] for name in ("unknown", "decimal", "encoding") if name in self.other}

@@ -17,7 +17,7 @@ from experiments.common.installing import install_command
 from experiments.common.screen import Screen
 from experiments.common.text import counted, shown_path
 from experiments.common.version import __version__
-from experiments.data.forms import TableForm, features_of, sides
+from experiments.data.forms import FILLED, TableForm, features_of, sides
 from experiments.evaluation.loading import Restored, restored
 from experiments.evaluation.settings import RestoreSettings
 from experiments.training.single import PRECISIONS
@@ -110,7 +110,7 @@ def about_features(run: Restored) -> dict[str, Any]:
     form = run.description.form
     if not isinstance(form, TableForm):
         return {}
-    filled = form.missing in ("mean", "category")
+    filled = form.missing in FILLED
     chosen = run.config["data"].get("preprocess", "none")
     return {
         "features": features_of(form),

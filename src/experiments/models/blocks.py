@@ -44,7 +44,7 @@ OTHER_NAMES = {"swish": "silu", "linear": "identity", "none": "identity"}
 
 
 def spelling(name: str) -> str | None:
-    """Return the name of an activation as it is typed, as in torch.nn.functional; None if there is no such one."""
+    """Return the name of an activation as it is typed, as in torch.nn.functional; None if it is unknown."""
     plain = _normalized(name)
     return UNDERSCORED.get(plain, plain) if plain in ACTIVATIONS else None
 

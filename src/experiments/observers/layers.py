@@ -113,10 +113,8 @@ class Layers(Observer):
     def watched(self, first: int, last: int) -> Iterable[int]:
         """See `Observer.watched`: the updates that are measured, and the one before each."""
         position, every = self.position, self.every_steps
-        ends = {
-            position.step - position.batch + position.updates,
-            last + 1,
-        }  # the epoch's, and perhaps that of the next
+        # The end of this epoch and, perhaps, of the next one.
+        ends = {position.step - position.batch + position.updates, last + 1}
         steps = range(-(-first // every) * every, last + 2, every) if every else ()
         measured = {step for step in ends if self.measures_at(step)}.union(steps) if self.watches_updates else set()
         return sorted(step for step in measured | {step - 1 for step in measured} if first <= step <= last)

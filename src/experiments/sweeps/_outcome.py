@@ -55,25 +55,39 @@ class Row:
     objective: str | None
 
 
-def rows_of(sweep: Sweep) -> list[Row]:
-    """Return the runs of a sweep, by their numbers."""
-    return [row_of(sweep.entries[number]) for number in sorted(sweep.entries)]
-
-
-def print_outcome(screen: Screen, sweep: Sweep, rows: Sequence[Row]) -> None:
-    """Print the table of a sweep's runs and the best run, if a run has ended.
+@dataclass(frozen=True)
+class Outcome:
+    """The runs of a sweep that are shown, and their order.
 
     Args:
-        screen: to print to.
-        sweep: with its configuration.
-        rows: its runs.
+        folder: of the sweep.
+        rows: its runs; of a fair search those on fresh seeds.
+        fresh: whether they are runs on fresh seeds, of which none is the best: they are repetitions.
+        found: how they are ranked; None if they have different objectives.
+        ranked: those that have the metric, the best first.
     """
+
+    folder: Path
+    rows: Sequence[Row]
+    fresh: bool
+    found: Ranking | None
+    ranked: Sequence[Row]
+
+
+def outcome_of(sweep: Sweep) -> Outcome:
+    """Return the outcome of a sweep whose runs have been found."""
+    rows = [row_of(sweep.entries[number]) for number in sorted(sweep.entries)]
     fresh = on_fresh_seeds(sweep, rows)
     rows = fresh or rows
     found = objective(sweep, rows)
-    metric = found.metric if found is not None else None
-    ranked = ranking(rows, metric)
-    left = [row for row in rows if row not in ranked and row.status in ENDED]
+    return Outcome(sweep.folder, rows, bool(fresh), found, ranking(rows, None if found is None else found.metric))
+
+
+def print_outcome(screen: Screen, outcome: Outcome) -> None:
+    """Print the table of a sweep's runs and the best run, if a run has ended."""
+    ranked, found, fresh = outcome.ranked, outcome.found, outcome.fresh
+    metric = None if found is None else found.metric
+    left = [row for row in outcome.rows if row not in ranked and row.status in ENDED]
     if not ranked and not left:
         return
     shown, more = selected(ranked, left)
@@ -87,38 +101,29 @@ def print_outcome(screen: Screen, sweep: Sweep, rows: Sequence[Row]) -> None:
     unranked = [row for row in left if row.status in COMPLETED and row.metrics]
     if unranked and metric is not None:
         screen.print(f"\nwarning: {visible(metric.name)} was never a finite number in {counted(len(unranked), 'run')}")
-    if ranked and metric is not None and not fresh:  # of repetitions none is the best
+    if ranked and metric is not None and not fresh:
         best = ranked[0]
         value = shown_value(metric, best.metrics[metric.name])
         screen.print("")
         screen.print_command("best run", visible(f"{best.entry.folder.name}  {metric.name} {value}"))
 
 
-def next_commands(sweep: Sweep, rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
-    """Yield labels and commands that show more of a sweep: each works when it is typed.
-
-    Args:
-        sweep: with its folder and configuration.
-        rows: its runs.
-    """
-    fresh = on_fresh_seeds(sweep, rows)
-    rows = fresh or rows
-    found = objective(sweep, rows)
-    ranked = ranking(rows, found.metric if found is not None else None)
+def next_commands(outcome: Outcome) -> Iterator[tuple[str, str]]:
+    """Yield labels and commands that show more of a sweep: each works when it is typed."""
+    rows, ranked = outcome.rows, outcome.ranked
     measured = ranked or [row for row in rows if row.metrics]
-    folder = shlex.quote(str(sweep.folder))
+    folder = shlex.quote(str(outcome.folder))
     python = command_name("python")
     if measured:
         mixed = " mixed=true" if len({row.settings.get("data") for row in rows}) > 1 else ""
         yield "compare", f"{python} -m experiments.compare {folder}{mixed}"
-    if any(sweep.folder.glob(FILES)) or any(any(row.entry.folder.glob(FILES)) for row in rows[:1]):
+    if any(outcome.folder.glob(FILES)) or any(any(row.entry.folder.glob(FILES)) for row in rows[:1]):
         yield "view", f"{command_name('tensorboard')} --logdir {folder}"
     with_weights = [row for row in measured if (row.entry.folder / "checkpoints").is_dir()]
     if with_weights:
         best = with_weights[0]
-        words = (
-            [f"run={sweep.folder}", "best=1"] if ranked[:1] == [best] and not fresh else [f"run={best.entry.folder}"]
-        )
+        is_best = [*ranked[:1]] == [best] and not outcome.fresh
+        words = [f"run={outcome.folder}", "best=1"] if is_best else [f"run={best.entry.folder}"]
         split = next((s for s in ("test", "val", "train") if f"{s}/loss" in best.metrics), "test")
         words += [f"split={split}"] if split != "test" else []
         packages = foreign_packages(best.entry.folder)
@@ -178,9 +183,9 @@ def objective(sweep: Sweep, rows: Sequence[Row]) -> Ranking | None:
     configuration = configuration if isinstance(configuration, Mapping) else {}
     name = next(iter(names), None) or objective_of(configuration)
     measured = [row for row in rows if row.metrics]
-    deciding = LOSS_SETTINGS if kind_and_source(configuration)[0] != "Reconstruction" else None
     swept = {key.partition(".")[0] for row in rows for key in row.settings}
-    if deciding is not None and not swept & deciding:  # hundreds of configurations need not be read
+    if kind_and_source(configuration)[0] != "Reconstruction" and not swept & LOSS_SETTINGS:
+        # hundreds of configurations need not be read
         return Ranking(Metric(name), "", name)
     configs = [
         content for row in measured if isinstance(content := readable_yaml(row.entry.folder / CONFIGURATION), dict)

@@ -31,7 +31,7 @@ from experiments.folders.sweep import FILE, Sweep, counts_as_text, exit_code, re
 from experiments.training.stop import ending
 
 from ._numbering import number_folders
-from ._outcome import next_commands, note_on_lines, print_outcome, rows_of
+from ._outcome import next_commands, note_on_lines, outcome_of, print_outcome
 
 ZIP = "sweep.zip"
 DRAWN = re.compile(r"\b(shuffle|glob)\(")
@@ -186,11 +186,11 @@ def conclude(folder: Path, *, over: bool = False) -> int:
     counts = table.counts()
     screen = Screen()
     screen.widen()
-    rows = rows_of(table)
-    print_outcome(screen, table, rows)
+    outcome = outcome_of(table)
+    print_outcome(screen, outcome)
     screen.print(f"\n{counted(sum(counts.values()), 'run')}: {counts_as_text(counts)}")
     screen.print_command("sweep", visible(str(folder)))
-    for label, command in next_commands(table, rows):
+    for label, command in next_commands(outcome):
         screen.print_command(label, command)
     if note := note_on_lines(table):
         screen.print(note)

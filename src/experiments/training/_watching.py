@@ -17,7 +17,6 @@ from .observer import Observer
 LOG = logging.getLogger("experiments")
 Watching = list[tuple[int, Observer]]
 """Observers that are called around an update, each with the number of its member."""
-"""Observers that are called around updates, each with the number of its member."""
 
 
 def note_failure(members: Sequence[Member], k: int, observer: Observer, hook: str, error: Exception) -> None:

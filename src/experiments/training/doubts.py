@@ -18,7 +18,7 @@ ROUNDING = 1e-4
 SHIFT = 1.0
 """What is added to all scores of an example: it changes no loss that applies a softmax."""
 SURE = 5.0
-"""A score that no probability has: a loss of probabilities refuses it, or is the larger for it."""
+"""A score that is not a probability: a loss of probabilities refuses it, or grows."""
 NO_CHANGE = ("View", "Squeeze", "Unsqueeze", "Reshape", "Clone", "ToCopy", "Alias", "Select", "Slice")
 """The beginnings of names of functions, in autograd's graph, that only change the form of scores."""
 

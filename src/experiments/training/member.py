@@ -25,7 +25,7 @@ class EarlyStopping:
     """Stop when `metric` has not improved by more than `min_delta` for `patience` epochs.
 
     Without a `min_delta`, an epoch with the same value and a lower validation loss is an improvement too. An epoch that
-    does not define the metric is none.
+    does not define the metric is not an improvement.
     (Prechelt 1998; Goodfellow et al. 2016, algorithm 7.1.)
     """
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from experiments.data.augment import DRAWN_ON_HOST, Augmentation
+from experiments.data.augment import Augmentation, drawing_device
 from experiments.data.batches import Split
 from experiments.models.draws import Draws
 from experiments.optimizers import begin_momentum, count_on_host, needs_closure, update
@@ -170,8 +170,8 @@ class Single:
     def augmented(self, x: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Return training inputs and their targets as the present update sees them."""
         for number, augment in enumerate(self.augments):
-            device = "cpu" if isinstance(augment, DRAWN_ON_HOST) else x.device
-            x, targets = augment(x, targets, self.noise.generator(f"augment/{number}", device))
+            generator = self.noise.generator(f"augment/{number}", drawing_device(augment, x.device))
+            x, targets = augment(x, targets, generator)
         return x, targets
 
     def _update(self, x: Tensor, targets: Tensor) -> Measurements:

@@ -49,7 +49,9 @@ THRESHOLDS = {
     "trend": Threshold(0.3, "rank correlation of the prediction with the size of the error; " + OURS_TOO),
     "past": Threshold(0.5, "share of the epochs (Prechelt 1998 stops when the validation loss is past its minimum)"),
     "worse": Threshold(1.25, "times the lowest validation loss; " + OURS),
-    "too_sure": Threshold(3.0, "the same if the score is no worse (Guo et al. 2017 show such losses); " + OURS),
+    "too_sure": Threshold(
+        3.0, "times the lowest validation loss if the score is not worse (Guo et al. 2017 show such losses); " + OURS
+    ),
     "batch": Threshold(0.8, "share of the training split: an epoch has one update or two; " + OURS),
     "waiting": Threshold(0.2, "share of the time of updates; our choice: the examples cost a quarter more time"),
     "waited": Threshold(1.0, "seconds; our choice: a change that saves less is not worth its trouble"),

@@ -650,7 +650,7 @@ def best_long_past(story: Story) -> Verdict | None:
     If the score has not become worse since, the network only becomes too sure of the few examples that it gets wrong
     (Guo et al. 2017, section 3), so that the loss must have risen by far more.
     """
-    losses = [row["val/loss"] for row in story.history if "val/loss" in row]
+    losses = story.val_losses
     if len(losses) < FEWEST_EPOCHS:
         return None
     best = losses.index(min(losses)) + 1
@@ -702,7 +702,7 @@ def healthy(story: Story) -> Verdict:
     numbers = [f"training loss {story.initial_loss or story.losses[0]:.3g} -> {story.losses[-1]:.3g}"]
     if story.val_score is not None:
         numbers.append(story.scores.removeprefix("training "))
-    losses = [row["val/loss"] for row in story.history if "val/loss" in row]
+    losses = story.val_losses
     if losses and story.kind not in MEANS and losses[-1] > at("worse") * min(losses):
         numbers.append(
             f"validation loss {min(losses):.3g} after epoch {losses.index(min(losses)) + 1}, {losses[-1]:.3g} at the "

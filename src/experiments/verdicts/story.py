@@ -181,6 +181,11 @@ class Story:
         return [row["train/loss"] + row.get("train/penalty", 0.0) for row in self.history]
 
     @cached_property
+    def val_losses(self) -> list[float]:
+        """The validation losses of the epochs that have one."""
+        return [row["val/loss"] for row in self.history if "val/loss" in row]
+
+    @cached_property
     def monitored(self) -> list[float]:
         """The validation losses, or else the training losses without the penalty."""
         return [row.get("val/loss", row["train/loss"]) for row in self.history]

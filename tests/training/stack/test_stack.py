@@ -25,7 +25,7 @@ from experiments.training.single import Single
 from experiments.training.stack import configured, reason_apart
 from experiments.training.stop import Stop
 from tests.helpers import SMALL, composed, metrics, run_folders, summary, thinned
-from tests.stacks import DOUBLE, QUIET, apart, assert_same_run, job, together
+from tests.stacks import DOUBLE, QUIET, apart, assert_same_run, both_ways, job, together
 
 OPTIMIZERS = [
     "sgd",
@@ -64,10 +64,7 @@ def test_members_agree_with_the_same_runs_trained_separately(tmp_path: Path, mod
         [*DOUBLE, *model, f"optimizer={name}", f"init={('he', 'xavier')[k % 2]}", f"seed={k}"]
         for k, name in enumerate(names)
     ]
-    stacked, logged = together(tmp_path / "stack", runs)
-    assert not logged
-    assert summary(stacked[0])["trained_together"] == len(runs)
-    for one, other in zip(apart(tmp_path / "alone", runs), stacked, strict=True):
+    for one, other in both_ways(tmp_path, runs):
         assert_same_run(one, other)
 
 
@@ -359,10 +356,7 @@ AUGMENTED = {
 @pytest.mark.slow
 @pytest.mark.parametrize("name", AUGMENTED)
 def test_augmented_members_agree_with_the_same_runs_trained_separately(tmp_path: Path, name: str) -> None:
-    stacked, logged = together(tmp_path / "stack", AUGMENTED[name])
-    assert not logged
-    assert summary(stacked[0])["trained_together"] == len(AUGMENTED[name])
-    for one, other in zip(apart(tmp_path / "alone", AUGMENTED[name]), stacked, strict=True):
+    for one, other in both_ways(tmp_path, AUGMENTED[name]):
         assert_same_run(one, other)
 
 
@@ -384,10 +378,7 @@ AVERAGED = {
 @pytest.mark.slow
 @pytest.mark.parametrize("name", AVERAGED)
 def test_averaged_members_agree_with_the_same_runs_trained_separately(tmp_path: Path, name: str) -> None:
-    stacked, logged = together(tmp_path / "stack", AVERAGED[name])
-    assert not logged
-    assert summary(stacked[0])["trained_together"] == len(AVERAGED[name])
-    for one, other in zip(apart(tmp_path / "alone", AVERAGED[name]), stacked, strict=True):
+    for one, other in both_ways(tmp_path, AVERAGED[name]):
         assert_same_run(one, other)
         states = [torch.load(path / "checkpoints" / "last.pt", weights_only=True)["program"] for path in (one, other)]
         assert states[0].get("averaged") == states[1].get("averaged")
